@@ -146,10 +146,10 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-/// The names that a server on loopback is called by.
 /// The file of the development certificate's authority.
 pub(crate) const AUTHORITY: &str = "dev-ca.pem";
 
+/// The names that a server on loopback is called by.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

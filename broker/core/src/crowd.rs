@@ -7,7 +7,7 @@
 
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Where connections come from: an IPv4 address, or the /64 network of an IPv6 one, since the holder of one address of
 /// it has them all.
@@ -30,6 +30,18 @@ impl Origin {
                 Self::V6(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
             }
         }
+    }
+}
+
+/// An address with an IPv4-mapped IPv6 one as IPv4: what a listener on `[::]` sees of a client of IPv4.
+#[must_use]
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => address,
+        SocketAddr::V6(six) => match six.ip().to_ipv4_mapped() {
+            Some(four) => SocketAddr::new(four.into(), six.port()),
+            None => address,
+        },
     }
 }
 

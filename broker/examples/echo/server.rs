@@ -67,9 +67,11 @@ impl<M: Machine + 'static> Server<M> {
             let listeners: io::Result<Vec<_>> = addrs
                 .iter()
                 .zip(listens)
-                .map(|((addr, _), listen)| {
+                .zip(0..)
+                .map(|(((addr, _), listen), number)| {
                     Ok(Listener {
                         socket: listener(*addr)?,
+                        number,
                         tls: listen.tls,
                         inner: false,
                     })

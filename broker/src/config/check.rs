@@ -5,8 +5,8 @@ use super::cpus::Cpus;
 use super::document::Reader;
 use broker_core::limits::{ENVELOPE_BYTES_MAX, RECORDER_NOTES_LEAST};
 use broker_core::settings::value::Span;
-use broker_core::settings::{Auth, Scheme, Settings};
-use std::net::SocketAddr;
+use broker_core::settings::{Auth, Listen, Scheme, Settings};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Notes every rule that `settings` break.
 pub(super) fn check(settings: &Settings, machine: &Cpus, reader: &mut Reader<'_>) {
@@ -102,9 +102,9 @@ fn hosts(settings: &Settings, reader: &mut Reader<'_>) {
 
 fn listeners(settings: &Settings, reader: &mut Reader<'_>) {
     for (nth, listen) in settings.listen.iter().enumerate() {
-        let earlier = settings.listen.iter().take(nth);
-        if earlier.clone().any(|other| clash(other.addr, listen.addr)) {
-            reader.fault("listen", listen, "allowed each address and port once");
+        let mut earlier = settings.listen.iter().take(nth);
+        if let Some(other) = earlier.find(|other| clash(other.addr, listen.addr)) {
+            reader.fault("listen", listen, once(other, listen));
         }
         let is_open = !listen.addr.ip().is_loopback() && !settings.allow_remote;
         if is_open && settings.dev {
@@ -270,10 +270,25 @@ fn advertise(settings: &Settings, reader: &mut Reader<'_>) {
     }
 }
 
+/// The rule for two client listeners that would get in each other's way.
+fn once(one: &Listen, other: &Listen) -> String {
+    let rule = "allowed each address and port once";
+    if one.addr.ip() == other.addr.ip() {
+        return rule.into();
+    }
+    let any = [one, other].map(|listen| listen.addr.ip());
+    if any.contains(&IpAddr::V6(Ipv6Addr::UNSPECIFIED)) {
+        return format!("{rule}: it overlaps {one}, since [::] takes IPv4 and IPv6");
+    }
+    format!("{rule}: it overlaps {one}")
+}
+
 /// Whether two listeners would get in each other's way: the same port, and the same address or one that covers it.
+/// `[::]` covers all addresses, `0.0.0.0` those of IPv4.
 pub(super) fn clash(one: SocketAddr, other: SocketAddr) -> bool {
-    let covers = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || covers)
+    let (a, b) = (one.ip(), other.ip());
+    let covers = |any: IpAddr, ip: IpAddr| any.is_unspecified() && (any.is_ipv6() || ip.is_ipv4());
+    one.port() != 0 && one.port() == other.port() && (a == b || covers(a, b) || covers(b, a))
 }
 
 /// Source: C SDK, `MAX_ICE_CONFIG_COUNT` 5: it takes more for an error.

@@ -10,7 +10,7 @@ use super::limits::{ACCEPT_REST_MS, REFUSAL_READ_BYTES};
 use super::shard::Edge;
 use super::tls::Tls;
 use super::{Descriptors, Listener};
-use broker_core::crowd::Origin;
+use broker_core::crowd::{Origin, canonical};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, Peer, TurnedAway};
 use broker_core::time::Wall;
@@ -169,10 +169,9 @@ impl<M: Machine> Edge<M> {
         let Ok(engine) = self.engine(tls, origin) else {
             return self.refuse(socket, remote, tls, TurnedAway::NoHandshakeRoom);
         };
-        let listener = u16::try_from(place).expect("checked at start");
         let peer = Peer {
             remote,
-            listener,
+            listener: self.listeners[place].listener.number,
             tls,
             inner: false,
         };
@@ -308,8 +307,10 @@ pub(super) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
     let _ = socket.shutdown(Shutdown::Write);
 }
 
+/// The other end, as it is shown and counted: a client of IPv4 at a listener on `[::]` is one of IPv4.
 pub(super) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
-    SockRef::from(socket).peer_addr().ok()?.as_socket()
+    let remote = SockRef::from(socket).peer_addr().ok()?.as_socket()?;
+    Some(canonical(remote))
 }
 
 fn listener_key(place: usize) -> Key {

@@ -67,8 +67,7 @@ use std::sync::{Arc, OnceLock};
 
 /// All that one shard is given at its start.
 pub struct ShardConfig<M: Machine> {
-    /// Its own listening sockets, in the order of the configuration: [`Peer::listener`](broker_core::machine::Peer)
-    /// counts them.
+    /// Its own listening sockets.
     pub listeners: Vec<Listener>,
     /// One mailbox a shard, by [`ShardId`].
     pub mailboxes: Arc<[Mailbox<Post<M>>]>,
@@ -91,6 +90,9 @@ pub struct ShardConfig<M: Machine> {
 pub struct Listener {
     /// The socket. The shard closes it after [`Post::Stop`].
     pub socket: OwnedFd,
+    /// The place of its listener in the configured list, for [`Peer::listener`](broker_core::machine::Peer): sockets
+    /// of several addresses may be one listener.
+    pub number: u16,
     /// Whether its connections speak TLS.
     pub tls: bool,
     /// Whether other nodes pass connections on to it; then [`Links::tls`] says what they speak. Behind all others in

@@ -1,14 +1,22 @@
 //! Listening sockets: one a shard and address, sharing a port by `SO_REUSEPORT`. Those for other nodes have a port each
 //! where the nodes follow etcd.
+//!
+//! In reading order: this page; `socket` (options); `twin` (the second loopback address of a development server);
+//! `owner` (who has a port that is in use).
+
+mod owner;
+mod socket;
+mod twin;
+
+pub(super) use twin::is_wanted as has_twin;
 
 use super::Failure;
-use broker_core::settings::{Cluster, Listen};
-use socket2::{Domain, Protocol, Socket, Type};
+use broker_core::settings::{Cluster, Settings};
+use socket::{Busy, alone, local, probe, shared, when_free};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::thread;
-use std::time::{Duration, Instant};
+use twin::{Both, bind_both, is_without_ipv6};
 
 /// One configured listener: its actual address and a socket for each shard.
 #[derive(Debug)]
@@ -17,14 +25,29 @@ pub(super) struct Bound {
     pub(super) addr: SocketAddr,
     /// One a shard, listening.
     pub(super) sockets: Vec<OwnedFd>,
+    /// The same on ::1, for a listener of a development server on 127.0.0.1; else empty.
+    pub(super) twins: Vec<OwnedFd>,
 }
 
-/// Binds `listen` once a shard.
+/// Binds a client listener of these settings once a shard.
 ///
 /// # Errors
 /// [`Failure::Configuration`] when the address cannot be had.
-pub(super) fn bind(listen: &Listen, shards: usize, tcp_user_ms: u64) -> Result<Bound, Failure> {
-    bind_as("listen", listen.addr, shards, tcp_user_ms)
+pub(super) fn bind(settings: &Settings, addr: SocketAddr) -> Result<Bound, Failure> {
+    let tcp_user_ms = settings.timeouts.tcp_user_ms;
+    if !has_twin(settings, addr) {
+        return bind_as("listen", addr, settings.shards, tcp_user_ms);
+    }
+    let both = bind_both(addr, |addr, busy| {
+        bind_all(addr, busy, settings.shards, tcp_user_ms)
+    });
+    let Both { addr, first, twin } =
+        both.map_err(|(addr, error)| refusal("listen", addr, &error))?;
+    Ok(Bound {
+        addr,
+        sockets: first,
+        twins: twin.unwrap_or_default(),
+    })
 }
 
 /// Binds what other nodes connect to, and writes the actual ports into the settings.
@@ -68,95 +91,79 @@ fn bind_each(
                 "{key} = {listen}: port {port} of shard {shard}: {remedy}"
             ))
         };
-        let socket = when_free(|| listening(socket(addr)?, addr, tcp_user_ms));
-        let socket = socket.map_err(refused)?;
-        let actual = socket.local_addr().map_err(refused)?.as_socket();
-        ports.push(actual.map_or(0, |actual| actual.port()));
+        let socket = when_free(Busy::Wait, || alone(addr, tcp_user_ms)).map_err(refused)?;
+        ports.push(local(&socket).map_err(refused)?.port());
         sockets.push(OwnedFd::from(socket));
     }
     let mut addr = listen;
     addr.set_port(ports.first().copied().unwrap_or_default());
-    Ok((Bound { addr, sockets }, ports))
+    let bound = Bound {
+        addr,
+        sockets,
+        twins: Vec::new(),
+    };
+    Ok((bound, ports))
 }
 
-fn bind_as(
-    key: &str,
+fn bind_as(key: &str, addr: SocketAddr, shards: usize, tcp_user_ms: u64) -> Result<Bound, Failure> {
+    let (addr, sockets) = bind_all(addr, Busy::Wait, shards, tcp_user_ms)
+        .map_err(|error| refusal(key, addr, &error))?;
+    Ok(Bound {
+        addr,
+        sockets,
+        twins: Vec::new(),
+    })
+}
+
+/// A socket for each shard, and their actual address.
+fn bind_all(
     mut addr: SocketAddr,
+    busy: Busy,
     shards: usize,
     tcp_user_ms: u64,
-) -> Result<Bound, Failure> {
-    let asked = addr;
-    let refused = |error: io::Error| refusal(key, asked, &error);
+) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
     // A port that is shared already would let us in as well, and then clients would reach either process by chance.
     if addr.port() != 0 {
-        when_free(|| socket(addr)?.bind(&addr.into())).map_err(refused)?;
+        when_free(busy, || probe(addr))?;
     }
     let mut sockets = Vec::with_capacity(shards);
     for _ in 0..shards {
-        let socket = shared(addr, tcp_user_ms).map_err(refused)?;
-        if addr.port() == 0 {
-            let actual = socket.local_addr().map_err(refused)?.as_socket();
-            addr.set_port(actual.map_or(0, |actual| actual.port()));
-        }
+        let socket = shared(addr, tcp_user_ms)?;
+        addr = local(&socket)?;
         sockets.push(OwnedFd::from(socket));
     }
-    Ok(Bound { addr, sockets })
+    Ok((addr, sockets))
 }
 
 /// Closes what was bound for more than `shards`. The port was not announced yet.
 pub(super) fn keep(bound: &mut [Bound], shards: usize) {
     for bound in bound {
         bound.sockets.truncate(shards);
+        bound.twins.truncate(shards);
     }
 }
 
-/// Binds the admin listener, for the side thread's runtime.
+/// Binds the admin listener, for the side thread's runtime, and its twin on ::1 under `--dev`. The first has the
+/// address that the settings name.
 ///
 /// # Errors
 /// [`Failure::Configuration`] when the address cannot be had.
-pub(super) fn bind_admin(addr: SocketAddr) -> Result<TcpListener, Failure> {
-    let bound = when_free(|| TcpListener::bind(addr))
-        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-    bound.map_err(|error| refusal("admin.listen", addr, &error))
-}
-
-/// Tries again while the port is in use, for [`FREE_WITHIN`]: the kernel closes the sockets of an `io_uring` some
-/// milliseconds after the process that had them is gone, so one that is started in place of a killed one comes early.
-fn when_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    let until = Instant::now() + FREE_WITHIN;
-    loop {
-        match bind() {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
-                thread::sleep(TRY_EVERY);
-            }
-            other => return other,
-        }
+pub(super) fn bind_admin(
+    settings: &Settings,
+    addr: SocketAddr,
+) -> Result<(SocketAddr, Vec<TcpListener>), Failure> {
+    let bind = |addr, busy| {
+        let socket = when_free(busy, || alone(addr, 0))?;
+        socket.set_nonblocking(true)?;
+        Ok((local(&socket)?, TcpListener::from(socket)))
+    };
+    let refused = |(addr, error): (_, io::Error)| refusal("admin.listen", addr, &error);
+    if !has_twin(settings, addr) {
+        let (actual, listener) = bind(addr, Busy::Wait).map_err(|error| refused((addr, error)))?;
+        return Ok((actual, vec![listener]));
     }
-}
-
-/// One of several with the same address.
-fn shared(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
-    let socket = socket(addr)?;
-    socket.set_reuse_port(true)?;
-    listening(socket, addr, tcp_user_ms)
-}
-
-/// The socket listens. It stays blocking: the shard's ring waits in it.
-fn listening(socket: Socket, addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
-    // Both of these hold for what is accepted.
-    socket.set_tcp_nodelay(true)?;
-    if tcp_user_ms != 0 {
-        socket.set_tcp_user_timeout(Some(Duration::from_millis(tcp_user_ms)))?;
-    }
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
-}
-
-fn socket(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    Ok(socket)
+    let Both { addr, first, twin } = bind_both(addr, bind).map_err(refused)?;
+    Ok((addr, std::iter::once(first).chain(twin).collect()))
 }
 
 fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
@@ -176,45 +183,54 @@ fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
         reason = "an enum of std: three of its kinds have a remedy that we know"
     )]
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!(
+        io::ErrorKind::AddrInUse => match owner::of(addr) {
+            Some(owner) => format!(
+                "the port is in use, allowed a free one, or port 0 for any ({flags}): {owner} has it"
+            ),
+            None => format!(
                 "the port is in use, allowed a free one, or port 0 for any (`ss -ltnp sport = :{}` shows who has it; \
                  {flags})",
                 addr.port()
-            )
-        }
+            ),
+        },
         io::ErrorKind::AddrNotAvailable => {
             "allowed an address that this machine has (`ip address`)".into()
         }
         io::ErrorKind::PermissionDenied => {
             "allowed a port from 1024, or the capability CAP_NET_BIND_SERVICE".into()
         }
+        _ if is_without_ipv6(error) => {
+            "allowed an IPv4 address, such as 0.0.0.0: IPv6 is off here".into()
+        }
         _ => format!("allowed an address that can be listened on: {error}"),
     }
 }
 
-/// Connections that the kernel completes while a shard is busy. The kernel's own bound is `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
-/// How long a start waits for a port that is in use.
-const FREE_WITHIN: Duration = Duration::from_secs(1);
-const TRY_EVERY: Duration = Duration::from_millis(5);
-
 #[cfg(test)]
 mod tests {
+    use super::socket::TRY_EVERY;
     use super::*;
-    use broker_core::settings::Scheme;
+    use broker_core::settings::Profile;
+    use socket2::Socket;
     use std::net::TcpStream;
+    use std::thread;
+    use std::time::Duration;
 
-    fn any() -> Listen {
-        Listen {
-            scheme: Scheme::Http,
-            addr: "127.0.0.1:0".parse().unwrap(),
-        }
+    /// Of this many shards, without `--dev`.
+    fn shards(shards: usize, tcp_user_ms: u64) -> Settings {
+        let mut settings = Settings::new(Profile::Default, false);
+        settings.shards = shards;
+        settings.timeouts.tcp_user_ms = tcp_user_ms;
+        settings
+    }
+
+    fn any() -> SocketAddr {
+        "127.0.0.1:0".parse().unwrap()
     }
 
     #[test]
     fn all_shards_share_the_port_that_was_picked() {
-        let bound = bind(&any(), 3, 30_000).unwrap();
+        let bound = bind(&shards(3, 30_000), any()).unwrap();
         assert_ne!(bound.addr.port(), 0);
         let listeners: Vec<_> = bound.sockets.into_iter().map(TcpListener::from).collect();
         assert!(
@@ -283,7 +299,7 @@ mod tests {
 
     #[test]
     fn what_is_set_on_a_listener_holds_for_what_it_accepts() {
-        let bound = bind(&any(), 1, 12_000).unwrap();
+        let bound = bind(&shards(1, 12_000), any()).unwrap();
         let listener = TcpListener::from(bound.sockets.into_iter().next().unwrap());
         let _client = TcpStream::connect(bound.addr).unwrap();
         let accepted = Socket::from(listener.accept().unwrap().0);
@@ -296,12 +312,9 @@ mod tests {
 
     #[test]
     fn a_port_that_another_process_shares_is_refused() {
-        let bound = bind(&any(), 1, 0).unwrap();
-        let again = Listen {
-            addr: bound.addr,
-            ..any()
-        };
-        let Err(Failure::Configuration(text)) = bind(&again, 1, 0) else {
+        let bound = bind(&shards(1, 0), any()).unwrap();
+        let again = bound.addr;
+        let Err(Failure::Configuration(text)) = bind(&shards(1, 0), again) else {
             panic!("bound twice")
         };
         assert!(
@@ -311,39 +324,63 @@ mod tests {
             )),
             "{text}"
         );
-        assert!(bind_admin(bound.addr).is_err());
+        assert!(bind_admin(&shards(1, 0), bound.addr).is_err());
     }
 
     #[test]
     fn a_port_that_becomes_free_soon_is_waited_for() {
-        let bound = bind(&any(), 1, 0).unwrap();
-        let again = Listen {
-            addr: bound.addr,
-            ..any()
-        };
+        let bound = bind(&shards(1, 0), any()).unwrap();
+        let again = bound.addr;
         let before = thread::spawn(move || {
             thread::sleep(10 * TRY_EVERY);
             drop(bound);
         });
-        bind(&again, 1, 0).unwrap();
+        bind(&shards(1, 0), again).unwrap();
         before.join().unwrap();
     }
 
     #[test]
     fn an_address_of_another_machine_is_refused() {
-        let Err(Failure::Configuration(text)) = bind(
-            &Listen {
-                addr: "192.0.2.1:0".parse().unwrap(),
-                ..any()
-            },
-            1,
-            0,
-        ) else {
+        let Err(Failure::Configuration(text)) = bind(&shards(1, 0), "192.0.2.1:0".parse().unwrap())
+        else {
             panic!("bound an address for documentation")
         };
         assert!(
             text.contains("allowed an address that this machine has"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_refusal_of_a_port_in_use_ends_with_who_has_it() {
+        let bound = bind(&shards(1, 0), any()).unwrap();
+        let Err(Failure::Configuration(text)) = bind(&shards(1, 0), bound.addr) else {
+            panic!("bound twice")
+        };
+        let end = format!(" (pid {}) has it", std::process::id());
+        assert!(text.ends_with(&end) && !text.contains("ss -ltnp"), "{text}");
+    }
+
+    #[test]
+    fn a_development_server_listens_on_both_loopback_addresses_at_one_port() {
+        if TcpListener::bind("[::1]:0").is_err() {
+            return println!("skipped: this machine has no ::1");
+        }
+        let mut settings = shards(2, 0);
+        settings.dev = true;
+        let bound = bind(&settings, any()).unwrap();
+        let (addr, admins) = bind_admin(&settings, any()).unwrap();
+        let mut twin = bound.addr;
+        twin.set_ip("::1".parse().unwrap());
+        let of = |sockets: Vec<OwnedFd>| -> Vec<SocketAddr> {
+            let listeners = sockets.into_iter().map(TcpListener::from);
+            listeners.map(|it| it.local_addr().unwrap()).collect()
+        };
+        assert_eq!(of(bound.sockets), [bound.addr; 2]);
+        assert_eq!(of(bound.twins), [twin; 2]);
+        let admins: Vec<_> = admins.iter().map(|it| it.local_addr().unwrap()).collect();
+        assert_eq!(admins[0], addr);
+        assert_eq!(admins[1].to_string(), format!("[::1]:{}", addr.port()));
+        assert_eq!(admins.len(), 2);
     }
 }

@@ -49,7 +49,7 @@ use crate::tls_files::NotAfter;
 use broker_core::auth::SessionKeys;
 use broker_core::limits::{mailbox_capacity, mailbox_reserve};
 use broker_core::placement::Placement;
-use broker_core::settings::Settings;
+use broker_core::settings::{Listen, Settings};
 use broker_core::shard::{AccountUse, Shard};
 use certificate::Certificate;
 use cluster::Cluster;
@@ -63,6 +63,7 @@ use records::Records;
 use reload::Reloader;
 use shards::{Shards, seeds};
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Instant;
 use supervisor::Supervisor;
@@ -79,7 +80,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let cluster = Cluster::find(&settings)?;
     let memlock = memlock()?;
     threads::probe()?;
-    let (mut bound, admin_listener) = bind(&mut settings)?;
+    let (mut bound, admin_listeners) = bind(&mut settings)?;
     let data_dir = data_dir(&mut settings)?;
     let token = admin::token(&settings)?;
     let edge = edge_settings(&settings, connections);
@@ -106,7 +107,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     );
     shows.tries = tries::tries(&settings, in_force, &session_keys, log)?;
     let history = shows.history.clone();
-    let page = admin_listener.map(|listener| AdminPage { listener, shows });
+    let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
     let captures = page.as_ref().and_then(|page| page.shows.captures());
     side::start(page, status.clone(), commands)
         .map_err(|error| fatal("the side thread cannot be started", &error))?;
@@ -240,7 +241,9 @@ fn placement(shards: usize, cluster: Option<&Cluster>) -> Result<Placement, Fail
 /// How many client connections the process takes: as configured, or as the descriptors allow.
 fn connections(settings: &Settings) -> Result<usize, Failure> {
     let open_files = usize::try_from(side::raise_descriptors()).unwrap_or(usize::MAX);
-    let listeners = settings.listen.len() + usize::from(settings.cluster.is_on());
+    let has_twin = |listen: &&Listen| listeners::has_twin(settings, listen.addr);
+    let twins = settings.listen.iter().filter(has_twin).count();
+    let listeners = settings.listen.len() + twins + usize::from(settings.cluster.is_on());
     let follows = usize::from(settings.cluster.etcd.is_on());
     let ours = side::admin_descriptors(open_files)
         + DESCRIPTORS
@@ -275,11 +278,11 @@ fn memlock() -> Result<Option<u64>, Failure> {
 }
 
 /// Binds all listeners and writes their actual addresses into the settings.
-fn bind(settings: &mut Settings) -> Result<(Vec<Bound>, Option<std::net::TcpListener>), Failure> {
-    let mut all = Vec::with_capacity(settings.listen.len());
-    for listen in &mut settings.listen {
-        let bound = listeners::bind(listen, settings.shards, settings.timeouts.tcp_user_ms)?;
-        listen.addr = bound.addr;
+fn bind(settings: &mut Settings) -> Result<(Vec<Bound>, Option<Vec<TcpListener>>), Failure> {
+    let mut all = Vec::with_capacity(settings.listen.len() + 1);
+    for place in 0..settings.listen.len() {
+        let bound = listeners::bind(settings, settings.listen[place].addr)?;
+        settings.listen[place].addr = bound.addr;
         all.push(bound);
     }
     // Behind those of clients, whose places in the list discovery knows.
@@ -289,13 +292,11 @@ fn bind(settings: &mut Settings) -> Result<(Vec<Bound>, Option<std::net::TcpList
         shards,
         tcp_user_ms,
     )?);
-    let Some(addr) = &mut settings.admin.listen else {
+    let Some(addr) = settings.admin.listen else {
         return Ok((all, None));
     };
-    let admin = listeners::bind_admin(*addr)?;
-    *addr = admin
-        .local_addr()
-        .map_err(|error| fatal("the admin listener has no address", &error))?;
+    let (addr, admin) = listeners::bind_admin(settings, addr)?;
+    settings.admin.listen = Some(addr);
     Ok((all, Some(admin)))
 }
 

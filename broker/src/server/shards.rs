@@ -17,7 +17,9 @@ use broker_core::settings::{Scheme, Settings};
 use broker_core::shard::{AccountUse, Shard, Start, StartDev, StartKeys};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::vec;
 use zeroize::Zeroizing;
 
 /// What all shards are started with.
@@ -57,26 +59,11 @@ impl Shards<'_> {
         let nonce_seed = Zeroizing::new(random()?);
         let mut sockets: Vec<_> = bound
             .into_iter()
-            .map(|bound| bound.sockets.into_iter())
+            .map(|bound| [bound.sockets.into_iter(), bound.twins.into_iter()])
             .collect();
         let mut handles = Vec::with_capacity(self.settings.shards);
         for (id, thread) in (0..self.placement.shards()).map(ShardId).zip(threads) {
-            let schemes = self
-                .settings
-                .listen
-                .iter()
-                .map(|listen| Some(listen.scheme));
-            // The last of those that are bound is the inner one, in a cluster.
-            let own = sockets.iter_mut().zip(schemes.chain([None]));
-            let listeners = own
-                .filter_map(|(sockets, scheme)| {
-                    Some(Listener {
-                        socket: sockets.next()?,
-                        tls: scheme == Some(Scheme::Https),
-                        inner: scheme.is_none(),
-                    })
-                })
-                .collect();
+            let listeners = self.listeners(&mut sockets);
             let config = ShardConfig {
                 listeners,
                 mailboxes: Arc::clone(self.mailboxes),
@@ -95,6 +82,27 @@ impl Shards<'_> {
                 })?);
         }
         Ok(handles)
+    }
+
+    /// The next shard's own sockets of each listener.
+    fn listeners(&self, sockets: &mut [[vec::IntoIter<OwnedFd>; 2]]) -> Vec<Listener> {
+        let configured = self.settings.listen.iter();
+        let schemes = configured.map(|listen| Some(listen.scheme));
+        // The last of those that are bound is the inner one, in a cluster.
+        let own = sockets.iter_mut().zip(schemes.chain([None]));
+        own.zip(0..)
+            .flat_map(|((sockets, scheme), number)| {
+                sockets
+                    .iter_mut()
+                    .filter_map(Iterator::next)
+                    .map(move |socket| Listener {
+                        socket,
+                        number,
+                        tls: scheme == Some(Scheme::Https),
+                        inner: scheme.is_none(),
+                    })
+            })
+            .collect()
     }
 
     fn machine(&mut self, id: ShardId, nonce_seed: &[u8; 32]) -> Result<Start, Failure> {

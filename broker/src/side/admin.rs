@@ -77,8 +77,8 @@ pub(super) struct Admin {
     pub(super) nodes: Option<NodePages>,
 }
 
-/// Serves `listener` forever, within the bounds of [`Door`].
-pub(super) async fn serve(listener: TcpListener, status: StatusBoard, shows: Shows) {
+/// Serves `listeners` forever, within the bounds of [`Door`].
+pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, shows: Shows) {
     let origins = shows.settings.admin.origins.clone();
     let admin = Admin {
         status,
@@ -130,7 +130,7 @@ pub(super) async fn serve(listener: TcpListener, status: StatusBoard, shows: Sho
     tokio::spawn(nodes::answer_nodes(admin.clone()));
     tokio::spawn(troubled::explain(admin.clone()));
     tokio::spawn(events::feed(admin));
-    serve::serve(Door::new(listener), routes).await;
+    serve::serve(Door::new(listeners), routes).await;
 }
 
 /// One request a connection: who has been answered keeps no place from others. What is not read is counted.

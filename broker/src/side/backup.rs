@@ -264,7 +264,7 @@ mod tests {
             .unwrap();
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            tokio::spawn(admin::serve(listener, StatusBoard::default(), shows));
+            tokio::spawn(admin::serve(vec![listener], StatusBoard::default(), shows));
             tokio::task::spawn_blocking(asks).await.unwrap();
         });
         drop(runtime);

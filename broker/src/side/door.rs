@@ -14,10 +14,11 @@ use super::limits::{
 use super::process::open_files_max;
 use super::shared::Shared;
 use super::unread::{Hold, Unread};
-use broker_core::crowd::{Crowd, Origin};
+use broker_core::crowd::{Crowd, Origin, canonical};
 use broker_core::time::Now;
 use socket2::SockRef;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
@@ -60,9 +61,9 @@ const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 /// How long nothing is accepted after an error that is not of one connection.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
 
-/// The listener with its bounds.
+/// The listener with its bounds: its sockets are one, whatever their addresses.
 pub(super) struct Door {
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     opened: Instant,
     next: u64,
     life: Duration,
@@ -136,15 +137,15 @@ impl Seat {
 }
 
 impl Door {
-    pub(super) fn new(listener: TcpListener) -> Self {
+    pub(super) fn new(listeners: Vec<TcpListener>) -> Self {
         let files = usize::try_from(open_files_max()).unwrap_or(usize::MAX);
-        Self::with(listener, LIFE, places(files))
+        Self::with(listeners, LIFE, places(files))
     }
 
-    fn with(listener: TcpListener, life: Duration, places: usize) -> Self {
+    fn with(listeners: Vec<TcpListener>, life: Duration, places: usize) -> Self {
         let (reporting, reports) = unbounded_channel();
         Self {
-            listener,
+            listeners,
             opened: Instant::now(),
             next: 0,
             life,
@@ -162,13 +163,27 @@ impl Door {
         // Never closed, so there is one in the end.
         let descriptor = Arc::clone(&self.descriptors).acquire_owned().await.ok();
         loop {
-            match self.listener.accept().await {
-                Ok((socket, from)) => return self.admit(socket, from, descriptor),
+            match poll_fn(|context| self.poll_next(context)).await {
+                Ok((socket, from)) => return self.admit(socket, canonical(from), descriptor),
                 Err(error) if is_of_the_peer(&error) => {}
                 // No descriptor, or no memory: there may be some later.
                 Err(_) => sleep(ACCEPT_REST).await,
             }
         }
+    }
+
+    /// A connection of any socket; they take turns at being first.
+    fn poll_next(&self, context: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let (back, front) = {
+            let turn = self.next % self.listeners.len().max(1) as u64;
+            self.listeners.split_at(usize::try_from(turn).unwrap_or(0))
+        };
+        for listener in front.iter().chain(back) {
+            if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
     }
 
     fn admit(

@@ -89,8 +89,8 @@ pub enum Command {
 
 /// The admin listener and what it shows.
 pub struct AdminPage {
-    /// Bound, listening, nonblocking.
-    pub listener: TcpListener,
+    /// Bound, listening, nonblocking: one an address.
+    pub listeners: Vec<TcpListener>,
     /// What it shows, and to whom.
     pub shows: Shows,
 }
@@ -182,13 +182,15 @@ pub fn start(
 
 /// Starts to serve the admin listener, on the runtime that runs this.
 fn open(admin: Option<AdminPage>, status: &StatusBoard) -> io::Result<()> {
-    let Some(AdminPage { listener, shows }) = admin else {
+    let Some(AdminPage { listeners, shows }) = admin else {
         return Ok(());
     };
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listeners = listeners.into_iter();
+    let listeners = listeners.map(tokio::net::TcpListener::from_std);
+    let listeners = listeners.collect::<io::Result<_>>()?;
     let status = status.clone();
     tokio::spawn(async move {
-        admin::serve(listener, status, shows).await;
+        admin::serve(listeners, status, shows).await;
     });
     Ok(())
 }

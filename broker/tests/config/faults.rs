@@ -204,6 +204,20 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:1:10: listen = http://127.0.0.1:80: allowed each address and port once",
     ),
     (
+        "listen = ['http://0.0.0.0:80', 'http://[::]:80']",
+        "f.toml:1:10: listen = http://[::]:80: allowed each address and port once: it overlaps http://0.0.0.0:80, \
+         since [::] takes IPv4 and IPv6",
+    ),
+    (
+        "listen = ['http://[::]:80', 'http://127.0.0.1:80']",
+        "f.toml:1:10: listen = http://127.0.0.1:80: allowed each address and port once: it overlaps http://[::]:80, \
+         since [::] takes IPv4 and IPv6",
+    ),
+    (
+        "listen = ['http://127.0.0.1:80', 'http://0.0.0.0:80']",
+        "f.toml:1:10: listen = http://0.0.0.0:80: allowed each address and port once: it overlaps http://127.0.0.1:80",
+    ),
+    (
         "[admin]|listen = '127.0.0.1:8080'",
         "f.toml:2:10: admin.listen = 127.0.0.1:8080: allowed an address and port that no other listener has",
     ),

@@ -1,5 +1,8 @@
 //! The real clients: AWS CLI and boto3, and the official JavaScript SDK, each run as scripts of deploy/conformance
-//! against a broker of their own; and the helpers of deploy/testing, with the same clients.
+//! against a broker of their own; and the helpers of deploy/testing, with the same clients. [`hosts`]: where `localhost`
+//! is `::1`.
+
+mod hosts;
 
 use crate::cluster::nodes::{Files, with_tls};
 use crate::process::{Broker, binary, ended_within, fresh_directory};
@@ -76,6 +79,13 @@ fn moto() {
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn pytest_plugin() {
     alone(python_script("test_plugin"));
+}
+
+/// README.md's session of the official SDK.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn readme_of_javascript() {
+    node("readme.mjs", &Broker::dev(2));
 }
 
 /// So does the module for node.

@@ -12,7 +12,8 @@
 //!   [`signed_reload`],
 //!   [`signed_quotas`]: checked identity;
 //!   [`signed_service`] is their broker, [`signed_signer`] signs for them.
-//! * [`origins`]: which pages of browsers may use a broker.
+//! * [`loopback`]: both loopback addresses of a development server, and listeners on all addresses; [`origins`]: which
+//!   pages of browsers may use a broker.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
 //! * [`inspector`], [`events`], [`logs`], [`books`], [`wild_texts`]: what operators see and watch, and that it adds up
 //!   under load; what clients name with markup and control characters.
@@ -99,6 +100,7 @@ mod idle;
 mod inspector;
 mod log_schema;
 mod logs;
+mod loopback;
 mod memlock;
 mod origins;
 mod peer;

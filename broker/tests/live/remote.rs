@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 /// Checks these flags with a configuration file of this text; whether they are accepted, and what was said.
@@ -113,13 +113,17 @@ fn a_host_of_its_own_is_in_the_certificate_the_host_check_and_the_origins() {
         );
         let answer = exchange(broker.plain, call.as_bytes());
         assert_eq!(answer.status, 200, "{host}: {answer:?}");
-        assert_eq!(status_over_tls(&broker, host), Ok(404), "{host}");
+        assert_eq!(
+            status_over_tls(&broker, broker.tls, host),
+            Ok(404),
+            "{host}"
+        );
     }
     let foreign =
         b"POST /listSignalingChannels HTTP/1.1\r\nHost: bench.test\r\nOrigin: http://evil.test\r\n\
         Content-Length: 2\r\n\r\n{}";
     assert_eq!(exchange(broker.plain, foreign).status, 403);
-    let refused = status_over_tls(&broker, "other.test").expect_err("a name of nobody");
+    let refused = status_over_tls(&broker, broker.tls, "other.test").expect_err("a name of nobody");
     assert!(refused.contains("not valid for name"), "{refused}");
     let visit = b"GET / HTTP/1.1\r\nHost: bench.test\r\nAccept: text/html\r\n\r\n";
     assert!(
@@ -135,8 +139,8 @@ fn a_host_of_its_own_is_in_the_certificate_the_host_check_and_the_origins() {
     );
 }
 
-/// The status of an unknown path, asked by a client that verifies the certificate for this name.
-fn status_over_tls(broker: &Broker, name: &str) -> Result<u16, String> {
+/// The status of an unknown path at this address, asked by a client that verifies the certificate for this name.
+pub(crate) fn status_over_tls(broker: &Broker, to: SocketAddr, name: &str) -> Result<u16, String> {
     let authority = broker
         .authority
         .as_ref()
@@ -150,7 +154,7 @@ fn status_over_tls(broker: &Broker, name: &str) -> Result<u16, String> {
         .with_no_client_auth();
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let client = ClientConnection::new(Arc::new(config), name).expect("a client");
-    let socket = TcpStream::connect(broker.tls).expect("a connection");
+    let socket = TcpStream::connect(to).expect("a connection");
     let mut stream = StreamOwned::new(client, socket);
     stream
         .write_all(b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")

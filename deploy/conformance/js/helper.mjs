@@ -29,7 +29,7 @@ function project(t) {
         write: (name, text) => writeFileSync(join(folder, name), text),
         // The exit code and the output of node; only what the helper sets may tell it where its broker is.
         node: async (args, more = {}) => {
-            const kept = Object.entries(process.env).filter(([name]) => !/^(AWS|NODE)_/.test(name));
+            const kept = Object.entries(process.env).filter(([name]) => !/^(AWS_|NODE_(?!OPTIONS$))/.test(name));
             const options = { cwd: folder, env: { ...Object.fromEntries(kept), ...more } };
             const child = spawn(process.execPath, args, options);
             let output = '';

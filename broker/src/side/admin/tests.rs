@@ -62,7 +62,7 @@ fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static 
     };
     runtime.block_on(async move {
         let listener = TcpListener::from_std(listener).unwrap();
-        tokio::spawn(serve(listener, board, shows));
+        tokio::spawn(serve(vec![listener], board, shows));
         tokio::task::spawn_blocking(move || exchange(addr, request))
             .await
             .unwrap()

@@ -16,7 +16,7 @@ use crate::process::Broker;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use stream::{Stream, client_config, is_timeout};
 use tungstenite::client::IntoClientRequest;
@@ -43,10 +43,12 @@ impl Peer {
 
     /// A connection over plain TCP with this query.
     pub(crate) fn plain(broker: &Broker, query: &str) -> Self {
-        Self::handshake(
-            Stream::Plain(tcp(broker.plain)),
-            format!("ws://{}/?{query}", broker.plain),
-        )
+        Self::plain_at(broker.plain, query)
+    }
+
+    /// A connection over plain TCP to this address with this query.
+    pub(crate) fn plain_at(to: SocketAddr, query: &str) -> Self {
+        Self::handshake(Stream::Plain(tcp(to)), format!("ws://{to}/?{query}"))
     }
 
     /// A connection over TLS with this query; the development certificate is verified.
