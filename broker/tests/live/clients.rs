@@ -1,6 +1,6 @@
 //! The real clients: AWS CLI and boto3, and the official JavaScript SDK, each run as scripts of deploy/conformance
-//! against a broker of their own; and the helpers of deploy/testing, with the same clients. [`hosts`]: where `localhost`
-//! is `::1`.
+//! against a broker of their own; and the helpers of deploy/testing, with the same clients. [`hosts`]: where
+//! `localhost` is `::1`.
 
 mod hosts;
 

@@ -1,4 +1,4 @@
-// README.md's JavaScript session as printed, but for the port: it calls `localhost`, whichever address that is here.
+// README.md's JavaScript session as printed, except for the port: it calls `localhost`, whichever address that is here.
 
 import test from 'node:test';
 import assert from 'node:assert/strict';

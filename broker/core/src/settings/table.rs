@@ -110,8 +110,8 @@ pub const KEYS: &[Key] = &[
         .flag(flag("--credentials", "FILE", "Credentials file (TOML) of --auth sigv4")),
     Key::new("listen", list!("URLs", listen, value::listen, may_be_empty: false))
         .default("http://127.0.0.1:8080").dev("http://127.0.0.1:8080 https://127.0.0.1:8443")
-        .doc("http:// is HTTP API and ws, https:// is HTTPS API and wss; port 0 picks one; [::] takes IPv4 too and is not \
-              allowed beside 0.0.0.0; --dev adds ::1 to 127.0.0.1")
+        .doc("http:// is HTTP API and ws, https:// is HTTPS API and wss; port 0 picks one; [::] takes IPv4 too and is \
+              not allowed beside 0.0.0.0; --dev adds ::1 to 127.0.0.1")
         .flag(flag("--listen", "URL",
             "Where clients connect: http://ADDR:PORT or https://ADDR:PORT, repeatable; port 0 picks one")),
     Key::new("dev_origins", list!("origins", dev_origins, value::dev_origin, may_be_empty: true)).default("")

@@ -1,6 +1,6 @@
-//! Clients for whom `localhost` is `::1` first, or alone, as hosts files of Debian have it: scripts of node, which tries
-//! the first address only, as node 18 does. Each runs in a mount namespace whose `/etc/hosts` is such a file; for root
-//! only.
+//! Clients for whom `localhost` is `::1` first, or alone, as hosts files of Debian have it: scripts of node, which
+//! tries the first address only, as node 18 does. Each runs in a mount namespace whose `/etc/hosts` is such a file; for
+//! root only.
 
 use super::{alone, node_script, run};
 use crate::process::{Broker, fresh_directory};
