@@ -1,6 +1,11 @@
 //! A fault as a request describes it. What is wrong with it is named by its key, with what is allowed.
 
+mod allowed;
+
+pub(super) use allowed::document;
+
 use super::body::Body;
+use allowed::{On, ROLES};
 use broker_core::shard::{
     Chance, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule, Glob,
     MessageAct, RequestAct, SessionAct,
@@ -9,16 +14,6 @@ use codec::control::Operation;
 use codec::signal::{Action, Role};
 use serde_json::Value;
 
-/// Where a fault acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum On {
-    Connect,
-    Api,
-    Message,
-    Delivery,
-    Session,
-}
-
 /// Reads a fault.
 ///
 /// # Errors
@@ -26,7 +21,7 @@ enum On {
 pub(super) fn parse(mut body: Body) -> Result<FaultRule, String> {
     let on = body
         .text("on", on)?
-        .ok_or_else(|| format!("on: missing; {ON}"))?;
+        .ok_or_else(|| format!("on: missing; {}", one_of(On::ALL.map(On::name))))?;
     let matches = matches(on, body.object("match")?)?;
     let act = act(on, &mut body)?;
     let rule = FaultRule {
@@ -44,14 +39,15 @@ pub(super) fn parse(mut body: Body) -> Result<FaultRule, String> {
 }
 
 fn on(text: &str) -> Result<On, String> {
-    Ok(match text {
-        "connect" => On::Connect,
-        "api" => On::Api,
-        "message" => On::Message,
-        "delivery" => On::Delivery,
-        "session" => On::Session,
-        _ => return Err(ON.into()),
-    })
+    let mut all = On::ALL.into_iter();
+    all.find(|on| on.name() == text)
+        .ok_or_else(|| one_of(On::ALL.map(On::name)))
+}
+
+/// What is allowed, in words.
+fn one_of(names: impl IntoIterator<Item = &'static str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    format!("allowed {}", names.join(", "))
 }
 
 fn matches(on: On, mut body: Body) -> Result<FaultMatch, String> {
@@ -62,32 +58,17 @@ fn matches(on: On, mut body: Body) -> Result<FaultMatch, String> {
         operation: body.text("operation", operation)?,
         action: body.text("action", action)?,
     };
-    let unused = match on {
-        On::Api => [
-            ("role", found.role.is_some()),
-            ("clientId", found.client_id.is_some()),
-            ("action", found.action.is_some()),
-        ],
-        On::Connect | On::Session => [
-            ("operation", found.operation.is_some()),
-            ("action", found.action.is_some()),
-            ("", false),
-        ],
-        On::Message | On::Delivery => [
-            ("operation", found.operation.is_some()),
-            ("", false),
-            ("", false),
-        ],
-    };
-    if let Some((key, _)) = unused.iter().find(|(_, used)| *used) {
-        let allowed = match on {
-            On::Api => "channel, operation",
-            On::Connect | On::Session => "channel, role, clientId",
-            On::Message | On::Delivery => "channel, role, clientId, action",
-        };
-        return Err(format!(
-            "match.{key}: not with this \"on\"; allowed {allowed}"
-        ));
+    let named = [
+        ("role", found.role.is_some()),
+        ("clientId", found.client_id.is_some()),
+        ("operation", found.operation.is_some()),
+        ("action", found.action.is_some()),
+    ];
+    let keys = on.keys();
+    let unused = |(key, is_named): &&(&str, bool)| *is_named && !keys.contains(key);
+    if let Some((key, _)) = named.iter().find(unused) {
+        let allowed = one_of(keys.iter().copied());
+        return Err(format!("match.{key}: not with this \"on\"; {allowed}"));
     }
     body.end("channel, role, clientId, operation, action")?;
     Ok(found)
@@ -102,20 +83,16 @@ fn glob(text: &str) -> Result<Glob, String> {
 }
 
 fn role(text: &str) -> Result<Role, String> {
-    match text {
-        "master" => Ok(Role::Master),
-        "viewer" => Ok(Role::Viewer),
-        _ => Err("allowed master, viewer".into()),
-    }
+    let found = ROLES.iter().find(|(name, _)| *name == text);
+    found
+        .map(|(_, role)| *role)
+        .ok_or_else(|| one_of(ROLES.map(|(name, _)| name)))
 }
 
 fn operation(text: &str) -> Result<Operation, String> {
     let mut all = Operation::ALL.iter().copied();
     all.find(|operation| operation.name() == text)
-        .ok_or_else(|| {
-            let names: Vec<&str> = Operation::ALL.iter().map(|it| it.name()).collect();
-            format!("allowed {}", names.join(", "))
-        })
+        .ok_or_else(|| one_of(Operation::ALL.iter().map(|it| it.name())))
 }
 
 /// An action of messages.
@@ -125,12 +102,13 @@ fn operation(text: &str) -> Result<Operation, String> {
 pub(super) fn action(text: &str) -> Result<Action, String> {
     let mut all = Action::ALL.into_iter();
     all.find(|action| action.as_str() == text)
-        .ok_or_else(|| "allowed SDP_OFFER, SDP_ANSWER, ICE_CANDIDATE".into())
+        .ok_or_else(|| one_of(Action::ALL.map(Action::as_str)))
 }
 
 /// `do`: the name of what is done, or an object of that one key and how.
 fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
-    let (name, mut how) = body.choice("do", allowed(on))?;
+    let acts = on.acts().join(", ");
+    let (name, mut how) = body.choice("do", &acts)?;
     let act = match on {
         On::Connect => request_act(&name, &mut how)?.map(FaultAct::Connect),
         On::Api => request_act(&name, &mut how)?.map(FaultAct::Api),
@@ -139,10 +117,7 @@ fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
         On::Session => session_act(&name, &mut how)?.map(FaultAct::Session),
     };
     let Some(act) = act else {
-        return Err(format!(
-            "do.{name}: not with this \"on\"; allowed {}",
-            allowed(on)
-        ));
+        return Err(format!("do.{name}: not with this \"on\"; allowed {acts}"));
     };
     how.end(match name.as_str() {
         "refuse" => "error, status, message",
@@ -155,15 +130,6 @@ fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
         _ => "no keys",
     })?;
     Ok(act)
-}
-
-fn allowed(on: On) -> &'static str {
-    match on {
-        On::Connect | On::Api => "refuse, throttle, delay, hang, reset",
-        On::Message => "drop, delay, status, expire",
-        On::Delivery => "drop, delay, duplicate, reorder",
-        On::Session => "goAway, close, stall, reconnectIce",
-    }
 }
 
 fn request_act(name: &str, how: &mut Body) -> Result<Option<RequestAct>, String> {
@@ -216,8 +182,7 @@ fn error_name(text: &str) -> Result<&'static str, String> {
 }
 
 fn allowed_errors() -> String {
-    let names: Vec<&str> = FaultError::names().collect();
-    format!("allowed {}", names.join(", "))
+    one_of(FaultError::names())
 }
 
 fn message_act(name: &str, how: &mut Body) -> Result<Option<MessageAct>, String> {
@@ -343,8 +308,6 @@ fn chance(body: &mut Body) -> Result<Option<Chance>, String> {
         }
     }
 }
-
-const ON: &str = "allowed connect, api, message, delivery, session";
 
 /// Matches that a fault acts on, or skips.
 const TIMES_MAX: u64 = 1_000_000;

@@ -47,6 +47,11 @@ pub(super) async fn list(State(admin): State<Admin>) -> Response {
     json(StatusCode::OK, &value!({ "faults": faults }))
 }
 
+/// `GET /dev/faults/allowed`: what a fault may say.
+pub(super) async fn allowed() -> Response {
+    json(StatusCode::OK, &fault_rule::document())
+}
+
 /// `POST /dev/faults`.
 pub(super) async fn make(State(admin): State<Admin>, body: Bytes) -> Response {
     let Some(dev) = &admin.dev else {

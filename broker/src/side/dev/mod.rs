@@ -97,6 +97,7 @@ pub(super) fn routes(dev: bool) -> Router<Admin> {
                 .post(faults::make)
                 .delete(faults::remove_all),
         )
+        .route("/dev/faults/allowed", get(faults::allowed))
         .route("/dev/faults/{id}", delete(faults::remove))
         .route("/dev/environment", get(environment))
         .route("/dev/messages", get(messages::list))
@@ -124,4 +125,4 @@ async fn unknown() -> Response {
 }
 
 const NO_SUCH_PAGE: &str = "no such page: /dev/clock, /dev/connections, /dev/environment, /dev/faults, \
-                            /dev/faults/{id}, /dev/messages, /dev/parity, /dev/reset";
+                            /dev/faults/allowed, /dev/faults/{id}, /dev/messages, /dev/parity, /dev/reset";

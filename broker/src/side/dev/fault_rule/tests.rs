@@ -44,6 +44,37 @@ fn every_act_is_read_where_it_belongs_and_refused_elsewhere() {
     }
 }
 
+/// What the console offers is what is read, and all of it.
+#[test]
+fn all_that_is_listed_as_allowed_is_read() {
+    let allowed = document();
+    let names = |of: &Value| -> Vec<String> {
+        let of = of.as_array().unwrap();
+        of.iter().map(|it| it.as_str().unwrap().into()).collect()
+    };
+    for on in allowed["on"].as_array().unwrap() {
+        let (place, acts) = (&on["name"], on["do"].as_array().unwrap());
+        for act in acts {
+            read(&json!({ "on": place, "do": act })).unwrap();
+        }
+        let refused = read(&json!({ "on": place, "do": "nothing" })).unwrap_err();
+        let in_words = refused.split_once("allowed ").unwrap().1;
+        assert_eq!(in_words.split(", ").count(), acts.len(), "{refused}");
+        let keys = names(&on["match"]);
+        for key in ["channel", "role", "clientId", "operation", "action"] {
+            let values = allowed.get(key).map_or_else(|| vec!["x".into()], names);
+            for value in values {
+                let rule = json!({ "on": place, "match": { key: value }, "do": acts[0] });
+                let is_listed = keys.iter().any(|it| it == key);
+                assert_eq!(read(&rule).is_ok(), is_listed, "{rule}");
+            }
+        }
+    }
+    for error in names(&allowed["error"]) {
+        read(&json!({ "on": "api", "do": { "refuse": { "error": error } } })).unwrap();
+    }
+}
+
 #[test]
 fn a_fault_is_read_whole() {
     let rule = read(&json!({

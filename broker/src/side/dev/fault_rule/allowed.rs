@@ -1,0 +1,88 @@
+//! What a fault may say: the closed sets that the reader, its errors and `GET /dev/faults/allowed` share.
+
+use broker_core::shard::FaultError;
+use codec::control::Operation;
+use codec::signal::{Action, Role};
+use serde_json::{Value, json};
+
+/// Where a fault acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    Connect,
+    Api,
+    Message,
+    Delivery,
+    Session,
+}
+
+impl On {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Connect,
+        Self::Api,
+        Self::Message,
+        Self::Delivery,
+        Self::Session,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Api => "api",
+            Self::Message => "message",
+            Self::Delivery => "delivery",
+            Self::Session => "session",
+        }
+    }
+
+    /// What `match` may name.
+    pub(super) fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Api => &["channel", "operation"],
+            Self::Connect | Self::Session => &["channel", "role", "clientId"],
+            Self::Message | Self::Delivery => &["channel", "role", "clientId", "action"],
+        }
+    }
+
+    /// What `do` may name.
+    pub(super) fn acts(self) -> &'static [&'static str] {
+        match self {
+            Self::Connect | Self::Api => &["refuse", "throttle", "delay", "hang", "reset"],
+            Self::Message => &["drop", "delay", "status", "expire"],
+            Self::Delivery => &["drop", "delay", "duplicate", "reorder"],
+            Self::Session => &["goAway", "close", "stall", "reconnectIce"],
+        }
+    }
+}
+
+/// The answer of `GET /dev/faults/allowed`. Each entry of a `do` is one that a fault may have as it is.
+pub(in crate::side::dev) fn document() -> Value {
+    let on = On::ALL.map(|on| {
+        let acts: Vec<Value> = on.acts().iter().map(|act| example(act)).collect();
+        json!({ "name": on.name(), "match": on.keys(), "do": acts })
+    });
+    json!({
+        "on": on,
+        "role": ROLES.map(|(name, _)| name),
+        "operation": Operation::ALL.iter().map(|it| it.name()).collect::<Vec<_>>(),
+        "action": Action::ALL.map(Action::as_str),
+        "error": FaultError::names().collect::<Vec<_>>(),
+    })
+}
+
+/// An act with what it needs, and with what readers would look for.
+fn example(act: &str) -> Value {
+    let how = match act {
+        "refuse" => json!({ "error": "AccessDeniedException" }),
+        "throttle" => json!({}),
+        "delay" => json!("3s"),
+        "status" => json!({ "errorType": "InternalFailure", "statusCode": 500 }),
+        "goAway" => json!({ "grace": "5s" }),
+        "close" => json!({ "code": 1001, "after": "2s" }),
+        "stall" => json!({ "for": "30s" }),
+        _ => return act.into(),
+    };
+    json!({ act: how })
+}
+
+/// `match.role`.
+pub(super) const ROLES: [(&str, Role); 2] = [("master", Role::Master), ("viewer", Role::Viewer)];
