@@ -40,7 +40,7 @@ main() {
   # By name: other ignored tests are started by tests of their own, under limits that they set.
   step 900 "tests with real clients" cargo test --workspace --locked --test live -- --ignored clients:: client_coturn::
   # One after the other: each is a browser, which wants the machine for itself.
-  step 300 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads 1
+  step 600 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads 1
   # Each waits for leases to end, and is idle meanwhile.
   step 900 "tests with etcd" cargo test --workspace --locked --test etcd -- --ignored --show-output --test-threads 4
   step 900 "tests of clusters" cargo test --workspace --locked --test live -- --ignored --show-output cluster_etcd:: --test-threads 2

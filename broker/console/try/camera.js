@@ -1,9 +1,10 @@
 // The camera: the master of its channel, with a peer connection for each viewer that sends an offer.
 
 import { Line } from './line.js';
+import { watchGathering } from './network.js';
 
 export class Camera {
-    // `show` gets what changes: { state, viewers, problem, heard }.
+    // `show` gets what changes: { state, viewers, problem, heard, hasNetwork }.
     constructor(channel, context, stream, show) {
         Object.assign(this, { stream, show, note: context.note });
         this.viewers = new Map(); // by client id: { connection, chat, described }
@@ -22,6 +23,7 @@ export class Camera {
         const connection = new RTCPeerConnection({ iceServers: this.line.iceServers });
         const viewer = { connection, chat: undefined, described: connection.setRemoteDescription(offer) };
         this.viewers.set(from, viewer);
+        watchGathering(connection, this.note, this.show);
         connection.onicecandidate = ({ candidate }) => candidate && this.line.send('ICE_CANDIDATE', candidate, from);
         connection.onconnectionstatechange = () => {
             if (['failed', 'closed'].includes(connection.connectionState) && this.viewers.get(from) === viewer) {

@@ -13,16 +13,17 @@ export function note(role, what, { way = 'peer', bytes, detail } = {}) {
     began ??= at;
     const row = document.createElement('li');
     row.className = `${role} ${way}`;
-    const [time, name, more] = ['time', 'what', 'more'].map((kind) => {
+    const [side, time, name, more] = ['side', 'time', 'what', 'more'].map((kind) => {
         const part = document.createElement('span');
         part.className = kind;
         return part;
     });
+    side.textContent = role;
     time.textContent = ms(at - began);
     name.textContent = what;
     const text = document.createElement('span');
     text.className = 'step';
-    text.append(name, more);
+    text.append(side, name, more);
     row.append(text, time);
     const show = (extra) => {
         more.textContent = [...extra.filter(Boolean), detail].filter(Boolean).join(' · ');

@@ -52,6 +52,10 @@ function side(name) {
         if ('canSay' in change) {
             [input.disabled, send.disabled] = [!change.canSay, !change.canSay];
         }
+        if (change.hasNetwork !== undefined && get('no-network').hidden !== change.hasNetwork) {
+            get('no-network').hidden = change.hasNetwork;
+            get('no-network').scrollIntoView({ block: 'nearest' });
+        }
         if (change.heard) {
             say(chat, ...change.heard);
         }
@@ -109,6 +113,7 @@ async function startCamera() {
     opened.stream.getVideoTracks()[0].addEventListener('ended', () => opened === source && stopCamera());
     show({ stream: source.stream });
     camera = new Camera(get('channel').value, context('camera'), source.stream, show);
+    offerBoth();
     const started = camera;
     sides.camera.ended = watch(() => started.connections(), figures);
     [run.textContent, again.disabled] = ['Stop camera', false];
@@ -125,6 +130,7 @@ function stopCamera() {
     camera?.close();
     source?.stop();
     [camera, source] = [undefined, undefined];
+    offerBoth();
     [run.textContent, again.disabled] = ['Start camera', true];
     figures({ picture: undefined, bitrate: undefined });
     show({ stream: undefined, problem: undefined, canSay: false, viewers: 0 });
@@ -144,6 +150,7 @@ async function startViewer() {
         figures({ first: text });
     });
     viewer = new Viewer(clientId, get('channel').value, context('viewer'), show);
+    offerBoth();
     const started = viewer;
     sides.viewer.ended = watch(() => started.connections(), figures);
     run.textContent = 'Stop watching';
@@ -159,9 +166,16 @@ function stopViewer() {
     ended();
     viewer?.close();
     viewer = undefined;
+    offerBoth();
     run.textContent = 'Watch';
     figures({ picture: undefined, bitrate: undefined, rtt: undefined, path: undefined });
     show({ stream: undefined, problem: undefined });
+}
+
+// There is something to start unless both sides run on the channel that is named.
+function offerBoth() {
+    const name = get('channel').value;
+    get('both').disabled = [camera, viewer].every((side) => side?.line.signaling.channel === name);
 }
 
 // Fetches from the listener of this page, with the token if there is one.
@@ -219,7 +233,7 @@ function random() {
 
 document.querySelector(`[name=source][value=${canCapture ? 'camera' : 'card'}]`).checked = true;
 document.querySelector('#viewer .who').textContent = clientId;
-get('channel').addEventListener('input', link);
+get('channel').addEventListener('input', () => (link(), settings && offerBoth()));
 get('clear').addEventListener('click', clear);
 get('start').addEventListener('submit', (event) => {
     event.preventDefault();
@@ -247,6 +261,16 @@ document.addEventListener('visibilitychange', () => {
         note('camera', 'test card', {}).warn('this tab is in the background: browsers let it paint one frame a second');
     }
 });
+// In one column the viewer's picture comes first, for the keyboard and for readers of the screen as for the eye.
+const oneColumn = matchMedia('(max-width: 820px)');
+function arrange() {
+    const [first, second] = oneColumn.matches ? [sides.viewer, sides.camera] : [sides.camera, sides.viewer];
+    if (second.card.previousElementSibling !== first.card) {
+        second.card.before(first.card);
+    }
+}
+oneColumn.addEventListener('change', arrange);
+arrange();
 document.querySelectorAll('[name=source]').forEach((choice) => choice.addEventListener('change', () => camera && startCamera().catch(() => undefined)));
 addEventListener('hashchange', () => location.reload());
 begin();

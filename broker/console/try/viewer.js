@@ -1,12 +1,13 @@
 // The viewer: one offer to the master of its channel, one peer connection.
 
 import { Line } from './line.js';
+import { watchGathering } from './network.js';
 
 const ANSWER_WITHIN_MS = 4000;
 const CONNECTED_WITHIN_MS = 8000; // a browser takes half a minute to give up, and forever without any address
 
 export class Viewer {
-    // `show` gets what changes: { state, stream, problem, heard }.
+    // `show` gets what changes: { state, stream, problem, heard, hasNetwork }.
     constructor(clientId, channel, context, show) {
         Object.assign(this, { show, note: context.note, connection: undefined, described: undefined });
         this.line = new Line({ role: 'viewer', clientId }, channel, context, show, {
@@ -30,6 +31,7 @@ export class Viewer {
         const began = performance.now();
         const found = { here: 0, there: 0 };
         this.found = found;
+        watchGathering(connection, this.note, this.show);
         connection.onicecandidate = ({ candidate }) => {
             if (candidate) {
                 found.here += 1;

@@ -31,6 +31,7 @@ const ASSETS: &[Asset] = assets!(
     "try/camera.js",
     "try/figures.js",
     "try/line.js",
+    "try/network.js",
     "try/signaling.js",
     "try/sources.js",
     "try/strip.js",

@@ -2,10 +2,11 @@
 //! with a real peer connection between them. The pages are deploy/conformance/browser.
 
 use crate::client_coturn::TurnServer;
-use crate::clients::{credentials, run, scripts};
+use crate::clients::{alone, credentials, run, scripts};
 use crate::process::{Broker, fresh_directory};
 use crate::tls::Identity;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 #[test]
@@ -67,6 +68,23 @@ fn screenshots() -> std::path::PathBuf {
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn try_page() {
     run(node("try.mjs"), &Broker::dev(2));
+}
+
+/// The same in a network namespace that has loopback alone, until the script does what the page advises.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs, and root"]
+fn try_page_without_a_network() {
+    if !fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+        eprintln!("skipped: only root can make network namespaces");
+        return;
+    }
+    let mut command = Command::new("unshare");
+    let words = "ip link set lo up && exec node \"$0\"";
+    command
+        .args(["--net", "sh", "-c", words])
+        .arg(scripts("browser").join("try_no_network.mjs"))
+        .env("HELIOGRAPH_SCREENSHOTS", screenshots());
+    alone(command);
 }
 
 /// The same where requests are signed, over TLS and without --dev: the page gets sessions for the admin token.

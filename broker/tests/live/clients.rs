@@ -192,7 +192,7 @@ pub(crate) fn run(mut command: Command, broker: &Broker) {
 }
 
 /// Runs a script that starts its brokers itself; shows what it said if it failed.
-fn alone(mut command: Command) {
+pub(crate) fn alone(mut command: Command) {
     let directory = fresh_directory();
     let said = directory.join("said");
     let file = File::create(&said).expect("a file under target/");

@@ -1,6 +1,6 @@
 // Chromium, and the pages that it opens. The Rust test that runs these scripts sets the environment:
 //
-// HELIOGRAPH_HTTPS     base URL of the TLS listener (NODE_EXTRA_CA_CERTS names the authority of its certificate)
+// HELIOGRAPH_HTTPS     base URL of the TLS listener, if there is one (NODE_EXTRA_CA_CERTS names the authority of its certificate)
 // HELIOGRAPH_CLIENTS   directory with js/node_modules and browser/node_modules, as deploy/ci/check.sh installs them
 // and, if wanted, HELIOGRAPH_ICE_TRANSPORT and HELIOGRAPH_CHROMIUM
 
@@ -33,8 +33,9 @@ export const settings = {
 };
 
 // Starts Chromium and the server of its pages, hands `work` a way to open pages and the browser, and ends both whatever happens. `signal` is that
-// of the test: when its time is over the browser goes, and whatever waits for a page fails.
-export async function withBrowser(signal, work) {
+// of the test: when its time is over the browser goes, and whatever waits for a page fails. Without `loopback` media has no way there, as in
+// browsers of people.
+export async function withBrowser(signal, work, { loopback = true } = {}) {
     const pages = await pageServer();
     const home = await mkdtemp(join(tmpdir(), 'heliograph-'));
     try {
@@ -46,10 +47,10 @@ export async function withBrowser(signal, work) {
                 '--no-sandbox', // root has none in a container
                 '--disable-dev-shm-usage',
                 // Trusts the key that node has found good under the authority of the development certificate, and no other.
-                `--ignore-certificate-errors-spki-list=${await keyOfCertificate()}`,
+                ...(endpoint ? [`--ignore-certificate-errors-spki-list=${await keyOfCertificate()}`] : []),
                 // Pages without a camera hide their addresses behind multicast DNS, which a test machine may not have.
                 '--disable-features=WebRtcHideLocalIpsWithMdns',
-                '--allow-loopback-in-peer-connection',
+                ...(loopback ? ['--allow-loopback-in-peer-connection'] : []),
                 '--autoplay-policy=no-user-gesture-required',
             ],
         });

@@ -2,12 +2,11 @@
 
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { withBrowser } from './browser.mjs';
+import { start } from './own_broker.mjs';
 import { chats, firstFrame, narrow, seesBars, state, stepsOf, useTestCard, visit } from './visitor.mjs';
 
 const timeout = 90_000;
@@ -52,6 +51,65 @@ test('camera and viewer in one tab', { timeout }, async ({ signal }) => {
         await page.click('#viewer .run');
         await seesBars(page);
         await narrow(page);
+        await page.finish();
+    });
+});
+
+test('start both is there while there is something to start', { timeout }, async ({ signal }) => {
+    await withBrowser(signal, async (_, browser) => {
+        const page = await visit(browser, `${admin}/try#channel=try-both`);
+        const isOffered = (wanted) => page.waitForSelector(`#both:${wanted ? 'enabled' : 'disabled'}`);
+        await useTestCard(page);
+        await page.focus('#both');
+        await page.keyboard.press('Enter');
+        await seesBars(page);
+        await isOffered(false);
+        for (const side of ['camera', 'viewer']) {
+            await page.click(`#${side} .run`);
+            await isOffered(true);
+            await page.click('#both');
+            await isOffered(false);
+        }
+        await page.fill('#channel', 'try-both-2');
+        await isOffered(true);
+        await page.fill('#channel', 'try-both');
+        await isOffered(false);
+        await page.finish();
+    });
+});
+
+test('a small screen and a wide one', { timeout }, async ({ signal }) => {
+    await withBrowser(signal, async (_, browser) => {
+        const page = await visit(browser, `${admin}/try#channel=try-small`);
+        await useTestCard(page);
+        const first = () => page.$$eval('.cards video', (videos) => {
+            const [one, other] = videos.map((video) => video.getBoundingClientRect().top);
+            return one < other ? videos[0].closest('.card').id : 'beside';
+        });
+        assert.equal(await first(), 'beside');
+        await page.click('#both');
+        await seesBars(page);
+        for (const [width, wanted] of [[420, 'viewer'], [1280, 'beside']]) {
+            await page.setViewportSize({ width, height: 900 });
+            await page.waitForFunction((name) => document.querySelector('.cards').firstElementChild.id === name, wanted === 'viewer' ? 'viewer' : 'camera');
+            assert.equal(await first(), wanted);
+            assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+            // What moved goes on, and each lane has its title.
+            await page.waitForFunction(() => [...document.querySelectorAll('video')].every((video) => !video.paused));
+            const titles = await page.$$eval('.lanes span', (all) => all.filter((it) => it.checkVisibility()).map((it) => it.textContent));
+            assert.deepEqual(titles, ['camera', 'broker', 'viewer']);
+            const names = await page.$$eval('#steps .side', (all) => all.filter((it) => it.getBoundingClientRect().width > 20).map((it) => it.textContent));
+            assert.deepEqual([...new Set(names)].sort(), wanted === 'viewer' ? ['camera', 'viewer'] : []);
+        }
+        // The keyboard meets what it sees, in that order.
+        await page.setViewportSize({ width: 420, height: 900 });
+        await page.focus('#channel');
+        const met = [];
+        while (met.at(-1) !== 'camera' && met.length < 20) {
+            await page.keyboard.press('Tab');
+            met.push(await page.evaluate(() => document.activeElement.closest('.card')?.id ?? 'none'));
+        }
+        assert.deepEqual([...new Set(met)], ['viewer', 'camera']);
         await page.finish();
     });
 });
@@ -189,21 +247,4 @@ test('a broker that stops and starts again', { timeout }, async ({ signal }) => 
 // In the page: no camera can be opened, for this reason.
 function camerasFail(name) {
     navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', name));
-}
-
-// A broker of this script's own, on a port that it may have had before.
-async function start(directory, port) {
-    const flags = ['serve', '--dev', '--shards', '1', '--listen', `http://127.0.0.1:${port}`, '--admin', '127.0.0.1:0', '--data-dir', join(directory, 'data')];
-    const child = spawn(process.env.HELIOGRAPH_BROKER, flags, { stdio: ['ignore', 'pipe', 'inherit'] });
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    const ready = await Promise.race([new Promise((resolve) => createInterface(child.stdout).once('line', resolve)), ended]);
-    const [, listener, admin] = /^ready http:\/\/\S+:(\d+) admin=(\S+)/.exec(ready) ?? assert.fail(`no ready line: ${ready}`);
-    return {
-        port: listener,
-        admin,
-        async stop() {
-            child.kill('SIGTERM');
-            await ended;
-        },
-    };
 }

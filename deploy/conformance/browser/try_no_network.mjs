@@ -1,0 +1,59 @@
+// The page /try on a machine that has loopback alone, which a network namespace is: what it says, and that its advice helps.
+
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { withBrowser } from './browser.mjs';
+import { start } from './own_broker.mjs';
+import { narrow, seesBars, stepsOf, useTestCard, visit } from './visitor.mjs';
+
+const pictures = process.env.HELIOGRAPH_SCREENSHOTS;
+
+test('a machine without a network', { timeout: 120_000 }, async ({ signal }) => {
+    const directory = await mkdtemp(join(tmpdir(), 'heliograph-'));
+    const broker = await start(directory, 0);
+    try {
+        await withBrowser(signal, async (_, browser) => {
+            const page = await visit(browser, `${broker.admin}/try`);
+            await useTestCard(page);
+            assert.equal(await page.isVisible('#no-network'), false);
+            await page.click('#both');
+            await page.waitForSelector('#no-network', { state: 'visible' });
+            assert.match(await page.innerText('#no-network'), /This machine has no network; browsers do not use loopback for media/);
+            const failed = (await stepsOf(page)).filter((step) => step.failed && step.what === 'ICE');
+            assert.ok(failed.length > 0);
+            assert.match(failed[0].more, /no address of this machine/);
+            await picture(page);
+
+            // The commands of the advice, with another kind of interface: not every kernel has dummies.
+            const advice = await page.innerText('#no-network pre');
+            const commands = advice.trim().split('\n').map((line) => line.replace(/^sudo /, '').replace('type dummy', 'type veth peer name dummy1'));
+            [...commands, 'ip link set dummy1 up'].forEach((command) => execFileSync('sh', ['-ec', command]));
+            await page.waitForFunction(() => navigator.onLine);
+            await page.click('#viewer .run');
+            await page.click('#viewer .run');
+            await seesBars(page);
+            assert.equal(await page.isVisible('#no-network'), false);
+            await narrow(page);
+            await page.finish();
+        }, { loopback: false });
+    } finally {
+        await broker.stop();
+        await rm(directory, { recursive: true, force: true });
+    }
+});
+
+async function picture(page) {
+    await narrow(page);
+    if (pictures !== undefined) {
+        await mkdir(pictures, { recursive: true });
+        for (const [width, colorScheme] of [[420, 'light'], [420, 'dark'], [1280, 'dark'], [1280, 'light']]) {
+            await page.emulateMedia({ colorScheme });
+            await page.setViewportSize({ width, height: 1000 });
+            await page.screenshot({ path: join(pictures, `try-no-network-${width}-${colorScheme}.png`), fullPage: true });
+        }
+    }
+}
