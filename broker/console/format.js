@@ -52,9 +52,10 @@ export function ago(moment, now = Date.now()) {
   return (now - Date.parse(moment)) / 1000;
 }
 
-/** 12:34:56 of a moment in milliseconds, in the reader's time zone. */
-export function clock(moment) {
-  return new Date(moment).toLocaleTimeString('en-GB');
+/** 12:34:56 of a moment in milliseconds, in the reader's time zone; with `fraction` 12:34:56.789. */
+export function clock(moment, fraction = false) {
+  const parts = { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: fraction ? 3 : undefined };
+  return new Date(moment).toLocaleTimeString('en-GB', /** @type {any} */ (parts));
 }
 
 /** What somebody looks for, by its shape. */
@@ -82,6 +83,24 @@ export function channelLink(arn, node) {
   const { region, account, name } = partsOf(arn);
   const home = node && region === node.region && account === node.accountId;
   return `#/channels/${encodeURIComponent(name)}${home ? '' : `?region=${region}&account=${account}`}`;
+}
+
+const [SECOND, MINUTE, HOUR] = [1000, 60_000, 3_600_000];
+/** Round steps of an axis from ten seconds on, in milliseconds; below they are 1, 2 or 5 times a power of ten. */
+const STEPS = [10, 15, 30].flatMap((count) => [count * SECOND, count * MINUTE]).concat(
+  [1, 2, 5].map((count) => count * MINUTE), [1, 2, 3, 6, 12, 24].map((count) => count * HOUR)).toSorted((a, b) => a - b);
+
+/** The round times between 0 and `last` milliseconds: as many as there are, `most` at most, 1 for 0 alone. */
+export function ticks(last, most) {
+  const least = last / Math.max(1, most - 1);
+  const step = least > 5 * SECOND ? STEPS.find((one) => one >= least) ?? 24 * HOUR * Math.ceil(least / 24 / HOUR) : ceiling(Math.max(1, least));
+  return Array.from({ length: Math.floor(last / step) + 1 }, (_, place) => place * step);
+}
+
+/** A round time in the largest unit that leaves it whole: 500 ms, 5 s, 90 s, 2 min, 3 h. */
+export function roundTime(ms) {
+  const [unit, name] = [[HOUR, 'h'], [MINUTE, 'min'], [SECOND, 's']].find(([one]) => ms > 0 && ms % Number(one) === 0) ?? [1, 'ms'];
+  return `${number(ms / Number(unit))} ${name}`;
 }
 
 /** A bound for an axis: 1, 2 or 5 times a power of ten, not below the value. */

@@ -1,8 +1,9 @@
 // What tests use under --dev: messages as they pass, clocks, faults, and what the cloud service would have refused.
 
-import { get, post, remove } from '../api.js';
-import { card, h, keyed, put, table } from '../dom.js';
+import { get, post } from '../api.js';
+import { card, h, keyed, put } from '../dom.js';
 import { bytes, channelName, clock, number } from '../format.js';
+import { faults } from './faults.js';
 
 const KEPT = 500;
 
@@ -48,7 +49,7 @@ function message(one) {
       h('span', {}, `${one.from ?? '–'} → ${one.to ?? '–'}`), h('span', { class: 'quiet' }, `${channelName(one.channel)}, ${bytes(one.bytes)}`),
       h('span', { class: `pill ${one.outcome === 'delivered' ? 'good' : 'warn'}` }, one.outcome)),
     about === '' ? null : h('p', {}, about),
-    h('pre', { tabindex: '0' }, typeof one.payload === 'string' ? one.payload : JSON.stringify(one.payload, null, 2)));
+    h('pre', { tabindex: '0', role: 'region', 'aria-label': 'Payload' }, typeof one.payload === 'string' ? one.payload : JSON.stringify(one.payload, null, 2)));
 }
 
 function clocks() {
@@ -70,35 +71,6 @@ function clocks() {
 
 function said(data) {
   return `${data.now}, advanced by ${data.advanced}, calendar skewed by ${data.wallSkew}`;
-}
-
-function faults() {
-  const rows = table(['Fault', 'Matches', 'Does', '#Hits', ''], 'Faults');
-  const notice = h('p', { class: 'quiet', role: 'status' }, 'Loading …');
-  const text = /** @type {HTMLTextAreaElement} */ (h('textarea', { id: 'fault', rows: 3, spellcheck: 'false' }));
-  text.value = '{"on":"connect","match":{"role":"viewer"},"do":{"throttle":{}},"times":1}';
-  const form = h('form', { class: 'stack', submit: async (event) => {
-    event.preventDefault();
-    let fault;
-    try { fault = JSON.parse(text.value); } catch (error) { put(notice, `not JSON: ${error.message}`); return; }
-    const { status, data } = await post('/dev/faults', fault);
-    put(notice, status === 201 ? `${data.id} is set.` : data.error ?? `status ${status}`);
-  } }, h('label', { for: 'fault' }, 'A new fault, as JSON'), text, h('div', { class: 'row' }, h('button', { class: 'main' }, 'Set')));
-  return {
-    whole: card('Faults', rows.whole, form, notice),
-    async load() {
-      const { status, data } = await get('/dev/faults');
-      form.hidden = status !== 200;
-      rows.whole.hidden = status !== 200 || data.faults.length === 0;
-      if (status !== 200) { put(notice, status === 404 ? 'Not available.' : data.error); return; }
-      if (notice.textContent === 'Loading …') put(notice, '');
-      keyed(rows.body, data.faults, (one) => one.id, (one) => h('tr', {}, h('th', { scope: 'row' }, `${one.id} on ${one.on}`),
-        h('td', {}, h('code', {}, JSON.stringify(one.match ?? {}))), h('td', {}, h('code', {}, JSON.stringify(one.do ?? {}))),
-        h('td', { class: 'number' }), h('td', {}, h('button', { type: 'button', class: 'small',
-          click: () => remove(`/dev/faults/${encodeURIComponent(one.id)}`) }, 'Remove'))),
-      (row, one) => put(row.children[3], number(one.hits)));
-    },
-  };
 }
 
 function parity() {

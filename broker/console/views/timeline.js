@@ -1,9 +1,18 @@
-// What happened in the sessions of a channel: a lane for each viewer, its events as marks, and hints in words.
+// What happened in the sessions of a channel: a lane for each viewer, its events as marks over time, and hints in words.
 
 import { h, keyed, put, svg } from '../dom.js';
-import { bytes, clock, number } from '../format.js';
+import { bytes, clock, number, roundTime, ticks } from '../format.js';
 
-const HEIGHT = 34;
+/** Of the marks, and of the scale below them. */
+const [HEIGHT, SCALE] = [34, 18];
+/** Left and right of the line, so that no mark is cut. */
+const MARGIN = 10;
+/** Marks are apart by so much where there is room. */
+const GAP = 9;
+/** Of the label of a tick, and of a clock time at an end, with and without milliseconds. */
+const [LABEL, CLOCK, FINE_CLOCK] = [64, 62, 88];
+/** From here on milliseconds of the clock times say nothing. */
+const COARSE_MS = 10_000;
 
 const MARKS = { SDP_OFFER: 'offer', SDP_ANSWER: 'answer', ICE_CANDIDATE: 'candidate' };
 
@@ -20,7 +29,8 @@ export function timeline() {
       const viewers = trace.viewers ?? [];
       key.hidden = viewers.length === 0;
       put(note, trace.recording === false ? 'Not available: this broker records no session traces.'
-        : viewers.length === 0 ? `No viewer's session is known. ${since(trace)}` : since(trace));
+        : viewers.length === 0 ? `No viewer's session is known. ${since(trace)}`
+          : `${since(trace)} Marks of a burst stand side by side; their list has the exact times.`);
       keyed(lanes, viewers, (one) => `${one.clientId} ${one.connection} ${one.joined}`, make, draw);
     },
     absent(text) {
@@ -46,23 +56,60 @@ function draw(row, one) {
   const [summary, list, all] = row.children;
   const events = [...(one.events ?? [])].sort((a, b) => a.ms - b.ms);
   const last = Math.max(1, events.at(-1)?.ms ?? 1);
-  const drawn = `${events.length} ${last} ${one.left}`;
+  const picture = summary.lastElementChild;
+  const width = picture.clientWidth || 600;
+  const drawn = `${events.length} ${last} ${one.left} ${width}`;
   if (row.getAttribute('data-drawn') === drawn) return;
   row.setAttribute('data-drawn', drawn);
   put(summary.children[1], one.left === null || one.left === undefined ? 'connected' : `left: ${one.reason ?? ''}`);
-  const picture = summary.lastElementChild;
-  const width = picture.clientWidth || 600;
-  // Events come in bursts: half of a place is its time, half its number, so that those of a burst stay apart.
-  const x = (event, place) => 10 + (width - 20) * (Math.max(0, event.ms) / last + place / Math.max(1, events.length - 1)) / 2;
-  picture.setAttribute('viewBox', `0 0 ${width} ${HEIGHT}`);
-  picture.replaceChildren(svg('line', { class: 'lane-line', x1: 10, x2: width - 10, y1: HEIGHT / 2, y2: HEIGHT / 2 }),
-    ...events.map((event, place) => mark(event, x(event, place))));
+  const at = places(events.map(({ ms }) => ms), last, width);
+  picture.setAttribute('viewBox', `0 0 ${width} ${HEIGHT + SCALE}`);
+  picture.replaceChildren(svg('line', { class: 'lane-line', x1: MARGIN, x2: width - MARGIN, y1: HEIGHT / 2, y2: HEIGHT / 2 }),
+    ...scale(Date.parse(one.joined), last, width), ...events.map((event, place) => mark(event, at[place])));
   keyed(list, (one.hints ?? []).map((text) => ({ text })), (hint) => hint.text, () => h('li'), (item, hint) => put(item, hint.text));
   keyed(all, events.map((event, number) => ({ event, number })), ({ number }) => String(number),
     () => h('li', {}, h('b'), h('span')), (item, { event }) => {
       put(item.firstElementChild, after(event.ms));
       put(item.lastElementChild, words(event));
     });
+}
+
+/**
+ * Where marks stand: at their times, but apart, in their order and within the line.
+ * @param {number[]} times of events in milliseconds since the join, in order
+ * @param {number} last the time at the right end
+ * @param {number} width
+ */
+export function places(times, last, width) {
+  const gap = Math.min(GAP, (width - 2 * MARGIN) / Math.max(1, times.length - 1));
+  let least = MARGIN;
+  const pushed = times.map((ms) => {
+    const x = Math.max(least, MARGIN + (width - 2 * MARGIN) * Math.max(0, ms) / last);
+    least = x + gap;
+    return x;
+  });
+  let most = width - MARGIN;
+  return pushed.toReversed().map((pushedTo) => {
+    const x = Math.min(most, pushedTo);
+    most = x - gap;
+    return x;
+  }).toReversed();
+}
+
+/** The axis: round times since the join, and the clock at both ends. */
+function scale(joined, last, width) {
+  const isFine = last < COARSE_MS;
+  const base = HEIGHT + SCALE - 5;
+  const clocks = [[0, joined, 'start'], [width, joined + last, 'end']].map(([x, moment, anchor]) =>
+    svg('text', { class: 'scale-end', x, y: base, 'text-anchor': anchor }, clock(moment, isFine)));
+  const reserved = (isFine ? FINE_CLOCK : CLOCK) + LABEL / 2;
+  const marks = ticks(last, Math.max(2, Math.floor((width - 2 * MARGIN) / LABEL))).flatMap((ms) => {
+    const x = MARGIN + (width - 2 * MARGIN) * ms / last;
+    const hasRoom = x >= reserved && x <= width - reserved;
+    return [svg('line', { class: 'tick', x1: x, x2: x, y1: 2, y2: HEIGHT + 1 }),
+      ...hasRoom ? [svg('text', { class: 'tick-label', x, y: base, 'text-anchor': 'middle' }, `+${roundTime(ms)}`)] : []];
+  });
+  return [...marks, ...clocks];
 }
 
 function mark(event, x) {

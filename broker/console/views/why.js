@@ -87,7 +87,7 @@ function make(one) {
     ['Principal', one.principal], ['Access key', one.keyId], ['Address', one.remote], ['Shard', one.shard],
     ['Fault', one.fault], ['Clock of the caller', one.clockSkewSeconds ? `${number(one.clockSkewSeconds)} s off` : null]];
   const known = facts.filter(([, value]) => value !== null && value !== undefined);
-  const request = h('pre', { tabindex: '0', hidden: true });
+  const request = h('pre', { tabindex: '0', role: 'region', 'aria-label': 'The request as it was signed', hidden: true });
   return h('details', { class: 'card refusal', toggle: () => explain(one.requestId, request) },
     h('summary', {}, h('span', { class: 'quiet' }, one.at ? clock(Date.parse(one.at)) : ''), h('code', { class: 'pill bad' }, one.check ?? ''),
       h('span', { class: 'says' }, one.says ?? one.errorType ?? '')),

@@ -42,6 +42,7 @@ const ASSETS: &[Asset] = assets!(
     "views/channel.js",
     "views/channels.js",
     "views/dev.js",
+    "views/faults.js",
     "views/log.js",
     "views/overview.js",
     "views/session.js",

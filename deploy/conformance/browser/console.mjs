@@ -194,6 +194,7 @@ test('numbers, times, links and events are read as people expect', { timeout: 60
         const it = await import('/assets/format.js');
         const { extended, reduce, route, start } = await import('/assets/state.js');
         const { line } = await import('/assets/chart.js');
+        const { places } = await import('/assets/views/timeline.js');
         const node = { region: 'r', accountId: '1' };
         const now = (t) => ({ t, messagesPerSecond: 2, deliveryUs: { p50: 1, p99: 2 }, setupMs: { p50: null, p99: null },
             refusedPerSecond: { a: 1, b: 2 }, connections: { master: 3, viewer: 4 } });
@@ -212,6 +213,11 @@ test('numbers, times, links and events are read as people expect', { timeout: 60
             [extended(null, now(1)), null], [reduce(start, 'lagged', { missed: 7 }).dropped, 7], [reduce(start, 'nothing', {}), start],
             [reduce(start, 'overview', { ...now(1), draining: true }).status, 'draining'],
             [line([0, 60_000, 120_000], [1, null, 2], 120_000, 2), 'M0.0 70.0h.1M600.0 0.0h.1'],
+            [it.ticks(14_000, 8), [0, 2000, 4000, 6000, 8000, 10_000, 12_000, 14_000]], [it.ticks(62, 4), [0, 50]], [it.ticks(1, 9), [0, 1]],
+            [it.ticks(3_700_000, 3), [0, 3_600_000]], [it.ticks(100_000, 5), [0, 30_000, 60_000, 90_000]], [it.ticks(5_000_000_000, 9).length, 8],
+            [[0, 500, 5000, 90_000, 120_000, 7_200_000].map(it.roundTime), ['0 ms', '500 ms', '5 s', '90 s', '2 min', '2 h']],
+            [places([0, 1, 2, 14_000], 14_000, 600), [10, 19, 28, 590]], [places([0, 9, 10, 10], 10, 120), [10, 92, 101, 110]],
+            [places([0, 0, 0, 0, 0], 1, 40), [10, 15, 20, 25, 30]],
         ];
     });
     for (const [is, wanted] of found) assert.deepEqual(is, wanted);
@@ -239,8 +245,8 @@ const trace = { channel: 'cam-17', recording: true, reachesBackTo: '2026-11-21T0
 
 test('refusals and traces are shown in words', { timeout: 90_000 }, () => withBrowser(async (browser) => {
     const peer = await enter('cam-17');
-    for (const width of [1280, 360]) {
-        const page = await open(browser, { viewport: { width, height: 900 } });
+    for (const [width, colorScheme] of [[1280, 'light'], [420, 'dark'], [360, 'light']]) {
+        const page = await open(browser, { viewport: { width, height: 900 }, colorScheme });
         await page.route('**/refusals?*', (route) => route.fulfill({ json: { refusals, kept: 2, since: refusals[1].at, suppressed: 12 } }));
         await page.route('**/refusals/*', (route) => route.fulfill({ json: { ...refusals[0], source: 'kept',
             explain: { canonicalRequest: 'GET\n/\nX-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=0a1b2c3d…' } } }));
@@ -253,16 +259,140 @@ test('refusals and traces are shown in words', { timeout: 90_000 }, () => withBr
         await page.getByText('X-Amz-Algorithm=AWS4-HMAC-SHA256').waitFor();
         await page.getByText('A channel of this name exists').click();
         await page.getByText('<b>bold</b>', { exact: true }).waitFor();
-        if (pictures !== undefined) await page.screenshot({ path: join(pictures, `refusals-${width}.png`), fullPage: true });
+        if (pictures !== undefined) await page.screenshot({ path: join(pictures, `refusals-${width}-${colorScheme}.png`), fullPage: true });
         await page.goto(`${admin}/#/channels/cam-17`);
         await page.locator('summary', { hasText: 'web-9' }).click();
         await page.getByText('the offer waited 12.4 s: no master was connected').waitFor();
         await page.getByText('SDP_OFFER delivered after it was kept', { exact: true }).waitFor();
         await page.getByText('left: peer_closed').waitFor();
-        if (pictures !== undefined) await page.screenshot({ path: join(pictures, `trace-${width}.png`), fullPage: true });
+        for (const { joined, events } of trace.viewers) await hasScale(page, joined, events);
+        if (pictures !== undefined) await page.screenshot({ path: join(pictures, `trace-${width}-${colorScheme}.png`), fullPage: true });
         await page.innocent();
     }
     peer.close();
+}));
+
+/** The clock is at both ends of a lane and round times between them, none upon another; marks are apart and in order. */
+async function hasScale(page, joined, events) {
+    const lane = page.locator('.lane', { hasText: joined === trace.viewers[0].joined ? 'phone-3' : 'web-9' });
+    await page.waitForFunction((svg) => svg.viewBox.baseVal.width === svg.clientWidth, await lane.locator('svg').elementHandle());
+    const found = await lane.evaluate((it) => {
+        const all = (which) => [...it.querySelectorAll(which)].map((one) => ({ text: one.textContent, ...one.getBoundingClientRect().toJSON() }));
+        return { ends: all('.scale-end'), labels: all('.tick-label'), ticks: all('.tick'), marks: all('.mark'), svg: all('svg')[0] };
+    });
+    const clocks = await page.evaluate((moments) => moments.map((moment) => new Date(moment).toLocaleTimeString('en-GB')),
+        [Date.parse(joined), Date.parse(joined) + events.at(-1).ms]);
+    assert.deepEqual(found.ends.map(({ text }) => text), clocks);
+    assert.ok(found.labels.length > 0);
+    const seconds = found.labels.map(({ text }) => Number(/^\+(\d+) s$/.exec(text)[1]));
+    const step = [1, 2, 5, 10].findLast((one) => seconds.every((time) => time % one === 0));
+    assert.ok(step > 0 && seconds.every((time, place) => time === seconds[0] + place * step), `${seconds}`);
+    const line = [found.ends[0], ...found.labels, found.ends[1]];
+    assert.ok(line.every((it, place) => place === 0 || it.left >= line[place - 1].right + 2), 'labels are apart');
+    assert.ok(line.every(({ left, right }) => left >= found.svg.left - 1 && right <= found.svg.right + 1), 'labels are not cut');
+    assert.ok(found.ticks.length >= found.labels.length);
+    const middles = found.marks.map(({ left, right }) => (left + right) / 2);
+    assert.equal(middles.length, events.length);
+    assert.ok(middles.every((x, place) => place === 0 || x >= middles[place - 1] + 5), `marks at ${middles}`);
+}
+
+test('a table that is cut shows it, and scrolls by the keyboard', { timeout: 60_000 }, () => withBrowser(async (browser) => {
+    const peers = [await enter('cam-wide'), await enter('cam-wide', 'phone-with-a-long-name-3')];
+    for (const colorScheme of ['light', 'dark']) {
+        const page = await open(browser, { viewport: { width: 420, height: 900 }, colorScheme });
+        await page.goto(`${admin}/#/channels/cam-wide`);
+        const region = page.getByRole('region', { name: 'Viewers' });
+        await region.getByRole('rowheader', { name: 'phone-with-a-long-name-3' }).waitFor();
+        const card = await region.evaluate((it) => getComputedStyle(it.closest('.card')).backgroundColor);
+        // The edges, below the text of the last row.
+        const edges = async () => pixels(page, await region.screenshot(), [[1, -5], [-2, -5]]);
+        const [left, right] = await edges();
+        assert.deepEqual([left === card, right === card], [true, false], `${left} and ${right} on ${card}`);
+        await region.focus();
+        assert.notEqual(await region.evaluate((it) => getComputedStyle(it).outlineStyle), 'none');
+        await region.press('ArrowRight');
+        await page.waitForFunction((it) => it.scrollLeft > 0, await region.elementHandle());
+        await region.evaluate((it) => { it.blur(); it.scrollLeft = it.scrollWidth; });
+        const after = await edges();
+        assert.deepEqual(after.map((it) => it === card), [false, true], `${after} on ${card}`);
+        // At a width that takes all of it there is no shadow.
+        await page.setViewportSize({ width: 1280, height: 900 });
+        assert.deepEqual(await edges(), [card, card]);
+        await page.innocent();
+    }
+    for (const peer of peers) { peer.close(); await ended(peer); }
+}));
+
+/** Colours of a picture at places that are counted from the right and from below where they are negative. */
+function pixels(page, png, places) {
+    return page.evaluate(async ([bytes, wanted]) => {
+        const picture = await createImageBitmap(new Blob([Uint8Array.from(bytes)], { type: 'image/png' }));
+        const canvas = Object.assign(document.createElement('canvas'), { width: picture.width, height: picture.height });
+        const context = canvas.getContext('2d');
+        context.drawImage(picture, 0, 0);
+        return wanted.map(([x, y]) => {
+            const [red, green, blue] = context.getImageData((x + picture.width) % picture.width, (y + picture.height) % picture.height, 1, 1).data;
+            return `rgb(${red}, ${green}, ${blue})`;
+        });
+    }, [[...png], places]);
+}
+
+test('faults are chosen from what the broker allows', { timeout: 60_000 }, () => withBrowser(async (browser) => {
+    const ask = async (fault) => (await fetch(`${admin}/dev/faults`, { method: 'POST', body: JSON.stringify(fault) })).json();
+    /** What the broker lists when it refuses a fault. */
+    const allowed = async (fault) => (await ask(fault)).error.split('allowed ')[1].split(', ');
+    const page = await open(browser);
+    await page.goto(`${admin}/#/dev`);
+    await page.getByLabel('On', { exact: true }).waitFor();
+    const texts = (id, of = 'option') => page.$$eval(`#${id} ${of}`, (all) => all.map((one) => one.label));
+    const written = async () => JSON.parse(await page.inputValue('#fault'));
+    assert.deepEqual(await texts('fault-on'), await allowed({ on: 'nothing' }));
+    const values = { Role: ['role', 'message'], Operation: ['operation', 'api'], Message: ['action', 'message'] };
+    for (const on of await texts('fault-on')) {
+        await page.selectOption('#fault-on', on);
+        assert.deepEqual(await texts('fault-do'), await allowed({ on, do: 'nothing' }), on);
+        const keys = await allowed({ on, match: { [on === 'api' ? 'role' : 'operation']: on === 'api' ? 'viewer' : 'DescribeSignalingChannel' }, do: 'x' });
+        const names = { 'Channel …': 'channel', 'Client id …': 'clientId' };
+        const offered = [...(await texts('fault-match', '> option')).slice(1).map((name) => names[name]),
+            ...(await texts('fault-match', 'optgroup')).map((name) => values[name][0])];
+        assert.deepEqual(offered.sort(), keys.sort(), on);
+        for (const label of await texts('fault-match', 'optgroup')) {
+            const [key, place] = values[label];
+            assert.deepEqual(await texts('fault-match', `[label=${label}] option`), await allowed({ on: place, match: { [key]: '?' }, do: 'drop' }));
+        }
+        // Each effect is one that the broker takes as it is written.
+        for (const effect of await texts('fault-do')) {
+            await page.selectOption('#fault-do', { label: effect });
+            const fault = await written();
+            assert.equal(fault.on, on);
+            const made = await ask(fault);
+            assert.equal(made.error, undefined, JSON.stringify(fault));
+        }
+        await fetch(`${admin}/dev/faults`, { method: 'DELETE' });
+    }
+
+    // By the keyboard alone; what was written by hand stays.
+    await page.fill('#fault', '{"on":"api","do":"hang","times":"always"}');
+    await page.focus('#fault-on');
+    await page.keyboard.type('mes');
+    await page.keyboard.press('Tab');
+    await page.keyboard.type('Cha');
+    await page.keyboard.press('Tab');
+    await page.keyboard.type('cam-9*');
+    await page.keyboard.press('Tab');
+    await page.keyboard.type('exp');
+    assert.deepEqual(await written(), { on: 'message', match: { channel: 'cam-9*' }, do: 'expire', times: 'always' });
+    await page.selectOption('#fault-match', { label: 'SDP_OFFER' });
+    assert.deepEqual((await written()).match, { action: 'SDP_OFFER' });
+    assert.equal(await page.isVisible('#fault-pattern'), false);
+    await page.selectOption('#fault-on', 'session');
+    assert.equal((await written()).match, undefined, 'a session has no action');
+    await page.getByRole('button', { name: 'Set' }).press('Enter');
+    const [id] = (await page.getByText(/^f\d+ is set\.$/).textContent()).split(' ');
+    await page.getByRole('rowheader', { name: `${id} on session` }).waitFor();
+    await page.getByRole('button', { name: `Remove ${id}`, exact: true }).click();
+    await page.getByRole('rowheader', { name: `${id} on session` }).waitFor({ state: 'detached' });
+    await page.innocent();
 }));
 
 test('what goes wrong appears by itself', { timeout: 90_000 }, () => withBrowser(async (browser) => {
@@ -306,8 +436,8 @@ test('what goes wrong appears by itself', { timeout: 90_000 }, () => withBrowser
 }));
 
 test('pictures at two widths, light and dark', { skip: pictures === undefined, timeout: 120_000 }, () => withBrowser(async (browser) => {
-    const places = (process.env.HELIOGRAPH_PLACES ?? '#/ #/channels #/why #/log').split(' ');
-    for (const width of [1280, 360]) {
+    const places = (process.env.HELIOGRAPH_PLACES ?? '#/ #/channels #/why #/log #/dev').split(' ');
+    for (const width of [1280, 420]) {
         for (const colorScheme of ['light', 'dark']) {
             const page = await open(browser, { viewport: { width, height: 900 }, colorScheme });
             for (const place of places) {
@@ -316,8 +446,12 @@ test('pictures at two widths, light and dark', { skip: pictures === undefined, t
                 await page.waitForTimeout(1500);
                 const name = place.replace(/[^a-z0-9]+/gi, '-').replace(/^-|-$/g, '') || 'overview';
                 await page.screenshot({ path: join(pictures, `${name}-${width}-${colorScheme}.png`), fullPage: true });
-                const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-                assert.ok(wide <= 0, `${place} is ${wide} px too wide at ${width}`);
+                for (const least of [width, 360]) {
+                    await page.setViewportSize({ width: least, height: 900 });
+                    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+                    assert.ok(wide <= 0, `${place} is ${wide} px too wide at ${least}`);
+                }
+                await page.setViewportSize({ width, height: 900 });
             }
             await page.innocent();
         }
