@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn a_development_server_listens_on_both_loopback_addresses_at_one_port() {
         if TcpListener::bind("[::1]:0").is_err() {
-            return println!("skipped: this machine has no ::1");
+            return eprintln!("skipped: this machine has no ::1");
         }
         let mut settings = shards(2, 0);
         settings.dev = true;

@@ -134,7 +134,7 @@ mod tests {
             }
             let error = on_twin(addr.port()).filter(|_| addr.is_ipv6());
             let failed = error.map(io::Error::from_raw_os_error);
-            failed.map_or(Ok((addr, addr.ip())), Err)
+            failed.map_or_else(|| Ok((addr, addr.ip())), Err)
         }
     }
 
