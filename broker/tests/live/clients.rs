@@ -4,6 +4,8 @@
 
 mod hosts;
 
+mod blocks;
+
 use crate::cluster::nodes::{Files, with_tls};
 use crate::process::{Broker, binary, ended_within, fresh_directory};
 use crate::tls::Identity;

@@ -32,9 +32,9 @@
 //!   [`promql`] reads their expressions.
 //! * [`log_schema`]: lines of the log in JSON, against the schema of `deploy/`.
 //! * [`recorded`]: requests of real clients, byte for byte.
-//! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK, and the helpers for tests of `deploy/testing`;
-//!   [`client_browser`]: the same SDK in pages of Chromium; [`client_coturn`]: a TURN server. Ignored unless
-//!   `deploy/ci/check.sh` installed them.
+//! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK, the helpers for tests of `deploy/testing`, and the
+//!   blocks of the pages, run as a reader would; [`client_browser`]: the same SDK in pages of Chromium;
+//!   [`client_coturn`]: a TURN server. Ignored unless `deploy/ci/check.sh` installed them.
 //!
 //! Every broker is its own process with its own data directory, so no test sees another's channels.
 

@@ -4,9 +4,9 @@ mod run;
 mod scrape;
 
 pub(crate) use run::{
-    SERVE_IN, TURN_CPU, binary, command, ended_within, fresh_directory, run_to_end, until,
+    SERVE_IN, TURN_CPU, beside, binary, command, ended_within, fresh_directory, run_to_end, until,
+    until_within,
 };
-pub(crate) use run::{beside, until_within};
 pub(crate) use scrape::Scrape;
 
 use crossbeam_channel::{Receiver, unbounded};

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Runs the fenced blocks of the pages as a reader would: deploy/conformance/README.md, "Blocks of the pages".
+#
+#   deploy/ci/blocks.sh          as an ordinary user, and as root in a throwaway system if this is root
+#   deploy/ci/blocks.sh --all    those that need registries of packages as well: in this machine's network, whose ports
+#                                8080, 8443, 8090 and, for root, 443 must be free
+#
+# Wants what check.sh installs (its functions debian_packages, python_clients and node_clients), curl and openssl.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+exec </dev/null
+case "$*" in
+  "") ;;
+  --all) export HELIOGRAPH_BLOCKS=all ;;
+  *) echo "$*: allowed --all, or nothing"; exit 2 ;;
+esac
+# One of loadgen's tests, so that its program is built like those of check.sh.
+cargo test --locked --workspace --no-run --test live --test checker
+cargo test --locked --workspace --test live -- --include-ignored --nocapture --test-threads 1 clients::blocks::
