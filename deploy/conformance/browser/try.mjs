@@ -86,12 +86,15 @@ test('a small screen and a wide one', { timeout }, async ({ signal }) => {
             const [one, other] = videos.map((video) => video.getBoundingClientRect().top);
             return one < other ? videos[0].closest('.card').id : 'beside';
         });
+        const resize = async (width, inFront) => {
+            await page.setViewportSize({ width, height: 900 });
+            await page.waitForSelector(`.cards > #${inFront}:first-child`);
+        };
         assert.equal(await first(), 'beside');
         await page.click('#both');
         await seesBars(page);
         for (const [width, wanted] of [[420, 'viewer'], [1280, 'beside']]) {
-            await page.setViewportSize({ width, height: 900 });
-            await page.waitForFunction((name) => document.querySelector('.cards').firstElementChild.id === name, wanted === 'viewer' ? 'viewer' : 'camera');
+            await resize(width, wanted === 'viewer' ? 'viewer' : 'camera');
             assert.equal(await first(), wanted);
             assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
             // What moved goes on, and each lane has its title.
@@ -102,7 +105,7 @@ test('a small screen and a wide one', { timeout }, async ({ signal }) => {
             assert.deepEqual([...new Set(names)].sort(), wanted === 'viewer' ? ['camera', 'viewer'] : []);
         }
         // The keyboard meets what it sees, in that order.
-        await page.setViewportSize({ width: 420, height: 900 });
+        await resize(420, 'viewer');
         await page.focus('#channel');
         const met = [];
         while (met.at(-1) !== 'camera' && met.length < 20) {
