@@ -34,7 +34,7 @@ fn every_block_is_run_or_marked() {
     for block in &all {
         *counts.entry(block.kind.name()).or_default() += 1;
     }
-    println!("blocks of the pages: {} {counts:?}", all.len());
+    eprintln!("blocks of the pages: {} {counts:?}", all.len());
     for (page, section, language, count, test) in ELSEWHERE {
         let of_page = all.iter().filter(|block| {
             let is_its = section.is_empty() || block.section == section;
@@ -115,7 +115,7 @@ fn as_a_user() {
 #[ignore = "needs the clients that deploy/ci/check.sh installs, and root"]
 fn as_root() {
     if !is_root() {
-        println!("skipped: only root can have a throwaway system");
+        eprintln!("skipped: only root can have a throwaway system");
         return;
     }
     let all = all_blocks();
@@ -174,7 +174,7 @@ fn run(page: &str, blocks: &[&Block], pass: Pass) {
         }
     }
     let name = if pass == Pass::Root { "root" } else { "a user" };
-    println!("{page}: {count} of {} blocks as {name}", blocks.len());
+    eprintln!("{page}: {count} of {} blocks as {name}", blocks.len());
     let _ = fs::remove_dir_all(&stage);
 }
 
@@ -255,7 +255,7 @@ fn surrounded(stage: &Path, pass: Pass) -> Option<String> {
     }
     let allowed = Command::new("setpriv").args(&words).arg("true").output();
     if !allowed.is_ok_and(|output| output.status.success()) {
-        println!("skipped: namespaces are not allowed here");
+        eprintln!("skipped: namespaces are not allowed here");
         return None;
     }
     let path = stage.join("output");

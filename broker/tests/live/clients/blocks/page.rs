@@ -152,7 +152,9 @@ pub(super) fn blocks(page: &str, text: &str) -> Result<Vec<Block>, String> {
         } else if let Some(language) = line.strip_prefix("```") {
             let mut content = String::new();
             loop {
-                let (_, line) = lines.next().ok_or(format!("{place}: it does not end"))?;
+                let (_, line) = lines
+                    .next()
+                    .ok_or_else(|| format!("{place}: it does not end"))?;
                 if line.trim() == "```" {
                     break;
                 }
@@ -165,7 +167,7 @@ pub(super) fn blocks(page: &str, text: &str) -> Result<Vec<Block>, String> {
             let kind = match own
                 .map(|mark| marked(mark, &place))
                 .transpose()?
-                .or(whole.clone())
+                .or_else(|| whole.clone())
             {
                 Some(kind) => kind,
                 None => kind(page, &section, language.trim(), &above, &place)?,
@@ -202,7 +204,7 @@ fn kind(
         _ if elsewhere => Ok(Kind::Elsewhere),
         "sh" | "bash" => Ok(Kind::Run),
         "text" => Ok(Kind::Printed),
-        _ => file_name(above).map(Kind::File).ok_or(format!(
+        _ => file_name(above).map(Kind::File).ok_or_else(|| format!(
             "{place}: nobody runs a block of {language:?}: it needs the name of its file before it, or a mark"
         )),
     }
