@@ -166,6 +166,8 @@ debian_packages() {
   [ -n "$(command -v promtool)" ] || missing+=(prometheus)   # it checks metrics, rules and alerts
   [ -n "$(command -v strace)" ] || missing+=(strace)   # a slow disk in the live tests
   [ -n "$(type -P kill)" ] || missing+=(procps)        # a shell has a kill of its own, a test has not
+  [ -n "$(command -v curl)" ] || missing+=(curl)         # blocks of the pages
+  [ -n "$(command -v openssl)" ] || missing+=(openssl)   # and a certificate in them
   [ -n "$(command -v etcd)" ] || missing+=(etcd-server)
   [ -n "$(command -v etcdctl)" ] || missing+=(etcd-client)
   [ -n "$(command -v faketime)" ] || missing+=(faketime)   # a node's wall clock

@@ -8,6 +8,7 @@
 #            ordinary user, without capabilities, under Debian's default limits (8 MiB of locked memory)
 #   serve    the same as root, with what the user built
 #   clients  the steps of check.sh that install, as far as Debian, Python and node packages go
+#   blocks   deploy/ci/blocks.sh --all: every block of the pages, as an ordinary user and as root, registries included
 #   check    deploy/ci/check.sh
 #
 #   deploy/ci/fresh.sh                                  all of them: some 40 minutes on two cores, 15 GB under FRESH_DIR
@@ -23,7 +24,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 exec </dev/null
 
-readonly all="root clone user serve clients check"
+readonly all="root clone user serve clients blocks check"
 readonly checkout=/srv/heliograph crates=/srv/cargo   # of the clone, and of cargo: the same for every user, so that it builds once
 readonly passed_on='^(https?_proxy|no_proxy|HTTPS?_PROXY|NO_PROXY|ALL_PROXY|all_proxy|CARGO_(REGISTR|SOURCE|HTTP|NET)[A-Z_]*|PIP_[A-Z_]*|npm_config_.*|NPM_CONFIG_.*|NODE_EXTRA_CA_CERTS|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE)$'
 # Not chroot: tests make mount namespaces of their own, which ask for a root that is a mount, and would skip without it.
@@ -124,6 +125,10 @@ step_clients() {
     quietly 900 inside "$checkout" env HELIOGRAPH_STEP=1 bash deploy/ci/check.sh "$function"
   done
   echo "node $(inside / node --version), npm $(inside / npm --version), $(inside / python3 --version)"
+}
+
+step_blocks() {
+  FRESH_INSIDE=call timeout --kill-after=10 3600 bash deploy/ci/fresh.sh inside "$checkout" deploy/ci/blocks.sh --all
 }
 
 step_check() {
