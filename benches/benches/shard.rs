@@ -270,7 +270,11 @@ impl Driver {
             match output {
                 Output::Send(session) => self.dirty.push(session),
                 Output::Close(_) | Output::Abort(_) | Output::Reset(_) => {}
-                Output::HandOver(..) | Output::Tunnel(..) | Output::Post(..) | Output::Drained => {
+                Output::HandOver(..)
+                | Output::Tunnel(..)
+                | Output::Admin(_)
+                | Output::Post(..)
+                | Output::Drained => {
                     unreachable!("one shard, no calls, no drain, no cluster")
                 }
             }

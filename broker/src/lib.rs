@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`config`] | file and flags to one immutable [`Settings`](broker_core::settings::Settings) |
 //! | `files` | whole files, read within a bound |
+//! | `lan` `qr` | the machine's addresses in local networks; a QR code as text or drawing |
 //! | `etcd_files` | how etcd is reached: certificates, password |
 //! | [`registry`] | channel records on a disk |
 //! | [`edge`] | descriptors, TLS, the drive loop |
@@ -32,7 +33,9 @@ pub mod edge;
 pub mod env;
 mod etcd_files;
 mod files;
+mod lan;
 pub mod memory;
+mod qr;
 pub mod registry;
 pub mod seccomp;
 pub mod server;

@@ -49,7 +49,7 @@ const CORE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules of the broker, and which of its other modules and which of `broker-core` they may use.
-const EDGE: &[(&str, &[&str])] = &[("edge", &[]), ("config", &["files", "memory"])];
+const EDGE: &[(&str, &[&str])] = &[("edge", &[]), ("config", &["files", "lan", "memory"])];
 const EDGE_OF_CORE: &[(&str, &[&str])] = &[
     (
         "edge",

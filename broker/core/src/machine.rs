@@ -12,8 +12,10 @@
 //!    │            │                 Output::Abort ──► (shutdown at once)              ──► handle(Gone) : slot free
 //!    │            ├► Output::HandOver ──► release ──► mailbox ──► adopt (on the other shard)
 //!    │            │                                     └ full ──► bounce (back here, answers 503)
-//!    │            └► Output::Tunnel ────► release ──► the edge connects to the node and copies bytes both ways
-//!    │                                                  └ fails ─► bounce_tunnel (back here, waits or answers 503)
+//!    │            ├► Output::Tunnel ────► release ──► the edge connects to the node and copies bytes both ways
+//!    │            │                                     └ fails ─► bounce_tunnel (back here, waits or answers 503)
+//!    │            └► Output::Admin ─────► release ──► the edge copies bytes between it and the side thread
+//!    │                                                  └ no room ──► bounce (back here, answers 503)
 //! ```
 
 use crate::id::{NodeId, SessionKey, ShardId};
@@ -34,7 +36,7 @@ pub struct Peer {
     pub inner: bool,
 }
 
-/// What a session that leaves for another node has sent so far.
+/// What a session that leaves for another node, or for the side thread, has sent so far.
 #[derive(Debug)]
 pub struct Tunnelled {
     /// The client.
@@ -125,6 +127,9 @@ pub enum Output<Letter> {
     /// The connection belongs on another node: [`Machine::release`] it and pass it on. As with a handover nothing is
     /// armed.
     Tunnel(SessionKey, NodeId),
+    /// The connection asks for a page of the admin listener: [`Machine::release`] it and pass it to the side thread. As
+    /// with a handover nothing is armed.
+    Admin(SessionKey),
     /// A letter for another shard (or this one).
     Post(ShardId, Letter),
     /// Send what is unsent, then end the connection politely. The machine still takes `Sent` and ignores `Received`.
@@ -171,17 +176,17 @@ pub trait Machine {
         self.open(peer, at)
     }
 
-    /// Takes a session out for another shard or node, after [`Output::HandOver`] or [`Output::Tunnel`]. Its slot is
-    /// free.
+    /// Takes a session out for another shard, a node or the side thread, after [`Output::HandOver`],
+    /// [`Output::Tunnel`] or [`Output::Admin`]. Its slot is free.
     fn release(&mut self, session: SessionKey) -> Self::Parcel;
 
     /// Takes a session in that another shard released. Always succeeds; refusals become answers on the connection.
     fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey;
 
-    /// Takes back a session that the other shard had no room for; it answers 503 and closes.
+    /// Takes back a session that the other shard, or the side thread, had no room for; it answers 503 and closes.
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey;
 
-    /// Takes out of a parcel what goes to another node; `None` if it is for a shard.
+    /// Takes out of a parcel what goes to another node or the side thread; `None` if it is for a shard.
     fn tunnelled(parcel: &mut Self::Parcel) -> Option<Tunnelled> {
         let _ = parcel;
         None

@@ -84,6 +84,7 @@ impl<M: Machine + 'static> Server<M> {
                 mailboxes: Arc::clone(&mailboxes),
                 tls: tls.clone(),
                 links: None,
+                admin: None,
                 settings,
                 descriptors: Arc::clone(&descriptors),
                 events: report.clone(),

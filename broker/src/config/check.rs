@@ -106,7 +106,9 @@ fn listeners(settings: &Settings, reader: &mut Reader<'_>) {
         if let Some(other) = earlier.find(|other| clash(other.addr, listen.addr)) {
             reader.fault("listen", listen, once(other, listen));
         }
-        let is_open = !listen.addr.ip().is_loopback() && !settings.allow_remote;
+        let ip = listen.addr.ip();
+        let of_lan = listen.scheme == Scheme::Https && settings.lan.is_some_and(|lan| ip == lan);
+        let is_open = !ip.is_loopback() && !of_lan && !settings.allow_remote;
         if is_open && settings.dev {
             reader.fault(
                 "listen",

@@ -4,6 +4,7 @@ use super::KeyFlags;
 use broker_core::settings::value;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use codec::aws::{ChannelArn, ChannelName, ClientId};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 /// A signaling service for WebRTC that speaks the wire protocol of Amazon Kinesis Video Streams.
@@ -271,6 +272,11 @@ pub struct ServeFlags {
     /// needs its token there, as in every mode [default: off]
     #[arg(long, requires = "dev")]
     pub allow_remote: bool,
+    /// Let phones of the local network in: a --dev server listens with TLS on this machine's address there too, and
+    /// serves its pages to devices that are paired by a QR code. Every machine of that network can use any channel
+    /// [default: off]
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, requires = "dev")]
+    pub lan: Option<Option<Ipv4Addr>>,
     /// Open the page to try a --dev server in a browser (xdg-open) once it serves [default: off]
     #[arg(long, requires = "dev")]
     pub open: bool,

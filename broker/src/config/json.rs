@@ -11,6 +11,7 @@ pub fn json(settings: &Settings) -> Value {
     let mut document = json!({
         "dev": settings.dev,
         "allow_remote": settings.allow_remote,
+        "lan": settings.lan.map(|address| address.to_string()),
         "ice": ice,
     });
     for key in KEYS {

@@ -1,9 +1,10 @@
 //! From flags and file to [`Settings`].
 //!
 //! The keys, with their ranges, defaults and flags, are the table [`KEYS`](broker_core::settings::KEYS). In reading
-//! order: `flags` (the command line), `key_flags` (flags of keys), `file` and `ice` (the file), `check` and `cluster`
-//! (rules that join keys), `credentials` (who may do what: a file of its own), `document` (how a text is read), `draft`
-//! (what was read, with all that is wrong), `json`, `summary`, `error`, `cpus`.
+//! order: `flags` (the command line), `key_flags` (flags of keys), `lan` (what `--lan` stands for), `file` and
+//! `ice` (the file), `check` and `cluster` (rules that join keys), `credentials` (who may do what: a file of its
+//! own), `document` (how a text is read), `draft` (what was read, with all that is wrong), `json`, `summary`,
+//! `error`, `cpus`.
 //!
 //! All faults are found in one go. Nothing outside this folder knows that there was a file.
 
@@ -21,6 +22,7 @@ mod flags;
 mod ice;
 mod json;
 mod key_flags;
+mod lan;
 mod section;
 mod summary;
 
@@ -39,6 +41,7 @@ pub use key_flags::KeyFlags;
 pub use summary::summary;
 
 use crate::files;
+use crate::lan::Networks;
 use broker_core::settings::{Profile, Settings, channels_per_account_strict, value};
 use document::Reader;
 use std::collections::BTreeMap;
@@ -106,6 +109,9 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     (settings.allow_remote, settings.open_try) = (flags.allow_remote, flags.open);
     settings.accept_etcd = flags.accept_etcd;
     (settings.plain, settings.ready_file) = (flags.plain, flags.ready_file.clone());
+    if let Some(wanted) = flags.lan {
+        lan::apply(wanted, Networks::read(), &mut settings, &mut reader);
+    }
     if settings.data_dir == Path::new(IN_MEMORY) {
         (settings.data_dir, settings.data_dir_ends) = (memory_directory(), true);
     }

@@ -2,7 +2,7 @@
 //!
 //! Its life, by what it awaits:
 //! ```text
-//!        HandOver, Tunnel             nothing armed, nothing in flight
+//!        HandOver, Tunnel, Admin      nothing armed, nothing in flight
 //!   Open ──────────────► Leaving ────────────────────────────────────► (another shard, or a tunnel)
 //!    │ Close                │
 //!    ▼                      ▼ Abort, Stop
@@ -70,6 +70,8 @@ pub(super) enum Destination {
     Shard(ShardId),
     /// Another node, by a tunnel.
     Node(NodeId),
+    /// The side thread, which serves the pages of the admin listener.
+    Admin,
 }
 
 /// Whether a connection makes room for others when there is none.

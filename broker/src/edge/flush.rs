@@ -50,6 +50,7 @@ impl<M: Machine> Edge<M> {
             }
             Stage::Leaving(Destination::Shard(to)) => self.leave(session, to),
             Stage::Leaving(Destination::Node(to)) => self.pass_on(session, to),
+            Stage::Leaving(Destination::Admin) => self.pass_to_admin(session),
             Stage::Closing => self.close(session),
             Stage::Lingering => self.watch(session),
             Stage::Shut => self.close_descriptor(session),

@@ -61,6 +61,7 @@ use limits::{
 };
 use mailbox::Mailbox;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
@@ -76,6 +77,9 @@ pub struct ShardConfig<M: Machine> {
     /// Where other nodes are, in a cluster; must be there when a listener is inner or the machine says
     /// [`Output::Tunnel`](broker_core::machine::Output::Tunnel).
     pub links: Option<Arc<Links>>,
+    /// Takes connections for pages of the admin listener; must be there when the machine says
+    /// [`Output::Admin`](broker_core::machine::Output::Admin).
+    pub admin: Option<TakeAdmin>,
     /// Sizes and bounds.
     pub settings: EdgeSettings,
     /// Client descriptors open in the whole process: one for all shards.
@@ -83,6 +87,10 @@ pub struct ShardConfig<M: Machine> {
     /// Where the shard reports. Room for two events a shard, or an event waits for it.
     pub events: Sender<ShardEvent>,
 }
+
+/// Takes one end of a connection for pages of the admin listener, and the address of the client whose bytes come
+/// through it; false when there is no room.
+pub type TakeAdmin = Arc<dyn Fn(OwnedFd, SocketAddr) -> bool + Send + Sync>;
 
 /// A listening socket: bound, listening, **blocking**, and a shard's own (`SO_REUSEPORT`). `TCP_NODELAY` and
 /// `TCP_USER_TIMEOUT` that are set on it hold for what it accepts.

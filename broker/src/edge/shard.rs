@@ -13,7 +13,7 @@ use super::links::{LinkEnd, Links};
 use super::post::Post;
 use super::table::Table;
 use super::tunnel::Tunnels;
-use super::{Descriptors, EdgeSettings, ShardConfig, ShardEvent};
+use super::{Descriptors, EdgeSettings, ShardConfig, ShardEvent, TakeAdmin};
 use broker_core::crowd::Crowd;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Intake, Machine, Output};
@@ -35,6 +35,7 @@ pub(super) struct Edge<M: Machine> {
     pub(super) listeners: Vec<Accepting>,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     pub(super) links: Option<Arc<Links>>,
+    pub(super) admin: Option<TakeAdmin>,
     pub(super) tunnels: Tunnels<M>,
     pub(super) inners: Inners,
     pub(super) settings: EdgeSettings,
@@ -105,6 +106,7 @@ impl<M: Machine> Edge<M> {
             listeners,
             tls: config.tls,
             links: config.links,
+            admin: config.admin,
             tunnels: Tunnels::default(),
             inners: Inners::default(),
             settings: config.settings,
@@ -174,6 +176,7 @@ impl<M: Machine> Edge<M> {
             Output::Tunnel(session, to) => {
                 self.restage(session, Stage::Leaving(Destination::Node(to)))
             }
+            Output::Admin(session) => self.restage(session, Stage::Leaving(Destination::Admin)),
             Output::Close(session) => self.restage(session, Stage::Closing),
             Output::Abort(session) => self.abort(session),
             Output::Reset(session) => self.reset(session),

@@ -16,8 +16,13 @@
 //! The owner counts messages, bounds and addresses; here are only bytes. A tunnel makes room for nobody once the owner
 //! has answered, as an admitted connection does not: the owner ends it by the same rules as those of its own clients.
 //!
-//! In reading order: this page; `begin` (until the owner has greeted), `copy` (bytes), `end`.
+//! Under `--lan` the side thread takes an owner's place for connections that ask for pages of the admin listener: it is
+//! connected to at once, by a pair of sockets, and greets nobody.
+//!
+//! In reading order: this page; `begin` (until the owner has greeted), `admin` (the same where the side thread
+//! answers), `copy` (bytes), `end`.
 
+mod admin;
 mod begin;
 mod copy;
 mod end;
@@ -36,6 +41,8 @@ use std::os::fd::OwnedFd;
 /// The tunnels of one shard.
 pub(super) struct Tunnels<M: Machine> {
     all: Places<Tunnel<M>>,
+    /// Those of them whose owner is the side thread.
+    of_admin: usize,
     /// When each is looked at, if nothing happens.
     due: BTreeSet<(Now, u32)>,
     /// Those that the owner has not greeted, by the client's address.
@@ -54,6 +61,7 @@ impl<M: Machine> Default for Tunnels<M> {
     fn default() -> Self {
         Self {
             all: Places::default(),
+            of_admin: 0,
             due: BTreeSet::new(),
             beginning: Crowd::default(),
             request_bytes: 0,
@@ -70,7 +78,8 @@ impl<M: Machine> Tunnels<M> {
         let empty = self.all.len() == 0;
         debug_assert!(
             !empty
-                || (self.due.is_empty()
+                || (self.of_admin == 0
+                    && self.due.is_empty()
                     && self.beginning.is_empty()
                     && self.request_bytes == 0
                     && self.stalled.is_empty()
@@ -80,15 +89,21 @@ impl<M: Machine> Tunnels<M> {
         empty
     }
 
+    /// Those to other nodes.
+    fn to_nodes(&self) -> u64 {
+        (self.all.len() - self.of_admin) as u64
+    }
+
     /// When the first is to be looked at.
     pub(super) fn next_due(&self) -> Option<Now> {
         self.due.first().map(|&(due, _)| due)
     }
 }
 
-/// One client whose channel is on another node.
+/// One client whose channel is on another node, or that asks for a page of the admin listener.
 struct Tunnel<M: Machine> {
-    node: NodeId,
+    /// The owner; `None` for the side thread.
+    node: Option<NodeId>,
     peer: Peer,
     stage: Stage,
     /// The session, until the owner has answered: it answers if the owner does not.

@@ -63,6 +63,7 @@ pub(super) fn shows(
     });
     Shows {
         tries: Tries::default(),
+        lan: None,
         scrape,
         inspect: inspect(placement.clone(), Arc::clone(mailboxes)),
         look: look(Arc::clone(mailboxes)),

@@ -21,6 +21,7 @@ pub(crate) mod data_dir;
 mod environment;
 mod failure;
 mod follower;
+mod lan;
 mod link;
 mod listeners;
 mod node;
@@ -44,7 +45,7 @@ pub use failure::Failure;
 
 use crate::edge::{EdgeSettings, Post};
 use crate::memory;
-use crate::side::{self, AdminPage, Log, StatusBoard};
+use crate::side::{self, AdminPage, Log, Pairing, StatusBoard};
 use crate::tls_files::NotAfter;
 use broker_core::auth::SessionKeys;
 use broker_core::limits::{mailbox_capacity, mailbox_reserve};
@@ -107,6 +108,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     );
     shows.tries = tries::tries(&settings, in_force, &session_keys, log)?;
     let history = shows.history.clone();
+    let (admin, pairing) = lan::open(&settings, &mut shows);
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
     let captures = page.as_ref().and_then(|page| page.shows.captures());
     side::start(page, status.clone(), commands)
@@ -126,23 +128,22 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         captures,
         account_use: account_use(&settings),
         links: cluster.map(|cluster| cluster.links),
+        admin,
         readiness: status.readiness(),
     };
     let shards = shards.start(threads, bound)?;
-    let follower = Follower::new(registry.node(), &status);
     announce(&settings, connections, &data_dir);
-    let supervisor = tell_all(&settings, tls.as_ref())?;
-    let reloader = reloader(tls, who);
+    let supervisor = tell_all(&settings, tls.as_ref(), pairing.as_ref())?;
     Watch {
         shards,
         rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
         mailboxes,
+        follower: Follower::new(registry.node(), &status),
         status,
         told,
         happened,
-        reloader,
+        reloader: reloader(tls, who),
         supervisor,
-        follower,
         drain_ms: settings.timeouts.drain_ms,
     }
     .until_the_end()?;
@@ -150,15 +151,17 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says that the server runs: on stdout, and to the service manager.
+/// Says that the server runs: on stdout, to the service manager, and to a phone.
 fn tell_all(
     settings: &Settings,
     tls: Option<&certificate::InitialCertificate>,
+    pairing: Option<&Pairing>,
 ) -> Result<Supervisor, Failure> {
     let ca = tls.and_then(|found| found.ca.as_deref());
     ready::tell(settings, ca)?;
     let supervisor = Supervisor::of_environment();
     supervisor.ready();
+    lan::invite(settings, pairing);
     Ok(supervisor)
 }
 
@@ -199,8 +202,8 @@ fn announce(settings: &Settings, connections: usize, data_dir: &DataDir) {
         tracing::debug!("memory: {term}");
     }
     tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
-    if settings.allow_remote {
-        tracing::warn!("--allow-remote: {ALLOW_REMOTE}");
+    if let Some(exposure) = settings.exposure() {
+        tracing::warn!("{exposure} No signature is checked.");
     }
 }
 
@@ -245,7 +248,7 @@ fn connections(settings: &Settings) -> Result<usize, Failure> {
     let twins = settings.listen.iter().filter(has_twin).count();
     let listeners = settings.listen.len() + twins + usize::from(settings.cluster.is_on());
     let follows = usize::from(settings.cluster.etcd.is_on());
-    let ours = side::admin_descriptors(open_files)
+    let ours = side::admin_descriptors(open_files, settings.lan.is_some())
         + DESCRIPTORS
         + follows * node::DESCRIPTORS
         + settings.shards * (DESCRIPTORS_PER_SHARD + listeners);
@@ -323,10 +326,6 @@ fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Sha
 fn fatal(what: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::Fatal(format!("{what}: {error}"))
 }
-
-/// What everybody must know who starts a development server for other machines.
-const ALLOW_REMOTE: &str =
-    "every machine that reaches the client listeners can use any channel; no signature is checked";
 
 /// In the environment: turns are measured by CPU time. For measurements on machines that have other work.
 const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";

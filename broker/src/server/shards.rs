@@ -5,7 +5,7 @@ use super::records::Records;
 use super::{Failure, fatal};
 use crate::edge::{
     Descriptors, EdgeSettings, Links, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
-    ShardThread,
+    ShardThread, TakeAdmin,
 };
 use crate::side::{Captures, Log};
 use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
@@ -41,6 +41,8 @@ pub(super) struct Shards<'s> {
     pub(super) account_use: Option<Arc<AccountUse>>,
     /// Where other nodes are, in a cluster.
     pub(super) links: Option<Arc<Links>>,
+    /// What takes connections for pages of the admin listener, under `--lan`.
+    pub(super) admin: Option<TakeAdmin>,
     /// Whether the process is ready for clients.
     pub(super) readiness: Readiness,
 }
@@ -69,6 +71,7 @@ impl Shards<'_> {
                 mailboxes: Arc::clone(self.mailboxes),
                 tls: self.tls.clone(),
                 links: self.links.clone(),
+                admin: self.admin.clone(),
                 settings: self.edge,
                 descriptors: Arc::clone(&descriptors),
                 events: self.events.clone(),

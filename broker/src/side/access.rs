@@ -31,6 +31,8 @@ pub(super) enum Refusal {
     Host,
     /// The token is missing or wrong.
     Token,
+    /// A device of the local network has not redeemed a code.
+    Unpaired,
 }
 
 impl Refusal {
@@ -49,6 +51,10 @@ impl Refusal {
             Self::Token => (
                 StatusCode::UNAUTHORIZED,
                 "Authorization: Bearer <token> is missing or wrong",
+            ),
+            Self::Unpaired => (
+                StatusCode::UNAUTHORIZED,
+                "this device is not paired: press Open on my phone on /try of the computer that runs the broker",
             ),
         }
     }
@@ -113,7 +119,7 @@ impl Access {
 }
 
 /// `Host`, unless there are several: then it is not known which of them a browser or a proxy has looked at.
-fn the_host(headers: &HeaderMap) -> Option<&HeaderValue> {
+pub(super) fn the_host(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut hosts = headers.get_all(header::HOST).iter();
     hosts.next().filter(|_| hosts.next().is_none())
 }
@@ -128,7 +134,7 @@ pub(super) fn bears(headers: &HeaderMap, token: &str) -> bool {
 }
 
 /// Whether a browser says that a page of another site caused the request; a visit to one of our pages is not meant.
-fn is_of_another_site(headers: &HeaderMap, page: bool) -> bool {
+pub(super) fn is_of_another_site(headers: &HeaderMap, page: bool) -> bool {
     let value = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes());
     let visit =
         page && value("sec-fetch-mode") == b"navigate" && value("sec-fetch-dest") == b"document";
@@ -148,7 +154,7 @@ fn is_address(host: &str) -> bool {
 }
 
 /// Whether a path is that of a page for people.
-fn is_page(path: &str) -> bool {
+pub(super) fn is_page(path: &str) -> bool {
     matches!(path, "/" | "/try")
 }
 

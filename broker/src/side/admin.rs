@@ -1,6 +1,6 @@
 //! The admin listener: `/live`, `/ready`, `/metrics`, `/config`, and the inspector's pages.
 
-use super::access::Access;
+use super::access::{Access, Refusal};
 use super::assets;
 use super::backup::{self, Backups};
 use super::cluster::{self, ClusterPage};
@@ -9,6 +9,7 @@ use super::disconnect;
 use super::door::{Door, Seat};
 use super::events::{self, Hub};
 use super::exposition::Format;
+use super::lan::LanAccess;
 use super::limits::ADMIN_BODY_BYTES_MAX;
 use super::metrics::Report;
 use super::nodes::{self, NodePages};
@@ -16,12 +17,15 @@ use super::overview::{self, Overview};
 use super::status::{Status, StatusBoard};
 use super::troubled::Troubled;
 use super::try_session::Tries;
-use super::{Refusals, Shows, channels, refusals, serve, sessions, trace, troubled, try_page};
+use super::{
+    Refusals, Shows, access, channels, pair_page, refusals, serve, sessions, trace, troubled,
+    try_page,
+};
 use crate::config;
 use axum::Router;
 use axum::body::{HttpBody, to_bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -30,6 +34,7 @@ use broker_core::settings::Settings;
 use broker_core::shard::{Question, Reply};
 use serde_json::{Value, json as value};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
@@ -65,6 +70,8 @@ pub(super) struct Admin {
     pub(super) refusals: Arc<Refusals>,
     pub(super) settings: Arc<Settings>,
     pub(super) access: Access,
+    /// The rules for devices of the local network, under `--lan`.
+    pub(super) lan: Option<LanAccess>,
     /// Under `--dev` only.
     pub(super) dev: Option<Arc<Dev>>,
     pub(super) tries: Arc<Tries>,
@@ -80,6 +87,13 @@ pub(super) struct Admin {
 /// Serves `listeners` forever, within the bounds of [`Door`].
 pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, shows: Shows) {
     let origins = shows.settings.admin.origins.clone();
+    let (visits, lan) = match shows.lan {
+        Some(lan) => {
+            let access = LanAccess::new(lan.pairing, lan.token, &shows.settings);
+            (Some(lan.visits), Some(access))
+        }
+        None => (None, None),
+    };
     let admin = Admin {
         status,
         scrape: Arc::new(Mutex::new(shows.scrape)),
@@ -91,6 +105,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         settings: shows.settings,
         dev: shows.dev.map(Dev::new).map(Arc::new),
         access: Access::new(shows.token, &origins),
+        lan,
         tries: Arc::new(shows.tries),
         tracing: Arc::default(),
         troubled: shows.troubled,
@@ -119,6 +134,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         .route("/backup", post(backup::backup))
         .merge(dev::routes(admin.dev.is_some()))
         .merge(try_page::routes(&admin))
+        .merge(pair_page::routes())
         .fallback(|| async { error(StatusCode::NOT_FOUND, NO_SUCH_PAGE) })
         .layer(middleware::from_fn_with_state(admin.clone(), authorise))
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
@@ -130,6 +146,9 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     tokio::spawn(nodes::answer_nodes(admin.clone()));
     tokio::spawn(troubled::explain(admin.clone()));
     tokio::spawn(events::feed(admin));
+    if let Some(visits) = visits {
+        tokio::spawn(serve::serve(Door::of_lan(visits), routes.clone()));
+    }
     serve::serve(Door::new(listeners), routes).await;
 }
 
@@ -219,14 +238,23 @@ impl Admin {
 }
 
 /// Answers requests that the rules allow, and says why it does not answer others.
-async fn authorise(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let refusal = admin
-        .access
-        .check(request.method(), path, request.headers());
+async fn authorise(
+    State(admin): State<Admin>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    let refusal = match &admin.lan {
+        Some(lan) if seat.is_of_lan() => lan.check(method, path, request.headers(), Instant::now()),
+        Some(_) | None => admin.access.check(method, path, request.headers()),
+    };
     let Err(refusal) = refusal else {
         return next.run(request).await;
     };
+    if refusal == Refusal::Unpaired && *method == Method::GET && access::is_page(path) {
+        return pair_page::unpaired();
+    }
     let (code, text) = refusal.answer();
     let mut response = error(code, text);
     if code == StatusCode::UNAUTHORIZED {
@@ -243,7 +271,7 @@ async fn authorise(State(admin): State<Admin>, request: Request, next: Next) -> 
 async fn errors_as_json(response: Response) -> Response {
     let (status, headers) = (response.status(), response.headers());
     let kind = headers.get(header::CONTENT_TYPE);
-    let is_ours = kind.is_some_and(|kind| kind == "application/json");
+    let is_ours = kind.is_some_and(|kind| OUR_KINDS.iter().any(|ours| kind == ours));
     if is_ours || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
@@ -299,6 +327,9 @@ const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
     ),
     (header::CACHE_CONTROL, "no-store"),
 ];
+
+/// Types of bodies that no refusal of the framework has: errors, and pages that say what to do.
+const OUR_KINDS: [&str; 2] = ["application/json", "text/html; charset=utf-8"];
 
 const NO_SUCH_PAGE: &str = "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, \
                             /channels/{name}, /channels/{name}/trace, /channels/{name}/disconnect, /refusals, \

@@ -28,10 +28,15 @@ const ASSETS: &[Asset] = assets!(
     "dom.js",
     "format.js",
     "state.js",
+    "pair/pair.css",
+    "pair/pair.html",
+    "pair/pair.js",
     "try/camera.js",
     "try/figures.js",
     "try/line.js",
     "try/network.js",
+    "try/phone.css",
+    "try/phone.js",
     "try/signaling.js",
     "try/sources.js",
     "try/strip.js",
@@ -152,7 +157,7 @@ mod tests {
                 assert!(named.contains(path), "{}: {path}", asset.path);
             }
         }
-        for folder in ["try", "views"] {
+        for folder in ["pair", "try", "views"] {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/console/").to_owned() + folder;
             for entry in fs::read_dir(path).unwrap() {
                 let name = entry.unwrap().file_name().into_string().unwrap();

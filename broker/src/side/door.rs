@@ -4,21 +4,25 @@
 //! taken, the oldest connection of the address that has most makes room ([`Crowd`]): without a token callers cannot be
 //! distinguished, and an operator's request takes milliseconds.
 //!
+//! Devices of the local network (`--lan`) have a door of their own: shards pass their connections on, each with a place
+//! that it keeps to its end ([`Visits`]).
+//!
 //! A connection that became an event stream gives up its place and its descriptor of these: streams have a bound of
 //! their own. It lives for as long as its peer reads.
 
 use super::limits::{
     ADMIN_CONNECTIONS_FEW, ADMIN_CONNECTIONS_MAX, ADMIN_FILES_MIN, ADMIN_UNREAD_BYTES_MAX,
-    STREAMS_MAX,
+    LAN_CONNECTIONS_MAX, STREAMS_MAX,
 };
 use super::process::open_files_max;
 use super::shared::Shared;
 use super::unread::{Hold, Unread};
+use super::visits::Visits;
 use broker_core::crowd::{Crowd, Origin, canonical};
 use broker_core::time::Now;
 use socket2::SockRef;
 use std::collections::BTreeMap;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
@@ -44,10 +48,12 @@ fn places(open_files: usize) -> usize {
     }
 }
 
-/// Descriptors of the admin listener's connections, of a process that may have this many: those of event streams too.
+/// Descriptors of the admin listener's connections, of a process that may have this many: those of event streams too,
+/// and under `--lan` those of the local network.
 #[must_use]
-pub fn admin_descriptors(open_files: usize) -> usize {
-    places(open_files) + LEAVING_MAX + STREAMS_MAX
+pub fn admin_descriptors(open_files: usize, lan: bool) -> usize {
+    let of_lan = if lan { LAN_CONNECTIONS_MAX } else { 0 };
+    places(open_files) + LEAVING_MAX + STREAMS_MAX + of_lan
 }
 
 /// From a connection's beginning to its end. The slowest answer is that to a scrape which waits behind others of a
@@ -61,9 +67,17 @@ const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 /// How long nothing is accepted after an error that is not of one connection.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
 
-/// The listener with its bounds: its sockets are one, whatever their addresses.
+/// Where connections come from.
+enum Source {
+    /// The admin listener: its sockets are one, whatever their addresses.
+    Listeners(Vec<TcpListener>),
+    /// The shards.
+    Shards(Visits),
+}
+
+/// A source of connections with its bounds.
 pub(super) struct Door {
-    listeners: Vec<TcpListener>,
+    source: Source,
     opened: Instant,
     next: u64,
     life: Duration,
@@ -101,12 +115,15 @@ pub(super) struct Visitor {
     end: Pin<Box<Sleep>>,
     reporting: UnboundedSender<Report>,
     descriptor: Option<OwnedSemaphorePermit>,
+    /// Of a device of the local network; free when this is dropped.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// A connection as the answers to its request see it.
 #[derive(Clone, Debug)]
 pub(super) struct Seat {
     remote: SocketAddr,
+    of_lan: bool,
     socket: Weak<TcpStream>,
     streams: Arc<AtomicBool>,
     unread: Unread,
@@ -118,6 +135,11 @@ impl Seat {
     /// The other end.
     pub(super) fn remote(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// Whether a shard passed the connection on: it came over TLS, and is never treated like one of loopback.
+    pub(super) fn is_of_lan(&self) -> bool {
+        self.of_lan
     }
 
     /// From here on the connection is an event stream, which has a place elsewhere.
@@ -139,13 +161,18 @@ impl Seat {
 impl Door {
     pub(super) fn new(listeners: Vec<TcpListener>) -> Self {
         let files = usize::try_from(open_files_max()).unwrap_or(usize::MAX);
-        Self::with(listeners, LIFE, places(files))
+        Self::with(Source::Listeners(listeners), LIFE, places(files))
     }
 
-    fn with(listeners: Vec<TcpListener>, life: Duration, places: usize) -> Self {
+    /// That of devices of the local network.
+    pub(super) fn of_lan(visits: Visits) -> Self {
+        Self::with(Source::Shards(visits), LIFE, LAN_CONNECTIONS_MAX)
+    }
+
+    fn with(source: Source, life: Duration, places: usize) -> Self {
         let (reporting, reports) = unbounded_channel();
         Self {
-            listeners,
+            source,
             opened: Instant::now(),
             next: 0,
             life,
@@ -162,34 +189,24 @@ impl Door {
     pub(super) async fn accept(&mut self) -> Visitor {
         // Never closed, so there is one in the end.
         let descriptor = Arc::clone(&self.descriptors).acquire_owned().await.ok();
-        loop {
-            match poll_fn(|context| self.poll_next(context)).await {
-                Ok((socket, from)) => return self.admit(socket, canonical(from), descriptor),
-                Err(error) if is_of_the_peer(&error) => {}
-                // No descriptor, or no memory: there may be some later.
-                Err(_) => sleep(ACCEPT_REST).await,
+        let (socket, from, place) = match &mut self.source {
+            Source::Listeners(listeners) => {
+                let (socket, from) = next_of(listeners, self.next).await;
+                (socket, canonical(from), None)
             }
-        }
-    }
-
-    /// A connection of any socket; they take turns at being first.
-    fn poll_next(&self, context: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let (back, front) = {
-            let turn = self.next % self.listeners.len().max(1) as u64;
-            self.listeners.split_at(usize::try_from(turn).unwrap_or(0))
+            Source::Shards(visits) => match visits.next().await {
+                Some((socket, from, place)) => (socket, from, Some(place)),
+                None => pending().await, // all shards have ended, and the process ends
+            },
         };
-        for listener in front.iter().chain(back) {
-            if let Poll::Ready(accepted) = listener.poll_accept(context) {
-                return Poll::Ready(accepted);
-            }
-        }
-        Poll::Pending
+        self.admit(socket, from, place, descriptor)
     }
 
     fn admit(
         &mut self,
         socket: TcpStream,
         from: SocketAddr,
+        place: Option<OwnedSemaphorePermit>,
         descriptor: Option<OwnedSemaphorePermit>,
     ) -> Visitor {
         let origin = Origin::of(from.ip());
@@ -212,6 +229,7 @@ impl Door {
             spoke: false,
             seat: Seat {
                 remote: from,
+                of_lan: place.is_some(),
                 socket: weak,
                 streams: Arc::default(),
                 unread: self.unread.clone(),
@@ -222,8 +240,37 @@ impl Door {
             end: Box::pin(sleep_until(Instant::now() + self.life)),
             reporting: self.reporting.clone(),
             descriptor,
+            _place: place,
         }
     }
+}
+
+/// The next connection of the admin listener.
+async fn next_of(listeners: &[TcpListener], turn: u64) -> (TcpStream, SocketAddr) {
+    loop {
+        match poll_fn(|context| poll_next(listeners, turn, context)).await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_of_the_peer(&error) => {}
+            // No descriptor, or no memory: there may be some later.
+            Err(_) => sleep(ACCEPT_REST).await,
+        }
+    }
+}
+
+/// A connection of any socket; they take turns at being first.
+fn poll_next(
+    listeners: &[TcpListener],
+    turn: u64,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+    let first = turn % listeners.len().max(1) as u64;
+    let (back, front) = listeners.split_at(usize::try_from(first).unwrap_or(0));
+    for listener in front.iter().chain(back) {
+        if let Poll::Ready(accepted) = listener.poll_accept(context) {
+            return Poll::Ready(accepted);
+        }
+    }
+    Poll::Pending
 }
 
 /// Whether a connection ended before it was accepted: the next one may be fine.

@@ -82,6 +82,16 @@ pub(super) const ADMIN_CONNECTIONS_FEW: usize = 24;
 /// See [`ADMIN_CONNECTIONS_FEW`].
 pub(super) const ADMIN_FILES_MIN: usize = 4096;
 
+/// Connections of the local network for pages, under `--lan`, in the process: some phones, each with a few at a time.
+/// One more gets 503.
+pub(crate) const LAN_CONNECTIONS_MAX: usize = 64;
+
+/// Codes that a device may be paired with: one for each press of a button in five minutes. The oldest makes room.
+pub(crate) const PAIR_CODES_MAX: usize = 16;
+
+/// Devices that are paired at a time. The one that was paired first makes room.
+pub(crate) const PAIR_SESSIONS_MAX: usize = 64;
+
 /// Bytes of a request's head on the admin listener. A longer one is answered 431.
 pub(crate) const ADMIN_HEAD_BYTES_MAX: usize = 16 * 1024;
 

@@ -3,9 +3,10 @@
 //! It lets signals in (all other threads block them) and forwards them to the main thread, and it serves the admin
 //! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `serve`, `door`, `unread`,
 //! `backup`, `channels`, `nodes`, `disconnect`, `trace`, `story`, `hints`, `troubled`, `sessions`, `try_page`,
-//! `try_session`, `survey`, `refusals`, `refusal_filter`, `recent`, `scrape`, `metrics`, `exposition`, `history`,
-//! `overview`, `events`, `stream`, `feed`, `dev` (pages for tests), `process`, `log`, `log_writer`, `log_line`,
-//! `log_tail`.
+//! `try_session`, `pairing` and `pair_page` (codes for phones), `lan` and `visits` (who of the local network may
+//! see pages, and how they come), `survey`, `refusals`, `refusal_filter`, `recent`, `scrape`, `metrics`,
+//! `exposition`, `history`, `overview`, `events`, `stream`, `feed`, `dev` (pages for tests), `process`, `log`,
+//! `log_writer`, `log_line`, `log_tail`.
 
 mod access;
 mod admin;
@@ -21,6 +22,7 @@ mod exposition;
 mod feed;
 mod hints;
 mod history;
+mod lan;
 pub(crate) mod limits;
 mod log;
 mod log_line;
@@ -29,6 +31,8 @@ mod log_writer;
 mod metrics;
 mod nodes;
 mod overview;
+mod pair_page;
+mod pairing;
 mod process;
 mod recent;
 mod refusal_filter;
@@ -46,6 +50,7 @@ mod troubled;
 mod try_page;
 mod try_session;
 mod unread;
+mod visits;
 
 pub use admin::{Inspect, Scrape, Whom};
 pub use backup::{Backup, DATA_DIR_HEADER};
@@ -53,11 +58,13 @@ pub use cluster::{ClusterPage, ClusterView, LookAtCluster, NodeView};
 pub use dev::{Captures, DevTools, MoveClocks};
 pub use door::admin_descriptors;
 pub use history::{History, ShardLook};
+pub use lan::Lan;
 pub use log::{Log, log_to_stderr};
 pub use log_tail::LogTail;
 pub use metrics::{BUDGETS, ProcessState, Report};
 pub use nodes::{AskedPath, FindOwner, NodePages, NodeReplies, NodeReply, Post, Posted, TakeReply};
 pub use overview::Look;
+pub use pairing::Pairing;
 pub use process::{
     avoid_huge_pages, block_signals, end_on_panic, give_memory_back, monotonic, raise_descriptors,
     unblock_signals,
@@ -69,6 +76,7 @@ pub use status::{Status, StatusBoard};
 pub use survey::Survey;
 pub use troubled::Troubled;
 pub use try_session::{InForce, Lender, Tries};
+pub use visits::{Visits, visits};
 
 use broker_core::settings::Settings;
 use crossbeam_channel::Sender;
@@ -119,6 +127,8 @@ pub struct Shows {
     pub tries: Tries,
     /// The bearer token that every request needs, off loopback.
     pub token: Option<String>,
+    /// What devices of the local network get, under `--lan`.
+    pub lan: Option<Lan>,
     /// What `/dev` is served by, under `--dev`.
     pub dev: Option<DevTools>,
     /// What `/cluster` asks, where the nodes agree in etcd on who owns what.

@@ -2,10 +2,11 @@
 //! and the client listeners; here are its files, and what the page must know.
 
 use super::admin::{Admin, error, json};
+use super::door::Seat;
 use super::limits::TRY_SESSION_BODY_BYTES_MAX;
 use super::try_session;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -35,12 +36,19 @@ async fn only_if_on(State(admin): State<Admin>, request: Request, next: Next) ->
     }
 }
 
-async fn page(State(admin): State<Admin>, headers: HeaderMap) -> Response {
-    let wanted = admin.access.wants_token() || admin.settings.auth == Auth::Sigv4;
-    let page = match wanted {
-        true => PAGE.replace("data-token=\"none\"", "data-token=\"wanted\""),
-        false => PAGE.to_owned(),
-    };
+async fn page(
+    State(admin): State<Admin>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    headers: HeaderMap,
+) -> Response {
+    let signed = admin.settings.auth == Auth::Sigv4;
+    let mut page = PAGE.to_owned();
+    if signed || (admin.access.wants_token() && !seat.is_of_lan()) {
+        page = page.replace("data-token=\"none\"", "data-token=\"wanted\"");
+    }
+    if admin.lan.is_some() && !seat.is_of_lan() {
+        page = page.replacen("<html ", "<html data-phone=\"offer\" ", 1);
+    }
     let policy = content_policy(&admin.settings, host_name(&headers));
     let kinds = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -55,26 +63,36 @@ async fn page(State(admin): State<Admin>, headers: HeaderMap) -> Response {
 }
 
 /// `GET /try/settings`: where the client listeners are, and how they are used.
-async fn settings(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+async fn settings(
+    State(admin): State<Admin>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    headers: HeaderMap,
+) -> Response {
     let settings = &admin.settings;
     let host = host_name(&headers);
     let plain = settings
         .listen
         .iter()
         .find(|listen| listen.scheme == Scheme::Http);
-    let Some(listen) = plain.or_else(|| settings.listen.first()) else {
+    // A device of the local network has accepted the certificate of this page: everything else is there too.
+    let of_lan = settings.lan_listener().filter(|_| seat.is_of_lan());
+    let Some(listen) = of_lan.or(plain).or_else(|| settings.listen.first()) else {
         return error(
             StatusCode::SERVICE_UNAVAILABLE,
             "there is no client listener",
         );
     };
-    let [http, ws] = urls(listen.scheme, &own_authority(listen, host));
+    let authority = match of_lan {
+        Some(listen) => format!("{host}:{}", listen.addr.port()),
+        None => own_authority(listen, host),
+    };
+    let [http, ws] = urls(listen.scheme, &authority);
     let body = value!({
         "signed": settings.auth == Auth::Sigv4,
         "http": http,
         "ws": ws,
         "channel": admin.tries.channel,
-        "warning": settings.allow_remote.then_some(WARNING),
+        "warning": settings.exposure(),
     });
     json(StatusCode::OK, &body)
 }
@@ -150,8 +168,6 @@ pub(super) fn host_name(headers: &HeaderMap) -> &str {
 const PAGE: &str = include_str!("../../console/try/try.html");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 const OFF: &str = "/try is off: it needs --dev, or [admin] try = true";
-const WARNING: &str =
-    "Started with --allow-remote: every machine that reaches this broker can use any channel.";
 
 #[cfg(test)]
 mod tests {

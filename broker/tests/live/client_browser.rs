@@ -57,10 +57,17 @@ fn console() {
 }
 
 /// Where pictures of pages are left for people to look at.
-fn screenshots() -> std::path::PathBuf {
+pub(crate) fn screenshots() -> std::path::PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| scripts("../../target"), Into::into)
         .join("screenshots")
+}
+
+/// The same page on a phone, which comes by the QR code of a computer's, in a network of their own.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn try_page_on_a_phone() {
+    crate::lan::in_network("lan::browser::");
 }
 
 /// The page to try the service, as a visitor uses it.
@@ -122,7 +129,7 @@ fn try_page_signed() {
 
 const TOKEN: &str = "the-admin-token-of-these-tests";
 
-fn node(script: &str) -> Command {
+pub(crate) fn node(script: &str) -> Command {
     let mut command = Command::new("node");
     command.arg(scripts("browser").join(script));
     command

@@ -13,7 +13,7 @@
 //!   [`signed_quotas`]: checked identity;
 //!   [`signed_service`] is their broker, [`signed_signer`] signs for them.
 //! * [`loopback`]: both loopback addresses of a development server, and listeners on all addresses; [`origins`]: which
-//!   pages of browsers may use a broker.
+//!   pages of browsers may use a broker; [`lan`]: its pages for phones of the local network.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
 //! * [`inspector`], [`events`], [`logs`], [`books`], [`wild_texts`]: what operators see and watch, and that it adds up
 //!   under load; what clients name with markup and control characters.
@@ -98,6 +98,7 @@ mod health;
 mod http;
 mod idle;
 mod inspector;
+mod lan;
 mod log_schema;
 mod logs;
 mod loopback;

@@ -59,6 +59,8 @@ pub(crate) enum HttpStage {
     AwaitHandover(Box<Admission>, Vec<u8>),
     /// The edge, to pass the connection on to the node that owns the channel.
     AwaitTunnel(Box<Onward>),
+    /// The edge, to pass the connection to the side thread, with its request as it came.
+    AwaitAdmin(Vec<u8>),
     /// A node that owns the channel: none does for the moment.
     AwaitOwner(Box<Ownerless>),
 }
@@ -241,7 +243,9 @@ impl Http {
     pub(crate) fn held(&self) -> usize {
         let aside = match &self.stage {
             HttpStage::AwaitBody(awaited) => awaited.head.as_ref().map_or(0, |head| head.len()),
-            HttpStage::AwaitHandover(_, unread) => unread.capacity(),
+            HttpStage::AwaitHandover(_, unread) | HttpStage::AwaitAdmin(unread) => {
+                unread.capacity()
+            }
             HttpStage::AwaitTunnel(onward) => onward.bytes.capacity(),
             HttpStage::AwaitOwner(ownerless) => ownerless.onward.bytes.capacity(),
             HttpStage::AwaitTls | HttpStage::AwaitHead | HttpStage::AwaitReply(..) => 0,

@@ -34,6 +34,7 @@ impl Session {
                 | HttpStage::AwaitReply(..)
                 | HttpStage::AwaitHandover(..)
                 | HttpStage::AwaitTunnel(_)
+                | HttpStage::AwaitAdmin(_)
                 | HttpStage::AwaitOwner(_) => match self.http_due(http) {
                     NEVER if http.queued => Wait::OwnTurn,
                     due => Wait::Until(due),

@@ -27,7 +27,7 @@ pub use timeouts::Timeouts;
 use crate::auth::SignatureRules;
 use codec::aws::sigv4::CLOCK_TOLERANCE_S;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use strum::{Display, EnumString, IntoStaticStr, VariantNames};
 
@@ -83,6 +83,9 @@ pub struct Settings {
     /// Names and addresses by which clients reach a development server beside loopback: they enter its certificate, and
     /// its pages may use it.
     pub dev_hosts: Vec<String>,
+    /// The address of this machine in the local network that devices reach it at, and find its pages at
+    /// (`--dev` only).
+    pub lan: Option<Ipv4Addr>,
     /// Whether a browser is started with the page to try the service, once it serves (`--dev` only).
     pub open_try: bool,
     /// Etcd is accepted as it is, whatever the data directory remembers of it; only a flag sets this.

@@ -1,7 +1,7 @@
 //! Where people find the pages of the admin listener.
 
-use super::Settings;
-use std::net::Ipv6Addr;
+use super::{Listen, Scheme, Settings};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 impl Settings {
     /// The URL of the admin listener, without a slash at the end, for a client that reached this machine as `host`.
@@ -29,6 +29,50 @@ impl Settings {
             .admin_url(&host_text(host))
             .filter(|_| self.has_try_page())?;
         Some(format!("{admin}/try"))
+    }
+}
+
+impl Settings {
+    /// What everybody must know who uses a development server that other machines reach.
+    #[must_use]
+    pub fn exposure(&self) -> Option<&'static str> {
+        if self.allow_remote {
+            Some(
+                "Started with --allow-remote: every machine that reaches this broker can use any channel.",
+            )
+        } else if self.lan.is_some() {
+            Some("Started with --lan: every machine of the local network can use any channel.")
+        } else {
+            None
+        }
+    }
+
+    /// The TLS listener that devices of the local network reach, under `--lan`.
+    #[must_use]
+    pub fn lan_listener(&self) -> Option<&Listen> {
+        self.listen.iter().find(|listen| self.is_of_lan(listen))
+    }
+
+    /// Whether the listener of this place in the list is one that serves pages to devices of the local network.
+    #[must_use]
+    pub fn has_pages(&self, listener: u16) -> bool {
+        let listen = self.listen.get(usize::from(listener));
+        listen.is_some_and(|listen| self.is_of_lan(listen))
+    }
+
+    /// What the URLs of pages for devices of the local network begin with, such as `https://192.168.1.20:8443`.
+    #[must_use]
+    pub fn lan_url(&self) -> Option<String> {
+        let port = self.lan_listener()?.addr.port();
+        self.lan.map(|address| format!("https://{address}:{port}"))
+    }
+
+    fn is_of_lan(&self, listen: &Listen) -> bool {
+        let covers = |address: Ipv4Addr| {
+            let own = listen.addr.ip();
+            own == address || own.is_unspecified()
+        };
+        listen.scheme == Scheme::Https && self.lan.is_some_and(covers)
     }
 }
 

@@ -5,7 +5,7 @@ use super::directory::Directory;
 use super::evidence::Evidence;
 use super::sockets::Sockets;
 use super::{Parcel, ParcelLoad};
-use super::{admission, calls, respond, road, upgrades};
+use super::{admin_pages, admission, calls, respond, road, upgrades};
 use crate::event::ConnectionRole;
 use crate::id::{SessionKey, ShardId};
 use crate::machine::Output;
@@ -74,6 +74,10 @@ pub(super) fn release_parcel(
             onward.bytes.extend_from_slice(&http.buffer); // pipelined behind the request
             ParcelLoad::Onward(*onward)
         }
+        HttpStage::AwaitAdmin(mut bytes) => {
+            bytes.extend_from_slice(&http.buffer);
+            ParcelLoad::Admin(bytes)
+        }
         HttpStage::AwaitTls
         | HttpStage::AwaitHead
         | HttpStage::AwaitBody(_)
@@ -111,12 +115,15 @@ pub(super) fn bounce_parcel(
     at: Moment,
 ) -> SessionKey {
     let key = sockets.take_session(parcel.peer, at);
-    let ParcelLoad::Upgrade { admission, .. } = parcel.load else {
-        unreachable!("what goes to another node passes no other shard")
-    };
-    let purpose = upgrades::purpose_of(&admission);
-    let evidence = Evidence::of_admission(&admission);
-    let fault = calls::too_busy();
-    respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
+    match parcel.load {
+        ParcelLoad::Upgrade { admission, .. } => {
+            let purpose = upgrades::purpose_of(&admission);
+            let evidence = Evidence::of_admission(&admission);
+            let fault = calls::too_busy();
+            respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
+        }
+        ParcelLoad::Admin(_) => admin_pages::refuse(sockets, books, key, at),
+        ParcelLoad::Onward(_) => unreachable!("what goes to another node passes no other shard"),
+    }
     key
 }

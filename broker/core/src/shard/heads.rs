@@ -9,7 +9,8 @@ use super::respond::{HeadFault, purpose_of};
 use super::sockets::Sockets;
 use super::sts::answer_sts;
 use super::{
-    Fault, admission, calls, drain, leave, outboxes, probe, respond, tunnel, upgrades, welcome,
+    Fault, admin_pages, admission, calls, drain, leave, outboxes, probe, respond, tunnel, upgrades,
+    welcome,
 };
 use crate::check::Check;
 use crate::event::{Purpose, Requested, UpgradeRole};
@@ -73,6 +74,10 @@ pub(super) fn take_head(
             let evidence = Evidence::of_head(&request.head);
             return refuse_step(sockets, books, key, purpose, error.into(), &evidence, at);
         }
+    }
+    if admin_pages::is_meant(sockets, key, &request.head) {
+        let whole = [request.text, request.after].concat();
+        return admin_pages::pass_on(sockets, books, key, whole, at);
     }
     match request.head.method() {
         "OPTIONS" => answer_preflight(sockets, books, key, &request, at),

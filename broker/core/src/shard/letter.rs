@@ -207,4 +207,6 @@ pub enum ParcelLoad {
     },
     /// Something that another node answers.
     Onward(Onward),
+    /// A page of the admin listener: the request as it came, and what followed it.
+    Admin(Vec<u8>),
 }

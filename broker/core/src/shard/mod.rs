@@ -21,6 +21,7 @@
 
 mod account_use;
 mod accounts;
+mod admin_pages;
 mod admission;
 mod alexa;
 mod altered;

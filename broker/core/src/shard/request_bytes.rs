@@ -129,6 +129,7 @@ fn make_pay(
         | HttpStage::AwaitTls
         | HttpStage::AwaitHandover(..)
         | HttpStage::AwaitTunnel(_)
+        | HttpStage::AwaitAdmin(_)
         | HttpStage::AwaitOwner(_) => Purpose::Unknown,
     };
     let asks = matches!(http.stage, HttpStage::AwaitHead | HttpStage::AwaitBody(_));

@@ -187,6 +187,7 @@ fn request_step(
         | HttpStage::AwaitReply(..)
         | HttpStage::AwaitHandover(..)
         | HttpStage::AwaitTunnel(_)
+        | HttpStage::AwaitAdmin(_)
         | HttpStage::AwaitOwner(_) => Step::Wait,
         HttpStage::AwaitHead if rest.is_empty() || answers_wait => Step::Wait,
         // A fault leaves this connection without an answer: nothing more is done for it.

@@ -193,7 +193,7 @@ fn request_overdue(
             respond::refuse_head(sockets, books, key, purpose, &fault, &evidence, at)
         }
         HttpStage::AwaitReply(..) => reply_overdue(sockets, directory, books, key, at),
-        HttpStage::AwaitHandover(..) | HttpStage::AwaitTunnel(_) => {
+        HttpStage::AwaitHandover(..) | HttpStage::AwaitTunnel(_) | HttpStage::AwaitAdmin(_) => {
             leave::abort(sockets, directory, books, key, at)
         }
         HttpStage::AwaitOwner(_) => tunnel::look_again(sockets, books, key, at),
@@ -336,6 +336,7 @@ impl Sockets {
                     // What comes is for its next shard or node: the edge keeps it.
                     HttpStage::AwaitHandover(..)
                     | HttpStage::AwaitTunnel(_)
+                    | HttpStage::AwaitAdmin(_)
                     | HttpStage::AwaitOwner(_) => true,
                 };
                 if full || http.queued {

@@ -191,16 +191,21 @@ fn announce(sockets: &mut Sockets, key: SessionKey, node: NodeId, mut onward: On
     sockets.arm(key, deadline);
 }
 
-/// What goes to the other node.
+/// What goes to the other node, or to the side thread.
 pub(super) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
-    let ParcelLoad::Onward(onward) = &mut parcel.load else {
-        return None;
+    let (bytes, repeats) = match &mut parcel.load {
+        // A call may have been carried out; an upgrade ends with its connection.
+        ParcelLoad::Onward(onward) => {
+            let repeats = !matches!(onward.purpose, Purpose::Api(_));
+            (&mut onward.bytes, repeats)
+        }
+        ParcelLoad::Admin(bytes) => (bytes, false),
+        ParcelLoad::Upgrade { .. } => return None,
     };
     Some(Tunnelled {
         peer: parcel.peer,
-        bytes: std::mem::take(&mut onward.bytes),
-        // A call may have been carried out; an upgrade ends with its connection.
-        repeats: !matches!(onward.purpose, Purpose::Api(_)),
+        bytes: std::mem::take(bytes),
+        repeats,
     })
 }
 
@@ -297,5 +302,5 @@ impl Sockets {
 const UNREACHABLE: &str = "The server that has this channel does not answer. Try again.";
 const ELSEWHERE: &str = "The servers do not agree on which of them has this channel. Try again.";
 const NOBODY: &str = "No server has this channel at the moment. Try again.";
-const NO_ROOM: &str = "The service has no room for another connection.";
+pub(super) const NO_ROOM: &str = "The service has no room for another connection.";
 const LIST: &str = "Nodes with a fixed map do not list channels. Describe them by name.";

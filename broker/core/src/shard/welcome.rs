@@ -57,11 +57,8 @@ fn page(settings: &Settings, host: &str, peer: Peer) -> String {
     };
     let scheme = if peer.tls { "https" } else { "http" };
     let mut page = String::from(HEAD);
-    if settings.allow_remote {
-        page.push_str(
-            "<p><strong>Started with --allow-remote: every machine that reaches this address can use any \
-             channel.</strong></p>",
-        );
+    if let Some(exposure) = settings.exposure() {
+        let _ = write!(page, "<p><strong>{exposure}</strong></p>");
     }
     match settings.admin_url(host_name(host)) {
         Some(admin) => {

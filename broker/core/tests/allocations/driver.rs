@@ -75,6 +75,7 @@ impl Driver {
                 | Output::Reset(_)
                 | Output::HandOver(..)
                 | Output::Tunnel(..)
+                | Output::Admin(_)
                 | Output::Post(..)
                 | Output::Drained => unreachable!("everybody stays, on one shard"),
             }

@@ -4,6 +4,7 @@
 //! The machines are the real ones; sockets, clock and mailboxes are those of `script`. What the words of a line mean
 //! is written there.
 
+mod admin_pages;
 mod alexa;
 mod calls;
 mod client;

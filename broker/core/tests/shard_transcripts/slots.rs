@@ -164,7 +164,7 @@ impl Node {
             Output::Close(key) | Output::Abort(key) => {
                 self.shard.handle(Input::Gone { session: key }, self.at);
             }
-            Output::HandOver(..) | Output::Tunnel(..) | Output::Post(..) => {}
+            Output::HandOver(..) | Output::Tunnel(..) | Output::Admin(_) | Output::Post(..) => {}
             Output::Reset(_) | Output::Drained => {}
         }
     }

@@ -74,6 +74,7 @@ impl World {
                     self.sockets[conn].stage = Stage::Leaving(to.index());
                 }
                 Output::Tunnel(..) => unreachable!("one process is the whole service"),
+                Output::Admin(_) => unreachable!("pages are served without --lan elsewhere"),
                 Output::Post(to, letter) => refused.extend(self.post(shard, to, letter)),
                 Output::Close(key) => ends.push((self.conn(shard, key), false)),
                 Output::Abort(key) => ends.push((self.conn(shard, key), true)),

@@ -21,48 +21,18 @@ use std::time::Duration;
 impl<M: Machine> Edge<M> {
     /// Passes a connection on to another node as soon as the kernel holds nothing of it.
     pub(in super::super) fn pass_on(&mut self, session: SessionKey, node: NodeId) {
-        self.watch(session);
-        match self.flush(session) {
-            Flushed::Waiting => return,
-            // A broken one ends at once, like any other.
-            Flushed::Broken => return self.cut(session),
-            Flushed::All => {}
-        }
-        if !self.table.get(session).is_some_and(Connection::at_rest) {
-            return;
-        }
-        let mut unread = self.unread.remove(&session).unwrap_or_default();
-        let Some(Connection {
-            socket, tls, ended, ..
-        }) = self.remove(session)
-        else {
+        let Some((client, parcel, tunnelled)) = self.take_leaving(session) else {
             return;
         };
-        let mut parcel = self.machine.release(session);
-        let mut client = Half::new(socket, tls);
-        client.ended = ended.then_some(self.at.now);
-        let Some(Tunnelled {
+        let Tunnelled {
             peer,
-            mut bytes,
+            bytes,
             repeats,
-        }) = M::tunnelled(&mut parcel)
-        else {
-            debug_assert!(false, "a session that is to be passed on says so");
-            let failed = (node, TunnelFailure::Closed);
-            return self.return_client(client, parcel, failed, Vec::new());
-        };
-        if client.tls.is_none() {
-            bytes.append(&mut unread);
-        } else if !self.decrypt_client(&mut client, &mut unread) {
-            self.close_client(client);
-            return drop(parcel);
-        } else {
-            bytes.append(&mut self.plain);
-        }
+        } = tunnelled;
         match self.connect(node, Origin::of(peer.remote.ip()), bytes.len()) {
             Ok((place, owner)) => {
                 let tunnel = Tunnel {
-                    node,
+                    node: Some(node),
                     peer,
                     stage: Stage::Connecting,
                     parcel: Some(parcel),
@@ -78,8 +48,50 @@ impl<M: Machine> Edge<M> {
                 };
                 self.open_tunnel(place, tunnel);
             }
-            Err(why) => self.return_client(client, parcel, (node, why), bytes),
+            Err(why) => self.return_client(client, parcel, (Some(node), why), bytes),
         }
+    }
+
+    /// A connection that leaves, as soon as the kernel holds nothing of it: its socket, its session and what it has
+    /// sent. A broken one ends here.
+    pub(super) fn take_leaving(
+        &mut self,
+        session: SessionKey,
+    ) -> Option<(Half, M::Parcel, Tunnelled)> {
+        self.watch(session);
+        match self.flush(session) {
+            Flushed::Waiting => return None,
+            // A broken one ends at once, like any other.
+            Flushed::Broken => {
+                self.cut(session);
+                return None;
+            }
+            Flushed::All => {}
+        }
+        if !self.table.get(session).is_some_and(Connection::at_rest) {
+            return None;
+        }
+        let mut unread = self.unread.remove(&session).unwrap_or_default();
+        let Connection {
+            socket, tls, ended, ..
+        } = self.remove(session)?;
+        let mut parcel = self.machine.release(session);
+        let mut client = Half::new(socket, tls);
+        client.ended = ended.then_some(self.at.now);
+        let Some(mut tunnelled) = M::tunnelled(&mut parcel) else {
+            debug_assert!(false, "a session that is to be passed on says so");
+            self.close_client(client);
+            return None;
+        };
+        if client.tls.is_none() {
+            tunnelled.bytes.append(&mut unread);
+        } else if !self.decrypt_client(&mut client, &mut unread) {
+            self.close_client(client);
+            return None;
+        } else {
+            tunnelled.bytes.append(&mut self.plain);
+        }
+        Some((client, parcel, tunnelled))
     }
 
     /// A place for a tunnel and a connection to its owner under way.
@@ -166,7 +178,9 @@ impl<M: Machine> Edge<M> {
                 self.secure_owner(place, &mut tunnel);
             }
             Err(_) => {
-                self.tunnels.turns.failed(tunnel.node);
+                if let Some(node) = tunnel.node {
+                    self.tunnels.turns.failed(node);
+                }
                 tunnel.owner_fails(TunnelFailure::Connect, Ending::Close);
             }
         }
@@ -176,7 +190,7 @@ impl<M: Machine> Edge<M> {
     /// Begins a handshake with the owner, or has it wait for its turn, where links are encrypted.
     fn secure_owner(&mut self, place: u32, tunnel: &mut Tunnel<M>) {
         let links = self.links.as_ref();
-        let Some((config, name)) = links.and_then(|links| links.client(self.id, tunnel.node))
+        let Some((config, name)) = links.and_then(|links| links.client(self.id, tunnel.node?))
         else {
             return;
         };
@@ -222,7 +236,7 @@ impl<M: Machine> Edge<M> {
         let links = self.links.clone();
         let Some((links, name)) = links
             .as_deref()
-            .and_then(|links| Some((links, links.name(tunnel.node)?)))
+            .and_then(|links| Some((links, links.name(tunnel.node?)?)))
         else {
             return tunnel.owner_fails(TunnelFailure::Connect, Ending::Close);
         };
@@ -282,14 +296,19 @@ impl<M: Machine> Edge<M> {
         &mut self,
         mut client: Half,
         parcel: M::Parcel,
-        (node, why): (NodeId, TunnelFailure),
+        (node, why): (Option<NodeId>, TunnelFailure),
         unsent: Vec<u8>,
     ) {
         self.discharge(&mut client);
-        self.counts.tunnel_failures[why as usize] += 1;
         let origin = remote(&client.socket).map(|remote| Origin::of(remote.ip()));
-        let failed = (node, why);
-        let session = self.machine.bounce_tunnel(parcel, failed, unsent, self.at);
+        let session = match node {
+            Some(node) => {
+                self.counts.tunnel_failures[why as usize] += 1;
+                let failed = (node, why);
+                self.machine.bounce_tunnel(parcel, failed, unsent, self.at)
+            }
+            None => self.machine.bounce(parcel, self.at),
+        };
         let mut connection = Connection::new(session, client.socket, client.tls);
         connection.ended = client.ended.is_some();
         debug_assert!(connection.stage == ConnectionStage::Open);

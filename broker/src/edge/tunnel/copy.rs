@@ -27,6 +27,10 @@ impl<M: Machine> Edge<M> {
         match received {
             Received::Bytes(lent) => self.tunnel_bytes(place, &mut tunnel, side, lent),
             Received::End => self.side_ended(&mut tunnel, side),
+            // The side thread closed without reading all: what it answered is to arrive all the same.
+            Received::Failed(_) if side == Side::Owner && tunnel.node.is_none() => {
+                self.side_ended(&mut tunnel, side);
+            }
             Received::Failed(_) if side == Side::Owner => {
                 tunnel.owner_fails(TunnelFailure::Closed, Ending::Reset);
             }
@@ -59,16 +63,17 @@ impl<M: Machine> Edge<M> {
         self.launch_rest(place, tunnel, side.other(), rest);
     }
 
-    /// Bytes of one side are on their way to the other.
+    /// Bytes of one side are on their way to the other; those of other nodes are counted.
     fn count_passed(&mut self, tunnel: &mut Tunnel<M>, from: Side, bytes: usize) {
         if !tunnel.request.is_empty() {
             self.take_request(tunnel); // it is answered, or more follows it
         }
+        if from == Side::Owner {
+            tunnel.parcel = None; // it is answered
+        }
         match from {
-            Side::Owner => {
-                tunnel.parcel = None; // it is answered
-                self.counts.tunnel_bytes_to_client += bytes as u64;
-            }
+            Side::Owner | Side::Client if tunnel.node.is_none() => {}
+            Side::Owner => self.counts.tunnel_bytes_to_client += bytes as u64,
             Side::Client => self.counts.tunnel_bytes_to_owner += bytes as u64,
         }
     }

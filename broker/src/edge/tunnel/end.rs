@@ -46,7 +46,7 @@ impl<M: Machine> Edge<M> {
         }
         self.schedule(place, &mut tunnel);
         self.tunnels.all.put_back(place, tunnel);
-        self.counts.tunnels = self.tunnels.all.len() as u64;
+        self.counts.tunnels = self.tunnels.to_nodes();
     }
 
     /// Shuts the end of each side whose other has ended, once it has all its bytes.
@@ -118,7 +118,8 @@ impl<M: Machine> Edge<M> {
         self.tunnels.stalled_bytes -= tunnel.stalled;
         self.tunnels.stalled.remove(&place);
         self.tunnels.all.release(place);
-        self.counts.tunnels = self.tunnels.all.len() as u64;
+        self.tunnels.of_admin -= usize::from(tunnel.node.is_none());
+        self.counts.tunnels = self.tunnels.to_nodes();
         let Tunnel {
             node,
             parcel,
@@ -193,8 +194,8 @@ impl<M: Machine> Edge<M> {
                 continue;
             };
             if tunnel.limit() <= self.at.now {
-                if matches!(tunnel.stage, Stage::Connecting) {
-                    self.tunnels.turns.failed(tunnel.node);
+                if let (Stage::Connecting, Some(node)) = (&tunnel.stage, tunnel.node) {
+                    self.tunnels.turns.failed(node);
                 }
                 tunnel.owner_fails(TunnelFailure::Timeout, Ending::Close);
             } else {

@@ -56,6 +56,7 @@ fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static 
         settings: Arc::default(),
         tries: Tries::default(),
         token: token.map(str::to_owned),
+        lan: None,
         cluster: None,
         nodes: None,
         dev: None,

@@ -12,7 +12,7 @@ fn serve(life: Duration, clients: impl FnOnce(SocketAddr) + Send + 'static) {
     runtime.block_on(async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let door = Door::with(vec![listener], life, PLACES);
+        let door = Door::with(Source::Listeners(vec![listener]), life, PLACES);
         let descriptors = Arc::clone(&door.descriptors);
         let routes = axum::Router::new()
             .route("/long", axum::routing::get(|| async { vec![0; LONG] }))

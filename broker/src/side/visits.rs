@@ -1,0 +1,64 @@
+//! Connections that shards pass on: clients of a TLS listener that ask for pages, under `--lan`.
+//!
+//! A shard decrypts and copies the bytes; here is the other end of its pair of sockets. A place is kept for as long as
+//! the connection is served. When none is left, the shard answers 503.
+
+use super::limits::LAN_CONNECTIONS_MAX;
+use crate::edge::TakeAdmin;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What shards have passed on and nobody serves yet.
+pub struct Visits(Receiver<Passed>);
+
+/// Such a connection.
+struct Passed {
+    socket: OwnedFd,
+    remote: SocketAddr,
+    place: OwnedSemaphorePermit,
+}
+
+/// A connection of a client at this address, and its place.
+pub(super) type Visit = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+
+/// Both ends: what shards call, and what is served.
+#[must_use]
+pub fn visits() -> (TakeAdmin, Visits) {
+    let (passed, visits) = channel(LAN_CONNECTIONS_MAX);
+    let places = Arc::new(Semaphore::new(LAN_CONNECTIONS_MAX));
+    let take = move |socket, remote| {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            return false;
+        };
+        let visit = Passed {
+            socket,
+            remote,
+            place,
+        };
+        passed.try_send(visit).is_ok()
+    };
+    (Arc::new(take), Visits(visits))
+}
+
+impl Visits {
+    /// The next one; `None` when no shard is left.
+    pub(super) async fn next(&mut self) -> Option<Visit> {
+        loop {
+            let Passed {
+                socket,
+                remote,
+                place,
+            } = self.0.recv().await?;
+            // A stream of another family than its type says: nobody asks it for addresses.
+            let socket = std::net::TcpStream::from(socket);
+            let opened = socket.set_nonblocking(true);
+            if let Ok(socket) = opened.and_then(|()| TcpStream::from_std(socket)) {
+                return Some((socket, remote, place));
+            }
+        }
+    }
+}
