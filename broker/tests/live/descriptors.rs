@@ -16,8 +16,8 @@ const CROWD: usize = 400;
 fn the_broker_recovers_from_too_many_connections() {
     for shards in [1, 2, 4] {
         let broker = Broker::with_descriptors(DESCRIPTORS, shards);
-        let warning = "the limit of open files is 200, which allows ";
-        assert!(broker.log().contains(warning), "{}", broker.log());
+        let warning = format!("the limit of open files is {DESCRIPTORS}, which allows ");
+        assert!(broker.log().contains(&warning), "{}", broker.log());
         let mut pair = HealthyPair::new(&broker);
         for _ in 0..2 {
             let mut crowd: Vec<Connection> =

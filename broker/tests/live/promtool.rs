@@ -1,8 +1,7 @@
-//! `promtool`, of Debian's package `prometheus`. `deploy/ci/check.sh` installs it as root: for root its absence is a
-//! failure, for anybody else the test is skipped, and says so.
+//! `promtool`, of Debian's package `prometheus`. `deploy/ci/check.sh` installs it, so there its absence is a failure;
+//! elsewhere the test is skipped, and says so.
 
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -15,9 +14,9 @@ impl Promtool {
         if found.is_ok_and(|found| found.status.success()) {
             return Some(Self(()));
         }
-        let root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+        let is_installed = std::env::var_os("HELIOGRAPH_CLIENTS").is_some();
         assert!(
-            !root,
+            !is_installed,
             "no promtool: install the package prometheus, as deploy/ci/check.sh does"
         );
         eprintln!("skipped: no promtool, of the package prometheus");
