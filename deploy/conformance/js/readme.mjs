@@ -9,8 +9,8 @@ import { join } from 'node:path';
 
 test('the session of the README works as printed', { timeout: 60_000 }, async (t) => {
     const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8');
-    const [, script] = readme.match(/^`session\.cjs`:\n\n```js\n([^]*?)^```$/m);
-    const [, expected] = readme.match(/node session\.cjs\n```\n\n```text\n([^]*?)^```$/m);
+    const [, script] = readme.match(/^`session\/session\.cjs`:\n\n```js\n([^]*?)^```$/m);
+    const [, expected] = readme.match(/node session\/session\.cjs\n```\n\n```text\n([^]*?)^```$/m);
     const { port } = new URL(process.env.HELIOGRAPH_HTTPS);
     assert.equal(script.split('https://localhost:8443').length, 2);
     const folder = mkdtempSync(join(tmpdir(), 'heliograph-readme-'));
