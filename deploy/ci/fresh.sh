@@ -206,6 +206,7 @@ mounts() {
     bind "$file" "/opt/rustup/toolchains/${file##*/}"
   done
   bind "$rustup/settings.toml" /opt/rustup/settings.toml
+  mkdir -p "$FRESH_ROOT/opt/rustup/update-hashes"   # it makes this at its first call, which is the ordinary user's
 }
 
 # Mounts one file or directory of this machine into the root if it is there.
