@@ -37,8 +37,8 @@ pub(super) enum Kind {
     Domain,
     /// Output, or an excerpt, that nothing is compared with.
     Output,
-    /// Run by another test.
-    Elsewhere,
+    /// Run by another test; with the path of its file, if it is one.
+    Elsewhere(Option<String>),
 }
 
 impl Kind {
@@ -54,7 +54,7 @@ impl Kind {
             Self::Network => "network",
             Self::Domain => "domain",
             Self::Output => "output",
-            Self::Elsewhere => "elsewhere",
+            Self::Elsewhere(_) => "elsewhere",
         }
     }
 }
@@ -201,7 +201,7 @@ fn kind(
                 && (its_section.is_empty() || *its_section == section)
         });
     match language {
-        _ if elsewhere => Ok(Kind::Elsewhere),
+        _ if elsewhere => Ok(Kind::Elsewhere(file_name(above))),
         "sh" | "bash" => Ok(Kind::Run),
         "text" => Ok(Kind::Printed),
         _ => file_name(above).map(Kind::File).ok_or_else(|| format!(
