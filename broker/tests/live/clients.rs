@@ -112,7 +112,7 @@ pub(crate) fn credentials() -> PathBuf {
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn cluster_of_javascript() {
-    let identity = Identity::new("localhost");
+    let identity = Identity::new("127.0.0.1");
     let files = Files::new();
     let credentials = credentials();
     let credentials = credentials.to_str().expect("a path in UTF-8");
@@ -125,9 +125,7 @@ fn cluster_of_javascript() {
         .chain(signed)
         .collect();
     let nodes = ["n1", "n2"].map(|node| files.start(node, 2, "", &arguments));
-    let urls = nodes
-        .each_ref()
-        .map(|node| format!("https://localhost:{}", node.tls.port()));
+    let urls = nodes.each_ref().map(|node| format!("https://{}", node.tls));
     let mut command = node_script("cluster.mjs");
     command
         .env("HELIOGRAPH_NODES", urls.join(" "))
