@@ -85,8 +85,8 @@ pub(crate) fn get(flags: &AdminFlags, target: &str) -> Result<Result<Value, Refu
              --admin URL"
         ))
     })?;
-    let status = answer.status.clone();
-    let found = status == "200";
+    let found = answer.status == "200";
+    let status = plain(&answer.status);
     let text = answer.text(if found {
         DOCUMENT_BYTES_MAX
     } else {
@@ -102,9 +102,8 @@ pub(crate) fn get(flags: &AdminFlags, target: &str) -> Result<Result<Value, Refu
                 Ok(Err(Refusal { host, status, why }))
             }
             None => Err(Failure::Fatal(format!(
-                "who listens at http://{host} does not answer as a broker does (status {}): is --admin its admin \
-                 listener?",
-                plain(&status)
+                "who listens at http://{host} does not answer as a broker does (status {status}): is --admin its admin \
+                 listener?"
             ))),
         },
     }

@@ -3,6 +3,7 @@
 use crate::admin_client;
 use crate::config::{EnvFlags, EnvFormat};
 use crate::server::{Failure, NAMES};
+use crate::terminal::is_obeyed;
 use serde_json::{Map, Value};
 
 /// Asks the broker; returns what is to be printed.
@@ -28,7 +29,7 @@ pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
 /// prints is evaluated: nothing else enters the environment, and no value ends a line.
 fn is_ours(name: &str, value: &Value) -> bool {
     let text = value.as_str();
-    NAMES.contains(&name) && text.is_some_and(|text| !text.contains(char::is_control))
+    NAMES.contains(&name) && text.is_some_and(|text| !text.contains(is_obeyed))
 }
 
 fn written(format: EnvFormat, variables: &Map<String, Value>) -> String {
@@ -39,16 +40,35 @@ fn written(format: EnvFormat, variables: &Map<String, Value>) -> String {
         let value = value.as_str().unwrap_or_default();
         match format {
             EnvFormat::Sh => format!("export {name}='{}'\n", value.replace('\'', r"'\''")),
-            EnvFormat::Dotenv => format!("{name}=\"{}\"\n", value.replace('"', "\\\"")),
+            EnvFormat::Dotenv => format!("{name}={}\n", dotenv(value)),
             EnvFormat::Github | EnvFormat::Json => format!("{name}={value}\n"),
         }
     };
     variables.iter().map(line).collect()
 }
 
+/// A value in quotes. A shell and some readers of such files replace some characters between double quotes; between
+/// single quotes there are none, but they cannot hold one.
+fn dotenv(value: &str) -> String {
+    let replaced = |c| matches!(c, '"' | '\\' | '$' | '`');
+    if value.contains(replaced) && !value.contains('\'') {
+        return format!("'{value}'");
+    }
+    let mut quoted = String::from('"');
+    for c in value.chars() {
+        if replaced(c) {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    quoted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
     #[test]
     fn only_variables_that_a_broker_gives_enter_an_environment() {
@@ -60,6 +80,8 @@ mod tests {
             ("A;reboot;B", Value::from("x"), false),
             ("AWS_REGION", Value::from("a\nLD_PRELOAD=x"), false),
             ("AWS_REGION", Value::from("a\u{1b}[2J"), false),
+            ("AWS_REGION", Value::from("a\u{9b}2J"), false),
+            ("AWS_REGION", Value::from("a\u{202e}b"), false),
             ("AWS_REGION", Value::from(7), false),
         ] {
             assert_eq!(is_ours(name, &value), ours, "{name} {value}");
@@ -76,6 +98,17 @@ mod tests {
             (EnvFormat::Json, "{\n  \"A\": \"it's\"\n}\n"),
         ] {
             assert_eq!(written(format, &variables), text);
+        }
+    }
+
+    /// A shell reads such a file as well (`set -a; . ./.env`): nothing in it runs.
+    #[test]
+    fn a_file_of_variables_runs_nothing_in_a_shell() {
+        for value in ["$(id)`id`\"x\\", "it's $(id) `id` \"x\" \\"] {
+            let variables = Map::from_iter([("A".to_owned(), Value::from(value))]);
+            let script = written(EnvFormat::Dotenv, &variables) + "printf %s \"$A\"";
+            let shell = Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(shell.stdout).unwrap(), value);
         }
     }
 }

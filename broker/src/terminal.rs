@@ -1,18 +1,41 @@
 //! Texts of the wire as a terminal may show them.
 
+use serde_json::Value;
+use std::fmt::Write;
+
 /// A text without anything that a terminal would obey, or that would turn the direction of what it shows.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
-        let obeyed = c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if obeyed {
+        if is_obeyed(c) {
             plain.extend(c.escape_default());
         } else {
             plain.push(c);
         }
     }
     plain
+}
+
+/// A JSON document without anything that a terminal would obey: such characters are written as `\uXXXX`, which every
+/// reader of JSON takes for the same.
+pub(crate) fn json(document: &Value) -> String {
+    let text = document.to_string();
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_obeyed(c) {
+            // None of them is beyond the first 65,536 characters, and outside of strings JSON has none.
+            let _ = write!(plain, "\\u{:04x}", u32::from(c));
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+/// Whether a terminal would act on a character, or turn the direction of what it shows.
+pub(crate) fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -25,5 +48,13 @@ mod tests {
         assert_eq!(plain("\u{61c}1"), r"\u{61c}1");
         assert_eq!(plain("a\u{202e}b\u{2066}"), r"a\u{202e}b\u{2066}");
         assert_eq!(plain("Grüße 日本"), "Grüße 日本");
+    }
+
+    #[test]
+    fn a_document_stays_the_same_to_readers_of_json() {
+        let document = Value::from(vec!["a\u{9b}2J\u{202e}\u{1b}\"\\ Grüße"]);
+        let text = json(&document);
+        assert_eq!(text, r#"["a\u009b2J\u202e\u001b\"\\ Grüße"]"#);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), document);
     }
 }

@@ -5,6 +5,7 @@ mod text;
 use crate::admin_client;
 use crate::config::TraceFlags;
 use crate::server::Failure;
+use crate::terminal;
 use serde_json::Value;
 use std::io::Write;
 use std::thread;
@@ -23,7 +24,7 @@ pub fn run(flags: &TraceFlags, out: &mut impl Write) -> Result<(), Failure> {
         let trace = ask(flags)?;
         let written = match (flags.json, flags.follow) {
             (true, _) if trace == last => Ok(()),
-            (true, _) => writeln!(out, "{trace}"),
+            (true, _) => writeln!(out, "{}", terminal::json(&trace)),
             (false, false) => out.write_all(text::whole(&trace).as_bytes()),
             (false, true) => out.write_all(printer.news(&trace).as_bytes()),
         };

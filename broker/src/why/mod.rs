@@ -5,6 +5,7 @@ mod text;
 use crate::admin_client;
 use crate::config::WhyFlags;
 use crate::server::Failure;
+use crate::terminal;
 use codec::http::encode;
 use serde_json::Value;
 
@@ -31,7 +32,7 @@ pub fn run(flags: &WhyFlags) -> Result<String, Failure> {
         )));
     }
     Ok(if flags.json {
-        format!("{document}\n")
+        format!("{}\n", terminal::json(&document))
     } else {
         let texts: Vec<String> = found.into_iter().map(text::refusal).collect();
         texts.join("\n")

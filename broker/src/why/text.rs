@@ -65,7 +65,7 @@ pub(super) fn plain(value: &Value) -> Option<String> {
         Value::Null => None,
         Value::String(text) => Some(terminal::plain(text)),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            Some(value.to_string())
+            Some(terminal::json(value))
         }
     }
 }
