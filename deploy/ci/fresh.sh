@@ -11,7 +11,7 @@
 #   blocks   deploy/ci/blocks.sh --all: every block of the pages, as an ordinary user and as root, registries included
 #   check    deploy/ci/check.sh
 #
-#   deploy/ci/fresh.sh                                  all of them: some 40 minutes on two cores, 15 GB under FRESH_DIR
+#   deploy/ci/fresh.sh                                  all of them: some 50 minutes on two cores, 15 GB under FRESH_DIR
 #   FRESH_STEPS="root clone clients" deploy/ci/fresh.sh  only these, in this order
 #   FRESH_DIR=/mnt/big deploy/ci/fresh.sh               where the root is made (default /var/tmp)
 #
