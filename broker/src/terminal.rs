@@ -16,8 +16,8 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
-/// A JSON document without anything that a terminal would obey: such characters are written as `\uXXXX`, which every
-/// reader of JSON takes for the same.
+/// A JSON document without anything that a terminal would obey: such characters are escaped by their numbers, which
+/// every reader of JSON takes for the same.
 pub(crate) fn json(document: &Value) -> String {
     let text = document.to_string();
     let mut plain = String::with_capacity(text.len());
