@@ -33,6 +33,7 @@ main() {
   step 600 "install: crates" cargo fetch --locked
   # The whole workspace in each step that builds, so that dependencies have the same features and are built once.
   step 60 "format" cargo fmt --all --check
+  step 60 "mutants apply" deploy/ci/mutants.sh --check
   step 900 "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
   step 1800 "tests" cargo test --no-fail-fast --workspace --locked --lib --bins --examples --tests -- --show-output
   step 300 "supply chain" cargo test --workspace --locked --test supply -- --include-ignored --nocapture

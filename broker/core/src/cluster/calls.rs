@@ -193,6 +193,14 @@ impl Calls {
         }
     }
 
+    /// The process was stopped. Its watch may still owe it changes and report progress before them, so the whole is
+    /// read again and watched from there.
+    pub(super) fn gap(&mut self) {
+        self.close_watch();
+        self.under_way.retain(|call| call.purpose != Purpose::Read);
+        self.wanted = true;
+    }
+
     /// The watch has ended. Its progress is awaited no longer.
     pub(super) fn close_watch(&mut self) {
         self.watch = Watch::Closed;

@@ -51,6 +51,7 @@ impl Cluster {
         self.authority.gap(now);
         self.plan.gap();
         self.view.lose_currency();
+        self.calls.gap();
         self.times.next_round = now;
     }
 

@@ -7,7 +7,7 @@ use crate::script::{Script, Step, cut_both, cut_off};
 /// The script of an aimed world.
 pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {
     script.delay_max = script.delay_max.min(40);
-    match rng.u32(..13) {
+    match rng.u32(..14) {
         0 => came_back_blind(script, rng),
         1 => lease_ends_behind_a_cut(script, rng),
         2 => late_answers(script, rng),
@@ -20,6 +20,7 @@ pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {
         9 => cannot_load(script, rng),
         10 => exception_behind_a_cut(script, rng),
         11 => rolled_back_in_a_transfer(script, rng),
+        12 => overtaken_by_progress(script, rng),
         _ => asked_by_all(script, rng),
     }
 }
@@ -246,4 +247,27 @@ fn rolled_back_in_a_transfer(script: &mut Script, rng: &mut fastrand::Rng) {
     let accepted = restored + rng.u64(5_000..20_000);
     script.steps.push((accepted, Step::Accept));
     script.heals(accepted + 1_000, SETTLED_AFTER_START_MS);
+}
+
+/// A process stands still until its slots are taken. When it goes on, it reaches etcd first: the watch still owes it
+/// the changes, reports progress before them, and begins with a report that was under way all the while.
+fn overtaken_by_progress(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "overtaken by progress";
+    let at = script.begins + rng.u64(..2_000);
+    let host = rng.usize(..script.hosts);
+    let until = at + rng.u64(14_000..20_000);
+    script
+        .steps
+        .push((at - 2_000, Step::Lag(host, rng.u64(300..900))));
+    script.steps.push((at, Step::Lag(host, 0)));
+    script.steps.push((at, Step::Overtake(host)));
+    script.steps.push((at, Step::Stop(host)));
+    script.steps.push((until, Step::Continue(host)));
+    script
+        .steps
+        .push((until + rng.u64(2_500..5_000), Step::See(host)));
+    for other in (0..script.hosts).filter(|other| *other != host) {
+        cut_both(&mut script.steps, host, other, at, until + 5_000);
+    }
+    script.heals(until + 5_000, SETTLED_MS);
 }

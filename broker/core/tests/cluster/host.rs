@@ -23,6 +23,8 @@ pub(crate) struct Host {
     pub(crate) cannot_load: bool,
     /// The watch shows nothing of what happened since, though its progress goes on for a moment.
     pub(crate) is_blind: bool,
+    /// Progress is reported to its watch before the changes that it stands for.
+    pub(crate) is_overtaken: bool,
     directory: u32,
     starts: u32,
     memory: Memory,
@@ -65,6 +67,7 @@ impl Host {
             is_stuck: false,
             cannot_load: false,
             is_blind: false,
+            is_overtaken: false,
             directory,
             starts: 1,
             memory: Memory::default(),
@@ -140,6 +143,12 @@ impl Host {
     /// The operator accepts etcd as it is.
     pub(crate) fn accept(&mut self) {
         self.memory = Memory::default();
+    }
+
+    /// The watch shows everything again, in its order.
+    pub(crate) fn sees(&mut self) {
+        self.is_blind = false;
+        self.is_overtaken = false;
     }
 
     pub(crate) fn thaw(&mut self, now: u64) {

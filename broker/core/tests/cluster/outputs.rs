@@ -19,6 +19,8 @@ impl World {
             Input::Goodbye(from, _) | Input::Refused(from) => {
                 self.check.leaves(to, *from);
             }
+            // It overtook the changes: it shows nothing.
+            Input::Reply(_, Reply::Progress(_)) if self.hosts[to].is_overtaken => {}
             Input::Reply(id, Reply::Snapshot(_) | Reply::Progress(_))
             | Input::Reply(
                 id,
@@ -52,6 +54,10 @@ impl World {
             self.output(number, output);
         }
         self.overlaps();
+        if self.hosts[number].is_overtaken {
+            // What it may do before the changes arrive is over at the next look.
+            self.check.contacts(self.now, &self.hosts);
+        }
     }
 
     fn output(&mut self, number: usize, output: Output) {

@@ -53,7 +53,11 @@ pub(crate) enum Step {
     Stick(usize),
     Unstick(usize),
     Blind(usize),
+    /// Blind, and progress is reported all the same: that of etcd before 3.4.25 and 3.5.8 overtakes changes.
+    Overtake(usize),
     See(usize),
+    /// The watch lags by this many milliseconds.
+    Lag(usize, u64),
     CannotLoad(usize),
     CanLoad(usize),
     EtcdDown,
@@ -118,8 +122,13 @@ impl Step {
             Self::Stick(host) => world.hosts[host].is_stuck = true,
             Self::Unstick(host) => world.hosts[host].is_stuck = false,
             Self::Blind(host) => world.hosts[host].is_blind = true,
+            Self::Lag(host, lag) => world.script.lag[host] = lag,
+            Self::Overtake(host) => {
+                world.hosts[host].is_blind = true;
+                world.hosts[host].is_overtaken = true;
+            }
             Self::See(host) => {
-                world.hosts[host].is_blind = false;
+                world.hosts[host].sees();
                 world.deliver(host);
             }
             Self::CannotLoad(host) => world.hosts[host].cannot_load = true,
@@ -224,7 +233,7 @@ fn heal(world: &mut World) {
         let host = &mut world.hosts[number];
         host.thaw(now);
         host.is_stuck = false;
-        host.is_blind = false;
+        host.sees();
         host.cannot_load = false;
         if host.is_wanted && host.is_up && host.cluster.is_none() {
             world.start(number);

@@ -43,6 +43,10 @@ impl World {
                     self.send(ETCD, from, process, ended, Vec::new());
                     return;
                 }
+                if self.hosts[from].is_overtaken {
+                    // What waits, waits in the former stream.
+                    self.hosts[from].sees();
+                }
                 self.watches[from] = Some(Stream {
                     id: watch,
                     process,
@@ -55,7 +59,8 @@ impl World {
                 let Some(stream) = self.watches[from].filter(|stream| stream.id == watch) else {
                     return;
                 };
-                let shown = if self.hosts[from].is_blind {
+                let host = &self.hosts[from];
+                let shown = if host.is_blind && !host.is_overtaken {
                     Revision(stream.next.0 - 1)
                 } else {
                     self.etcd.revision

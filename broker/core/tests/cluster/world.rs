@@ -316,9 +316,12 @@ impl World {
         let waiting = std::mem::take(&mut self.waiting);
         for (since, what) in waiting {
             let is_old = self.now - since > SENT_AGAIN_MS;
-            let is_local = matches!(what, What::Tick(..) | What::Loaded { .. });
+            let is_tick = matches!(what, What::Tick(..));
+            let is_local = is_tick || matches!(what, What::Loaded { .. });
             if is_local || what.is_stream() || !is_old {
-                self.push(self.now, what);
+                // A process that goes on finds its timer among what else waits for it.
+                let later = if is_tick { self.rng.u64(..3) } else { 0 };
+                self.push(self.now + later, what);
             }
         }
     }
