@@ -5,7 +5,7 @@ use super::cpus::Cpus;
 use super::document::Reader;
 use broker_core::limits::{ENVELOPE_BYTES_MAX, RECORDER_NOTES_LEAST};
 use broker_core::settings::value::Span;
-use broker_core::settings::{Auth, Listen, Scheme, Settings};
+use broker_core::settings::{Auth, Listen, Scheme, Settings, overlap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Notes every rule that `settings` break.
@@ -288,9 +288,7 @@ fn once(one: &Listen, other: &Listen) -> String {
 /// Whether two listeners would get in each other's way: the same port, and the same address or one that covers it.
 /// `[::]` covers all addresses, `0.0.0.0` those of IPv4.
 pub(super) fn clash(one: SocketAddr, other: SocketAddr) -> bool {
-    let (a, b) = (one.ip(), other.ip());
-    let covers = |any: IpAddr, ip: IpAddr| any.is_unspecified() && (any.is_ipv6() || ip.is_ipv4());
-    one.port() != 0 && one.port() == other.port() && (a == b || covers(a, b) || covers(b, a))
+    one.port() != 0 && overlap(one, other)
 }
 
 /// Source: C SDK, `MAX_ICE_CONFIG_COUNT` 5: it takes more for an error.

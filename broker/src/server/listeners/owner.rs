@@ -3,6 +3,8 @@
 //! The kernel lists listening sockets by inode (`/proc/net/tcp`, proc(5)), and each process its descriptors. Those of
 //! other users can be read by root alone.
 
+use crate::terminal::plain;
+use broker_core::settings::overlap;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -20,7 +22,8 @@ pub(super) fn of(addr: SocketAddr) -> Option<String> {
         .take_while(|_| Instant::now() < until);
     let number = numbers.find(|number| has_one_of(*number, &inodes, until))?;
     let comm = fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
-    Some(format!("{} (pid {number})", shown(comm.trim_end())))
+    // A process may name itself as it likes.
+    Some(format!("{} (pid {number})", plain(comm.trim_end())))
 }
 
 /// The sockets that listen there.
@@ -86,26 +89,6 @@ fn address(hex: &str) -> Option<IpAddr> {
     }
 }
 
-/// Whether a socket at one of the addresses keeps others from the other: the same one, or one of them is any. `[::]`
-/// takes IPv4 as well, unless its owner asked for IPv6 alone.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
-    let covers = |any: IpAddr, ip: IpAddr| any.is_unspecified() && (any.is_ipv6() || ip.is_ipv4());
-    one.port() == other.port() && (a == b || covers(a, b) || covers(b, a))
-}
-
-/// A process may name itself as it likes: only printable ASCII is shown.
-fn shown(name: &str) -> String {
-    let one = |c: char| {
-        if c == ' ' || c.is_ascii_graphic() {
-            c
-        } else {
-            '?'
-        }
-    };
-    name.chars().map(one).collect()
-}
-
 /// The state TCP_LISTEN of the kernel's `tcp_states.h`.
 const LISTEN: &str = "0A";
 
@@ -162,30 +145,5 @@ mod tests {
         ] {
             assert_eq!(listening(&other), None, "{other}");
         }
-    }
-
-    #[test]
-    fn addresses_overlap_where_the_kernel_says_so() {
-        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
-        for (one, other, is) in [
-            ("127.0.0.1:1", "127.0.0.1:1", true),
-            ("127.0.0.1:1", "127.0.0.1:2", false),
-            ("127.0.0.1:1", "127.0.0.2:1", false),
-            ("127.0.0.1:1", "0.0.0.0:1", true),
-            ("127.0.0.1:1", "[::]:1", true),
-            ("[::1]:1", "[::]:1", true),
-            ("[::1]:1", "0.0.0.0:1", false),
-            ("[::1]:1", "127.0.0.1:1", false),
-            ("[::ffff:127.0.0.1]:1", "127.0.0.1:1", true),
-        ] {
-            assert_eq!(overlap(at(one), at(other)), is, "{one} {other}");
-            assert_eq!(overlap(at(other), at(one)), is, "{other} {one}");
-        }
-    }
-
-    #[test]
-    fn names_are_shown_without_control_characters() {
-        assert_eq!(shown("tmux: server"), "tmux: server");
-        assert_eq!(shown("a\u{1b}[2J\né"), "a?[2J??");
     }
 }

@@ -4,7 +4,7 @@
 //! alone (node 18, for one) reach whichever comes first.
 
 use super::socket::Busy;
-use broker_core::settings::Settings;
+use broker_core::settings::{Settings, overlap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -22,10 +22,7 @@ pub(super) struct Both<T> {
 pub(in crate::server) fn is_wanted(settings: &Settings, addr: SocketAddr) -> bool {
     let mut others = settings.listen.iter().map(|listen| listen.addr);
     let twin = twin_of(addr);
-    let has_it = |other: SocketAddr| {
-        let covers = other.ip() == twin.ip() || other.ip() == Ipv6Addr::UNSPECIFIED;
-        covers && other.port() == twin.port() && other.port() != 0
-    };
+    let has_it = |other: SocketAddr| other.port() != 0 && overlap(other, twin);
     settings.dev
         && addr.ip() == Ipv4Addr::LOCALHOST
         && !others.any(has_it)
