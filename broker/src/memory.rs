@@ -7,9 +7,10 @@
 use crate::edge::{EdgeSettings, Post};
 use crate::side::limits::{
     ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_UNREAD_BYTES_MAX,
-    EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEEDS_OF_EVENTS, LOG_AUDITS_WAITING_MAX,
-    LOG_BYTES_KEPT_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX, REFUSALS_KEPT_BYTES_MAX,
-    STREAMS_MAX, TRACE_EVENTS_MAX, TROUBLED_KEPT_MAX, WATCHED_CHANNELS_MAX,
+    EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEEDS_OF_EVENTS, LAN_CONNECTIONS_MAX,
+    LOG_AUDITS_WAITING_MAX, LOG_BYTES_KEPT_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX,
+    REFUSALS_KEPT_BYTES_MAX, STREAMS_MAX, TRACE_EVENTS_MAX, TROUBLED_KEPT_MAX,
+    WATCHED_CHANNELS_MAX,
 };
 use broker_core::journal::EXPLAINED_BYTES_MAX;
 use broker_core::limits::{
@@ -139,6 +140,9 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         Term::once("the store's cache", store::limits::CACHE_BYTES, 1),
     ];
     terms.extend(of_the_log().into_iter().chain(of_the_admin_listener()));
+    if settings.lan.is_some() {
+        terms.extend(of_the_local_network());
+    }
     terms.extend(of_the_cluster(settings, &edge));
     terms
 }
@@ -206,11 +210,10 @@ fn of_the_node() -> [Term; 4] {
 /// What the admin listener and its event streams hold, once in the process.
 fn of_the_admin_listener() -> [Term; 7] {
     [
-        // A head, a body, and as much as a head of what goes out.
         Term::once(
             "admin connections",
             ADMIN_CONNECTIONS_MAX,
-            2 * ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX + ADMIN_TASK_BYTES,
+            ADMIN_CONNECTION_BYTES,
         ),
         // A stream has its positions, and a piece of an event on its way.
         Term::once(
@@ -234,6 +237,22 @@ fn of_the_admin_listener() -> [Term; 7] {
         Term::once("troubled sessions", TROUBLED_KEPT_MAX, KIB),
     ]
 }
+
+/// What connections for pages hold under `--lan`, once in the process.
+fn of_the_local_network() -> [Term; 2] {
+    [
+        Term::once(
+            "connections for pages",
+            LAN_CONNECTIONS_MAX,
+            ADMIN_CONNECTION_BYTES,
+        ),
+        Term::once("answers to them not read", ADMIN_UNREAD_BYTES_MAX, 1),
+    ]
+}
+
+/// A head, a body, and as much as a head of what goes out.
+const ADMIN_CONNECTION_BYTES: usize =
+    2 * ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX + ADMIN_TASK_BYTES;
 
 /// What the log and its thread hold, once in the process.
 fn of_the_log() -> [Term; 5] {

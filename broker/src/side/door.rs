@@ -1,7 +1,7 @@
 //! Connections of the admin listener: a bounded number, each for a bounded time and one request.
 //!
 //! Clients' descriptors are counted apart from these, so neither can take those of the other. When all places are
-//! taken, the oldest connection of the address that has most makes room ([`Crowd`]): without a token callers cannot be
+//! taken, the oldest connection of the address that has most makes room ([`Inside`]): without a token callers cannot be
 //! distinguished, and an operator's request takes milliseconds.
 //!
 //! Devices of the local network (`--lan`) have a door of their own: shards pass their connections on, each with a place
@@ -10,18 +10,21 @@
 //! A connection that became an event stream gives up its place and its descriptor of these: streams have a bound of
 //! their own. It lives for as long as its peer reads.
 
+mod inside;
+mod visits;
+
+pub use visits::{Visits, visits};
+
 use super::limits::{
     ADMIN_CONNECTIONS_FEW, ADMIN_CONNECTIONS_MAX, ADMIN_FILES_MIN, ADMIN_UNREAD_BYTES_MAX,
-    LAN_CONNECTIONS_MAX, STREAMS_MAX,
+    LAN_CONNECTIONS_MAX, LEAVING_MAX, STREAMS_MAX,
 };
 use super::process::open_files_max;
 use super::shared::Shared;
 use super::unread::{Hold, Unread};
-use super::visits::Visits;
-use broker_core::crowd::{Crowd, Origin, canonical};
-use broker_core::time::Now;
+use broker_core::crowd::{Origin, canonical};
+use inside::{Inside, Place};
 use socket2::SockRef;
-use std::collections::BTreeMap;
 use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
@@ -32,12 +35,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-
-/// Descriptors of connections that made room and are on their way out. Further ones wait in the backlog.
-const LEAVING_MAX: usize = 8;
+use visits::Visit;
 
 /// How many connections may be inside at a time, of a process that may have this many descriptors.
 fn places(open_files: usize) -> usize {
@@ -52,7 +52,11 @@ fn places(open_files: usize) -> usize {
 /// and under `--lan` those of the local network.
 #[must_use]
 pub fn admin_descriptors(open_files: usize, lan: bool) -> usize {
-    let of_lan = if lan { LAN_CONNECTIONS_MAX } else { 0 };
+    let of_lan = if lan {
+        LAN_CONNECTIONS_MAX + LEAVING_MAX
+    } else {
+        0
+    };
     places(open_files) + LEAVING_MAX + STREAMS_MAX + of_lan
 }
 
@@ -70,53 +74,34 @@ const ACCEPT_REST: Duration = Duration::from_secs(1);
 /// Where connections come from.
 enum Source {
     /// The admin listener: its sockets are one, whatever their addresses.
-    Listeners(Vec<TcpListener>),
-    /// The shards.
+    Listeners {
+        sockets: Vec<TcpListener>,
+        inside: Inside,
+        descriptors: Arc<Semaphore>,
+        accepted: u64,
+    },
+    /// The shards, which found places.
     Shards(Visits),
 }
 
 /// A source of connections with its bounds.
 pub(super) struct Door {
     source: Source,
-    opened: Instant,
-    next: u64,
     life: Duration,
-    places: usize,
-    descriptors: Arc<Semaphore>,
     unread: Unread,
-    inside: Inside,
-    /// What visitors report: twice each at most, so that there are few when the next one is let in.
-    reports: UnboundedReceiver<Report>,
-    reporting: UnboundedSender<Report>,
-}
-
-#[derive(Default)]
-struct Inside {
-    crowd: Crowd<u64>,
-    /// By number: the oldest first.
-    sockets: BTreeMap<u64, Weak<TcpStream>>,
-}
-
-/// What becomes of the connection of this number.
-enum Report {
-    Spoke(u64),
-    Left(u64),
 }
 
 /// One connection inside.
 pub(super) struct Visitor {
-    number: u64,
     socket: Arc<TcpStream>,
     spoke: bool,
     seat: Seat,
-    /// Whether it has given up its place.
+    /// Whether it is an event stream.
     streams: bool,
     life: Duration,
     end: Pin<Box<Sleep>>,
-    reporting: UnboundedSender<Report>,
-    descriptor: Option<OwnedSemaphorePermit>,
-    /// Of a device of the local network; free when this is dropped.
-    _place: Option<OwnedSemaphorePermit>,
+    /// Its place and its descriptor, which streams of the admin listener have elsewhere.
+    held: Option<(Place, OwnedSemaphorePermit)>,
 }
 
 /// A connection as the answers to its request see it.
@@ -161,86 +146,78 @@ impl Seat {
 impl Door {
     pub(super) fn new(listeners: Vec<TcpListener>) -> Self {
         let files = usize::try_from(open_files_max()).unwrap_or(usize::MAX);
-        Self::with(Source::Listeners(listeners), LIFE, places(files))
+        Self::of(listeners, LIFE, places(files))
+    }
+
+    fn of(sockets: Vec<TcpListener>, life: Duration, places: usize) -> Self {
+        let source = Source::Listeners {
+            sockets,
+            inside: Inside::new(places),
+            descriptors: Arc::new(Semaphore::new(places + LEAVING_MAX)),
+            accepted: 0,
+        };
+        Self::with(source, life)
     }
 
     /// That of devices of the local network.
     pub(super) fn of_lan(visits: Visits) -> Self {
-        Self::with(Source::Shards(visits), LIFE, LAN_CONNECTIONS_MAX)
+        Self::with(Source::Shards(visits), LIFE)
     }
 
-    fn with(source: Source, life: Duration, places: usize) -> Self {
-        let (reporting, reports) = unbounded_channel();
+    fn with(source: Source, life: Duration) -> Self {
         Self {
             source,
-            opened: Instant::now(),
-            next: 0,
             life,
-            places,
-            descriptors: Arc::new(Semaphore::new(places + LEAVING_MAX)),
             unread: Unread::new(ADMIN_UNREAD_BYTES_MAX),
-            inside: Inside::default(),
-            reports,
-            reporting,
         }
     }
 
     /// The next one that comes in.
     pub(super) async fn accept(&mut self) -> Visitor {
-        // Never closed, so there is one in the end.
-        let descriptor = Arc::clone(&self.descriptors).acquire_owned().await.ok();
-        let (socket, from, place) = match &mut self.source {
-            Source::Listeners(listeners) => {
-                let (socket, from) = next_of(listeners, self.next).await;
-                (socket, canonical(from), None)
+        let of_lan = matches!(self.source, Source::Shards(_));
+        let (socket, from, held) = match &mut self.source {
+            Source::Listeners {
+                sockets,
+                inside,
+                descriptors,
+                accepted,
+            } => {
+                // Never closed, so there is one in the end.
+                let descriptor = Arc::clone(descriptors).acquire_owned().await.ok();
+                let (socket, from) = next_of(sockets, *accepted).await;
+                *accepted += 1;
+                let from = canonical(from);
+                let place = inside.enter(Origin::of(from.ip()));
+                (Arc::new(socket), from, descriptor.map(|one| (place, one)))
             }
             Source::Shards(visits) => match visits.next().await {
-                Some((socket, from, place)) => (socket, from, Some(place)),
+                Some(Visit {
+                    socket,
+                    remote,
+                    held,
+                }) => (Arc::new(socket), remote, Some(held)),
                 None => pending().await, // all shards have ended, and the process ends
             },
         };
-        self.admit(socket, from, place, descriptor)
-    }
-
-    fn admit(
-        &mut self,
-        socket: TcpStream,
-        from: SocketAddr,
-        place: Option<OwnedSemaphorePermit>,
-        descriptor: Option<OwnedSemaphorePermit>,
-    ) -> Visitor {
-        let origin = Origin::of(from.ip());
-        let now = Now(u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX));
-        let socket = Arc::new(socket);
-        self.next += 1;
-        while let Ok(report) = self.reports.try_recv() {
-            self.inside.note(&report);
+        if let Some((place, _)) = &held {
+            place.has(&socket);
         }
-        let inside = &mut self.inside;
-        if inside.sockets.len() >= self.places {
-            inside.make_room(origin, now);
-        }
-        inside.crowd.enter(self.next, origin, now);
-        let weak = Arc::downgrade(&socket);
-        inside.sockets.insert(self.next, Weak::clone(&weak));
+        let seat = Seat {
+            remote: from,
+            of_lan,
+            socket: Arc::downgrade(&socket),
+            streams: Arc::default(),
+            unread: self.unread.clone(),
+            answer: Shared::default(),
+        };
         Visitor {
-            number: self.next,
             socket,
             spoke: false,
-            seat: Seat {
-                remote: from,
-                of_lan: place.is_some(),
-                socket: weak,
-                streams: Arc::default(),
-                unread: self.unread.clone(),
-                answer: Shared::default(),
-            },
+            seat,
             streams: false,
             life: self.life,
             end: Box::pin(sleep_until(Instant::now() + self.life)),
-            reporting: self.reporting.clone(),
-            descriptor,
-            _place: place,
+            held,
         }
     }
 }
@@ -283,32 +260,6 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     )
 }
 
-impl Inside {
-    fn note(&mut self, report: &Report) {
-        match report {
-            Report::Spoke(number) => self.crowd.spoke(*number),
-            Report::Left(number) => {
-                self.crowd.leave(*number);
-                self.sockets.remove(number);
-            }
-        }
-    }
-
-    fn make_room(&mut self, origin: Origin, now: Now) {
-        let oldest = || self.sockets.first_key_value().map(|(&number, _)| number);
-        let victim = self.crowd.victim(origin, now);
-        let own = || self.crowd.first_of(origin);
-        let Some(victim) = victim.or_else(own).or_else(oldest) else {
-            return;
-        };
-        self.crowd.leave(victim);
-        if let Some(socket) = self.sockets.remove(&victim).and_then(|weak| weak.upgrade()) {
-            // Its task reads the end, or fails to write, and closes the descriptor.
-            let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
-        }
-    }
-}
-
 impl Visitor {
     pub(super) fn seat(&self) -> Seat {
         self.seat.clone()
@@ -318,8 +269,9 @@ impl Visitor {
     fn in_time(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if !self.streams && self.seat.streams.load(Ordering::Relaxed) {
             self.streams = true;
-            self.descriptor = None;
-            let _ = self.reporting.send(Report::Left(self.number));
+            if !self.seat.of_lan {
+                self.held = None;
+            }
         }
         match self.end.as_mut().poll(context) {
             Poll::Pending => Ok(()),
@@ -373,8 +325,10 @@ impl AsyncRead for Visitor {
             match this.socket.try_read(buffer.initialize_unfilled()) {
                 Ok(read) => {
                     buffer.advance(read);
-                    if !std::mem::replace(&mut this.spoke, true) {
-                        let _ = this.reporting.send(Report::Spoke(this.number));
+                    if !std::mem::replace(&mut this.spoke, true)
+                        && let Some((place, _)) = &this.held
+                    {
+                        place.spoke();
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -415,15 +369,6 @@ impl AsyncWrite for Visitor {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(SockRef::from(&*self.socket).shutdown(Shutdown::Write))
-    }
-}
-
-impl Drop for Visitor {
-    fn drop(&mut self) {
-        if !self.streams {
-            // A door that is gone lets nobody in.
-            let _ = self.reporting.send(Report::Left(self.number));
-        }
     }
 }
 

@@ -11,9 +11,9 @@
 //! These requests come through a TLS listener. The admin listener's own rules, by which loopback needs no token, are
 //! never applied to them.
 
-use super::access::{Refusal, bears, is_of_another_site, the_host};
+use super::access::{Refusal, bears, is_of_another_site, is_page, the_host};
+use super::door::Visits;
 use super::pairing::{PAIR_SESSION_LIFE, Pairing};
-use super::visits::Visits;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use broker_core::settings::{Settings, host_text};
 use std::sync::Arc;
@@ -63,7 +63,7 @@ impl LanAccess {
             return Err(Refusal::Host);
         }
         let reads = *method == Method::GET || *method == Method::HEAD;
-        let visit = reads && (matches!(path, "/" | "/try") || is_of_pairing(path));
+        let visit = reads && (is_page(path) || is_of_pairing(path));
         let origin = origin_is(headers, host);
         if origin == Some(false) || is_of_another_site(headers, visit) {
             return Err(Refusal::Origin);

@@ -82,8 +82,12 @@ pub(super) const ADMIN_CONNECTIONS_FEW: usize = 24;
 /// See [`ADMIN_CONNECTIONS_FEW`].
 pub(super) const ADMIN_FILES_MIN: usize = 4096;
 
+/// Descriptors of connections that made room and are on their way out. Further ones of the admin listener wait in the
+/// backlog, those of the local network get 503.
+pub(super) const LEAVING_MAX: usize = 8;
+
 /// Connections of the local network for pages, under `--lan`, in the process: some phones, each with a few at a time.
-/// One more gets 503.
+/// When there are as many, the address with most makes room for others; one more of its own gets 503.
 pub(crate) const LAN_CONNECTIONS_MAX: usize = 64;
 
 /// Codes that a device may be paired with: one for each press of a button in five minutes. The oldest makes room.

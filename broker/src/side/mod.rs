@@ -1,12 +1,11 @@
 //! The side thread: a tokio runtime for requests of operators, never on a message's way.
 //!
 //! It lets signals in (all other threads block them) and forwards them to the main thread, and it serves the admin
-//! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `serve`, `door`, `unread`,
-//! `backup`, `channels`, `nodes`, `disconnect`, `trace`, `story`, `hints`, `troubled`, `sessions`, `try_page`,
-//! `try_session`, `pairing` and `pair_page` (codes for phones), `lan` and `visits` (who of the local network may
-//! see pages, and how they come), `survey`, `refusals`, `refusal_filter`, `recent`, `scrape`, `metrics`,
-//! `exposition`, `history`, `overview`, `events`, `stream`, `feed`, `dev` (pages for tests), `process`, `log`,
-//! `log_writer`, `log_line`, `log_tail`.
+//! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `serve`, `door`, `unread`, `backup`,
+//! `channels`, `nodes`, `disconnect`, `trace`, `story`, `hints`, `troubled`, `sessions`, `try_page`, `try_session`,
+//! `pairing` and `pair_page` (codes for phones), `lan` (who of the local network may see pages), `survey`, `refusals`,
+//! `refusal_filter`, `recent`, `scrape`, `metrics`, `exposition`, `history`, `overview`, `events`, `stream`, `feed`,
+//! `dev` (pages for tests), `process`, `log`, `log_writer`, `log_line`, `log_tail`.
 
 mod access;
 mod admin;
@@ -50,13 +49,12 @@ mod troubled;
 mod try_page;
 mod try_session;
 mod unread;
-mod visits;
 
 pub use admin::{Inspect, Scrape, Whom};
 pub use backup::{Backup, DATA_DIR_HEADER};
 pub use cluster::{ClusterPage, ClusterView, LookAtCluster, NodeView};
 pub use dev::{Captures, DevTools, MoveClocks};
-pub use door::admin_descriptors;
+pub use door::{Visits, admin_descriptors, visits};
 pub use history::{History, ShardLook};
 pub use lan::Lan;
 pub use log::{Log, log_to_stderr};
@@ -76,7 +74,6 @@ pub use status::{Status, StatusBoard};
 pub use survey::Survey;
 pub use troubled::Troubled;
 pub use try_session::{InForce, Lender, Tries};
-pub use visits::{Visits, visits};
 
 use broker_core::settings::Settings;
 use crossbeam_channel::Sender;

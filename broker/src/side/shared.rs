@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 #[expect(
     clippy::disallowed_types,
-    reason = "no shard has one: it is held for moments, by threads that nobody's messages wait for"
+    reason = "held for moments, by threads that nobody's messages wait for, and by shards for a page under --lan"
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 

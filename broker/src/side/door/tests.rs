@@ -12,8 +12,11 @@ fn serve(life: Duration, clients: impl FnOnce(SocketAddr) + Send + 'static) {
     runtime.block_on(async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let door = Door::with(Source::Listeners(vec![listener]), life, PLACES);
-        let descriptors = Arc::clone(&door.descriptors);
+        let door = Door::of(vec![listener], life, PLACES);
+        let Source::Listeners { descriptors, .. } = &door.source else {
+            unreachable!("it has a listener");
+        };
+        let descriptors = Arc::clone(descriptors);
         let routes = axum::Router::new()
             .route("/long", axum::routing::get(|| async { vec![0; LONG] }))
             .fallback(|| async { "hello" });

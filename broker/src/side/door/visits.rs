@@ -1,10 +1,13 @@
 //! Connections that shards pass on: clients of a TLS listener that ask for pages, under `--lan`.
 //!
 //! A shard decrypts and copies the bytes; here is the other end of its pair of sockets. A place is kept for as long as
-//! the connection is served. When none is left, the shard answers 503.
+//! the connection is served. When none is left, the address with most makes room for others; to that one the shard
+//! answers 503.
 
-use super::limits::LAN_CONNECTIONS_MAX;
+use super::super::limits::{LAN_CONNECTIONS_MAX, LEAVING_MAX};
+use super::inside::{Inside, Place};
 use crate::edge::TakeAdmin;
+use broker_core::crowd::Origin;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -19,25 +22,37 @@ pub struct Visits(Receiver<Passed>);
 struct Passed {
     socket: OwnedFd,
     remote: SocketAddr,
-    place: OwnedSemaphorePermit,
+    held: Held,
 }
 
-/// A connection of a client at this address, and its place.
-pub(super) type Visit = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+/// A place, and a descriptor of those that may be in use.
+type Held = (Place, OwnedSemaphorePermit);
+
+/// A connection of a client at this address, and what it has.
+pub(super) struct Visit {
+    pub(super) socket: TcpStream,
+    pub(super) remote: SocketAddr,
+    pub(super) held: Held,
+}
 
 /// Both ends: what shards call, and what is served.
 #[must_use]
 pub fn visits() -> (TakeAdmin, Visits) {
     let (passed, visits) = channel(LAN_CONNECTIONS_MAX);
-    let places = Arc::new(Semaphore::new(LAN_CONNECTIONS_MAX));
-    let take = move |socket, remote| {
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+    let descriptors = Arc::new(Semaphore::new(LAN_CONNECTIONS_MAX + LEAVING_MAX));
+    let inside = Inside::new(LAN_CONNECTIONS_MAX);
+    let take = move |socket, remote: SocketAddr| {
+        let Ok(descriptor) = Arc::clone(&descriptors).try_acquire_owned() else {
             return false;
         };
+        let Some(place) = inside.enter_if_fair(Origin::of(remote.ip())) else {
+            return false;
+        };
+        let held = (place, descriptor);
         let visit = Passed {
             socket,
             remote,
-            place,
+            held,
         };
         passed.try_send(visit).is_ok()
     };
@@ -51,13 +66,17 @@ impl Visits {
             let Passed {
                 socket,
                 remote,
-                place,
+                held,
             } = self.0.recv().await?;
             // A stream of another family than its type says: nobody asks it for addresses.
             let socket = std::net::TcpStream::from(socket);
             let opened = socket.set_nonblocking(true);
             if let Ok(socket) = opened.and_then(|()| TcpStream::from_std(socket)) {
-                return Some((socket, remote, place));
+                return Some(Visit {
+                    socket,
+                    remote,
+                    held,
+                });
             }
         }
     }

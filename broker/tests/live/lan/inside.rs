@@ -1,6 +1,7 @@
 //! What runs in a network of its own.
 
 use crate::http::{Answer, exchange, get};
+use crate::peer::{tcp, tcp_from};
 use crate::process::{Broker, DEV, run_to_end, until};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -198,13 +199,12 @@ fn connections_for_pages_have_a_bound() {
     let waits = format!(
         "POST /try/session HTTP/1.1\r\nHost: {lan}\r\n{origin}Cookie: {session}\r\nContent-Length: 9\r\n\r\n"
     );
-    let mut held: Vec<_> = (0..CONNECTIONS)
-        .map(|_| {
-            let mut stream = phone(&broker, lan);
-            stream.write_all(waits.as_bytes()).expect("sent");
-            stream
-        })
-        .collect();
+    let hold = || {
+        let mut stream = phone(&broker, lan);
+        stream.write_all(waits.as_bytes()).expect("sent");
+        stream
+    };
+    let mut held: Vec<_> = (0..CONNECTIONS).map(|_| hold()).collect();
     let visit = || ask(&broker, lan, "GET /pair/CODE", "", "");
     until("a refusal", || (visit().status == 503).then_some(()));
     visit().refused(503, "ServiceUnavailable");
@@ -214,7 +214,19 @@ fn connections_for_pages_have_a_bound() {
     assert_eq!(get(broker.admin, "/live").status, 200);
     held.pop();
     until("room again", || (visit().status == 410).then_some(()));
-    drop(held);
+    held.push(hold());
+    until("a refusal again", || (visit().status == 503).then_some(()));
+    // Another device is not kept out by the one that holds all places.
+    let other = Address::new("192.168.78.2");
+    let source = other.0.parse().expect("an address");
+    let mut stream = phone_over(&broker, tcp_from(source, lan), lan);
+    let asks = format!("GET /pair/CODE HTTP/1.1\r\nHost: {lan}\r\nConnection: close\r\n\r\n");
+    stream.write_all(asks.as_bytes()).expect("sent");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let text = answer.escape_ascii();
+    assert!(answer.starts_with(b"HTTP/1.1 410 "), "{text}");
+    drop((held, other));
     broker.assert_balanced();
 }
 
@@ -272,6 +284,14 @@ fn ip(words: &[&str]) {
 
 /// A TLS connection of a client that trusts the development authority.
 fn phone(broker: &Broker, to: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
+    phone_over(broker, tcp(to), to)
+}
+
+fn phone_over(
+    broker: &Broker,
+    stream: TcpStream,
+    to: SocketAddr,
+) -> StreamOwned<ClientConnection, TcpStream> {
     let authority = broker.authority.as_ref().expect("an authority");
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from_pem_file(authority).expect("a certificate");
@@ -281,7 +301,7 @@ fn phone(broker: &Broker, to: SocketAddr) -> StreamOwned<ClientConnection, TcpSt
         .with_no_client_auth();
     let name = ServerName::from(to.ip());
     let client = ClientConnection::new(Arc::new(config), name).expect("a client");
-    StreamOwned::new(client, crate::peer::tcp(to))
+    StreamOwned::new(client, stream)
 }
 
 fn begin(
