@@ -36,12 +36,9 @@ impl Origin {
 /// An address with an IPv4-mapped IPv6 one as IPv4: what a listener on `[::]` sees of a client of IPv4.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(_) => address,
-        SocketAddr::V6(six) => match six.ip().to_ipv4_mapped() {
-            Some(four) => SocketAddr::new(four.into(), six.port()),
-            None => address,
-        },
+    match address.ip().to_canonical() {
+        IpAddr::V4(four) => SocketAddr::new(four.into(), address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 

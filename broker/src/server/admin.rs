@@ -150,7 +150,6 @@ fn look(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Look {
 fn backup(settings: &Settings, registry: &Records) -> Backup {
     let committer = registry.on_disk().map(Registry::committer);
     let data_dir = settings.data_dir.clone();
-    let token_file = settings.admin.token_file.as_ref();
     Backup {
         snapshot: Box::new(move || match &committer {
             Some(committer) => committer.snapshot().map_err(|error| error.to_string()),
@@ -158,9 +157,15 @@ fn backup(settings: &Settings, registry: &Records) -> Backup {
         }),
         session_key: Box::new(move || session_key::text(&data_dir)),
         data_dir: settings.data_dir.clone(),
-        // Checked at the start, except a file that is borrowed under --dev.
-        token: token_file.and_then(|path| check::token(path).ok()),
+        token: configured_token(settings),
     }
+}
+
+/// The token of the configured file, wherever the listener is.
+pub(super) fn configured_token(settings: &Settings) -> Option<String> {
+    // Checked at the start, except a file that is borrowed under --dev.
+    let path = settings.admin.token_file.as_ref()?;
+    check::token(path).ok()
 }
 
 /// The token that admin requests need: on loopback none.

@@ -116,7 +116,9 @@ fn make_private(path: &Path) -> io::Result<()> {
 
 /// Where the files of `--data-dir :memory:` are if they cannot be in memory.
 pub(crate) fn places_on_disk() -> Vec<PathBuf> {
-    vec![std::env::temp_dir(), PathBuf::from("/tmp")]
+    let mut places = vec![std::env::temp_dir(), PathBuf::from("/tmp")];
+    places.dedup(); // without TMPDIR they are one
+    places
 }
 
 /// Removes the temporary directories beside this one whose processes were killed.

@@ -1,6 +1,6 @@
 //! What `--lan` starts: the way of connections from shards to the pages, and the first code for a phone.
 
-use super::check;
+use super::admin;
 use crate::edge::TakeAdmin;
 use crate::qr::Qr;
 use crate::side::{Lan, Pairing, Shows, visits};
@@ -16,13 +16,11 @@ pub(super) fn open(settings: &Settings, shows: &mut Shows) -> (Option<TakeAdmin>
         return (None, None);
     }
     let (take, visits) = visits();
-    // Checked at the start, except a file that is borrowed under --dev.
-    let token = settings.admin.token_file.as_ref();
     let pairing = Pairing::default();
     shows.lan = Some(Lan {
         visits,
         pairing: pairing.clone(),
-        token: token.and_then(|path| check::token(path).ok()),
+        token: admin::configured_token(settings),
     });
     (Some(take), Some(pairing))
 }

@@ -5,7 +5,8 @@
 
 use super::limits::{PAIR_CODES_MAX, PAIR_SESSIONS_MAX};
 use super::shared::Shared;
-use aws_lc_rs::{digest, rand};
+use crate::edge::entropy;
+use aws_lc_rs::digest;
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ impl Pairing {
     /// random bytes.
     pub fn code(&self, now: Instant) -> Option<String> {
         let mut bytes = [0; 16];
-        rand::fill(&mut bytes).ok()?;
+        entropy::fill(&mut bytes).ok()?;
         let code = BASE32_NOPAD.encode(&bytes);
         let mut secrets = self.0.lock();
         secrets
@@ -46,7 +47,7 @@ impl Pairing {
     /// A session for a code, which is then used up; `None` when it was used, is too old or never was one.
     pub(super) fn redeem(&self, code: &str, now: Instant) -> Option<String> {
         let mut bytes = [0; 32];
-        rand::fill(&mut bytes).ok()?;
+        entropy::fill(&mut bytes).ok()?;
         let mut secrets = self.0.lock();
         if !secrets.codes.take(code, now) {
             return None;

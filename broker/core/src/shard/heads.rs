@@ -8,9 +8,9 @@ use super::requests::Step;
 use super::respond::{HeadFault, purpose_of};
 use super::sockets::Sockets;
 use super::sts::answer_sts;
+use super::welcome::admin_pages;
 use super::{
-    Fault, admin_pages, admission, calls, drain, leave, outboxes, probe, respond, tunnel, upgrades,
-    welcome,
+    Fault, admission, calls, drain, leave, outboxes, probe, respond, tunnel, upgrades, welcome,
 };
 use crate::check::Check;
 use crate::event::{Purpose, Requested, UpgradeRole};

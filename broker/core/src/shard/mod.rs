@@ -21,7 +21,6 @@
 
 mod account_use;
 mod accounts;
-mod admin_pages;
 mod admission;
 mod alexa;
 mod altered;

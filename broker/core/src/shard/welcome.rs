@@ -3,6 +3,8 @@
 //! Only a request that accepts HTML gets it. API clients send none to `/`, and tools get the error of any unknown
 //! operation.
 
+pub(super) mod admin_pages;
+
 use super::books::Books;
 use super::respond::{self, Response};
 use super::sockets::Sockets;

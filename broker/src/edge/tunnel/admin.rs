@@ -42,9 +42,7 @@ impl<M: Machine> Edge<M> {
     /// A place for a tunnel and its end of a pair of sockets, whose other end the side thread has taken.
     fn join_admin(&mut self, remote: SocketAddr) -> Option<(u32, Half)> {
         let take = self.admin.clone()?;
-        let crowded = self.descriptors.opened() > self.settings.connections;
-        if crowded && !self.make_room(Origin::of(remote.ip())) {
-            self.descriptors.closed();
+        if !self.open_for(Origin::of(remote.ip())) {
             return None;
         }
         let joined = Socket::pair(Domain::UNIX, Type::STREAM, None);

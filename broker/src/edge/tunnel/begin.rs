@@ -94,6 +94,17 @@ impl<M: Machine> Edge<M> {
         Some((client, parcel, tunnelled))
     }
 
+    /// Counts a descriptor for a client from `origin`. False, and it is not counted, when there is none and nobody
+    /// makes room.
+    pub(super) fn open_for(&mut self, origin: Origin) -> bool {
+        let crowded = self.descriptors.opened() > self.settings.connections;
+        let room = !crowded || self.make_room(origin);
+        if !room {
+            self.descriptors.closed();
+        }
+        room
+    }
+
     /// A place for a tunnel and a connection to its owner under way.
     fn connect(
         &mut self,
@@ -107,9 +118,7 @@ impl<M: Machine> Edge<M> {
         let links = self.links.as_ref();
         let address = links.and_then(|links| links.address(node, self.id, &mut self.tunnels.turns));
         let address = address.ok_or(TunnelFailure::Connect)?;
-        let crowded = self.descriptors.opened() > self.settings.connections;
-        if crowded && !self.make_room(origin) {
-            self.descriptors.closed();
+        if !self.open_for(origin) {
             return Err(TunnelFailure::NoRoom);
         }
         let owner = match socket(address, &self.settings) {

@@ -4,12 +4,12 @@
 //! The shard looks at the first line of a request and passes the connection on with it; who may see what is decided by
 //! the side thread, which answers. None of these paths is one of the client API.
 
-use super::books::Books;
-use super::evidence::Evidence;
-use super::requests::Step;
-use super::sockets::Sockets;
-use super::tunnel::NO_ROOM;
-use super::{Fault, drain, respond, welcome};
+use super::super::books::Books;
+use super::super::evidence::Evidence;
+use super::super::requests::Step;
+use super::super::sockets::Sockets;
+use super::super::tunnel::NO_ROOM;
+use super::super::{Fault, drain, respond};
 use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::SessionKey;
@@ -21,7 +21,7 @@ use codec::control::ErrorKind;
 use codec::http::Head;
 
 /// Whether a request, which is no upgrade, is for a page that the side thread serves here.
-pub(super) fn is_meant(sockets: &Sockets, key: SessionKey, head: &Head<'_>) -> bool {
+pub(in crate::shard) fn is_meant(sockets: &Sockets, key: SessionKey, head: &Head<'_>) -> bool {
     let peer = sockets.sessions.get(key).map(|session| session.peer());
     peer.is_some_and(|peer| peer.tls && !peer.inner && sockets.settings.has_pages(peer.listener))
         && is_page(&sockets.settings, head)
@@ -30,9 +30,7 @@ pub(super) fn is_meant(sockets: &Sockets, key: SessionKey, head: &Head<'_>) -> b
 fn is_page(settings: &Settings, head: &Head<'_>) -> bool {
     let path = head.path();
     match head.method() {
-        "GET" | "HEAD" if path == "/" => {
-            head.query().is_none() && welcome::is_visit(settings, head)
-        }
+        "GET" | "HEAD" if path == "/" => head.query().is_none() && super::is_visit(settings, head),
         "GET" | "HEAD" | "POST" | "DELETE" => {
             PAGES.contains(&path) || FOLDERS.iter().any(|folder| path.starts_with(folder))
         }
@@ -41,7 +39,7 @@ fn is_page(settings: &Settings, head: &Head<'_>) -> bool {
 }
 
 /// Announces that a connection goes to the side thread; its release follows, when the answers before it are sent.
-pub(super) fn pass_on(
+pub(in crate::shard) fn pass_on(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -64,7 +62,12 @@ pub(super) fn pass_on(
 }
 
 /// The side thread has no room for the connection, or closed it without an answer.
-pub(super) fn refuse(sockets: &mut Sockets, books: &mut Books, key: SessionKey, at: Moment) {
+pub(in crate::shard) fn refuse(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
     let fault = Fault::new(
         Check::ConnectionsFull,
         ErrorKind::ServiceUnavailable,
