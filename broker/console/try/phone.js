@@ -1,30 +1,22 @@
 // "Open on my phone": a code for a device of the local network, as a QR code and as a link. The server offers it under --lan, on the
 // computer that runs the broker.
 
-const NAMESPACE = 'http://www.w3.org/2000/svg';
-let over, card, picture, link, note;
+import { h, svg } from '../dom.js';
 
-function element(name, properties = {}, ...children) {
-    const made = Object.assign(document.createElement(name), properties);
-    made.append(...children);
-    return made;
-}
+let over, card, picture, link, note;
 
 // The card is made when it is first wanted: a page without --lan has none.
 function build() {
-    picture = document.createElementNS(NAMESPACE, 'svg');
-    picture.setAttribute('role', 'img');
-    picture.setAttribute('aria-label', 'QR code of the link beside it');
-    link = element('a', { id: 'phone-link' });
-    note = element('p', { id: 'phone-note', className: 'quiet' });
-    const steps = element('ol', {},
-        element('li', { textContent: 'Scan the code with a phone that is in the same network.' }),
-        element('li', { textContent: 'Accept the certificate: the broker made it itself, so the phone does not know it yet.' }),
-        element('li', { textContent: 'Press Use this device. Then start its camera, or watch this one.' }));
-    const again = element('button', { id: 'phone-new', type: 'button', textContent: 'New code' });
-    again.addEventListener('click', renew);
-    const text = element('div', {}, element('h2', { textContent: 'Open on my phone' }), steps, link, note, again);
-    card = element('section', { id: 'phone', className: 'card phone' }, picture, text);
+    picture = svg('svg', { role: 'img', 'aria-label': 'QR code of the link beside it' });
+    link = h('a', { id: 'phone-link' });
+    note = h('p', { id: 'phone-note', class: 'quiet' });
+    const steps = h('ol', {},
+        h('li', {}, 'Scan the code with a phone that is in the same network.'),
+        h('li', {}, 'Accept the certificate: the broker made it itself, so the phone does not know it yet.'),
+        h('li', {}, 'Press Use this device. Then start its camera, or watch this one.'));
+    const again = h('button', { id: 'phone-new', type: 'button', click: renew }, 'New code');
+    const text = h('div', {}, h('h2', {}, 'Open on my phone'), steps, link, note, again);
+    card = h('section', { id: 'phone', class: 'card phone' }, picture, text);
     document.querySelector('.cards').before(card);
 }
 
@@ -53,17 +45,11 @@ async function renew() {
 
 function draw({ size, path }) {
     picture.setAttribute('viewBox', `0 0 ${size} ${size}`);
-    const [ground, modules] = ['rect', 'path'].map((name) => document.createElementNS(NAMESPACE, name));
-    ground.setAttribute('width', size);
-    ground.setAttribute('height', size);
-    ground.setAttribute('fill', '#fff');
-    modules.setAttribute('d', path);
-    modules.setAttribute('shape-rendering', 'crispEdges');
-    picture.replaceChildren(ground, modules);
+    const ground = svg('rect', { width: size, height: size, fill: '#fff' });
+    picture.replaceChildren(ground, svg('path', { d: path, 'shape-rendering': 'crispEdges' }));
 }
 
 if (document.documentElement.dataset.phone === 'offer') {
-    const button = element('button', { id: 'phone-open', type: 'button', textContent: 'Open on my phone' });
-    button.addEventListener('click', renew);
+    const button = h('button', { id: 'phone-open', type: 'button', click: renew }, 'Open on my phone');
     document.getElementById('start').append(button);
 }
