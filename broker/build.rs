@@ -1,4 +1,4 @@
-//! What `heliograph version` reports of its build: variables for the compiler, of cargo, rustc and git.
+//! Facts of the build that `heliograph version` reports: variables for the compiler, of cargo, rustc and git.
 
 use std::process::Command;
 
@@ -49,7 +49,7 @@ fn set(name: &str, value: &str) {
     println!("cargo:rustc-env=HELIOGRAPH_BUILD_{name}={value}");
 }
 
-/// What a program prints, unless it fails or prints nothing.
+/// The output of a program, unless it fails or prints nothing.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

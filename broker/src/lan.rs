@@ -178,7 +178,7 @@ fn listed(addresses: &[&Local]) -> String {
     addresses.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// How names of such interfaces begin.
+/// The beginnings of such interfaces' names.
 const VIRTUAL: [&str; 17] = [
     "br-",
     "cali",

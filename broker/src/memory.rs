@@ -238,7 +238,7 @@ fn of_the_admin_listener() -> [Term; 7] {
     ]
 }
 
-/// What connections for pages hold under `--lan`, once in the process.
+/// The memory of connections for pages under `--lan`, once in the process.
 fn of_the_local_network() -> [Term; 2] {
     [
         Term::once(

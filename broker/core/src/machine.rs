@@ -36,7 +36,7 @@ pub struct Peer {
     pub inner: bool,
 }
 
-/// What a session that leaves for another node, or for the side thread, has sent so far.
+/// The bytes so far of a session that leaves for another node, or for the side thread.
 #[derive(Debug)]
 pub struct Tunnelled {
     /// The client.

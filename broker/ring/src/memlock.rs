@@ -18,10 +18,10 @@ use std::{fs, io, ptr};
 /// whatever is charged and whichever the user is.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// What is recommended where the limit is too low for any shard, in bytes: the default of Debian, enough for 16.
+/// The limit that is recommended where it is too low for any shard, in bytes: the default of Debian, enough for 16.
 pub(crate) const MEMLOCK_BYTES_USUAL: u64 = 8 * 1024 * 1024;
 
-/// How the hard limit of locked memory is raised to this many bytes: for a shell, for logins, for services and for
+/// The ways to raise the hard limit of locked memory to this many bytes: for a shell, for logins, for services and for
 /// containers. This process raises its soft limit by itself.
 #[must_use]
 pub fn memlock_remedy(bytes: u64) -> String {

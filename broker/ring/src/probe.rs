@@ -79,7 +79,7 @@ impl fmt::Display for Unsupported {
     }
 }
 
-/// How a container gets the seccomp profile of the broker, which prints it.
+/// The way to give a container the seccomp profile of the broker, which prints it.
 const PROFILE: &str = "run it with the profile that allows it: `heliograph seccomp-profile > seccomp.json`, then \
                        `--security-opt seccomp=seccomp.json`";
 
@@ -103,7 +103,7 @@ pub fn probe() -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// What the kernel says of itself.
+/// The release of the kernel, by its own word.
 struct Host {
     release: String,
     /// `kernel.io_uring_disabled`; 0 where there is no such switch.

@@ -1,4 +1,4 @@
-//! What `heliograph cluster check` says of the nodes: their clocks, the links between them, and where their names lead.
+//! The nodes' part of `heliograph cluster check`: their clocks, the links between them, and where their names lead.
 
 use super::Place;
 use super::check::{Finding, error, ok, resolve, warning};

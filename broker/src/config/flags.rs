@@ -76,7 +76,7 @@ pub struct ClusterFlags {
     pub command: ClusterCommand,
 }
 
-/// What `heliograph cluster` can do.
+/// The operations of `heliograph cluster`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ClusterCommand {
     /// Print nodes, registrations, who owns how many slots, and the members of etcd

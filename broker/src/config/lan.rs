@@ -1,4 +1,4 @@
-//! What `--lan` stands for: a TLS listener on the machine's address in the local network, and that address among the
+//! The meaning of `--lan`: a TLS listener on the machine's address in the local network, and that address among the
 //! names of the development server.
 
 use super::document::Reader;

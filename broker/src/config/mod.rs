@@ -47,7 +47,7 @@ use document::Reader;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What `heliograph serve` would run with: the file that the flags name, overridden by the flags. The files that it
+/// The settings of `heliograph serve`: the file that the flags name, overridden by the flags. The files that it
 /// names in turn are not looked at.
 #[must_use]
 pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {

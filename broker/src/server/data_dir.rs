@@ -114,7 +114,7 @@ fn make_private(path: &Path) -> io::Result<()> {
     written
 }
 
-/// Where the files of `--data-dir :memory:` are if they cannot be in memory.
+/// The places for the files of `--data-dir :memory:` that cannot be in memory.
 pub(crate) fn places_on_disk() -> Vec<PathBuf> {
     let mut places = vec![std::env::temp_dir(), PathBuf::from("/tmp")];
     places.dedup(); // without TMPDIR they are one
@@ -163,7 +163,7 @@ fn is_old(path: &Path) -> bool {
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STARTED_WITHIN))
 }
 
-/// What a directory must have room for: keys, certificates and the first records of a broker under test.
+/// The bytes that a directory must have room for: keys, certificates and the first records of a broker under test.
 const ROOM_BYTES: usize = 256 * 1024;
 
 /// From the making of a directory to its lock.

@@ -1,4 +1,4 @@
-//! What `--lan` starts: the way of connections from shards to the pages, and the first code for a phone.
+//! The start of `--lan`: the way of connections from shards to the pages, and the first code for a phone.
 
 use super::admin;
 use crate::edge::TakeAdmin;
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::time::Instant;
 
-/// What shards are given, and what makes codes; the other end is among what the side thread shows. Nothing without
+/// The end for shards, and the maker of codes; the other end is among what the side thread shows. Nothing without
 /// `--lan`.
 pub(super) fn open(settings: &Settings, shows: &mut Shows) -> (Option<TakeAdmin>, Option<Pairing>) {
     if settings.lan.is_none() {

@@ -71,7 +71,7 @@ const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 /// How long nothing is accepted after an error that is not of one connection.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
 
-/// Where connections come from.
+/// The origin of connections.
 enum Source {
     /// The admin listener: its sockets are one, whatever their addresses.
     Listeners {

@@ -1,4 +1,4 @@
-//! Who of the local network may see pages, under `--lan`: browsers that redeemed a code, and holders of the admin
+//! Access to pages from the local network, under `--lan`: for browsers that redeemed a code, and holders of the admin
 //! token.
 //!
 //! ```text
@@ -29,7 +29,7 @@ pub struct Lan {
     pub token: Option<String>,
 }
 
-/// Who may see them.
+/// The rules of access to them.
 #[derive(Clone)]
 pub(super) struct LanAccess {
     pub(super) pairing: Pairing,
@@ -112,7 +112,7 @@ fn session(headers: &HeaderMap) -> Option<&str> {
     named.next().filter(|_| named.next().is_none())
 }
 
-/// What a browser keeps of a session. The prefix has browsers take it over TLS from this host alone (RFC 6265bis).
+/// The cookie of a session. The prefix has browsers take it over TLS from this host alone (RFC 6265bis).
 pub(super) fn cookie(session: &str) -> Option<HeaderValue> {
     let seconds = PAIR_SESSION_LIFE.as_secs();
     let text =

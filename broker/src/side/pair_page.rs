@@ -71,7 +71,7 @@ async fn code(State(admin): State<Admin>, ConnectInfo(seat): ConnectInfo<Seat>) 
     json(StatusCode::OK, &body)
 }
 
-/// What a device that is not paired gets in the place of a page.
+/// The answer to a device that is not paired, in the place of a page.
 pub(super) fn unpaired() -> Response {
     shown(StatusCode::UNAUTHORIZED, "needed")
 }

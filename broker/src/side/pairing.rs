@@ -1,4 +1,4 @@
-//! How a phone comes to use the pages of a development server: a code that one browser redeems once, for a session.
+//! Codes by which a phone comes to use the pages of a development server: one browser redeems each once, for a session.
 //!
 //! Codes and sessions are random and kept in memory, by their hash: what is looked up says nothing about the secret,
 //! however long a look takes. When there is no room for another one, the oldest makes room.
@@ -98,9 +98,9 @@ fn hash(secret: &str) -> [u8; 32] {
     bytes
 }
 
-/// How long a code can be redeemed: until the phone is there and its certificate warning read.
+/// The life of a code: until the phone is there and its certificate warning read.
 pub(super) const PAIR_CODE_LIFE: Duration = Duration::from_secs(5 * 60);
-/// How long a session lasts: a day's work.
+/// The life of a session: a day's work.
 pub(super) const PAIR_SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ fn an_advance_closes_idle_connections(broker: &Broker) {
     viewer.expect_close(1001);
 }
 
-/// What a fault holds back, GO_AWAY, and the end of the connection: each before the next, in one advance.
+/// Messages that a fault holds back, GO_AWAY, and the end of the connection: each before the next, in one advance.
 fn an_advance_brings_all_that_is_due_in_its_order(broker: &Broker) {
     let arn = arn("hours");
     let mut master = Peer::master(broker, &arn);

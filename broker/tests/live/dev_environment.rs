@@ -1,4 +1,4 @@
-//! What a test starts its clients with: the ready file, `heliograph env`, `--plain`, a data directory in memory.
+//! The environment of the clients of a test: the ready file, `heliograph env`, `--plain`, a data directory in memory.
 
 use crate::http::{call, create, get};
 use crate::process::{Broker, DEV, command, ended_within, until};

@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-/// What becomes a command in a network of its own: loopback, and an interface with this machine's address in a local
+/// The script of a command in a network of its own: loopback, and an interface with this machine's address in a local
 /// network that has a gateway.
 const NETWORK: &str = "ip link set lo up && ip link add lan0 type veth peer name lan1 && \
     ip link set lan1 up && ip addr add 192.168.77.2/24 dev lan0 && ip link set lan0 up && \

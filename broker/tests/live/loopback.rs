@@ -92,7 +92,7 @@ fn a_machine_without_ipv6_is_served_on_the_other_address() {
     });
 }
 
-/// Whatever the kernel's setting: clients of IPv4 are those of their addresses.
+/// Clients of IPv4 are those of their addresses, with either setting of the kernel.
 #[test]
 fn any_address_takes_ipv4_too_and_shows_it_as_such() {
     let alone = "echo 1 > /proc/sys/net/ipv6/bindv6only";

@@ -1,4 +1,4 @@
-//! What operators learn of a session afterwards: `GET /channels/{name}/trace`, and `heliograph trace`.
+//! The story of a session, afterwards: `GET /channels/{name}/trace`, and `heliograph trace`.
 
 use crate::http::{create, exchange, get};
 use crate::peer::{Peer, answer, candidate, candidate_to, offer, to_master, to_viewer};

@@ -46,7 +46,7 @@ pub const RESTARTED_MS: u64 = 5_000;
 /// How long the other nodes leave a slot to the one that rendezvous hashing names, at least.
 pub const FALLBACK_MS: u64 = 1_000;
 
-/// What chance adds to [`FALLBACK_MS`], at most, so that the others do not all claim at once. Together they are part of
+/// The most that chance adds to [`FALLBACK_MS`], so that the others do not all claim at once. Together they are part of
 /// the 15 s after which a lost host's slots are served; 10 s of lease, a report of the watch and 2 s of absence come
 /// before.
 pub const FALLBACK_SPREAD_MS: u64 = 500;

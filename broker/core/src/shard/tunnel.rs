@@ -191,7 +191,7 @@ fn announce(sockets: &mut Sockets, key: SessionKey, node: NodeId, mut onward: On
     sockets.arm(key, deadline);
 }
 
-/// What goes to the other node, or to the side thread.
+/// The bytes that go to the other node, or to the side thread.
 pub(super) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
     let (bytes, repeats) = match &mut parcel.load {
         // A call may have been carried out; an upgrade ends with its connection.

@@ -139,7 +139,7 @@ fn an_hour_ends_with_a_minutes_notice() {
     );
 }
 
-/// What a jump of the clock does is what comes in time, though no client is read meanwhile.
+/// A jump of the clock does the same as time, though no client is read meanwhile.
 #[test]
 fn a_jump_beyond_the_hour_has_its_notice_before_the_end() {
     for strict in [false, true] {

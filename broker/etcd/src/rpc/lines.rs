@@ -102,7 +102,7 @@ impl Lines {
     }
 }
 
-/// What each call carries beside its message: only a member that knows a leader is to answer, and the user's token.
+/// The metadata of each call: only a member that knows a leader is to answer, and the user's token.
 #[derive(Clone)]
 struct Headers {
     token: Option<AsciiMetadataValue>,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a port that is in use is answered with.
+/// The answer to a port that is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Busy {
     /// Further tries, for [`FREE_WITHIN`].
@@ -83,6 +83,6 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
 
 /// Connections that the kernel completes while a shard is busy. The kernel's own bound is `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// How long a start waits for a port that is in use.
+/// The time for which a start waits for a port that is in use.
 const FREE_WITHIN: Duration = Duration::from_secs(1);
 pub(super) const TRY_EVERY: Duration = Duration::from_millis(5);

@@ -8,7 +8,7 @@ use broker_core::settings::{Settings, overlap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What listens on 127.0.0.1 and perhaps on ::1.
+/// The sockets on 127.0.0.1 and perhaps on ::1.
 pub(super) struct Both<T> {
     /// On 127.0.0.1, with the port that the system picked, if it was 0.
     pub(super) addr: SocketAddr,

@@ -44,7 +44,7 @@ fn on(text: &str) -> Result<On, String> {
         .ok_or_else(|| one_of(On::ALL.map(On::name)))
 }
 
-/// What is allowed, in words.
+/// The allowed values, in words.
 fn one_of(names: impl IntoIterator<Item = &'static str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     format!("allowed {}", names.join(", "))

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What shards have passed on and nobody serves yet.
+/// Connections that shards have passed on and nobody serves yet.
 pub struct Visits(Receiver<Passed>);
 
 /// Such a connection.

@@ -53,7 +53,7 @@ fn every_block_is_run_or_marked() {
     assert!(run.count() > 10, "{counts:?}");
 }
 
-/// What `target/clients` has: the commands that follow are run with it.
+/// The programs of `target/clients`: the commands that follow are run with them.
 #[test]
 fn packages_of_the_pages_are_the_tested_ones() {
     let read = |path: &str| fs::read_to_string(workspace().join(path)).expect(path);
@@ -97,7 +97,7 @@ fn a_block_that_nobody_runs_is_found() {
     );
 }
 
-/// What needs no right and no network, as an ordinary user; of root's this drops to one.
+/// Blocks that need no right and no network, as an ordinary user; of root's this drops to one.
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs, and loadgen beside the broker"]
 fn as_a_user() {
@@ -182,7 +182,7 @@ fn run(page: &str, blocks: &[&Block], pass: Pass) {
     let _ = fs::remove_dir_all(&stage);
 }
 
-/// What the shell gets for a block; nothing for one that is not of this pass.
+/// The text that the shell gets for a block; nothing for one that is not of this pass.
 fn commands(block: &Block, pass: Pass) -> Option<String> {
     let Block { text, .. } = block;
     let quoted = |before: &str| format!("{before} <<'END-OF-BLOCK'\n{text}END-OF-BLOCK");

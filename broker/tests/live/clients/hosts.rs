@@ -9,13 +9,13 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What Debian's installer writes.
+/// The file that Debian's installer writes.
 const INSTALLER: &str = "127.0.0.1\tlocalhost\n127.0.1.1\tdebian.example\tdebian\n\n\
                          # The following lines are desirable for IPv6 capable hosts\n\
                          ::1     localhost ip6-localhost ip6-loopback\n\
                          ff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n";
 
-/// What its package netbase writes where there is no file, less the line of 127.0.0.1, which comes second there.
+/// The lines that its package netbase writes where there is no file, less that of 127.0.0.1, which comes second there.
 const NETBASE: &str = "::1     localhost ip6-localhost ip6-loopback\n\
                        fe00::0 ip6-localnet\nff00::0 ip6-mcastprefix\n\
                        ff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n";

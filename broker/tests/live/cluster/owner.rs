@@ -387,7 +387,7 @@ fn who_waits_for_a_stuck_owner_makes_room_for_other_addresses() {
     drop((crowd, waiting));
 }
 
-/// What is kept of upgrades, to be sent again, while their owner hangs leaves half of the room to others' requests.
+/// Upgrades that are kept, to be sent again, while their owner hangs leave half of the room to others' requests.
 #[test]
 fn an_owner_that_hangs_leaves_room_for_further_requests() {
     let world = World::new();

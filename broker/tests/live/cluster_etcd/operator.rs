@@ -1,4 +1,4 @@
-//! What an operator asks of nodes from any machine that reaches etcd: `heliograph cluster drain`, `rebalance` and
+//! Orders of an operator to nodes from any machine that reaches etcd: `heliograph cluster drain`, `rebalance` and
 //! `finish-upgrade`.
 
 use super::nodes::{Nodes, served};

@@ -1,4 +1,4 @@
-//! What runs in a network of its own.
+//! Tests that run in a network of their own.
 
 use crate::http::{Answer, exchange, get};
 use crate::peer::{tcp, tcp_from};
@@ -131,7 +131,7 @@ fn a_code_is_redeemed_once_for_a_session() {
     broker.assert_balanced();
 }
 
-/// What a paired device may do.
+/// The rights of a paired device.
 fn uses_the_pages(broker: &Broker, lan: SocketAddr, session: &str) {
     let cookie = format!("Cookie: {session}\r\n");
     let origin = format!("{cookie}Origin: https://{lan}\r\n");
@@ -237,7 +237,7 @@ pub(super) fn start(flags: &[&str]) -> Broker {
     Broker::start(&[&DEV[..], flags].concat(), 2)
 }
 
-/// Where devices of the local network find it.
+/// The address at which devices of the local network find it.
 fn address(broker: &Broker) -> SocketAddr {
     let words = broker.ready.split(' ');
     let mut lan = words.filter_map(|word| word.strip_prefix("https://192.168."));

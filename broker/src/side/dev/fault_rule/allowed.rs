@@ -1,11 +1,11 @@
-//! What a fault may say: the closed sets that the reader, its errors and `GET /dev/faults/allowed` share.
+//! The values of a fault: the closed sets that the reader, its errors and `GET /dev/faults/allowed` share.
 
 use broker_core::shard::FaultError;
 use codec::control::Operation;
 use codec::signal::{Action, Role};
 use serde_json::{Value, json};
 
-/// Where a fault acts.
+/// The places where a fault acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum On {
     Connect,

@@ -44,7 +44,7 @@ fn every_act_is_read_where_it_belongs_and_refused_elsewhere() {
     }
 }
 
-/// What the console offers is what is read, and all of it.
+/// The console offers all that is read, and nothing else.
 #[test]
 fn all_that_is_listed_as_allowed_is_read() {
     let allowed = document();

@@ -16,7 +16,7 @@ pub(super) struct Block {
     pub(super) kind: Kind,
 }
 
-/// What becomes of a block.
+/// The treatment of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Commands of an ordinary user.
@@ -185,7 +185,7 @@ pub(super) fn blocks(page: &str, text: &str) -> Result<Vec<Block>, String> {
     Ok(blocks)
 }
 
-/// What becomes of a block without a mark.
+/// The treatment of a block without a mark.
 fn kind(
     page: &str,
     section: &str,
