@@ -97,12 +97,12 @@ impl Worker<'_> {
                 .upgrade
                 .record_ns(now_ns - since_ns);
         }
-        self.open += 1;
+        self.opened.add(line);
         if let Some(counts) = self.by_target.get_mut(self.lines.target_number(line)) {
             counts.opened += 1;
         }
         self.connections.opened += 1;
-        self.connections.peak = self.connections.peak.max(self.open);
+        self.connections.peak = self.connections.peak.max(self.opened.count());
         match self.crew.party(line) {
             Party::Nobody | Party::Viewer(_) => {}
             Party::Master(channel) => {
@@ -144,7 +144,7 @@ impl Worker<'_> {
 
     /// Our close was answered.
     fn closed(&mut self, line: u32) {
-        self.open -= 1;
+        self.opened.remove(line);
         match self.crew.leave(line, Verdict::Completed) {
             Party::Nobody | Party::Master(_) => {}
             Party::Viewer(viewer) => {
@@ -185,7 +185,7 @@ impl Worker<'_> {
             counts.failed += 1;
         }
         let is_open = self.is_open(line);
-        self.open -= u64::from(is_open);
+        self.opened.remove(line);
         let now_ns = self.now_ns();
         if let Party::Master(channel) = *self.crew.party(line)
             && is_open

@@ -71,6 +71,13 @@ impl Line {
         !self.sending && !self.connecting && !self.cut && !self.out.is_empty()
     }
 
+    /// The name of a failure, if what was just received was answered, with a pong or a close, and too much waits:
+    /// before it `waiting` bytes did.
+    pub(super) fn has_unread_answers(&self, waiting: usize) -> Option<&'static str> {
+        let bytes = self.out.len();
+        (bytes > waiting && bytes > OUT_BYTES_MAX).then_some("answers_not_read")
+    }
+
     /// Closes the socket and makes the line ready for another connection. Which route it took is known until then: news
     /// of it may wait.
     pub(super) fn clear(&mut self) {
@@ -82,6 +89,10 @@ impl Line {
         };
     }
 }
+
+/// Bytes that may wait on a line when something received is answered. A service that sends pings and reads no answer
+/// has its connection ended.
+const OUT_BYTES_MAX: usize = 256 * 1024;
 
 /// The name under which a failure of the world is counted.
 pub(super) fn kind_of(error: &io::Error) -> String {

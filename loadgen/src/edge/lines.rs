@@ -246,6 +246,7 @@ impl Lines {
         if line.out.capacity() == 0 {
             line.out = self.spare.pop().unwrap_or_default();
         }
+        let waiting = line.out.len();
         let bytes = self.ring.bytes(&mut lent);
         let mut ready = false;
         let heard = match (&mut line.tls, line.state) {
@@ -276,6 +277,8 @@ impl Lines {
             line.state = LineState::Up;
             self.news.push_back(News::Ready(index));
         }
+        let unread = line.has_unread_answers(waiting);
+        let heard = unread.map_or(heard, |kind| Some(Err(kind.into())));
         self.lines[index as usize] = line;
         self.ring.give_back(lent);
         self.mark(index);

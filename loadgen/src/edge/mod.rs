@@ -25,6 +25,7 @@ mod line;
 mod lines;
 mod lookup;
 mod machine;
+mod opened;
 mod pace;
 mod process;
 mod processes;

@@ -173,7 +173,7 @@ impl Worker<'_> {
     /// A session's connection is open, but what it waits for has not come.
     fn unanswered(&mut self, line: u32, kind: &str) {
         self.crew.desk.errors.count(kind);
-        self.open -= 1;
+        self.opened.remove(line);
         let party = self.crew.leave(line, Verdict::TimedOut);
         self.lines.cut(line);
         self.again_or_failed(party);

@@ -4,6 +4,7 @@ use super::board::{Board, Gauge, Phase};
 use super::directory::Directory;
 use super::lines::{Lines, Route};
 use super::lookup::Lookup;
+use super::opened::Opened;
 use super::pace::Pace;
 use super::timers::Timers;
 use crate::measure::Connections;
@@ -70,7 +71,7 @@ pub(super) struct Worker<'a> {
     pub(super) connections: Connections,
     /// The same for each target, where there are several.
     pub(super) by_target: Vec<Connections>,
-    pub(super) open: u64,
+    pub(super) opened: Opened,
     /// Connections that were opened and closed as they should (connect).
     pub(super) cycles: u64,
     /// Sessions that run, or wait to connect again; peers that were not lost.
@@ -139,7 +140,7 @@ impl<'a> Worker<'a> {
                 1 => Vec::new(),
                 several => vec![Connections::default(); several],
             },
-            open: 0,
+            opened: Opened::default(),
             cycles: 0,
             active: if is_closed { waiting.len() as u64 } else { 0 },
             log: Log::new(),
@@ -285,7 +286,7 @@ impl<'a> Worker<'a> {
     }
 
     fn end_interval(&mut self, begins_ns: u64) {
-        let open = self.open;
+        let open = self.opened.count();
         let failed = self.connections.failed + self.crew.desk.sessions.failed;
         let now_ns = self.now_ns();
         let sessions = self.schedule.is_some();
@@ -306,7 +307,7 @@ impl<'a> Worker<'a> {
         for (place, value) in [
             (&gauge.opened, self.connections.opened),
             (&gauge.failed, self.connections.failed),
-            (&gauge.open, self.open),
+            (&gauge.open, self.opened.count()),
             (&gauge.cycles, self.cycles),
             (&gauge.sent, desk.tally.sent),
             (&gauge.received, desk.tally.received),

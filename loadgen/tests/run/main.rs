@@ -7,6 +7,7 @@
 mod closed;
 mod discovery;
 mod exit_codes;
+mod hostile;
 mod program;
 mod service;
 mod sessions;

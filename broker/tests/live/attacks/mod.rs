@@ -26,6 +26,7 @@ mod gauges;
 mod handshakes;
 mod healthy;
 mod large_heads;
+mod list_hoard;
 mod lists;
 mod masters;
 mod million;
