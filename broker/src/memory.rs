@@ -16,15 +16,16 @@ use broker_core::journal::EXPLAINED_BYTES_MAX;
 use broker_core::limits::{
     CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, KEPT_PARCEL_BYTES_MAX, LIST_MERGED_MAX,
     LISTED_BYTES, LISTS_OF_NODES_MAX, MAILBOX_CONTROL_PLACES, NOTE_BYTES, SPARE_OUTBOX_BYTES_MAX,
-    calls_per_pair, mailbox_open_places, signing_keys_per_shard, spare_outboxes,
-    waiting_calls_per_shard,
+    calls_per_pair, lists_under_way, lists_waiting, mailbox_open_places, signing_keys_per_shard,
+    spare_outboxes, waiting_calls_per_shard,
 };
 use broker_core::registry::ENCODED_BYTES_MAX;
 use broker_core::settings::{Auth, Link, Settings};
 use broker_core::shard::Shard;
 use std::fmt;
 
-/// The most bytes of a process at default limits, connections aside.
+/// The most bytes of a process of 1 to 16 shards at default limits, connections aside. Each further shard adds a MiB,
+/// for the list that it may have under way.
 pub const MOST: usize = 1 << 30;
 
 /// The most bytes of one idle connection: session, socket, timer, and the engine of an encrypted one.
@@ -116,6 +117,12 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         per_shard("TLS records of handshakes", edge.handshake_bytes, 1),
         per_shard("TLS records", edge.partial_record_bytes, 1),
         Term::once("letters under way", letters(shards), LETTER_BYTES),
+        per_shard(
+            "lists under way",
+            lists_under_way(shards),
+            LIST_MERGED_MAX * LISTED_BYTES,
+        ),
+        per_shard("lists that wait", lists_waiting(shards), LIST_BYTES),
         per_shard(
             "waiting Alexa calls",
             waiting_calls_per_shard(shards),
@@ -310,6 +317,9 @@ const ADMIN_TASK_BYTES: usize = 8 * KIB;
 /// An event of a trace, with the name of a viewer where a master wrote it.
 const TRACE_EVENT_BYTES: usize = 160;
 
+/// A list that waits: two names with their account and region, and its places in maps.
+const LIST_BYTES: usize = KIB;
+
 /// See [`LOG_LINES_WAITING_MAX`].
 const LOG_LINE_BYTES: usize = 1024;
 
@@ -331,7 +341,7 @@ mod tests {
                 let bytes: usize = terms.iter().map(Term::total).sum();
                 let lines: Vec<String> = terms.iter().map(Term::to_string).collect();
                 assert!(
-                    bytes <= MOST,
+                    bytes <= MOST + shards.saturating_sub(16) * MIB,
                     "{shards} shards: {} MiB\n{}",
                     bytes >> 20,
                     lines.join("\n")

@@ -210,4 +210,42 @@ pub struct CallRef {
     pub session: SessionKey,
     /// The call's number within its session: an answer to an earlier call is dropped.
     pub serial: u32,
+    /// The caller's account, whose share of places the call takes.
+    pub account: Account,
+    /// Whether it waits for the store, and takes a place among those of changes.
+    pub change: bool,
+}
+
+/// An account: the number that its 12 digits are, so that no text is compared or kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Account(pub u64);
+
+impl Account {
+    /// The account of a channel.
+    #[must_use]
+    pub fn of(arn: &ChannelArn) -> Self {
+        Self::of_digits(arn.account())
+    }
+
+    /// The account of these digits.
+    #[must_use]
+    pub fn of_digits(digits: &str) -> Self {
+        let digit = |sum: u64, byte: u8| sum.wrapping_mul(10).wrapping_add(u64::from(byte & 15));
+        Self(digits.bytes().fold(0, digit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_its_digits() {
+        let arn = |account: &str| {
+            let name = codec::aws::ChannelName::parse("cam").unwrap();
+            ChannelArn::build("aws", "us-west-2", account, name, 1).unwrap()
+        };
+        assert_eq!(Account::of(&arn("123456789012")), Account(123_456_789_012));
+        assert_eq!(Account::of(&arn("000000000007")), Account(7));
+    }
 }

@@ -4,22 +4,22 @@
 /// Shards of one process at most. More is refused at start.
 pub const SHARDS_MAX: usize = 256;
 
-/// Calls that one shard may have outstanding with each other shard. The next one is refused with 503.
+/// Calls that one shard may have outstanding with each other shard, shared by account: one account may have half of
+/// them, and less while others ask. The next one is refused with 503.
 ///
 /// Each is answered as soon as its home has looked, a change when it is durable. An Alexa call that waits for its
 /// master holds no such place: see [`waiting_calls_per_shard`].
-pub const CALLS_PER_PAIR_MAX: usize = 128;
+pub const CALLS_PER_PAIR_MAX: usize = 256;
 
-/// The same among this many shards: beyond 16 of them fewer for each pair, so that the places kept for answers do not
+/// The same among this many shards: beyond 8 of them fewer for each pair, so that the places kept for answers do not
 /// grow with the square of the shards.
 #[must_use]
 pub const fn calls_per_pair(shards: usize) -> usize {
     share(2048, shards, 8, CALLS_PER_PAIR_MAX)
 }
 
-/// A change is refused with 503 when this many calls are outstanding between two shards: half of [`calls_per_pair`]. A
-/// change is answered when it is durable, so a slow disk would otherwise fill all places, and calls that change
-/// nothing find none.
+/// Those of [`calls_per_pair`] that may be changes, shared in the same way: half of them. A change is answered when it
+/// is durable, so a slow disk would otherwise fill all places, and calls that change nothing find none.
 #[must_use]
 pub const fn changes_per_pair(shards: usize) -> usize {
     calls_per_pair(shards) / 2
@@ -129,6 +129,29 @@ pub const CHANNELS_PER_SHARD_MAX: usize = 1 << 22;
 /// are nearly always full although each shard guesses its part; one that falls short says where the next begins.
 /// Merged in one turn, some 100 µs.
 pub const LIST_MERGED_MAX: usize = 2 * LIST_PAGE_MAX;
+
+/// Lists of channels that are made at a time for callers of a shard, of different accounts: each may hold
+/// [`LIST_MERGED_MAX`] records. The next ones wait, and the accounts take turns.
+pub const LISTS_UNDER_WAY_MAX: usize = 4;
+
+/// The same of one of this many shards.
+#[must_use]
+pub const fn lists_under_way(shards: usize) -> usize {
+    share(16, shards, 1, LISTS_UNDER_WAY_MAX)
+}
+
+/// Those of one account where several nodes have channels; where one node has all, an account has one at a time.
+pub const LISTS_OF_AN_ACCOUNT: usize = 4;
+
+/// Lists of channels that wait on a shard for their turn. When there are as many, the account with most has its newest
+/// refused with 503.
+pub const LISTS_WAITING_MAX: usize = 1024;
+
+/// The same on one of this many shards.
+#[must_use]
+pub const fn lists_waiting(shards: usize) -> usize {
+    share(4096, shards, 16, LISTS_WAITING_MAX)
+}
 
 /// Pages of ListSignalingChannels that a node gathers from all nodes at a time, each of [`LIST_MERGED_MAX`] records.
 /// Further ones wait.

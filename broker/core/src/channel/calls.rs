@@ -112,6 +112,8 @@ mod tests {
             shard: ShardId(0),
             session: SessionKey::new(1, 1),
             serial: u32::try_from(order).unwrap(),
+            account: crate::id::Account(0),
+            change: false,
         };
         let frame = Box::default();
         Waiting {

@@ -87,6 +87,8 @@ mod tests {
             shard: ShardId(0),
             session: key(9),
             serial: 0,
+            account: crate::id::Account(0),
+            change: false,
         };
         let (sender, frame) = ("alexa".into(), Box::default());
         live.calls.add(Waiting {

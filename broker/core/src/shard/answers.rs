@@ -14,7 +14,7 @@ use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey};
 use crate::journal::Audit;
 use crate::record::Listed;
-use crate::session::{Expected, Http, HttpStage, PendingCall};
+use crate::session::{Expected, HttpStage, PendingCall};
 use crate::time::Moment;
 use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
 
@@ -27,12 +27,25 @@ pub(super) fn take_answer(
     mut answer: Answer,
     at: Moment,
 ) {
-    let current = |http: &&mut Http| http.serial == caller.serial && http.awaits_reply();
-    if sockets.http(caller.session).filter(current).is_none()
-        || pages::merges_later(sockets, directory, caller, &mut answer, at)
-    {
+    let is_awaited = sockets.awaits(caller);
+    if is_awaited && pages::merges_later(sockets, directory, caller, &mut answer, at) {
         return;
     }
+    directory.lists.part_came(caller);
+    if is_awaited {
+        deliver(sockets, directory, books, caller, answer, at);
+    }
+}
+
+/// Answers a call that waits, or adds what came to what is missing still.
+pub(super) fn deliver(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    answer: Answer,
+    at: Moment,
+) {
     let Some(http) = sockets.http(caller.session) else {
         return;
     };

@@ -9,9 +9,9 @@
 use super::books::Books;
 use super::directory::Directory;
 use super::leave;
-use super::shares::{Account, Shares};
+use super::shares::Shares;
 use super::sockets::Sockets;
-use crate::id::{ChannelKey, SessionKey};
+use crate::id::{Account, ChannelKey, SessionKey};
 use crate::time::Moment;
 use std::collections::BTreeMap;
 

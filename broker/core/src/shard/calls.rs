@@ -5,13 +5,11 @@ use super::courses::{Course, audited};
 use super::directory::Directory;
 use super::sockets::Sockets;
 use super::{Answer, Fault, Letter, PageQuestion, Query, QueryKind};
-use super::{accounts, alexa, answers, faults, home, parity, respond};
+use super::{accounts, alexa, answers, faults, home, pages, parity, respond};
 use crate::check::Check;
 use crate::event::Purpose;
-use crate::id::{CallRef, Identity, SessionKey, ShardId};
-use crate::limits::{
-    LIST_MERGED_MAX, LIST_PAGE_MAX, REPLY_MS_MAX, calls_per_pair, changes_per_pair,
-};
+use crate::id::{Account, CallRef, Identity, SessionKey, ShardId};
+use crate::limits::{LIST_PAGE_MAX, REPLY_MS_MAX};
 use crate::machine::Output;
 use crate::session::{Expected, HttpStage, PendingCall};
 use crate::time::Moment;
@@ -102,13 +100,15 @@ pub(super) fn permitted(
         judge: by_name.then(|| asked.caller.clone()),
         kind: ask,
     };
+    let change = query.kind.waits_for_the_store();
     if let Some(caller) = sockets.await_reply(key, asked, wanted, at) {
         let home = sockets.home_of(&query.kind);
+        let caller = CallRef { change, ..caller };
         send_query(sockets, directory, books, home, caller, query, at);
     }
 }
 
-/// Asks every shard for its part of a page; where several nodes have channels, these for theirs.
+/// Begins a list, or has it wait for its turn.
 fn query_all(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -119,55 +119,13 @@ fn query_all(
     at: Moment,
 ) {
     let text = |name: &str| directory.named(&asked.caller, name).as_str().into();
-    let prefix: Box<str> = text(list.prefix.as_ref().map_or("", |prefix| prefix.as_str()));
-    let after: Option<Box<str>> = list.after.as_ref().map(|after| text(after.as_str()));
-    let limit = list.entries_max.min(LIST_PAGE_MAX);
-    if directory.slots.is_some() {
-        let question = PageQuestion {
-            prefix,
-            after,
-            limit,
-        };
-        return ask_nodes(sockets, directory, books, key, asked, question, at);
-    }
-    let (shards, operation) = (sockets.shards.placement.shards(), asked.operation);
-    let share = limit.min(LIST_MERGED_MAX / usize::from(shards));
-    let wanted = Expected::Pages {
-        missing: usize::from(shards),
-        limit,
-        records: Vec::new(),
-        complete_to: None,
+    let question = PageQuestion {
+        prefix: text(list.prefix.as_ref().map_or("", |prefix| prefix.as_str())),
+        after: list.after.as_ref().map(|after| text(after.as_str())),
+        limit: list.entries_max.min(LIST_PAGE_MAX),
     };
-    let Some(caller) = sockets.await_reply(key, asked, wanted, at) else {
-        return;
-    };
-    for shard in 0..shards {
-        let ask = QueryKind::Page {
-            of: ShardId(shard),
-            prefix: prefix.clone(),
-            after: after.clone(),
-            limit: share,
-        };
-        let query = Query {
-            operation,
-            judge: None,
-            kind: ask,
-        };
-        send_query(sockets, directory, books, ShardId(shard), caller, query, at);
-    }
-}
-
-fn ask_nodes(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: SessionKey,
-    asked: PendingCall,
-    question: PageQuestion,
-    at: Moment,
-) {
     let wanted = Expected::Pages {
-        missing: 1,
+        missing: pages::parts(sockets, directory),
         limit: question.limit,
         records: Vec::new(),
         complete_to: None,
@@ -175,11 +133,11 @@ fn ask_nodes(
     let Some(caller) = sockets.await_reply(key, asked, wanted, at) else {
         return;
     };
-    let slots = directory.slots.as_mut();
-    if !slots.is_some_and(|slots| slots.list(caller, question)) {
+    if let Some(displaced) = directory.lists.ask(caller, question) {
         let answer = too_busy().into();
-        answers::take_answer(sockets, directory, books, caller, answer, at);
+        answers::deliver(sockets, directory, books, displaced.0, answer, at);
     }
+    pages::begin_lists(sockets, directory, books, at);
 }
 
 impl Sockets {
@@ -190,14 +148,39 @@ impl Sockets {
         wanted: Expected,
         at: Moment,
     ) -> Option<CallRef> {
-        let shard = self.shards.id;
         let http = self.http(key)?;
         http.stage = HttpStage::AwaitReply(asked, wanted);
         http.deadline = at.now.after(REPLY_MS_MAX);
+        self.awaiting(key)
+    }
+
+    /// Drops a call whose caller hung up. Earlier answers go out.
+    pub(super) fn drop_call(&mut self, key: SessionKey, at: Moment) {
+        if let Some(http) = self.http(key) {
+            http.stage = HttpStage::AwaitHead;
+        }
+        self.close_when_sent(key, at);
+    }
+
+    /// Whether somebody waits for the answer of this call.
+    pub(super) fn awaits(&mut self, caller: CallRef) -> bool {
+        let http = self.http(caller.session);
+        http.is_some_and(|http| http.serial == caller.serial && http.awaits_reply())
+    }
+
+    /// The call whose reply a session awaits.
+    pub(super) fn awaiting(&mut self, key: SessionKey) -> Option<CallRef> {
+        let shard = self.shards.id;
+        let http = self.http(key)?;
+        let HttpStage::AwaitReply(asked, _) = &http.stage else {
+            return None;
+        };
         Some(CallRef {
             shard,
             session: key,
             serial: http.serial,
+            account: Account::of_digits(asked.caller.account()),
+            change: false,
         })
     }
 }
@@ -214,26 +197,12 @@ pub(super) fn send_query(
     if home == sockets.shards.id {
         return home::answer(sockets, directory, books, caller, query, at);
     }
-    let shards = sockets.shards.asking.len();
-    let most = if query.kind.waits_for_the_store() {
-        changes_per_pair(shards)
+    let asking = sockets.shards.asking.get_mut(home.index());
+    if asking.is_some_and(|asking| asking.begin(caller)) {
+        sockets.output(Output::Post(home, Letter::Query(caller, Box::new(query))));
     } else {
-        calls_per_pair(shards)
-    };
-    match sockets
-        .shards
-        .asking
-        .get_mut(home.index())
-        .filter(|asking| **asking < most)
-    {
-        Some(asking) => {
-            *asking += 1;
-            sockets.output(Output::Post(home, Letter::Query(caller, Box::new(query))));
-        }
-        None => {
-            let answer = too_busy().into();
-            answers::take_answer(sockets, directory, books, caller, answer, at);
-        }
+        let answer = too_busy().into();
+        answers::take_answer(sockets, directory, books, caller, answer, at);
     }
 }
 
@@ -252,10 +221,10 @@ impl Sockets {
         }
     }
 
-    /// One question to `shard` is no longer under way.
-    pub(super) fn heard_from(&mut self, shard: ShardId) {
+    /// One question of this call to `shard` is no longer under way.
+    pub(super) fn heard_from(&mut self, shard: ShardId, caller: CallRef) {
         if let Some(asking) = self.shards.asking.get_mut(shard.index()) {
-            *asking = asking.saturating_sub(1);
+            asking.end(caller);
         }
     }
 }
@@ -267,7 +236,9 @@ pub(super) fn hang_up(
     books: &mut Books,
     key: SessionKey,
 ) -> bool {
-    let shard = sockets.shards.id;
+    let Some(caller) = sockets.awaiting(key) else {
+        return false;
+    };
     let Some(http) = sockets.http(key) else {
         return false;
     };
@@ -275,14 +246,9 @@ pub(super) fn hang_up(
         return false;
     };
     let (identity, taken) = (identity.clone(), std::mem::take(taken));
-    let caller = CallRef {
-        shard,
-        session: key,
-        serial: http.serial,
-    };
     http.serial = http.serial.wrapping_add(1); // its answer finds nobody
     let home = sockets.shards.placement.shard(&identity);
-    if home == sockets.shards.id {
+    if home == caller.shard {
         alexa::withdraw_local(directory, books, caller, &identity);
     } else if taken {
         sockets.shards.offers_out = sockets.shards.offers_out.saturating_sub(1);
@@ -314,7 +280,7 @@ pub(super) fn refused(
     at: Moment,
 ) {
     if let Letter::Query(caller, query) = letter {
-        sockets.heard_from(sockets.home_of(&query.kind));
+        sockets.heard_from(sockets.home_of(&query.kind), caller);
         let answer = too_busy().into();
         answers::take_answer(sockets, directory, books, caller, answer, at);
     }

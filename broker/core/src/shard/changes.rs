@@ -13,12 +13,13 @@ use super::altered::altered;
 use super::books::Books;
 use super::directory::Directory;
 use super::home::absent;
+use super::shares::Places;
 use super::sockets::Sockets;
 use super::{Alteration, Fault, Query, QueryKind};
 use super::{answers, commits, parity};
 use crate::channel::Life;
 use crate::check::Check;
-use crate::id::{CallRef, ChannelKey, Identity};
+use crate::id::{Account, CallRef, ChannelKey, Identity};
 use crate::limits::{CHANGES_PER_SHARD_MAX, CHANGES_WAITING_PER_CHANNEL_MAX};
 use crate::record::{Record, Version};
 use crate::registry::{Change, Store, StoreError, Submitted};
@@ -33,6 +34,8 @@ use std::collections::{HashMap, VecDeque};
 pub(super) struct ChangeUnderWay {
     /// Who gets the result; a channel that was created by a connect has nobody.
     pub(super) caller: Option<CallRef>,
+    /// Whose place it has: the caller's, or the channel's.
+    account: Account,
     pub(super) step: ChangeStep,
     /// Later changes of the same channel, in order.
     pub(super) waiting: VecDeque<(CallRef, Box<Query>)>,
@@ -51,6 +54,8 @@ pub(super) struct Changes {
     pub(super) store: Box<dyn Store>,
     /// Changes that the store has not reported.
     pub(super) under_way: HashMap<ChannelKey, ChangeUnderWay, RandomState>,
+    /// Those, and the ones that wait behind them, by account.
+    places: Places<Account>,
     /// Channels whose deletion is not durable yet.
     pub(super) deleting: u64,
     /// When the youngest channel was made: a name made again at once is another channel all the same.
@@ -62,8 +67,35 @@ impl Changes {
         Self {
             store,
             under_way: HashMap::with_hasher(hasher),
+            places: Places::of(CHANGES_PER_SHARD_MAX),
             deleting: 0,
             last_created: newest,
+        }
+    }
+}
+
+impl Changes {
+    /// A change is under way no longer, whatever became of it. Those that waited behind it give back their places too.
+    pub(super) fn take(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
+        let changing = self.under_way.remove(&key)?;
+        self.places.give_back(changing.account);
+        for (caller, _) in &changing.waiting {
+            self.places.give_back(caller.account);
+        }
+        Some(changing)
+    }
+
+    /// Goes on waiting, behind a change of the same channel that was begun before it.
+    pub(super) fn wait_on(
+        &mut self,
+        key: ChannelKey,
+        waiting: &mut VecDeque<(CallRef, Box<Query>)>,
+    ) {
+        if let Some(changing) = self.under_way.get_mut(&key) {
+            for (caller, query) in waiting.drain(..) {
+                self.places.keep(caller.account);
+                changing.waiting.push_back((caller, query));
+            }
         }
     }
 }
@@ -132,7 +164,8 @@ pub(super) fn alter(
         return Err(directory.not_found(&Identity::of(&arn), Some(&arn)));
     };
     if let Some(changing) = directory.changes.under_way.get_mut(&key) {
-        if changing.waiting.len() < CHANGES_WAITING_PER_CHANNEL_MAX {
+        let is_short = changing.waiting.len() < CHANGES_WAITING_PER_CHANNEL_MAX;
+        if is_short && directory.changes.places.take(caller.account) {
             let query = Query {
                 operation,
                 judge: None,
@@ -205,23 +238,30 @@ pub(super) fn submit(
         ChangeStep::Replace(record) => Change::Put(record),
         ChangeStep::Delete => Change::Remove(&channel.record.arn),
     };
-    let submitted = if directory.changes.under_way.len() < CHANGES_PER_SHARD_MAX {
-        directory.changes.store.submit(key, change)
+    let of_channel = || Account::of(&channel.record.arn);
+    let account = caller.map_or_else(of_channel, |caller| caller.account);
+    let changes = &mut directory.changes;
+    let has_place = changes.places.take(account);
+    let submitted = if has_place {
+        changes.store.submit(key, change)
     } else {
         Err(StoreError::Busy)
     };
     let changing = ChangeUnderWay {
         caller,
+        account,
         step,
         waiting: VecDeque::new(),
     };
-    match submitted {
-        Ok(Submitted::Later) => drop(directory.changes.under_way.insert(key, changing)),
-        Ok(Submitted::Kept) => {
-            commits::conclude(sockets, directory, books, key, changing, Ok(()), at)
-        }
-        Err(error) => commits::conclude(sockets, directory, books, key, changing, Err(error), at),
+    let result = match submitted {
+        Ok(Submitted::Later) => return drop(changes.under_way.insert(key, changing)),
+        Ok(Submitted::Kept) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if has_place {
+        changes.places.give_back(account);
     }
+    commits::conclude(sockets, directory, books, key, changing, result, at);
 }
 
 /// The partition of channels that we create.

@@ -24,7 +24,7 @@ pub(super) fn committed(
     result: Result<(), StoreError>,
     at: Moment,
 ) {
-    if let Some(changing) = directory.changes.under_way.remove(&key) {
+    if let Some(changing) = directory.changes.take(key) {
         conclude(sockets, directory, books, key, changing, result, at);
     }
 }
@@ -43,6 +43,7 @@ pub(super) fn conclude(
         caller,
         step,
         mut waiting,
+        ..
     } = changing;
     if matches!(step, ChangeStep::Delete) {
         directory.changes.deleting -= 1;
@@ -56,9 +57,7 @@ pub(super) fn conclude(
     }
     while let Some((caller, query)) = waiting.pop_front() {
         home::serve(sockets, directory, books, caller, *query, at);
-        if let Some(next) = directory.changes.under_way.get_mut(&key) {
-            next.waiting.append(&mut waiting);
-        }
+        directory.changes.wait_on(key, &mut waiting);
     }
 }
 

@@ -7,6 +7,7 @@
 use super::changes::Changes;
 use super::kept::PendingBudget;
 use super::pages::PageTurn;
+use super::pages::lists::Lists;
 use super::slots::Slots;
 use super::tables::Table;
 use super::waits::Waits;
@@ -43,6 +44,7 @@ pub(super) struct Directory {
     /// Alexa calls that wait here.
     pub(super) waits: Waits,
     pub(super) pages: PageTurn,
+    pub(super) lists: Lists,
     /// Where slots go from one node to another: those that are here.
     pub(super) slots: Option<Box<Slots>>,
 }
@@ -55,6 +57,7 @@ impl Directory {
         store: Box<dyn Store>,
         newest: Wall,
         waiting_calls: usize,
+        slots: Option<Box<Slots>>,
     ) -> Self {
         Self {
             channels: Table::new(CHANNELS_PER_SHARD_MAX),
@@ -66,7 +69,8 @@ impl Directory {
             kept: PendingBudget::of(&settings),
             waits: Waits::new(waiting_calls, hasher.clone()),
             pages: PageTurn::default(),
-            slots: None,
+            lists: Lists::among(settings.shards, slots.is_some()),
+            slots,
             hasher,
             settings,
         }

@@ -11,6 +11,7 @@
 use super::books::Books;
 use super::directory::Directory;
 use super::evidence::Evidence;
+use super::shares::Asking;
 use super::sockets::Sockets;
 use super::{Fault, alexa, leave, respond, timers};
 use crate::check::Check;
@@ -152,11 +153,7 @@ pub(super) fn look_at_drain(
         && books.counters.outbox_bytes == 0
         && books.counters.control_bytes == 0
         && directory.changes.under_way.is_empty()
-        && sockets
-            .shards
-            .asking
-            .iter()
-            .all(|&questions| questions == 0);
+        && sockets.shards.asking.iter().all(Asking::is_empty);
     let Some(drain) = &mut sockets.ends.drain else {
         return;
     };

@@ -3,10 +3,10 @@
 use super::books::Books;
 use super::directory::Directory;
 use super::recorder::{Passage, Passed};
-use super::shares::{Account, Shares};
+use super::shares::Shares;
 use crate::channel::{Channel, Full, Message, Room, Towards};
 use crate::event::{Kind, Outcome};
-use crate::id::ChannelKey;
+use crate::id::{Account, ChannelKey};
 use crate::settings::Settings;
 use crate::time::Moment;
 use std::rc::Rc;

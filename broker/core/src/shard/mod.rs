@@ -163,10 +163,9 @@ impl Shard {
             session_keys: keys.session_keys,
             nonces: keys.nonces,
         };
-        let mut directory = Directory::new(settings, hasher, store, newest, waiting_calls);
-        let map = sockets.shards.placement.map();
-        let slots = map.zip(slot_orders);
-        directory.slots = slots.map(|(map, orders)| Box::new(slots::Slots::new(map, orders)));
+        let slots = sockets.shards.placement.map().zip(slot_orders);
+        let slots = slots.map(|(map, orders)| Box::new(slots::Slots::new(map, orders)));
+        let directory = Directory::new(settings, hasher, store, newest, waiting_calls, slots);
         let mut shard = Self {
             sockets,
             directory,
@@ -284,7 +283,7 @@ impl Machine for Shard {
             .as_ref()
             .and_then(drain::Drain::next);
         let waiting =
-            (self.sockets.requests.turns.due() || self.directory.pages.due()).then_some(Now(0));
+            (self.sockets.requests.turns.due() || self.directory.has_pages_due()).then_some(Now(0));
         let faults = self.sockets.next_fault();
         let slots = self.directory.slots_due(&self.sockets);
         let others = drain.into_iter().chain(waiting).chain(faults).chain(slots);
@@ -420,11 +419,11 @@ impl Shard {
                 home::answer(sockets, directory, books, caller, *query, at)
             }
             Letter::Answer(from, caller, answer) => {
-                sockets.heard_from(from);
+                sockets.heard_from(from, caller);
                 answers::take_answer(sockets, directory, books, caller, *answer, at);
             }
             Letter::CallTaken(from, caller) => {
-                sockets.heard_from(from);
+                sockets.heard_from(from, caller);
                 sockets.offer_taken(from, caller);
             }
             Letter::CallAnswer(from, caller, answer) => {

@@ -1,9 +1,10 @@
 //! Pages of an account's channels: each shard sends a part, the caller's merges them.
 //!
 //! The names of a page are spread over all shards, so none knows how many of its own will be on it. Each sends its
-//! part of [`LIST_MERGED_MAX`](crate::limits::LIST_MERGED_MAX). Beyond the last name that a shard with more has sent,
+//! part of [`LIST_MERGED_MAX`]. Beyond the last name that a shard with more has sent,
 //! the merged names may have gaps: the page ends there, and its token says so.
 
+pub(super) mod lists;
 mod parts;
 
 pub use parts::{PagePart, PageQuestion};
@@ -13,16 +14,18 @@ use super::books::Books;
 use super::directory::Directory;
 use super::home::status;
 use super::sockets::Sockets;
-use super::{answers, home};
-use crate::id::{CallRef, Identity};
-use crate::limits::RECORDS_PER_TURN;
+use super::{Query, QueryKind, answers, calls, home, request_bytes};
+use crate::id::{CallRef, Identity, ShardId};
+use crate::limits::{LIST_MERGED_MAX, RECORDS_PER_TURN};
 use crate::record::Listed;
 use crate::session::{Expected, HttpStage};
 use crate::time::Moment;
+use codec::control::Operation;
 use std::collections::VecDeque;
 use std::ops::Bound;
 
-/// What is left of a turn for pages, and what waits for the next one: at most as many as there are calls under way.
+/// What is left of a turn for pages, and what waits for the next one: at most as many as there are lists under way on
+/// all shards.
 #[derive(Debug, Default)]
 pub(super) struct PageTurn {
     /// The moment of the turn: all inputs of one turn have the same.
@@ -49,8 +52,8 @@ pub(super) struct PageOf {
 }
 
 impl PageTurn {
-    /// Whether work waits: a tick is due at once.
-    pub(super) fn due(&self) -> bool {
+    /// Whether work waits.
+    fn due(&self) -> bool {
         !self.waiting.is_empty()
     }
 
@@ -119,7 +122,85 @@ pub(super) fn merges_later(
     true
 }
 
-/// Goes on with pages that waited, as far as the turn has room.
+/// How many answers make a page: one of each shard, or that of all nodes together.
+pub(super) fn parts(sockets: &Sockets, directory: &Directory) -> usize {
+    if directory.slots.is_some() {
+        1
+    } else {
+        sockets.shards.placement.shards().into()
+    }
+}
+
+/// Begins lists that wait, as far as the turn has room. Who hung up meanwhile gets none.
+pub(super) fn begin_lists(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    at: Moment,
+) {
+    let parts = parts(sockets, directory);
+    while !directory.pages.due() && directory.pages.has_room(at) {
+        request_bytes::hold(sockets, directory, books, at);
+        let Some((caller, question)) = directory.lists.next(parts) else {
+            return;
+        };
+        if !sockets.awaits(caller) {
+            directory.lists.end(caller);
+        } else if sockets.http(caller.session).is_some_and(|http| http.ended) {
+            directory.lists.end(caller);
+            sockets.drop_call(caller.session, at);
+        } else if directory.slots.is_some() {
+            ask_nodes(sockets, directory, books, caller, question, at);
+        } else {
+            ask_shards(sockets, directory, books, caller, &question, at);
+        }
+    }
+}
+
+/// Asks every shard for its part of a page.
+fn ask_shards(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    question: &PageQuestion,
+    at: Moment,
+) {
+    let shards = sockets.shards.placement.shards();
+    let share = question.limit.min(LIST_MERGED_MAX / usize::from(shards));
+    for shard in (0..shards).map(ShardId) {
+        let kind = QueryKind::Page {
+            of: shard,
+            prefix: question.prefix.clone(),
+            after: question.after.clone(),
+            limit: share,
+        };
+        let query = Query {
+            operation: Operation::ListSignalingChannels,
+            judge: None,
+            kind,
+        };
+        calls::send_query(sockets, directory, books, shard, caller, query, at);
+    }
+}
+
+/// Asks for the parts of all nodes that have channels.
+fn ask_nodes(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    question: PageQuestion,
+    at: Moment,
+) {
+    let slots = directory.slots.as_mut();
+    if !slots.is_some_and(|slots| slots.list(caller, question)) {
+        let answer = calls::too_busy().into();
+        answers::take_answer(sockets, directory, books, caller, answer, at);
+    }
+}
+
+/// Goes on with pages that waited, and with lists, as far as the turn has room.
 pub(super) fn work_on_pages(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -146,9 +227,15 @@ pub(super) fn work_on_pages(
         waiting.append(&mut directory.pages.waiting);
         directory.pages.waiting = waiting;
     }
+    begin_lists(sockets, directory, books, at);
 }
 
 impl Directory {
+    /// Whether work for pages waits: a tick is due at once.
+    pub(super) fn has_pages_due(&self) -> bool {
+        self.pages.due() || self.lists.due()
+    }
+
     /// The shard's channels whose identities begin with `prefix` and come after `after`: `limit` of them, at least
     /// one, and whether there are more.
     pub(super) fn page(

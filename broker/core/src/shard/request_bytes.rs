@@ -99,6 +99,24 @@ pub(super) fn charge_received(
     }
 }
 
+/// Has those with most pay, when answers that are not taken are too much.
+pub(super) fn hold(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    at: Moment,
+) {
+    for _ in 0..PAYERS_PER_INPUT {
+        if sockets.requests.held.bytes <= sockets.rules.request_bytes {
+            return;
+        }
+        let Some(payer) = sockets.requests.held.shares.largest() else {
+            return;
+        };
+        make_pay(sockets, directory, books, payer, at);
+    }
+}
+
 /// Frees what a connection holds.
 fn make_pay(
     sockets: &mut Sockets,
@@ -119,13 +137,14 @@ fn make_pay(
     };
     let purpose = match &mut http.stage {
         // Its answer goes out, and is the last: what waits behind it is asked again.
-        HttpStage::AwaitReply(asked, _) => {
+        HttpStage::AwaitReply(asked, _) if !answers || !http.buffer.is_empty() => {
             asked.close = true;
             http.buffer = Vec::new();
             return sockets.charge(key);
         }
         HttpStage::AwaitBody(awaited) => purpose_of(awaited.target),
         HttpStage::AwaitHead
+        | HttpStage::AwaitReply(..)
         | HttpStage::AwaitTls
         | HttpStage::AwaitHandover(..)
         | HttpStage::AwaitTunnel(_)

@@ -5,21 +5,14 @@
 //! account that holds less than an equal part of the budget, and a channel that holds less than an equal part of its
 //! account's, always finds room.
 
-use crate::id::ChannelKey;
-use codec::aws::ChannelArn;
+mod asking;
+mod places;
+
+pub(super) use asking::Asking;
+pub(super) use places::Places;
+
+use crate::id::{Account, ChannelKey};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// An account: the number that its 12 digits are, so that no text is compared or kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Account(u64);
-
-impl Account {
-    /// The account of a channel.
-    pub(super) fn of(arn: &ChannelArn) -> Self {
-        let digit = |sum: u64, byte: u8| sum.wrapping_mul(10).wrapping_add(u64::from(byte & 15));
-        Self(arn.account().bytes().fold(0, digit))
-    }
-}
 
 /// The bytes of one budget by account and channel, or by whatever else stands for them (`A`, `C`). Empty holders are
 /// not kept.
@@ -106,16 +99,6 @@ mod tests {
 
     fn key(slot: u32) -> ChannelKey {
         ChannelKey::new(slot, 0)
-    }
-
-    #[test]
-    fn an_account_is_its_digits() {
-        let arn = |account: &str| {
-            let name = codec::aws::ChannelName::parse("cam").unwrap();
-            ChannelArn::build("aws", "us-west-2", account, name, 1).unwrap()
-        };
-        assert_eq!(Account::of(&arn("123456789012")), Account(123_456_789_012));
-        assert_eq!(Account::of(&arn("000000000007")), Account(7));
     }
 
     #[test]

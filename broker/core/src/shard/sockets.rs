@@ -12,6 +12,7 @@ use super::drain::Drain;
 use super::faults::Faults;
 use super::parity::Parity;
 use super::request_bytes::RequestBytes;
+use super::shares::Asking;
 use super::start::Bounds;
 use super::tables::Table;
 use super::timers::Timer;
@@ -81,7 +82,7 @@ pub(super) struct Shards {
     /// Whether the process is ready for clients.
     pub(super) readiness: Readiness,
     /// Questions under way to each other shard.
-    pub(super) asking: Vec<usize>,
+    pub(super) asking: Vec<Asking>,
     /// Connections here whose Alexa call waits on another shard.
     pub(super) offers_out: usize,
 }
@@ -115,7 +116,9 @@ impl Sockets {
             requests: Requests::default(),
             shards: Shards {
                 id,
-                asking: vec![0; usize::from(placement.shards())],
+                asking: (0..placement.shards())
+                    .map(|_| Asking::among(placement.shards().into()))
+                    .collect(),
                 placement,
                 readiness,
                 offers_out: 0,

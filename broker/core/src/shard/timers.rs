@@ -14,7 +14,7 @@ use super::{
 use crate::channel::Channel;
 use crate::check::Check;
 use crate::event::Purpose;
-use crate::id::{CallRef, ChannelKey, SessionKey};
+use crate::id::{ChannelKey, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::PIPELINED_BYTES_MAX;
 use crate::machine::Intake;
@@ -210,18 +210,12 @@ fn reply_overdue(
 ) {
     calls::hang_up(sockets, directory, books, key);
     answers::note_unanswered(sockets, books, key);
-    let shard = sockets.shards.id;
-    let Some(http) = sockets.http(key) else {
+    let Some(caller) = sockets.awaiting(key) else {
         return;
-    };
-    let caller = CallRef {
-        shard,
-        session: key,
-        serial: http.serial,
     };
     let message = "The call took too long. Whether it changed anything is not known.";
     let fault = Fault::new(Check::ReplyTimeout, ErrorKind::ServiceUnavailable, message);
-    answers::take_answer(sockets, directory, books, caller, fault.into(), at);
+    answers::deliver(sockets, directory, books, caller, fault.into(), at);
 }
 
 fn open_due(

@@ -202,6 +202,8 @@ mod tests {
             shard: ShardId(1),
             session: SessionKey::new(1, 1),
             serial,
+            account: crate::id::Account(0),
+            change: false,
         };
         for serial in 0..4 {
             assert!(waits.has_place());

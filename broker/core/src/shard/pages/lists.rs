@@ -1,7 +1,7 @@
 //! Lists that callers of a shard wait for. Each account has one under way at a time and the accounts take turns, so a
-//! list waits for one of each other account, however many those ask for. Where several nodes have channels it has a few,
-//! since most of the time of a list is spent in waiting for other nodes. A list whose caller hung up is dropped when its
-//! turn comes, before any work.
+//! list waits for one of each other account, however many those ask for. Where several nodes have channels an account
+//! has a few, since most of the time of a list is spent in waiting for other nodes. A list whose caller hung up is
+//! dropped when its turn comes, before any work.
 //!
 //! A list is under way until all parts of it have come: those of a caller who hung up are work for other shards all
 //! the same.

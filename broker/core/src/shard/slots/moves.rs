@@ -239,7 +239,7 @@ fn drop_slot(
     slots.packing.retain(|packing| packing.held.slot != slot);
     slots.enter(slot, Stage::Absent);
     for key in slots.channels(slot) {
-        if let Some(changing) = directory.changes.under_way.remove(&key) {
+        if let Some(changing) = directory.changes.take(key) {
             answer_change(sockets, directory, books, changing, at);
         }
         let end = (tunnel::nobody(), EndReason::Drain);
@@ -259,6 +259,7 @@ fn answer_change(
         caller,
         step,
         waiting,
+        ..
     } = changing;
     if matches!(step, ChangeStep::Delete) {
         directory.changes.deleting -= 1;

@@ -31,7 +31,7 @@ impl Model {
 
     /// Another shard says that it took a call in.
     pub(crate) fn taken(&mut self, caller: Caller, home: usize) {
-        self.shards[caller.shard].heard_from(home);
+        self.shards[caller.shard].heard_from(home, caller);
         if let Some(taken) = self.awaited_offer(caller) {
             *taken = true;
             self.shards[caller.shard].offers_out += 1;

@@ -18,10 +18,6 @@ const OFFER_BYTES: usize = 10_000;
 /// Longest wait of a call.
 const REPLY_MS: u64 = 150_000;
 
-/// Questions under way from one shard to another; and beyond how many of them none waits for a store.
-const QUESTIONS: usize = 128;
-const CHANGES: usize = QUESTIONS / 2;
-
 impl Model {
     /// The body of a call is complete.
     pub(super) fn call(&mut self, id: ConnId, call: Call) {
@@ -98,8 +94,48 @@ impl Model {
             place_kept,
             noted: false,
         });
+        if matches!(self.asked[&caller], Call::List(..)) {
+            self.shards[caller.shard].lists.push_back(caller);
+            return self.begin_lists(caller.shard);
+        }
         for home in homes {
             self.ask(caller, home, Question::Call);
+        }
+    }
+
+    /// One list of an account is under way at a time. Who hung up meanwhile gets none.
+    pub(super) fn begin_lists(&mut self, shard: usize) {
+        while self.shards[shard].list.is_none()
+            && let Some(caller) = self.shards[shard].lists.pop_front()
+        {
+            let conn = &self.conns[caller.conn];
+            let waits = conn.live && conn.number == caller.number;
+            if !waits || !matches!(conn.stage, Stage::AwaitReply(_)) {
+                continue;
+            }
+            if conn.ended {
+                self.met("list dropped: its caller hung up");
+                self.finish(caller.conn);
+                continue;
+            }
+            let homes = self.shards.len();
+            self.shards[shard].list = Some((caller, homes));
+            for home in 0..homes {
+                self.ask(caller, home, Question::Call);
+            }
+        }
+    }
+
+    /// A part of the list that is under way came, whether or not somebody waits for it.
+    fn part_came(&mut self, caller: Caller) {
+        let list = &mut self.shards[caller.shard].list;
+        if let Some((of, missing)) = list
+            && *of == caller
+        {
+            *missing -= 1;
+            if *missing == 0 {
+                *list = None;
+            }
         }
     }
 
@@ -144,12 +180,12 @@ impl Model {
             return;
         }
         let stored = question == Question::Call && stored(&self.asked[&caller]);
-        let most = if stored { CHANGES } else { QUESTIONS };
-        if self.shards[caller.shard].asks(home, most) {
+        if self.shards[caller.shard].asks(home, caller, stored) {
             self.out.asks.push_back((caller, home, question));
         } else {
             self.met("call refused: too many between two shards");
             let refusal = Refusal::new(Check::MailboxFull, UNAVAILABLE);
+            self.part_came(caller);
             self.told(caller, Told::Fault(503, refusal));
         }
     }
@@ -286,6 +322,7 @@ impl Model {
 
     pub(super) fn tell(&mut self, home: usize, caller: Caller, told: Told) {
         if home == caller.shard {
+            self.part_came(caller);
             self.told(caller, told);
         } else {
             self.out.tells.push_back((caller, home, told));
@@ -294,7 +331,8 @@ impl Model {
 
     /// An answer reached the caller's shard by letter, or the question came back.
     pub(crate) fn heard_back(&mut self, caller: Caller, home: usize, told: Told) {
-        self.shards[caller.shard].heard_from(home);
+        self.shards[caller.shard].heard_from(home, caller);
+        self.part_came(caller);
         self.told(caller, told);
     }
 

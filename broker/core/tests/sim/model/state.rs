@@ -16,8 +16,14 @@ pub(crate) struct ShardModel {
     pub(crate) fresh: ((u64, u64), u32),
     /// Connections whose requests wait for a turn.
     pub(crate) waiting: VecDeque<ConnId>,
-    /// Questions of this shard that are under way, by the shard that is asked.
-    pub(crate) asking: BTreeMap<usize, usize>,
+    /// Questions of this shard that are under way, by the shard that is asked: all, and those that wait for a store.
+    pub(crate) asking: BTreeMap<usize, (usize, usize)>,
+    /// Calls of which one of those does.
+    pub(crate) storing: BTreeSet<Caller>,
+    /// Lists that wait for their turn.
+    pub(crate) lists: VecDeque<Caller>,
+    /// The list that is under way, and how many of its parts are missing.
+    pub(crate) list: Option<(Caller, usize)>,
     /// Connections of this shard whose Alexa call waits on another.
     pub(crate) offers_out: usize,
     /// Places that its log keeps for changes under way.
@@ -40,23 +46,33 @@ pub(crate) struct ShardModel {
     pub(crate) serial: u64,
 }
 
+/// Questions of one account under way from one shard to another, and those of them that wait for a store.
+const QUESTIONS: usize = 128;
+const CHANGES: usize = QUESTIONS / 2;
+
 impl ShardModel {
-    /// One more question to another shard, if no more than `most` are under way then.
-    pub(crate) fn asks(&mut self, home: usize, most: usize) -> bool {
-        let asking = self.asking.entry(home).or_default();
-        let asks = *asking < most;
-        *asking += usize::from(asks);
+    /// One more question to another shard, if its account has places.
+    pub(crate) fn asks(&mut self, home: usize, caller: Caller, stored: bool) -> bool {
+        let (all, changes) = self.asking.entry(home).or_default();
+        let asks = *all < QUESTIONS && (!stored || *changes < CHANGES);
+        *all += usize::from(asks);
+        if asks && stored {
+            *changes += 1;
+            self.storing.insert(caller);
+        }
         asks
     }
 
     /// A question was answered, or came back.
-    pub(crate) fn heard_from(&mut self, home: usize) {
-        *self.asking.get_mut(&home).expect("it was asked") -= 1;
+    pub(crate) fn heard_from(&mut self, home: usize, caller: Caller) {
+        let (all, changes) = self.asking.get_mut(&home).expect("it was asked");
+        *all -= 1;
+        *changes -= usize::from(self.storing.remove(&caller));
     }
 
     /// No question is under way.
     pub(crate) fn asks_nobody(&self) -> bool {
-        self.asking.values().all(|asking| *asking == 0)
+        self.asking.values().all(|(all, _)| *all == 0)
     }
 }
 

@@ -69,6 +69,7 @@ impl Model {
             self.give_up(); // answered first, or aborted first
         }
         self.end_waits(shard);
+        self.begin_lists(shard);
         self.step_drain(shard);
         self.answer_waiting(shard);
     }
