@@ -126,6 +126,12 @@ impl Chain {
     }
 }
 
+/// The last second at which a certificate is valid; `None` if it cannot be read.
+pub(super) fn not_after(certificate: &[u8]) -> Option<u64> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(seconds(certificate.validity().not_after.timestamp()))
+}
+
 /// How many certificates from the first on were each issued by the next.
 ///
 /// RFC 5246 section 7.4.2: *Each following certificate MUST directly certify the one preceding it.* TLS 1.3 lets

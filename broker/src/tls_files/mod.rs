@@ -1,12 +1,14 @@
 //! From PEM files to the certificates of TLS listeners, with their expiry.
 //!
 //! In reading order: this page (the server configuration), `pem` (a file and what is wrong with it), `chain` (order,
-//! validity and key of certificates), `expiry` (how long is left, and when to say so), `tickets` (those of a cluster).
+//! validity and key of certificates), `expiry` (how long is left, and when to say so), `tickets` (those of a cluster),
+//! `validity` (their end with certificates).
 
 mod chain;
 mod expiry;
 mod pem;
 mod tickets;
+mod validity;
 
 pub use expiry::{Expiry, NotAfter, Urgency};
 pub use pem::TlsFault;
@@ -22,6 +24,7 @@ use rustls::{CipherSuite, RootCertStore, ServerConfig, SupportedCipherSuite};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tickets::SharedTickets;
+use validity::EndingTickets;
 use zeroize::Zeroizing;
 
 /// What TLS listeners present, once read and checked.
@@ -38,10 +41,10 @@ pub struct Presented {
 /// Reads the files again and again under the same ticket keys, so that a client resumes its session across shards and
 /// reloads.
 ///
-/// One per process. Ticket keys are made by rustls, live in memory only, are replaced every six hours, and a ticket is
-/// good for twelve; in a cluster they follow from its secret, so that a client resumes on any node. They are also
-/// replaced when other authorities of client certificates come into force: a resumed session is not asked for its
-/// certificate again.
+/// One per process. Ticket keys are made by rustls, live in memory only, and are replaced every six hours; in a cluster
+/// they follow from its secret, so that a client resumes on any node. Either way a ticket is good for six to twelve
+/// hours, and no longer than the certificates of its session. Keys are also replaced when other authorities of client
+/// certificates come into force: a resumed session is not asked for its certificate again.
 #[derive(Debug)]
 pub struct TlsLoader {
     files: TlsFiles,
@@ -116,7 +119,11 @@ impl TlsLoader {
         config.ignore_client_order = true;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = Arc::clone(&self.tickets);
+        config.ticketer = Arc::new(EndingTickets {
+            keys: Arc::clone(&self.tickets),
+            not_after: chain.expiry().not_after(),
+            clock: Arc::clone(&config.time_provider),
+        });
         config.send_tls13_tickets = 1; // each costs a write after the handshake; clients use the last
         Ok(Presented {
             config: Arc::new(config),

@@ -1,5 +1,7 @@
 //! Files of every kind, and what is said of them.
 
+mod validity;
+
 use super::*;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::fs;
@@ -319,14 +321,17 @@ fn ticket_keys_last_until_the_clients_authorities_change() {
     let renewed = make("own", None);
     case.files(&renewed.cert, &renewed.key, Some(&first.cert));
     let after = loader.load(now).unwrap().config;
-    let ticket = before.ticketer.encrypt(b"session").unwrap();
-    assert_eq!(after.ticketer.decrypt(&ticket).unwrap(), b"session");
+    let ticket = before.ticketer.encrypt(&SESSION).unwrap();
+    assert_eq!(after.ticketer.decrypt(&ticket).unwrap(), SESSION);
     case.files(&renewed.cert, &own.key, Some(&second.cert));
     loader.load(now).unwrap_err();
     case.files(&renewed.cert, &renewed.key, Some(&second.cert));
     let other = loader.load(now).unwrap().config;
     assert!(other.ticketer.decrypt(&ticket).is_none());
 }
+
+/// A session as the library gives it to a ticket's maker: no name, version, suite, secret, no certificate of a client.
+const SESSION: [u8; 11] = [0, 3, 4, 0x13, 1, 1, 9, 1, 0, 0, 0];
 
 /// The suite that is agreed on, for a client that offers all suites of a version in the library's order, or only one.
 fn agreed(

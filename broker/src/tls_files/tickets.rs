@@ -5,8 +5,8 @@
 //! key    = HKDF-SHA-256( secret, period | seed | clients' authorities )
 //! ```
 //! Each ticket is sealed under a key of its own, since its seed is random: so it does not matter how many tickets all
-//! nodes make together. A ticket is good in the period of its making and in the next one, and in the one before for the
-//! sake of clocks that differ.
+//! nodes make together. A ticket is good in the period of its making and in the next one, which is six to twelve hours,
+//! and in the one before for the sake of clocks that differ.
 //!
 //! Source: RFC 5869 (HKDF); NIST SP 800-38D (GCM); RFC 5077 section 4 (what a ticket must hold).
 
@@ -28,7 +28,7 @@ pub(super) struct SharedTickets {
 
 impl SharedTickets {
     pub(super) fn new(secrets: &[Zeroizing<[u8; 32]>], authorities: &[CertificateDer<'_>]) -> Self {
-        let salt = Salt::new(HKDF_SHA256, b"heliograph ticket 1");
+        let salt = Salt::new(HKDF_SHA256, b"heliograph ticket 2");
         let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         for authority in authorities {
             digest.update(&(authority.len() as u64).to_be_bytes());
@@ -111,8 +111,8 @@ fn nonce() -> Nonce {
 const PERIOD_BYTES: usize = 4;
 const HEAD_BYTES: usize = PERIOD_BYTES + 16;
 
-/// As long as tickets of a node of its own are good.
-const PERIOD_SECONDS: u32 = 12 * 60 * 60;
+/// As often as the keys of a node without a cluster are replaced.
+const PERIOD_SECONDS: u32 = 6 * 60 * 60;
 
 #[cfg(test)]
 mod tests {
@@ -144,6 +144,19 @@ mod tests {
             assert_eq!(other.open(&ticket, period), None, "{period}");
         }
         assert_ne!(ticket, one.seal(b"session", 9).unwrap(), "a key for each");
+    }
+
+    #[test]
+    fn a_ticket_is_good_for_six_hours_and_for_twelve_at_most() {
+        let (one, hour) = (tickets(&[1], &[]), 60 * 60);
+        let at = |seconds| period(UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+        let day = 20_000 * 24 * hour;
+        for made in (day..day + 12 * hour).step_by(600) {
+            let ticket = one.seal(b"session", at(made)).unwrap();
+            let opens = |later| one.open(&ticket, at(made + later)).is_some();
+            assert!(opens(0) && opens(6 * hour - 1), "{made}");
+            assert!(!opens(12 * hour) && !opens(24 * hour), "{made}");
+        }
     }
 
     #[test]
