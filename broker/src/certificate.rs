@@ -18,9 +18,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -61,8 +61,12 @@ pub fn development(
         let made = make(&names, now)
             .map_err(|error| io::Error::other(format!("the development certificate: {error}")))?;
         write(&key, &made.key, 0o600)?;
-        write(&cert, &made.cert, 0o644)?;
-        write(&ca, &made.ca, 0o644)?;
+        write(&cert, &made.cert, 0o600)?;
+        write(&ca, &made.ca, READ_BY_ALL)?;
+    }
+    // Under any umask: the ready line shows its path to all who are to trust it.
+    if fs::metadata(&ca)?.permissions().mode() & 0o777 != READ_BY_ALL {
+        File::open(&ca)?.set_permissions(Permissions::from_mode(READ_BY_ALL))?;
     }
     Ok(DevCertificate {
         ca,
@@ -148,6 +152,9 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 
 /// The file of the development certificate's authority.
 pub(crate) const AUTHORITY: &str = "dev-ca.pem";
+
+/// Of a file that others need.
+const READ_BY_ALL: u32 = 0o644;
 
 /// The names that a server on loopback is called by.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 const LOCK: &str = "cluster.lock";
@@ -125,6 +126,7 @@ impl Directory {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(path.join(LOCK))
             .map_err(|error| system(LOCK, error))?;
         match lock.try_lock() {
@@ -176,7 +178,12 @@ fn read(path: &Path) -> Result<Option<Kept>, DirectoryError> {
 /// Replaces the file by another name, so that it is always whole. Synced if a crash must not lose it.
 pub(crate) fn write(directory: &Path, kept: &Kept, is_synced: bool) -> io::Result<()> {
     let young = directory.join(YOUNG);
-    let mut file = File::create(&young)?;
+    let mut file = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&young)?;
     file.write_all(&serde_json::to_vec(kept)?)?;
     if is_synced {
         file.sync_all()?;

@@ -138,7 +138,7 @@ fn stopped(data_dir: &Path, folder: &Folder) -> Result<(u64, SessionKeyText), Fa
             data_dir.display()
         )));
     }
-    let _locked = DataDir::open(data_dir)?;
+    let _locked = DataDir::of_stopped(data_dir)?;
     let store =
         registry::open(data_dir, |_| {}).map_err(|error| Failure::Fatal(error.to_string()))?;
     let mut rows = 0;

@@ -16,7 +16,7 @@ pub(super) fn import(place: &Place, directory: &Path, replace: bool) -> Result<S
             "{directory}: allowed the data directory of a broker, with its store.redb"
         )));
     }
-    let _locked = DataDir::open(directory)?;
+    let _locked = DataDir::of_stopped(directory)?;
     let existing = if replace {
         Existing::Replace
     } else {

@@ -1,9 +1,18 @@
-//! The data directory: made if absent, and one process at a time.
+//! The data directory: made if absent, closed to others, and one process at a time.
+//!
+//! ```text
+//!  directory    0700; under --dev 0711, so that others reach dev-ca.pem by its path
+//!  files        0600; dev-ca.pem 0644
+//! ```
+//! Under any umask. What is more open, of an earlier version or by a copy, is tightened at start. A directory that
+//! holds other files too keeps its mode: those may be meant for others.
 
 use super::Failure;
-use std::fs::{self, File, TryLockError};
+use crate::certificate;
+use rustix::process::geteuid;
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,12 +36,36 @@ impl Drop for DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory if it is absent and locks it.
+    /// Makes the directory if it is absent, takes rights from others that they should not have, and locks it.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] when it cannot be made or written, [`Failure::Fatal`] when another process has it.
-    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        Self::open_as(path, false)
+    /// [`Failure::Configuration`] when it cannot be made or written, or belongs to another user; [`Failure::Fatal`]
+    /// when another process has it.
+    pub(crate) fn open(path: &Path, reach: Reach) -> Result<Self, Failure> {
+        make(path, reach).map_err(|error| unusable(path, &error))?;
+        let owner = fs::metadata(path)
+            .map_err(|error| unusable(path, &error))?
+            .uid();
+        let own = geteuid().as_raw();
+        if !may_use(own, owner) {
+            let name = path.display();
+            return Err(Failure::Configuration(format!(
+                "data_dir = {name}: allowed a directory of the broker's user, whose number is {own}, or of root: it \
+                 belongs to user {owner}: start the broker as that user, chown the directory, or name another one by \
+                 --data-dir"
+            )));
+        }
+        let locked = Self::lock(path, false)?;
+        tighten(path, reach);
+        Ok(locked)
+    }
+
+    /// Locks the directory of a broker that does not run, for a command that reads it.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] when it cannot be written, [`Failure::Fatal`] when another process has it.
+    pub(crate) fn of_stopped(path: &Path) -> Result<Self, Failure> {
+        Self::lock(path, false)
     }
 
     /// A new directory that only this user may enter, removed at the end of the process: this one, or one of the same
@@ -53,7 +86,7 @@ impl DataDir {
                             "--data-dir :memory: is not in memory: {refused}; its files are in {place}"
                         );
                     }
-                    return Self::open_as(&place, true);
+                    return Self::lock(&place, true);
                 }
                 Err(error) => {
                     let parent = place.parent().unwrap_or(&place).display();
@@ -69,20 +102,15 @@ impl DataDir {
         )))
     }
 
-    fn open_as(path: &Path, ends: bool) -> Result<Self, Failure> {
+    fn lock(path: &Path, ends: bool) -> Result<Self, Failure> {
         let name = path.display();
-        let unusable = |error: std::io::Error| {
-            Failure::Configuration(format!(
-                "data_dir = {name}: allowed a directory that can be made and written: {error}"
-            ))
-        };
-        fs::create_dir_all(path).map_err(unusable)?;
         let lock = File::options()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(PRIVATE_FILE)
             .open(path.join("lock"))
-            .map_err(unusable)?;
+            .map_err(|error| unusable(path, &error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 path: path.into(),
@@ -93,7 +121,7 @@ impl DataDir {
                 "the data directory {name} is in use by another process: stop that one, or give this one another \
                  --data-dir"
             ))),
-            Err(TryLockError::Error(error)) => Err(unusable(error)),
+            Err(TryLockError::Error(error)) => Err(unusable(path, &error)),
         }
     }
 
@@ -102,10 +130,109 @@ impl DataDir {
     }
 }
 
+/// How far others get into a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Not at all.
+    Nothing,
+    /// To files whose path they know and which they may read: the development certificate's authority.
+    Known,
+}
+
+impl Reach {
+    const fn mode(self) -> u32 {
+        match self {
+            Self::Nothing => 0o700,
+            Self::Known => 0o711,
+        }
+    }
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Failure {
+    let name = path.display();
+    Failure::Configuration(format!(
+        "data_dir = {name}: allowed a directory that can be made and written: {error}"
+    ))
+}
+
+/// Makes a directory and its parents, if it is absent.
+fn make(path: &Path, reach: Reach) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(reach.mode()).create(path) {
+        // The umask took from the mode what it is not to take.
+        Ok(()) => set_mode(path, reach.mode()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::create_dir_all(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a process of the user `own` may keep its data in a directory of `owner`. Root may read everything anyway,
+/// and made it where a volume is mounted for a group (`fsGroup` of Kubernetes).
+fn may_use(own: u32, owner: u32) -> bool {
+    owner == own || owner == ROOT
+}
+
+/// Takes rights from others that they should not have: one line in the log, if there were any.
+fn tighten(path: &Path, reach: Reach) {
+    let mut taken = Vec::new();
+    for name in FILES {
+        let file = path.join(name);
+        if fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
+            taken.extend(narrowed(&file, PRIVATE_FILE, name));
+        }
+    }
+    if is_for_the_broker_alone(path) {
+        taken.extend(narrowed(path, reach.mode(), "the directory"));
+    } else if fs::metadata(path).is_ok_and(|found| found.mode() & !reach.mode() & 0o777 != 0) {
+        tracing::warn!(
+            "data_dir = {}: others may enter it, and it holds files that are not the broker's: give the broker a \
+             directory of its own, or chmod 700",
+            path.display()
+        );
+    }
+    if !taken.is_empty() {
+        let taken = taken.join(", ");
+        tracing::info!(data_dir = %path.display(), "others could read what is the broker's alone: {taken}");
+    }
+}
+
+/// Cuts the mode of a file or directory down to `most`; what was done, if there was something to do.
+fn narrowed(path: &Path, most: u32, name: &str) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.mode() & 0o7777;
+    let narrow = mode & (most | 0o7000);
+    if narrow == mode {
+        return None;
+    }
+    Some(match set_mode(path, narrow) {
+        Ok(()) => format!("{name} had mode {mode:04o} and has {narrow:04o}"),
+        Err(error) => format!("{name} has mode {mode:04o}, which cannot be changed ({error})"),
+    })
+}
+
+/// Sets it on what is opened: `seccomp.json` allows no change by a path.
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    File::open(path)?.set_permissions(Permissions::from_mode(mode))
+}
+
+/// Whether everything in a directory was put there by a broker, or by the file system.
+fn is_for_the_broker_alone(path: &Path) -> bool {
+    let Ok(mut entries) = fs::read_dir(path) else {
+        return false;
+    };
+    entries.all(|entry| {
+        let name = entry.map(|entry| entry.file_name()).unwrap_or_default();
+        name == "lost+found"
+            || name == certificate::AUTHORITY
+            || FILES.iter().any(|file| name == *file)
+    })
+}
+
 /// Makes a directory that only this user may enter, with room in it. Removed again where there is none.
 fn make_private(path: &Path) -> io::Result<()> {
     remove_leftovers(path);
-    fs::DirBuilder::new().mode(0o700).create(path)?;
+    DirBuilder::new().mode(Reach::Nothing.mode()).create(path)?;
     let room = path.join("room");
     let written = fs::write(&room, vec![0; ROOM_BYTES]).and_then(|()| fs::remove_file(&room));
     if written.is_err() {
@@ -163,6 +290,27 @@ fn is_old(path: &Path) -> bool {
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STARTED_WITHIN))
 }
 
+/// What a broker puts into its data directory, except the authority of its development certificate.
+const FILES: [&str; 12] = [
+    "lock",
+    "store.redb",
+    "store.redb.new",
+    "store.lock",
+    "store.room",
+    "session.key",
+    "session.key.part",
+    "dev-cert.pem",
+    "dev-key.pem",
+    "cluster.lock",
+    "cluster.json",
+    "cluster.json.new",
+];
+
+/// Of files that only the broker's user may read.
+const PRIVATE_FILE: u32 = 0o600;
+
+const ROOT: u32 = 0;
+
 /// The bytes that a directory must have room for: keys, certificates and the first records of a broker under test.
 const ROOM_BYTES: usize = 256 * 1024;
 
@@ -217,6 +365,54 @@ mod tests {
         drop(started);
         assert!(!own.exists(), "it ends with the process");
         fs::remove_dir_all(&parent).unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_used_by_its_owner_and_one_of_root_by_all_who_may_write_it() {
+        for (own, owner, may) in [
+            (0, 0, true),
+            (1000, 1000, true),
+            (1000, 0, true),
+            (0, 1000, false),
+            (1000, 1001, false),
+        ] {
+            assert_eq!(may_use(own, owner), may, "{own} {owner}");
+        }
+    }
+
+    #[test]
+    fn a_directory_with_other_files_keeps_its_mode_and_the_files_of_the_broker_are_closed() {
+        let path = std::env::temp_dir().join(format!("heliograph-shared-{}", std::process::id()));
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        let open_to = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+        fs::create_dir(&path).unwrap();
+        for (name, before) in [
+            ("store.redb", 0o644),
+            ("notes", 0o644),
+            ("dev-ca.pem", 0o644),
+        ] {
+            fs::write(path.join(name), "").unwrap();
+            open_to(&path.join(name), before).unwrap();
+        }
+        open_to(&path, 0o755).unwrap();
+        // A link is not followed out of the directory.
+        symlink(path.join("notes"), path.join("session.key")).unwrap();
+        tighten(&path, Reach::Nothing);
+        for (name, after) in [
+            ("store.redb", 0o600),
+            ("notes", 0o644),
+            ("dev-ca.pem", 0o644),
+        ] {
+            assert_eq!(mode(&path.join(name)), after, "{name}");
+        }
+        assert_eq!(mode(&path), 0o755);
+        fs::remove_file(path.join("notes")).unwrap();
+        tighten(&path, Reach::Known);
+        assert_eq!(mode(&path), 0o711);
+        open_to(&path, 0o2775).unwrap();
+        tighten(&path, Reach::Nothing);
+        assert_eq!(mode(&path), 0o2700);
+        fs::remove_dir_all(&path).unwrap();
     }
 
     #[test]

@@ -56,7 +56,7 @@ use certificate::Certificate;
 use cluster::Cluster;
 use credentials::CredentialsFile;
 use crossbeam_channel::unbounded;
-use data_dir::DataDir;
+use data_dir::{DataDir, Reach};
 use follower::Follower;
 use listeners::Bound;
 use mailbox::Mailbox;
@@ -182,7 +182,12 @@ fn reloader(
 /// into them.
 fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
     if !settings.data_dir_ends {
-        return DataDir::open(&settings.data_dir);
+        let reach = if settings.dev {
+            Reach::Known
+        } else {
+            Reach::Nothing
+        };
+        return DataDir::open(&settings.data_dir, reach);
     }
     let data_dir = DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?;
     settings.data_dir = data_dir.path().into();

@@ -18,6 +18,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use redb::{Database, Durability};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -294,7 +295,12 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
     /// alone.
     fn has_room(&self) -> bool {
         let write = || {
-            let mut file = File::create(&self.probe)?;
+            let mut file = File::options()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(&self.probe)?;
             file.write_all(&vec![0; PROBE_BYTES])?;
             file.sync_data()
         };

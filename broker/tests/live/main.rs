@@ -21,6 +21,7 @@
 //!   tests.
 //! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the
 //!   process, whatever ends it; a registry that is damaged, foreign or in use; a disk without room, slow or failing.
+//! * [`data_directory`]: who else may read what a broker keeps.
 //! * [`backup`]: a copy of a running broker's registry, and starts from it.
 //! * [`cluster`]: several nodes as one service; `cluster_etcd`: those whose channels move; `cluster_netns`: on hosts
 //!   whose network and etcd fail.
@@ -78,6 +79,7 @@ mod cluster_netns;
 mod configured;
 mod confined;
 mod dashboards;
+mod data_directory;
 mod deletion;
 mod descriptors;
 mod desync;
