@@ -1,12 +1,13 @@
 //! Requests of subcommands to the admin listener of a running broker.
 
-use crate::config::AdminFlags;
-use crate::server::{Failure, token};
+use crate::config::{self, AdminFlags};
+use crate::server::{Failure, TOKEN_FILE, token};
 use crate::terminal::plain;
+use broker_core::settings::Admin;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::path::Path;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -39,19 +40,6 @@ impl Answer {
     }
 }
 
-/// The token of `--token-file`.
-///
-/// # Errors
-/// [`Failure::Configuration`] when the file cannot be read or holds none.
-pub(crate) fn token_of(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, Failure> {
-    let read = |path: &Path| {
-        token(path).map_err(|rule| {
-            Failure::Configuration(format!("--token-file {}: {rule}", path.display()))
-        })
-    };
-    Ok(file.map(read).transpose()?.map(Zeroizing::new))
-}
-
 /// An answer that is not what was asked for.
 pub(crate) struct Refusal {
     host: String,
@@ -64,85 +52,169 @@ pub(crate) struct Refusal {
 impl From<Refusal> for Failure {
     fn from(it: Refusal) -> Self {
         let Refusal { host, status, why } = it;
+        let advice = if status == "401" {
+            ": name the file of its token by --token-file FILE, HELIOGRAPH_ADMIN_TOKEN_FILE or --config FILE"
+        } else {
+            ""
+        };
         Self::Fatal(format!(
-            "the broker at http://{host} refuses: {status}: {why}"
+            "the broker at http://{host} refuses: {status}: {why}{advice}"
         ))
     }
 }
 
-/// The JSON document at `target`, or why there is none.
-///
-/// # Errors
-/// [`Failure::Configuration`] for a token file that cannot be used, [`Failure::Fatal`] when nobody answers, or no
-/// broker.
-pub(crate) fn get(flags: &AdminFlags, target: &str) -> Result<Result<Value, Refusal>, Failure> {
-    let host = host(&flags.admin);
-    let token = token_of(flags.token_file.as_deref())?;
-    let token = token.as_ref().map(|token| token.as_str());
-    let answer = ask(host, "GET", target, token).map_err(|error| {
+/// The admin listener of a running broker, and what it wants to be shown.
+pub(crate) struct AdminListener {
+    /// Host and perhaps a port, such as `127.0.0.1:8090`.
+    pub(crate) host: String,
+    token: Option<Zeroizing<String>>,
+    /// Where that was read.
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl AdminListener {
+    /// The one that the flags name. The token is that of `--token-file`, else of the environment, else of the
+    /// configuration.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] for a configuration or a token file that cannot be used.
+    pub(crate) fn of(flags: &AdminFlags) -> Result<Self, Failure> {
+        let configured = flags.config.as_deref().map(configured).transpose()?;
+        let host = match (&flags.admin, &configured) {
+            (Some(url), _) => url.strip_prefix("http://").unwrap_or(url).to_owned(),
+            (None, Some((file, admin))) => own_host(file, admin)?,
+            (None, None) => DEFAULT_HOST.to_owned(),
+        };
+        let Some((name, path)) = token_file(flags, configured) else {
+            return Ok(Self {
+                host,
+                token: None,
+                token_file: None,
+            });
+        };
+        let token = token(&path)
+            .map_err(|rule| Failure::Configuration(format!("{name} {}: {rule}", path.display())))?;
+        Ok(Self {
+            host,
+            token: Some(Zeroizing::new(token)),
+            token_file: Some(path),
+        })
+    }
+
+    /// The JSON document at `target`, or why there is none.
+    ///
+    /// # Errors
+    /// [`Failure::Fatal`] when nobody answers, or no broker.
+    pub(crate) fn get(&self, target: &str) -> Result<Result<Value, Refusal>, Failure> {
+        let host = &self.host;
+        let answer = self.ask("GET", target).map_err(|error| {
+            Failure::Fatal(format!(
+                "the broker at http://{host} does not answer: {error}: is it running? If its admin listener is \
+                 elsewhere, --admin URL"
+            ))
+        })?;
+        if answer.status != "200" {
+            return self.refusal(answer).map(Err);
+        }
+        let status = plain(&answer.status);
+        let text = answer.text(DOCUMENT_BYTES_MAX).unwrap_or_default();
+        let document = serde_json::from_str(&text);
+        document.map(Ok).map_err(|_| self.is_no_broker(&status))
+    }
+
+    /// What a broker says that does not answer with 200.
+    ///
+    /// # Errors
+    /// [`Failure::Fatal`] when it is no broker.
+    pub(crate) fn refusal(&self, answer: Answer) -> Result<Refusal, Failure> {
+        let status = plain(&answer.status);
+        let text = answer.text(REFUSAL_BYTES_MAX).unwrap_or_default();
+        let document = serde_json::from_str::<Value>(&text).ok();
+        match document.as_ref().and_then(|it| it["error"].as_str()) {
+            Some(error) => Ok(Refusal {
+                host: self.host.clone(),
+                status,
+                why: plain(error.trim()),
+            }),
+            None => Err(self.is_no_broker(&status)),
+        }
+    }
+
+    fn is_no_broker(&self, status: &str) -> Failure {
         Failure::Fatal(format!(
-            "the broker at http://{host} does not answer: {error}: is it running? If its admin listener is elsewhere, \
-             --admin URL"
+            "who listens at http://{} does not answer as a broker does (status {status}): is --admin its admin \
+             listener?",
+            self.host
         ))
-    })?;
-    let found = answer.status == "200";
-    let status = plain(&answer.status);
-    let text = answer.text(if found {
-        DOCUMENT_BYTES_MAX
-    } else {
-        REFUSAL_BYTES_MAX
-    });
-    let text = text.unwrap_or_default();
-    let document = serde_json::from_str::<Value>(&text).ok();
-    match document {
-        Some(document) if found => Ok(Ok(document)),
-        document => match document.as_ref().and_then(|it| it["error"].as_str()) {
-            Some(error) => {
-                let (host, why) = (host.to_owned(), plain(error.trim()));
-                Ok(Err(Refusal { host, status, why }))
-            }
-            None => Err(Failure::Fatal(format!(
-                "who listens at http://{host} does not answer as a broker does (status {status}): is --admin its admin \
-                 listener?"
-            ))),
-        },
+    }
+
+    /// Asks for `target`.
+    ///
+    /// # Errors
+    /// There is no connection, or no answer.
+    pub(crate) fn ask(&self, method: &str, target: &str) -> io::Result<Answer> {
+        let host = &self.host;
+        let stream = connect(host)?;
+        let peer = stream.peer_addr()?;
+        // Version 1.0: the body is what follows, up to the end of the connection.
+        let mut request =
+            format!("{method} {target} HTTP/1.0\r\nHost: {host}\r\nContent-Length: 0\r\n");
+        if let Some(token) = &self.token {
+            request.push_str(&format!("Authorization: Bearer {}\r\n", token.as_str()));
+        }
+        request.push_str("\r\n");
+        (&stream).write_all(request.as_bytes())?;
+        let mut body = BufReader::with_capacity(64 * 1024, stream);
+        let head = head(&mut body)?;
+        let status = head.first().and_then(|line| line.split(' ').nth(1));
+        Ok(Answer {
+            status: status.unwrap_or("no status").to_owned(),
+            head,
+            body,
+            peer,
+        })
     }
 }
 
-/// The `HOST:PORT` of `--admin`.
-pub(crate) fn host(admin: &str) -> &str {
-    admin.strip_prefix("http://").unwrap_or(admin)
+/// The file of the token, and who names it.
+fn token_file(
+    flags: &AdminFlags,
+    configured: Option<(PathBuf, Admin)>,
+) -> Option<(String, PathBuf)> {
+    if let Some(path) = &flags.token_file {
+        return Some(("--token-file".into(), path.clone()));
+    }
+    if let Some(path) = std::env::var_os(TOKEN_FILE).filter(|value| !value.is_empty()) {
+        return Some((format!("{TOKEN_FILE} ="), path.into()));
+    }
+    let (file, admin) = configured?;
+    let name = format!("{}: admin.token_file =", file.display());
+    admin.token_file.map(|path| (name, path))
 }
 
-/// Asks `host`, such as `127.0.0.1:8090`, for `target`.
-///
-/// # Errors
-/// There is no connection, or no answer.
-pub(crate) fn ask(
-    host: &str,
-    method: &str,
-    target: &str,
-    token: Option<&str>,
-) -> io::Result<Answer> {
-    let stream = connect(host)?;
-    let peer = stream.peer_addr()?;
-    // Version 1.0: the body is what follows, up to the end of the connection.
-    let mut request =
-        format!("{method} {target} HTTP/1.0\r\nHost: {host}\r\nContent-Length: 0\r\n");
-    if let Some(token) = token {
-        request.push_str(&format!("Authorization: Bearer {token}\r\n"));
+/// A configuration file and what it says of the admin listener.
+fn configured(file: &Path) -> Result<(PathBuf, Admin), Failure> {
+    let settings = config::draft_of(file, "admin").finish(Vec::new());
+    let settings = settings.map_err(|error| Failure::Configuration(error.to_string()))?;
+    Ok((file.to_owned(), settings.admin))
+}
+
+/// How this machine reaches a configured listener.
+fn own_host(file: &Path, admin: &Admin) -> Result<String, Failure> {
+    let Some(mut addr) = admin.listen else {
+        return Err(Failure::Configuration(format!(
+            "{}: admin.listen = off: allowed an address and port, where this command asks; or --admin URL of \
+             another listener",
+            file.display()
+        )));
+    };
+    if addr.ip().is_unspecified() {
+        addr.set_ip(match addr {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
     }
-    request.push_str("\r\n");
-    (&stream).write_all(request.as_bytes())?;
-    let mut body = BufReader::with_capacity(64 * 1024, stream);
-    let head = head(&mut body)?;
-    let status = head.first().and_then(|line| line.split(' ').nth(1));
-    Ok(Answer {
-        status: status.unwrap_or("no status").to_owned(),
-        head,
-        body,
-        peer,
-    })
+    Ok(addr.to_string())
 }
 
 fn connect(host: &str) -> io::Result<TcpStream> {
@@ -186,6 +258,8 @@ fn head(from: &mut BufReader<TcpStream>) -> io::Result<Vec<String>> {
     }
 }
 
+/// Where a broker listens that has no configuration.
+const DEFAULT_HOST: &str = "127.0.0.1:8090";
 /// How long a connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How long nothing may come: a commit under way, a busy machine.
@@ -195,4 +269,4 @@ const HEAD_BYTES_MAX: u64 = 16 * 1024;
 /// Longest document: 5,000 events at some 200 bytes and their viewers, or 1,000 refusals with the longest names.
 const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
 /// What is shown of a refusal.
-pub(crate) const REFUSAL_BYTES_MAX: u64 = 4 * 1024;
+const REFUSAL_BYTES_MAX: u64 = 4 * 1024;

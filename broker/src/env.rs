@@ -1,8 +1,8 @@
 //! `heliograph env`: the environment for clients of a running broker, in the form of a shell, a file or a CI service.
 
-use crate::admin_client;
+use crate::admin_client::AdminListener;
 use crate::config::{EnvFlags, EnvFormat};
-use crate::server::{Failure, NAMES};
+use crate::server::{Failure, NAMES, TOKEN_FILE};
 use crate::terminal::is_obeyed;
 use serde_json::{Map, Value};
 
@@ -11,15 +11,23 @@ use serde_json::{Map, Value};
 /// # Errors
 /// The broker does not answer, or is not one for tests.
 pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
-    match admin_client::get(&flags.asked, "/dev/environment")?? {
+    let listener = AdminListener::of(&flags.asked)?;
+    match listener.get("/dev/environment")?? {
         Value::Object(mut variables) => {
             variables.retain(|name, value| is_ours(name, value));
+            if let Some(path) = listener.token_file.as_deref() {
+                let whole = std::path::absolute(path).unwrap_or_else(|_| path.into());
+                let whole = whole.display().to_string();
+                if !whole.contains(is_obeyed) {
+                    variables.insert(TOKEN_FILE.into(), whole.into());
+                }
+            }
             Ok(written(flags.format, &variables))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err(Failure::Fatal(format!(
-                "{} is no broker's admin listener",
-                flags.asked.admin
+                "http://{} is no broker's admin listener",
+                listener.host
             )))
         }
     }
@@ -76,6 +84,7 @@ mod tests {
             ("AWS_REGION", Value::from("us-west-2"), true),
             ("HELIOGRAPH_ADMIN", Value::from("http://127.0.0.1:1"), true),
             ("LD_PRELOAD", Value::from("/tmp/x.so"), false),
+            (TOKEN_FILE, Value::from("/etc/other.secret"), false),
             ("AWS_CONFIG_FILE", Value::from("/tmp/x"), false),
             ("A;reboot;B", Value::from("x"), false),
             ("AWS_REGION", Value::from("a\nLD_PRELOAD=x"), false),

@@ -1,7 +1,7 @@
 //! The request to a running broker: `POST /backup` at its admin listener.
 
-use crate::admin_client::{REFUSAL_BYTES_MAX, ask as request};
-use crate::terminal::plain;
+use crate::admin_client::AdminListener;
+use crate::server::Failure;
 use std::io::BufReader;
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -14,26 +14,20 @@ pub(super) struct Answer {
     pub(super) data_dir: Option<PathBuf>,
 }
 
-/// Asks `host`, such as `127.0.0.1:8090`, for a backup.
+/// Asks for a backup.
 ///
 /// # Errors
-/// What went wrong, with what to do.
-pub(super) fn ask(host: &str, token: Option<&str>) -> Result<Answer, String> {
-    let answer = request(host, "POST", "/backup", token).map_err(|error| {
-        format!(
-            "the broker at http://{host} does not answer: {error}: if none runs, copy its directory with --data-dir \
-             DIR; if \
-             its admin listener is elsewhere, --admin URL"
-        )
+/// [`Failure::Fatal`]: what went wrong, with what to do.
+pub(super) fn ask(listener: &AdminListener) -> Result<Answer, Failure> {
+    let answer = listener.ask("POST", "/backup").map_err(|error| {
+        Failure::Fatal(format!(
+            "the broker at http://{} does not answer: {error}: if none runs, copy its directory with --data-dir DIR; \
+             if its admin listener is elsewhere, --admin URL",
+            listener.host
+        ))
     })?;
     if answer.status != "200" {
-        let status = answer.status.clone();
-        let text = answer.text(REFUSAL_BYTES_MAX).unwrap_or_default();
-        return Err(format!(
-            "the broker at http://{host} refuses: {}: {}",
-            plain(&status),
-            plain(text.trim())
-        ));
+        return Err(listener.refusal(answer)?.into());
     }
     let data_dir = answer.header(crate::side::DATA_DIR_HEADER);
     let is_local = answer.peer.ip().is_loopback();

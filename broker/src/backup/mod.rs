@@ -14,7 +14,7 @@ mod fetch;
 mod folder;
 pub(crate) mod wire;
 
-use crate::admin_client;
+use crate::admin_client::AdminListener;
 use crate::config::BackupFlags;
 use crate::registry;
 use crate::server::{Failure, data_dir::DataDir, session_key};
@@ -44,8 +44,8 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
         None => running(flags, &folder)?,
     };
     let key = match key {
+        SessionKeyText::Found(_) | SessionKeyText::Missing(_) if flags.without_session_key => None,
         SessionKeyText::Found(key) => Some(key),
-        SessionKeyText::Missing(_) if flags.without_session_key => None,
         SessionKeyText::Missing(why) => {
             return Err(Failure::Fatal(format!(
                 "the key of temporary credentials cannot be had: {why}: run it as the broker's user, or with the \
@@ -102,10 +102,9 @@ impl SessionKeyText {
 
 /// Asks a running broker.
 fn running(flags: &BackupFlags, folder: &Folder) -> Result<(u64, SessionKeyText), Failure> {
-    let token = admin_client::token_of(flags.asked.token_file.as_deref())?;
-    let host = admin_client::host(&flags.asked.admin);
-    let Answer { body, data_dir } =
-        fetch::ask(host, token.as_ref().map(|token| token.as_str())).map_err(Failure::Fatal)?;
+    let listener = AdminListener::of(&flags.asked)?;
+    let host = &listener.host;
+    let Answer { body, data_dir } = fetch::ask(&listener)?;
     let (mut sent, mut rows) = (None, 0);
     let made = Reader::new(body).and_then(|mut reader| {
         store::create(folder.path(), &mut |insert| {

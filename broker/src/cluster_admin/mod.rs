@@ -12,7 +12,7 @@ mod nodes;
 mod status;
 mod table;
 
-use crate::config::{self, ClusterCommand, ClusterFlags, Cpus, ServeFlags};
+use crate::config::{self, ClusterCommand, ClusterFlags};
 use crate::etcd_files;
 use crate::server::Failure;
 use crate::terminal::plain;
@@ -57,19 +57,13 @@ struct Place {
 }
 
 impl Place {
-    /// Of the configuration file. What is wrong outside of `[cluster]` is not looked at: flags of `serve` may set it
-    /// right.
+    /// Of the configuration file.
     fn of(flags: &ClusterFlags) -> Result<Self, Failure> {
         let Some(config) = &flags.config else {
             let text = "heliograph cluster: --config FILE is needed, the configuration of a node";
             return Err(Failure::Configuration(text.into()));
         };
-        let serve = ServeFlags {
-            config: Some(config.clone()),
-            ..ServeFlags::default()
-        };
-        let mut draft = config::draft(&serve, &Cpus::of_this_process());
-        draft.only("cluster");
+        let mut draft = config::draft_of(config, "cluster");
         let mut etcd = None;
         if let Some(cluster) = draft.settings().map(|settings| settings.cluster.clone()) {
             if cluster.etcd.is_on() {

@@ -140,7 +140,15 @@ fn listeners(settings: &Settings, reader: &mut Reader<'_>) {
 }
 
 fn admin(settings: &Settings, reader: &mut Reader<'_>) {
-    if settings.admin.try_page && !settings.dev && settings.admin.token_file.is_none() {
+    let has_token = settings.admin.token_file.is_some() || reader.is_wrong("admin.token_file");
+    if !settings.admin.origins.is_empty() && !has_token {
+        reader.fault(
+            "admin.origins",
+            settings.admin.origins.join(" "),
+            "allowed with admin.token_file, since who asks a proxy reaches the listener from loopback",
+        );
+    }
+    if settings.admin.try_page && !settings.dev && !has_token {
         reader.fault(
             "admin.try",
             "true",
@@ -170,7 +178,7 @@ fn admin(settings: &Settings, reader: &mut Reader<'_>) {
             addr,
             "allowed loopback addresses only, under --dev without --allow-remote",
         );
-    } else if settings.admin.token_file.is_none() {
+    } else if !has_token {
         reader.fault(
             "admin.listen",
             addr,

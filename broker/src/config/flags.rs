@@ -126,12 +126,15 @@ pub enum ClusterCommand {
 /// The flags of each command that asks a running broker.
 #[derive(Args, Clone, Debug)]
 pub struct AdminFlags {
-    /// The admin listener of the broker: http://HOST:PORT
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090", value_parser = admin_url)]
-    pub admin: String,
-    /// File with the token of that listener [default: none]
+    /// The admin listener of the broker: http://HOST:PORT [default: that of --config, else http://127.0.0.1:8090]
+    #[arg(long, value_name = "URL", value_parser = admin_url)]
+    pub admin: Option<String>,
+    /// File with the token of that listener [default: $HELIOGRAPH_ADMIN_TOKEN_FILE, else that of --config]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Configuration file (TOML) of the broker, for its [admin] listen and token_file [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// The flags of `heliograph env`.
@@ -168,7 +171,7 @@ pub struct BackupFlags {
     #[command(flatten)]
     pub asked: AdminFlags,
     /// Copy the data directory of a stopped broker instead [default: none]
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["admin", "token_file"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["admin", "token_file", "config"])]
     pub data_dir: Option<PathBuf>,
     /// Leave out session.key; a restore then ends the temporary credentials issued so far
     #[arg(long)]

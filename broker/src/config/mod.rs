@@ -68,6 +68,18 @@ pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
     }
 }
 
+/// What a file says in one table, for commands that run beside the server. What is wrong elsewhere is not looked at:
+/// flags of `serve` may set it right.
+pub(crate) fn draft_of(file: &Path, table: &str) -> Draft {
+    let flags = ServeFlags {
+        config: Some(file.into()),
+        ..ServeFlags::default()
+    };
+    let mut draft = draft(&flags, &Cpus::of_this_process());
+    draft.only(table);
+    draft
+}
+
 /// The settings of a file's content alone. The files that it names are not looked at.
 ///
 /// # Errors

@@ -157,24 +157,12 @@ fn backup(settings: &Settings, registry: &Records) -> Backup {
         }),
         session_key: Box::new(move || session_key::text(&data_dir)),
         data_dir: settings.data_dir.clone(),
-        token: configured_token(settings),
     }
 }
 
-/// The token of the configured file, wherever the listener is.
-pub(super) fn configured_token(settings: &Settings) -> Option<String> {
-    // Checked at the start, except a file that is borrowed under --dev.
-    let path = settings.admin.token_file.as_ref()?;
-    check::token(path).ok()
-}
-
-/// The token that admin requests need: on loopback none.
+/// The token that admin requests need, if a file of one is configured and there is a listener.
 pub(super) fn token(settings: &Settings) -> Result<Option<String>, Failure> {
-    let off_loopback = settings
-        .admin
-        .listen
-        .is_some_and(|addr| !addr.ip().is_loopback());
-    let Some(path) = settings.admin.token_file.as_ref().filter(|_| off_loopback) else {
+    let Some(path) = check::used_token_file(settings) else {
         return Ok(None);
     };
     let refused = |rule| {

@@ -84,11 +84,10 @@ pub(crate) fn token(path: &Path) -> Result<String, String> {
     Ok(token.to_owned())
 }
 
-fn used_token_file(settings: &Settings) -> Option<&PathBuf> {
-    let listen = settings.admin.listen;
-    let off_loopback = listen.is_some_and(|addr| !addr.ip().is_loopback());
+/// The token file that is to be right: under `--dev` one without a listener may be of another machine.
+pub(super) fn used_token_file(settings: &Settings) -> Option<&PathBuf> {
     let path = settings.admin.token_file.as_ref();
-    path.filter(|_| off_loopback || !settings.dev)
+    path.filter(|_| settings.admin.listen.is_some() || !settings.dev)
 }
 
 /// Whether a directory can be made and written, by a file that is removed at once in what there is of it.

@@ -1,6 +1,5 @@
 //! The start of `--lan`: the way of connections from shards to the pages, and the first code for a phone.
 
-use super::admin;
 use crate::edge::TakeAdmin;
 use crate::qr::Qr;
 use crate::side::{Lan, Pairing, Shows, visits};
@@ -20,7 +19,6 @@ pub(super) fn open(settings: &Settings, shows: &mut Shows) -> (Option<TakeAdmin>
     shows.lan = Some(Lan {
         visits,
         pairing: pairing.clone(),
-        token: admin::configured_token(settings),
     });
     (Some(take), Some(pairing))
 }

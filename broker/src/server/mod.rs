@@ -40,7 +40,7 @@ mod watch;
 pub(crate) use check::token;
 pub use check::{Checked, check};
 pub(crate) use cluster::secret as cluster_secret;
-pub(crate) use environment::NAMES;
+pub(crate) use environment::{NAMES, TOKEN_FILE};
 pub use failure::Failure;
 
 use crate::edge::{EdgeSettings, Post};
@@ -106,7 +106,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let mut shows = admin::shows(
         &settings, &placement, &mailboxes, &registry, log, not_after, secrets,
     );
-    shows.tries = tries::tries(&settings, in_force, &session_keys, log)?;
+    shows.tries = tries::tries(in_force, &session_keys, log)?;
     let history = shows.history.clone();
     let (admin, pairing) = lan::open(&settings, &mut shows);
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });

@@ -1,7 +1,7 @@
 //! The one line on stdout.
 
 use super::Failure;
-use super::environment::{authority, environment};
+use super::environment::{TOKEN_FILE, authority, environment};
 use crate::side;
 use broker_core::settings::{Listen, Scheme, Settings};
 use serde_json::{Map, Value, json};
@@ -61,9 +61,13 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 fn document(settings: &Settings) -> Value {
     let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
     let variables = environment(settings).into_iter();
-    let variables: Map<String, Value> = variables
+    let mut variables: Map<String, Value> = variables
         .map(|(name, value)| (name.into(), value.into()))
         .collect();
+    if let Some(path) = &settings.admin.token_file {
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        variables.insert(TOKEN_FILE.into(), whole.display().to_string().into());
+    }
     json!({
         "listen": listen,
         "admin": settings.admin.listen.map(|addr| format!("http://{addr}")),
@@ -129,7 +133,8 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("heliograph-ready-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let (file, victim) = (dir.join("ready.json"), dir.join("victim"));
-        let settings = Settings::new(Profile::Default, true);
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.admin.token_file = Some("admin.token".into());
         fs::write(&victim, "precious").unwrap();
         let planted = dir.join(format!("ready.json.{}", std::process::id()));
         std::os::unix::fs::symlink(&victim, &planted).unwrap();
@@ -138,6 +143,8 @@ mod tests {
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
         let written: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
         assert_eq!(written["pid"], std::process::id());
+        let token = std::env::current_dir().unwrap().join("admin.token");
+        assert_eq!(written["environment"][TOKEN_FILE], token.to_str().unwrap());
         assert!(!fs::symlink_metadata(&file).unwrap().is_symlink());
         // A directory in its place: nothing is left behind.
         let taken = dir.join("taken");

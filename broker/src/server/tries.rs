@@ -1,16 +1,14 @@
-//! What `/try` has beside the settings: the admin token, and who gives sessions where requests are signed.
+//! What `/try` has beside the settings: a channel, and who gives sessions where requests are signed.
 
+use super::Failure;
 use super::shards::random;
-use super::{Failure, check};
 use crate::side::{InForce, Lender, Log, Tries};
 use broker_core::auth::{Nonces, SessionKeys};
-use broker_core::settings::Settings;
 use data_encoding::HEXLOWER;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
 pub(super) fn tries(
-    settings: &Settings,
     credentials: Option<InForce>,
     session_keys: &Arc<SessionKeys>,
     log: &Log,
@@ -27,12 +25,8 @@ pub(super) fn tries(
             log.journal(),
         ))
     };
-    // Checked at the start, except a file that is borrowed under --dev.
-    let token = settings.admin.token_file.as_ref();
-    let token = token.and_then(|path| check::token(path).ok());
     let [first, second, ..] = channel;
     Ok(Tries {
-        token: token.map(Arc::from),
         channel: format!("try-{}", HEXLOWER.encode(&[first, second])),
         lender: credentials.map(lender),
     })

@@ -6,10 +6,12 @@
 //!  Sec-Fetch-*   no request that a page of another site caused, except a visit to a page of ours
 //!  Authorization with a token: the token, except for what is public
 //! ```
+//! The address that a request came to says nothing: behind a proxy everybody comes from loopback.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use broker_core::settings;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ use std::sync::Arc;
 pub(super) struct Access {
     /// Wanted of every request for what is not public.
     token: Option<Arc<str>>,
+    /// `/metrics` is public.
+    metrics_open: bool,
     /// Origins of pages beside the listener's own: what browsers see of it behind a proxy.
     origins: Arc<[String]>,
 }
@@ -61,17 +65,24 @@ impl Refusal {
 }
 
 impl Access {
-    /// The rules with this token, if any, and these origins beside the listener's own.
-    pub(super) fn new(token: Option<String>, origins: &[String]) -> Self {
+    /// The rules of a listener with this token, if any.
+    pub(super) fn new(token: Option<String>, settings: &settings::Admin) -> Self {
         Self {
             token: token.map(Arc::from),
-            origins: origins.into(),
+            metrics_open: settings.metrics_open,
+            origins: settings.origins.as_slice().into(),
         }
     }
 
     /// Whether requests need a token.
     pub(super) fn wants_token(&self) -> bool {
         self.token.is_some()
+    }
+
+    /// Whether there is a token and the request has it.
+    pub(super) fn is_borne(&self, headers: &HeaderMap) -> bool {
+        let token = self.token.as_deref();
+        token.is_some_and(|token| bears(headers, token))
     }
 
     /// Whether a request may be answered.
@@ -88,7 +99,9 @@ impl Access {
         match &self.token {
             None if !self.is_our_name(headers) => Err(Refusal::Host),
             None => Ok(()),
-            Some(_) if reads && is_public(path) => Ok(()),
+            Some(_) if reads && (is_public(path) || (self.metrics_open && path == METRICS)) => {
+                Ok(())
+            }
             Some(token) if bears(headers, token) => Ok(()),
             Some(_) => Err(Refusal::Token),
         }
@@ -163,9 +176,21 @@ fn is_public(path: &str) -> bool {
     is_page(path) || matches!(path, "/live" | "/ready") || path.starts_with("/assets/")
 }
 
+const METRICS: &str = "/metrics";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The rules with this token and these origins.
+    fn access(token: Option<&str>, origins: &[&str]) -> Access {
+        let origins = origins.iter().map(|&origin| origin.to_owned());
+        let settings = settings::Admin {
+            origins: origins.collect(),
+            ..settings::Admin::default()
+        };
+        Access::new(token.map(str::to_owned), &settings)
+    }
 
     fn check(access: &Access, line: &str, headers: &[(&'static str, &str)]) -> Option<Refusal> {
         let (method, path) = line.split_once(' ').unwrap();
@@ -202,8 +227,7 @@ mod tests {
 
     #[test]
     fn origins_behind_a_proxy_are_those_that_are_configured() {
-        let origins = ["https://ops.example.com".to_owned()];
-        let access = Access::new(None, &origins);
+        let access = access(None, &["https://ops.example.com"]);
         let proxied = |origin| {
             let headers = [("host", "ops.example.com"), ("origin", origin)];
             check(&access, "POST /ice/reconnect", &headers)
@@ -264,7 +288,7 @@ mod tests {
         for ours in ["127.0.0.1:8090", "[::1]:8090", "LocalHost:9"] {
             assert_eq!(host(ours), None, "{ours}");
         }
-        let access = Access::new(Some("t".into()), &[]);
+        let access = self::access(Some("t"), &[]);
         let bearer = [("host", "any.example"), ("authorization", "Bearer t")];
         assert_eq!(check(&access, "GET /config", &bearer), None);
     }
@@ -288,7 +312,7 @@ mod tests {
 
     #[test]
     fn the_token_is_wanted_for_all_but_what_is_public() {
-        let access = Access::new(Some("the-token".into()), &[]);
+        let mut access = access(Some("the-token"), &[]);
         for public in [
             "GET /live",
             "GET /ready",
@@ -301,6 +325,7 @@ mod tests {
         }
         for line in [
             "GET /config",
+            "GET /metrics",
             "GET /nothing",
             "POST /live",
             "GET /live/",
@@ -324,6 +349,11 @@ mod tests {
             }
             let right = [("authorization", "Bearer the-token")];
             assert_eq!(check(&access, line, &right), None, "{line}");
+        }
+        access.metrics_open = true;
+        assert_eq!(check(&access, "GET /metrics", &[]), None);
+        for line in ["POST /metrics", "GET /metrics/", "GET /config"] {
+            assert_eq!(check(&access, line, &[]), Some(Refusal::Token), "{line}");
         }
     }
 }

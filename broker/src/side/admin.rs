@@ -86,10 +86,11 @@ pub(super) struct Admin {
 
 /// Serves `listeners` forever, within the bounds of [`Door`].
 pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, shows: Shows) {
-    let origins = shows.settings.admin.origins.clone();
+    let access = Access::new(shows.token.clone(), &shows.settings.admin);
     let (visits, lan) = match shows.lan {
         Some(lan) => {
-            let access = LanAccess::new(lan.pairing, lan.token, &shows.settings);
+            let token = shows.token.clone();
+            let access = LanAccess::new(lan.pairing, token, &shows.settings);
             (Some(lan.visits), Some(access))
         }
         None => (None, None),
@@ -104,7 +105,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         refusals: Arc::new(shows.refusals),
         settings: shows.settings,
         dev: shows.dev.map(Dev::new).map(Arc::new),
-        access: Access::new(shows.token, &origins),
+        access,
         lan,
         tries: Arc::new(shows.tries),
         tracing: Arc::default(),

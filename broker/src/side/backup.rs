@@ -4,10 +4,9 @@
 //! takes part. One backup at a time, within a bounded time, since the store keeps the pages of that moment meanwhile.
 //!
 //! The stream holds what the inspector shows as well. The key of temporary credentials, with which anybody's could be
-//! forged, is in it only for a request with the admin token; without one, `heliograph backup` reads the file itself, if
-//! its user may.
+//! forged, is in it only for a request with the admin token; where none is configured, `heliograph backup` reads the
+//! file itself, if its user may.
 
-use super::access::bears;
 use super::admin::{Admin, error};
 use crate::backup::wire;
 use axum::body::{Body, Bytes};
@@ -35,8 +34,6 @@ pub struct Backup {
     pub session_key: Box<dyn Fn() -> io::Result<Zeroizing<String>> + Send + Sync>,
     /// The data directory.
     pub data_dir: PathBuf,
-    /// The admin token, also on loopback where no other request needs it.
-    pub token: Option<String>,
 }
 
 /// The backups of a process: one at a time.
@@ -71,8 +68,7 @@ pub(super) async fn backup(State(admin): State<Admin>, headers: HeaderMap) -> Re
     let Ok(turn) = Arc::clone(&backups.turn).try_acquire_owned() else {
         return error(StatusCode::TOO_MANY_REQUESTS, "another backup is under way");
     };
-    let token = backups.what.token.as_deref();
-    let with_key = token.is_some_and(|token| bears(&headers, token));
+    let with_key = admin.access.is_borne(&headers);
     let data_dir = std::path::absolute(&backups.what.data_dir).unwrap_or_default();
     let begun = tokio::task::spawn_blocking(move || backups.begin(with_key)).await;
     let (head, snapshot) = match begun {
@@ -164,7 +160,6 @@ impl Backup {
             snapshot: Box::new(|| Err(store::SnapshotError::Closed.to_string())),
             session_key: Box::new(|| Err(io::ErrorKind::NotFound.into())),
             data_dir: PathBuf::new(),
-            token: None,
         }
     }
 }

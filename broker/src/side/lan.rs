@@ -8,8 +8,8 @@
 //!  public        the files of the pages, and where a code is redeemed
 //!  else          the cookie of a session, or the token
 //! ```
-//! These requests come through a TLS listener. The admin listener's own rules, by which loopback needs no token, are
-//! never applied to them.
+//! These requests come through a TLS listener. The admin listener's own rules, by which nothing is asked where no token
+//! is configured, are never applied to them.
 
 use super::access::{Refusal, bears, is_of_another_site, is_page, the_host};
 use super::door::Visits;
@@ -25,8 +25,6 @@ pub struct Lan {
     pub visits: Visits,
     /// Codes and sessions.
     pub pairing: Pairing,
-    /// The admin token, if one is configured.
-    pub token: Option<String>,
 }
 
 /// The rules of access to them.

@@ -122,7 +122,7 @@ pub struct Shows {
     pub settings: Arc<Settings>,
     /// What `/try` has beside the settings.
     pub tries: Tries,
-    /// The bearer token that every request needs, off loopback.
+    /// The bearer token that requests need, if one is configured.
     pub token: Option<String>,
     /// What devices of the local network get, under `--lan`.
     pub lan: Option<Lan>,

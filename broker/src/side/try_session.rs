@@ -6,7 +6,6 @@
 
 mod request;
 
-use super::access::bears;
 use super::admin::{Admin, error, json};
 use super::channels::rfc3339;
 use super::disconnect::is_json;
@@ -40,8 +39,6 @@ use tokio::sync::{Mutex, watch};
 /// What `/try` has beside the settings.
 #[derive(Default)]
 pub struct Tries {
-    /// The token of the admin listener; sessions are given for it alone, on loopback too.
-    pub token: Option<Arc<str>>,
     /// The channel that the page proposes.
     pub channel: String,
     /// Issues sessions; `None` where no signature is required.
@@ -110,10 +107,13 @@ async fn give(
             "requests are not signed here: connect without a session",
         ));
     };
-    let token = admin.tries.token.as_deref();
-    let token =
-        token.ok_or_else(|| fault(StatusCode::FORBIDDEN, "sessions need [admin] token_file"))?;
-    if !bears(headers, token) {
+    if !admin.access.wants_token() {
+        return Err(fault(
+            StatusCode::FORBIDDEN,
+            "sessions need [admin] token_file",
+        ));
+    }
+    if !admin.access.is_borne(headers) {
         return Err(fault(
             StatusCode::UNAUTHORIZED,
             "Authorization: Bearer <token> is missing or wrong",

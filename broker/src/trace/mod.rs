@@ -2,7 +2,7 @@
 
 mod text;
 
-use crate::admin_client;
+use crate::admin_client::AdminListener;
 use crate::config::TraceFlags;
 use crate::server::Failure;
 use crate::terminal;
@@ -20,8 +20,9 @@ use text::Printer;
 pub fn run(flags: &TraceFlags, out: &mut impl Write) -> Result<(), Failure> {
     let mut printer = Printer::default();
     let mut last = Value::Null;
+    let listener = AdminListener::of(&flags.asked)?;
     loop {
-        let trace = ask(flags)?;
+        let trace = ask(&listener, flags)?;
         let written = match (flags.json, flags.follow) {
             (true, _) if trace == last => Ok(()),
             (true, _) => writeln!(out, "{}", terminal::json(&trace)),
@@ -38,12 +39,12 @@ pub fn run(flags: &TraceFlags, out: &mut impl Write) -> Result<(), Failure> {
     }
 }
 
-fn ask(flags: &TraceFlags) -> Result<Value, Failure> {
+fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
     // Names and client ids have no character that would have to be escaped.
     let client = flags.client.as_deref().unwrap_or_default();
     let name = &flags.channel;
     let target = format!("/channels/{name}/trace?limit={EVENTS}&client={client}");
-    admin_client::get(&flags.asked, &target)?.map_err(Failure::from)
+    listener.get(&target)?.map_err(Failure::from)
 }
 
 /// Between two looks of `--follow`.

@@ -2,7 +2,7 @@
 
 mod text;
 
-use crate::admin_client;
+use crate::admin_client::AdminListener;
 use crate::config::WhyFlags;
 use crate::server::Failure;
 use crate::terminal;
@@ -40,13 +40,15 @@ pub fn run(flags: &WhyFlags) -> Result<String, Failure> {
 }
 
 fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
-    admin_client::get(&flags.asked, &target(flags))?.map_err(|refusal| {
-        if refusal.status == "404" && flags.id.is_some() {
-            Failure::Fatal(refusal.why)
-        } else {
-            refusal.into()
-        }
-    })
+    AdminListener::of(&flags.asked)?
+        .get(&target(flags))?
+        .map_err(|refusal| {
+            if refusal.status == "404" && flags.id.is_some() {
+                Failure::Fatal(refusal.why)
+            } else {
+                refusal.into()
+            }
+        })
 }
 
 fn target(flags: &WhyFlags) -> String {

@@ -137,7 +137,7 @@ fn the_session_key_is_given_for_the_token_alone() {
     };
     for header in ["", "Authorization: Bearer token-with-enough-letterz\r\n"] {
         let answer = stream(header);
-        assert!(answer.starts_with("HTTP/1.0 200 OK"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.0 401"), "{answer}");
         assert!(!answer.contains(key.trim()), "the key is shown to anybody");
     }
     assert!(stream("Authorization: Bearer token-with-enough-letters\r\n").contains(key.trim()));
@@ -149,7 +149,32 @@ fn the_session_key_is_given_for_the_token_alone() {
         Some(0)
     );
     assert_eq!(key_of(&copy), key);
-    // Without token and file there is none, which must be wanted.
+    // It is left out where that is wanted, though it could be had.
+    let without = Home::new();
+    let words = ["--token-file", word(&token), "--without-session-key"];
+    assert_eq!(backup(&broker, &without.data(), &words).0, Some(0));
+    assert_eq!(names(&without.data()), ["store.redb"]);
+}
+
+/// Where no token is configured, the command reads the file; without that there is none, which must be wanted.
+#[test]
+fn without_a_token_the_session_key_is_read_by_the_command() {
+    let home = Home::new();
+    let broker = home.start(1);
+    let mut stream = TcpStream::connect(broker.admin).expect("it listens");
+    let request = b"POST /backup HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n";
+    stream.write_all(request).expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.0 200 OK"), "{answer}");
+    assert!(
+        !answer.contains(key_of(&home).trim()),
+        "the key is shown to anybody"
+    );
+    let copy = Home::new();
+    assert_eq!(backup(&broker, &copy.data(), &[]).0, Some(0));
+    assert_eq!(key_of(&copy), key_of(&home));
     fs::rename(home.data().join("session.key"), home.0.join("hidden")).expect("renamed");
     let bare = Home::new();
     let (code, text) = backup(&broker, &bare.data(), &[]);

@@ -2,8 +2,9 @@
 
 use crate::http::{Connection, exchange, get};
 use crate::peer::{Peer, offer, to_master, viewer_query};
-use crate::process::{Broker, arn};
+use crate::process::{Broker, arn, fresh_directory};
 use serde_json::Value;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -306,17 +307,30 @@ fn a_page_of_another_site_gets_nothing() {
 /// Behind a proxy that ends TLS, browsers name another host and origin: those that are configured may ask.
 #[test]
 fn the_console_works_behind_a_proxy_that_is_configured() {
-    let text = "[admin]\norigins = [\"https://ops.example.com\"]\n";
-    let broker = Broker::configured(text, 1);
-    let status = |host: &str, origin: &str| {
+    let directory = fresh_directory();
+    let token = directory.join("admin.token");
+    fs::write(&token, "the-token-of-the-console").expect("a file under target/");
+    let text =
+        format!("[admin]\norigins = [\"https://ops.example.com\"]\ntoken_file = {token:?}\n");
+    let broker = Broker::configured(&text, 1);
+    let _ = fs::remove_dir_all(&directory);
+    let bearer = "Authorization: Bearer the-token-of-the-console\r\n";
+    let status = |host: &str, origin: &str, token: &str| {
         let mut connection = Connection::open(broker.admin);
-        let head = format!("GET /overview HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\r\n");
+        let head =
+            format!("GET /overview HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n{token}\r\n");
         connection.send(head.as_bytes());
         connection.answer().expect("an answer").status
     };
-    assert_eq!(status("ops.example.com", "https://ops.example.com"), 200);
-    assert_eq!(status("ops.example.com", "https://evil.example"), 403);
-    assert_eq!(status("evil.example", "https://ops.example.com"), 403);
+    let ours = "https://ops.example.com";
+    assert_eq!(status("ops.example.com", ours, bearer), 200);
+    assert_eq!(status("ops.example.com", ours, ""), 401);
+    assert_eq!(
+        status("ops.example.com", "https://evil.example", bearer),
+        403
+    );
+    // A page of a name that somebody gave to this address has no token.
+    assert_eq!(status("evil.example", ours, ""), 401);
     let page = get(broker.admin, "/");
     assert_eq!(
         page.header("content-type"),

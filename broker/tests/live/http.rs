@@ -226,10 +226,13 @@ pub(crate) fn exchange(to: SocketAddr, bytes: &[u8]) -> Answer {
 
 /// A GET, for the admin listener.
 pub(crate) fn get(to: SocketAddr, path: &str) -> Answer {
-    exchange(
-        to,
-        format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n").as_bytes(),
-    )
+    get_with(to, path, "")
+}
+
+/// The same with these lines in its head.
+pub(crate) fn get_with(to: SocketAddr, path: &str, lines: &str) -> Answer {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n{lines}\r\n");
+    exchange(to, head.as_bytes())
 }
 
 /// A request with a JSON body, or none, for the admin listener.

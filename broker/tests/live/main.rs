@@ -15,6 +15,7 @@
 //! * [`loopback`]: both loopback addresses of a development server, and listeners on all addresses; [`origins`]: which
 //!   pages of browsers may use a broker; [`lan`]: its pages for phones of the local network.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
+//! * [`admin_token`]: for whom the admin listener has answers.
 //! * [`inspector`], [`events`], [`logs`], [`books`], [`wild_texts`]: what operators see and watch, and that it adds up
 //!   under load; what clients name with markup and control characters.
 //! * [`dev_clock`], [`dev_environment`], [`dev_faults`], [`dev_messages`], [`dev_parity`], [`dev_reset`]: the pages for
@@ -60,6 +61,7 @@ macro_rules! on_shards {
     };
 }
 
+mod admin_token;
 mod alexa;
 mod api;
 mod attacks;

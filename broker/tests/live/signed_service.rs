@@ -219,7 +219,7 @@ impl Service {
     fn assert_kept_to_itself(&self) {
         self.broker.assert_balanced();
         let shown = ["/metrics", "/config", "/channels"];
-        let shown = shown.map(|path| crate::http::get(self.broker.admin, path).text());
+        let shown = shown.map(|path| self.broker.page(path).text());
         assert!(shown.iter().all(|text| text.len() > 20), "{shown:?}");
         let shown = [&shown[..], &refusals(&self.broker)].concat();
         assert!(self.broker.log().contains("TRACE"), "a log that says all");
@@ -235,11 +235,11 @@ impl Service {
 
 /// The pages about refusals: the list, and each one in full.
 fn refusals(broker: &Broker) -> Vec<String> {
-    let list = crate::http::get(broker.admin, "/refusals?limit=1000");
+    let list = broker.page("/refusals?limit=1000");
     let rows = list.json();
     let rows = rows["refusals"].as_array().expect("a list").iter();
     let ids = rows.map(|row| row["requestId"].as_str().expect("an id").to_owned());
-    let page = |id: String| crate::http::get(broker.admin, &format!("/refusals/{id}")).text();
+    let page = |id: String| broker.page(&format!("/refusals/{id}")).text();
     ids.map(page).chain([list.text()]).collect()
 }
 

@@ -230,8 +230,10 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// Origins, beside the listener's own, of the console behind a proxy that ends TLS.
     pub origins: Vec<String>,
-    /// A file with the bearer token that admin requests off loopback need.
+    /// A file with the bearer token that requests need, whatever address they come to.
     pub token_file: Option<PathBuf>,
+    /// Whether `/metrics` is shown without that token.
+    pub metrics_open: bool,
     /// Whether `/try` is there without `--dev`.
     pub try_page: bool,
 }

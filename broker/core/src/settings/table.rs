@@ -157,9 +157,13 @@ pub const KEYS: &[Key] = &[
         .doc("ADDR:PORT or \"off\": /live /ready /metrics /config /channels")
         .flag(flag("--admin", "ADDR:PORT", "Where operators connect: ADDR:PORT or off")),
     Key::new("admin.token_file", path!(admin.token_file))
-        .doc("one line; needed off loopback, where requests carry `Authorization: Bearer <token>`"),
+        .doc("one line; requests then carry `Authorization: Bearer <token>`, except for /live, /ready and files of \
+              pages. Needed off loopback and with origins"),
+    Key::new("admin.metrics_open", Kind::Switch(field!(admin.metrics_open))).default("false")
+        .doc("true shows /metrics without the token, to all who reach the listener"),
     Key::new("admin.origins", list!("origins", admin.origins, value::origin, may_be_empty: true)).default("")
-        .doc("such as [\"https://ops.example.com\"]: what browsers see of the console behind a proxy that ends TLS"),
+        .doc("such as [\"https://ops.example.com\"]: what browsers see of the console behind a proxy that ends TLS. \
+              With token_file only"),
     Key::new("admin.try", Kind::Switch(field!(admin.try_page))).default("false")
         .doc("true serves /try and POST /try/session, which needs token_file; --dev serves the page anyway"),
 

@@ -128,6 +128,21 @@ pub(super) const CASES: &[Case] = &[
         ],
     ),
     (
+        "{keys}|[admin]|origins = ['https://ops.example']",
+        "{one}",
+        &[
+            "c.toml:3:11: admin.origins = https://ops.example: allowed with admin.token_file, since who asks a proxy \
+             reaches the listener from loopback",
+        ],
+    ),
+    (
+        "{keys}|[admin]|origins = ['https://ops.example']|token_file = 'short.token'",
+        "{one}",
+        &[
+            "c.toml:4:14: admin.token_file = short.token: allowed one line of at least 16 printable ASCII characters",
+        ],
+    ),
+    (
         "{keys}|[admin]|token_file = 'folder'",
         "{one}",
         &[

@@ -9,6 +9,7 @@ pub(crate) use run::{
 };
 pub(crate) use scrape::Scrape;
 
+use crate::http::Answer;
 use crossbeam_channel::{Receiver, unbounded};
 use run::{READY_WITHIN, log_of, measured};
 use std::fs::{self, File};
@@ -51,6 +52,8 @@ pub(crate) struct Broker {
     pub(crate) shards: u16,
     /// The development certificate's authority, to be trusted by clients of [`Broker::tls`].
     pub(crate) authority: Option<PathBuf>,
+    /// What the admin listener asks for.
+    token: Option<String>,
 }
 
 impl Broker {
@@ -243,6 +246,7 @@ impl Broker {
             admin: listener(&ready, "admin=http://")
                 .unwrap_or_else(|| panic!("no admin listener in {ready:?}")),
             authority: word(&ready, "ca=").map(PathBuf::from),
+            token: configured_token(arguments),
             shards,
             ready,
             directory,
@@ -286,14 +290,26 @@ impl Broker {
         }
     }
 
+    /// A page of the admin listener, asked for with the token if one is configured.
+    pub(crate) fn page(&self, path: &str) -> Answer {
+        let Some(token) = &self.token else {
+            return crate::http::get(self.admin, path);
+        };
+        crate::http::get_with(
+            self.admin,
+            path,
+            &format!("Authorization: Bearer {token}\r\n"),
+        )
+    }
+
     /// All metrics at one moment.
     pub(crate) fn scrape(&self) -> Scrape {
-        Scrape(crate::http::get(self.admin, "/metrics").text())
+        Scrape(self.page("/metrics").text())
     }
 
     /// The same, unless some shard took too long to answer: for those who look often while the machine is busy.
     pub(crate) fn try_scrape(&self) -> Option<Scrape> {
-        let answer = crate::http::get(self.admin, "/metrics");
+        let answer = self.page("/metrics");
         (answer.status == 200).then(|| Scrape(answer.text()))
     }
 
@@ -369,6 +385,18 @@ impl Drop for Broker {
 /// The ARN of a channel in the account and region of `--dev`.
 pub(crate) fn arn(name: &str) -> String {
     format!("{CHANNELS}/{name}/1700000000123")
+}
+
+/// The token of the configuration file among these arguments, if it names one.
+fn configured_token(arguments: &[&str]) -> Option<String> {
+    let mut words = arguments.iter().skip_while(|word| **word != "--config");
+    let text = fs::read_to_string(words.nth(1)?).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("token_file = "))?;
+    let path = line.trim_matches(['"', '\'']);
+    let token = fs::read_to_string(path).expect("a token file");
+    Some(token.trim().to_owned())
 }
 
 fn listener(ready: &str, prefix: &str) -> Option<SocketAddr> {

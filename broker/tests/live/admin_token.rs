@@ -1,0 +1,268 @@
+//! The token of the admin listener: asked for on every address, by whom it is brought, and what is shown without it.
+
+use crate::http::{Answer, admin, exchange, get, get_with};
+use crate::process::{Broker, command, fresh_directory};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+const TOKEN: &str = "a-token-of-32-characters-or-more";
+const BEARER: &str = "Authorization: Bearer a-token-of-32-characters-or-more\r\n";
+
+/// Pages that show something of the service, or do something.
+const GUARDED: [&str; 15] = [
+    "GET /metrics",
+    "GET /config",
+    "GET /channels",
+    "GET /channels/cam",
+    "GET /channels/cam/trace",
+    "GET /overview",
+    "GET /cluster",
+    "GET /refusals",
+    "GET /try/settings",
+    "GET /dev/environment",
+    "GET /nothing",
+    "POST /channels/cam/disconnect",
+    "POST /ice/reconnect",
+    "POST /backup",
+    "POST /try/session",
+];
+
+/// What probes and browsers get before anybody has a token.
+const OPEN: [&str; 6] = [
+    "/live",
+    "/ready",
+    "/",
+    "/try",
+    "/assets/main.js",
+    "/assets/try/try.js",
+];
+
+/// A token file, and a broker under `--dev` that is configured with it.
+struct Guarded {
+    directory: PathBuf,
+    token: PathBuf,
+    broker: Broker,
+}
+
+impl Guarded {
+    /// `more` is part of `[admin]`.
+    fn start(more: &str) -> Self {
+        let directory = fresh_directory();
+        let token = directory.join("admin.token");
+        fs::write(&token, format!("{TOKEN}\n")).expect("a file under target/");
+        let text = format!("[admin]\ntoken_file = {token:?}\n{more}");
+        let broker = Broker::configured(&text, 1);
+        Self {
+            directory,
+            token,
+            broker,
+        }
+    }
+
+    /// A command that asks it, with these arguments and this variable of the environment.
+    fn asked_by(&self, words: &[&str], variable: Option<&Path>) -> (Option<i32>, String) {
+        let mut command = command();
+        command.args(words).current_dir(&self.directory);
+        match variable {
+            Some(path) => command.env("HELIOGRAPH_ADMIN_TOKEN_FILE", path),
+            None => command.env_remove("HELIOGRAPH_ADMIN_TOKEN_FILE"),
+        };
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.output().expect("the command runs");
+        let text = [stdout, stderr].concat();
+        (status.code(), String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn ask(to: SocketAddr, line: &str, headers: &str) -> Answer {
+    let json = "Content-Type: application/json\r\nContent-Length: 0";
+    let request = format!("{line} HTTP/1.1\r\nHost: {to}\r\n{json}\r\n{headers}\r\n");
+    exchange(to, request.as_bytes())
+}
+
+#[test]
+fn a_configured_token_is_asked_for_on_loopback_too() {
+    let guarded = Guarded::start("");
+    let to = guarded.broker.admin;
+    for path in OPEN {
+        assert_eq!(get(to, path).status, 200, "{path}");
+    }
+    for line in GUARDED {
+        for headers in [
+            "",
+            "Authorization: Bearer a-token-of-32-characters-or-mor\r\n",
+        ] {
+            let answer = ask(to, line, headers);
+            assert_eq!(answer.status, 401, "{line}");
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{line}");
+        }
+    }
+    for line in GUARDED.iter().filter(|line| **line != "POST /backup") {
+        assert_ne!(ask(to, line, BEARER).status, 401, "{line}");
+    }
+    assert_eq!(get_with(to, "/config", BEARER).status, 200);
+    // A stream is refused before it begins.
+    assert_eq!(get(to, "/events?topics=log").status, 401);
+}
+
+#[test]
+fn without_a_token_loopback_is_open() {
+    let broker = Broker::dev(1);
+    for path in ["/metrics", "/config", "/overview", "/dev/environment"] {
+        assert_eq!(get(broker.admin, path).status, 200, "{path}");
+    }
+}
+
+#[test]
+fn metrics_may_be_shown_without_the_token_and_nothing_else() {
+    let guarded = Guarded::start("metrics_open = true\n");
+    let to = guarded.broker.admin;
+    let scraped = get(to, "/metrics");
+    assert_eq!(scraped.status, 200);
+    assert!(scraped.text().contains("heliograph_status"));
+    let by_name = b"GET /metrics HTTP/1.1\r\nHost: broker:8090\r\n\r\n";
+    assert_eq!(exchange(to, by_name).status, 200, "as Prometheus names it");
+    for line in GUARDED.iter().filter(|line| **line != "GET /metrics") {
+        assert_eq!(ask(to, line, "").status, 401, "{line}");
+    }
+    assert_eq!(get(to, "/config").status, 401);
+    assert_eq!(admin(to, "POST", "/metrics", "").status, 401);
+}
+
+/// The flag counts more than the variable, and that more than the configuration.
+#[test]
+fn commands_bring_the_token_of_flag_variable_or_configuration() {
+    let guarded = Guarded::start("");
+    let to = guarded.broker.admin;
+    let url = format!("http://{to}");
+    let token = guarded.token.to_str().expect("UTF-8");
+    let (wrong, config) = (
+        guarded.directory.join("wrong.token"),
+        guarded.directory.join("b.toml"),
+    );
+    fs::write(&wrong, "another-token-of-this-length").expect("a file under target/");
+    // What is wrong beyond [admin] is a matter of flags that serve has.
+    let of_config = |token: &Path| {
+        let text =
+            format!("credentials = 'absent'\n[admin]\nlisten = \"{to}\"\ntoken_file = {token:?}\n");
+        fs::write(&config, text).expect("a file under target/");
+    };
+    of_config(&guarded.token);
+    crate::http::create(guarded.broker.plain, "cam", 60);
+    let (flag, file) = (["--token-file", token], config.to_str().expect("UTF-8"));
+    for words in [
+        &["why"][..],
+        &["trace", "cam"],
+        &["env"],
+        &["backup", "copy"],
+    ] {
+        let run = |more: &[&str], variable| {
+            let _ = fs::remove_dir_all(guarded.directory.join("copy"));
+            guarded.asked_by(&[words, more].concat(), variable)
+        };
+        let admin = ["--admin", &*url];
+        // Nothing is refused on this broker, which `why` reports with 1.
+        let well = |(code, text): (Option<i32>, String)| {
+            let found = code == Some(0) || text.contains("no such refusal since");
+            assert!(found, "{words:?}: {code:?} {text}");
+        };
+        well(run(&[&admin[..], &flag].concat(), None));
+        well(run(&[&admin[..], &flag].concat(), Some(&wrong)));
+        well(run(&admin, Some(&guarded.token)));
+        well(run(&["--config", file], None));
+        of_config(&wrong);
+        well(run(&["--config", file], Some(&guarded.token)));
+        of_config(&guarded.token);
+        for (more, variable) in [(&admin[..], None), (&admin, Some(&*wrong))] {
+            let (code, text) = run(more, variable);
+            assert_eq!(code, Some(1), "{text}");
+            for part in [
+                "refuses: 401",
+                "--token-file FILE",
+                "HELIOGRAPH_ADMIN_TOKEN_FILE",
+            ] {
+                assert!(text.contains(part), "{words:?}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_file_that_cannot_be_used_is_named_with_who_names_it() {
+    let guarded = Guarded::start("");
+    let config = guarded.directory.join("b.toml");
+    let off = guarded.directory.join("off.toml");
+    fs::write(&config, "[admin]\ntoken_file = 'absent.token'\n").expect("a file under target/");
+    fs::write(&off, "[admin]\nlisten = 'off'\n").expect("a file under target/");
+    let rule = "absent.token: allowed a file that can be read: No such file";
+    let absent = Path::new("absent.token");
+    for (more, variable, said) in [
+        (
+            &["--token-file", "absent.token"][..],
+            None,
+            format!("--token-file {rule}"),
+        ),
+        (
+            &[],
+            Some(absent),
+            format!("HELIOGRAPH_ADMIN_TOKEN_FILE = {rule}"),
+        ),
+        (
+            &["--config", "b.toml"],
+            None,
+            format!("b.toml: admin.token_file = {rule}"),
+        ),
+        (
+            &["--config", "off.toml"],
+            None,
+            "off.toml: admin.listen = off".into(),
+        ),
+        (
+            &["--config", "none.toml"],
+            None,
+            "none.toml: cannot be read".into(),
+        ),
+    ] {
+        let (code, text) = guarded.asked_by(&[&["why"], more].concat(), variable);
+        assert!(
+            code == Some(2) && text.starts_with(&said),
+            "{said}: {code:?} {text}"
+        );
+    }
+}
+
+/// The environment of other programs names the file that this command was given: an answer could name any.
+#[test]
+fn the_environment_carries_the_file_of_the_token() {
+    let guarded = Guarded::start("");
+    let url = format!("http://{}", guarded.broker.admin);
+    let words = [
+        "env",
+        "--format",
+        "github",
+        "--token-file",
+        "admin.token",
+        "--admin",
+        &url,
+    ];
+    let (code, text) = guarded.asked_by(&words, None);
+    let line = format!("HELIOGRAPH_ADMIN_TOKEN_FILE={}\n", guarded.token.display());
+    assert!(code == Some(0) && text.contains(&line), "{text}");
+    assert!(
+        text.contains(&format!("HELIOGRAPH_ADMIN={url}\n")),
+        "{text}"
+    );
+    let shown = guarded.broker.page("/dev/environment").text();
+    assert!(!shown.contains("TOKEN"), "{shown}");
+}
