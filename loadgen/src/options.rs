@@ -74,12 +74,33 @@ impl Options {
         if target.tls {
             return Err(format!("--admin {url}: allowed is http://ADDRESS:PORT"));
         }
-        let server = Server::admin(target.address);
+        let server = Server::admin(target.address, self.token()?);
         server
             .map(Some)
             .map_err(|error| format!("--admin {url}: {error}"))
     }
+
+    /// The token of the admin listener, from the file that the flag names, else the environment.
+    fn token(&self) -> Result<Option<String>, String> {
+        let of_environment = std::env::var_os(TOKEN_FILE).filter(|value| !value.is_empty());
+        let (name, path) = match (&self.token_file, of_environment) {
+            (Some(path), _) => ("--token-file", path.clone()),
+            (None, Some(path)) => (TOKEN_FILE, path.into()),
+            (None, None) => return Ok(None),
+        };
+        let refused = |rule: &str| format!("{name} {}: {rule}", path.display());
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| refused(&format!("allowed a file that can be read: {error}")))?;
+        let token = text.trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(refused("allowed one line of printable ASCII characters"));
+        }
+        Ok(Some(token.to_owned()))
+    }
 }
+
+/// In the environment: the file of the admin listener's token.
+const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
 impl CommandLine {
     /// Reads the words of a command line, the program's name first. A scenario named in it is read by `read`; its flags
@@ -249,6 +270,9 @@ pub struct Options {
     /// Admin listener of the server (http://ADDRESS:PORT), to measure the same on another machine
     #[arg(long, value_name = "URL", conflicts_with = "server_pid")]
     pub admin: Option<String>,
+    /// File with the token of --admin; else the one that HELIOGRAPH_ADMIN_TOKEN_FILE names
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    pub token_file: Option<PathBuf>,
     /// CPUs to use, with one pinned thread each, such as 1 or 0,2-3; one thread that is not pinned unless given
     #[arg(long, value_name = "LIST", value_parser = cpu_list)]
     pub cores: Option<CpuList>,

@@ -99,7 +99,10 @@ impl<'a, 'w> Conductor<'a, 'w> {
             to = (!self.plan.mode.is_open_loop()).then(|| self.sample());
         }
         let stopped = signal::stopped();
-        memory.server_rss_bytes = self.server.and_then(|server| server.rss_bytes().ok());
+        memory.server_rss_bytes = self
+            .server
+            .as_ref()
+            .and_then(|server| server.rss_bytes().ok());
         memory.driver_rss_bytes = Process::own().rss_bytes().ok();
         self.board.enter(Phase::Drain);
         self.drain(opened.all);
@@ -165,7 +168,10 @@ impl<'a, 'w> Conductor<'a, 'w> {
         while self.wait(SETTLE, |sum| tried(sum) != tried(&last)) {
             last = self.board.sum();
         }
-        let rss = self.server.and_then(|server| server.rss_bytes().ok());
+        let rss = self
+            .server
+            .as_ref()
+            .and_then(|server| server.rss_bytes().ok());
         let base = rss.map(|rss| (rss, self.board.sum().open));
         self.board.enter(Phase::OpenAll);
         loop {
@@ -215,7 +221,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
     fn growth_since(&self, base: Option<(u64, u64)>) -> Option<f64> {
         let (rss_before, open_before) = base?;
         self.wait(SETTLE, |_| false);
-        let rss = self.server?.rss_bytes().ok()?;
+        let rss = self.server.as_ref()?.rss_bytes().ok()?;
         let open = self.board.sum().open;
         (open > open_before).then(|| (rss as f64 - rss_before as f64) / (open - open_before) as f64)
     }
@@ -312,7 +318,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
     fn sample(&self) -> Sample {
         Sample {
             driver_cpu_ns: Process::own().cpu_ns().unwrap_or_default(),
-            server_cpu_ns: self.server.and_then(|server| server.cpu_ns().ok()),
+            server_cpu_ns: self.server.as_ref().and_then(|server| server.cpu_ns().ok()),
             at: Instant::now(),
             sum: self.board.sum(),
         }

@@ -2,18 +2,32 @@
 
 use super::http;
 use super::process::Process;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use ureq::tls::TlsConfig;
 
 /// Where the figures of the service's process come from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Server {
     /// A process on this machine.
     Process(Process),
     /// An admin listener that serves `/metrics` in the Prometheus text format, as plain HTTP.
-    Admin(SocketAddr),
+    Admin(Admin),
+}
+
+/// An admin listener. Shows nothing of its token.
+#[derive(Clone)]
+pub struct Admin {
+    address: SocketAddr,
+    token: Option<String>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Admin({})", self.address)
+    }
 }
 
 impl Server {
@@ -25,12 +39,12 @@ impl Server {
         Process::find(pid).map(Self::Process)
     }
 
-    /// The service behind this admin address.
+    /// The service behind this admin address, which may want a token.
     ///
     /// # Errors
     /// It does not answer, or its metrics lack the CPU time.
-    pub fn admin(address: SocketAddr) -> io::Result<Self> {
-        let server = Self::Admin(address);
+    pub fn admin(address: SocketAddr, token: Option<String>) -> io::Result<Self> {
+        let server = Self::Admin(Admin { address, token });
         server.cpu_ns()?;
         Ok(server)
     }
@@ -39,11 +53,11 @@ impl Server {
     ///
     /// # Errors
     /// It has ended, or does not answer.
-    pub fn cpu_ns(self) -> io::Result<u64> {
+    pub fn cpu_ns(&self) -> io::Result<u64> {
         match self {
             Self::Process(process) => process.cpu_ns(),
-            Self::Admin(address) => {
-                metric(address, "process_cpu_seconds_total").map(|seconds| whole(seconds * 1e9))
+            Self::Admin(admin) => {
+                metric(admin, "process_cpu_seconds_total").map(|seconds| whole(seconds * 1e9))
             }
         }
     }
@@ -52,20 +66,28 @@ impl Server {
     ///
     /// # Errors
     /// It has ended, or does not answer.
-    pub fn rss_bytes(self) -> io::Result<u64> {
+    pub fn rss_bytes(&self) -> io::Result<u64> {
         match self {
             Self::Process(process) => process.rss_bytes(),
-            Self::Admin(address) => metric(address, "process_resident_memory_bytes").map(whole),
+            Self::Admin(admin) => metric(admin, "process_resident_memory_bytes").map(whole),
         }
     }
 }
 
 /// A metric without labels of the admin listener.
-fn metric(address: SocketAddr, name: &str) -> io::Result<f64> {
-    let client = http::client([address].into_iter(), TlsConfig::default(), TIMEOUT);
-    let answer = client.get(format!("http://{address}/metrics")).call();
-    let mut answer = answer.map_err(ureq::Error::into_io)?;
+fn metric(Admin { address, token }: &Admin, name: &str) -> io::Result<f64> {
+    let client = http::client([*address].into_iter(), TlsConfig::default(), TIMEOUT);
+    let mut request = client.get(format!("http://{address}/metrics"));
+    if let Some(token) = token {
+        request = request.header("Authorization", format!("Bearer {token}"));
+    }
+    let mut answer = request.call().map_err(ureq::Error::into_io)?;
     let status = answer.status().as_u16();
+    if status == 401 {
+        return Err(io::Error::other(
+            "/metrics answers 401: name the file of the token by --token-file FILE or HELIOGRAPH_ADMIN_TOKEN_FILE",
+        ));
+    }
     if status != 200 {
         return Err(io::Error::other(format!("/metrics answers {status}")));
     }
@@ -114,7 +136,12 @@ mod tests {
             for status in ["200 OK", "200 OK", "200 OK", "401 Unauthorized"] {
                 let (mut socket, _) = listener.accept().unwrap();
                 let mut request = [0; 1024];
-                assert!(socket.read(&mut request).unwrap() > 0);
+                let read = socket.read(&mut request).unwrap();
+                let request = String::from_utf8_lossy(&request[..read]).to_lowercase();
+                assert!(
+                    request.contains("authorization: bearer the token\r\n"),
+                    "{request}"
+                );
                 let answer = format!(
                     "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
                     body.len()
@@ -122,12 +149,15 @@ mod tests {
                 socket.write_all(answer.as_bytes()).unwrap();
             }
         });
-        let server = Server::admin(address).unwrap();
+        let token = Some("the token".to_owned());
+        let server = Server::admin(address, token.clone()).unwrap();
+        assert!(!format!("{server:?}").contains("token"));
         assert_eq!(server.cpu_ns().unwrap(), 1_500_000_000);
         assert_eq!(server.rss_bytes().unwrap(), 4096);
-        assert!(server.cpu_ns().unwrap_err().to_string().contains("401"));
+        let refused = server.cpu_ns().unwrap_err().to_string();
+        assert!(refused.contains("401") && refused.contains("--token-file"));
         service.join().unwrap();
-        assert!(Server::admin(address).is_err(), "nobody listens");
+        assert!(Server::admin(address, token).is_err(), "nobody listens");
         assert_eq!(
             value(
                 "process_cpu_seconds_total{a=\"b\"} 1",

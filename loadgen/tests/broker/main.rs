@@ -57,6 +57,43 @@ fn sessions() {
     }
 }
 
+/// The server's figures come from its admin listener, which may want a token.
+#[test]
+fn figures_of_an_admin_listener_with_a_token() {
+    let directory = process::fresh_directory();
+    let (token, config) = (directory.join("admin.token"), directory.join("broker.toml"));
+    fs::write(&token, "a-token-of-32-characters-or-more\n").unwrap();
+    fs::write(&config, format!("[admin]\ntoken_file = {token:?}\n")).unwrap();
+    let flags = format!(
+        "--dev --listen http://127.0.0.1:0 --config {}",
+        config.display()
+    );
+    let broker = Broker::start(directory, &flags);
+    let (target, admin) = (broker.url("http://"), broker.word("admin="));
+    let run = format!("--target {target} --sessions 5 --duration 1 --channels 1 --admin {admin}");
+    let refused = broker.loadgen(&run, SECRET);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("401") && refused.stderr.contains("--token-file"),
+        "{refused:?}"
+    );
+    let end = broker.loadgen(&format!("{run} --token-file {}", token.display()), SECRET);
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert!(
+        end.report["cpu"]["server_s"].as_f64().unwrap() > 0.0,
+        "{}",
+        end.report
+    );
+    let absent = broker.loadgen(&format!("{run} --token-file absent.token"), SECRET);
+    assert_eq!(absent.code, Some(2), "{absent:?}");
+    assert!(
+        absent
+            .stderr
+            .contains("--token-file absent.token: allowed a file that can be read"),
+        "{absent:?}"
+    );
+}
+
 /// Without --tls-ca the system's authorities count, for the target and for what discovery names.
 #[test]
 fn the_authorities_of_the_system_are_trusted() {
