@@ -14,7 +14,16 @@ export function keepToken(token) {
   sessionStorage.setItem(KEY, token);
 }
 
-function headers(more = {}) {
+export function hasToken() {
+  return sessionStorage.getItem(KEY) !== null;
+}
+
+export function forgetToken() {
+  sessionStorage.removeItem(KEY);
+}
+
+/** Headers of a request: these, and the token. */
+export function headers(more = {}) {
   const token = sessionStorage.getItem(KEY);
   return token === null ? more : { ...more, Authorization: `Bearer ${token}` };
 }

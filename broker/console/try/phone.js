@@ -1,6 +1,7 @@
 // "Open on my phone": a code for a device of the local network, as a QR code and as a link. The server offers it under --lan, on the
 // computer that runs the broker.
 
+import { headers } from '../api.js';
 import { h, svg } from '../dom.js';
 
 let over, card, picture, link, note;
@@ -25,9 +26,7 @@ async function renew() {
         build();
     }
     clearTimeout(over);
-    const token = sessionStorage.getItem('token');
-    const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    const response = await fetch('/try/pair', { method: 'POST', headers }).catch(() => undefined);
+    const response = await fetch('/try/pair', { method: 'POST', headers: headers() }).catch(() => undefined);
     const answer = await response?.json().catch(() => ({})) ?? {};
     card.dataset.state = response?.ok ? 'open' : 'over';
     if (!response?.ok) {

@@ -1,5 +1,6 @@
 // The page: what the buttons do, and what is shown of the two sides. #role=viewer&channel=NAME shows one side alone.
 
+import { forgetToken, hasToken, headers, keepToken } from '../api.js';
 import { Camera } from './camera.js';
 import { watch } from './figures.js';
 import { canCapture, open as openSource } from './sources.js';
@@ -178,30 +179,32 @@ function offerBoth() {
     get('both').disabled = [camera, viewer].every((side) => side?.line.signaling.channel === name);
 }
 
-// Fetches from the listener of this page, with the token if there is one.
+// Fetches from the listener of this page, with the token if there is one. Where it wants another one, the page asks for it.
 async function admin(path, body) {
-    const token = sessionStorage.getItem('token');
-    const headers = { ...(token && { Authorization: `Bearer ${token}` }), ...(body && { 'Content-Type': 'application/json' }) };
-    const response = await fetch(path, { method: body ? 'POST' : 'GET', headers, body });
+    const kind = body && { 'Content-Type': 'application/json' };
+    const response = await fetch(path, { method: body ? 'POST' : 'GET', headers: headers(kind), body });
     const text = await response.text();
+    if (response.status === 401) {
+        forgetToken();
+        get('login').hidden = false;
+    }
     return { status: response.status, answer: text.startsWith('{') ? JSON.parse(text) : {}, bytes: text.length };
 }
 
 async function begin() {
     if (hash.has('token')) {
-        sessionStorage.setItem('token', hash.get('token'));
+        keepToken(hash.get('token'));
         hash.delete('token');
         history.replaceState(null, '', `/try${hash.size ? `#${hash}` : ''}`);
     }
     const wanted = document.documentElement.dataset.token === 'wanted';
-    get('login').hidden = !wanted || sessionStorage.getItem('token') !== null;
+    get('login').hidden = !wanted || hasToken();
     if (!get('login').hidden) {
         return;
     }
     const found = await admin('/try/settings').catch(() => ({ status: 0 }));
     if (found.status !== 200) {
-        sessionStorage.removeItem('token');
-        get('login').hidden = !wanted;
+        get('login').hidden &&= !wanted;
         get('login-problem').textContent = found.answer?.error ?? 'The broker does not answer.';
         return;
     }
@@ -241,7 +244,7 @@ get('start').addEventListener('submit', (event) => {
 });
 get('login').addEventListener('submit', (event) => {
     event.preventDefault();
-    sessionStorage.setItem('token', get('token').value);
+    keepToken(get('token').value);
     begin();
 });
 sides.camera.run.addEventListener('click', () => {

@@ -56,6 +56,20 @@ fn console() {
     run(command, &broker);
 }
 
+/// The same where the admin listener wants a token.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn pages_ask_for_the_token() {
+    let directory = fresh_directory();
+    let token = directory.join("token");
+    fs::write(&token, TOKEN).expect("a file under target/");
+    let broker = Broker::configured(&format!("[admin]\ntoken_file = {token:?}\n"), 1);
+    let mut command = node("token.mjs");
+    command.env("HELIOGRAPH_TOKEN", TOKEN);
+    run(command, &broker);
+    let _ = fs::remove_dir_all(&directory);
+}
+
 /// Where pictures of pages are left for people to look at.
 pub(crate) fn screenshots() -> std::path::PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")

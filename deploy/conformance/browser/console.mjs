@@ -1,4 +1,4 @@
-// The console in Chromium: it shows what happens, finds what is looked for, ends connections, asks for a token, and does nothing else:
+// The console in Chromium: it shows what happens, finds what is looked for, ends connections, and does nothing else:
 // no violation of its content security policy, no error, no request to another origin.
 //
 // HELIOGRAPH_ADMIN        base URL of the admin listener
@@ -144,36 +144,6 @@ test('the console shows what happens', { timeout: 120_000 }, () => withBrowser(a
     await page.getByRole('heading', { name: 'Log' }).waitFor();
     await page.innocent();
     for (const peer of peers) { peer.close(); await ended(peer); }
-}));
-
-// The listener wants a token off loopback only, so its rule is played by the browser's side here.
-test('a token is asked for once and kept for the tab', { timeout: 60_000 }, () => withBrowser(async (browser) => {
-    const token = 'the token of this test';
-    const guarded = async () => {
-        const page = await open(browser);
-        await page.route((url) => !/^\/($|assets\/)/.test(url.pathname), (route) => {
-            if (route.request().headers().authorization === `Bearer ${token}`) return route.continue();
-            return route.fulfill({ status: 401, json: { error: 'Authorization: Bearer <token> is missing or wrong' } });
-        });
-        return page;
-    };
-    const page = await guarded();
-    await page.goto(admin);
-    await page.getByLabel('Token of this broker').fill('not the token at all');
-    await page.getByRole('button', { name: 'Continue' }).click();
-    await page.getByText('missing or wrong').waitFor();
-    await page.getByLabel('Token of this broker').fill(token);
-    await page.getByRole('button', { name: 'Continue' }).click();
-    await page.getByText('ok', { exact: true }).waitFor();
-    await page.reload();
-    await page.getByText('ok', { exact: true }).waitFor();
-    assert.deepEqual(await page.context().cookies(), []);
-    const other = await guarded();
-    await other.goto(`${admin}/#token=${encodeURIComponent(token)}`);
-    await other.getByText('ok', { exact: true }).waitFor();
-    assert.ok(!other.url().includes('token'), other.url());
-    await page.innocent();
-    await other.innocent();
 }));
 
 test('names with markup are text', { timeout: 60_000 }, () => withBrowser(async (browser) => {

@@ -86,6 +86,24 @@ test('a test leaves nothing behind', { timeout }, async (t) => {
     assert.equal(code, 0, output());
 });
 
+test('a configured token is sent', { timeout }, async (t) => {
+    const { write, node } = project(t);
+    write('admin.token', 'a-token-of-32-characters-or-more\n');
+    write('broker.toml', '[admin]\ntoken_file = "admin.token"\n');
+    write(
+        'token.mjs',
+        "import assert from 'node:assert/strict';\n" +
+            "import { start } from '@heliograph/testing';\n" +
+            "const heliograph = await start('--config', 'broker.toml');\n" +
+            "assert.equal((await heliograph.clock.now()).wallSkew, '0s');\n" +
+            "assert.equal((await fetch(`${heliograph.admin}/dev/clock`)).status, 401);\n" +
+            "assert.match(process.env.HELIOGRAPH_ADMIN_TOKEN_FILE, /admin.token$/);\n" +
+            'await heliograph.stop();\n',
+    );
+    const { code, output } = await node(['token.mjs']);
+    assert.equal(code, 0, output());
+});
+
 test('the broker ends with its process', { timeout }, async (t) => {
     const { folder, write, node } = project(t);
     const ready = join(folder, 'ready.json');

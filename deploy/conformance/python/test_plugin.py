@@ -17,6 +17,17 @@ PYTEST = Path(sys.executable).with_name("pytest")
 PLUGIN = Path(__file__).resolve().parents[2] / "testing" / "python"
 PATH = ["-p", "heliograph_testing"]
 
+TOKEN = '''
+import os, urllib.error, urllib.request, heliograph_testing, pytest
+
+def test_token():
+    with heliograph_testing.broker("--config", "broker.toml") as heliograph:
+        assert heliograph.clock.now()["wallSkew"] == "0s"
+        assert os.path.samefile(heliograph.environment["HELIOGRAPH_ADMIN_TOKEN_FILE"], "admin.token")
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(heliograph.admin + "/dev/clock")
+'''
+
 # What a test leaves behind is gone in the next one of its worker.
 TIDY = '''
 import asyncio, boto3, pytest, ssl
@@ -158,6 +169,13 @@ class Plugin(unittest.TestCase):
         self.assertEqual(len(brokers), 8)
         self.assertEqual([len(of_worker) for of_worker in brokers], [1] * 8)
         self.assertEqual(len(set.union(*brokers)), 8)
+
+    def test_a_configured_token_is_sent(self):
+        self.write("admin.token", "a-token-of-32-characters-or-more\n")
+        self.write("broker.toml", '[admin]\ntoken_file = "admin.token"\n')
+        self.write("test_it.py", TOKEN)
+        code, output = self.pytest(*PATH)
+        self.assertEqual(code, 0, output)
 
     def test_the_broker_ends_with_the_session(self):
         self.write("test_it.py", WAITS)

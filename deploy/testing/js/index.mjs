@@ -110,6 +110,10 @@ export class Heliograph {
     constructor(admin, environment, stop = async () => {}) {
         this.admin = admin;
         this.environment = environment;
+        // Of a broker whose configuration has a token.
+        const file = environment.HELIOGRAPH_ADMIN_TOKEN_FILE;
+        this.headers = { 'content-type': 'application/json' };
+        if (file) this.headers.authorization = `Bearer ${readFileSync(file, 'utf8').trim()}`;
         this.prefix = newPrefix();
         this.faults = new Faults(this);
         this.clock = new Clock(this);
@@ -158,7 +162,7 @@ export class Heliograph {
 
     // A request to the admin listener; its answer, decoded.
     async request(method, path, body) {
-        const headers = { 'content-type': 'application/json' };
+        const { headers } = this;
         const options = { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_MS) };
         const answer = await fetch(this.admin + path, options).catch((error) => {
             throw new Error(`${method} ${this.admin}${path}: no answer of the broker`, { cause: error });

@@ -25,6 +25,7 @@ import pytest
 START_SECONDS = 30  # a start takes some 50 ms
 STOP_SECONDS = 10  # clients get a second to leave
 LOG_SECONDS = 1  # the log is milliseconds behind
+TOKEN_FILE = "HELIOGRAPH_ADMIN_TOKEN_FILE"  # in the environment of a broker whose configuration has a token
 ANSWER_SECONDS = 40  # the admin listener answers within 25 s, even where it waits
 
 
@@ -76,7 +77,8 @@ def broker(*arguments):
                 preexec_fn=_end_with_parent(),
             )
         try:
-            running = Heliograph(_read_ready(process, ready, log, command)["admin"])
+            found = _read_ready(process, ready, log, command)
+            running = Heliograph(found["admin"], found["environment"].get(TOKEN_FILE))
         except BaseException:
             _end(process)
             raise
@@ -131,11 +133,17 @@ def _read_ready(process, ready, log, command):
 class Heliograph:
     """A running `heliograph serve --dev`, by its admin listener, and the prefix of one test."""
 
-    def __init__(self, admin):
+    def __init__(self, admin, token_file=None):
         self.admin = admin
         self.prefix = _new_prefix()
+        self._headers = {"Content-Type": "application/json"}
+        if token_file is not None:
+            with open(token_file, encoding="ascii") as text:
+                self._headers["Authorization"] = f"Bearer {text.read().strip()}"
         # By which clients find the broker: what `heliograph env` prints.
         self.environment = self.request("GET", "/dev/environment")
+        if token_file is not None:
+            self.environment[TOKEN_FILE] = token_file
         self.faults = Faults(self)
         self.clock = Clock(self)
         self.parity = Parity(self)
@@ -178,7 +186,7 @@ class Heliograph:
     def request(self, method, path, body=None):
         """A request to the admin listener; its answer, decoded."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.admin + path, data, {"Content-Type": "application/json"}, method=method)
+        request = urllib.request.Request(self.admin + path, data, self._headers, method=method)
         try:
             with _loopback.open(request, timeout=ANSWER_SECONDS) as answer:
                 return json.load(answer)
