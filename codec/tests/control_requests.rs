@@ -399,7 +399,7 @@ fn arns_are_checked_and_strict_rules_want_aws() {
 }
 
 /// The exchanges of the transcript: a line lost by accident is noticed.
-const ROWS: usize = 299;
+const ROWS: usize = 300;
 
 /// `@ARN` and its like, and `<text*times>`, written out.
 fn expand(body: &str) -> String {

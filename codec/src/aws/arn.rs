@@ -10,7 +10,8 @@ use std::fmt;
 ///
 /// Source: API reference, `ChannelARN`: 1 to 1024 characters of
 /// `arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+`. Beyond the pattern the resource word
-/// must be `channel` and the name must be one that a channel can have (256 characters).
+/// must be `channel`, the name must be one that a channel can have (256 characters), and the creation time has at most
+/// [`CREATED_DIGITS_MAX`] digits.
 #[derive(Clone)]
 pub struct ChannelArn {
     text: Box<str>,
@@ -39,7 +40,8 @@ impl ArnError {
         match self {
             Self::Length => "ChannelARN must have 1 to 1024 characters.",
             Self::Pattern => {
-                "ChannelARN must match arn:[a-z\\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+."
+                "ChannelARN must match \
+                 arn:[a-z\\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]{1,15}."
             }
             Self::Partition => "ChannelARN must begin with arn:aws:.",
             Self::Resource => "ChannelARN must name a resource of the kind channel.",
@@ -210,8 +212,9 @@ impl Parts {
         let name = rest.at();
         let name_end = rest.run(super::is_word_byte)?;
         rest.word("/")?;
+        let created = rest.left.len();
         rest.run(|byte| byte.is_ascii_digit())?;
-        if !rest.left.is_empty() {
+        if !rest.left.is_empty() || created > CREATED_DIGITS_MAX {
             return Err(ArnError::Pattern);
         }
         if text.get(resource.into()..resource_end.into()) != Some("channel") {
@@ -255,6 +258,9 @@ impl Rest<'_> {
         Ok(self.at())
     }
 }
+
+/// Most digits of a creation time: those of the year 33658 in milliseconds.
+const CREATED_DIGITS_MAX: usize = 15;
 
 const ARN: &str = "arn:";
 const SERVICE: &str = ":kinesisvideo:";
@@ -329,6 +335,10 @@ mod tests {
             ("arn:aws:kinesisvideo:r:1:channel/n/", ArnError::Pattern),
             ("arn:aws:kinesisvideo:r:1:channel/n", ArnError::Pattern),
             ("arn:aws:kinesisvideo:r:1:channel/n/1a", ArnError::Pattern),
+            (
+                "arn:aws:kinesisvideo:r:1:channel/n/1234567890123456",
+                ArnError::Pattern,
+            ),
             ("arn:aws:kinesisvideo:r:1:channel/n/1\n", ArnError::Pattern),
             ("arn:aws:kinesisvideo:r:1:channel/n m/1", ArnError::Pattern),
             ("arn:aws:kinesisvideo:r:1:channel/n/1/2", ArnError::Pattern),
@@ -344,5 +354,6 @@ mod tests {
         for end in 0..good.len() {
             assert!(ChannelArn::parse(&good[..end], false).is_err());
         }
+        assert!(ChannelArn::parse(&format!("{good}23456789012345"), false).is_ok());
     }
 }
