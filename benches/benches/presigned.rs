@@ -94,7 +94,35 @@ fn cases() -> Vec<Case> {
         Err(Refusal::Mismatch),
     );
     other_body.canonical_bytes = call.canonical_bytes;
-    vec![call, other_body, upgrade, long, raw, forged, stranger]
+    let mut huge = [call_of_path(&long, 15), call_of_query(&long, 15)];
+    for huge in &mut huge {
+        (huge.known, huge.verdict) = (false, Err(Refusal::UnknownKey));
+    }
+    let [path, query] = huge;
+    vec![
+        call, other_body, upgrade, long, raw, forged, stranger, path, query,
+    ]
+}
+
+/// The upgrade by a key that nobody knows, with a path of this many KiB that has to be encoded, and a parameter that
+/// is not encoded as it should be.
+fn call_of_path(upgrade: &Case, kib: usize) -> Case {
+    let path = format!("GET /{}?a=:&", ":".repeat((kib - 2) * 1024));
+    let head = upgrade.head.replacen("GET /?", &path, 1);
+    assert_ne!(head, upgrade.head);
+    let token = upgrade.token.clone();
+    let verdict = upgrade.verdict;
+    Case::new("path-15KiB-stranger", head, String::new(), token, verdict)
+}
+
+/// The same with the bytes in the parameter.
+fn call_of_query(upgrade: &Case, kib: usize) -> Case {
+    let query = format!("GET /?a={}&", ":".repeat((kib - 2) * 1024));
+    let head = upgrade.head.replacen("GET /?", &query, 1);
+    assert_ne!(head, upgrade.head);
+    let token = upgrade.token.clone();
+    let verdict = upgrade.verdict;
+    Case::new("query-15KiB-stranger", head, String::new(), token, verdict)
 }
 
 impl Case {

@@ -57,6 +57,38 @@ fn what_is_sloppily_escaped_is_tried_raw() {
     );
 }
 
+/// Nobody signs what is as long as the form that would be tried next.
+#[test]
+fn long_requests_are_hashed_once() {
+    let signer = Signer::default();
+    let call = signer.presign(Call::new("GET", "/", "").pair("a", "b:c"), 60);
+    let wire = call.head().replace("b%3Ac", "b:c");
+    let mut shard = Shard::new();
+    let (key, rules) = (signer.key(), signer.rules());
+    let longer = |path: usize, query: usize| {
+        let start = format!("GET /{}?x={}&", ":".repeat(path), ":".repeat(query));
+        wire.replacen("GET /?", &start, 1)
+    };
+    for (head, forms) in [
+        (longer(0, 0), 2),
+        (longer(2_000, 0), 2),
+        (longer(15_000, 0), 1),
+        (longer(0, 15_000), 1),
+    ] {
+        for key in [Some(&key), None] {
+            let before = shard.verifier.hashed_bytes();
+            assert!(shard.verify(&head, b"", &rules, key).is_err());
+            let hashed = shard.verifier.hashed_bytes() - before;
+            let last = shard.verifier.canonical_request().len() as u64;
+            assert!(hashed >= forms * last && (forms == 2 || hashed == last));
+        }
+    }
+    assert_eq!(
+        shard.verify(&wire, b"", &rules, Some(&key)),
+        Ok(Form::Strict)
+    );
+}
+
 #[test]
 fn parameters_of_the_protocol_have_one_spelling_and_occur_once() {
     let signer = Signer::default();

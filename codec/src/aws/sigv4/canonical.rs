@@ -3,7 +3,7 @@
 //! Source: AWS, "Create a signed AWS API request", steps 1 and 2.
 
 use super::ALGORITHM;
-use super::escape::push_encoded;
+use super::escape::encode_path;
 use super::key::hex;
 use super::query::{Encoding, Query};
 use super::refusal::Refusal;
@@ -36,7 +36,8 @@ impl Source<'_> {
         out.clear();
         out.extend_from_slice(self.head.method().as_bytes());
         out.push(b'\n');
-        path(out, self.head.path().as_bytes());
+        // Percent signs as well, which is the double encoding that every service but S3 has.
+        encode_path(out, self.head.path().as_bytes());
         out.push(b'\n');
         query.write(
             out,
@@ -106,18 +107,6 @@ pub(super) fn string_to_sign(
     out.extend_from_slice(scope.as_bytes());
     out.push(b'\n');
     out.extend_from_slice(&hex(request_hash));
-}
-
-/// Writes a path: each byte but slashes and unreserved ones encoded, percent signs as well, which is the double
-/// encoding that every service but S3 has.
-pub(super) fn path(out: &mut Vec<u8>, path: &[u8]) {
-    for &byte in path {
-        if byte == b'/' {
-            out.push(byte);
-        } else {
-            push_encoded(out, byte);
-        }
-    }
 }
 
 /// Writes a header's value: no blanks around it, runs of blanks inside as one space.
@@ -199,7 +188,7 @@ mod tests {
             ("/é", "/%C3%A9"),
         ] {
             let mut out = Vec::new();
-            path(&mut out, from.as_bytes());
+            encode_path(&mut out, from.as_bytes());
             assert_eq!(String::from_utf8(out).unwrap(), to);
         }
     }

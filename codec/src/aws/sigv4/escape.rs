@@ -56,25 +56,55 @@ const PLAIN: [bool; 256] = {
 
 /// Appends a text with every byte outside `A-Za-z0-9-_.~` as `%` and two upper-case digits.
 pub(super) fn encode(out: &mut Vec<u8>, text: &[u8]) {
-    for &byte in text {
-        push_encoded(out, byte);
-    }
+    write_encoded(out, text, &ENCODED);
 }
 
-/// Appends a byte, with `%` and two upper-case digits unless it is unreserved.
-pub(super) fn push_encoded(out: &mut Vec<u8>, byte: u8) {
-    if is_unreserved(byte) {
-        out.push(byte);
-        return;
+/// Appends a path: as [`encode`] does, except that slashes are left alone.
+pub(super) fn encode_path(out: &mut Vec<u8>, path: &[u8]) {
+    write_encoded(out, path, &ENCODED_IN_PATH);
+}
+
+/// Three bytes are written for each one, and as many of them kept as it takes: no branch depends on the text.
+fn write_encoded(out: &mut Vec<u8>, text: &[u8], table: &[Encoded; 256]) {
+    let mut end = out.len();
+    out.resize(end + 3 * text.len(), 0);
+    for &byte in text {
+        let encoded = table.get(usize::from(byte));
+        let place = out.get_mut(end..end + 3);
+        let ((bytes, length), place) = encoded.zip(place).expect("three bytes for each one");
+        place.copy_from_slice(bytes);
+        end += usize::from(*length);
     }
-    let digit = |number: u8| {
+    out.truncate(end);
+}
+
+/// A byte encoded, and how many bytes that are.
+type Encoded = ([u8; 3], u8);
+
+const ENCODED: [Encoded; 256] = encoded(false);
+const ENCODED_IN_PATH: [Encoded; 256] = encoded(true);
+
+const fn encoded(in_path: bool) -> [Encoded; 256] {
+    const fn digit(number: u8) -> u8 {
         if number < 10 {
             b'0' + number
         } else {
             b'A' + number - 10
         }
-    };
-    out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+    }
+    let mut table = [([0; 3], 1); 256];
+    let mut rest: &mut [Encoded] = &mut table;
+    let mut byte = 0u8;
+    while let Some((entry, after)) = rest.split_first_mut() {
+        *entry = if is_unreserved(byte) || (in_path && byte == b'/') {
+            ([byte, 0, 0], 1)
+        } else {
+            ([b'%', digit(byte >> 4), digit(byte & 15)], 3)
+        };
+        byte = byte.wrapping_add(1);
+        rest = after;
+    }
+    table
 }
 
 /// Whether a byte needs no encoding: `A-Za-z0-9-_.~`. Arithmetic, not a table, so that many can be asked at once.

@@ -62,7 +62,9 @@ impl Parameter {
 #[derive(Debug, Default)]
 pub(super) struct Query {
     pairs: Vec<Pair>,
-    /// The pairs encoded strictly, one behind the other; empty if the query came so.
+    /// Whether the query came encoded strictly.
+    is_strict: bool,
+    /// The pairs encoded strictly, one behind the other; empty until [`Query::encode`], and if the query came so.
     strict: Vec<u8>,
 }
 
@@ -118,7 +120,7 @@ impl Query {
         decoded.clear();
         let query = query.as_bytes();
         let mut found = ProtocolParameters::default();
-        let mut canonical = true;
+        self.is_strict = true;
         let mut start = 0;
         while let Some(rest) = query.get(start..).filter(|rest| !rest.is_empty()) {
             let length = memchr(b'&', rest).unwrap_or(rest.len());
@@ -129,15 +131,12 @@ impl Query {
             }
             if !text.is_empty() {
                 let strict = self.take(text, start, &mut found, decoded);
-                canonical &= strict.unwrap_or_else(|fault| {
+                self.is_strict &= strict.unwrap_or_else(|fault| {
                     found.fault = found.fault.or(Some(fault));
                     false
                 });
             }
             start += length + 1;
-        }
-        if !canonical && found.fault.is_none() {
-            self.encode(decoded);
         }
         found
     }
@@ -202,8 +201,12 @@ impl Query {
         Ok(name_is_strict && value_is_strict && equals.is_some())
     }
 
-    /// Writes every pair in the strict encoding. The query has no fault.
-    fn encode(&mut self, decoded: &[u8]) {
+    /// Writes every pair in the strict encoding, unless the query came so. It has no fault, and `decoded` is what
+    /// [`Query::read`] left there.
+    pub(super) fn encode(&mut self, decoded: &[u8]) {
+        if self.is_strict {
+            return;
+        }
         for pair in &mut self.pairs {
             let start = self.strict.len();
             encode(&mut self.strict, pair.decoded.name(decoded));
@@ -223,11 +226,11 @@ impl Query {
 
     /// Whether the raw form is another text than the strict one.
     pub(super) const fn differs_raw(&self) -> bool {
-        !self.strict.is_empty()
+        !self.is_strict
     }
 
     /// Appends the canonical query: the pairs sorted by name, then by value, joined by `&`. `query` is the text that
-    /// was read. The signature is left out if the query carries it.
+    /// was read and encoded. The signature is left out if the query carries it.
     pub(super) fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -235,7 +238,7 @@ impl Query {
         encoding: Encoding,
         signed_in_query: bool,
     ) {
-        let strict = encoding == Encoding::Strict && !self.strict.is_empty();
+        let strict = encoding == Encoding::Strict && !self.is_strict;
         let text = if strict {
             self.strict.as_slice()
         } else {
@@ -283,8 +286,10 @@ mod tests {
 
     fn canonical(query: &str, encoding: Encoding) -> String {
         let mut parsed = Query::default();
-        let found = parsed.read(query, &mut Vec::new());
+        let mut decoded = Vec::new();
+        let found = parsed.read(query, &mut decoded);
         assert_eq!(found.fault, None, "{query}");
+        parsed.encode(&decoded);
         let mut out = Vec::new();
         parsed.write(&mut out, query, encoding, true);
         String::from_utf8(out).unwrap()

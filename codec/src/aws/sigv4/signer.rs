@@ -3,7 +3,8 @@
 //! Pure: keys and time are arguments. Source: AWS, "Create a signed AWS API request"; the URL is that of the KVS WebRTC
 //! SDK for JavaScript, the call that of botocore (codec/PROTOCOL.md, SIG).
 
-use super::canonical::{path, string_to_sign};
+use super::canonical::string_to_sign;
+use super::escape::encode_path;
 use super::key::hex;
 use super::verify::EMPTY_SHA256;
 use super::{ALGORITHM, SigningKey, Stamp, TERMINATOR};
@@ -151,7 +152,7 @@ impl<'a> Signer<'a> {
             None => "content-type;host;x-amz-date",
         };
         self.text.extend_from_slice(b"POST\n");
-        path(&mut self.text, call.path.as_bytes());
+        encode_path(&mut self.text, call.path.as_bytes());
         for part in ["\n\ncontent-type:", JSON, "\nhost:", call.host] {
             self.text.extend_from_slice(part.as_bytes());
         }

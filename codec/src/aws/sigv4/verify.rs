@@ -49,6 +49,7 @@ pub struct Verifier {
     decoded: Vec<u8>,
     canonical_request: Vec<u8>,
     string_to_sign: Vec<u8>,
+    hashed_bytes: u64,
 }
 
 /// A request whose parts, scope and clock are as they should be, and whose signature is still to be checked. Lives
@@ -68,8 +69,10 @@ pub struct Claim<'a> {
     token: Option<&'a [u8]>,
     carrier: Signed,
     query: &'a mut Query,
+    decoded: &'a [u8],
     canonical_request: &'a mut Vec<u8>,
     string_to_sign: &'a mut Vec<u8>,
+    hashed_bytes: &'a mut u64,
 }
 
 /// Where a signature is.
@@ -130,6 +133,7 @@ impl Verifier {
             decoded,
             canonical_request,
             string_to_sign,
+            hashed_bytes,
         } = self;
         // What is shown of a request that is refused early must not be another one's.
         canonical_request.clear();
@@ -184,8 +188,10 @@ impl Verifier {
             token,
             carrier,
             query,
+            decoded,
             canonical_request,
             string_to_sign,
+            hashed_bytes,
         };
         claim
             .credential
@@ -199,6 +205,13 @@ impl Verifier {
     #[must_use]
     pub fn canonical_request(&self) -> &[u8] {
         &self.canonical_request
+    }
+
+    /// How many bytes of canonical requests and bodies were hashed since the verifier was made: the work of
+    /// [`Claim::verify`].
+    #[must_use]
+    pub const fn hashed_bytes(&self) -> u64 {
+        self.hashed_bytes
     }
 
     /// The string to sign of the same request; empty before it was made.
@@ -234,7 +247,8 @@ impl<'a> Claim<'a> {
     }
 
     /// Checks the signature over the whole body with the key of [`Self::access_key_id`], `None` if it is unknown.
-    /// Takes the time of two SHA-256 of the canonical request at most, and of one of the body.
+    /// Takes the time of one SHA-256 of the canonical request and one of the body; of two of the canonical request when
+    /// it is short and could be signed as it arrived.
     ///
     /// # Errors
     /// [`Refusal::Expired`] and [`Refusal::Early`] by the key's tolerance; [`Refusal::Mismatch`],
@@ -269,9 +283,14 @@ impl<'a> Claim<'a> {
             signed_in_query: self.carrier != Signed::Header,
         };
         let signing_key = keys.of(id, &self.credential, known.secret_access_key);
-        let differs = self.query.differs_raw();
+        *self.hashed_bytes += body.len() as u64;
+        self.query.encode(self.decoded);
+        let is_sloppy = self.query.differs_raw();
+        // Whether the signature is that of this form, and how long the form is.
         let mut attempt = |encoding| {
             source.write(self.canonical_request, self.query, encoding)?;
+            let bytes = self.canonical_request.len();
+            *self.hashed_bytes += bytes as u64;
             let request_hash = digest(&SHA256, self.canonical_request);
             string_to_sign(
                 self.string_to_sign,
@@ -280,10 +299,12 @@ impl<'a> Claim<'a> {
                 request_hash.as_ref(),
             );
             let signature = signing_key.sign(self.string_to_sign);
-            Ok(verify_slices_are_equal(&signature, &self.signature).is_ok())
+            let is_right = verify_slices_are_equal(&signature, &self.signature).is_ok();
+            Ok((is_right, bytes))
         };
-        let strict = attempt(Encoding::Strict)?;
-        let raw = !strict && differs && attempt(Encoding::Raw)?;
+        let (strict, bytes) = attempt(Encoding::Strict)?;
+        let is_tried_raw = !strict && is_sloppy && bytes <= RAW_BYTES_MAX;
+        let raw = is_tried_raw && attempt(Encoding::Raw)?.0;
         if key.is_none() {
             return Err(Refusal::UnknownKey);
         }
@@ -384,6 +405,10 @@ impl fmt::Debug for Claim<'_> {
         )
     }
 }
+
+/// Longest strict canonical request that is tried raw as well, in bytes. The raw form is for the URLs of SDKs, whose
+/// longest parts are the token (4 KiB) and the ARN (1 KiB); a longer request is hashed once.
+const RAW_BYTES_MAX: usize = 8 * 1024;
 
 /// The SHA-256 of nothing.
 pub(super) const EMPTY_SHA256: &[u8; 64] =
