@@ -1,7 +1,7 @@
 //! Policies: whether one allows a request, and what reading one costs.
 
 use benches::harness::{Timer, group, run};
-use codec::aws::policy::{Action, Decision, Policy, Request};
+use codec::aws::policy::{Action, Decision, Policy, Request, SESSION_POLICY_BYTES_MAX};
 use std::hint::black_box;
 
 fn main() {
@@ -10,6 +10,10 @@ fn main() {
             decide(criterion, &case);
         }
         for (name, text) in [("browser-1", BROWSER.to_owned()), ("fleet-100", fleet(100))] {
+            assert!(Policy::parse(&text).is_ok(), "{name}");
+            parse(criterion, name, &text);
+        }
+        for (name, text) in hostile() {
             parse(criterion, name, &text);
         }
     });
@@ -24,8 +28,9 @@ struct Case {
 }
 
 /// What a browser is given; a fleet's, whose last statement is the one that counts, or whose last says no, or of which
-/// none says anything; and a pattern that makes the matcher go back at each character.
-fn cases() -> [Case; 6] {
+/// none says anything; a pattern that makes the matcher go back at each character; and the longest policies that may
+/// come with temporary credentials, of patterns that fit nearly everywhere in the longest ARN.
+fn cases() -> [Case; 9] {
     let case = |name, policy, client_id, decision| Case {
         name,
         policy,
@@ -52,6 +57,66 @@ fn cases() -> [Case; 6] {
             "web-1",
             Decision::NoMatch,
         ),
+        case(
+            "session-questions",
+            session(&format!("arn:*{}b", "?".repeat(100))),
+            "web-1",
+            Decision::NoMatch,
+        ),
+        case(
+            "session-letters",
+            session(&format!("arn:*{}b*", "a".repeat(60))),
+            "web-1",
+            Decision::NoMatch,
+        ),
+        case(
+            "session-short",
+            session("arn:*aaa?b*"),
+            "web-1",
+            Decision::NoMatch,
+        ),
+    ]
+}
+
+/// A session policy as long as it may be, with this resource as often as there is room.
+fn session(resource: &str) -> String {
+    let (head, tail) = (
+        r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":["#,
+        "]}}",
+    );
+    let entry = format!("\"{resource}\"");
+    let room = SESSION_POLICY_BYTES_MAX - head.len() - tail.len();
+    let entries = vec![entry.as_str(); room / (entry.len() + 1)].join(",");
+    format!("{head}{entries}{tail}")
+}
+
+/// Session policies that take long to read: patterns of actions, a misspelt one, many resources, many statements.
+fn hostile() -> [(&'static str, String); 6] {
+    let actions = |entry: &str| {
+        let (head, tail) = (
+            r#"{"Statement":{"Effect":"Allow","Resource":"*","Action":["#,
+            "]}}",
+        );
+        let room = SESSION_POLICY_BYTES_MAX - head.len() - tail.len();
+        let entries = vec![entry; room / (entry.len() + 1)].join(",");
+        format!("{head}{entries}{tail}")
+    };
+    let statement = r#"{"Effect":"Deny","Action":"*","Resource":"*"}"#;
+    let statements = vec![statement; 40].join(",");
+    let misspelt = format!("\"kinesisvideo:{}\"", "e".repeat(128));
+    [
+        ("session-actions", actions(r#""kinesisvideo:*e*s*""#)),
+        ("session-actions-sts", actions(r#""sts:*e*""#)),
+        ("session-misspelt", actions(&misspelt)),
+        (
+            "session-misspelt-near",
+            actions(r#""kinesisvideo:GetSignalingChannelEnpdoint""#),
+        ),
+        ("session-resources", session("*")),
+        (
+            "session-statements",
+            format!("{{\"Statement\":[{statements}]}}"),
+        ),
     ]
 }
 
@@ -60,6 +125,9 @@ fn decide(criterion: &mut Timer, case: &Case) {
     let channel = format!("arn:aws:kinesisvideo:us-west-2:123456789012:channel/{CHANNEL}");
     let channel = if case.name.starts_with("stars") {
         channel.replace(CHANNEL, &format!("{}/1700000000000", "a".repeat(200)))
+    } else if case.name.starts_with("session") {
+        let longest = "a".repeat(1024 - channel.len());
+        channel.replace("us-west-2", &format!("us-west-2{longest}"))
     } else {
         channel
     };
@@ -68,16 +136,20 @@ fn decide(criterion: &mut Timer, case: &Case) {
         resource: &channel,
         client_id: Some(case.client_id),
     };
-    assert_eq!(policy.decide(&request), case.decision, "{}", case.name);
+    assert_eq!(
+        policy.decide(&request, &mut 0),
+        case.decision,
+        "{}",
+        case.name
+    );
     let mut group = group(criterion, "policy/decide", case.name, 1, channel.len());
     group.bench_function("heliograph", |bencher| {
-        bencher.iter(|| policy.decide(black_box(&request)));
+        bencher.iter(|| policy.decide(black_box(&request), &mut 0));
     });
     group.finish();
 }
 
 fn parse(criterion: &mut Timer, name: &str, text: &str) {
-    assert!(Policy::parse(text).is_ok(), "{name}");
     let mut group = group(criterion, "policy/parse", name, 1, text.len());
     group.bench_function("heliograph", |bencher| {
         bencher.iter(|| Policy::parse(black_box(text)).is_ok());

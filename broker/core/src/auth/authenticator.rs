@@ -174,6 +174,12 @@ impl Authenticator {
             }),
         }
     }
+    /// How many bytes were hashed to check signatures: see [`Verifier::hashed_bytes`].
+    #[must_use]
+    pub const fn hashed_bytes(&self) -> u64 {
+        self.verifier.hashed_bytes()
+    }
+
 
     /// Who may sign.
     #[must_use]

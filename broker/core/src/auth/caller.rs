@@ -40,6 +40,33 @@ pub(super) struct Session {
     pub(super) expires_s: u64,
 }
 
+/// What the policies of a caller say to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Ruling {
+    /// The check that the caller did not pass, by which operators know whether to add a statement or to remove one;
+    /// `None` when it is allowed.
+    pub denied: Option<Check>,
+    /// The work that it took: see [`Policy::decide`].
+    pub steps: u64,
+}
+
+impl Session {
+    /// What both sides say: each must allow, none may deny.
+    fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
+        let own = self.policy.as_ref();
+        let own = own.map_or(Decision::NoMatch, |policy| policy.decide(request, steps));
+        if own == Decision::Deny {
+            return own;
+        }
+        match self.parent.decide(request, steps) {
+            Decision::Deny => Decision::Deny,
+            Decision::Allow if request.action != Action::GetFederationToken => own,
+            Decision::Allow | Decision::NoMatch => Decision::NoMatch,
+        }
+    }
+}
+
 /// The access key id of temporary credentials, which all have the same length: no memory is taken for it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SessionKeyId([u8; ACCESS_KEY_ID_BYTES]);
@@ -191,53 +218,25 @@ impl Caller {
     /// federated user's, or `*`; `client_id` is that of a viewer.
     ///
     /// GetCallerIdentity always; GetFederationToken never with temporary credentials.
-    #[must_use]
-    pub fn may(&self, action: Action, resource: &str, client_id: Option<&str>) -> bool {
-        if action == Action::GetCallerIdentity {
-            return true;
-        }
+    pub fn decide(&self, action: Action, resource: &str, client_id: Option<&str>) -> Ruling {
         let request = Request {
             action,
             resource,
             client_id,
         };
-        match &self.who {
-            CallerKind::Anyone(_) => true,
-            CallerKind::Principal(principal) => principal.decide(&request) == Decision::Allow,
-            CallerKind::Session(session) => {
-                let own = |policy: &Policy| policy.decide(&request) == Decision::Allow;
-                action != Action::GetFederationToken
-                    && session.policy.as_ref().is_some_and(own)
-                    && session.parent.decide(&request) == Decision::Allow
-            }
-        }
-    }
-
-    /// Which check of policies a caller without permission did not pass: for operators, who must know whether to add a
-    /// statement or to remove one.
-    #[must_use]
-    pub fn policy_check(&self, action: Action, resource: &str, client_id: Option<&str>) -> Check {
-        let request = Request {
-            action,
-            resource,
-            client_id,
+        let mut steps = 0;
+        let decision = match &self.who {
+            _ if action == Action::GetCallerIdentity => Decision::Allow,
+            CallerKind::Anyone(_) => Decision::Allow,
+            CallerKind::Principal(principal) => principal.decide(&request, &mut steps),
+            CallerKind::Session(session) => session.decide(&request, &mut steps),
         };
-        let own = |session: &Session| {
-            let policy = session.policy.as_ref();
-            policy.map_or(Decision::NoMatch, |policy| policy.decide(&request))
+        let denied = match decision {
+            Decision::Allow => None,
+            Decision::Deny => Some(Check::PolicyExplicitDeny),
+            Decision::NoMatch => Some(Check::PolicyNoAllow),
         };
-        let denied = match &self.who {
-            CallerKind::Anyone(_) => false,
-            CallerKind::Principal(principal) => principal.decide(&request) == Decision::Deny,
-            CallerKind::Session(session) => {
-                own(session) == Decision::Deny || session.parent.decide(&request) == Decision::Deny
-            }
-        };
-        if denied {
-            Check::PolicyExplicitDeny
-        } else {
-            Check::PolicyNoAllow
-        }
+        Ruling { denied, steps }
     }
 
     /// The text for a caller without permission. Source: AWS, "Troubleshoot access denied error messages".

@@ -66,7 +66,7 @@ impl Credentials {
             principal.account == account
                 && principal.session_token.is_none()
                 && principal.expires_s.is_none_or(|end| end > now_s)
-                && principal.decide(request) == Decision::Allow
+                && principal.decide(request, &mut 0) == Decision::Allow
         })
     }
 

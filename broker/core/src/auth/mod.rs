@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //! ```text
-//! request ─ Authenticator::check ──▶ Caller ─ may(action, resource, client id) ──▶ yes | no
+//! request ─ Authenticator::check ──▶ Caller ─ decide(action, resource, client id) ──▶ allowed | the check that failed
 //!              │                       │ policies of the principal, and for temporary credentials
 //!              │                       │ the policy they were asked for with: each must allow, none may deny
 //!              ├ Credentials: the file, read; one snapshot for all shards, replaced whole
@@ -20,7 +20,7 @@ mod principal;
 mod session_keys;
 
 pub use authenticator::{Authenticator, SignatureRules, Unsigned};
-pub use caller::{Caller, federated_user_arn};
+pub use caller::{Caller, Ruling, federated_user_arn};
 pub use credentials::{Credentials, CredentialsError};
 pub use nonces::Nonces;
 pub use principal::{Principal, Secret};

@@ -63,12 +63,12 @@ impl Principal {
         format!("arn:aws:iam::{}:user/{}", self.account, self.name)
     }
 
-    /// What its policies say to a request, together.
+    /// What its policies say to a request, together. Adds the work to `steps`, as [`Policy::decide`] does.
     #[must_use]
-    pub fn decide(&self, request: &Request<'_>) -> Decision {
+    pub fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
         self.policies
             .iter()
-            .map(|policy| policy.decide(request))
+            .map(|policy| policy.decide(request, steps))
             .fold(Decision::NoMatch, Decision::and)
     }
 }

@@ -154,6 +154,10 @@ pub struct Counters {
     pub log_suppressed: u64,
     /// Changes that were refused because their audit entry had no place in the log.
     pub audit_refused: u64,
+    /// Steps of matching patterns of policies: see [`codec::aws::policy::Policy::decide`].
+    pub policy_steps: u64,
+    /// Bytes hashed to check signatures: see [`codec::aws::sigv4::Verifier::hashed_bytes`].
+    pub hashed_bytes: u64,
 }
 
 /// Lengths of frames, header included, beyond which old builds of the C SDK cannot hold them. Source: the metrics
@@ -243,6 +247,8 @@ impl Counters {
         self.session_setup.add(&other.session_setup);
         self.log_suppressed += other.log_suppressed;
         self.audit_refused += other.audit_refused;
+        self.policy_steps += other.policy_steps;
+        self.hashed_bytes += other.hashed_bytes;
         self.pending_messages += other.pending_messages;
         self.pending_bytes += other.pending_bytes;
         self.outbox_messages += other.outbox_messages;

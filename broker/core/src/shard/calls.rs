@@ -49,7 +49,7 @@ pub(super) fn begin(
         parity::on_call(sockets, &account, asked.operation, at);
     }
     asked.subject = audited(&call).map(Into::into);
-    if let Some(refused) = directory.forbids(&asked.caller, &call) {
+    if let Some(refused) = directory.forbids(books, &asked.caller, &call) {
         asked.subject = asked.subject.or_else(|| Some(call.arn()?.as_str().into()));
         return answers::refuse_audited(sockets, books, key, &asked, refused, at);
     }

@@ -69,6 +69,12 @@ impl Gate {
 }
 
 impl Gate {
+    /// How many bytes were hashed to check signatures.
+    pub(super) fn hashed_bytes(&self) -> u64 {
+        let authenticator = self.authenticator.as_ref();
+        authenticator.map_or(0, Authenticator::hashed_bytes)
+    }
+
     /// What is noted of a request whose signature was just found wrong.
     pub(super) fn evidence<'a>(&'a self, head: Option<&'a Head<'a>>) -> Evidence<'a> {
         let signature = self.authenticator.as_ref().map(|authenticator| {

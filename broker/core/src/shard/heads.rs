@@ -128,7 +128,7 @@ fn take_upgrade(
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return Step::Over;
     }
-    match upgrades::admission(sockets, gate, &request.head, asked, at) {
+    match upgrades::admission(sockets, books, gate, &request.head, asked, at) {
         Err(refusal) => {
             let head = &request.head;
             upgrades::refuse_upgrade(sockets, books, gate, key, purpose, (head, &refusal), at);

@@ -31,7 +31,7 @@ pub(super) fn answer(
     }
     let forbidden = match (&query.judge, kind) {
         (Some(judged), QueryKind::Look(identity, None)) => {
-            directory.forbids_named(judged, operation, identity)
+            directory.forbids_named(books, judged, operation, identity)
         }
         (Some(_) | None, _) => None,
     };

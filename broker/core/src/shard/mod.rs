@@ -360,6 +360,7 @@ impl Machine for Shard {
             counters: Counters {
                 log_suppressed: self.books.diary.suppressed(),
                 audit_refused: self.books.diary.unauditable(),
+                hashed_bytes: self.gate.hashed_bytes(),
                 ..self.books.counters.clone()
             },
         }

@@ -1,5 +1,6 @@
 //! Permissions: policies are checked before anything is revealed of a channel. See codec/PROTOCOL.md, AUTH.
 
+use super::books::Books;
 use super::directory::Directory;
 use super::home::absent;
 use super::{Answer, Fault};
@@ -13,7 +14,12 @@ use codec::control::{Call, Operation, StreamSelector};
 impl Directory {
     /// Refuses a call that its caller may not make, or whose channel cannot exist for them; `None` lets it pass. A
     /// channel that is named is judged where it lives, by [`Directory::forbids_named`].
-    pub(super) fn forbids(&self, caller: &Caller, call: &Call) -> Option<Answer> {
+    pub(super) fn forbids(
+        &self,
+        books: &mut Books,
+        caller: &Caller,
+        call: &Call,
+    ) -> Option<Answer> {
         let operation = call.operation();
         if let Some(arn) = call.arn() {
             let client_id = if let Call::Ice(ice) = call {
@@ -21,7 +27,7 @@ impl Directory {
             } else {
                 None
             };
-            let denied = denial(caller, operation, arn.as_str(), client_id);
+            let denied = denial(books, caller, operation, arn.as_str(), client_id);
             let hidden = || absent(Check::AccountHidden).into();
             return denied.or_else(|| (!caller.sees(arn)).then(hidden));
         }
@@ -39,12 +45,13 @@ impl Directory {
         } else {
             return None;
         };
-        denial(caller, operation, &resource, None)
+        denial(books, caller, operation, &resource, None)
     }
 
     /// Refuses a call about a channel by name. Its resource is the channel's ARN if it exists, else one without a time.
     pub(super) fn forbids_named(
         &self,
+        books: &mut Books,
         caller: &Caller,
         operation: Operation,
         identity: &Identity,
@@ -52,8 +59,8 @@ impl Directory {
         let channel = self.names.get(identity);
         let channel = channel.and_then(|&key| self.channels.get(key));
         match channel.filter(|channel| channel.state != Life::Creating) {
-            Some(channel) => denial(caller, operation, channel.record.arn.as_str(), None),
-            None => denial(caller, operation, &unborn(identity, "channel"), None),
+            Some(channel) => denial(books, caller, operation, channel.record.arn.as_str(), None),
+            None => denial(books, caller, operation, &unborn(identity, "channel"), None),
         }
     }
 
@@ -64,17 +71,18 @@ impl Directory {
 }
 
 fn denial(
+    books: &mut Books,
     caller: &Caller,
     operation: Operation,
     resource: &str,
     client_id: Option<&str>,
 ) -> Option<Answer> {
     let action: Action = operation.policy_action();
-    (!caller.may(action, resource, client_id)).then(|| {
-        let message = caller.denial(action, resource);
-        let check = caller.policy_check(action, resource, client_id);
-        Fault::new(check, operation.denied(), message).into()
-    })
+    let ruling = caller.decide(action, resource, client_id);
+    books.counters.policy_steps += ruling.steps;
+    let message = || caller.denial(action, resource);
+    let denied = ruling.denied;
+    denied.map(|check| Fault::new(check, operation.denied(), message()).into())
 }
 
 /// The resource of a channel that does not exist yet: policies say `channel/NAME/*`.

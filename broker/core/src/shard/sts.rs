@@ -146,7 +146,9 @@ fn grant(
     at: Moment,
 ) -> Result<(), (Check, Error)> {
     let arn = federated_user_arn(caller.account(), &wish.name);
-    if !caller.may(Action::GetFederationToken, &arn, None) {
+    let ruling = caller.decide(Action::GetFederationToken, &arn, None);
+    books.counters.policy_steps += ruling.steps;
+    if let Some(check) = ruling.denied {
         books.counters.auth_failure(AuthFailure::Policy);
         let message = caller.denial(Action::GetFederationToken, &arn);
         let check = caller.policy_check(Action::GetFederationToken, &arn, None);

@@ -41,8 +41,8 @@ pub(super) enum UpgradeRefusal {
     Unsigned(Unsigned),
     /// Its parameters, or its channel cannot exist. With the caller, if it is known.
     Refused(Fault, Option<Caller>),
-    /// The policy of this caller, who asked for that channel; under which client id.
-    Denied(Caller, Action, ChannelArn, Option<Box<str>>),
+    /// The policy of this caller, who asked for that channel, and the check that was not passed.
+    Denied(Caller, Action, ChannelArn, Check),
 }
 
 /// Reads what an upgrade asks for.
@@ -51,6 +51,7 @@ pub(super) enum UpgradeRefusal {
 /// cannot exist for this caller.
 pub(super) fn admission(
     sockets: &Sockets,
+    books: &mut Books,
     gate: &mut Gate,
     head: &Head<'_>,
     asked: &Upgrade<'_>,
@@ -93,8 +94,10 @@ pub(super) fn admission(
     } else {
         Action::ConnectAsMaster
     };
-    if !caller.may(action, arn.as_str(), client_id.as_deref()) {
-        return Err(UpgradeRefusal::Denied(caller, action, arn, client_id));
+    let ruling = caller.decide(action, arn.as_str(), client_id.as_deref());
+    books.counters.policy_steps += ruling.steps;
+    if let Some(check) = ruling.denied {
+        return Err(UpgradeRefusal::Denied(caller, action, arn, check));
     }
     if !caller.sees(&arn) {
         let fault = absent(Check::AccountHidden);
@@ -182,16 +185,15 @@ pub(super) fn refuse_upgrade(
             let evidence = of(caller.as_ref());
             respond::respond_error(sockets, books, key, purpose, fault, &evidence, true, at);
         }
-        UpgradeRefusal::Denied(caller, action, arn, client_id) => {
+        UpgradeRefusal::Denied(caller, action, arn, check) => {
             let kind = ErrorKind::AccessDenied;
-            let check = caller.policy_check(*action, arn.as_str(), client_id.as_deref());
-            let id = books.refusal_id(check, purpose, purpose.status(kind), at.wall);
+            let id = books.refusal_id(*check, purpose, purpose.status(kind), at.wall);
             if let Some(mut audit) = sockets.audit_of(key, &id, caller, action.name()) {
                 audit.channel_arn = Some(arn.as_str().into());
                 audit.outcome = kind.error_type();
                 books.diary.denied(at.now, audit);
             }
-            let fault = Fault::new(check, kind, caller.denial(*action, arn.as_str()));
+            let fault = Fault::new(*check, kind, caller.denial(*action, arn.as_str()));
             let told = (purpose, &fault, &of(Some(caller)));
             respond::respond_error_as(sockets, books, key, &id, told, true, at);
         }

@@ -102,11 +102,12 @@ fn a_file_is_read_with_what_it_names() {
         (None, None, &None)
     );
     let ask = |action| {
-        fleet.decide(&Request {
+        let request = Request {
             action,
             resource: "x",
             client_id: None,
-        })
+        };
+        fleet.decide(&request, &mut 0)
     };
     assert_eq!(ask(Action::ConnectAsMaster), Decision::Allow);
     assert_eq!(ask(Action::DeleteSignalingChannel), Decision::Deny);

@@ -114,6 +114,18 @@ pub(super) const METRICS: &[Row<View>] = &[
         read: |it, to| to.one(it.sum.records_read),
     },
     Row {
+        name: "heliograph_policy_steps_total",
+        help: "Steps of matching patterns of policies, each of up to 64 places of a text",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.sum.counters.policy_steps),
+    },
+    Row {
+        name: "heliograph_signature_bytes_total",
+        help: "Bytes of canonical requests and bodies hashed to check signatures",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.sum.counters.hashed_bytes),
+    },
+    Row {
         name: "heliograph_log_suppressed_total",
         help: "Refusals that were not logged because there were too many within a second",
         kind: exposition::Kind::Counter,

@@ -1,7 +1,7 @@
 //! Actions in policies, and which operations a pattern matches.
 
-use super::pattern::Pattern;
-use strsim::damerau_levenshtein;
+use super::names::Names;
+use std::sync::LazyLock;
 
 /// Makes the enum of the actions that are asked here, with their names, from one table.
 macro_rules! actions {
@@ -87,6 +87,7 @@ impl Action {
         Self::ALL.into_iter().find(|action| action.name() == name)
     }
 
+    /// Part of sealed session tokens: an action keeps its bit, and a new one comes last.
     const fn bit(self) -> u32 {
         1 << self as u32
     }
@@ -122,29 +123,29 @@ impl Actions {
                  with * and ? in ACTION only"
             ));
         };
-        let service = service.to_ascii_lowercase();
-        let unserved = match service.as_str() {
-            "kinesisvideo" => KINESISVIDEO_UNSERVED,
-            "sts" => STS_UNSERVED,
-            _ => return Ok(Self::default()), // no service of ours
+        let (service, names) = if service.eq_ignore_ascii_case("kinesisvideo") {
+            ("kinesisvideo", &KINESISVIDEO)
+        } else if service.eq_ignore_ascii_case("sts") {
+            ("sts", &STS)
+        } else {
+            return Ok(Self::default()); // no service of ours
         };
-        let pattern = Pattern::new(&name.to_ascii_lowercase());
-        let meant = |known: &str| pattern.matches(known.to_ascii_lowercase().as_bytes());
-        let ours = Action::ALL
-            .into_iter()
-            .filter(|action| action.as_str().split(':').next() == Some(&service));
-        let served = ours
-            .clone()
-            .filter(|action| meant(action.name()))
-            .fold(Self::default(), |all, action| Self(all.0 | action.bit()));
-        if served != Self::default() || unserved.iter().any(|known| meant(known)) {
-            return Ok(served);
-        }
-        let known = ours.map(Action::name).chain(unserved.iter().copied());
-        let nearest = nearest(name, known).unwrap_or_default();
-        Err(format!(
-            "action {text:?}: there is no such action; the nearest is \"{service}:{nearest}\""
-        ))
+        names.matching(name).ok_or_else(|| {
+            let nearest = names.nearest(name).map_or_else(String::new, |nearest| {
+                format!("; the nearest is \"{service}:{nearest}\"")
+            });
+            format!("action {text:?}: there is no such action{nearest}")
+        })
+    }
+
+    /// The bytes of a set in a policy.
+    pub(super) const fn bytes(self) -> [u8; ACTIONS_BYTES] {
+        self.0.to_be_bytes()
+    }
+
+    /// The set of these bytes.
+    pub(super) const fn of_bytes(bytes: [u8; ACTIONS_BYTES]) -> Self {
+        Self(u32::from_be_bytes(bytes))
     }
 
     pub(super) const fn has(self, action: Action) -> bool {
@@ -156,17 +157,21 @@ impl Actions {
     }
 }
 
-/// The known name that takes the fewest edits; for a pattern, that begins so with the fewest.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let written = name.to_ascii_lowercase();
-    let plain = written.replace(['*', '?'], "");
-    let is_pattern = plain.len() < written.len();
-    known.min_by_key(|known| {
-        let length = if is_pattern { plain.len() } else { known.len() };
-        let beginning = known.get(..length).unwrap_or(known);
-        damerau_levenshtein(&beginning.to_ascii_lowercase(), &plain)
-    })
+impl From<Action> for Actions {
+    fn from(action: Action) -> Self {
+        Self(action.bit())
+    }
 }
+
+/// Bytes of a set in a policy.
+pub(super) const ACTIONS_BYTES: usize = 4;
+
+/// The actions of Kinesis Video Streams.
+pub(super) static KINESISVIDEO: LazyLock<Names> =
+    LazyLock::new(|| Names::new("kinesisvideo", KINESISVIDEO_UNSERVED));
+
+/// The actions of STS.
+pub(super) static STS: LazyLock<Names> = LazyLock::new(|| Names::new("sts", STS_UNSERVED));
 
 /// Longest name of an action in a policy, in bytes: three times the longest that there is.
 const ACTION_BYTES_MAX: usize = 128;
@@ -294,6 +299,15 @@ mod tests {
         }
     }
 
+    /// A name that is like no other, or longer than any, has no hint: each would have to be compared.
+    #[test]
+    fn what_is_like_no_action_has_no_hint() {
+        for name in ["Frobnicate", &"e".repeat(ACTION_BYTES_MAX)] {
+            let error = Actions::of_pattern(&format!("kinesisvideo:{name}")).unwrap_err();
+            assert!(error.ends_with("there is no such action"), "{error}");
+        }
+    }
+
     #[test]
     fn the_form_is_held() {
         let long = format!("s3:{}", "a".repeat(ACTION_BYTES_MAX + 1));
@@ -324,6 +338,20 @@ mod tests {
         for action in Action::ALL {
             assert_eq!(meant(&action.as_str().to_uppercase()), [action.as_str()]);
         }
+    }
+
+    /// Tokens hold them.
+    #[test]
+    fn actions_keep_their_bits() {
+        let names: Vec<_> = Action::ALL.into_iter().map(Action::name).collect();
+        assert_eq!(
+            names.join(" "),
+            "ConnectAsMaster ConnectAsViewer CreateSignalingChannel DescribeSignalingChannel UpdateSignalingChannel \
+             DeleteSignalingChannel ListSignalingChannels GetSignalingChannelEndpoint GetIceServerConfig \
+             SendAlexaOfferToMaster TagResource UntagResource ListTagsForResource DescribeMediaStorageConfiguration \
+             UpdateMediaStorageConfiguration DescribeMappedResourceConfiguration JoinStorageSession \
+             JoinStorageSessionAsViewer GetFederationToken GetCallerIdentity"
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub fn fuzz(data: &[u8]) {
                 resource,
                 client_id,
             };
-            let _ = policy.decide(&request);
+            let _ = policy.decide(&request, &mut 0);
         }
     }
 }

@@ -4,12 +4,14 @@
 //! A document is read once, wholly, or refused: what we would have to guess at (a condition that we do not evaluate,
 //! `NotAction`, a variable) does not load, since ignoring it could grant what its author denied.
 //! ```text
-//! text ─ Policy::parse ──▶ statements: effect, actions as a set of bits, resource patterns, client id patterns
+//! text ─ Policy::parse ──▶ bytes: of each statement effect, actions as a set of bits, resources, client ids
 //! Request{action, resource, client id} ─ Policy::decide ──▶ Deny (one is enough) | Allow | NoMatch
 //! ```
 //! A statement matches when its actions hold the request's, one of its resources matches, and each of its conditions
 //! holds. A condition on the client id does not hold for a request that has none. Nobody allowed means denied: that is
 //! the caller's to say, who joins the decisions of several documents.
+//!
+//! A policy is its bytes: reading them again takes no work, so a sealed token holds them in place of the text.
 //!
 //! Source: IAM User Guide, "Grammar of the IAM JSON policy language", "Policy evaluation logic"; Service Authorization
 //! Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service".
@@ -18,6 +20,7 @@ mod action;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+mod names;
 mod pattern;
 mod read;
 mod rules;
@@ -27,12 +30,13 @@ pub use action::Action;
 pub use error::PolicyError;
 
 use action::Actions;
-use statement::Statement;
+use statement::{Statement, Subject};
 
-/// A policy document that was read. Some hundred bytes a statement; shared by all principals that name it.
+/// A policy document that was read: fewer bytes than its text has. Shared by all principals that name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    statements: Box<[Statement]>,
+    /// One statement behind the other.
+    statements: Box<[u8]>,
 }
 
 /// A request to be decided.
@@ -124,14 +128,33 @@ impl Policy {
         Ok(Self { statements })
     }
 
-    /// Decides on a request. Takes time in proportion to the bytes of its patterns times those of the
-    /// resource, at worst.
+    /// The bytes of the policy, for [`Self::of_bytes`]. Programs of other versions read them too.
     #[must_use]
-    pub fn decide(&self, request: &Request<'_>) -> Decision {
+    pub const fn bytes(&self) -> &[u8] {
+        &self.statements
+    }
+
+    /// The policy of these bytes; `None` when they are none of [`Self::bytes`].
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            (_, rest) = Statement::read(rest)?;
+        }
+        Some(Self {
+            statements: bytes.into(),
+        })
+    }
+
+    /// Decides on a request, and adds the work to `steps`: for each pattern that is looked at, the bytes of the text
+    /// times the words of the pattern at most, which are ⌈its bytes / 64⌉. Allocates nothing.
+    #[must_use]
+    pub fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
+        let subject = Subject::new(request);
         let mut decision = Decision::NoMatch;
-        for statement in &self.statements {
+        for statement in self.statements() {
             let denies = statement.effect == Effect::Deny;
-            if (decision == Decision::Allow && !denies) || !statement.matches(request) {
+            if (decision == Decision::Allow && !denies) || !statement.matches(&subject, steps) {
                 continue;
             }
             if denies {
@@ -144,8 +167,8 @@ impl Policy {
 
     /// The actions that some statement allows on something, whatever others deny: for summaries, not for decisions.
     pub fn allowed_somewhere(&self) -> impl Iterator<Item = Action> + '_ {
-        let allows = |statement: &&Statement| statement.effect == Effect::Allow;
-        let sets = self.statements.iter().filter(allows);
+        let allows = |statement: &Statement<'_>| statement.effect == Effect::Allow;
+        let sets = self.statements().filter(allows);
         let all = sets.fold(Actions::default(), |all, statement| {
             all.union(statement.actions)
         });
@@ -157,9 +180,17 @@ impl Policy {
     /// Whether some statement denies something.
     #[must_use]
     pub fn denies(&self) -> bool {
-        self.statements
-            .iter()
+        self.statements()
             .any(|statement| statement.effect == Effect::Deny)
+    }
+
+    fn statements(&self) -> impl Iterator<Item = Statement<'_>> {
+        let mut rest = &*self.statements;
+        std::iter::from_fn(move || {
+            let (statement, behind) = Statement::read(rest)?;
+            rest = behind;
+            Some(statement)
+        })
     }
 }
 

@@ -1,50 +1,190 @@
-//! Texts with `*` and `?`, matched without exponential backtracking.
+//! Texts with `*` and `?`, matched 64 places of the text at a time.
+//!
+//! # Theory of operation
+//! What a pattern has before its first `*` is compared with the beginning of the text, what it has behind its last one
+//! with the end. The parts between are looked for one behind the other. Each is taken where it is found first: a later
+//! place would leave less text to the parts behind it.
+//!
+//! A part is looked for at 64 places at once. A word has a bit for each place where the part may begin, and each byte
+//! of the part clears the bits of the places where the text has another byte:
+//! ```text
+//! text  a b c a x c     part a?c     a at +0: 1..1..   ? at +1: all   c at +2: 1..1..   found at the first bit
+//! ```
+//! The places of a byte in the text are the common bits of two words: the places of its upper and of its lower half.
+//!
+//! # Work
+//! A step is one byte of a part at one word of places, or up to 64 bytes compared at an end. A part of `p` bytes that
+//! takes up `t` bytes of the text, those before it included, is looked for at `t - p + 1` places, which takes
+//! `p × ⌈(t - p + 1) / 64⌉` steps at most: never more than `t × ⌈p / 64⌉`. So a text takes at most as many steps as it
+//! has bytes, times the words of the pattern: ⌈its bytes / 64⌉.
 
-/// A pattern: `*` matches any bytes, `?` any one byte. Neither stops at `/` or `:`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern(Box<[u8]>);
+use crate::limits::ARN_BYTES;
+use memchr::{memchr, memrchr};
+use std::cell::OnceCell;
 
-impl Pattern {
-    /// A pattern; runs of `*` mean no more than one of them.
-    pub(super) fn new(text: &str) -> Self {
-        let mut bytes = text.as_bytes().to_vec();
-        bytes.dedup_by(|byte, before| *byte == b'*' && *before == b'*');
-        Self(bytes.into_boxed_slice())
-    }
-
-    /// Whether the whole text matches.
-    ///
-    /// Only the last `*` is ever returned to: whatever an earlier one could take, the later one can take as well. So
-    /// the work is at most the pattern's length times the text's.
-    pub(super) fn matches(&self, text: &[u8]) -> bool {
-        let pattern = &*self.0;
-        let (mut at, mut read) = (0, 0);
-        let mut star: Option<(usize, usize)> = None; // behind it; where its text ends
-        while let Some(&byte) = text.get(read) {
-            match pattern.get(at) {
-                Some(b'*') => {
-                    at += 1;
-                    star = Some((at, read));
-                }
-                Some(&wanted) if wanted == byte || wanted == b'?' => {
-                    at += 1;
-                    read += 1;
-                }
-                Some(_) | None => {
-                    let Some((behind, end)) = star else {
-                        return false;
-                    };
-                    at = behind;
-                    read = end + 1;
-                    star = Some((behind, read));
-                }
-            }
+/// Appends a pattern: `*` matches any bytes, `?` any one byte. Neither stops at `/` or `:`. Runs of `*` mean no more
+/// than one of them.
+pub(super) fn push(out: &mut Vec<u8>, text: &str) {
+    let mut before = 0;
+    for byte in text.bytes() {
+        if byte != b'*' || before != b'*' {
+            out.push(byte);
         }
-        pattern
-            .get(at..)
-            .is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
+        before = byte;
     }
 }
+
+/// A text that patterns are matched with. Allocates nothing.
+pub(super) struct Text<'a> {
+    bytes: &'a [u8],
+    /// Made when a part is looked for: most patterns differ at the beginning.
+    index: OnceCell<Index>,
+}
+
+/// The places of each half of a byte, in the first [`ARN_BYTES`] bytes of a text.
+type Index = [Halves; ARN_BYTES / WORD + 1];
+
+/// A word for each half of a byte: a bit for each of 64 places.
+#[derive(Clone, Copy)]
+struct Halves {
+    upper: [u64; 16],
+    lower: [u64; 16],
+}
+
+impl<'a> Text<'a> {
+    pub(super) const fn new(text: &'a str) -> Self {
+        Self {
+            bytes: text.as_bytes(),
+            index: OnceCell::new(),
+        }
+    }
+
+    /// Whether the whole text matches a pattern that [`push`] wrote. Adds to `steps`.
+    pub(super) fn matches(&self, pattern: &[u8], steps: &mut u64) -> bool {
+        let text = self.bytes;
+        let stars = memchr(b'*', pattern).zip(memrchr(b'*', pattern));
+        let Some((first, last)) = stars else {
+            return text.len() == pattern.len() && is_same(pattern, text, steps);
+        };
+        let (front, rest) = pattern.split_at_checked(first).unwrap_or_default();
+        let (middle, back) = rest.split_at_checked(last - first).unwrap_or_default();
+        let back = back.strip_prefix(b"*").unwrap_or_default();
+        let ends = text.split_at_checked(front.len());
+        let Some((beginning, left)) = ends.filter(|(_, left)| left.len() >= back.len()) else {
+            return false;
+        };
+        let (_, ending) = left
+            .split_at_checked(left.len() - back.len())
+            .unwrap_or_default();
+        if !is_same(front, beginning, steps) || !is_same(back, ending, steps) {
+            return false;
+        }
+        let parts = middle.split(|byte| *byte == b'*');
+        let parts = parts.filter(|part| !part.is_empty());
+        let (mut from, until) = (front.len(), text.len() - back.len());
+        let mut needed: usize = parts.clone().map(<[u8]>::len).sum();
+        for part in parts {
+            let last = until.checked_sub(needed).filter(|last| *last >= from);
+            let Some(place) = last.and_then(|last| self.find(part, from, last, steps)) else {
+                return false;
+            };
+            from = place + part.len();
+            needed -= part.len();
+        }
+        true
+    }
+
+    /// The first place of a part among the places from `from` to `last`. It ends within the text from each of them.
+    fn find(&self, part: &[u8], from: usize, last: usize, steps: &mut u64) -> Option<usize> {
+        if self.bytes.len() > ARN_BYTES {
+            // No text of a request is as long.
+            return find(part, from, last, steps, |wanted, at| {
+                let bytes = self.bytes.get(at..).unwrap_or_default().iter().take(WORD);
+                let bits = bytes.rev().map(|byte| u64::from(*byte == wanted));
+                bits.fold(0, |places, bit| places << 1 | bit)
+            });
+        }
+        let index = self.index.get_or_init(|| index(self.bytes));
+        find(part, from, last, steps, |wanted, at| {
+            let (number, shift) = (at / WORD, at % WORD);
+            let words = index.get(number).zip(index.get(number + 1));
+            let (word, next) = words.map_or((0, 0), |(word, next)| {
+                (word.places_of(wanted), next.places_of(wanted))
+            });
+            // Shifted in two steps, since a word cannot be shifted by all its bits.
+            word >> shift | next << 1 << (WORD - 1 - shift)
+        })
+    }
+}
+
+/// The first place of a part; `places` says which of the 64 places from one on have a byte.
+fn find(
+    part: &[u8],
+    from: usize,
+    last: usize,
+    steps: &mut u64,
+    places: impl Fn(u8, usize) -> u64,
+) -> Option<usize> {
+    for first in (from..=last).step_by(WORD) {
+        let mut found = u64::MAX >> (WORD - 1).saturating_sub(last - first);
+        for (at, &wanted) in (first..).zip(part) {
+            *steps += 1;
+            if wanted != b'?' {
+                found &= places(wanted, at);
+            }
+            if found == 0 {
+                break;
+            }
+        }
+        if found != 0 {
+            return Some(first + found.trailing_zeros() as usize);
+        }
+    }
+    None
+}
+
+impl Halves {
+    fn places_of(&self, byte: u8) -> u64 {
+        let upper = self.upper.get(usize::from(byte >> 4));
+        let lower = self.lower.get(usize::from(byte & 15));
+        upper.zip(lower).map_or(0, |(upper, lower)| upper & lower)
+    }
+}
+
+fn index(text: &[u8]) -> Index {
+    let mut index = [Halves {
+        upper: [0; 16],
+        lower: [0; 16],
+    }; ARN_BYTES / WORD + 1];
+    for (halves, bytes) in index.iter_mut().zip(text.chunks(WORD)) {
+        for (place, byte) in bytes.iter().enumerate() {
+            let (upper, lower) = (usize::from(byte >> 4), usize::from(byte & 15));
+            if let (Some(upper), Some(lower)) =
+                (halves.upper.get_mut(upper), halves.lower.get_mut(lower))
+            {
+                *upper |= 1 << place;
+                *lower |= 1 << place;
+            }
+        }
+    }
+    index
+}
+
+/// Whether a part without `*` matches a text of its length.
+fn is_same(part: &[u8], text: &[u8], steps: &mut u64) -> bool {
+    part.chunks(WORD)
+        .zip(text.chunks(WORD))
+        .all(|(part, text)| {
+            *steps += 1;
+            let pairs = part.iter().zip(text);
+            pairs.fold(true, |same, (wanted, byte)| {
+                same & ((wanted == byte) | (*wanted == b'?'))
+            })
+        })
+}
+
+/// Places of a word.
+const WORD: usize = u64::BITS as usize;
 
 #[cfg(test)]
 mod tests {
@@ -62,9 +202,40 @@ mod tests {
         }
     }
 
+    /// The definition for long texts: which prefixes of the text each prefix of the pattern matches.
+    fn by_prefixes(pattern: &[u8], text: &[u8]) -> bool {
+        let mut matched = vec![false; text.len() + 1];
+        matched[0] = true;
+        for wanted in pattern {
+            let mut next = vec![false; text.len() + 1];
+            for end in 0..=text.len() {
+                next[end] = if *wanted == b'*' {
+                    matched[end] || end > 0 && next[end - 1]
+                } else {
+                    end > 0 && matched[end - 1] && (*wanted == b'?' || *wanted == text[end - 1])
+                };
+            }
+            matched = next;
+        }
+        matched[text.len()]
+    }
+
+    /// Whether the text matches, within the bound on steps.
+    fn matches(pattern: &str, text: &str) -> bool {
+        let (mut written, mut steps) = (Vec::new(), 0);
+        push(&mut written, pattern);
+        let matches = Text::new(text).matches(&written, &mut steps);
+        let bound = text.len() * pattern.len().div_ceil(64);
+        assert!(
+            steps <= bound as u64,
+            "{steps} steps, at most {bound}: {pattern} {text}"
+        );
+        matches
+    }
+
     #[test]
     fn patterns_match_whole_texts() {
-        for (pattern, text, matches) in [
+        for (pattern, text, wanted) in [
             ("", "", true),
             ("", "a", false),
             ("*", "", true),
@@ -81,30 +252,80 @@ mod tests {
             ("a?c*", "abcdef", true),
             ("***", "x", true),
             ("A", "a", false),
+            ("a*a", "a", false),
+            ("*ab*b", "ab", false),
         ] {
-            assert_eq!(
-                Pattern::new(pattern).matches(text.as_bytes()),
-                matches,
-                "{pattern} {text}"
-            );
+            assert_eq!(matches(pattern, text), wanted, "{pattern} {text}");
+        }
+    }
+
+    /// What costs most: no part fits, each fits nearly everywhere, or there are many.
+    #[test]
+    fn hostile_patterns_keep_to_the_bound() {
+        let long = "a".repeat(1024);
+        let mixed = format!("arn:aws:kinesisvideo:{}:1:channel/a/1", "a".repeat(980));
+        for pattern in [
+            format!("{}b", "*a".repeat(1000)),
+            format!("*{}b", "?".repeat(500)),
+            format!("arn:*{}b", "?".repeat(100)),
+            format!("arn:*{}b*", "?".repeat(100)),
+            format!("*{}b*", "a".repeat(63)),
+            format!("*{}b*", "a".repeat(64)),
+            format!("*{}b*", "a".repeat(512)),
+            format!("*{}b*", "a?".repeat(400)),
+            format!("{}b*", "*a?".repeat(300)),
+            format!("*{}*", "a".repeat(1025)),
+            format!("*{}*b*", "a".repeat(1000)),
+        ] {
+            for text in [&long, &mixed] {
+                assert!(!matches(&pattern, text), "{pattern}");
+                let wanted = by_prefixes(pattern.as_bytes(), format!("{text}b").as_bytes());
+                assert_eq!(matches(&pattern, &format!("{text}b")), wanted, "{pattern}");
+            }
         }
     }
 
     #[test]
-    fn hostile_patterns_end() {
-        let pattern = Pattern::new(&format!("{}b", "*a".repeat(1000)));
-        assert!(!pattern.matches(&[b'a'; 1024]));
-        let pattern = Pattern::new(&format!("*{}b", "?".repeat(500)));
-        assert!(!pattern.matches(&[b'a'; 1024]));
+    fn matching_allocates_nothing() {
+        let text = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/1700000000000";
+        let mut pattern = Vec::new();
+        push(&mut pattern, "arn:*:channel/d?mo*17*");
+        let counted = allocation_counter::measure(|| {
+            assert!(Text::new(text).matches(&pattern, &mut 0));
+        });
+        assert_eq!(counted.count_total, 0);
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
         #[test]
         fn as_the_definition_says(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
-            prop_assert_eq!(
-                Pattern::new(&pattern).matches(text.as_bytes()),
-                naive(pattern.as_bytes(), text.as_bytes())
-            );
+            let wanted = naive(pattern.as_bytes(), text.as_bytes());
+            prop_assert_eq!(matches(&pattern, &text), wanted);
+            prop_assert_eq!(by_prefixes(pattern.as_bytes(), text.as_bytes()), wanted);
+        }
+
+        /// Texts of several words, also longer than any of a request, and patterns cut out of them.
+        #[test]
+        fn as_the_definition_says_of_long_texts(
+            text in prop_oneof!["[ab]{0,200}", "[abé]{900,1300}"],
+            cuts in prop::collection::vec((0usize..1300, 0usize..150, "[*?]|[ab]{0,2}"), 0..5),
+            ends in any::<[bool; 2]>(),
+        ) {
+            let mut pattern = String::new();
+            let mut from = 0;
+            for (skipped, taken, between) in cuts {
+                from += skipped;
+                pattern.push_str(&between);
+                pattern.push('*');
+                let piece = text.bytes().skip(from).take(taken);
+                pattern.extend(piece.map(|byte| if byte.is_ascii() { char::from(byte) } else { '?' }));
+                from += taken;
+            }
+            let pattern = format!("{}{pattern}{}", ["", "*"][usize::from(ends[0])], ["", "*"][usize::from(ends[1])]);
+            let wanted = by_prefixes(pattern.as_bytes(), text.as_bytes());
+            prop_assert_eq!(matches(&pattern, &text), wanted, "{}", pattern);
         }
     }
 }

@@ -3,12 +3,12 @@
 
 use super::action::Actions;
 use super::error::PolicyError;
-use super::pattern::Pattern;
+use super::pattern;
 use super::rules::{
     self, CLIENT_ID, DOCUMENT_MEMBERS, IGNORED, Members, STATEMENT_MEMBERS, bounded, excerpt,
     free_of_variables,
 };
-use super::statement::{Condition, Statement};
+use super::statement::{List, Statement, begin_entry};
 use super::{ENTRIES_MAX, Effect, STATEMENTS_MAX};
 use serde::de::{
     DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
@@ -16,9 +16,9 @@ use serde::de::{
 use std::cell::Cell;
 use std::fmt;
 
-/// Reads a document. The first faults, this many as are `forgiven`, are read over: the statements are then of no use,
-/// but the error is the next fault.
-pub(super) fn document(text: &str, forgiven: usize) -> Result<Vec<Statement>, PolicyError> {
+/// Reads a document: its statements, one behind the other. The first faults, this many as are `forgiven`, are read
+/// over: the statements are then of no use, but the error is the next fault.
+pub(super) fn document(text: &str, forgiven: usize) -> Result<Vec<u8>, PolicyError> {
     let mut json = serde_json::Deserializer::from_str(text);
     let forgive = Forgive(Cell::new(forgiven));
     let statements = (&mut json).deserialize_map(Document(&forgive))?;
@@ -47,16 +47,23 @@ impl Forgive {
 struct Document<'f>(&'f Forgive);
 
 /// `Statement`: one or a list.
-struct Statements<'a>(&'a Forgive, &'a mut Vec<Statement>);
+struct Statements<'a>(&'a Forgive, &'a mut Vec<u8>);
 
 /// One statement: an object.
-struct OneStatement<'f>(&'f Forgive);
+struct OneStatement<'a>(&'a Forgive, &'a mut Vec<u8>);
 
 /// `Condition`: operators, each with the one key.
-struct Conditions<'a>(&'a Forgive, &'a mut Vec<Condition>);
+struct Conditions<'a>(&'a Forgive, &'a mut Values);
 
-/// What an operator holds: the key with its values.
-struct Operator<'f>(&'f Forgive);
+/// Values of the operators of a condition.
+#[derive(Default)]
+struct Values {
+    equals: Option<Vec<u8>>,
+    like: Option<Vec<u8>>,
+}
+
+/// What an operator holds: the key with its values, each of which is passed to a function that appends it to a list.
+struct Operator<'f>(&'f Forgive, fn(&mut Vec<u8>, &str));
 
 /// A string that is passed to a function.
 struct Text<'a, F>(&'a Forgive, &'a str, F);
@@ -65,7 +72,7 @@ struct Text<'a, F>(&'a Forgive, &'a str, F);
 struct Texts<'a, F>(&'a Forgive, &'a str, F);
 
 impl<'de> Visitor<'de> for Document<'_> {
-    type Value = Vec<Statement>;
+    type Value = Vec<u8>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("a policy document: an object with Statement")
@@ -108,43 +115,43 @@ impl<'de> Visitor<'de> for Statements<'_> {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<(), M::Error> {
-        self.1.push(OneStatement(self.0).visit_map(map)?);
-        Ok(())
+        OneStatement(self.0, self.1).visit_map(map)
     }
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<(), S::Error> {
-        while let Some(statement) = list.next_element_seed(OneStatement(self.0))? {
-            if self.1.len() == STATEMENTS_MAX {
+        let mut statements = 0;
+        while let Some(()) = list.next_element_seed(OneStatement(self.0, self.1))? {
+            statements += 1;
+            if statements > STATEMENTS_MAX {
                 return Err(Error::custom(format!(
                     "allowed at most {STATEMENTS_MAX} statements"
                 )));
             }
-            self.1.push(statement);
         }
         Ok(())
     }
 }
 
 impl<'de> DeserializeSeed<'de> for OneStatement<'_> {
-    type Value = Statement;
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Statement, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
         json.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for OneStatement<'_> {
-    type Value = Statement;
+    type Value = ();
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("a statement: an object with Effect, Action and Resource")
     }
 
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Statement, M::Error> {
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         let forgive = self.0;
         let mut seen = Members::default();
         let (mut effect, mut actions) = (None, None::<Actions>);
-        let (mut resources, mut conditions) = (Vec::new(), Vec::new());
+        let (mut resources, mut values) = (Vec::new(), Values::default());
         while let Some(name) = map.next_key::<String>()? {
             match forgive.or(seen.note(&name, STATEMENT_MEMBERS), IGNORED)? {
                 IGNORED => drop(map.next_value::<IgnoredAny>()?),
@@ -159,21 +166,25 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
                     Ok(())
                 }))?,
                 "Resource" => map.next_value_seed(Texts(forgive, "Resource", |text: &str| {
-                    resources.push(rules::resource(text)?);
+                    let pattern = rules::resource(text)?;
+                    begin_entry(&mut resources);
+                    pattern::push(&mut resources, pattern);
                     Ok(())
                 }))?,
-                _ => map.next_value_seed(Conditions(forgive, &mut conditions))?, // the one that is left
+                _ => map.next_value_seed(Conditions(forgive, &mut values))?, // the one that is left
             }
         }
         forgive.or(seen.require(&["Effect", "Action", "Resource"]), ())?;
         // What is missing or wrong has no value: such a statement is skipped, never used.
         let (effect, actions) = (effect.unwrap_or(Effect::Deny), actions.unwrap_or_default());
-        Ok(Statement {
+        let statement = Statement {
             effect,
             actions,
-            resources,
-            conditions,
-        })
+            resources: List::new(&resources),
+            equals: List::new(values.equals.as_deref().unwrap_or_default()),
+            like: List::new(values.like.as_deref().unwrap_or_default()),
+        };
+        statement.write(self.1).map_err(Error::custom)
     }
 }
 
@@ -196,17 +207,12 @@ impl<'de> Visitor<'de> for Conditions<'_> {
         let mut any = false;
         while let Some(operator) = map.next_key::<String>()? {
             any = true;
-            let known = self.0.or(self.operator(&operator).map(Some), None)?;
-            let Some(equals) = known else {
+            let known = self.0.or(self.1.operator(&operator).map(Some), None)?;
+            let Some((values, push)) = known else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            let values = map.next_value_seed(Operator(self.0))?;
-            self.1.push(if equals {
-                Condition::Equals(values.into_iter().map(String::into_boxed_str).collect())
-            } else {
-                Condition::Like(values.iter().map(|value| Pattern::new(value)).collect())
-            });
+            *values = Some(map.next_value_seed(Operator(self.0, push))?);
         }
         let some = if any {
             Ok(())
@@ -217,25 +223,30 @@ impl<'de> Visitor<'de> for Conditions<'_> {
     }
 }
 
-impl Conditions<'_> {
-    /// Whether an operator is `StringEquals`, and not `StringLike`.
-    fn operator(&self, name: &str) -> Result<bool, String> {
-        let equals = name.eq_ignore_ascii_case("StringEquals");
-        if !equals && !name.eq_ignore_ascii_case("StringLike") {
+/// Where the values of an operator go, and how one is appended.
+type Place<'v> = (&'v mut Option<Vec<u8>>, fn(&mut Vec<u8>, &str));
+
+impl Values {
+    fn operator(&mut self, name: &str) -> Result<Place<'_>, String> {
+        let place: Place<'_> = if name.eq_ignore_ascii_case("StringEquals") {
+            (&mut self.equals, |list, value| list.extend(value.bytes()))
+        } else if name.eq_ignore_ascii_case("StringLike") {
+            (&mut self.like, pattern::push)
+        } else {
             return Err(format!(
                 "condition operator {}: not evaluated here, allowed StringEquals, StringLike",
                 excerpt(name)
             ));
-        }
-        if self.1.iter().any(|other| other.is_equality() == equals) {
+        };
+        if place.0.is_some() {
             return Err("Condition: allowed each operator once".into());
         }
-        Ok(equals)
+        Ok(place)
     }
 }
 
 impl<'de> DeserializeSeed<'de> for Operator<'_> {
-    type Value = Vec<String>;
+    type Value = Vec<u8>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
         json.deserialize_map(self)
@@ -243,7 +254,7 @@ impl<'de> DeserializeSeed<'de> for Operator<'_> {
 }
 
 impl<'de> Visitor<'de> for Operator<'_> {
-    type Value = Vec<String>;
+    type Value = Vec<u8>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "an object with {CLIENT_ID}")
@@ -268,7 +279,9 @@ impl<'de> Visitor<'de> for Operator<'_> {
                 continue;
             }
             map.next_value_seed(Texts(self.0, CLIENT_ID, |text: &str| {
-                values.push(free_of_variables(bounded(text)?)?.to_owned());
+                let value = free_of_variables(bounded(text)?)?;
+                begin_entry(&mut values);
+                (self.1)(&mut values, value);
                 Ok(())
             }))?;
         }

@@ -1,6 +1,5 @@
 //! What a policy document may hold: its members and their values.
 
-use super::pattern::Pattern;
 use super::{Effect, PATTERN_BYTES_MAX};
 
 /// The members that an object had so far.
@@ -65,7 +64,7 @@ pub(super) fn effect(text: &str) -> Result<Effect, String> {
     }
 }
 
-pub(super) fn resource(text: &str) -> Result<Pattern, String> {
+pub(super) fn resource(text: &str) -> Result<&str, String> {
     let text = free_of_variables(bounded(text)?)?;
     if text != "*" && !text.starts_with("arn:") {
         return Err(format!(
@@ -74,7 +73,7 @@ pub(super) fn resource(text: &str) -> Result<Pattern, String> {
             excerpt(text)
         ));
     }
-    Ok(Pattern::new(text))
+    Ok(text)
 }
 
 /// A denial with a variable that is never replaced would deny nothing, so such a text does not load.

@@ -8,7 +8,7 @@ fn ask(policy: &str, action: Action, resource: &str, client_id: Option<&str>) ->
         resource,
         client_id,
     };
-    Policy::parse(policy).unwrap().decide(&request)
+    Policy::parse(policy).unwrap().decide(&request, &mut 0)
 }
 
 /// A document of one statement with these members.
@@ -312,4 +312,35 @@ fn an_operation_has_its_action() {
     for operation in crate::control::Operation::ALL.iter().copied() {
         assert_eq!(operation.policy_action().as_str(), operation.action());
     }
+}
+
+/// Fewer than the text has, so that a token has room for them; what is none of them is no policy.
+#[test]
+fn a_policy_is_its_bytes() {
+    let text = r#"{"Statement": [{"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": ["arn:*", "*"],
+        "Condition": {"StringEquals": {"kinesisvideo:ClientId": ["v1", "v2"]}, "StringLike": {"kinesisvideo:ClientId": "v*"}}},
+        {"Effect":"Deny","Action":"*","Resource":"*"}]}"#;
+    let policy = Policy::parse(text).unwrap();
+    let bytes = policy.bytes();
+    assert!(bytes.len() < text.len());
+    assert_eq!(Policy::of_bytes(bytes).as_ref(), Some(&policy));
+    let whole = [
+        0,
+        Policy::parse(&one(
+            r#""Effect":"Allow","Action":"kinesisvideo:*","Resource":["arn:*","*"],"Condition":{"StringEquals":{"kinesisvideo:ClientId":["v1","v2"]},"StringLike":{"kinesisvideo:ClientId":"v*"}}"#,
+        ))
+        .unwrap()
+        .bytes()
+        .len(),
+        bytes.len(),
+    ];
+    for end in 0..=bytes.len() {
+        let cut = Policy::of_bytes(&bytes[..end]);
+        assert_eq!(cut.is_some(), whole.contains(&end), "{end}");
+    }
+    assert_eq!(Policy::of_bytes(&[2; 16]), None);
+    let shortest = r#"{"Effect":"Deny","Action":"*","Resource":"*"}"#;
+    let many = format!(r#"{{"Statement":[{}]}}"#, vec![shortest; 44].join(","));
+    assert!(many.len() <= SESSION_POLICY_BYTES_MAX);
+    assert!(Policy::parse_session(&many).unwrap().bytes().len() < many.len());
 }
