@@ -5,6 +5,7 @@ use broker_core::auth::{
     Authenticator, Credentials, Grant, NONCE_BYTES, Principal, SessionKeys, SignatureRules,
     Temporary,
 };
+use codec::aws::policy::Policy;
 use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
 use codec::aws::sigv4::{Refusal, Service};
 use codec::http::{Head, HeadLimits};
@@ -22,24 +23,35 @@ fn main() {
     });
 }
 
-/// No rights, those of a browser, and as many words as may be.
-fn policies() -> [(&'static str, String); 3] {
+/// No rights, those of a browser, and as many words and patterns as may be.
+fn policies() -> [(&'static str, String); 4] {
     let longest = format!(
         "{BROWSER}{}",
         " ".repeat(codec::sts::POLICY_CHARS_MAX - BROWSER.len())
     );
+    let patterns = BROWSER.replace(
+        r#""Resource": "#,
+        &format!(r#""Resource": [{}"#, r#""arn:*","#.repeat(190)),
+    );
+    let patterns = patterns.replace("door/*\"", "door/*\"]");
     [
         ("no-policy", String::new()),
         ("browser", BROWSER.to_owned()),
         ("longest-2048B", longest),
+        ("patterns-190", patterns),
     ]
 }
 
 fn seal(criterion: &mut Timer, name: &str, policy: &str) {
     let keys = session_keys();
-    let mut group = group(criterion, "token/seal", name, 1, policy.len());
+    let policy = read(policy);
+    let bytes = policy.as_ref().map_or(0, |policy| policy.bytes().len());
+    let mut group = group(criterion, "token/seal", name, 1, bytes);
     group.bench_function("heliograph", |bencher| {
-        bencher.iter(|| keys.seal(black_box(&NONCE), &grant(policy)).is_ok());
+        bencher.iter(|| {
+            keys.seal(black_box(&NONCE), &grant(policy.as_ref()))
+                .is_ok()
+        });
     });
     group.finish();
 }
@@ -49,8 +61,8 @@ fn open(criterion: &mut Timer, name: &str, policy: &str) {
     let (id, token) = (&temporary.access_key_id, temporary.session_token.reveal());
     let opened = keys.open(id, token.as_bytes()).expect("it is ours");
     assert_eq!(
-        (opened.name.as_str(), opened.policy.as_str()),
-        ("web-1", policy)
+        (opened.name.as_str(), opened.policy),
+        ("web-1", read(policy))
     );
     time_open(criterion, name, &keys, id, token);
 }
@@ -71,7 +83,8 @@ fn refuse(criterion: &mut Timer) {
     let (keys, temporary) = (session_keys(), temporary(BROWSER));
     let id = &temporary.access_key_id;
     let own = temporary.session_token.reveal().to_owned();
-    let foreign = SessionKeys::new(&[8; 32], None).seal(&NONCE, &grant(BROWSER));
+    let policy = read(BROWSER);
+    let foreign = SessionKeys::new(&[8; 32], None).seal(&NONCE, &grant(policy.as_ref()));
     let foreign = foreign.expect("it is sealed");
     let foreign_token = foreign.session_token.reveal().to_owned();
     let last = own.trim_end_matches('=').len() - 2;
@@ -150,11 +163,15 @@ fn session_keys() -> SessionKeys {
 }
 
 fn temporary(policy: &str) -> Temporary {
-    let sealed = session_keys().seal(&NONCE, &grant(policy));
+    let sealed = session_keys().seal(&NONCE, &grant(read(policy).as_ref()));
     sealed.expect("it is sealed")
 }
 
-fn grant(policy: &str) -> Grant<'_> {
+fn read(policy: &str) -> Option<Policy> {
+    (!policy.is_empty()).then(|| Policy::parse_session(policy).expect("it is a policy"))
+}
+
+fn grant(policy: Option<&Policy>) -> Grant<'_> {
     Grant {
         account: ACCOUNT,
         parent_access_key_id: PARENT,

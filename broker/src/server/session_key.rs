@@ -157,7 +157,7 @@ mod tests {
             parent_access_key_id: "AKIDEXAMPLE",
             parent_secret: "secret",
             name: "web",
-            policy: "",
+            policy: None,
             expires_s: 1,
         };
         keys.seal(&[1; 32], &grant).unwrap()

@@ -208,15 +208,20 @@ impl Lender {
             ));
         }
         let expires_s = (now_s + SESSION_S).min(parent.expires_s.unwrap_or(u64::MAX));
-        let grant = Grant {
+        let policy = wanted.policy(&text);
+        let grant = policy.as_ref().map(|policy| Grant {
             account: &parent.account,
             parent_access_key_id: &parent.access_key_id,
             parent_secret: parent.secret.reveal(),
             name: NAME,
-            policy: &wanted.policy(&text),
+            policy: Some(policy),
             expires_s,
-        };
-        let Ok(keys) = self.session_keys.seal(&self.nonces.draw(), &grant) else {
+        });
+        let nonce = self.nonces.draw();
+        let keys = grant
+            .ok()
+            .map(|grant| self.session_keys.seal(&nonce, &grant));
+        let Some(Ok(keys)) = keys else {
             self.journal.give_back();
             return Err((
                 StatusCode::INTERNAL_SERVER_ERROR,

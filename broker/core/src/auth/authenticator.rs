@@ -6,7 +6,6 @@ use super::principal::Principal;
 use super::session_keys::{OpenedToken, SessionKeys};
 use crate::check::Check;
 use crate::limits::SIGNING_KEYS_PER_SHARD_MAX;
-use codec::aws::policy::Policy;
 use codec::aws::sigv4::{
     AccessKey, Refusal, RequestRules, Scope, Service, SigningKeys, Verifier, Window,
 };
@@ -161,7 +160,7 @@ impl Authenticator {
                 let expires_s = ends(&parent, &opened);
                 let session = Session {
                     parent,
-                    policy: Policy::parse_session(&opened.policy).ok(),
+                    policy: opened.policy,
                     name: opened.name,
                     key_id: SessionKeyId::of(id),
                     expires_s,
@@ -174,12 +173,12 @@ impl Authenticator {
             }),
         }
     }
+
     /// How many bytes were hashed to check signatures: see [`Verifier::hashed_bytes`].
     #[must_use]
     pub const fn hashed_bytes(&self) -> u64 {
         self.verifier.hashed_bytes()
     }
-
 
     /// Who may sign.
     #[must_use]

@@ -2,16 +2,19 @@
 //!
 //! # Theory of operation
 //! ```text
-//! token  = base64( version 1 | key 4 | mark 32 | AES-256-GCM( grant ) with tag 16 )
+//! token  = base64( version | key 4 | mark 32 | AES-256-GCM( grant ) with tag 16 )
 //! mark   = HMAC-SHA-256(session key, nonce | grant)
 //! issuer = HMAC-SHA-256(session key, access key id | secret), 16 of its bytes: part of the grant
 //! key of the seal 32, access key id 10, secret 30 = HKDF-SHA-256(session key, mark)
 //! ```
 //! The issuer binds a token to the secret with which it was asked for: when the principal's secret or access key id is
-//! another one, or the principal is gone, the token is worth nothing. Tokens of version 1 have no issuer. They are
-//! accepted until they end, which is within the longest duration of a grant after an upgrade from a version that made
-//! them: to refuse them would cut off every browser that has one, and an operator who must revoke one at once removes
-//! the principal or `session.key`, as before.
+//! another one, or the principal is gone, the token is worth nothing. The policy is in the grant as it was read, so
+//! that it is parsed once, by the shard that was asked for the token.
+//!
+//! Tokens of version 2 have the text of the policy, those of version 1 have no issuer either. They are accepted until
+//! they end, which is within the longest duration of a grant after an upgrade from a version that made them: to refuse
+//! them would cut off every browser that has one, and an operator who must revoke one at once removes the principal or
+//! `session.key`, as before.
 //!
 //! Everything is derived from the mark, and the mark from nonce and grant. So each token is sealed under a key of its
 //! own, and a nonce that came twice would give the same token for the same grant and unrelated ones for others:
@@ -94,7 +97,7 @@ impl SessionKeys {
         let (&mut [version], rest) = token.split_first_chunk_mut::<1>()?;
         let (&mut fingerprint, rest) = rest.split_first_chunk_mut::<FINGERPRINT_BYTES>()?;
         let (&mut mark, sealed) = rest.split_first_chunk_mut::<MARK_BYTES>()?;
-        if version != VERSION && version != UNBOUND {
+        if ![VERSION, TEXTUAL, UNBOUND].contains(&version) {
             return None;
         }
         let derived = self.sealer(fingerprint)?.derive(version, &mark)?;
@@ -106,13 +109,13 @@ impl SessionKeys {
             .aead()?
             .open_in_place(zero_nonce(), aad, sealed)
             .ok()?;
-        let tag = if version == VERSION {
+        let tag = if version == UNBOUND {
+            (None, &*plain)
+        } else {
             let (tag, rest) = plain.split_first_chunk()?;
             (Some(*tag), rest)
-        } else {
-            (None, &*plain)
         };
-        let opened = read_grant(tag.1, derived.secret()?)?;
+        let opened = read_grant(version, tag.1, derived.secret()?)?;
         let issuer = tag.0.map(|tag| Issuer {
             key: fingerprint,
             tag,
@@ -161,8 +164,10 @@ pub const TOKEN_BYTES_MAX: usize = 4096;
 
 /// A key of AES-128.
 const REFUSAL_KEY_BYTES: usize = 16;
-const VERSION: u8 = 2;
-/// Tokens without an issuer.
+const VERSION: u8 = 3;
+/// Tokens that have the text of the policy.
+const TEXTUAL: u8 = 2;
+/// Those that have no issuer either.
 const UNBOUND: u8 = 1;
 const ISSUER_BYTES: usize = 16;
 const FINGERPRINT_BYTES: usize = 4;

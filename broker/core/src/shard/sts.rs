@@ -151,16 +151,14 @@ fn grant(
     if let Some(check) = ruling.denied {
         books.counters.auth_failure(AuthFailure::Policy);
         let message = caller.denial(Action::GetFederationToken, &arn);
-        let check = caller.policy_check(Action::GetFederationToken, &arn, None);
         return Err((check, Error::new(ErrorKind::AccessDenied, message)));
     }
     let policy = wish.policy.as_deref().unwrap_or_default();
-    if !policy.is_empty() {
-        Policy::parse_session(policy).map_err(|fault| {
-            let error = Error::new(ErrorKind::MalformedPolicyDocument, fault.to_string());
-            (Check::SessionPolicyMalformed, error)
-        })?;
-    }
+    let read = (!policy.is_empty()).then(|| Policy::parse_session(policy));
+    let read = read.transpose().map_err(|fault| {
+        let error = Error::new(ErrorKind::MalformedPolicyDocument, fault.to_string());
+        (Check::SessionPolicyMalformed, error)
+    })?;
     let until = at.wall.0 / 1000 + u64::from(wish.duration_s);
     let expires_s = until.min(caller.expires_s().unwrap_or(u64::MAX));
     let grant = Grant {
@@ -168,7 +166,7 @@ fn grant(
         parent_access_key_id: caller.parent_access_key_id().unwrap_or_default(),
         parent_secret: caller.parent_secret().map_or("", Secret::reveal),
         name: &wish.name,
-        policy,
+        policy: read.as_ref(),
         expires_s,
     };
     let sealed = |error| match error {

@@ -3,7 +3,7 @@
 use super::Fault;
 use axum::http::StatusCode;
 use codec::aws::ClientId;
-use codec::aws::policy::Action;
+use codec::aws::policy::{Action, Policy, PolicyError};
 use codec::signal::Role;
 use serde_json::{Value, json as value};
 
@@ -66,7 +66,7 @@ impl SessionRequest {
     }
 
     /// Exactly one channel, role and client id.
-    pub(super) fn policy(&self, arn: &str) -> String {
+    pub(super) fn policy(&self, arn: &str) -> Result<Policy, PolicyError> {
         let mut statement = value!({
             "Effect": "Allow",
             "Action": [self.action().as_str(), Action::GetIceServerConfig.as_str()],
@@ -75,6 +75,7 @@ impl SessionRequest {
         if let Some(id) = &self.client_id {
             statement["Condition"] = value!({ "StringEquals": { "kinesisvideo:ClientId": id } });
         }
-        value!({ "Version": "2012-10-17", "Statement": [statement] }).to_string()
+        let document = value!({ "Version": "2012-10-17", "Statement": [statement] });
+        Policy::parse_session(&document.to_string())
     }
 }

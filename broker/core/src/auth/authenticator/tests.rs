@@ -1,7 +1,7 @@
 use super::*;
 use crate::auth::{Grant, Secret, Temporary};
 use aws_lc_rs::digest::{SHA256, digest};
-use codec::aws::policy::Action;
+use codec::aws::policy::{Action, Policy};
 use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
 use codec::aws::sigv4::{SigningKey, Stamp};
 use codec::http::HeadLimits;
@@ -114,7 +114,7 @@ fn check(
     checked
 }
 
-fn grant<'a>(parent: &'a str, policy: &'a str) -> Grant<'a> {
+fn grant<'a>(parent: &'a str, policy: Option<&'a Policy>) -> Grant<'a> {
     Grant {
         account: "123456789012",
         parent_access_key_id: parent,
@@ -178,7 +178,7 @@ fn what_was_compared_is_that_of_the_last_request() {
 fn a_token_of_another_issuer_is_not_an_unknown_key() {
     let mut authenticator = authenticator(vec![principal("AKIDA")]);
     let others = SessionKeys::new(&[9; 32], None);
-    let temporary = others.seal(&[1; 32], &grant("AKIDA", ALLOW_ALL)).unwrap();
+    let temporary = others.seal(&[1; 32], &grant("AKIDA", None)).unwrap();
     let text = upgrade(&temporary, NOW);
     let refused = check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW);
     let unsealed = unsigned_as(Refusal::UnknownKey, Check::TokenUnsealed);
@@ -260,8 +260,9 @@ fn temporary_credentials_need_no_stored_state() {
     let mut authenticator = authenticator(vec![principal("AKIDA")]);
     let policy = r#"{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*",
         "Condition": {"StringEquals": {"kinesisvideo:ClientId": "v1"}}}}"#;
+    let policy = Policy::parse_session(policy).unwrap();
     let temporary = session_keys()
-        .seal(&[1; 32], &grant("AKIDA", policy))
+        .seal(&[1; 32], &grant("AKIDA", Some(&policy)))
         .unwrap();
     let text = upgrade(&temporary, NOW);
     let caller = check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW).unwrap();
@@ -318,7 +319,7 @@ fn a_token_is_worth_no_more_than_its_parent() {
     };
     let mut authenticator = authenticator(vec![ending, other_account]);
     let keys = session_keys();
-    let seal = |parent| keys.seal(&[1; 32], &grant(parent, ALLOW_ALL)).unwrap();
+    let seal = |parent| keys.seal(&[1; 32], &grant(parent, None)).unwrap();
     let mut ask = |parent, now_s| {
         let text = upgrade(&seal(parent), NOW);
         check(&mut authenticator, &text, b"", Service::KinesisVideo, now_s)
@@ -345,7 +346,7 @@ fn a_token_is_worth_no_more_than_its_parent() {
 fn a_token_ends_with_the_secret_of_its_parent() {
     let mut authenticator = authenticator(vec![principal("AKIDA")]);
     let temporary = session_keys()
-        .seal(&[1; 32], &grant("AKIDA", ALLOW_ALL))
+        .seal(&[1; 32], &grant("AKIDA", None))
         .unwrap();
     let text = upgrade(&temporary, NOW);
     let mut with = |principal: Principal| {
@@ -375,7 +376,8 @@ fn a_token_ends_with_the_secret_of_its_parent() {
 #[test]
 fn no_policy_is_no_rights_and_federation_ends_there() {
     let mut authenticator = authenticator(vec![principal("AKIDA")]);
-    for (policy, may_connect) in [("", false), ("{", false), (ALLOW_ALL, true)] {
+    let all = Policy::parse_session(ALLOW_ALL).unwrap();
+    for (policy, may_connect) in [(None, false), (Some(&all), true)] {
         let temporary = session_keys()
             .seal(&[1; 32], &grant("AKIDA", policy))
             .unwrap();

@@ -1,8 +1,8 @@
 //! What temporary credentials are granted, and its bytes in a token.
 
-use super::{FINGERPRINT_BYTES, ISSUER_BYTES};
+use super::{FINGERPRINT_BYTES, ISSUER_BYTES, VERSION};
 use crate::auth::principal::Secret;
-use codec::aws::policy::SESSION_POLICY_BYTES_MAX;
+use codec::aws::policy::{Policy, SESSION_POLICY_BYTES_MAX};
 
 /// What temporary credentials grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct Grant<'a> {
     pub parent_secret: &'a str,
     /// The federated user's name: 2 to 32 bytes.
     pub name: &'a str,
-    /// The policy's text, at most [`SESSION_POLICY_BYTES_MAX`] bytes; empty: no rights.
-    pub policy: &'a str,
+    /// The policy, at most [`SESSION_POLICY_BYTES_MAX`] bytes; `None`: no rights.
+    pub policy: Option<&'a Policy>,
     /// When it ends, in seconds since 1970 UTC.
     pub expires_s: u64,
 }
@@ -31,7 +31,7 @@ pub struct OpenedToken {
     /// See [`Grant::name`].
     pub name: String,
     /// See [`Grant::policy`].
-    pub policy: String,
+    pub policy: Option<Policy>,
     /// See [`Grant::expires_s`].
     pub expires_s: u64,
     /// What requests are signed with.
@@ -47,41 +47,60 @@ pub(super) struct Issuer {
     pub(super) tag: [u8; ISSUER_BYTES],
 }
 
-/// The grant as bytes: its end, then each text behind its length; `None` when one is too long.
+/// The grant as bytes: its end, then each part behind its length; `None` when one is too long.
 pub(super) fn write_grant(grant: &Grant<'_>) -> Option<Vec<u8>> {
     let mut bytes = grant.expires_s.to_be_bytes().to_vec();
-    for (text, bytes_max) in [
-        (grant.account, ACCOUNT_BYTES_MAX),
-        (grant.parent_access_key_id, ID_BYTES_MAX),
-        (grant.name, NAME_BYTES_MAX),
-        (grant.policy, SESSION_POLICY_BYTES_MAX),
+    for (part, bytes_max) in [
+        (grant.account.as_bytes(), ACCOUNT_BYTES_MAX),
+        (grant.parent_access_key_id.as_bytes(), ID_BYTES_MAX),
+        (grant.name.as_bytes(), NAME_BYTES_MAX),
+        (
+            grant.policy.map_or(&[][..], Policy::bytes),
+            SESSION_POLICY_BYTES_MAX,
+        ),
     ] {
-        let length = u16::try_from(text.len()).ok();
-        let length = length.filter(|_| text.len() <= bytes_max)?;
+        let length = u16::try_from(part.len()).ok();
+        let length = length.filter(|_| part.len() <= bytes_max)?;
         bytes.extend(length.to_be_bytes());
-        bytes.extend(text.as_bytes());
+        bytes.extend(part);
     }
     Some(bytes)
 }
 
-/// The grant of a token; its secret was derived, and its issuer is added by the caller.
-pub(super) fn read_grant(bytes: &[u8], secret_access_key: Secret) -> Option<OpenedToken> {
+/// The grant of a token of this version; its secret was derived, and its issuer is added by the caller.
+pub(super) fn read_grant(
+    version: u8,
+    bytes: &[u8],
+    secret_access_key: Secret,
+) -> Option<OpenedToken> {
     let (expires_s, mut rest) = bytes.split_first_chunk::<8>()?;
-    let mut text = || {
+    let mut part = || {
         let (length, behind) = rest.split_first_chunk::<2>()?;
-        let (text, behind) = behind.split_at_checked(u16::from_be_bytes(*length).into())?;
+        let (part, behind) = behind.split_at_checked(u16::from_be_bytes(*length).into())?;
         rest = behind;
-        String::from_utf8(text.to_vec()).ok()
+        Some(part)
     };
+    let text = |part: &[u8]| String::from_utf8(part.to_vec()).ok();
     Some(OpenedToken {
-        account: text()?,
-        parent_access_key_id: text()?,
-        name: text()?,
-        policy: text()?,
+        account: text(part()?)?,
+        parent_access_key_id: text(part()?)?,
+        name: text(part()?)?,
+        policy: read_policy(version, part()?),
         expires_s: u64::from_be_bytes(*expires_s),
         secret_access_key,
         issuer: None,
     })
+}
+
+/// The policy of a token: its bytes, before version 3 its text. `None`: no rights.
+fn read_policy(version: u8, bytes: &[u8]) -> Option<Policy> {
+    if bytes.is_empty() {
+        return None;
+    }
+    if version == VERSION {
+        return Policy::of_bytes(bytes);
+    }
+    Policy::parse_session(std::str::from_utf8(bytes).ok()?).ok()
 }
 
 const ACCOUNT_BYTES_MAX: usize = 12;

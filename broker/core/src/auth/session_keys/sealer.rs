@@ -2,8 +2,8 @@
 
 use super::grant::{Grant, write_grant};
 use super::{
-    FINGERPRINT_BYTES, ISSUER_BYTES, NONCE_BYTES, PREFIX, REFUSAL_KEY_BYTES, SealError, Temporary,
-    UNBOUND, VERSION,
+    FINGERPRINT_BYTES, ISSUER_BYTES, NONCE_BYTES, PREFIX, REFUSAL_KEY_BYTES, SealError, TEXTUAL,
+    Temporary, UNBOUND, VERSION,
 };
 use crate::auth::principal::Secret;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -54,7 +54,8 @@ impl Sealer {
         self.seal_bytes(VERSION, nonce, [&issuer[..], &grant].concat())
     }
 
-    fn seal_bytes(
+    /// Seals the issuer and the grant as bytes.
+    pub(super) fn seal_bytes(
         &self,
         version: u8,
         nonce: &[u8; NONCE_BYTES],
@@ -103,10 +104,10 @@ impl Sealer {
 
     pub(super) fn derive(&self, version: u8, mark: &[u8]) -> Option<Derived> {
         let mut bytes = Zeroizing::new([0; DERIVED_BYTES]);
-        let name = if version == UNBOUND {
-            b"heliograph session 1"
-        } else {
-            b"heliograph session 2"
+        let name = match version {
+            UNBOUND => b"heliograph session 1",
+            TEXTUAL => b"heliograph session 2",
+            _ => b"heliograph session 3",
         };
         let info = [name.as_slice(), mark];
         let material = self.derive.expand(&info, DerivedLength).ok()?;

@@ -1,13 +1,25 @@
 use super::*;
+use codec::aws::policy::Policy;
 
 const GRANT: Grant<'static> = Grant {
     account: "123456789012",
     parent_access_key_id: "AKIDEXAMPLE",
     parent_secret: "secret",
     name: "browser",
-    policy: r#"{"Statement": []}"#,
+    policy: None,
     expires_s: 1_800_000_000,
 };
+
+/// A policy of this many bytes.
+fn policy(bytes: usize) -> Policy {
+    let resource = "a".repeat(bytes - 15);
+    let text = format!(
+        r#"{{"Statement": {{"Effect": "Allow", "Action": "*", "Resource": "arn:{resource}"}}}}"#
+    );
+    let policy = Policy::parse(&text).unwrap();
+    assert_eq!(policy.bytes().len(), bytes);
+    policy
+}
 
 fn keys() -> SessionKeys {
     SessionKeys::new(&[7; 32], None)
@@ -26,7 +38,12 @@ fn open(keys: &SessionKeys, temporary: &Temporary) -> Option<OpenedToken> {
 
 #[test]
 fn what_was_sealed_opens() {
-    let temporary = seal(&keys(), 1, &GRANT);
+    let policy = policy(40);
+    let grant = Grant {
+        policy: Some(&policy),
+        ..GRANT
+    };
+    let temporary = seal(&keys(), 1, &grant);
     let id = temporary.access_key_id.strip_prefix("ASIA").unwrap();
     assert_eq!(id.len(), 16);
     assert!(
@@ -46,10 +63,10 @@ fn what_was_sealed_opens() {
     assert_eq!(
         (
             opened.name.as_str(),
-            opened.policy.as_str(),
+            opened.policy.as_ref(),
             opened.expires_s
         ),
-        (GRANT.name, GRANT.policy, GRANT.expires_s)
+        (GRANT.name, grant.policy, GRANT.expires_s)
     );
     assert!(!format!("{temporary:?} {opened:?}").contains(temporary.secret_access_key.reveal()));
 }
@@ -124,8 +141,8 @@ fn a_token_of_version_1_opens_and_no_other_can_be_made_one() {
         .open("ASIANH7RPNV5OJFOK677", token.as_bytes())
         .unwrap();
     assert_eq!(
-        (&*opened.name, opened.expires_s),
-        (GRANT.name, GRANT.expires_s)
+        (&*opened.name, opened.expires_s, opened.policy.as_ref()),
+        (GRANT.name, GRANT.expires_s, None) // its policy has no statement: no rights
     );
     assert!(keys().was_issued_with(&opened, &"any".into()));
     let bound = seal(&keys(), 1, &GRANT);
@@ -139,20 +156,44 @@ fn a_token_of_version_1_opens_and_no_other_can_be_made_one() {
 }
 
 #[test]
+fn a_token_of_version_2_has_the_text_of_its_policy() {
+    let text =
+        r#"{"Statement": {"Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*"}}"#;
+    let sealer = Sealer::new(&[7; 32]);
+    let sealed = |version| {
+        let issuer = sealer.issuer(GRANT.parent_access_key_id, GRANT.parent_secret);
+        let mut grant = [&issuer[..], &GRANT.expires_s.to_be_bytes()].concat();
+        for part in [GRANT.account, GRANT.parent_access_key_id, GRANT.name, text] {
+            grant.extend(u16::try_from(part.len()).unwrap().to_be_bytes());
+            grant.extend(part.as_bytes());
+        }
+        sealer.seal_bytes(version, &[1; 32], grant).unwrap()
+    };
+    let textual = sealed(TEXTUAL);
+    assert!(textual.session_token.reveal().starts_with("Arm62J"));
+    let opened = open(&keys(), &textual).unwrap();
+    assert_eq!(opened.policy, Policy::parse_session(text).ok());
+    assert!(keys().was_issued_with(&opened, &"secret".into()));
+    assert!(!keys().was_issued_with(&opened, &"another".into()));
+    // What is no policy in its version has no rights.
+    assert_eq!(open(&keys(), &sealed(VERSION)).unwrap().policy, None);
+}
+
+#[test]
 fn the_largest_grant_fits_and_a_larger_one_does_not() {
     let (id, name) = ("A".repeat(128), "n".repeat(32));
-    let (policy, longer) = (" ".repeat(2048), " ".repeat(2049));
+    let (policy, longer) = (policy(2048), policy(2049));
     let largest = Grant {
         parent_access_key_id: &id,
         name: &name,
-        policy: &policy,
+        policy: Some(&policy),
         ..GRANT
     };
     let temporary = seal(&keys(), 1, &largest);
     assert!(temporary.session_token.reveal().len() <= TOKEN_BYTES_MAX);
-    assert_eq!(open(&keys(), &temporary).unwrap().policy, policy);
+    assert_eq!(open(&keys(), &temporary).unwrap().policy, Some(policy));
     let too_long = Grant {
-        policy: &longer,
+        policy: Some(&longer),
         ..GRANT
     };
     assert_eq!(keys().seal(&[1; 32], &too_long), Err(SealError::TooLong));
