@@ -32,6 +32,7 @@ mod masters;
 mod million;
 mod pings;
 mod pipelined;
+mod policies;
 mod selftest;
 mod slow_readers;
 mod slow_requests;
