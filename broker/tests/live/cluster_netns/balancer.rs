@@ -2,7 +2,7 @@
 //! a node that accepts no more.
 
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -25,7 +25,8 @@ struct Node {
 }
 
 impl Balancer {
-    /// On loopback of the calling thread's host, at the port of the nodes: endpoints have that.
+    /// On loopback of the calling thread's host, at the port of the nodes: endpoints have that. On both addresses, since
+    /// clients that try one address alone take the first of `localhost`.
     pub(crate) fn before(nodes: Vec<SocketAddr>) -> Self {
         let port = nodes[0].port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a host of its own");
@@ -39,13 +40,18 @@ impl Balancer {
             let nodes = Arc::clone(&nodes);
             thread::spawn(move || nodes[number].look());
         }
-        thread::spawn(move || {
-            for (turn, client) in listener.incoming().enumerate() {
-                let Ok(client) = client else { return };
-                let nodes = Arc::clone(&nodes);
-                thread::spawn(move || pass_on(&nodes, turn, client));
-            }
-        });
+        // Where there is no IPv6, `localhost` has no such address either.
+        let other = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).ok();
+        for listener in [Some(listener), other].into_iter().flatten() {
+            let nodes = Arc::clone(&nodes);
+            thread::spawn(move || {
+                for (turn, client) in listener.incoming().enumerate() {
+                    let Ok(client) = client else { return };
+                    let nodes = Arc::clone(&nodes);
+                    thread::spawn(move || pass_on(&nodes, turn, client));
+                }
+            });
+        }
         Self { address }
     }
 }
