@@ -25,7 +25,7 @@ struct Node {
 }
 
 impl Balancer {
-    /// On loopback of the calling thread's host, at the port of the nodes: endpoints have that. On both addresses, since
+    /// On loopback of the calling thread's host, at the port of the nodes: endpoints have that. On both addresses:
     /// clients that try one address alone take the first of `localhost`.
     pub(crate) fn before(nodes: Vec<SocketAddr>) -> Self {
         let port = nodes[0].port();
