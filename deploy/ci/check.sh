@@ -120,7 +120,7 @@ step() {
     echo "ok: $name, $((SECONDS - started)) s"
     return
   fi
-  cat "$log"
+  failures "$log"
   echo "FAILED: $name (exit $code) after $((SECONDS - started)) s"
   # 137: it went on after the signal that says so, and was killed.
   case "$code" in
@@ -128,6 +128,18 @@ step() {
     *) rm -f "$unfinished" ;;
   esac
   exit 1
+}
+
+# A log without the output of tests that passed, which may be long and look like failures; names of failed tests last.
+failures() {
+  awk '
+    /^test .* \.\.\. (ok|ignored.*)$/ { next }
+    /^successes:$/ { passed = 1 }
+    /^(failures:|test result: .*)$/ { passed = 0 }
+    !passed
+  ' "$1"
+  echo "all of it: ${1#"$PWD"/}"
+  grep -E '^test .* (FAILED|has been running for over 60 seconds)$' "$1" || true
 }
 
 # What to do about a step that was not done in time.
