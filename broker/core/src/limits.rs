@@ -51,8 +51,9 @@ pub const fn share(total: usize, shards: usize, least: usize, most: usize) -> us
 /// Letters of the side thread (scrape, inspect, drain, stop) under way to one shard at most.
 pub const MAILBOX_CONTROL_PLACES: usize = 64;
 
-/// Changes of the registry that one shard may have under way; the next one is answered 503. A commit takes some
-/// milliseconds, whatever the number of changes in it.
+/// Changes of the registry that one shard may have under way, with those that wait behind one of their channel, shared
+/// by account: one account may have half of them, and less while others ask. The next one is answered 503. A commit
+/// takes some milliseconds, whatever the number of changes in it.
 pub const CHANGES_PER_SHARD_MAX: usize = 1024;
 
 /// Changes of one channel that wait for the one under way; the next one is `ClientLimitExceededException`.

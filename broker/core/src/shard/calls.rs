@@ -133,9 +133,9 @@ fn query_all(
     let Some(caller) = sockets.await_reply(key, asked, wanted, at) else {
         return;
     };
-    if let Some(displaced) = directory.lists.ask(caller, question) {
+    if let Some(refused) = directory.lists.ask(caller, question) {
         let answer = too_busy().into();
-        answers::deliver(sockets, directory, books, displaced.0, answer, at);
+        answers::take_answer(sockets, directory, books, refused, answer, at);
     }
     pages::begin_lists(sockets, directory, books, at);
 }

@@ -16,7 +16,7 @@ use super::home::absent;
 use super::shares::Places;
 use super::sockets::Sockets;
 use super::{Alteration, Fault, Query, QueryKind};
-use super::{answers, commits, parity};
+use super::{answers, calls, commits, parity};
 use crate::channel::Life;
 use crate::check::Check;
 use crate::id::{Account, CallRef, ChannelKey, Identity};
@@ -37,8 +37,8 @@ pub(super) struct ChangeUnderWay {
     /// Whose place it has: the caller's, or the channel's.
     account: Account,
     pub(super) step: ChangeStep,
-    /// Later changes of the same channel, in order.
-    pub(super) waiting: VecDeque<(CallRef, Box<Query>)>,
+    /// Later changes of the same channel. Each has a place of its own.
+    pub(super) waiting: Waiting,
 }
 
 /// What happens once a change is durable.
@@ -72,33 +72,24 @@ impl Changes {
             last_created: newest,
         }
     }
-}
 
-impl Changes {
-    /// A change is under way no longer, whatever became of it. Those that waited behind it give back their places too.
+    /// A change is under way no longer, whatever became of it.
     pub(super) fn take(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
         let changing = self.under_way.remove(&key)?;
         self.places.give_back(changing.account);
-        for (caller, _) in &changing.waiting {
-            self.places.give_back(caller.account);
-        }
         Some(changing)
     }
 
-    /// Goes on waiting, behind a change of the same channel that was begun before it.
-    pub(super) fn wait_on(
-        &mut self,
-        key: ChannelKey,
-        waiting: &mut VecDeque<(CallRef, Box<Query>)>,
-    ) {
-        if let Some(changing) = self.under_way.get_mut(&key) {
-            for (caller, query) in waiting.drain(..) {
-                self.places.keep(caller.account);
-                changing.waiting.push_back((caller, query));
-            }
-        }
+    /// The next of those that waited behind it: it waits no longer.
+    pub(super) fn next_waiting(&mut self, waiting: &mut Waiting) -> Option<(CallRef, Box<Query>)> {
+        let (caller, query) = waiting.pop_front()?;
+        self.places.give_back(caller.account);
+        Some((caller, query))
     }
 }
+
+/// Changes of one channel that wait for the one under way, in order.
+pub(super) type Waiting = VecDeque<(CallRef, Box<Query>)>;
 
 /// A change that was begun and is to be submitted: of which channel, and what it is.
 pub(super) type BegunChange = (ChannelKey, ChangeStep);
@@ -164,19 +155,21 @@ pub(super) fn alter(
         return Err(directory.not_found(&Identity::of(&arn), Some(&arn)));
     };
     if let Some(changing) = directory.changes.under_way.get_mut(&key) {
-        let is_short = changing.waiting.len() < CHANGES_WAITING_PER_CHANNEL_MAX;
-        if is_short && directory.changes.places.take(caller.account) {
-            let query = Query {
-                operation,
-                judge: None,
-                kind: QueryKind::Change(arn, alteration),
-            };
-            changing.waiting.push_back((caller, Box::new(query)));
-            return Ok(None);
+        if changing.waiting.len() >= CHANGES_WAITING_PER_CHANNEL_MAX {
+            let message = "Too many changes of this channel are under way. Try again.";
+            let kind = ErrorKind::ClientLimitExceeded;
+            return Err(Fault::new(Check::ChangesFull, kind, message));
         }
-        let message = "Too many changes of this channel are under way. Try again.";
-        let kind = ErrorKind::ClientLimitExceeded;
-        return Err(Fault::new(Check::ChangesFull, kind, message));
+        if !directory.changes.places.take(caller.account) {
+            return Err(calls::too_busy());
+        }
+        let query = Query {
+            operation,
+            judge: None,
+            kind: QueryKind::Change(arn, alteration),
+        };
+        changing.waiting.push_back((caller, Box::new(query)));
+        return Ok(None);
     }
     let channel = directory.channels.get_mut(key);
     let channel = channel.ok_or_else(|| absent(Check::ChannelAbsent))?;

@@ -55,9 +55,11 @@ pub(super) fn conclude(
     if let Some(caller) = caller {
         home::send_answer(sockets, directory, books, caller, answer, at);
     }
-    while let Some((caller, query)) = waiting.pop_front() {
+    while let Some((caller, query)) = directory.changes.next_waiting(&mut waiting) {
         home::serve(sockets, directory, books, caller, *query, at);
-        directory.changes.wait_on(key, &mut waiting);
+        if let Some(next) = directory.changes.under_way.get_mut(&key) {
+            next.waiting.append(&mut waiting);
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Pages of an account's channels: each shard sends a part, the caller's merges them.
 //!
 //! The names of a page are spread over all shards, so none knows how many of its own will be on it. Each sends its
-//! part of [`LIST_MERGED_MAX`]. Beyond the last name that a shard with more has sent,
-//! the merged names may have gaps: the page ends there, and its token says so.
+//! part of [`LIST_MERGED_MAX`]. Beyond the last name that a shard with more has sent, the merged names may have gaps:
+//! the page ends there, and its token says so.
 
 pub(super) mod lists;
 mod parts;

@@ -8,18 +8,19 @@
 
 use super::super::shares::Shares;
 use super::PageQuestion;
-use crate::id::{Account, CallRef, SessionKey};
+use crate::id::{Account, CallRef};
 use crate::limits::{LISTS_OF_AN_ACCOUNT, lists_under_way, lists_waiting};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The lists of a shard's callers.
 #[derive(Debug)]
 pub(in crate::shard) struct Lists {
-    /// The most that may be under way, in all and of one account.
-    most: (usize, usize),
-    /// The most that may wait.
+    under_way_max: usize,
+    /// Of one account.
+    of_account_max: usize,
     waiting_max: usize,
-    under_way: BTreeMap<(SessionKey, u32), UnderWay>,
+    /// With the number of parts that are missing: few enough to look through.
+    under_way: Vec<(CallRef, usize)>,
     waiting: BTreeMap<Account, VecDeque<(CallRef, PageQuestion)>>,
     /// Accounts with lists that wait, and fewer under way than one account may have, in turn.
     turns: VecDeque<Account>,
@@ -27,24 +28,14 @@ pub(in crate::shard) struct Lists {
     waits: usize,
 }
 
-#[derive(Debug)]
-struct UnderWay {
-    account: Account,
-    missing: usize,
-}
-
-/// A list that does not fit among those that wait: its caller is to be refused.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::shard) struct Displaced(pub(in crate::shard) CallRef);
-
 impl Lists {
     /// None, in a process of this many shards; `of_nodes` where several nodes have channels.
     pub(in crate::shard) fn among(shards: usize, of_nodes: bool) -> Self {
-        let of_account = if of_nodes { LISTS_OF_AN_ACCOUNT } else { 1 };
         Self {
-            most: (lists_under_way(shards), of_account),
+            under_way_max: lists_under_way(shards),
+            of_account_max: if of_nodes { LISTS_OF_AN_ACCOUNT } else { 1 },
             waiting_max: lists_waiting(shards),
-            under_way: BTreeMap::new(),
+            under_way: Vec::new(),
             waiting: BTreeMap::new(),
             turns: VecDeque::new(),
             shares: Shares::default(),
@@ -52,75 +43,72 @@ impl Lists {
         }
     }
 
-    /// Adds a list to those that wait. When they are too many, the newest of the account with most is displaced: this
-    /// one, unless its account has fewer.
+    /// Adds a list to those that wait. When they are too many, the newest of the account with most does not fit: this
+    /// one, unless its account has fewer. Returns the caller that is to be refused.
     pub(in crate::shard) fn ask(
         &mut self,
         caller: CallRef,
         question: PageQuestion,
-    ) -> Option<Displaced> {
+    ) -> Option<CallRef> {
         let account = caller.account;
-        let displaced = if self.waits < self.waiting_max {
-            None
-        } else {
-            let Some(largest) = self.shares.payer(account, usize::MAX / 2, 1) else {
-                return Some(Displaced(caller));
+        let mut displaced = None;
+        if self.waits >= self.waiting_max {
+            let own = self.waiting.get(&account).map_or(0, VecDeque::len);
+            let Some(largest) = self.shares.payer(account, own, 1) else {
+                return Some(caller);
             };
-            self.pop(largest, VecDeque::pop_back)
-        };
+            displaced = self.pop(largest, VecDeque::pop_back);
+        }
         let waiting = self.waiting.entry(account).or_default();
         waiting.push_back((caller, question));
         let after = waiting.len();
         self.shares.change(account, account, after - 1, after);
         self.waits += 1;
         self.take_turn(account);
-        displaced.map(|(caller, _)| Displaced(caller))
+        displaced.map(|(caller, _)| caller)
     }
 
     /// Whether [`Self::next`] has one.
     pub(in crate::shard) fn due(&self) -> bool {
-        self.under_way.len() < self.most.0 && !self.turns.is_empty()
+        self.under_way.len() < self.under_way_max && !self.turns.is_empty()
     }
 
     /// The next list to be made, if one more may be under way: of `parts` answers.
     pub(in crate::shard) fn next(&mut self, parts: usize) -> Option<(CallRef, PageQuestion)> {
-        if self.under_way.len() >= self.most.0 {
+        if self.under_way.len() >= self.under_way_max {
             return None;
         }
         let account = self.turns.pop_front()?;
         let (caller, question) = self.pop(account, VecDeque::pop_front)?;
-        let missing = parts;
-        let key = (caller.session, caller.serial);
-        self.under_way.insert(key, UnderWay { account, missing });
+        self.under_way.push((caller, parts));
         self.take_turn(account);
         Some((caller, question))
     }
 
     /// A part of a list has come, if it is of one.
     pub(in crate::shard) fn part_came(&mut self, caller: CallRef) {
-        let key = (caller.session, caller.serial);
-        let Some(list) = self.under_way.get_mut(&key) else {
+        let mut all = self.under_way.iter_mut();
+        let Some((_, missing)) = all.find(|(list, _)| *list == caller) else {
             return;
         };
-        list.missing -= 1;
-        if list.missing == 0 {
+        *missing -= 1;
+        if *missing == 0 {
             self.end(caller);
         }
     }
 
     /// A list is under way no longer: it is whole, or nobody was asked for it.
     pub(in crate::shard) fn end(&mut self, caller: CallRef) {
-        let Some(list) = self.under_way.remove(&(caller.session, caller.serial)) else {
-            return;
-        };
-        self.take_turn(list.account);
+        self.under_way.retain(|(list, _)| *list != caller);
+        self.take_turn(caller.account);
     }
 
     /// Puts an account at the end of those whose turn comes, if it is not among them and may be.
     fn take_turn(&mut self, account: Account) {
         let waits = self.waiting.contains_key(&account) && !self.turns.contains(&account);
-        let all = self.under_way.values();
-        if waits && all.filter(|list| list.account == account).count() < self.most.1 {
+        let all = self.under_way.iter();
+        let own = all.filter(|(list, _)| list.account == account).count();
+        if waits && own < self.of_account_max {
             self.turns.push_back(account);
         }
     }
@@ -146,7 +134,7 @@ impl Lists {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::ShardId;
+    use crate::id::{SessionKey, ShardId};
     use crate::limits::LISTS_WAITING_MAX;
 
     fn call(account: u64, serial: u32) -> CallRef {
@@ -159,7 +147,7 @@ mod tests {
         }
     }
 
-    fn ask(lists: &mut Lists, account: u64, serial: u32) -> Option<Displaced> {
+    fn ask(lists: &mut Lists, account: u64, serial: u32) -> Option<CallRef> {
         let question = PageQuestion {
             prefix: "".into(),
             after: None,
@@ -173,8 +161,8 @@ mod tests {
         Some((caller.account.0, caller.serial))
     }
 
-    fn comes(lists: &mut Lists, serial: u32) {
-        (0..2).for_each(|_| lists.part_came(call(9, serial)));
+    fn comes(lists: &mut Lists, (account, serial): (u64, u32)) {
+        (0..2).for_each(|_| lists.part_came(call(account, serial)));
     }
 
     #[test]
@@ -193,8 +181,8 @@ mod tests {
             Some((2, 10)),
             "at once, before those of 1"
         );
-        comes(&mut lists, 0);
-        comes(&mut lists, 10);
+        comes(&mut lists, (1, 0));
+        comes(&mut lists, (2, 10));
         let order: Vec<_> = std::iter::from_fn(|| next(&mut lists)).collect();
         assert_eq!(order, [(1, 1), (2, 11)]);
         lists.part_came(call(1, 1));
@@ -208,12 +196,8 @@ mod tests {
         let mut lists = Lists::among(1, false);
         let most = u32::try_from(LISTS_WAITING_MAX).unwrap();
         (0..most).for_each(|serial| assert_eq!(ask(&mut lists, 1, serial), None));
-        assert_eq!(
-            ask(&mut lists, 1, most),
-            Some(Displaced(call(1, most))),
-            "its own"
-        );
-        let newest = Displaced(call(1, most - 1));
+        assert_eq!(ask(&mut lists, 1, most), Some(call(1, most)), "its own");
+        let newest = call(1, most - 1);
         assert_eq!(
             ask(&mut lists, 2, most + 1),
             Some(newest),
@@ -247,17 +231,17 @@ mod tests {
         for serial in 0..20_000 {
             ask(&mut lists, random.u64(..7), serial);
             while random.bool()
-                && let Some((_, serial)) = next(&mut lists)
+                && let Some((account, serial)) = next(&mut lists)
             {
                 if random.bool() {
-                    comes(&mut lists, serial);
+                    comes(&mut lists, (account, serial));
                 } else {
-                    lists.end(call(0, serial));
+                    lists.end(call(account, serial));
                 }
             }
         }
-        while let Some((_, serial)) = next(&mut lists) {
-            comes(&mut lists, serial);
+        while let Some(list) = next(&mut lists) {
+            comes(&mut lists, list);
         }
         assert!(lists.waiting.is_empty() && lists.turns.is_empty() && lists.under_way.is_empty());
         assert_eq!((lists.waits, lists.shares.largest()), (0, None));

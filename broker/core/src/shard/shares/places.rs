@@ -28,7 +28,7 @@ impl<A: Copy + Ord> Places<A> {
     /// Takes a place. False when the holder has as many as are free.
     pub(in crate::shard) fn take(&mut self, holder: A) -> bool {
         let held = self.holders.entry(holder).or_default();
-        let may = *held < self.most.saturating_sub(self.taken);
+        let may = *held < self.most - self.taken;
         if may {
             *held += 1;
             self.taken += 1;
@@ -36,12 +36,6 @@ impl<A: Copy + Ord> Places<A> {
             self.holders.remove(&holder);
         }
         may
-    }
-
-    /// Takes a place for what had one until now, whatever the shares.
-    pub(in crate::shard) fn keep(&mut self, holder: A) {
-        *self.holders.entry(holder).or_default() += 1;
-        self.taken += 1;
     }
 
     /// Gives one back. Harmless when the holder has none.

@@ -4,7 +4,7 @@ use super::{Closing, Packing, SlotOrder, Stage, parcel};
 use crate::channel::{Channel, Life};
 use crate::cluster::message::{Cause, Held, Packed};
 use crate::cluster::types::ParcelId;
-use crate::id::{ChannelKey, Slot};
+use crate::id::{CallRef, ChannelKey, Slot};
 use crate::journal::EndReason;
 use crate::limits::{ALONE_CLOSE_MS, SLOT_LOOK_MS, SLOT_ORDERS_PER_TURN, SLOT_STILL_MS};
 use crate::record::Record;
@@ -258,13 +258,14 @@ fn answer_change(
     let ChangeUnderWay {
         caller,
         step,
-        waiting,
+        mut waiting,
         ..
     } = changing;
     if matches!(step, ChangeStep::Delete) {
         directory.changes.deleting -= 1;
     }
-    let waiting = waiting.into_iter().map(|(caller, _)| caller);
+    let next = || directory.changes.next_waiting(&mut waiting);
+    let waiting: Vec<CallRef> = std::iter::from_fn(next).map(|(caller, _)| caller).collect();
     let fault = Fault {
         message: MOVED.into(),
         ..tunnel::nobody()
