@@ -18,9 +18,9 @@ const CORE: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("limits", &[]),
     ("check", &[]),
-    ("journal", &["check", "limits", "time"]),
+    ("journal", &["check", "id", "limits", "time"]),
     ("event", &["check", "journal"]),
-    ("auth", &["check", "limits"]),
+    ("auth", &["check", "limits", "quota", "time"]),
     (
         "refusal_id",
         &["auth", "check", "event", "id", "limits", "time"],
@@ -28,7 +28,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("record", &["time"]),
     ("machine", &["id", "time"]),
     ("leap", &["limits", "machine", "time"]),
-    ("settings", &["auth", "limits"]),
+    ("settings", &["auth", "limits", "quota"]),
     (
         "session",
         &[
@@ -40,7 +40,7 @@ const CORE: &[(&str, &[&str])] = &[
         "channel",
         &["id", "limits", "quota", "record", "settings", "time"],
     ),
-    ("quota", &["settings", "time"]),
+    ("quota", &["time"]),
     ("registry", &["id", "record", "time"]),
     ("placement", &["cluster", "id", "time"]),
     ("control", &["id", "machine", "settings", "time"]),

@@ -217,6 +217,13 @@ pub const REFUSALS_LOGGED_PER_SECOND: u32 = 50;
 /// The same of one network (/24 of IPv4, /48 of IPv6): a flood from one does not hide a device elsewhere.
 pub const REFUSALS_LOGGED_PER_PREFIX: u32 = 10;
 
+/// Ends of WebSocket connections that one shard notes in the log within a second; the others are counted with the
+/// refusals.
+pub const ENDS_LOGGED_PER_SECOND: u32 = 200;
+
+/// The same of channels of one account: one that connects in a loop hides no other's.
+pub const ENDS_LOGGED_PER_ACCOUNT: u32 = 50;
+
 /// Failures of the registry's store that one shard notes in the log within a second; the others are counted with the
 /// refusals. Each change that is asked for meets the same failure.
 pub const STORE_TROUBLES_LOGGED_PER_SECOND: u32 = 5;

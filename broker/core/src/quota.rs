@@ -4,8 +4,28 @@
 //! zeros, an unused one costs nothing, and a full one can be forgotten. Source: KVS WebRTC service quotas; the burst
 //! is ours (codec/PROTOCOL.md, RATE-2).
 
-use crate::settings::Rate;
 use crate::time::Now;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A token bucket's numbers; a rate of 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens per second.
+    pub rate: u32,
+    /// Tokens of a full bucket.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// `rate` with a burst of five seconds.
+    #[must_use]
+    pub fn of(rate: u32) -> Self {
+        Self {
+            rate,
+            burst: rate.saturating_mul(5),
+        }
+    }
+}
 
 /// One token bucket. Its numbers ([`Rate`]) are given with each call: millions of buckets share few rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,14 +64,12 @@ impl Bucket {
     }
 
     /// In one word.
-    #[must_use]
-    pub(crate) fn bits(self) -> u64 {
+    fn bits(self) -> u64 {
         u64::from(self.debt) << 32 | u64::from(self.at)
     }
 
     /// The bucket of such a word.
-    #[must_use]
-    pub(crate) fn of_bits(bits: u64) -> Self {
+    fn of_bits(bits: u64) -> Self {
         let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
         Self {
             debt: half(bits >> 32),
@@ -60,8 +78,7 @@ impl Bucket {
     }
 
     /// This time, or the bucket's own if that is later by less than a minute.
-    #[must_use]
-    pub(crate) fn not_before(&self, now: Now) -> Now {
+    fn not_before(&self, now: Now) -> Now {
         let ahead = self.at.wrapping_sub(wrap(now));
         if ahead < 60_000 {
             now.after(u64::from(ahead))
@@ -76,6 +93,24 @@ impl Bucket {
     }
 }
 
+/// A bucket that all shards take from.
+#[derive(Debug, Default)]
+pub(crate) struct SharedBucket(AtomicU64);
+
+impl SharedBucket {
+    /// [`Bucket::take`]. Shards read their clocks at different times: none turns the bucket back.
+    pub(crate) fn take(&self, rate: Rate, now: Now) -> bool {
+        let order = Ordering::Relaxed;
+        let taken = self.0.fetch_update(order, order, |bits| {
+            let mut bucket = Bucket::of_bits(bits);
+            bucket
+                .take(rate, bucket.not_before(now))
+                .then(|| bucket.bits())
+        });
+        taken.is_ok()
+    }
+}
+
 /// Whether a token is left over a debt.
 fn has_token(debt: u32, rate: Rate) -> bool {
     debt.saturating_add(TOKEN) <= rate.burst.saturating_mul(TOKEN)
@@ -85,7 +120,7 @@ fn wrap(now: Now) -> u32 {
     u32::try_from(now.0 & u64::from(u32::MAX)).unwrap_or_default()
 }
 
-/// One token in thousandths. A burst is at most a million tokens ([`crate::settings`]), which is 10⁹.
+/// One token in thousandths. A burst is at most a million tokens (`[quotas]`), which is 10⁹.
 const TOKEN: u32 = 1000;
 
 #[cfg(test)]

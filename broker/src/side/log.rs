@@ -9,11 +9,13 @@
 //! changes have places of their own in it, kept before the change is made; without one it is not made. A place is taken
 //! until its line is written.
 
+use super::audit_places::AuditPlaces;
 use super::limits::{LOG_AUDITS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX};
 use super::log_tail::LogTail;
 use super::log_writer;
 use super::recent::Recent;
 use super::troubled::Troubled;
+use broker_core::id::Account;
 use broker_core::journal::{Entry, Journal};
 use broker_core::settings::LogFormat;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -47,19 +49,19 @@ pub(super) struct LogMemory {
 /// Who may use which of the queue's places.
 #[derive(Debug)]
 pub(super) struct Places {
-    pub(super) lines: Account,
-    pub(super) audits: Account,
+    pub(super) lines: LinePlaces,
+    pub(super) audits: AuditPlaces,
     dropped: AtomicU64,
 }
 
-/// Places of one kind: those taken, and how many there are.
+/// Places for what may be dropped: those taken, and how many there are.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(super) struct LinePlaces {
     taken: AtomicUsize,
     most: usize,
 }
 
-impl Account {
+impl LinePlaces {
     const fn new(most: usize) -> Self {
         Self {
             taken: AtomicUsize::new(0),
@@ -89,8 +91,8 @@ impl Account {
 #[derive(Debug)]
 pub(super) enum Item {
     Entry(Entry),
-    /// The entry of a change, in a place that was kept for it.
-    Change(Entry),
+    /// The entry of a change, in a place that was kept for this account.
+    Change(Entry, Account),
     /// A line as the formatter made it.
     Line(Box<[u8]>),
     /// Everything before this is to be written; then it is answered.
@@ -142,8 +144,8 @@ impl Log {
     pub(super) fn new(lines: usize, audits: usize) -> (Self, Receiver<Item>) {
         let (to, from) = bounded(lines + audits + FLUSHES_MAX);
         let places = Arc::new(Places {
-            lines: Account::new(lines),
-            audits: Account::new(audits),
+            lines: LinePlaces::new(lines),
+            audits: AuditPlaces::of(audits),
             dropped: AtomicU64::new(0),
         });
         let kept = LogMemory::default();
@@ -231,20 +233,20 @@ impl Journal for Log {
         self.offer(Item::Entry(entry));
     }
 
-    fn keep_place(&mut self) -> bool {
-        self.places.audits.take()
+    fn keep_place(&mut self, account: Account) -> bool {
+        self.places.audits.take(account)
     }
 
-    fn note_kept(&mut self, entry: Entry) {
+    fn note_kept(&mut self, account: Account, entry: Entry) {
         // The queue has a place for each that is kept; the log thread outlives the shards.
-        if self.to.try_send(Item::Change(entry)).is_err() {
-            self.places.audits.give_back(1);
+        if self.to.try_send(Item::Change(entry, account)).is_err() {
+            self.places.audits.give_back(account);
             self.places.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn give_back(&mut self) {
-        self.places.audits.give_back(1);
+    fn give_back(&mut self, account: Account) {
+        self.places.audits.give_back(account);
     }
 }
 
@@ -292,26 +294,28 @@ mod tests {
 
     #[test]
     fn changes_have_places_of_their_own_and_none_is_dropped() {
-        let (mut log, items) = Log::new(4, 2);
+        let (mut log, items) = Log::new(4, 4);
         for number in 0..9_u8 {
             log.offer(Item::Line([number].into()));
         }
         assert_eq!(log.dropped(), 5);
-        assert!(log.keep_place() && log.keep_place());
-        assert!(!log.keep_place(), "two changes are under way");
-        log.note_kept(Entry::Suppressed { refusals: 1 });
-        assert!(!log.keep_place(), "one is, one waits to be written");
-        log.give_back();
-        assert!(log.keep_place());
-        log.note_kept(Entry::Suppressed { refusals: 2 });
+        let [one, other] = [Account(1), Account(2)];
+        assert!(log.keep_place(one) && log.keep_place(one) && log.keep_place(other));
+        assert!(!log.keep_place(one), "two of its changes are under way");
+        log.note_kept(one, Entry::Suppressed { refusals: 1 });
+        assert!(!log.keep_place(one), "one is, one waits to be written");
+        log.give_back(one);
+        assert!(log.keep_place(one));
+        log.note_kept(one, Entry::Suppressed { refusals: 2 });
+        log.give_back(other);
         assert_eq!(log.dropped(), 5);
         let (places, kept) = (Arc::clone(&log.places), log.kept.clone());
         drop(log);
         let mut written = Vec::new();
         log_writer::write_all(&items, &places, &kept, &mut written);
         assert!(written.starts_with(&[0, 1, 2, 3]));
-        let taken = |account: &Account| account.taken.load(Ordering::Relaxed);
-        assert_eq!((taken(&places.lines), taken(&places.audits)), (0, 0));
+        let lines = places.lines.taken.load(Ordering::Relaxed);
+        assert_eq!((lines, places.audits.taken()), (0, 0));
     }
 
     #[test]

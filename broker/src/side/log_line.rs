@@ -17,6 +17,9 @@ pub(super) fn write(entry: &Entry) {
         Entry::Suppressed { refusals } => {
             warn!(target: TARGET, refusals, "too many refusals to log")
         }
+        Entry::EndsSuppressed { ends } => {
+            warn!(target: TARGET, ends, "too many ends of connections to log")
+        }
         Entry::Audit(audit) => write_audit(audit),
         Entry::NodeTrouble {
             node,

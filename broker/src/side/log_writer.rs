@@ -7,6 +7,7 @@
 
 use super::log::{Item, LogMemory, Places};
 use super::log_line;
+use broker_core::id::Account;
 use broker_core::journal::Entry;
 use crossbeam_channel::Receiver;
 use std::cell::Cell;
@@ -36,7 +37,7 @@ pub(super) fn write_all(
 struct Batch<'p, W> {
     bytes: Vec<u8>,
     lines: usize,
-    audits: usize,
+    audits: Vec<Account>,
     /// The line that is taken in.
     line: Vec<u8>,
     places: &'p Places,
@@ -48,7 +49,7 @@ impl<'p, W: Write> Batch<'p, W> {
         Self {
             bytes: Vec::with_capacity(BATCH_BYTES),
             lines: 0,
-            audits: 0,
+            audits: Vec::new(),
             line: Vec::new(),
             places,
             sink,
@@ -62,10 +63,10 @@ impl<'p, W: Write> Batch<'p, W> {
                 self.add(kept);
                 self.lines += 1;
             }
-            Item::Change(entry) => {
+            Item::Change(entry, account) => {
                 self.format(entry, kept);
                 self.add(kept);
-                self.audits += 1;
+                self.audits.push(account);
             }
             Item::Line(line) => {
                 self.line.clear();
@@ -104,9 +105,8 @@ impl<'p, W: Write> Batch<'p, W> {
             self.bytes.clear();
         }
         self.places.lines.give_back(std::mem::take(&mut self.lines));
-        self.places
-            .audits
-            .give_back(std::mem::take(&mut self.audits));
+        let audits = self.audits.drain(..);
+        audits.for_each(|account| self.places.audits.give_back(account));
     }
 }
 

@@ -10,6 +10,7 @@
 mod access;
 mod admin;
 mod assets;
+mod audit_places;
 mod backup;
 mod channels;
 mod cluster;

@@ -58,6 +58,7 @@ impl Recent {
             }
             Entry::Suppressed { refusals } => self.locked(|ring| ring.suppressed += refusals),
             Entry::ConnectionEnd(_)
+            | Entry::EndsSuppressed { .. }
             | Entry::Audit(_)
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => {}

@@ -20,7 +20,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use broker_core::auth::{Credentials, Grant, Nonces, SessionKeys, Temporary};
 use broker_core::control::{ice, web_socket_url};
-use broker_core::id::Identity;
+use broker_core::id::{Account, Identity};
 use broker_core::journal::{Audit, Entry, Journal};
 use broker_core::settings::Settings;
 use broker_core::shard::{Question, Reply};
@@ -201,7 +201,8 @@ impl Lender {
                     format!("no principal of the credentials file may {action} on {text}"),
                 )
             })?;
-        if !self.journal.keep_place() {
+        let account = Account::of(arn);
+        if !self.journal.keep_place(account) {
             return Err((
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the log has no room for the audit line".into(),
@@ -222,20 +223,23 @@ impl Lender {
             .ok()
             .map(|grant| self.session_keys.seal(&nonce, &grant));
         let Some(Ok(keys)) = keys else {
-            self.journal.give_back();
+            self.journal.give_back(account);
             return Err((
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the session cannot be sealed".into(),
             ));
         };
-        self.journal.note_kept(Entry::Audit(Audit {
-            caller: Some(parent.name.as_str().into()),
-            operation: "TrySession",
-            channel_arn: Some(text.into()),
-            outcome: "ok",
-            request_id: request_id.as_str().into(),
-            remote,
-        }));
+        self.journal.note_kept(
+            account,
+            Entry::Audit(Audit {
+                caller: Some(parent.name.as_str().into()),
+                operation: "TrySession",
+                channel_arn: Some(text.into()),
+                outcome: "ok",
+                request_id: request_id.as_str().into(),
+                remote,
+            }),
+        );
         Ok(Session {
             keys,
             expires_s,

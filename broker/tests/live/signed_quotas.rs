@@ -13,6 +13,7 @@ on_signed_shards!(
     connects_of_a_channel_are_limited,
     calls_about_a_channel_are_limited,
     messages_of_a_connection_are_limited,
+    keys_of_an_account_are_limited,
     a_storm_of_masters_is_bounded,
 );
 
@@ -85,6 +86,42 @@ fn calls_about_a_channel_are_limited(service: &Service) {
     service
         .call(&signer, "/describeSignalingChannel", &body)
         .ok();
+}
+
+fn keys_of_an_account_are_limited(service: &Service) {
+    let call = |name: &str, form: &[(&str, &str)]| {
+        let signer = Signer::new(name).of_service("sts");
+        signer.sign(Call::sts(&service.broker, form)).bytes()
+    };
+    let asked = [("Action", "GetFederationToken"), ("Name", "web-1")];
+    let grant = call("admin", &asked);
+    // All shards take from one bucket.
+    let mut connections: Vec<_> = (0..6)
+        .map(|_| Connection::open(service.broker.plain))
+        .collect();
+    let mut turn = 0;
+    until_refused(50.0, 250, || {
+        turn += 1;
+        let count = connections.len();
+        let connection = &mut connections[turn % count];
+        connection.send(&grant);
+        let answer = connection.answer().expect("an answer");
+        if answer.status != 200 {
+            let told = answer.text();
+            assert_eq!(answer.status, 400, "{told}");
+            assert!(told.contains("<Code>Throttling</Code>"), "{told}");
+        }
+        answer.status == 200
+    });
+    let mut answers = |bytes: &[u8]| {
+        connections[0].send(bytes);
+        connections[0].answer().expect("an answer").status
+    };
+    assert_eq!(answers(&call("neighbour", &asked)), 200);
+    let who = call("admin", &[("Action", "GetCallerIdentity")]);
+    assert_eq!(answers(&who), 200, "it issues no keys");
+    let refused = "heliograph_refusals_total{check=\"rate_account\"}";
+    assert!(service.broker.scrape().sum(refused) > 0.0);
 }
 
 fn messages_of_a_connection_are_limited(service: &Service) {

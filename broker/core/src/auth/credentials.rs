@@ -2,6 +2,8 @@
 
 use super::principal::Principal;
 use crate::limits::PRINCIPALS_MAX;
+use crate::quota::{Rate, SharedBucket};
+use crate::time::Now;
 use codec::aws::policy::{Decision, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,9 +13,11 @@ use std::sync::Arc;
 ///
 /// The last owner frees it, which takes milliseconds for very many principals: the code that replaces it should keep
 /// the old one until the shards have let go, and drop it off the road.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Credentials {
     by_id: BTreeMap<Box<str>, Arc<Principal>>,
+    /// What each account has used up of its rate of temporary credentials.
+    granted: BTreeMap<Box<str>, SharedBucket>,
 }
 
 /// Why principals do not go together.
@@ -37,11 +41,12 @@ impl Credentials {
             return Err(CredentialsError::TooMany);
         }
         let mut names = BTreeSet::new();
-        let mut by_id = BTreeMap::new();
+        let (mut by_id, mut granted) = (BTreeMap::new(), BTreeMap::new());
         for principal in principals {
             if !names.insert(principal.name.clone()) {
                 return Err(CredentialsError::NameTwice(principal.name));
             }
+            granted.insert(principal.account.as_str().into(), SharedBucket::default());
             let id = principal.access_key_id.clone();
             if by_id
                 .insert(id.clone().into_boxed_str(), Arc::new(principal))
@@ -50,7 +55,7 @@ impl Credentials {
                 return Err(CredentialsError::AccessKeyIdTwice(id));
             }
         }
-        Ok(Self { by_id })
+        Ok(Self { by_id, granted })
     }
 
     /// The first principal of an account, by access key id, that may do this and has not ended. Those whose keys came
@@ -68,6 +73,12 @@ impl Credentials {
                 && principal.expires_s.is_none_or(|end| end > now_s)
                 && principal.decide(request, &mut 0) == Decision::Allow
         })
+    }
+
+    /// Counts a request of an account for temporary credentials, on whichever shard; false when its rate is used up.
+    pub(crate) fn may_grant(&self, account: &str, rate: Rate, now: Now) -> bool {
+        let bucket = self.granted.get(account);
+        bucket.is_none_or(|bucket| bucket.take(rate, now))
     }
 
     /// The principal of an access key id.

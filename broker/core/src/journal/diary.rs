@@ -1,9 +1,10 @@
 //! One shard's way to the journal: what peers can cause at will is limited here.
 
-use super::{Audit, Entry, Journal, Refused};
+use super::{Audit, ConnectionEnd, Entry, Journal, Refused};
+use crate::id::Account;
 use crate::limits::{
-    NODE_TROUBLES_LOGGED_PER_SECOND, REFUSALS_LOGGED_PER_PREFIX, REFUSALS_LOGGED_PER_SECOND,
-    STORE_TROUBLES_LOGGED_PER_SECOND,
+    ENDS_LOGGED_PER_ACCOUNT, ENDS_LOGGED_PER_SECOND, NODE_TROUBLES_LOGGED_PER_SECOND,
+    REFUSALS_LOGGED_PER_PREFIX, REFUSALS_LOGGED_PER_SECOND, STORE_TROUBLES_LOGGED_PER_SECOND,
 };
 use crate::time::Now;
 use std::fmt;
@@ -12,53 +13,71 @@ use std::net::IpAddr;
 /// One shard's way to the journal: what peers can cause at will is limited here.
 pub struct Diary {
     journal: Box<dyn Journal>,
-    refusals: Limiter,
-    /// From where the refusals of this second came that were noted: at most as many as may be.
-    prefixes: Vec<(Prefix, u32)>,
-    troubles: Limiter,
-    nodes: Limiter,
+    /// By the network that they came from: one that floods hides no other.
+    refusals: Limiter<Prefix>,
+    /// Ends of connections, by the account of their channel.
+    ends: Limiter<Account>,
+    troubles: Limiter<()>,
+    nodes: Limiter<()>,
     /// Requests that another node did not answer since the last line about one.
     unanswered: u64,
-    /// Refusals that were not noted since the last one that was.
-    untold: u64,
     suppressed: u64,
     /// Changes that were not begun since their entry had no place.
     unauditable: u64,
 }
 
-/// This many entries within one second of the clock.
+/// This many entries within one second of the clock, and of one holder as many as it may have.
 #[derive(Debug)]
-struct Limiter {
+struct Limiter<K> {
     most: u32,
+    of_one_most: u32,
     second: u64,
     noted: u32,
+    /// Whose entries were noted in this second: at most as many as may be.
+    holders: Vec<(K, u32)>,
+    /// Entries that were not noted since the last one that was.
+    untold: u64,
 }
 
-impl Limiter {
-    const fn new(most: u32) -> Self {
+impl<K: Copy + PartialEq> Limiter<K> {
+    const fn new(most: u32, of_one_most: u32) -> Self {
         Self {
             most,
+            of_one_most,
             second: 0,
             noted: 0,
+            holders: Vec::new(),
+            untold: 0,
         }
     }
 
-    /// Whether a second has begun in which nothing was noted.
-    fn begins(&mut self, now: Now) -> bool {
+    /// Whether one more of a holder is noted; counted if it is not.
+    fn lets(&mut self, now: Now, holder: K) -> bool {
         let second = now.0 / 1000;
-        let begins = second != self.second;
-        if begins {
+        if second != self.second {
             (self.second, self.noted) = (second, 0);
+            self.holders.clear();
         }
-        begins
+        let known = self.holders.iter_mut().find(|(known, _)| *known == holder);
+        let lets = self.noted < self.most
+            && known
+                .as_ref()
+                .is_none_or(|(_, noted)| *noted < self.of_one_most);
+        if !lets {
+            self.untold += 1;
+            return false;
+        }
+        self.noted += 1;
+        match known {
+            Some((_, noted)) => *noted += 1,
+            None => self.holders.push((holder, 1)),
+        }
+        true
     }
 
-    /// Whether one more is noted.
-    fn lets(&mut self, now: Now) -> bool {
-        self.begins(now);
-        let lets = self.noted < self.most;
-        self.noted += u32::from(lets);
-        lets
+    /// How many were not noted since this was asked.
+    fn take_untold(&mut self) -> u64 {
+        std::mem::take(&mut self.untold)
     }
 }
 
@@ -94,33 +113,38 @@ impl Diary {
     pub fn new(journal: Box<dyn Journal>) -> Self {
         Self {
             journal,
-            refusals: Limiter::new(REFUSALS_LOGGED_PER_SECOND),
-            prefixes: Vec::new(),
-            troubles: Limiter::new(STORE_TROUBLES_LOGGED_PER_SECOND),
-            nodes: Limiter::new(NODE_TROUBLES_LOGGED_PER_SECOND),
+            refusals: Limiter::new(REFUSALS_LOGGED_PER_SECOND, REFUSALS_LOGGED_PER_PREFIX),
+            ends: Limiter::new(ENDS_LOGGED_PER_SECOND, ENDS_LOGGED_PER_ACCOUNT),
+            troubles: Limiter::new(
+                STORE_TROUBLES_LOGGED_PER_SECOND,
+                STORE_TROUBLES_LOGGED_PER_SECOND,
+            ),
+            nodes: Limiter::new(
+                NODE_TROUBLES_LOGGED_PER_SECOND,
+                NODE_TROUBLES_LOGGED_PER_SECOND,
+            ),
             unanswered: 0,
-            untold: 0,
             suppressed: 0,
             unauditable: 0,
         }
     }
 
-    /// Keeps a place for the entry of a change; false, and counted, when there is none: then the change is refused. A
-    /// place that was kept ends with [`Diary::changed`] or [`Diary::unchanged`].
-    pub fn keep_place(&mut self) -> bool {
-        let kept = self.journal.keep_place();
+    /// Keeps a place for the entry of an account's change; false, and counted, when there is none: then the change is
+    /// refused. A place that was kept ends with [`Diary::changed`] or [`Diary::unchanged`].
+    pub fn keep_place(&mut self, account: Account) -> bool {
+        let kept = self.journal.keep_place(account);
         self.unauditable += u64::from(!kept);
         kept
     }
 
     /// Notes a change in the place that was kept for it.
-    pub fn changed(&mut self, audit: Audit) {
-        self.journal.note_kept(Entry::Audit(audit));
+    pub fn changed(&mut self, account: Account, audit: Audit) {
+        self.journal.note_kept(account, Entry::Audit(audit));
     }
 
     /// The change for which a place was kept was not made.
-    pub fn unchanged(&mut self) {
-        self.journal.give_back();
+    pub fn unchanged(&mut self, account: Account) {
+        self.journal.give_back(account);
     }
 
     /// How many changes were refused since their entry had no place.
@@ -131,7 +155,7 @@ impl Diary {
 
     /// Notes a failure of the store: [`STORE_TROUBLES_LOGGED_PER_SECOND`] of them, the others are counted.
     pub fn trouble(&mut self, now: Now, error: Box<str>) {
-        if self.troubles.lets(now) {
+        if self.troubles.lets(now, ()) {
             self.journal.note(Entry::StoreTrouble { error });
         } else {
             self.suppressed += 1;
@@ -142,7 +166,7 @@ impl Diary {
     /// requests before them that had none.
     pub fn node_trouble(&mut self, now: Now, node: &str, why: &'static str) {
         self.unanswered += 1;
-        if self.nodes.lets(now) {
+        if self.nodes.lets(now, ()) {
             self.journal.note(Entry::NodeTrouble {
                 node: node.into(),
                 why,
@@ -151,15 +175,24 @@ impl Diary {
         }
     }
 
-    /// How many refusals were not noted since the start, those of the store included.
+    /// How many entries were not noted since the start, since there were too many within a second.
     #[must_use]
     pub fn suppressed(&self) -> u64 {
         self.suppressed
     }
 
-    /// Notes an entry.
-    pub fn note(&mut self, entry: Entry) {
-        self.journal.note(entry);
+    /// Notes the end of a connection to a channel of an account: [`ENDS_LOGGED_PER_SECOND`] of them, and
+    /// [`ENDS_LOGGED_PER_ACCOUNT`] of one account. The others are counted, and their number is noted with the next one.
+    pub fn ended(&mut self, now: Now, account: Account, end: ConnectionEnd) {
+        if !self.ends.lets(now, account) {
+            self.suppressed += 1;
+            return;
+        }
+        match self.ends.take_untold() {
+            0 => {}
+            ends => self.journal.note(Entry::EndsSuppressed { ends }),
+        }
+        self.journal.note(Entry::ConnectionEnd(end));
     }
 
     /// Notes a refusal, made only if it is noted: [`REFUSALS_LOGGED_PER_SECOND`] of them, and
@@ -175,40 +208,15 @@ impl Diary {
     }
 
     fn limited(&mut self, now: Now, remote: IpAddr, entry: impl FnOnce() -> Entry) {
-        if !self.lets_refusal(now, Prefix::of(remote)) {
-            self.untold += 1;
+        if !self.refusals.lets(now, Prefix::of(remote)) {
             self.suppressed += 1;
             return;
         }
-        match std::mem::take(&mut self.untold) {
+        match self.refusals.take_untold() {
             0 => {}
             refusals => self.journal.note(Entry::Suppressed { refusals }),
         }
         self.journal.note(entry());
-    }
-
-    /// Whether one more refusal from there is noted: one network that floods hides no other.
-    fn lets_refusal(&mut self, now: Now, prefix: Prefix) -> bool {
-        if self.refusals.begins(now) {
-            self.prefixes.clear();
-        }
-        let known = self.prefixes.iter().position(|(known, _)| *known == prefix);
-        let noted = known.and_then(|place| self.prefixes.get_mut(place));
-        match noted {
-            Some((_, noted)) if *noted >= REFUSALS_LOGGED_PER_PREFIX => false,
-            Some((_, noted)) => {
-                let lets = self.refusals.lets(now);
-                *noted += u32::from(lets);
-                lets
-            }
-            None => {
-                let lets = self.refusals.lets(now);
-                if lets {
-                    self.prefixes.push((prefix, 1));
-                }
-                lets
-            }
-        }
     }
 }
 
@@ -224,7 +232,9 @@ impl fmt::Debug for Diary {
 mod tests {
     use super::*;
     use crate::check::Check;
+    use crate::journal::EndReason;
     use crate::time::Wall;
+    use codec::signal::Role;
     use crossbeam_channel::{Receiver, Sender, unbounded};
     use std::net::SocketAddr;
 
@@ -302,7 +312,39 @@ mod tests {
         assert_eq!(from(&kept, 2), 1);
         note(&mut diary, 2_000, 1);
         assert_eq!(from(&kept, 1), 1, "a new second");
-        assert!(diary.prefixes.len() <= REFUSALS_LOGGED_PER_SECOND as usize);
+        assert!(diary.refusals.holders.len() <= REFUSALS_LOGGED_PER_SECOND as usize);
+    }
+
+    #[test]
+    fn ends_of_one_account_hide_no_others_and_are_counted() {
+        let (to, kept) = unbounded();
+        let mut diary = Diary::new(Box::new(Kept(to)));
+        let end = ConnectionEnd {
+            role: Role::Master,
+            client_id: None,
+            channel: None,
+            remote: remote(1),
+            duration_ms: 1,
+            messages_in: 0,
+            messages_out: 0,
+            offered_ms: None,
+            answered_ms: None,
+            reason: EndReason::PeerGone,
+        };
+        let mut ended = |at, account| diary.ended(Now(at), Account(account), end.clone());
+        (0..1000).for_each(|_| ended(1_000, 1));
+        ended(1_999, 2);
+        ended(2_000, 1);
+        assert_eq!(
+            diary.suppressed(),
+            1000 - u64::from(ENDS_LOGGED_PER_ACCOUNT)
+        );
+        let ends = u64::from(ENDS_LOGGED_PER_ACCOUNT) + 2;
+        let entries: Vec<Entry> = kept.try_iter().collect();
+        assert_eq!(entries.len() as u64, ends + 1);
+        let counted = |entry: &&Entry| matches!(entry, Entry::EndsSuppressed { ends: 950 });
+        assert_eq!(entries.iter().filter(counted).count(), 1);
+        assert!(diary.ends.holders.len() == 1, "a second has begun");
     }
 
     #[test]

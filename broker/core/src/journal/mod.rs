@@ -9,6 +9,7 @@ mod refused;
 pub use diary::{Diary, Prefix};
 pub use refused::{Claims, EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Refused};
 
+use crate::id::Account;
 use codec::signal::Role;
 use codec::ws::{FrameError, close};
 use std::fmt;
@@ -20,19 +21,23 @@ pub trait Journal: Send {
     /// Notes one entry.
     fn note(&mut self, entry: Entry);
 
-    /// Keeps a place for the entry of a change that is about to be made; false when there is none, and the change must
-    /// not be. Each place is used by [`Journal::note_kept`] or given back by [`Journal::give_back`].
-    fn keep_place(&mut self) -> bool {
+    /// Keeps a place for the entry of a change that this account is about to make; false when there is none for it, and
+    /// the change must not be. Each place is used by [`Journal::note_kept`] or given back by [`Journal::give_back`].
+    fn keep_place(&mut self, account: Account) -> bool {
+        let _ = account;
         true
     }
 
     /// Notes an entry in a place that was kept for it: it is never dropped.
-    fn note_kept(&mut self, entry: Entry) {
+    fn note_kept(&mut self, account: Account, entry: Entry) {
+        let _ = account;
         self.note(entry);
     }
 
     /// The change was not made.
-    fn give_back(&mut self) {}
+    fn give_back(&mut self, account: Account) {
+        let _ = account;
+    }
 }
 
 /// A journal that keeps nothing: for tests, simulations and benches.
@@ -46,7 +51,7 @@ impl Journal for Silence {
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A WebSocket connection is over. One for each that was admitted.
+    /// A WebSocket connection is over. Limited per shard: see [`Diary::ended`].
     ConnectionEnd(ConnectionEnd),
     /// A request or upgrade was refused. Limited per shard: see [`Diary::refused`].
     Refused(Box<Refused>),
@@ -54,6 +59,11 @@ pub enum Entry {
     Suppressed {
         /// How many.
         refusals: u64,
+    },
+    /// Some ends of connections were not noted, since there were too many within a second.
+    EndsSuppressed {
+        /// How many.
+        ends: u64,
     },
     /// A call changed something or was not allowed to.
     Audit(Audit),

@@ -3,7 +3,7 @@
 use super::{Mute, NEVER};
 use crate::auth::Caller;
 use crate::event::Purpose;
-use crate::id::{Identity, NodeId};
+use crate::id::{Account, Identity, NodeId};
 use crate::record::Listed;
 use crate::time::Now;
 use codec::aws::ChannelArn;
@@ -149,6 +149,14 @@ pub(crate) struct PendingCall {
     pub subject: Option<Box<str>>,
     /// The log keeps a place for that line.
     pub place_kept: bool,
+}
+
+impl PendingCall {
+    /// Whose places and shares the call uses.
+    #[must_use]
+    pub(crate) fn account(&self) -> Account {
+        Account::of_digits(self.caller.account())
+    }
 }
 
 /// What a home shard's reply is to become.

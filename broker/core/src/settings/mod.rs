@@ -16,13 +16,14 @@ mod table;
 mod timeouts;
 pub mod value;
 
+pub use crate::quota::Rate;
 pub use cluster::{Cluster, Etcd, Link};
 pub use ice::{Ice, IceCredential};
 pub use keys::{Field, Flag, Key, Kind, RATE_MAX, size};
 pub use limits::{Limits, channels_per_account_strict};
 pub use overlap::overlap;
 pub use pages::host_text;
-pub use quotas::{Quotas, Rate};
+pub use quotas::Quotas;
 pub use table::KEYS;
 pub use timeouts::Timeouts;
 

@@ -1,6 +1,7 @@
 //! Rates of clients, channels and accounts.
 
 use super::{Profile, Settings};
+use crate::quota::Rate;
 
 /// Rates that clients may use up. Source: KVS WebRTC service quotas; the burst is five seconds of the rate.
 /// `default()` is all zeros: the defaults of the configuration are [`Quotas::of`].
@@ -38,6 +39,8 @@ pub struct Quotas {
     pub account_media_storage: Rate,
     /// SendAlexaOfferToMaster per account.
     pub account_alexa: Rate,
+    /// Calls of STS that issue keys, per account.
+    pub account_federation: Rate,
 }
 
 impl Quotas {
@@ -45,25 +48,5 @@ impl Quotas {
     #[must_use]
     pub fn of(profile: Profile, dev: bool) -> Self {
         Settings::new(profile, dev).quotas
-    }
-}
-
-/// A token bucket's numbers; a rate of 0 is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rate {
-    /// Tokens per second.
-    pub rate: u32,
-    /// Tokens of a full bucket.
-    pub burst: u32,
-}
-
-impl Rate {
-    /// `rate` with a burst of five seconds.
-    #[must_use]
-    pub fn of(rate: u32) -> Self {
-        Self {
-            rate,
-            burst: rate.saturating_mul(5),
-        }
     }
 }

@@ -278,6 +278,8 @@ pub const KEYS: &[Key] = &[
     Key::new("quotas.account_media_storage", Kind::Rate(field!(quotas.account_media_storage)))
         .default("0").strict("10").doc("UpdateMediaStorageConfiguration"),
     Key::new("quotas.account_alexa", Kind::Rate(field!(quotas.account_alexa))).default("0").strict("100"),
+    Key::new("quotas.account_federation", Kind::Rate(field!(quotas.account_federation))).default("50")
+        .doc("signed calls of STS that issue keys"),
 
     Key::new("signaling.go_away", text!(signaling.go_away, value::word)).default("auto").strict("always")
         .doc("which clients get GO_AWAY and RECONNECT_ICE_SERVER. The C SDK deadlocks on both: \"auto\" omits clients \

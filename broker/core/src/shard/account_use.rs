@@ -3,7 +3,7 @@
 
 use super::accounts::account_rate;
 use crate::id::Identity;
-use crate::quota::Bucket;
+use crate::quota::SharedBucket;
 use crate::settings::Quotas;
 use crate::time::Now;
 use codec::control::Operation;
@@ -15,7 +15,7 @@ pub struct AccountUse {
     /// As identities of its channels begin.
     tenant: Box<str>,
     /// What was used up of its rates: a bucket for each operation.
-    buckets: [AtomicU64; Operation::ALL.len()],
+    buckets: [SharedBucket; Operation::ALL.len()],
     channels: AtomicU64,
 }
 
@@ -41,15 +41,7 @@ impl AccountUse {
         let (Some(rate), Some(bucket)) = (account_rate(quotas, operation), bucket) else {
             return true;
         };
-        let order = Ordering::Relaxed;
-        let taken = bucket.fetch_update(order, order, |bits| {
-            let mut bucket = Bucket::of_bits(bits);
-            // Shards read their clocks at different times.
-            bucket
-                .take(rate, bucket.not_before(now))
-                .then(|| bucket.bits())
-        });
-        taken.is_ok()
+        bucket.take(rate, now)
     }
 
     /// A channel is there; how many there are with it.

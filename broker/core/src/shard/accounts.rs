@@ -80,6 +80,23 @@ pub(super) fn ask_for_permit(
 }
 
 impl Directory {
+    /// How fast an account may ask this node for temporary credentials; `None` where that is not limited.
+    pub(super) fn federation_rate(&self) -> Option<Rate> {
+        let quotas = &self.settings.quotas;
+        let rate = quotas.account_federation;
+        (!quotas.off && rate.rate > 0).then(|| self.part_of(rate))
+    }
+
+    /// This node's part of a rate that all nodes allow together.
+    fn part_of(&self, rate: Rate) -> Rate {
+        let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
+        let part = |whole: u32| (whole / u32::from(nodes.max(1))).max(1);
+        Rate {
+            rate: part(rate.rate),
+            burst: part(rate.burst),
+        }
+    }
+
     /// Counts one call of an account, on the shard that does so for all.
     pub(super) fn permit(
         &mut self,
@@ -90,8 +107,7 @@ impl Directory {
         let Some(rate) = account_rate(&self.settings.quotas, operation) else {
             return Answer::Done;
         };
-        let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
-        let rate = part_of(rate, nodes);
+        let rate = self.part_of(rate);
         let bucket = self
             .account_rates
             .entry((account.clone(), operation))
@@ -132,15 +148,6 @@ impl Directory {
     fn counts_channels(&self, operation: Operation) -> bool {
         operation == Operation::CreateSignalingChannel
             && self.settings.limits.channels_per_account > 0
-    }
-}
-
-/// One node's part of a rate that all allow together.
-fn part_of(Rate { rate, burst }: Rate, nodes: u16) -> Rate {
-    let part = |whole: u32| (whole / u32::from(nodes.max(1))).max(1);
-    Rate {
-        rate: part(rate),
-        burst: part(burst),
     }
 }
 

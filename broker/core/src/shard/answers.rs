@@ -122,7 +122,7 @@ fn audit(
     let (caller, operation) = (&asked.caller, asked.operation.name());
     let Some(mut audit) = sockets.audit_of(key, id, caller, operation) else {
         if asked.place_kept {
-            books.diary.unchanged();
+            books.diary.unchanged(asked.account());
         }
         return;
     };
@@ -134,7 +134,7 @@ fn audit(
         );
         audit.outcome = fault.kind.error_type();
         if asked.place_kept {
-            books.diary.unchanged();
+            books.diary.unchanged(asked.account());
         }
         if denied || asked.subject.is_some() {
             books.diary.denied(at.now, audit);
@@ -145,7 +145,7 @@ fn audit(
         audit.channel_arn = Some(record.arn.as_str().into());
     }
     if asked.place_kept {
-        books.diary.changed(audit);
+        books.diary.changed(asked.account(), audit);
     }
 }
 
@@ -161,15 +161,15 @@ pub(super) fn note_unanswered(sockets: &mut Sockets, books: &mut Books, key: Ses
         return;
     }
     let (caller, operation) = (asked.caller.clone(), asked.operation.name());
+    let account = asked.account();
     let subject = asked.subject.take();
     let id = books.request_id();
     match sockets.audit_of(key, &id, &caller, operation) {
-        Some(audit) => books.diary.changed(Audit {
-            channel_arn: subject,
-            outcome: "unanswered",
-            ..audit
-        }),
-        None => books.diary.unchanged(),
+        Some(mut audit) => {
+            (audit.channel_arn, audit.outcome) = (subject, "unanswered");
+            books.diary.changed(account, audit);
+        }
+        None => books.diary.unchanged(account),
     }
 }
 

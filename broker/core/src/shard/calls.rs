@@ -8,7 +8,7 @@ use super::{Answer, Fault, Letter, PageQuestion, Query, QueryKind};
 use super::{accounts, alexa, answers, faults, home, pages, parity, respond};
 use crate::check::Check;
 use crate::event::Purpose;
-use crate::id::{Account, CallRef, Identity, SessionKey, ShardId};
+use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::{LIST_PAGE_MAX, REPLY_MS_MAX};
 use crate::machine::Output;
 use crate::session::{Expected, HttpStage, PendingCall};
@@ -54,7 +54,7 @@ pub(super) fn begin(
         return answers::refuse_audited(sockets, books, key, &asked, refused, at);
     }
     if asked.subject.is_some() {
-        asked.place_kept = books.diary.keep_place();
+        asked.place_kept = books.diary.keep_place(asked.account());
         if !asked.place_kept {
             let refused = unauditable().into();
             return answers::refuse_audited(sockets, books, key, &asked, refused, at);
@@ -179,7 +179,7 @@ impl Sockets {
             shard,
             session: key,
             serial: http.serial,
-            account: Account::of_digits(asked.caller.account()),
+            account: asked.account(),
             change: false,
         })
     }

@@ -9,7 +9,7 @@ use super::{Answer, Fault};
 use super::{alexa, census, home, kept, leave};
 use crate::channel::Life;
 use crate::check::Check;
-use crate::id::{ChannelKey, Identity};
+use crate::id::{Account, ChannelKey, Identity};
 use crate::journal::EndReason;
 use crate::registry::StoreError;
 use crate::time::Moment;
@@ -146,8 +146,9 @@ pub(super) fn end_channel(
         return;
     };
     if channel.connections > 0 {
-        let name = channel.record.arn.name().into();
-        directory.former.insert(key, (name, channel.connections));
+        let arn = &channel.record.arn;
+        let former = (Account::of(arn), arn.name().into(), channel.connections);
+        directory.former.insert(key, former);
     }
     kept::kept_withdrawn(directory, books, key, &channel);
     sockets.backlog.withdraw(key);

@@ -12,7 +12,7 @@ use super::slots::Slots;
 use super::tables::Table;
 use super::waits::Waits;
 use crate::channel::{Channel, Life};
-use crate::id::{ChannelKey, Identity};
+use crate::id::{Account, ChannelKey, Identity};
 use crate::limits::CHANNELS_PER_SHARD_MAX;
 use crate::quota::Bucket;
 use crate::record::{Record, Records};
@@ -34,9 +34,9 @@ pub(super) struct Directory {
     pub(super) names: BTreeMap<Identity, ChannelKey>,
     /// How many channels each account has in each region: by `region:account:`.
     pub(super) tenants: BTreeMap<Box<str>, u64>,
-    /// Names of channels that ended before their connections, for the log lines of these; and how many connections are
-    /// left.
-    pub(super) former: BTreeMap<ChannelKey, (Box<str>, u32)>,
+    /// Accounts and names of channels that ended before their connections, for the log lines of these; and how many
+    /// connections are left.
+    pub(super) former: BTreeMap<ChannelKey, (Account, Box<str>, u32)>,
     /// What was used up of the rates of accounts: one bucket for each account and operation.
     pub(super) account_rates: HashMap<(Identity, Operation), Bucket, RandomState>,
     pub(super) changes: Changes,

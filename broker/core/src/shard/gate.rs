@@ -4,6 +4,7 @@ use super::directory::Directory;
 use super::evidence::{Evidence, SignatureEvidence};
 use crate::auth::{Authenticator, Caller, Credentials, Nonces, SessionKeys, Unsigned};
 use crate::session::Target;
+use crate::settings::Rate;
 use crate::time::Moment;
 use codec::aws::sigv4::{Refusal, Service};
 use codec::http::{Head, HeadLimits};
@@ -69,6 +70,13 @@ impl Gate {
 }
 
 impl Gate {
+    /// Counts one more request of the caller's account for temporary credentials; false when its rate is used up.
+    pub(super) fn may_grant(&self, caller: &Caller, rate: Rate, at: Moment) -> bool {
+        let authenticator = self.authenticator.as_ref();
+        let credentials = authenticator.map(Authenticator::credentials);
+        credentials.is_none_or(|all| all.may_grant(caller.account(), rate, at.now))
+    }
+
     /// How many bytes were hashed to check signatures.
     pub(super) fn hashed_bytes(&self) -> u64 {
         let authenticator = self.authenticator.as_ref();

@@ -7,7 +7,7 @@ use super::gate::Gate;
 use super::requests::Step;
 use super::respond::{HeadFault, purpose_of};
 use super::sockets::Sockets;
-use super::sts::answer_sts;
+use super::sts::{SignedForm, answer_sts};
 use super::welcome::admin_pages;
 use super::{
     Fault, admission, calls, drain, leave, outboxes, probe, respond, tunnel, upgrades, welcome,
@@ -319,7 +319,15 @@ pub(super) fn take_body(
     };
     let operation = match target {
         Target::Api(operation) => operation,
-        Target::Sts => return answer_sts(sockets, books, gate, key, &caller, body, close, at),
+        Target::Sts => {
+            let signed = SignedForm {
+                caller: &caller,
+                body,
+                close,
+                rate: directory.federation_rate(),
+            };
+            return answer_sts(sockets, books, gate, key, &signed, at);
+        }
     };
     // Parsing changes the body, and another node wants it as it came.
     let clustered = sockets.shards.placement.cluster().is_some();

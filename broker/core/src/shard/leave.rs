@@ -7,8 +7,8 @@ use super::sockets::Sockets;
 use super::timers::Timer;
 use super::{answers, backlog, calls, outboxes, parity, unsent};
 use crate::channel::{Channel, Slot};
-use crate::id::{ChannelKey, SessionKey};
-use crate::journal::{ConnectionEnd, EndReason, Entry};
+use crate::id::{Account, ChannelKey, SessionKey};
+use crate::journal::{ConnectionEnd, EndReason};
 use crate::machine::{Output, Peer};
 use crate::session::{Ending, NEVER, Role, Session, SessionState, Tally};
 use crate::time::{Moment, Now};
@@ -312,13 +312,17 @@ fn note_end(
     (tally, reason): (&Tally, Option<EndReason>),
     at: Moment,
 ) {
-    let name = match directory.channels.get(channel) {
-        Some(channel) => Some(channel.record.arn.name().into()),
-        None => directory.former_name(channel),
+    let known = match directory.channels.get(channel) {
+        Some(channel) => {
+            let arn = &channel.record.arn;
+            Some((Account::of(arn), Box::from(arn.name())))
+        }
+        None => directory.former_channel(channel),
     };
+    let (account, name) = known.unzip();
     let reason = reason.unwrap_or_else(|| sockets.cut_off());
     books.counters.connection_end(reason);
-    books.diary.note(Entry::ConnectionEnd(ConnectionEnd {
+    let end = ConnectionEnd {
         role: role.on_wire(),
         client_id: role.client_id().map(Box::from),
         channel: name,
@@ -329,19 +333,21 @@ fn note_end(
         offered_ms: tally.offered_ms(),
         answered_ms: tally.answered_ms(),
         reason,
-    }));
+    };
+    let account = account.unwrap_or(Account(0));
+    books.diary.ended(at.now, account, end);
 }
 
 impl Directory {
-    /// The name of a channel that went before this connection of it; forgotten with the last one.
-    fn former_name(&mut self, channel: ChannelKey) -> Option<Box<str>> {
-        let (name, connections) = self.former.get_mut(&channel)?;
-        let name = name.clone();
+    /// Account and name of a channel that went before this connection of it; forgotten with the last one.
+    fn former_channel(&mut self, channel: ChannelKey) -> Option<(Account, Box<str>)> {
+        let (account, name, connections) = self.former.get_mut(&channel)?;
+        let former = (*account, name.clone());
         *connections -= 1;
         if *connections == 0 {
             self.former.remove(&channel);
         }
-        Some(name)
+        Some(former)
     }
 }
 

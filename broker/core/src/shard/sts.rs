@@ -6,13 +6,15 @@ use super::books::Books;
 use super::calls::UNAUDITABLE;
 use super::evidence::Evidence;
 use super::gate::Gate;
+use super::home::RATE_EXCEEDED;
 use super::respond;
 use super::respond::{Refusal, Response};
 use super::sockets::Sockets;
 use crate::auth::{Caller, Grant, SealError, Secret, federated_user_arn};
 use crate::check::Check;
 use crate::event::{AuthFailure, Purpose, Requested};
-use crate::id::SessionKey;
+use crate::id::{Account, SessionKey};
+use crate::settings::Rate;
 use crate::time::Moment;
 use codec::aws::policy::{Action, Policy};
 use codec::sts::{
@@ -27,21 +29,32 @@ struct Wish {
     duration_s: u32,
 }
 
-/// Answers a call of STS, whose signature is good.
+/// A call of STS, whose signature is good.
+pub(super) struct SignedForm<'a> {
+    /// Who signed it.
+    pub(super) caller: &'a Caller,
+    /// The form.
+    pub(super) body: &'a [u8],
+    /// The connection ends with the answer.
+    pub(super) close: bool,
+    /// How fast the caller's account may get keys, if that is limited.
+    pub(super) rate: Option<Rate>,
+}
+
+/// Answers a call of STS.
 pub(super) fn answer_sts(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &mut Gate,
     key: SessionKey,
-    caller: &Caller,
-    body: &[u8],
-    close: bool,
+    signed: &SignedForm<'_>,
     at: Moment,
 ) {
+    let &SignedForm { caller, close, .. } = signed;
     let strict = sockets.settings.strict();
     let mut id = books.request_id();
     let mut out = Vec::new();
-    let (requested, result) = match sts::parse(body, &sts::FormRules { strict }) {
+    let (requested, result) = match sts::parse(signed.body, &sts::FormRules { strict }) {
         Ok(Request::GetCallerIdentity) => {
             let (arn, user_id) = (caller.arn(), caller.user_id());
             let identity = CallerIdentity {
@@ -62,19 +75,16 @@ pub(super) fn answer_sts(
                 policy,
                 duration_s,
             };
-            let granted = if books.diary.keep_place() {
-                let granted = grant(books, gate, &mut out, caller, &wish, &id, at);
-                if let Err((check, error)) = &granted {
-                    let purpose = Purpose::Sts(Requested::FederationToken);
-                    id = books.refusal_id(*check, purpose, error.kind.status(), at.wall);
-                }
-                let error = granted.as_ref().err().map(|(_, error)| error);
-                audit_grant(sockets, books, key, caller, error, &id, at);
-                granted.map_err(|refused| (refused, Some(id.clone())))
-            } else {
-                let error = Error::new(ErrorKind::ServiceUnavailable, UNAUDITABLE);
-                Err(((Check::AuditFull, error), None))
-            };
+            let granted = federate(
+                sockets,
+                books,
+                gate,
+                key,
+                signed,
+                &wish,
+                (&mut id, &mut out),
+                at,
+            );
             (Requested::FederationToken, granted)
         }
         Err(error) => {
@@ -133,6 +143,38 @@ pub(super) fn refuse_sts(
         close,
     };
     respond::respond_as(sockets, books, key, id, &answer, at);
+}
+
+/// Makes temporary credentials if the account's rate allows it, and not without a line in the log.
+///
+/// # Errors
+/// The refusal, with the request id of its line if there is one.
+fn federate(
+    sockets: &Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    key: SessionKey,
+    &SignedForm { caller, rate, .. }: &SignedForm<'_>,
+    wish: &Wish,
+    (id, out): (&mut String, &mut Vec<u8>),
+    at: Moment,
+) -> Result<(), ((Check, Error), Option<String>)> {
+    if !rate.is_none_or(|rate| gate.may_grant(caller, rate, at)) {
+        let error = Error::new(ErrorKind::Throttling, RATE_EXCEEDED);
+        return Err(((Check::RateAccount, error), None));
+    }
+    if !books.diary.keep_place(Account::of_digits(caller.account())) {
+        let error = Error::new(ErrorKind::ServiceUnavailable, UNAUDITABLE);
+        return Err(((Check::AuditFull, error), None));
+    }
+    let granted = grant(books, gate, out, caller, wish, id, at);
+    if let Err((check, error)) = &granted {
+        let purpose = Purpose::Sts(Requested::FederationToken);
+        *id = books.refusal_id(*check, purpose, error.kind.status(), at.wall);
+    }
+    let error = granted.as_ref().err().map(|(_, error)| error);
+    audit_grant(sockets, books, key, caller, error, id, at);
+    granted.map_err(|refused| (refused, Some(id.clone())))
 }
 
 /// Makes temporary credentials: the caller's rights, as far as the policy has them too.
@@ -207,14 +249,15 @@ fn audit_grant(
     at: Moment,
 ) {
     let audit = sockets.audit_of(key, id, caller, "GetFederationToken");
+    let account = Account::of_digits(caller.account());
     match (audit, error) {
-        (Some(audit), None) => books.diary.changed(audit),
+        (Some(audit), None) => books.diary.changed(account, audit),
         (Some(mut audit), Some(error)) => {
-            books.diary.unchanged();
+            books.diary.unchanged(account);
             audit.outcome = error.kind.code();
             books.diary.denied(at.now, audit);
         }
-        (None, _) => books.diary.unchanged(),
+        (None, _) => books.diary.unchanged(account),
     }
 }
 

@@ -25,6 +25,7 @@ fn the_end_of_a_connection_names_its_channel_also_when_that_went_first() {
             Entry::ConnectionEnd(end) => Some((end.channel, end.reason.to_string())),
             Entry::Refused(_)
             | Entry::Suppressed { .. }
+            | Entry::EndsSuppressed { .. }
             | Entry::Audit(_)
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => None,
@@ -58,6 +59,7 @@ fn a_change_that_a_quota_refuses_has_its_audit_line() {
             Entry::ConnectionEnd(_)
             | Entry::Refused(_)
             | Entry::Suppressed { .. }
+            | Entry::EndsSuppressed { .. }
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => None,
         })
@@ -145,6 +147,7 @@ fn refused(script: &Script) -> Vec<Refused> {
         Entry::ConnectionEnd(_)
         | Entry::Audit(_)
         | Entry::Suppressed { .. }
+        | Entry::EndsSuppressed { .. }
         | Entry::NodeTrouble { .. }
         | Entry::StoreTrouble { .. } => None,
     });

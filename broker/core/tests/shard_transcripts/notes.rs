@@ -1,5 +1,6 @@
 //! The log of all shards, and its places for changes.
 
+use broker_core::id::Account;
 use broker_core::journal::{Entry, Journal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,13 +18,13 @@ impl Journal for Notes {
         drop(self.to.send(entry)); // nobody reads what is noted after the script
     }
 
-    fn keep_place(&mut self) -> bool {
+    fn keep_place(&mut self, _account: Account) -> bool {
         let one_less = |places: usize| places.checked_sub(1);
         let order = Ordering::SeqCst;
         self.places.fetch_update(order, order, one_less).is_ok()
     }
 
-    fn give_back(&mut self) {
+    fn give_back(&mut self, _account: Account) {
         self.places.fetch_add(1, Ordering::SeqCst);
     }
 }

@@ -10,6 +10,7 @@ fn ends(script: &Script) -> Vec<String> {
         Entry::ConnectionEnd(end) => Some(end.reason.to_string()),
         Entry::Refused(_)
         | Entry::Suppressed { .. }
+        | Entry::EndsSuppressed { .. }
         | Entry::Audit(_)
         | Entry::NodeTrouble { .. }
         | Entry::StoreTrouble { .. } => None,

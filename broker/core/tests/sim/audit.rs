@@ -32,6 +32,7 @@ impl World {
                 }
                 Entry::ConnectionEnd(_)
                 | Entry::Suppressed { .. }
+                | Entry::EndsSuppressed { .. }
                 | Entry::NodeTrouble { .. }
                 | Entry::StoreTrouble { .. } => {}
             }

@@ -1,5 +1,6 @@
 //! The log of the simulation: read at once.
 
+use broker_core::id::Account;
 use broker_core::journal::{Entry, Journal};
 use std::sync::mpsc::Sender;
 
@@ -15,18 +16,18 @@ impl Journal for Notes {
         self.to.send(entry).expect("the world has the other end");
     }
 
-    fn keep_place(&mut self) -> bool {
+    fn keep_place(&mut self, _account: Account) -> bool {
         let left = self.places.checked_sub(1);
         self.places = left.unwrap_or_default();
         left.is_some()
     }
 
-    fn note_kept(&mut self, entry: Entry) {
+    fn note_kept(&mut self, account: Account, entry: Entry) {
         self.note(entry); // and it is read at once
-        self.give_back();
+        self.give_back(account);
     }
 
-    fn give_back(&mut self) {
+    fn give_back(&mut self, _account: Account) {
         self.places += 1;
     }
 }

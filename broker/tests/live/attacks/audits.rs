@@ -4,8 +4,11 @@
 use super::{ATTACKER, Trial, broker};
 use crate::http::{Connection, create, request};
 use crate::peer::HealthyPair;
-use crate::process::Broker;
+use crate::process::{Broker, DEV, fresh_directory};
+use crate::signed_service::credentials;
+use crate::signed_signer::{Call, Signer};
 use serde_json::json;
+use std::fs;
 use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,9 +19,13 @@ const PIPELINED: usize = 50;
 /// Lines about refusals of one network that each shard may log within a second.
 const REFUSALS_PER_SECOND: f64 = 10.0;
 
-/// Changes whose lines wait in the log's queue at most, and more than are ever needed to fill it.
-const QUEUED: usize = 2048;
+/// Changes of one account whose lines wait in the log's queue at most, half of all, and more than are ever needed to
+/// fill its share.
+const QUEUED: usize = 1024;
 const CHANGES_MAX: usize = 4 * QUEUED;
+
+/// Changes of a neighbour meanwhile.
+const OWN: usize = 20;
 
 #[test]
 fn refused_creates_do_not_flood_the_log() {
@@ -55,7 +62,7 @@ fn refused_creates_do_not_flood_the_log() {
 
 #[test]
 fn no_change_is_made_without_its_audit_line() {
-    let (mut broker, mut pipe) = Broker::into_pipe(2);
+    let (mut broker, mut pipe) = Broker::into_pipe(&DEV, 2);
     let mut pair = HealthyPair::new(&broker);
     let arn = create(broker.plain, "audited", 60);
     let mut caller = Connection::open_from(ATTACKER, broker.plain);
@@ -111,4 +118,48 @@ fn no_change_is_made_without_its_audit_line() {
         .lines()
         .filter(|line| line.contains("audit") && line.contains("outcome=\"ok\""));
     assert_eq!(audits.count(), made, "a line for each change that was made");
+}
+
+#[test]
+fn changes_of_one_account_take_no_places_of_anothers() {
+    let file = fresh_directory().join("credentials.toml");
+    fs::write(&file, credentials()).expect("a file under target/");
+    let file = file.to_str().expect("a path in UTF-8");
+    let signed = ["--auth", "sigv4", "--listen", "http://127.0.0.1:0"];
+    let arguments = [&signed[..], &["--credentials", file]].concat();
+    let (broker, pipe) = Broker::into_pipe(&arguments, 2);
+    let mut caller = Connection::open_from(ATTACKER, broker.plain);
+    let (tenant, neighbour) = (Signer::new("admin"), Signer::new("neighbour"));
+    let create = |signer: &Signer, number: usize| {
+        let body = json!({"ChannelName": format!("c-{number}")});
+        let call = Call::api(&broker, "/createSignalingChannel", &body);
+        signer.sign(call).bytes()
+    };
+    let (mut made, mut refused) = (0, 0);
+    while refused == 0 {
+        assert!(made < CHANGES_MAX, "the account's share has no end");
+        let creates = (made..made + PIPELINED).map(|number| create(&tenant, number));
+        caller.send(&creates.collect::<Vec<_>>().concat());
+        for _ in 0..PIPELINED {
+            let answer = caller.answer().expect("an answer");
+            match answer.status {
+                200 => made += 1,
+                _ => {
+                    answer.refused(503, "ServiceUnavailable");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    for number in 0..OWN {
+        caller.send(&create(&neighbour, number));
+        caller.answer().expect("an answer").ok();
+    }
+    // An account that has more than its share gets none of the places that are left.
+    caller.send(&create(&tenant, made));
+    caller
+        .answer()
+        .expect("an answer")
+        .refused(503, "ServiceUnavailable");
+    drop(pipe);
 }

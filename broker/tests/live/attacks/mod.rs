@@ -28,6 +28,7 @@ mod healthy;
 mod large_heads;
 mod list_hoard;
 mod lists;
+mod log_lines;
 mod masters;
 mod million;
 mod pings;

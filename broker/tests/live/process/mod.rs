@@ -112,8 +112,8 @@ impl Broker {
         Self::launch(shell, &DEV, shards)
     }
 
-    /// `heliograph serve --dev` whose stderr is a pipe that the caller may read or leave unread.
-    pub(crate) fn into_pipe(shards: u16) -> (Self, File) {
+    /// `heliograph serve` whose stderr is a pipe that the caller may read or leave unread.
+    pub(crate) fn into_pipe(arguments: &[&str], shards: u16) -> (Self, File) {
         let pipe = fresh_directory().join("stderr");
         let made = Command::new("mkfifo").arg(&pipe).status();
         assert!(made.is_ok_and(|made| made.success()), "mkfifo");
@@ -122,7 +122,7 @@ impl Broker {
         shell.arg("-c").arg(script).arg(&pipe).arg(run::BINARY);
         // Each end waits for the other to be opened.
         let reader = thread::spawn(move || File::open(pipe).expect("the pipe"));
-        let broker = Self::launch(shell, &DEV, shards);
+        let broker = Self::launch(shell, arguments, shards);
         (broker, reader.join().expect("the broker opened it"))
     }
 

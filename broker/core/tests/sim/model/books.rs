@@ -20,6 +20,9 @@ const TROUBLES_TOLD: u32 = 5;
 /// The same of those from one /24 network.
 const REFUSALS_OF_NETWORK: u32 = 10;
 
+/// Ends of connections that are logged within one second, in all and of one account.
+const ENDS_TOLD: [usize; 2] = [200, 50];
+
 /// What a shard has logged of refusals.
 #[derive(Default)]
 pub(crate) struct DiaryModel {
@@ -28,6 +31,9 @@ pub(crate) struct DiaryModel {
     untold: u64,
     /// How many were logged of each network.
     networks: BTreeMap<[u8; 3], u32>,
+    /// The second of the last end of a connection, and whose were logged in it.
+    ends: (u64, Vec<String>),
+    ends_untold: u64,
     /// The second of the last failure of the store, and how many were logged in it.
     troubles: (u64, u32),
 }
@@ -204,6 +210,23 @@ impl Model {
             reason: ws.reason.expect("something ended it"),
         };
         let note = (Entry::ConnectionEnd(end), ws.or_reason);
+        let (shard, account) = (conn.shard, self.channels[ws.channel].account.clone());
+        let this = &mut self.shards[shard];
+        if this.diary.ends.0 != self.now / 1000 {
+            this.diary.ends = (self.now / 1000, Vec::new());
+        }
+        let told = &mut this.diary.ends.1;
+        let own = told.iter().filter(|one| **one == account).count();
+        if told.len() == ENDS_TOLD[0] || own == ENDS_TOLD[1] {
+            this.diary.ends_untold += 1;
+            this.counters.log_suppressed += 1;
+            return self.met("ends of connections not logged");
+        }
+        told.push(account);
+        let ends = std::mem::take(&mut this.diary.ends_untold);
+        if ends > 0 {
+            self.note(Entry::EndsSuppressed { ends });
+        }
         self.out.notes.push(note);
     }
 

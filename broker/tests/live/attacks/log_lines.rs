@@ -1,0 +1,40 @@
+//! Log lines that a tenant causes by connecting in a loop, beside a tenant of another account.
+
+use super::{ATTACKER, Trial, broker};
+use crate::peer::{Peer, viewer_query};
+use crate::process::arn;
+
+/// Lines about ends of connections of one account that each shard may log within a second.
+const ENDS_PER_SECOND: f64 = 50.0;
+
+#[test]
+fn ends_of_connections_do_not_flood_the_log() {
+    let broker = broker("", 2);
+    let storm = viewer_query(&arn("stormed"), "v1");
+    let other = arn("own").replace("123456789012", "999999999999");
+    let outcome = Trial::new("connects and ends", &broker).run(|attack| {
+        while !attack.over() {
+            drop(Peer::plain_from(ATTACKER, &broker, &storm));
+            attack.did(1);
+        }
+        drop(Peer::viewer(&broker, &other, "neighbour"));
+    });
+    broker.logged(&["connection ended", "client_id=\"neighbour\""], 1);
+    let log = broker.log();
+    let of_storm = |line: &&str| line.contains("channel=\"stormed\"");
+    let lines = log.lines().filter(of_storm).count() as f64;
+    let seconds = outcome.took.as_secs_f64().ceil() + 1.0;
+    assert!(
+        lines <= seconds * ENDS_PER_SECOND,
+        "{lines} lines in {seconds} s, of {} ends",
+        outcome.did
+    );
+    // Healthy clients that came and went are of the same account.
+    let suppressed = broker.scrape().sum("heliograph_log_suppressed_total");
+    let ends = broker.scrape().sum("heliograph_connection_ends_total");
+    let logged = log.matches("connection ended").count() as f64;
+    assert!(
+        (suppressed + logged - ends).abs() < 0.5,
+        "{logged} logged and {suppressed} counted of {ends}"
+    );
+}
