@@ -9,22 +9,17 @@
 use benches::fixture::{Case, VIEWER, cases, upgrade_head, upgrade_head_of_master};
 use benches::harness::{ThreadTime, Timer, group, run};
 use benches::rival::Relay;
-use broker_core::id::{SessionKey, ShardId};
+use broker_core::id::SessionKey;
 use broker_core::limits::RECORDER_NOTES;
-use broker_core::machine::{Input, Machine, Output, Peer};
-use broker_core::placement::Placement;
-use broker_core::record::{Record, Version};
-use broker_core::settings::{Profile, Settings};
-use broker_core::shard::{Letter, Shard, Start};
-use broker_core::time::{Moment, Now, Wall};
-use codec::aws::ChannelArn;
-use codec::http::{decode, pairs};
+use broker_core::machine::Machine;
 use codec::signal::{Delivery, Role};
 use criterion::measurement::Measurement;
+use driver::{AT, Driver, PEER};
 use std::hint::black_box;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
+
+#[path = "driver/mod.rs"]
+mod driver;
 
 fn main() {
     run(|criterion| {
@@ -158,7 +153,7 @@ fn connect(criterion: &mut Timer) {
                 let mut sessions = Vec::with_capacity(reads.len());
                 let start = ThreadTime.start();
                 for read in &mut reads {
-                    sessions.push(driver.accept(read));
+                    sessions.push(accept(&mut driver, read));
                 }
                 time += ThreadTime.end(start);
                 for session in sessions {
@@ -169,6 +164,15 @@ fn connect(criterion: &mut Timer) {
         });
     });
     group.finish();
+}
+
+fn accept(driver: &mut Driver, head: &mut [u8]) -> SessionKey {
+    let session = driver.shard.open(PEER, AT).expect("there is room");
+    driver.handle(session, head);
+    driver.flush(|_, bytes| {
+        black_box(bytes);
+    });
+    session
 }
 
 /// What the recipient is to get.
@@ -184,129 +188,4 @@ fn events(case: &Case, sender: Option<&str>, count: usize) -> Vec<u8> {
     out
 }
 
-/// The part of the edge, with sockets that take everything at once.
-struct Driver {
-    shard: Shard,
-    dirty: Vec<SessionKey>,
-}
-
-impl Driver {
-    /// A shard with these channels.
-    fn new(channels: &[String]) -> Self {
-        Self::recording(channels, RECORDER_NOTES)
-    }
-
-    /// The same with this many notes of the flight recorder.
-    fn recording(channels: &[String], notes: usize) -> Self {
-        let mut settings = Settings::new(Profile::Default, false);
-        settings.quotas.off = true;
-        settings.recorder.notes = notes;
-        let settings = Arc::new(settings);
-        let start = Start::bare(settings, ShardId(0), Placement::new(SEEDS, 1), SEEDS);
-        let shard = Shard::new(Start {
-            records: channels.iter().map(|channel| record_of(channel)).collect(),
-            ..start
-        });
-        Self {
-            shard,
-            dirty: Vec::new(),
-        }
-    }
-
-    fn accept(&mut self, head: &mut [u8]) -> SessionKey {
-        let session = self.shard.open(PEER, AT).expect("there is room");
-        self.handle(session, head);
-        self.flush(|_, bytes| {
-            black_box(bytes);
-        });
-        session
-    }
-
-    /// As [`Driver::accept`], and looks at the answer.
-    fn connect(&mut self, head: &str) -> SessionKey {
-        let session = self.shard.open(PEER, AT).expect("there is room");
-        let seen = self.receive(session, &mut head.to_owned().into_bytes());
-        let [(to, answer)] = &seen[..] else {
-            panic!("one answer is due, not {seen:?}");
-        };
-        assert!(
-            *to == session && answer.starts_with(b"HTTP/1.1 101 "),
-            "{seen:?}"
-        );
-        session
-    }
-
-    /// Handles a receive and gives what was sent, to whom.
-    fn receive(&mut self, from: SessionKey, bytes: &mut [u8]) -> Vec<(SessionKey, Vec<u8>)> {
-        let mut seen = Vec::new();
-        self.handle(from, bytes);
-        self.flush(|to, bytes| seen.push((to, bytes.to_vec())));
-        seen
-    }
-
-    fn handle(&mut self, session: SessionKey, bytes: &mut [u8]) {
-        self.input(Input::Received { session, bytes });
-    }
-
-    /// Sends what waits: one send per recipient.
-    fn flush(&mut self, mut see: impl FnMut(SessionKey, &[u8])) {
-        while let Some(session) = self.dirty.pop() {
-            let unsent = self.shard.unsent(session);
-            see(session, unsent);
-            let bytes = unsent.len();
-            self.input(Input::Sent { session, bytes });
-        }
-    }
-
-    fn leave(&mut self, session: SessionKey) {
-        self.input(Input::Ended { session });
-        self.flush(|_, _| {});
-        self.input(Input::Gone { session });
-    }
-
-    fn input(&mut self, input: Input<'_, Letter>) {
-        self.shard.handle(input, AT);
-        while let Some(output) = self.shard.poll_output() {
-            match output {
-                Output::Send(session) => self.dirty.push(session),
-                Output::Close(_) | Output::Abort(_) | Output::Reset(_) => {}
-                Output::HandOver(..)
-                | Output::Tunnel(..)
-                | Output::Admin(_)
-                | Output::Post(..)
-                | Output::Drained => {
-                    unreachable!("one shard, no calls, no drain, no cluster")
-                }
-            }
-        }
-    }
-}
-
-/// The record of the channel that upgrades to it name.
-fn record_of(channel: &str) -> Record {
-    let head = upgrade_head_of_master(channel);
-    let query = head.split(['?', ' ']).nth(2).expect("a query");
-    let arn = pairs(query).find(|(name, _)| *name == "X-Amz-ChannelARN");
-    let arn = decode(arn.expect("an ARN").1).expect("encoded text");
-    Record {
-        arn: ChannelArn::parse(&arn, false).expect("an ARN"),
-        ttl_seconds: 60,
-        created: AT.wall,
-        version: Version::from_bytes(*b"AAAAAAAAAAAAAAAAAAAA").expect("letters"),
-        tags: Vec::new().into(),
-    }
-}
-
 const CHANNELS: usize = 64;
-const SEEDS: [u64; 4] = [1, 2, 3, 4];
-const AT: Moment = Moment {
-    now: Now(1_000),
-    wall: Wall(1_795_000_000_000),
-    micros: 0,
-};
-const PEER: Peer = Peer {
-    remote: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
-    listener: 0,
-    tls: false,
-    inner: false,
-};

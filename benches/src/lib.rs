@@ -26,6 +26,7 @@
 //! | `names` | an upgrade's query and ARN | copying alone |
 //! | `utf8` | texts that are not ASCII, whole and in pieces | the check alone, of std and simdutf8 |
 //! | `mailbox` | a letter posted and taken; a record as bytes and back | std's bounded channel; copying alone |
+//! | `work` | a unit of each kind of a shard's work, as its turns count it | the other kinds |
 //! | `shard` | bytes in → the recipient's outbox → sent; head → 101 | tungstenite with serde_json and a hash map |
 //!
 //! Rules that make figures comparable:

@@ -16,7 +16,7 @@ mod words;
 const CORE: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("time", &[]),
-    ("limits", &[]),
+    ("limits", &["work"]),
     ("check", &[]),
     ("journal", &["check", "id", "limits", "time"]),
     ("event", &["check", "journal"]),
@@ -26,7 +26,8 @@ const CORE: &[(&str, &[&str])] = &[
         &["auth", "check", "event", "id", "limits", "time"],
     ),
     ("record", &["time"]),
-    ("machine", &["id", "time"]),
+    ("machine", &["id", "time", "work"]),
+    ("work", &[]),
     ("leap", &["limits", "machine", "time"]),
     ("settings", &["auth", "limits", "quota"]),
     (
@@ -53,7 +54,7 @@ const EDGE: &[(&str, &[&str])] = &[("edge", &[]), ("config", &["files", "lan", "
 const EDGE_OF_CORE: &[(&str, &[&str])] = &[
     (
         "edge",
-        &["crowd", "id", "leap", "limits", "machine", "time"],
+        &["crowd", "id", "leap", "limits", "machine", "time", "work"],
     ),
     ("config", &["auth", "limits", "settings"]),
 ];

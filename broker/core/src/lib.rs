@@ -45,3 +45,4 @@ pub mod settings;
 pub mod shard;
 pub mod time;
 pub mod wheel;
+pub mod work;

@@ -296,11 +296,11 @@ pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// connections: a receive of 8 KiB has 300 of the shortest.
 pub const REQUESTS_PER_VISIT: u32 = 16;
 
-/// Heads and bodies that are answered as they arrive, on all connections of a shard at one moment. More wait.
+/// Heads and bodies that are answered as they arrive, on all connections of a shard at one moment. More wait, and so do
+/// those behind much work ([`crate::work`]).
 pub const FRESH_REQUESTS_PER_TURN: u32 = 128;
 
-/// Heads and bodies that have waited and are answered in one tick; with the edge's four ticks a turn has 256 at most,
-/// which are 4 ms of checked signatures.
+/// Heads and bodies that have waited and are answered in one tick; fewer where they are much work ([`crate::work`]).
 pub const WAITING_REQUESTS_PER_TICK: u32 = 32;
 
 /// Bytes of unfinished or waiting requests, or of answers not taken, that an HTTP connection holds without being

@@ -244,8 +244,7 @@ pub trait Machine {
     /// Answers an operator, between two turns. Outputs may follow it.
     fn inspect(&mut self, question: Self::Question, at: Moment) -> Self::Reply;
 
-    /// Items taken in since the start, such as frames: what a turn may take of them is bounded, since many small ones
-    /// in few bytes cost more than the number of bytes suggests.
+    /// The work done since the start, in units of [`crate::work`]: a turn has a part of it.
     fn work(&self) -> u64 {
         0
     }

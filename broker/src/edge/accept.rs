@@ -14,6 +14,7 @@ use broker_core::crowd::{Origin, canonical};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, Peer, TurnedAway};
 use broker_core::time::Wall;
+use broker_core::work;
 use codec::http::{ErrorHead, Meta, respond};
 use ring::Key;
 use socket2::SockRef;
@@ -149,6 +150,7 @@ impl<M: Machine> Edge<M> {
     }
 
     fn admit(&mut self, place: usize, socket: OwnedFd) {
+        self.worked += work::ACCEPT;
         let tls = self.listeners[place].listener.tls;
         let crowded = self.descriptors.opened() > self.settings.connections;
         let Some(remote) = remote(&socket) else {

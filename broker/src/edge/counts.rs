@@ -42,8 +42,8 @@ pub struct EdgeCounts {
     /// The longest turn, in microseconds: the longest that any connection had to wait for its turn. CPU time where
     /// [`EdgeSettings::turn_cpu`](super::EdgeSettings::turn_cpu) says so.
     pub longest_turn_us: u64,
-    /// The most items taken in by one turn's receives, such as frames.
-    pub most_items: u64,
+    /// The most work of one turn, in units of [`broker_core::work`].
+    pub most_work: u64,
     /// Time spent not waiting, in microseconds.
     pub busy_us: u64,
     /// Gauge: the shard's clock, in microseconds since the start.

@@ -3,8 +3,8 @@
 use super::accept;
 use super::connection::{Receive, Stage, Standing, ring_key, session};
 use super::limits::{
-    BUFFERS_PER_PEER, HANDSHAKE_STEPS_PER_TURN, ITEMS_PER_BUFFER, LEAVING_BYTES, LINGER_BYTES,
-    REARMS_PER_TURN,
+    BUFFERS_PER_PEER, HANDSHAKE_STEPS_PER_TURN, LEAVING_BYTES, LINGER_BYTES, REARMS_PER_TURN,
+    WORK_PER_BUFFER,
 };
 use super::links::{LinkEnd, link_end};
 use super::shard::{Edge, Shaking};
@@ -12,6 +12,7 @@ use super::tls::{Kind, Read};
 use super::tunnel::Side;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, TurnedAway};
+use broker_core::work;
 use ring::{Completion, Key, Lent, Received};
 use std::io;
 
@@ -105,10 +106,9 @@ impl<M: Machine> Edge<M> {
         self.watch(session);
     }
 
-    /// One receive buffer of a peer was served, and this many items were in it: those of many small ones count as more
-    /// buffers.
-    fn charge(&mut self, session: SessionKey, items: u64) {
-        let more = u8::try_from(items / ITEMS_PER_BUFFER).unwrap_or(u8::MAX);
+    /// One receive buffer of a peer was served, which took this much work: many small messages count as more buffers.
+    fn charge(&mut self, session: SessionKey, work: u64) {
+        let more = u8::try_from(work / WORK_PER_BUFFER).unwrap_or(u8::MAX);
         let turn = self.turn;
         if let Some(connection) = self.table.get_mut(session)
             && connection.spent(turn, more.saturating_add(1), BUFFERS_PER_PEER)
@@ -166,6 +166,7 @@ impl<M: Machine> Edge<M> {
     /// A handshake step was taken, and perhaps the handshake with it.
     pub(super) fn count_handshake(&mut self, kind: Option<Kind>) {
         self.handshake_steps += 1;
+        self.worked += work::HANDSHAKE_STEP;
         match kind {
             None => {}
             Some(Kind::Full) => self.counts.handshakes.full += 1,
@@ -200,10 +201,16 @@ impl<M: Machine> Edge<M> {
         }
     }
 
+    /// Bytes were received: from a client, or of a tunnel.
+    pub(super) fn count_received(&mut self, bytes: usize) {
+        self.counts.receives += 1;
+        self.counts.received_bytes += bytes as u64;
+        self.worked += bytes as u64 / work::RECEIVED_BYTES_PER_UNIT;
+    }
+
     /// Received bytes go to the machine, or into the TLS engine, or nowhere.
     fn take(&mut self, session: SessionKey, mut lent: Lent) {
-        self.counts.receives += 1;
-        self.counts.received_bytes += lent.len() as u64;
+        self.count_received(lent.len());
         let Some(connection) = self.table.get_mut(session) else {
             return self.ring.give_back(lent);
         };

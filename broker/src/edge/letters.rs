@@ -7,6 +7,7 @@ use super::post::{Post, Scraped};
 use super::shard::Edge;
 use broker_core::leap::Leap;
 use broker_core::machine::{Input, Machine};
+use broker_core::work;
 
 impl<M: Machine> Edge<M> {
     /// Takes letters, a bounded number; returns whether any of them is traffic. Questions of the server's own are
@@ -14,9 +15,13 @@ impl<M: Machine> Edge<M> {
     pub(super) fn take_letters(&mut self) -> bool {
         let mut traffic = false;
         for _ in 0..LETTERS_PER_TURN {
+            if self.work_of_turn() >= work::LETTERS {
+                break;
+            }
             let Some(letter) = self.mailbox().try_take() else {
                 break;
             };
+            self.worked += work::LETTER;
             match letter {
                 Post::Handover(handover) => {
                     traffic = true;

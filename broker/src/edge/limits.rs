@@ -5,13 +5,10 @@ use broker_core::limits::{OWNER_WAIT_MS, REPLY_MS_MAX, SHARDS_MAX};
 /// Completions served in one turn. The rest is served by the next one, after letters and deadlines had theirs.
 pub(super) const COMPLETIONS_PER_TURN: usize = 1024;
 
-/// Items ([`Machine::work`](broker_core::machine::Machine::work)) that end the serving of completions in a turn: some
-/// milliseconds of small messages. The last receive served may add what fits into one buffer.
-pub(super) const ITEMS_PER_TURN: u64 = 8192;
-
-/// Items that count as one receive buffer of a peer's share of a turn ([`BUFFERS_PER_PEER`]): what 8 KiB of ordinary
-/// messages are. So no peer gets more than 16 times as many in a turn, and what one buffer holds.
-pub(super) const ITEMS_PER_BUFFER: u64 = 64;
+/// Work ([`broker_core::work`]) that counts as one receive buffer of a peer's share of a turn ([`BUFFERS_PER_PEER`]):
+/// what 8 KiB of ordinary messages are. So no peer gets more than 16 times as much in a turn, and what one buffer
+/// holds.
+pub(super) const WORK_PER_BUFFER: u64 = 1536;
 
 /// Letters taken in one turn: a flood of them cannot keep the sockets waiting.
 pub(super) const LETTERS_PER_TURN: usize = 256;

@@ -15,11 +15,12 @@
 #![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
 
 use super::clock::thread_time;
-use super::limits::{COMPLETIONS_PER_TURN, HOLD_MS, ITEMS_PER_TURN, TICKS_PER_TURN};
+use super::limits::{COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
 use super::shard::Edge;
 use super::{ShardConfig, ShardEvent, ShardHandle, ShardThread};
 use broker_core::id::ShardId;
 use broker_core::machine::{Input, Machine};
+use broker_core::work;
 use crossbeam_channel::{Receiver, Sender};
 use glommio::io::BufferedFile;
 use glommio::{LocalExecutorBuilder, Placement};
@@ -194,22 +195,22 @@ impl<M: Machine> Edge<M> {
     fn turn(&mut self) -> bool {
         self.turn = self.turn.wrapping_add(1);
         self.counts.turns += 1;
+        (self.begun, self.worked) = (self.machine.work(), 0);
         self.step_handshakes();
         let mut traffic = false;
-        let (begun, received) = (self.machine.work(), self.counts.received_bytes);
+        let received = self.counts.received_bytes;
         for _ in 0..COMPLETIONS_PER_TURN {
             let Some(completion) = self.ring.next() else {
                 break;
             };
             traffic |= self.complete(completion);
-            if self.machine.work() - begun >= ITEMS_PER_TURN
+            self.worked += work::COMPLETION;
+            if self.work_of_turn() >= work::RECEIVES
                 || self.counts.received_bytes - received >= self.settings.turn_bytes
             {
                 break;
             }
         }
-        let items = self.machine.work() - begun;
-        self.counts.most_items = self.counts.most_items.max(items);
         traffic |= self.take_letters();
         self.tick();
         self.end_overdue();
@@ -222,7 +223,13 @@ impl<M: Machine> Edge<M> {
         if self.shifted.is_some() {
             self.report_shift();
         }
+        self.counts.most_work = self.counts.most_work.max(self.work_of_turn());
         traffic
+    }
+
+    /// The work of this turn so far, in units.
+    pub(super) fn work_of_turn(&self) -> u64 {
+        self.machine.work() - self.begun + self.worked
     }
 
     /// Reports to the machine when this turn's sends were over, if it had any: the one clock read that measuring them
@@ -237,8 +244,10 @@ impl<M: Machine> Edge<M> {
     }
 
     fn tick(&mut self) {
-        for _ in 0..TICKS_PER_TURN {
-            if self.machine.deadline().is_none_or(|due| due > self.at.now) {
+        for tick in 0..TICKS_PER_TURN {
+            let due = self.machine.deadline();
+            let has_had_its_part = tick > 0 && self.work_of_turn() >= work::TICKS;
+            if has_had_its_part || due.is_none_or(|due| due > self.at.now) {
                 return;
             }
             self.feed(Input::Tick);

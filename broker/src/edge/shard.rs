@@ -64,6 +64,9 @@ pub(super) struct Edge<M: Machine> {
     pub(super) unread: BTreeMap<SessionKey, Vec<u8>>,
     /// The edge's own deadlines, one a connection at most.
     pub(super) overdue: BTreeSet<(Now, SessionKey)>,
+    /// The machine's work when this turn began, and that of the edge since.
+    pub(super) begun: u64,
+    pub(super) worked: u64,
     /// Handshake steps taken in this turn.
     pub(super) handshake_steps: u32,
     /// Letters of the machine that found no room, to be handed back.
@@ -124,6 +127,8 @@ impl<M: Machine> Edge<M> {
             shaking: Crowd::default(),
             unread: BTreeMap::new(),
             overdue: BTreeSet::new(),
+            begun: 0,
+            worked: 0,
             handshake_steps: 0,
             refused: VecDeque::new(),
             plain: Vec::new(),

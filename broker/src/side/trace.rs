@@ -4,7 +4,7 @@
 use super::admin::Admin;
 use super::channels::{Fault, NO_SUCH_CHANNEL, SILENT, name_node, parameter, rfc3339};
 use super::hints::{Hint, hints};
-use super::limits::TRACE_EVENTS_MAX;
+use super::limits::{SUGGESTING_EVENTS_MAX, TRACE_EVENTS_MAX};
 use super::nodes;
 use super::story::{Connection, Reading, Story};
 use axum::extract::{Path, RawQuery, State};
@@ -33,7 +33,7 @@ pub(super) async fn own_trace(admin: &Admin, name: &str, query: &str) -> Result<
     let identity = admin.identity(name, query)?;
     let wanted = TraceQuery::of(query)?;
     let _one = admin.tracing.lock().await;
-    match read(admin, &identity).await {
+    match read(admin, &identity, TRACE_EVENTS_MAX).await {
         Err(Unread::Silent) => Err((StatusCode::SERVICE_UNAVAILABLE, SILENT)),
         Err(Unread::Absent) => Err((StatusCode::NOT_FOUND, NO_SUCH_CHANNEL)),
         Ok(reading) => {
@@ -60,7 +60,7 @@ pub(super) async fn suggestion(
     remote: SocketAddr,
 ) -> Option<Suggestion> {
     let _one = admin.tracing.lock().await;
-    let story = Story::of(read(admin, identity).await.ok()?);
+    let story = Story::of(read(admin, identity, SUGGESTING_EVENTS_MAX).await.ok()?);
     let mut newest = story.viewers.iter().rev();
     let one = newest.find(|one| {
         let from = one.peer.as_ref().map(|peer| peer.remote);
@@ -111,15 +111,15 @@ enum Unread {
     Absent,
 }
 
-/// Reads all notes of a channel, step by step, up to [`TRACE_EVENTS_MAX`] events.
-async fn read(admin: &Admin, identity: &Identity) -> Result<Reading, Unread> {
+/// Reads the notes of a channel, step by step, the newest first, up to this many events.
+async fn read(admin: &Admin, identity: &Identity, most: usize) -> Result<Reading, Unread> {
     let mut reading = Reading::default();
     let mut from = None;
     loop {
         let question = Question::Trace {
             identity: identity.clone(),
             from,
-            limit: TRACE_EVENTS_MAX - reading.events.len(),
+            limit: most - reading.events.len(),
         };
         let step = match admin.ask_home(identity.clone(), question).await {
             None => return Err(Unread::Silent),
@@ -140,7 +140,7 @@ async fn read(admin: &Admin, identity: &Identity) -> Result<Reading, Unread> {
         reading.events.extend(events);
         reading.cut = next.is_some();
         from = next;
-        if next.is_none() || reading.events.len() >= TRACE_EVENTS_MAX {
+        if next.is_none() || reading.events.len() >= most {
             return Ok(reading);
         }
     }

@@ -375,7 +375,7 @@ impl Machine for Shard {
     }
 
     fn work(&self) -> u64 {
-        self.books.frames
+        turns::work(&self.sockets, &self.directory, &self.books, &self.gate)
     }
 
     fn flushed(&mut self, at: Moment) {

@@ -30,6 +30,8 @@ use std::ops::Bound;
 pub(super) struct PageTurn {
     /// The moment of the turn: all inputs of one turn have the same.
     at: Moment,
+    /// Records looked at or merged before it, and in all.
+    before: u64,
     records: u64,
     waiting: VecDeque<PageWork>,
     /// Channel records that pages have looked at.
@@ -59,9 +61,14 @@ impl PageTurn {
 
     fn has_room(&mut self, at: Moment) -> bool {
         if self.at != at {
-            (self.at, self.records) = (at, 0);
+            (self.at, self.before) = (at, self.records);
         }
-        self.records < RECORDS_PER_TURN
+        self.records - self.before < RECORDS_PER_TURN
+    }
+
+    /// Records that were looked at or merged since the start.
+    pub(super) fn records(&self) -> u64 {
+        self.records
     }
 }
 

@@ -5,7 +5,7 @@ use super::directory::Directory;
 use super::evidence::Evidence;
 use super::gate::Gate;
 use super::sockets::Sockets;
-use super::{heads, request_bytes, road};
+use super::{heads, request_bytes, road, turns};
 use crate::event::Purpose;
 use crate::id::SessionKey;
 use crate::session::{HttpStage, Mute, NEVER, SessionState};
@@ -175,6 +175,8 @@ fn request_step(
     at: Moment,
 ) -> Step {
     let limits = sockets.rules.head;
+    let done = turns::work(sockets, directory, books, gate);
+    let waits = *visit == 0 || sockets.requests.turns.is_over(done);
     let Some(session) = sockets.sessions.get_mut(key) else {
         return Step::Over;
     };
@@ -192,7 +194,7 @@ fn request_step(
         HttpStage::AwaitHead if rest.is_empty() || answers_wait => Step::Wait,
         // A fault leaves this connection without an answer: nothing more is done for it.
         HttpStage::AwaitHead if http.mute == Mute::ForGood => Step::Used(rest.len()),
-        HttpStage::AwaitHead | HttpStage::AwaitBody(_) if *visit == 0 => {
+        HttpStage::AwaitHead | HttpStage::AwaitBody(_) if waits => {
             sockets.wait_for_turn(key);
             Step::Wait
         }
@@ -200,6 +202,7 @@ fn request_step(
             Ok(None) => Step::Wait,
             Ok(Some(end)) => {
                 *visit -= 1;
+                sockets.requests.turns.take();
                 let (head, after) = rest.split_at(end.min(rest.len()));
                 heads::take_head(sockets, directory, books, gate, key, head, after, at)
             }
@@ -215,6 +218,7 @@ fn request_step(
                 None => Step::Wait,
                 Some(body) => {
                     *visit -= 1;
+                    sockets.requests.turns.take();
                     heads::take_body(sockets, directory, books, gate, key, body, at);
                     Step::Used(bytes)
                 }

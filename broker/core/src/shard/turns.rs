@@ -10,6 +10,7 @@ use crate::id::SessionKey;
 use crate::limits::{FRESH_REQUESTS_PER_TURN, REQUESTS_PER_VISIT, WAITING_REQUESTS_PER_TICK};
 use crate::machine::Output;
 use crate::time::Moment;
+use crate::work;
 use std::collections::VecDeque;
 
 /// What is left of a turn, and who waits for the next one. One per shard.
@@ -19,11 +20,26 @@ pub(super) struct Turns {
     at: Moment,
     /// Heads and bodies answered at that moment as they arrived.
     fresh: u32,
+    /// The work after which those that arrive at that moment wait.
+    fresh_until: u64,
+    /// The work after which those wait that are looked at now.
+    until: u64,
+    /// Heads and bodies answered since the start.
+    taken: u64,
     /// Connections with bytes that may hold whole requests, each once; some of them may be gone.
     waiting: VecDeque<SessionKey>,
     /// Connections whose call was answered, or whose answers were taken: the request behind is next. Empty between two
     /// inputs.
     pub(super) answered: VecDeque<SessionKey>,
+}
+
+/// The work that a shard has done since its start, in units.
+pub(super) fn work(sockets: &Sockets, directory: &Directory, books: &Books, gate: &Gate) -> u64 {
+    books.frames * work::FRAME
+        + sockets.requests.turns.taken * work::REQUEST
+        + gate.hashed_bytes() / work::HASHED_BYTES_PER_UNIT
+        + books.counters.policy_steps * work::POLICY_STEP
+        + directory.pages.records() * work::RECORD
 }
 
 impl Turns {
@@ -32,12 +48,23 @@ impl Turns {
         !self.waiting.is_empty()
     }
 
-    /// How many heads and bodies of a connection may be answered as they arrive.
-    fn visit(&mut self, at: Moment) -> u32 {
+    /// How many heads and bodies of a connection may be answered as they arrive, by a shard that has done this work.
+    fn visit(&mut self, done: u64, at: Moment) -> u32 {
         if self.at != at {
-            (self.at, self.fresh) = (at, 0);
+            (self.at, self.fresh, self.fresh_until) = (at, 0, done + work::RECEIVES);
         }
+        self.until = self.fresh_until;
         REQUESTS_PER_VISIT.min(FRESH_REQUESTS_PER_TURN.saturating_sub(self.fresh))
+    }
+
+    /// Whether the next request waits, by a shard that has done this work.
+    pub(super) fn is_over(&self, done: u64) -> bool {
+        done >= self.until
+    }
+
+    /// One more head or body is answered.
+    pub(super) fn take(&mut self) {
+        self.taken += 1;
     }
 }
 
@@ -51,7 +78,8 @@ pub(super) fn receive_requests(
     bytes: &mut [u8],
     at: Moment,
 ) {
-    let allowed = sockets.requests.turns.visit(at);
+    let done = work(sockets, directory, books, gate);
+    let allowed = sockets.requests.turns.visit(done, at);
     let left = requests::take_requests(sockets, directory, books, gate, key, bytes, allowed, at);
     sockets.requests.turns.fresh += allowed - left;
 }
@@ -90,8 +118,10 @@ pub(super) fn answer_waiting(
     at: Moment,
 ) {
     let mut left = WAITING_REQUESTS_PER_TICK;
+    sockets.requests.turns.until = work(sockets, directory, books, gate) + work::TICK;
     for _ in 0..sockets.requests.turns.waiting.len() {
-        if left == 0 {
+        let done = work(sockets, directory, books, gate);
+        if left == 0 || sockets.requests.turns.is_over(done) {
             return;
         }
         let Some(key) = sockets.requests.turns.waiting.pop_front() else {

@@ -43,8 +43,7 @@ impl<M: Machine> Edge<M> {
     }
 
     fn tunnel_bytes(&mut self, place: u32, tunnel: &mut Tunnel<M>, side: Side, mut lent: Lent) {
-        self.counts.receives += 1;
-        self.counts.received_bytes += lent.len() as u64;
+        self.count_received(lent.len());
         if tunnel.ending.is_some() {
             return self.ring.give_back(lent);
         }

@@ -174,10 +174,10 @@ pub(super) const METRICS: &[Row<View>] = &[
         read: |it, to| to.one(seconds(it.most(|edge| edge.longest_turn_us))),
     },
     Row {
-        name: "heliograph_turn_frames",
-        help: "The most WebSocket frames that a shard took in by one turn",
+        name: "heliograph_turn_work",
+        help: "The most work of one turn of any shard, in units of about ten nanoseconds of a slow core",
         kind: Kind::Gauge,
-        read: |it, to| to.one(it.most(|edge| edge.most_items)),
+        read: |it, to| to.one(it.most(|edge| edge.most_work)),
     },
     Row {
         name: "heliograph_shard_busy_ratio",

@@ -11,10 +11,6 @@ const FLOODERS: usize = 8;
 /// Bytes that one writes at once: what a receive on loopback brings.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// The most frames that one turn takes in: its bound, and what is in the last receive buffer that it serves: 16 KiB of
-/// frames of 6 bytes.
-pub(super) const TURN_FRAMES_MAX: f64 = 8192.0 + 16.0 * 1024.0 / 6.0;
-
 #[test]
 fn a_flood_of_frames_without_effect_is_cut_off() {
     let faulty: &[u8] = b"\x81\x82\0\0\0\0{}";
@@ -32,9 +28,6 @@ fn a_flood_of_frames_without_effect_is_cut_off() {
                 }
             });
         });
-        let scrape = broker.scrape();
-        let most = scrape.sum("heliograph_turn_frames");
-        assert!(most <= TURN_FRAMES_MAX, "{name}: {most} frames in one turn");
         assert!(
             outcome.did >= FLOODERS as u64,
             "each was cut off: {outcome:?}"

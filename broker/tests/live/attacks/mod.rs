@@ -60,6 +60,9 @@ pub(crate) const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
 /// How soon after the last attacker left the process is as small as before.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(30);
 
+/// The most work of a shard's turn under any attack, in units: 4 ms of a slow core.
+const TURN_WORK_MAX: f64 = 400_000.0;
+
 /// Longest turn of a shard under any attack, in milliseconds of its thread (full runs).
 const TURN_MS_MAX: f64 = 20.0;
 
@@ -216,6 +219,12 @@ impl<'b> Trial<'b> {
         assert!(
             outcome.healthy_messages > 0,
             "{}: nobody healthy was served",
+            self.name
+        );
+        let work = self.broker.scrape().sum("heliograph_turn_work");
+        assert!(
+            work <= TURN_WORK_MAX,
+            "{}: a turn of {work} units, at most {TURN_WORK_MAX}",
             self.name
         );
         if full() {

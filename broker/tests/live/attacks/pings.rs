@@ -1,7 +1,6 @@
 //! Pings and pongs, all of them valid: from a crowd that keeps within what a client may send, and from floods of many
 //! connections.
 
-use super::empty_frames::TURN_FRAMES_MAX;
 use super::{ATTACKER, Attack, HEALTHY, Trial, broker};
 use crate::peer::{Peer, viewer_query};
 use crate::process::{Broker, arn};
@@ -39,8 +38,6 @@ fn pings_are_answered_and_floods_of_them_cut_off() {
         });
     });
     assert!(answered > 0 && outcome.did > 0, "{answered} {outcome:?}");
-    let most = broker.scrape().sum("heliograph_turn_frames");
-    assert!(most <= TURN_FRAMES_MAX, "{most} frames in one turn");
     broker.assert_balanced();
 }
 

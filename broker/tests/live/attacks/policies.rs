@@ -4,11 +4,13 @@
 use super::full;
 use super::gauges::Watched;
 use crate::http::Connection;
-use crate::signed_service::{Service, relay};
+use crate::process::fresh_directory;
+use crate::signed_service::{Service, credentials, relay};
 use crate::signed_signer::{Call, Signer};
 use crate::signed_sts::federate;
 use codec::aws::policy::{Action, Decision, Policy, Request, SESSION_POLICY_BYTES_MAX};
 use serde_json::json;
+use std::fs;
 use std::time::Duration;
 
 /// Calls of each kind.
@@ -68,7 +70,10 @@ fn refused_calls_take_few_steps_of_matching() {
 
 #[test]
 fn policies_are_read_quickly_and_once() {
-    let service = Service::start(1);
+    let directory = fresh_directory();
+    fs::write(directory.join("broker.toml"), "[quotas]\noff = true\n")
+        .expect("a file under target/");
+    let service = Service::in_directory(&directory, &credentials(), 1);
     let tenant = Signer::new("admin");
     let (mut master, mut viewer) = healthy(&service);
     let asked = |policy: &str, status| {

@@ -1,0 +1,194 @@
+//! What a unit of a shard's work takes, of each kind: the prices in `broker_core::work` are right while none is much
+//! slower than 100 million elements (units) a second of a fast core, and the slowest is not far from the fastest.
+
+use benches::fixture::{VIEWER, cases, upgrade_head, upgrade_head_of_master};
+use benches::harness::{Timer, run};
+use broker_core::auth::{Authenticator, Credentials, Principal, SessionKeys, SignatureRules};
+use broker_core::id::SessionKey;
+use broker_core::limits::RECORDER_NOTES;
+use broker_core::machine::{Input, Machine};
+use codec::aws::policy::Policy;
+use codec::aws::sigv4::signer::{Call, Keys, Signer, Upgrade};
+use codec::signal::Role;
+use criterion::Throughput;
+use driver::{AT, Driver, PEER};
+use std::hint::black_box;
+use std::sync::Arc;
+
+#[path = "driver/mod.rs"]
+mod driver;
+
+fn main() {
+    run(|criterion| {
+        frames(criterion);
+        let describe = call(
+            "/describeSignalingChannel",
+            &format!(r#"{{"ChannelARN":"{ARN}"}}"#),
+        );
+        calls(criterion, "describe", EVERYTHING, &describe, "200 OK");
+        let hostile = format!(r#"{{"ChannelARN":"{}"}}"#, long_arn());
+        let hostile = call("/describeSignalingChannel", &hostile);
+        calls(
+            criterion,
+            "denied-after-long-patterns",
+            &patterns(),
+            &hostile,
+            "401 ",
+        );
+        let list = call("/listSignalingChannels", r#"{"MaxResults":999}"#);
+        calls(criterion, "list-999", EVERYTHING, &list, "200 OK");
+        forged(criterion);
+    });
+}
+
+/// Messages of a master to one of its viewers.
+fn frames(criterion: &mut Timer) {
+    let [ice, ..] = cases();
+    let read = ice.frames(Role::Master, 100);
+    let mut driver = Driver::new(&["demo".into()]);
+    let master = driver.connect(&upgrade_head_of_master("demo"));
+    driver.connect(&upgrade_head("demo", VIEWER));
+    let mut buffer = read.clone();
+    time(criterion, "frames", &mut driver, |driver| {
+        buffer.copy_from_slice(&read);
+        driver.handle(master, &mut buffer);
+        driver.flush(|_, bytes| {
+            black_box(bytes);
+        });
+    });
+}
+
+/// A signed call by a principal with this policy, on one connection.
+fn calls(criterion: &mut Timer, name: &str, policy: &str, call: &str, status: &str) {
+    let mut driver = signed(policy);
+    let session = driver.shard.open(PEER, AT).expect("there is room");
+    let answer = |driver: &mut Driver| {
+        let mut seen = String::new();
+        driver.handle(session, &mut call.to_owned().into_bytes());
+        // Pages are made and waiting requests answered as soon as there is room.
+        while driver.shard.deadline().is_some_and(|due| due <= AT.now) {
+            driver.input(Input::Tick);
+        }
+        driver.flush(|_, bytes| seen = String::from_utf8_lossy(bytes).into_owned());
+        seen
+    };
+    let first = answer(&mut driver);
+    assert!(first.contains(status), "{first}");
+    time(criterion, name, &mut driver, |driver| {
+        black_box(answer(driver));
+    });
+}
+
+/// The longest head by nobody, all of which has to be encoded, each on a connection of its own.
+fn forged(criterion: &mut Timer) {
+    let mut driver = signed(EVERYTHING);
+    let url = Signer::new(KEYS, "us-east-1").presign(&Upgrade {
+        host: "localhost",
+        channel_arn: ARN,
+        client_id: Some(VIEWER),
+        expires_s: 299,
+        now_s: AT.wall.0 / 1000,
+    });
+    let more = "&x=%20".to_owned() + &"~!".repeat(7000);
+    let head = format!(
+        "GET {url}{more} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    let refused = |driver: &mut Driver| -> SessionKey {
+        let session = driver.shard.open(PEER, AT).expect("there is room");
+        let seen = driver.receive(session, &mut head.clone().into_bytes());
+        let answer = seen
+            .first()
+            .map(|(_, bytes)| String::from_utf8_lossy(bytes));
+        assert!(
+            answer.is_some_and(|text| text.contains(" 403 ")),
+            "{seen:?}"
+        );
+        session
+    };
+    time(criterion, "forged-14KiB", &mut driver, |driver| {
+        let session = refused(driver);
+        driver.leave(session);
+    });
+}
+
+/// Times `work`, with the units that it takes as elements.
+fn time(criterion: &mut Timer, name: &str, driver: &mut Driver, mut work: impl FnMut(&mut Driver)) {
+    work(driver);
+    let before = driver.shard.work();
+    work(driver);
+    let units = driver.shard.work() - before;
+    assert!(units > 0, "{name} has a price");
+    let mut group = criterion.benchmark_group(format!("work/{name}/{units}-units"));
+    group.throughput(Throughput::Elements(units));
+    group.bench_function("heliograph", |bencher| bencher.iter(|| work(driver)));
+    group.finish();
+}
+
+/// A shard with a thousand channels and one principal.
+fn signed(policy: &str) -> Driver {
+    let channels = (0..1000).map(|number| format!("demo-{number}"));
+    let channels: Vec<String> = channels.chain(["demo".into()]).collect();
+    Driver::started(&channels, RECORDER_NOTES, |start| {
+        let rules = SignatureRules {
+            region: Some("us-east-1".into()),
+            clock_tolerance_s: 300,
+            own_tolerances: true,
+        };
+        let principal = Principal {
+            name: "camera".into(),
+            account: "123456789012".into(),
+            access_key_id: KEYS.access_key_id.into(),
+            secret: KEYS.secret_access_key.into(),
+            session_token: None,
+            expires_s: None,
+            clock_tolerance_s: None,
+            policies: vec![Arc::new(Policy::parse(policy).expect("it is a policy"))],
+        };
+        let credentials = Arc::new(Credentials::new(vec![principal]).expect("one principal"));
+        let keys = Arc::new(SessionKeys::new(&[0; 32], None));
+        start.keys.authenticator = Some(Authenticator::new(rules, credentials, keys));
+    })
+}
+
+/// A signed call as it is sent.
+fn call(path: &str, body: &str) -> String {
+    let call = Call {
+        host: "localhost",
+        path,
+        body,
+        now_s: AT.wall.0 / 1000,
+    };
+    let signed = Signer::new(KEYS, "us-east-1").sign(&call);
+    let lines: String = signed
+        .lines()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {}\r\nContent-Length: {}\r\n{lines}\r\n{body}",
+        codec::aws::sigv4::signer::JSON,
+        body.len()
+    )
+}
+
+/// The longest session policy, of patterns that fit nearly everywhere in the longest ARN.
+fn patterns() -> String {
+    let pattern = format!("\"arn:*{}b\"", "?".repeat(100));
+    let patterns = vec![pattern; 17].join(",");
+    format!(r#"{{"Statement":{{"Effect":"Allow","Action":"*","Resource":[{patterns}]}}}}"#)
+}
+
+fn long_arn() -> String {
+    format!(
+        "arn:aws:kinesisvideo:us-east-1:123456789012:channel/{}/1700000000000",
+        "a".repeat(256)
+    )
+}
+
+const EVERYTHING: &str = r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+const ARN: &str = "arn:aws:kinesisvideo:us-east-1:123456789012:channel/demo/1700000000123";
+const KEYS: Keys<'_> = Keys {
+    access_key_id: "AKIDEXAMPLE",
+    secret_access_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+    session_token: None,
+};
