@@ -2,7 +2,8 @@
 //!
 //! A new queue, buffer or table adds its term here; the sum at default limits stays within [`MOST`] on any number of
 //! shards. Not in it: the records of channels (about 300 bytes each with a name of usual length and without tags, as
-//! many as the operator lets accounts create), what the allocator keeps aside, the binary and the stacks of threads.
+//! many as the operator lets accounts create) and, of those that were called within the last seconds, the buckets of
+//! their rates (2 KiB each at most), what the allocator keeps aside, the binary and the stacks of threads.
 
 use crate::edge::{EdgeSettings, Post};
 use crate::side::limits::{

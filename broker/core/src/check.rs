@@ -208,13 +208,13 @@ pub enum Check {
     /// As many SendAlexaOfferToMaster calls wait for the channel, or for the account, as may.
     #[strum(message = "Look whether the channel's master is connected and answers.")]
     AlexaCallsFull = 44,
-    /// The channel gets more connects than `[quotas]` allow.
+    /// The channel gets more connects than `[quotas]` allow, or one key more than half of them.
     #[strum(
         message = "Look for a client that reconnects without a pause; or raise `connect_master` or \
                        `connect_viewer`."
     )]
     RateConnect = 45,
-    /// The channel gets more calls of this operation than `[quotas]` allow.
+    /// The channel gets more calls of this operation than `[quotas]` allow, or one key more than half.
     #[strum(
         message = "Let the client keep what it learned (endpoints, ICE servers) for a while; or raise the quota."
     )]

@@ -1,7 +1,7 @@
 //! Identifiers of the broker: plain numbers that cannot be mixed up.
 
 use codec::aws::ChannelArn;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 
 /// The slots a table may have: a key has 24 bits for the slot's number.
 pub const SLOTS_MAX: usize = 1 << 24;
@@ -232,6 +232,20 @@ impl Account {
     pub fn of_digits(digits: &str) -> Self {
         let digit = |sum: u64, byte: u8| sum.wrapping_mul(10).wrapping_add(u64::from(byte & 15));
         Self(digits.bytes().fold(0, digit))
+    }
+}
+
+/// A caller among those that share a channel, as a hash under a key of its shard: no text is kept. Two bytes are what a
+/// connection has left; two of 65,535 callers have the same, and share one part until the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallerId(NonZeroU16);
+
+impl CallerId {
+    /// The caller of this hash.
+    #[must_use]
+    pub fn of_hash(hash: u64) -> Self {
+        let part = u16::try_from(hash % u64::from(u16::MAX)).unwrap_or_default();
+        Self(NonZeroU16::MIN.saturating_add(part))
     }
 }
 

@@ -77,6 +77,15 @@ pub const fn mailbox_capacity(shards: usize) -> usize {
     mailbox_open_places(shards) + mailbox_reserve(shards)
 }
 
+/// Tokens that a connect or call takes of its caller's bucket, which has the channel's numbers: so one caller has half
+/// of the channel's rate, and one that takes its part leaves the others theirs. Source: codec/PROTOCOL.md, RATE-4.
+pub const CALLER_TOKENS: u32 = 2;
+
+/// Buckets of callers that a channel keeps, of 12 bytes; the one with the least debt is forgotten for the next. One
+/// caller has a bucket for each operation that it may call, and at the default rates a channel admits too few within
+/// the seconds that a bucket takes to refill for others to push one out.
+pub const CALLER_BUCKETS_MAX: usize = 64;
+
 /// Kept keys (direction and viewer id) per channel; the next one is refused. Source: codec/PROTOCOL.md, KEEP-4.
 pub const PENDING_KEYS_MAX: usize = 64;
 

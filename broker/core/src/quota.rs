@@ -40,11 +40,16 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// Takes a token; false, and nothing taken, when there is none. A rate of 0 is no limit.
     pub(crate) fn take(&mut self, rate: Rate, now: Now) -> bool {
+        self.take_several(1, rate, now)
+    }
+
+    /// Takes this many tokens at once. A full bucket always has as many, whatever its burst.
+    pub(crate) fn take_several(&mut self, tokens: u32, rate: Rate, now: Now) -> bool {
         let debt = self.debt_at(rate, now);
-        let allowed = rate.rate == 0 || has_token(debt, rate);
+        let allowed = rate.rate == 0 || has_tokens(tokens, debt, rate);
         if allowed && rate.rate != 0 {
             *self = Self {
-                debt: debt + TOKEN,
+                debt: debt + tokens * TOKEN,
                 at: wrap(now),
             };
         }
@@ -54,7 +59,13 @@ impl Bucket {
     /// Whether [`Bucket::take`] would find a token.
     #[must_use]
     pub(crate) fn has(&self, rate: Rate, now: Now) -> bool {
-        rate.rate == 0 || has_token(self.debt_at(rate, now), rate)
+        self.has_several(1, rate, now)
+    }
+
+    /// Whether [`Bucket::take_several`] would find as many.
+    #[must_use]
+    pub(crate) fn has_several(&self, tokens: u32, rate: Rate, now: Now) -> bool {
+        rate.rate == 0 || has_tokens(tokens, self.debt_at(rate, now), rate)
     }
 
     /// In how many milliseconds the bucket is full again.
@@ -111,9 +122,10 @@ impl SharedBucket {
     }
 }
 
-/// Whether a token is left over a debt.
-fn has_token(debt: u32, rate: Rate) -> bool {
-    debt.saturating_add(TOKEN) <= rate.burst.saturating_mul(TOKEN)
+/// Whether this many tokens are left over a debt.
+fn has_tokens(tokens: u32, debt: u32, rate: Rate) -> bool {
+    let full = debt == 0 && rate.burst > 0;
+    full || debt.saturating_add(tokens * TOKEN) <= rate.burst.saturating_mul(TOKEN)
 }
 
 fn wrap(now: Now) -> u32 {
@@ -157,6 +169,18 @@ mod tests {
             assert!(!bucket.take(FIVE, Now(now)) && !bucket.has(FIVE, Now(now)));
         }
         assert!(bucket.has(FIVE, Now(200)) && bucket.take(FIVE, Now(200)));
+    }
+
+    #[test]
+    fn several_tokens_at_once_are_a_part_of_the_rate() {
+        let mut bucket = Bucket::default();
+        let mut take = |rate, now| bucket.take_several(2, rate, Now(now));
+        assert_eq!((0..100).filter(|_| take(FIVE, 0)).count(), 12);
+        assert!(!take(FIVE, 199) && take(FIVE, 200), "one was left");
+        assert!(!take(FIVE, 599) && take(FIVE, 600));
+        // A burst of one is enough for the first, and the rate is a part all the same.
+        let slow = Rate { rate: 1, burst: 1 };
+        assert!(take(slow, 100_000) && !take(slow, 101_999) && take(slow, 102_000));
     }
 
     #[test]

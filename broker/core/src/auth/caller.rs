@@ -7,6 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use codec::aws::ChannelArn;
 use codec::aws::policy::{Action, Decision, Policy, Request};
 use data_encoding::BASE32;
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// A caller whose signature was valid, or anyone where none is required. Cheap to clone; travels with a
@@ -172,6 +173,22 @@ impl Caller {
         match &self.who {
             CallerKind::Anyone(_) | CallerKind::Principal(_) => false,
             CallerKind::Session(_) => true,
+        }
+    }
+
+    /// The identity that tells callers of a channel apart where they share something: the access key id of a
+    /// principal; account and name of a federated user, and its client id, if its policy lets it connect by one alone.
+    /// The holder of a key may choose any other client id, so those count for nothing. `None` for anyone.
+    #[must_use]
+    pub fn identity(&self) -> Option<impl Hash + '_> {
+        match &self.who {
+            CallerKind::Anyone(_) => None,
+            CallerKind::Principal(principal) => Some((&*principal.access_key_id, "", None)),
+            CallerKind::Session(session) => {
+                let policy = session.policy.as_ref();
+                let id = policy.and_then(|policy| policy.sole_client_id(Action::ConnectAsViewer));
+                Some((&*session.parent.account, &*session.name, id))
+            }
         }
     }
 

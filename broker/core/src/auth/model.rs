@@ -199,6 +199,30 @@ fn temporary_credentials_may_what_both_sides_allow() {
 }
 
 #[test]
+fn callers_are_told_apart_by_what_they_cannot_choose() {
+    let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+    let hash = |caller: &Caller| hasher.hash_one(caller.identity().unwrap());
+    let only = |id: &str| {
+        format!(
+            r#"{{"Statement": [{{"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*",
+            "Condition": {{"StringEquals": {{"kinesisvideo:ClientId": {id}}}}}}}]}}"#
+        )
+    };
+    let user = |policy: &str| federated(&[ADMIN], Some(policy));
+    let own = Caller::principal(principal(&[ADMIN]), None);
+    assert!(Caller::anyone(ACCOUNT).identity().is_none());
+    assert_eq!(hash(&own), hash(&Caller::principal(principal(&[]), None)));
+    assert_ne!(hash(&own), hash(&user(ADMIN)));
+    // Users of one name: apart by the one id that each may have, but not by a choice of ids.
+    let (one, other) = (only(r#""v1""#), only(r#""v2""#));
+    assert_eq!(hash(&user(&one)), hash(&user(&one)));
+    assert_ne!(hash(&user(&one)), hash(&user(&other)));
+    for choice in [only(r#"["v1", "v2"]"#), VIEWERS.to_owned()] {
+        assert_eq!(hash(&user(&choice)), hash(&user(ADMIN)), "{choice}");
+    }
+}
+
+#[test]
 fn a_refusal_names_who_what_and_where() {
     let caller = Caller::principal(principal(&[]), None);
     assert_eq!(

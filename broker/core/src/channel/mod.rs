@@ -18,7 +18,7 @@ pub(crate) use pending::{Full, Message, Pending, Room};
 pub(crate) use rates::{Metered, Rates};
 pub(crate) use route::Route;
 
-use crate::id::TimerId;
+use crate::id::{CallerId, TimerId};
 use crate::record::Record;
 use crate::settings::Quotas;
 use crate::time::Now;
@@ -95,20 +95,32 @@ impl Channel {
         }
     }
 
-    /// Whether one more of this is within the channel's rate.
+    /// Whether one more of this is within the channel's rate, and within the part of its caller, if that has one.
     #[must_use]
-    pub(crate) fn may(&self, what: Metered, quotas: &Quotas, now: Now) -> bool {
+    pub(crate) fn may(
+        &self,
+        what: Metered,
+        caller: Option<CallerId>,
+        quotas: &Quotas,
+        now: Now,
+    ) -> bool {
         let rates = self.rates.as_deref();
-        rates.is_none_or(|rates| rates.has(what, quotas, now))
+        rates.is_none_or(|rates| rates.has(what, caller, quotas, now))
     }
 
-    /// Counts one of this; false, and nothing counted, when it is over the channel's rate.
-    pub(crate) fn count(&mut self, what: Metered, quotas: &Quotas, now: Now) -> bool {
+    /// Counts one of this; false, and nothing counted, when it is over that.
+    pub(crate) fn count(
+        &mut self,
+        what: Metered,
+        caller: Option<CallerId>,
+        quotas: &Quotas,
+        now: Now,
+    ) -> bool {
         if what.rate(quotas).is_none() {
             return true;
         }
         let rates = self.rates.get_or_insert_default();
-        rates.take(what, quotas, now)
+        rates.take(what, caller, quotas, now)
     }
 
     /// When something of it is due: what is kept or waits, or rates that can be forgotten.

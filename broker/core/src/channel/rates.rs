@@ -1,5 +1,8 @@
-//! Rates of one channel: connects, calls and changes.
+//! Rates of one channel: connects, calls and changes. Those of the master and those of all others have buckets of their
+//! own, and of the latter each caller has a part.
 
+use crate::id::CallerId;
+use crate::limits::{CALLER_BUCKETS_MAX, CALLER_TOKENS};
 use crate::quota::Bucket;
 use crate::settings::{Quotas, Rate};
 use crate::time::Now;
@@ -14,6 +17,8 @@ pub(crate) enum Metered {
     ConnectAsViewer,
     /// A call.
     Call(Operation),
+    /// A call of a caller that may connect as the master.
+    CallAsMaster(Operation),
 }
 
 impl Metered {
@@ -26,7 +31,7 @@ impl Metered {
         let rate = match self {
             Self::ConnectAsMaster => quotas.connect_master,
             Self::ConnectAsViewer => quotas.connect_viewer,
-            Self::Call(operation) => match operation {
+            Self::Call(operation) | Self::CallAsMaster(operation) => match operation {
                 Operation::DescribeSignalingChannel => quotas.describe,
                 Operation::GetIceServerConfig => quotas.ice_server_config,
                 Operation::SendAlexaOfferToMaster => quotas.alexa,
@@ -49,97 +54,122 @@ impl Metered {
     }
 }
 
-/// The buckets of one channel that are in use, at most one for each thing that is metered. Nearly always none.
+/// The buckets of one channel that are in use. Nearly always none.
 #[derive(Debug, Default)]
-pub(crate) struct Rates(Vec<(Metered, Bucket)>);
+pub(crate) struct Rates {
+    /// At most one for each thing that is metered.
+    channel: Vec<Used>,
+    /// At most one for each such thing and caller, and [`CALLER_BUCKETS_MAX`] in all: the one with the least debt is
+    /// forgotten for the next one.
+    callers: Vec<Used>,
+}
+
+/// The tokens of one rate that one caller, or all together, used up.
+#[derive(Debug)]
+struct Used {
+    what: Metered,
+    caller: Option<CallerId>,
+    bucket: Bucket,
+}
 
 impl Rates {
     /// Whether [`Rates::take`] would find a token.
     #[must_use]
-    pub(crate) fn has(&self, what: Metered, quotas: &Quotas, now: Now) -> bool {
+    pub(crate) fn has(
+        &self,
+        what: Metered,
+        caller: Option<CallerId>,
+        quotas: &Quotas,
+        now: Now,
+    ) -> bool {
         let Some(rate) = what.rate(quotas) else {
             return true;
         };
-        let bucket = self.0.iter().find(|(metered, _)| *metered == what);
-        bucket.is_none_or(|(_, bucket)| bucket.has(rate, now))
+        let all = self.channel.iter().find(|used| used.is(what, None));
+        let own = self.callers.iter().find(|used| used.is(what, caller));
+        all.is_none_or(|all| all.bucket.has(rate, now))
+            && own.is_none_or(|own| own.bucket.has_several(CALLER_TOKENS, rate, now))
     }
 
-    /// Takes a token; false when there is none.
-    pub(crate) fn take(&mut self, what: Metered, quotas: &Quotas, now: Now) -> bool {
+    /// Takes a token of the channel's bucket, and one of the caller's, if it has a part; false, and nothing taken, when
+    /// one of them has none.
+    pub(crate) fn take(
+        &mut self,
+        what: Metered,
+        caller: Option<CallerId>,
+        quotas: &Quotas,
+        now: Now,
+    ) -> bool {
         let Some(rate) = what.rate(quotas) else {
             return true;
         };
-        if let Some((_, bucket)) = self.0.iter_mut().find(|(metered, _)| *metered == what) {
-            return bucket.take(rate, now);
+        if !self.has(what, caller, quotas, now) {
+            return false;
         }
-        let mut bucket = Bucket::default();
-        let taken = bucket.take(rate, now);
-        self.0.push((what, bucket));
-        taken
+        Used::take(&mut self.channel, (what, None), 1, rate, now);
+        if caller.is_some() {
+            self.make_room(what, caller, quotas, now);
+            let own = (what, caller);
+            Used::take(&mut self.callers, own, CALLER_TOKENS, rate, now);
+        }
+        true
+    }
+
+    /// Forgets the caller that has used up least, if there are as many as may be and this one is new.
+    fn make_room(&mut self, what: Metered, caller: Option<CallerId>, quotas: &Quotas, now: Now) {
+        let known = self.callers.iter().any(|used| used.is(what, caller));
+        if known || self.callers.len() < CALLER_BUCKETS_MAX {
+            return;
+        }
+        let all = self.callers.iter().enumerate();
+        let least = all.min_by_key(|(_, used)| used.full_in(quotas, now));
+        if let Some((place, _)) = least {
+            self.callers.swap_remove(place);
+        }
     }
 
     /// Forgets every bucket that is full again; returns when the next look is worth it.
     pub(crate) fn settle(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
-        let full_in = |what: Metered, bucket: &Bucket| {
-            what.rate(quotas)
-                .map_or(0, |rate| bucket.full_in(rate, now))
-        };
-        self.0.retain(|(what, bucket)| full_in(*what, bucket) > 0);
-        let last = self
-            .0
-            .iter()
-            .map(|(what, bucket)| full_in(*what, bucket))
-            .max();
+        let in_debt = |used: &Used| used.full_in(quotas, now) > 0;
+        self.channel.retain(in_debt);
+        self.callers.retain(in_debt);
+        let all = self.channel.iter().chain(&self.callers);
+        let last = all.map(|used| used.full_in(quotas, now)).max();
         last.map(|ms| now.after(ms))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings::Profile;
-
-    #[test]
-    fn each_thing_has_its_own_bucket() {
-        let quotas = Quotas::of(Profile::Default, false);
-        let mut rates = Rates::default();
-        let mut taken = |what| {
-            (0..100)
-                .filter(|_| rates.take(what, &quotas, Now(5)))
-                .count()
-        };
-        assert_eq!(taken(Metered::ConnectAsMaster), 15);
-        assert_eq!(taken(Metered::ConnectAsViewer), 15);
-        assert_eq!(
-            taken(Metered::Call(Operation::DescribeSignalingChannel)),
-            25
-        );
-        assert_eq!(taken(Metered::Call(Operation::ListSignalingChannels)), 100);
-        assert!(!rates.has(Metered::ConnectAsMaster, &quotas, Now(5)));
+impl Used {
+    /// Takes tokens that are there, of the bucket of a caller among these.
+    fn take(
+        all: &mut Vec<Self>,
+        (what, caller): (Metered, Option<CallerId>),
+        tokens: u32,
+        rate: Rate,
+        now: Now,
+    ) {
+        if let Some(used) = all.iter_mut().find(|used| used.is(what, caller)) {
+            used.bucket.take_several(tokens, rate, now);
+            return;
+        }
+        let mut bucket = Bucket::default();
+        bucket.take_several(tokens, rate, now);
+        all.push(Self {
+            what,
+            caller,
+            bucket,
+        });
     }
 
-    #[test]
-    fn full_buckets_are_forgotten() {
-        let quotas = Quotas::of(Profile::Default, false);
-        let mut rates = Rates::default();
-        assert!(rates.take(Metered::ConnectAsMaster, &quotas, Now(0)));
-        assert!(rates.take(
-            Metered::Call(Operation::DescribeSignalingChannel),
-            &quotas,
-            Now(0)
-        ));
-        assert_eq!(rates.settle(&quotas, Now(100)), Some(Now(334)));
-        assert_eq!(rates.settle(&quotas, Now(250)), Some(Now(334)));
-        assert_eq!(rates.0.len(), 1);
-        assert_eq!(rates.settle(&quotas, Now(334)), None);
-        assert!(rates.0.is_empty());
+    fn is(&self, what: Metered, caller: Option<CallerId>) -> bool {
+        self.what == what && self.caller == caller
     }
 
-    #[test]
-    fn quotas_that_are_off_limit_nothing() {
-        let quotas = Quotas::of(Profile::Default, true);
-        let mut rates = Rates::default();
-        assert!((0..1000).all(|_| rates.take(Metered::ConnectAsMaster, &quotas, Now(0))));
-        assert!(rates.0.is_empty());
+    fn full_in(&self, quotas: &Quotas, now: Now) -> u64 {
+        let rate = self.what.rate(quotas);
+        rate.map_or(0, |rate| self.bucket.full_in(rate, now))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -258,14 +258,17 @@ pub const KEYS: &[Key] = &[
     Key::new("quotas.off", Kind::Switch(field!(quotas.off))).default("false").strict("false").dev("true")
         .doc("unless the profile is strict. true turns off all rates"),
     Key::new("quotas.connect_master", Kind::Rate(field!(quotas.connect_master))).default("3").doc("a channel"),
-    Key::new("quotas.connect_viewer", Kind::Rate(field!(quotas.connect_viewer))).default("3").doc("a channel"),
+    Key::new("quotas.connect_viewer", Kind::Rate(field!(quotas.connect_viewer))).default("3")
+        .doc("a channel; half for a key that may not connect as its master, but not under strict"),
     Key::new("quotas.sdp", Kind::Rate(field!(quotas.sdp))).default("5").doc("a connection; offers and answers each"),
     Key::new("quotas.ice", Kind::Rate(field!(quotas.ice))).default("20").doc("a connection"),
-    Key::new("quotas.describe", Kind::Rate(field!(quotas.describe))).default("5").doc("a channel"),
-    Key::new("quotas.alexa", Kind::Rate(field!(quotas.alexa))).default("5").doc("a channel"),
-    Key::new("quotas.ice_server_config", Kind::Rate(field!(quotas.ice_server_config))).default("5").doc("a channel"),
+    Key::new("quotas.describe", Kind::Rate(field!(quotas.describe))).default("5")
+        .doc("a channel; as connect_viewer, and once more for all keys that may connect as its master"),
+    Key::new("quotas.alexa", Kind::Rate(field!(quotas.alexa))).default("5").doc("a channel; as describe"),
+    Key::new("quotas.ice_server_config", Kind::Rate(field!(quotas.ice_server_config))).default("5")
+        .doc("a channel; as describe"),
     Key::new("quotas.change", Kind::Rate(field!(quotas.change))).default("5")
-        .doc("a channel: update, delete, each call about tags and media storage"),
+        .doc("a channel, as describe: update, delete, each call about tags and media storage"),
     // One account is what most servers have: its limits are those of the channels (codec/PROTOCOL.md, RATE-3).
     Key::new("quotas.account_create", Kind::Rate(field!(quotas.account_create))).default("0").strict("50")
         .doc("an account, like all below"),

@@ -65,7 +65,7 @@ pub(super) fn ask_for_permit(
         let home = sockets.home_of(&ask);
         let query = Query {
             operation,
-            judge: None,
+            caller: None,
             kind: ask,
         };
         calls::send_query(sockets, directory, books, home, caller, query, at);

@@ -13,7 +13,7 @@ use super::{Fault, drain, faults, leave, outboxes, parity, respond, tunnel, unse
 use crate::channel::{Joined, Life, Metered, TableFull};
 use crate::check::Check;
 use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
-use crate::id::{ChannelKey, Identity, SessionKey};
+use crate::id::{CallerId, ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::record::{Record, Version};
 use crate::session::{Admission, NEVER, Role, SessionState, Terms, WebSocket};
@@ -48,7 +48,14 @@ pub(super) fn admit(
         .map_or(Role::Master, |id| Role::Viewer(Rc::from(id)));
     let joined =
         channel_to_join(sockets, directory, books, &admission.arn, at).and_then(|channel| {
-            let joined = join(sockets, directory, channel, &role, key, at)?;
+            let caller = match role {
+                Role::Master => None,
+                Role::Viewer(_) => {
+                    let standing = directory.standing(books, &admission.caller, &admission.arn);
+                    standing.caller()
+                }
+            };
+            let joined = join(sockets, directory, channel, (&role, caller), key, at)?;
             directory.admitted(&admission.arn);
             Ok((channel, joined))
         });
@@ -130,12 +137,12 @@ fn channel_to_join(
     Ok(key)
 }
 
-/// Takes a place in the channel, if there is one and the channel's rate allows it.
+/// Takes a place in the channel, if there is one and the channel's rate and the caller's part of it allow that.
 fn join(
     sockets: &mut Sockets,
     directory: &mut Directory,
     key: ChannelKey,
-    role: &Role,
+    (role, caller): (&Role, Option<CallerId>),
     session: SessionKey,
     at: Moment,
 ) -> Result<Joined, Fault> {
@@ -148,7 +155,8 @@ fn join(
         Role::Master => Metered::ConnectAsMaster,
         Role::Viewer(_) => Metered::ConnectAsViewer,
     };
-    if !channel.may(what, &settings.quotas, at.now) {
+    let caller = caller.filter(|_| !settings.strict());
+    if !channel.may(what, caller, &settings.quotas, at.now) {
         return Err(limited(Check::RateConnect, RATE_EXCEEDED));
     }
     let viewers_max = settings.limits.viewers_per_channel;
@@ -159,7 +167,7 @@ fn join(
             let message = "The channel has as many viewers as it may have.";
             limited(Check::ViewersFull, message)
         })?;
-    channel.count(what, &settings.quotas, at.now); // a connect that was refused costs nothing
+    channel.count(what, caller, &settings.quotas, at.now); // a connect that was refused costs nothing
     leave::arm_channel(sockets, directory, key, at);
     Ok(joined)
 }

@@ -94,10 +94,9 @@ pub(super) fn permitted(
         }
     };
     let operation = asked.operation;
-    let by_name = matches!(ask, QueryKind::Look(_, None));
     let query = Query {
         operation,
-        judge: by_name.then(|| asked.caller.clone()),
+        caller: Some(asked.caller.clone()),
         kind: ask,
     };
     let change = query.kind.waits_for_the_store();

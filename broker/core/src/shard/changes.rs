@@ -165,7 +165,7 @@ pub(super) fn alter(
         }
         let query = Query {
             operation,
-            judge: None,
+            caller: None,
             kind: QueryKind::Change(arn, alteration),
         };
         changing.waiting.push_back((caller, Box::new(query)));

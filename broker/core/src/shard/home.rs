@@ -4,6 +4,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::drain::shutting_down;
 use super::pages::PageOf;
+use super::permits::Standing;
 use super::sockets::Sockets;
 use super::{Answer, Fault, Letter, Query, QueryKind};
 use super::{alexa, answers, changes, leave, pages, parity, tunnel};
@@ -29,13 +30,13 @@ pub(super) fn answer(
         let answer = tunnel::nobody().into();
         return send_answer(sockets, directory, books, caller, answer, at);
     }
-    let forbidden = match (&query.judge, kind) {
+    let forbidden = match (&query.caller, kind) {
         (Some(judged), QueryKind::Look(identity, None)) => {
             directory.forbids_named(books, judged, operation, identity)
         }
         (Some(_) | None, _) => None,
     };
-    match forbidden.or_else(|| over_rate(sockets, directory, operation, kind, at)) {
+    match forbidden.or_else(|| over_rate(sockets, directory, books, &query, at)) {
         Some(answer) => send_answer(sockets, directory, books, caller, answer, at),
         None => serve(sockets, directory, books, caller, query, at),
     }
@@ -65,7 +66,7 @@ pub(super) fn serve(
 ) {
     let Query {
         operation,
-        judge: _,
+        caller: _,
         kind,
     } = query;
     let answer = match kind {
@@ -157,19 +158,20 @@ impl Directory {
     }
 }
 
-/// Counts a call against its channel's rate; the refusal when it is over it. A channel that is not there has none.
+/// Counts a call against its channel's rate and its caller's part; the refusal when it is over one of them. A channel
+/// that is not there has none.
 fn over_rate(
     sockets: &mut Sockets,
     directory: &mut Directory,
-    operation: Operation,
-    kind: &QueryKind,
+    books: &mut Books,
+    query: &Query,
     at: Moment,
 ) -> Option<Answer> {
-    let what = Metered::Call(operation);
+    let what = Metered::Call(query.operation);
     if sockets.dev.parity.is_none() {
         what.rate(&sockets.settings.quotas)?;
     }
-    let key = match kind {
+    let key = match &query.kind {
         QueryKind::Look(identity, None) => directory.names.get(identity).copied(),
         QueryKind::Look(_, Some(arn))
         | QueryKind::Change(arn, _)
@@ -181,8 +183,19 @@ fn over_rate(
     };
     let key = key?;
     parity::on_metered(sockets, directory, key, what, at);
+    let arn = &directory.channels.get(key)?.record.arn;
+    let caller = query.caller.as_ref();
+    let standing = caller
+        .filter(|_| !sockets.settings.strict())
+        .map_or(Standing::Anyone, |caller| {
+            directory.standing(books, caller, arn)
+        });
+    let what = match standing {
+        Standing::Master => Metered::CallAsMaster(query.operation),
+        Standing::Viewer(_) | Standing::Anyone => what,
+    };
     let channel = directory.channels.get_mut(key)?;
-    if channel.count(what, &sockets.settings.quotas, at.now) {
+    if channel.count(what, standing.caller(), &sockets.settings.quotas, at.now) {
         leave::arm_channel(sockets, directory, key, at);
         return None;
     }

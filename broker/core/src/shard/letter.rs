@@ -45,8 +45,9 @@ pub enum Letter {
 pub struct Query {
     /// The caller's operation: its rate is counted where the channel lives.
     pub operation: Operation,
-    /// Who calls, if it is to be judged where the channel lives: the call names it without its ARN.
-    pub judge: Option<Caller>,
+    /// The caller; `None` where no channel's rate is counted. One that names the channel without its ARN is judged
+    /// where the channel lives.
+    pub caller: Option<Caller>,
     /// What is wanted.
     pub kind: QueryKind,
 }

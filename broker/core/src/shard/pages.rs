@@ -184,7 +184,7 @@ fn ask_shards(
         };
         let query = Query {
             operation: Operation::ListSignalingChannels,
-            judge: None,
+            caller: None,
             kind,
         };
         calls::send_query(sockets, directory, books, shard, caller, query, at);

@@ -410,13 +410,15 @@ pub(super) fn on_metered(
         parity.channels.clear(); // full ones would have been forgotten anyway; others find too little, never too much
     }
     let buckets = parity.channels.entry(key).or_default();
-    if buckets.take(what, &parity.strict.quotas, at.now) {
+    if buckets.take(what, None, &parity.strict.quotas, at.now) {
         return;
     }
     let (rule, call) = match what {
         Metered::ConnectAsMaster => ("rate_connect_master", "connects of masters"),
         Metered::ConnectAsViewer => ("rate_connect_viewer", "connects of viewers"),
-        Metered::Call(operation) => ("rate_call", operation.name()),
+        Metered::Call(operation) | Metered::CallAsMaster(operation) => {
+            ("rate_call", operation.name())
+        }
     };
     let says = || {
         format!(

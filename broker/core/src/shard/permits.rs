@@ -7,7 +7,8 @@ use super::{Answer, Fault};
 use crate::auth::Caller;
 use crate::channel::Life;
 use crate::check::Check;
-use crate::id::Identity;
+use crate::id::{CallerId, Identity};
+use codec::aws::ChannelArn;
 use codec::aws::policy::Action;
 use codec::control::{Call, Operation, StreamSelector};
 
@@ -67,6 +68,48 @@ impl Directory {
     /// The channel of a name in our region and the caller's account.
     pub(super) fn named(&self, caller: &Caller, name: &str) -> Identity {
         Identity::new(&self.settings.region, caller.account(), name)
+    }
+}
+
+/// The standing of a caller where those of a channel share something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// As all others: no signature proves who calls.
+    Anyone,
+    /// As the channel's master, since it may connect as that.
+    Master,
+    /// For itself.
+    Viewer(CallerId),
+}
+
+impl Standing {
+    /// The caller, if it has a part of its own.
+    pub(super) fn caller(self) -> Option<CallerId> {
+        match self {
+            Self::Anyone | Self::Master => None,
+            Self::Viewer(caller) => Some(caller),
+        }
+    }
+}
+
+impl Directory {
+    /// The standing of a caller on this channel. It follows from the rights of its key, not from what a request names:
+    /// masters of the C SDK send a ClientId as viewers do.
+    pub(super) fn standing(
+        &self,
+        books: &mut Books,
+        caller: &Caller,
+        arn: &ChannelArn,
+    ) -> Standing {
+        let Some(identity) = caller.identity() else {
+            return Standing::Anyone;
+        };
+        let ruling = caller.decide(Action::ConnectAsMaster, arn.as_str(), None);
+        books.counters.policy_steps += ruling.steps;
+        match ruling.denied {
+            None => Standing::Master,
+            Some(_) => Standing::Viewer(CallerId::of_hash(self.hasher.hash_one(identity))),
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod deadlines;
 mod declared;
 mod empty_frames;
 mod gauges;
+mod greedy_viewers;
 mod handshakes;
 mod healthy;
 mod large_heads;

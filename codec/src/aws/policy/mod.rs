@@ -177,6 +177,21 @@ impl Policy {
             .filter(move |action| all.has(*action))
     }
 
+    /// The client id of everybody who may do this by the policy: each statement that allows it names this one, and no
+    /// other, by `StringEquals`. `None` where there is a choice.
+    #[must_use]
+    pub fn sole_client_id(&self, action: Action) -> Option<&[u8]> {
+        let allows = |statement: &Statement<'_>| {
+            statement.effect == Effect::Allow && statement.actions.has(action)
+        };
+        let mut ids = self
+            .statements()
+            .filter(allows)
+            .map(|statement| statement.equals.only());
+        let first = ids.next()??;
+        ids.all(|id| id == Some(first)).then_some(first)
+    }
+
     /// Whether some statement denies something.
     #[must_use]
     pub fn denies(&self) -> bool {

@@ -130,6 +130,11 @@ impl<'p> List<'p> {
         self.0.is_empty()
     }
 
+    /// Its entry, if it has one alone.
+    pub(super) fn only(self) -> Option<&'p [u8]> {
+        (!self.is_empty() && memchr(BETWEEN, self.0).is_none()).then_some(self.0)
+    }
+
     fn entries(self) -> impl Iterator<Item = &'p [u8]> {
         let mut rest = Some(self.0);
         std::iter::from_fn(move || {

@@ -308,6 +308,39 @@ fn allowed_actions_are_listed() {
 }
 
 #[test]
+fn a_sole_client_id_is_that_of_every_statement_that_allows() {
+    let sole = |statements: &[&str]| {
+        let statements: Vec<_> = (statements.iter())
+            .map(|members| format!(r#"{{{members}, "Resource": "*"}}"#))
+            .collect();
+        let text = format!(r#"{{"Statement": [{}]}}"#, statements.join(","));
+        let policy = Policy::parse(&text).unwrap();
+        let id = policy.sole_client_id(Action::ConnectAsViewer);
+        id.map(|id| String::from_utf8(id.to_vec()).unwrap())
+    };
+    let allow = |condition: &str| {
+        let action = r#""Effect": "Allow", "Action": "kinesisvideo:Connect*""#;
+        format!(r#"{action}, "Condition": {{{condition}}}"#)
+    };
+    let one = allow(r#""StringEquals": {"kinesisvideo:ClientId": "v1"}"#);
+    let two = allow(r#""StringEquals": {"kinesisvideo:ClientId": ["v1", "v2"]}"#);
+    let like = allow(r#""StringLike": {"kinesisvideo:ClientId": "v1"}"#);
+    let other = one.replace("v1", "v2");
+    let any = r#""Effect": "Allow", "Action": "kinesisvideo:*""#;
+    let elsewhere = r#""Effect": "Allow", "Action": "kinesisvideo:Describe*""#;
+    let deny = r#""Effect": "Deny", "Action": "*""#;
+    for told in [vec![&*one], vec![&one, elsewhere, deny], vec![&one, &one]] {
+        assert_eq!(sole(&told).as_deref(), Some("v1"), "{told:?}");
+    }
+    for open in [vec![], vec![&*two], vec![&like], vec![any], vec![elsewhere]] {
+        assert_eq!(sole(&open), None, "{open:?}");
+    }
+    for open in [[&*one, &other], [&one, any], [any, &one], [&two, &one]] {
+        assert_eq!(sole(&open), None, "{open:?}");
+    }
+}
+
+#[test]
 fn an_operation_has_its_action() {
     for operation in crate::control::Operation::ALL.iter().copied() {
         assert_eq!(operation.policy_action().as_str(), operation.action());

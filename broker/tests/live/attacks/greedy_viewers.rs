@@ -1,0 +1,127 @@
+//! A viewer with a key of its own that takes what it can of a channel, beside the channel's master and another viewer.
+
+use crate::http::Connection;
+use crate::signed_quotas::until_refused;
+use crate::signed_service::{Service, principal};
+use crate::signed_signer::{Call, Signer};
+use crate::signed_sts::federate;
+use serde_json::json;
+
+/// Calls and connects of the attacker.
+const CALLS: usize = 200;
+const CONNECTS: usize = 40;
+
+/// Calls of the master, and connects of the other viewer. At the default rates that is less than may be at once.
+const MASTERS: usize = 20;
+const OTHERS: usize = 5;
+
+const POLICIES: &str = r#"
+[policy.all]
+document = '{"Statement": [{"Effect": "Allow", "Action": ["kinesisvideo:*", "sts:*"], "Resource": "*"}]}'
+[policy.masters]
+document = '''{"Statement": [{"Effect": "Allow", "Resource": "*",
+    "Action": ["kinesisvideo:ConnectAsMaster", "kinesisvideo:GetIceServerConfig"]}]}'''
+[policy.viewers]
+document = '''{"Statement": [{"Effect": "Allow", "Resource": "*",
+    "Action": ["kinesisvideo:ConnectAsViewer", "kinesisvideo:GetIceServerConfig"]}]}'''
+"#;
+
+fn credentials() -> String {
+    let principals = [
+        ("admin", "all"),
+        ("camera", "masters"),
+        ("mallory", "viewers"),
+        ("alice", "viewers"),
+    ];
+    let principals =
+        principals.map(|(name, policy)| principal(name, &format!("[\"{policy}\"]"), ""));
+    principals.concat() + POLICIES
+}
+
+#[test]
+fn calls_of_a_viewer_use_up_neither_the_masters_nor_another_viewers() {
+    for shards in [1, 2] {
+        let service = Service::with(&credentials(), &[], shards);
+        let arn = service.create(&Signer::new("admin"), "cam");
+        let path = "/v1/get-ice-server-config";
+        // As the C SDK does, whose masters name a client id too.
+        let body = |id: &str| json!({"ChannelARN": arn, "ClientId": id});
+        let call = Call::api(&service.broker, path, &body("mallory"));
+        let call = Signer::new("mallory").sign(call).bytes();
+        let mut attacker = Connection::open(service.broker.plain);
+        let mut accepted = 0;
+        for number in 0..CALLS {
+            attacker.send(&call);
+            let answer = attacker.answer().expect("an answer");
+            accepted += usize::from(answer.status == 200);
+            if answer.status != 200 {
+                answer.refused(400, "ClientLimitExceededException");
+            }
+            if number % (CALLS / MASTERS) == 0 {
+                let camera = Signer::new("camera");
+                service.call(&camera, path, &body("ProducerMaster")).ok();
+            }
+        }
+        assert!((12..CALLS).contains(&accepted), "{accepted}");
+        for _ in 0..OTHERS {
+            let alice = Signer::new("alice");
+            service.call(&alice, path, &body("alice")).ok();
+        }
+        drop(attacker);
+        service.end();
+    }
+}
+
+/// As AWS documents it: any caller may use up what the channel has.
+#[test]
+fn the_strict_profile_counts_by_channel_alone() {
+    let service = Service::with(&credentials(), &["--profile", "strict"], 1);
+    let arn = service.create(&Signer::new("admin"), "cam");
+    let body = json!({"ChannelARN": arn});
+    let call = |name: &str| {
+        let call = Call::api(&service.broker, "/v1/get-ice-server-config", &body);
+        Signer::new(name).sign(call).bytes()
+    };
+    let (viewer, camera) = (call("mallory"), call("camera"));
+    let mut caller = Connection::open(service.broker.plain);
+    let mut ask = |call: &[u8]| {
+        caller.send(call);
+        caller.answer().expect("an answer").status == 200
+    };
+    until_refused(5.0, 25, || ask(&viewer));
+    assert!((0..20).any(|_| !ask(&camera)));
+    drop(caller);
+    service.end();
+}
+
+#[test]
+fn connects_of_a_viewer_leave_those_of_others() {
+    for shards in [1, 2] {
+        let service = Service::with(&credentials(), &[], shards);
+        let admin = Signer::new("admin");
+        let arn = service.create(&admin, "cam");
+        // Federated users of one name, whom their policies tell apart.
+        let viewer = |id: &str| {
+            let policy = json!({"Statement": [{
+                "Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*",
+                "Condition": {"StringEquals": {"kinesisvideo:ClientId": id}},
+            }]});
+            let signer = federate(&service, &admin, &policy.to_string()).0;
+            signer.presign(Call::viewer(&service.broker, &arn, id), 60)
+        };
+        let (attacker, other) = (viewer("mallory"), viewer("alice"));
+        let mut accepted = 0;
+        for _ in 0..CONNECTS {
+            let answer = service.send(&attacker);
+            accepted += usize::from(answer.status == 101);
+            if answer.status != 101 {
+                answer.refused(400, "ClientLimitExceededException");
+            }
+        }
+        assert!((7..CONNECTS).contains(&accepted), "{accepted}");
+        for _ in 0..OTHERS {
+            drop(service.connect(&other));
+        }
+        service.end();
+    }
+}
