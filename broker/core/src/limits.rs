@@ -86,8 +86,13 @@ pub const CALLER_TOKENS: u32 = 2;
 /// the seconds that a bucket takes to refill for others to push one out.
 pub const CALLER_BUCKETS_MAX: usize = 64;
 
-/// Kept keys (direction and viewer id) per channel; the next one is refused. Source: codec/PROTOCOL.md, KEEP-4.
+/// Kept keys (direction and viewer id) per channel; the next one is refused, if none makes room. Source:
+/// codec/PROTOCOL.md, KEEP-4.
 pub const PENDING_KEYS_MAX: usize = 64;
+
+/// Those of one caller that has a part of its own: a quarter, more than the viewers that a channel may have by default.
+/// Beyond it the oldest of its keys whose viewer is gone makes room. Source: codec/PROTOCOL.md, KEEP-7.
+pub const PENDING_KEYS_OF_CALLER_MAX: usize = PENDING_KEYS_MAX / 4;
 
 /// Kept ICE candidates per key; one more drops the oldest. Source: codec/PROTOCOL.md, KEEP-3.
 pub const PENDING_CANDIDATES_MAX: usize = 32;

@@ -14,7 +14,7 @@ mod viewers;
 pub(crate) use calls::{Calls, Waiting};
 pub(crate) use members::{Joined, Members, Slot, TableFull};
 pub use pending::Towards;
-pub(crate) use pending::{Full, Message, Pending, Room};
+pub(crate) use pending::{Full, KeyName, Message, Pending, Room};
 pub(crate) use rates::{Metered, Rates};
 pub(crate) use route::Route;
 

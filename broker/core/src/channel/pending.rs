@@ -4,7 +4,8 @@
 //! candidates that followed, in the order of acceptance. Kept as whole frames, so that a delivery is one copy.
 
 use super::rare::Rare;
-use crate::limits::{PENDING_CANDIDATES_MAX, PENDING_KEYS_MAX};
+use crate::id::CallerId;
+use crate::limits::{PENDING_CANDIDATES_MAX, PENDING_KEYS_MAX, PENDING_KEYS_OF_CALLER_MAX};
 use crate::time::Now;
 use codec::signal::Action;
 use std::cmp::Reverse;
@@ -35,6 +36,21 @@ pub(crate) struct Message {
     pub frame: Box<[u8]>,
 }
 
+/// The key of a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyName<'a> {
+    /// The direction.
+    pub towards: Towards,
+    /// The viewer's id.
+    pub viewer: &'a Rc<str>,
+    /// The caller that the viewer connected as, if messages are from it and it has a part of its own. A key stays that
+    /// of the caller that began it.
+    pub caller: Option<CallerId>,
+}
+
+/// A key that made room for another one, with its messages.
+pub(crate) type Displaced = (Towards, Rc<str>, VecDeque<Message>);
+
 /// The pending store of one channel.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
@@ -46,6 +62,7 @@ pub(crate) struct Pending {
 struct PendingKey {
     towards: Towards,
     viewer: Rc<str>,
+    caller: Option<CallerId>,
     messages: VecDeque<Message>,
 }
 
@@ -63,28 +80,38 @@ pub(crate) struct Room {
 pub(crate) struct Full;
 
 impl Pending {
-    /// Keeps a message. Calls `dropped` for each older one whose place it takes.
+    /// Keeps a message. Calls `dropped` for each older one whose place it takes. Returns a key that made room for it;
+    /// only those of viewers that are `gone` do.
     ///
     /// # Errors
     /// [`Full`] when the store has no room; nothing was changed.
     pub(crate) fn keep(
         &mut self,
-        towards: Towards,
-        viewer: &Rc<str>,
+        name: KeyName<'_>,
         message: Message,
         room: Room,
+        gone: impl Fn(&str) -> bool,
         mut dropped: impl FnMut(&Message),
-    ) -> Result<(), Full> {
+    ) -> Result<Option<Displaced>, Full> {
         let bytes = message.frame.len();
-        let growth = self.growth(towards, viewer, (message.action, bytes), room.channel_bytes);
+        let what = (message.action, bytes);
+        let growth = self.growth(name, what, room.channel_bytes, &gone);
         if growth.is_none_or(|growth| growth > room.shard_bytes) {
             return Err(Full);
         }
+        let leaving = self.leaving(name, &gone)?;
+        let displaced = leaving.map(|place| self.remove(place));
+        let KeyName {
+            towards,
+            viewer,
+            caller,
+        } = name;
         let place = self.keys.iter().position(|key| key.is(towards, viewer));
         let place = place.unwrap_or_else(|| {
             self.keys.push(PendingKey {
                 towards,
                 viewer: viewer.clone(),
+                caller,
                 messages: VecDeque::new(),
             });
             self.keys.len() - 1
@@ -94,7 +121,49 @@ impl Pending {
             self.bytes -= key.make_place(message.action, &mut dropped);
             key.messages.push_back(message);
         }
-        Ok(())
+        Ok(displaced.map(|key| (key.towards, key.viewer, key.messages)))
+    }
+
+    /// The place of the key that leaves for one that a message begins. `None` when there is room, or the key is there.
+    ///
+    /// A caller with its part of the keys is to make room itself. When all keys are taken, another one that would still
+    /// have more makes room: of those the one with most that has a key of a viewer that is gone. Keys without a caller
+    /// are one holder's, without a part.
+    ///
+    /// # Errors
+    /// [`Full`] when there is none.
+    fn leaving(
+        &self,
+        name: KeyName<'_>,
+        gone: impl Fn(&str) -> bool,
+    ) -> Result<Option<usize>, Full> {
+        let keys = || self.keys.iter();
+        let held = |caller| keys().filter(|key| key.caller == caller).count();
+        let own = held(name.caller);
+        let at_part = name.caller.is_some() && own >= PENDING_KEYS_OF_CALLER_MAX;
+        let room = !at_part && self.keys.len() < PENDING_KEYS_MAX;
+        if room || keys().any(|key| key.is(name.towards, name.viewer)) {
+            return Ok(None);
+        }
+        let pays = |key: &PendingKey| {
+            if at_part {
+                key.caller == name.caller
+            } else {
+                held(key.caller) > own + 1
+            }
+        };
+        let payers = keys().enumerate();
+        let payers = payers.filter(|(_, key)| pays(key) && gone(&key.viewer));
+        let leaving = payers.max_by_key(|(_, key)| (held(key.caller), Reverse(key.oldest())));
+        leaving.map(|(place, _)| Some(place)).ok_or(Full)
+    }
+
+    /// The caller of a key, if it is there; else the one that it would have.
+    #[must_use]
+    pub(crate) fn caller_of(&self, name: KeyName<'_>) -> Option<CallerId> {
+        let mut keys = self.keys.iter();
+        let key = keys.find(|key| key.is(name.towards, name.viewer));
+        key.map_or(name.caller, |key| key.caller)
     }
 
     /// Takes all messages of one key out, together with some that come back from an outbox: in the order of
@@ -111,20 +180,23 @@ impl Pending {
         all
     }
 
-    /// How many bytes more the store holds when it keeps such a message, those counted that it takes the place of.
-    /// `None` when the channel itself has no room for it.
+    /// How many bytes more the store holds when it keeps such a message, those counted that it takes the place of or
+    /// that make room for it. `None` when the channel itself has no room for it.
     #[must_use]
     pub(crate) fn growth(
         &self,
-        towards: Towards,
-        viewer: &str,
+        name: KeyName<'_>,
         (action, bytes): (Action, usize),
         channel_bytes: usize,
+        gone: impl Fn(&str) -> bool,
     ) -> Option<usize> {
-        let key = self.keys.iter().find(|key| key.is(towards, viewer));
-        let freed = key.map_or(0, |key| key.freed_by(action));
-        let place = key.is_some() || self.keys.len() < PENDING_KEYS_MAX;
-        let fits = place && self.bytes + bytes <= channel_bytes + freed;
+        let mut keys = self.keys.iter();
+        let key = keys.find(|key| key.is(name.towards, name.viewer));
+        let leaving = self.leaving(name, gone).ok()?;
+        let leaving = leaving.and_then(|place| self.keys.get(place));
+        let freed =
+            key.map_or(0, |key| key.freed_by(action)) + leaving.map_or(0, PendingKey::bytes);
+        let fits = self.bytes + bytes <= channel_bytes + freed;
         fits.then(|| bytes.saturating_sub(freed))
     }
 
@@ -134,8 +206,7 @@ impl Pending {
         let place = (0..self.keys.len()).max_by_key(|place| {
             let key = self.keys.get(*place);
             let bytes = key.map_or(0, PendingKey::bytes);
-            let oldest = key.and_then(|key| key.messages.front());
-            (bytes, Reverse(oldest.map_or(0, |oldest| oldest.order)))
+            (bytes, Reverse(key.map_or(0, PendingKey::oldest)))
         })?;
         let key = self.keys.get_mut(place)?;
         let candidate = |kept: &Message| kept.action == Action::IceCandidate;
@@ -154,9 +225,13 @@ impl Pending {
         let Some(place) = self.keys.iter().position(|key| key.is(towards, viewer)) else {
             return VecDeque::new();
         };
+        self.remove(place).messages
+    }
+
+    fn remove(&mut self, place: usize) -> PendingKey {
         let key = self.keys.remove(place);
         self.bytes -= key.bytes();
-        key.messages
+        key
     }
 
     /// Takes everything for the master out, by key: the one with the oldest offer (else the oldest message) first,
@@ -237,6 +312,11 @@ impl PendingKey {
     fn bytes(&self) -> usize {
         let frames = self.messages.iter().map(|message| message.frame.len());
         frames.sum()
+    }
+
+    /// The place of its first message in the order of acceptance.
+    fn oldest(&self) -> u64 {
+        self.messages.front().map_or(0, |oldest| oldest.order)
     }
 
     fn rank(&self) -> u64 {

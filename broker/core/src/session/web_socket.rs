@@ -1,7 +1,7 @@
 //! An open WebSocket: its frames, its role, and which of its deadlines is next.
 
 use super::{MessageRates, NEVER};
-use crate::id::ChannelKey;
+use crate::id::{CallerId, ChannelKey};
 use crate::journal::EndReason;
 use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
 use crate::settings::Timeouts;
@@ -108,6 +108,8 @@ pub(crate) struct WebSocket {
     pub channel: ChannelKey,
     /// The role in which it was admitted.
     pub role: Role,
+    /// Its caller, if it is a viewer that has a part of its own of what the channel's viewers share.
+    pub caller: Option<CallerId>,
     /// A newer connection took its place: it may send, but receives nothing (codec/PROTOCOL.md, TAKE-2).
     pub superseded: bool,
     /// How fast it sends.
@@ -194,6 +196,7 @@ impl WebSocket {
             receiver: Receiver::new(Side::Server),
             channel,
             role,
+            caller: None,
             superseded: false,
             rates: MessageRates::default(),
             told_to_go: false,

@@ -57,14 +57,14 @@ pub(super) fn admit(
             };
             let joined = join(sockets, directory, channel, (&role, caller), key, at)?;
             directory.admitted(&admission.arn);
-            Ok((channel, joined))
+            Ok((channel, caller, joined))
         });
     match joined {
         Err(fault) => {
             respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
             false
         }
-        Ok((channel, joined)) => {
+        Ok((channel, caller, joined)) => {
             if let Purpose::Upgrade(role) = purpose {
                 books.counters.upgrade(role, UpgradeOutcome::Accepted);
             }
@@ -73,7 +73,7 @@ pub(super) fn admit(
                 directory,
                 books,
                 key,
-                (channel, role),
+                (channel, role, caller),
                 admission,
                 &joined,
                 at,
@@ -177,7 +177,7 @@ fn welcome(
     directory: &mut Directory,
     books: &mut Books,
     key: SessionKey,
-    (channel, role): (ChannelKey, Role),
+    (channel, role, caller): (ChannelKey, Role, Option<CallerId>),
     admission: &Admission,
     joined: &Joined,
     at: Moment,
@@ -193,7 +193,9 @@ fn welcome(
     });
     let terms = sockets.terms(admission, at.now);
     if let Some(session) = sockets.sessions.get_mut(key) {
-        session.state = SessionState::Open(WebSocket::new(channel, role.clone(), terms, at.now));
+        let mut web_socket = WebSocket::new(channel, role.clone(), terms, at.now);
+        web_socket.caller = caller;
+        session.state = SessionState::Open(web_socket);
     }
     sockets.charge(key);
     sockets.census.web_sockets += 1;

@@ -4,12 +4,11 @@ use super::books::Books;
 use super::directory::Directory;
 use super::recorder::{Passage, Passed};
 use super::shares::Shares;
-use crate::channel::{Channel, Full, Message, Room, Towards};
+use crate::channel::{Channel, Full, KeyName, Live, Message, Room, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, ChannelKey};
 use crate::settings::Settings;
 use crate::time::Moment;
-use std::rc::Rc;
 
 /// The bytes that each account and channel keeps, and their bound.
 #[derive(Debug)]
@@ -37,8 +36,7 @@ pub(super) fn store(
     directory: &mut Directory,
     books: &mut Books,
     key: ChannelKey,
-    towards: Towards,
-    viewer: &Rc<str>,
+    name: KeyName<'_>,
     message: Message,
     at: Moment,
 ) -> Result<(), Full> {
@@ -47,49 +45,67 @@ pub(super) fn store(
     let Some(channel) = directory.channels.get_mut(key) else {
         return Err(Full);
     };
-    let pending = &channel.wake().pending;
+    let Live {
+        members, pending, ..
+    } = channel.wake();
     let growth = pending
-        .growth(towards, viewer, what, most)
+        .growth(name, what, most, |viewer| members.viewer(viewer).is_none())
         .filter(|growth| make_room(directory, books, key, *growth, at))
         .ok_or(Full)?;
     let Some(channel) = directory.channels.get_mut(key) else {
         return Err(Full);
     };
-    let pending = &mut channel.wake().pending;
+    let Live {
+        members, pending, ..
+    } = channel.wake();
+    let gone = |viewer: &str| members.viewer(viewer).is_none();
     let before = pending.bytes();
     let room = Room {
         channel_bytes: most,
         shard_bytes: growth,
     };
-    let kept = pending.keep(towards, viewer, message, room, |old| {
-        let whose = (key, towards, &**viewer);
+    let kept = pending.keep(name, message, room, gone, |old| {
+        let whose = (key, name.towards, &**name.viewer);
         drop_kept(books, whose, old, Lost::Overwritten, at);
     });
+    if let Ok(Some((towards, viewer, messages))) = &kept {
+        for message in messages {
+            let whose = (key, *towards, &**viewer);
+            drop_kept(books, whose, message, Lost::Evicted, at);
+        }
+    }
     kept_changed(directory, books, key, before);
-    kept
+    kept.map(|_| ())
 }
 
-/// Keeps messages that come back from an outbox, before everything newer.
+/// Keeps messages that come back from an outbox, before everything newer. A key that is there stays that of its
+/// caller.
 pub(super) fn put_back(
     directory: &mut Directory,
     books: &mut Books,
     key: ChannelKey,
-    towards: Towards,
-    viewer: &Rc<str>,
+    name: KeyName<'_>,
     messages: Vec<Message>,
     at: Moment,
 ) {
+    let KeyName {
+        towards, viewer, ..
+    } = name;
     let Some(channel) = directory.channels.get_mut(key) else {
         return;
     };
     books.counters.pending_messages += messages.len() as u64;
     let pending = &mut channel.wake().pending;
     let before = pending.bytes();
+    let name = KeyName {
+        caller: pending.caller_of(name),
+        ..name
+    };
     let all = pending.take_with(towards, viewer, messages);
     kept_changed(directory, books, key, before);
     for message in all {
         let (action, bytes) = (message.action, message.frame.len());
-        if store(directory, books, key, towards, viewer, message, at).is_err() {
+        if store(directory, books, key, name, message, at).is_err() {
             books.counters.pending_messages -= 1;
             books.counters.end(Kind::Known(action), Outcome::Overflow);
             let passed = Passed {
@@ -110,7 +126,7 @@ pub(super) enum Lost {
     Overwritten,
     /// Nobody came for it in time.
     Expired,
-    /// It made room for another channel's.
+    /// It made room for another channel's, or for another viewer's.
     Evicted,
 }
 

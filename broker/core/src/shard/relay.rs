@@ -9,7 +9,7 @@ use super::sockets::Sockets;
 use super::status::status;
 use super::unsent::{away_from, kept_message};
 use super::{alexa, backlog, capture, frames, kept, leave};
-use crate::channel::{Route, Towards};
+use crate::channel::{KeyName, Route, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::session::{Launch, Role, Session};
@@ -265,15 +265,13 @@ pub(super) fn keep(
     if directory.channels.get(passing.channel).is_none() {
         return books.counters.end(Kind::Known(action), Outcome::Withdrawn);
     }
-    match kept::store(
-        directory,
-        books,
-        passing.channel,
+    let sender = sockets.sessions.get(passing.from).and_then(Session::open);
+    let name = KeyName {
         towards,
-        &viewer,
-        message,
-        at,
-    ) {
+        viewer: &viewer,
+        caller: sender.and_then(|sender| sender.caller),
+    };
+    match kept::store(directory, books, passing.channel, name, message, at) {
         Ok(()) => {
             books.counters.pending_messages += 1;
             passing.note(books, Passage::Kept, at);

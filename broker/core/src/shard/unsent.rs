@@ -8,9 +8,9 @@ use super::kept::Lost;
 use super::recorder::{Passage, Passed};
 use super::sockets::Sockets;
 use super::{alexa, kept, leave};
-use crate::channel::{Channel, Message, Towards};
+use crate::channel::{Channel, KeyName, Message, Towards};
 use crate::event::{Kind, Outcome};
-use crate::id::{ChannelKey, SessionKey};
+use crate::id::{CallerId, ChannelKey, SessionKey};
 use crate::session::{Launch, Load, Role, SessionState, Unsent};
 use crate::time::Moment;
 use std::collections::VecDeque;
@@ -131,18 +131,32 @@ pub(super) fn give_back(
             .into_iter()
             .partition(|(other, _)| *other == viewer);
         messages = others;
-        kept::put_back(
-            directory,
-            books,
-            key,
+        let name = KeyName {
             towards,
-            &viewer,
-            mine.into_iter().map(|(_, message)| message).collect(),
-            at,
-        );
+            viewer: &viewer,
+            caller: caller_of(sockets, directory, key, towards, &viewer),
+        };
+        let mine = mine.into_iter().map(|(_, message)| message).collect();
+        kept::put_back(directory, books, key, name, mine, at);
     }
     deliver_kept(sockets, directory, books, key, role, at);
     leave::arm_channel(sockets, directory, key, at);
+}
+
+/// The caller of messages that come back, as long as their viewer is connected.
+fn caller_of(
+    sockets: &Sockets,
+    directory: &Directory,
+    key: ChannelKey,
+    towards: Towards,
+    viewer: &str,
+) -> Option<CallerId> {
+    if towards == Towards::Viewer {
+        return None;
+    }
+    let live = directory.channels.get(key)?.live()?;
+    let session = sockets.sessions.get(live.members.viewer(viewer)?)?;
+    session.open()?.caller
 }
 
 /// Moves what is kept for a role into its current connection's outbox, oldest first; to a master also the offers of

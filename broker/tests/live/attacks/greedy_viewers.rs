@@ -1,11 +1,14 @@
 //! A viewer with a key of its own that takes what it can of a channel, beside the channel's master and another viewer.
 
 use crate::http::Connection;
+use crate::peer::{offer, to_master};
+use crate::process::fresh_directory;
 use crate::signed_quotas::until_refused;
 use crate::signed_service::{Service, principal};
 use crate::signed_signer::{Call, Signer};
 use crate::signed_sts::federate;
 use serde_json::json;
+use std::fs;
 
 /// Calls and connects of the attacker.
 const CALLS: usize = 200;
@@ -14,6 +17,12 @@ const CONNECTS: usize = 40;
 /// Calls of the master, and connects of the other viewer. At the default rates that is less than may be at once.
 const MASTERS: usize = 20;
 const OTHERS: usize = 5;
+
+/// Viewers of the attacker that leave a message for a master that is not there: as many as a channel keeps.
+const MESSAGES: usize = 64;
+
+/// Those of one caller that are kept: a quarter.
+const KEPT: usize = 16;
 
 const POLICIES: &str = r#"
 [policy.all]
@@ -124,4 +133,41 @@ fn connects_of_a_viewer_leave_those_of_others() {
         }
         service.end();
     }
+}
+
+#[test]
+fn messages_of_a_viewers_many_ids_leave_room_for_another_viewers() {
+    let directory = fresh_directory();
+    let path = directory.join("broker.toml");
+    fs::write(&path, "[quotas]\nconnect_viewer = { rate = 0 }\n").expect("written");
+    let path = path.to_str().expect("a path in UTF-8");
+    let service = Service::with(&credentials(), &["--config", path], 1);
+    let arn = service.create(&Signer::new("admin"), "cam");
+    let leave = |name: &str, id: &str| {
+        let call = Call::viewer(&service.broker, &arn, id);
+        let mut viewer = service.connect(&Signer::new(name).presign(call, 60));
+        viewer.send(&offer("b2ZmZXI="));
+        viewer.close();
+    };
+    for number in 0..MESSAGES {
+        leave("mallory", &format!("m-{number}"));
+    }
+    leave("alice", "alice");
+    let call = Call::master(&service.broker, &arn);
+    let mut master = service.connect(&Signer::new("camera").presign(call, 60));
+    for number in MESSAGES - KEPT..MESSAGES {
+        let id = format!("m-{number}");
+        master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", &id));
+    }
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "alice"));
+    master.expect_silence();
+    let evicted = r#"heliograph_messages_total{action="SDP_OFFER",outcome="evicted"}"#;
+    let evicted = service.broker.scrape().sum(evicted);
+    assert!(
+        (evicted - (MESSAGES - KEPT) as f64).abs() < 0.5,
+        "{evicted}"
+    );
+    master.close();
+    service.end();
+    let _ = fs::remove_dir_all(directory);
 }

@@ -19,6 +19,33 @@ fn id(text: &str) -> Rc<str> {
     text.into()
 }
 
+/// The key of a viewer without a part.
+fn name(towards: Towards, viewer: &Rc<str>) -> KeyName<'_> {
+    KeyName {
+        towards,
+        viewer,
+        caller: None,
+    }
+}
+
+/// Keeps a message; nobody is gone.
+fn put(
+    pending: &mut Pending,
+    (towards, viewer): (Towards, &str),
+    message: Message,
+    room: Room,
+    dropped: impl FnMut(&Message),
+) -> Result<(), Full> {
+    let kept = pending.keep(
+        name(towards, &id(viewer)),
+        message,
+        room,
+        |_| false,
+        dropped,
+    );
+    kept.map(|displaced| assert!(displaced.is_none()))
+}
+
 fn orders(messages: impl IntoIterator<Item = Message>) -> Vec<u64> {
     messages.into_iter().map(|message| message.order).collect()
 }
@@ -33,11 +60,10 @@ fn the_latest_offer_and_answer_stay_and_an_offer_drops_older_candidates() {
         .enumerate()
     {
         let message = message(action, order as u64);
-        pending
-            .keep(Towards::Master, &id("v"), message, ROOM, |old| {
-                dropped.push(old.order)
-            })
-            .unwrap();
+        put(&mut pending, (Towards::Master, "v"), message, ROOM, |old| {
+            dropped.push(old.order)
+        })
+        .unwrap();
     }
     assert_eq!(dropped, [0, 1, 3, 2]);
     assert_eq!(pending.bytes(), 30);
@@ -51,11 +77,10 @@ fn the_oldest_candidate_is_evicted_first() {
     let mut dropped = Vec::new();
     for order in 0..40 {
         let message = message(Action::IceCandidate, order);
-        pending
-            .keep(Towards::Viewer, &id("v"), message, ROOM, |old| {
-                dropped.push(old.order)
-            })
-            .unwrap();
+        put(&mut pending, (Towards::Viewer, "v"), message, ROOM, |old| {
+            dropped.push(old.order)
+        })
+        .unwrap();
     }
     assert_eq!(dropped, (0..8).collect::<Vec<_>>());
     assert_eq!(
@@ -72,9 +97,9 @@ fn a_full_store_refuses_but_a_replacement_fits() {
         shard_bytes: 10_000,
     };
     let keep = |pending: &mut Pending, viewer: &str, order, room| {
-        pending.keep(
-            Towards::Master,
-            &id(viewer),
+        put(
+            pending,
+            (Towards::Master, viewer),
             message(Action::SdpOffer, order),
             room,
             |_| (),
@@ -113,25 +138,23 @@ fn a_master_gets_the_oldest_offer_first_each_with_its_candidates() {
         ("b", Action::IceCandidate),
     ];
     for (order, (viewer, action)) in all.into_iter().enumerate() {
-        pending
-            .keep(
-                Towards::Master,
-                &id(viewer),
-                message(action, order as u64),
-                ROOM,
-                |_| (),
-            )
-            .unwrap();
-    }
-    pending
-        .keep(
-            Towards::Viewer,
-            &id("a"),
-            message(Action::SdpAnswer, 9),
+        put(
+            &mut pending,
+            (Towards::Master, viewer),
+            message(action, order as u64),
             ROOM,
             |_| (),
         )
         .unwrap();
+    }
+    put(
+        &mut pending,
+        (Towards::Viewer, "a"),
+        message(Action::SdpAnswer, 9),
+        ROOM,
+        |_| (),
+    )
+    .unwrap();
     let taken = pending.take_for_master();
     let flat = taken
         .into_iter()
@@ -143,13 +166,12 @@ fn a_master_gets_the_oldest_offer_first_each_with_its_candidates() {
 #[test]
 fn returned_messages_are_before_newer_ones() {
     let mut pending = Pending::default();
-    let (mut dropped, viewer) = (Vec::new(), id("v"));
+    let mut dropped = Vec::new();
     let mut keep = |pending: &mut Pending, message| {
-        pending
-            .keep(Towards::Viewer, &viewer, message, ROOM, |old| {
-                dropped.push(old.order)
-            })
-            .unwrap();
+        put(pending, (Towards::Viewer, "v"), message, ROOM, |old| {
+            dropped.push(old.order)
+        })
+        .unwrap();
     };
     keep(&mut pending, message(Action::IceCandidate, 5));
     let returned = [
@@ -185,9 +207,14 @@ fn room_is_made_by_the_largest_key_candidates_first() {
     ];
     for (order, (viewer, action)) in all.into_iter().enumerate() {
         let message = message(action, order as u64);
-        pending
-            .keep(Towards::Master, &id(viewer), message, ROOM, |_| panic!())
-            .unwrap();
+        put(
+            &mut pending,
+            (Towards::Master, viewer),
+            message,
+            ROOM,
+            |_| panic!(),
+        )
+        .unwrap();
     }
     let evicted: Vec<u64> = std::iter::from_fn(|| pending.evict())
         .map(|(_, _, message)| message.order)
@@ -200,15 +227,14 @@ fn room_is_made_by_the_largest_key_candidates_first() {
 fn what_a_message_takes_the_place_of_makes_room_for_it() {
     let mut pending = Pending::default();
     let offer = (Action::SdpOffer, 10);
-    let growth = |pending: &Pending, viewer, message, most| {
-        pending.growth(Towards::Master, viewer, message, most)
+    let growth = |pending: &Pending, viewer: &str, message, most| {
+        let viewer = id(viewer);
+        pending.growth(name(Towards::Master, &viewer), message, most, |_| false)
     };
     assert_eq!(growth(&pending, "v", offer, 9), None);
     assert_eq!(growth(&pending, "v", offer, 10), Some(10));
     let kept = message(Action::SdpOffer, 1);
-    pending
-        .keep(Towards::Master, &id("v"), kept, ROOM, |_| ())
-        .unwrap();
+    put(&mut pending, (Towards::Master, "v"), kept, ROOM, |_| ()).unwrap();
     assert_eq!(growth(&pending, "v", (Action::SdpOffer, 12), 12), Some(2));
     assert_eq!(growth(&pending, "w", offer, 19), None);
 }
@@ -217,15 +243,14 @@ fn what_a_message_takes_the_place_of_makes_room_for_it() {
 fn each_message_expires_on_its_own() {
     let mut pending = Pending::default();
     for order in [1, 2] {
-        pending
-            .keep(
-                Towards::Viewer,
-                &id("v"),
-                message(Action::IceCandidate, order),
-                ROOM,
-                |_| (),
-            )
-            .unwrap();
+        put(
+            &mut pending,
+            (Towards::Viewer, "v"),
+            message(Action::IceCandidate, order),
+            ROOM,
+            |_| (),
+        )
+        .unwrap();
     }
     assert_eq!(pending.next_expiry(), Some(Now(101)));
     let mut expired = Vec::new();
@@ -234,4 +259,163 @@ fn each_message_expires_on_its_own() {
         (expired.as_slice(), pending.next_expiry()),
         (&[1][..], Some(Now(102)))
     );
+}
+
+fn caller(number: u64) -> Option<CallerId> {
+    number.checked_sub(1).map(CallerId::of_hash)
+}
+
+/// A key: its caller (0: none), its viewer, and when it began.
+type Key = (u64, String, u64);
+
+/// A store, and the keys that it should have.
+#[derive(Default)]
+struct Watched {
+    pending: Pending,
+    keys: Vec<Key>,
+}
+
+impl Watched {
+    fn held(&self, who: u64) -> usize {
+        self.keys.iter().filter(|key| key.0 == who).count()
+    }
+
+    /// Sends an offer as a caller's viewer, whose id says whose it is.
+    fn offer(&mut self, who: u64, viewer: &str, order: u64, here: &[String]) -> Result<(), Full> {
+        let wanted = self.expect(who, viewer, order, here);
+        let before: Vec<String> = self.keys.iter().map(|key| key.1.clone()).collect();
+        let viewer = id(viewer);
+        let name = KeyName {
+            caller: caller(who),
+            ..name(Towards::Master, &viewer)
+        };
+        let gone = |viewer: &str| !here.iter().any(|one| one == viewer);
+        let offer = message(Action::SdpOffer, order);
+        let kept = self.pending.keep(name, offer, ROOM, gone, |_| ());
+        let displaced = kept.clone().ok().flatten().map(|key| key.1.to_string());
+        let (left, next) = match wanted {
+            Ok((left, next)) => (left, next),
+            Err(Full) => {
+                assert_eq!(kept, Err(Full), "{before:?}");
+                return Err(Full);
+            }
+        };
+        assert!(kept.is_ok(), "{viewer} found no room in {before:?}");
+        assert_eq!(displaced, left);
+        self.keys = next;
+        assert_eq!(self.pending.bytes(), 10 * self.keys.len());
+        Ok(())
+    }
+
+    /// The rule in words: a caller with a quarter gives up the oldest of its own whose viewer is gone. If all are
+    /// taken, the other one with the most keys does that would have more than the new one still, if it can.
+    fn expect(
+        &self,
+        who: u64,
+        viewer: &str,
+        order: u64,
+        here: &[String],
+    ) -> Result<(Option<String>, Vec<Key>), Full> {
+        let mut next = self.keys.clone();
+        if let Some(known) = next.iter_mut().find(|key| key.1 == viewer) {
+            known.2 = order;
+            return Ok((None, next));
+        }
+        let gone: Vec<_> = (self.keys.iter())
+            .filter(|key| !here.contains(&key.1))
+            .collect();
+        let oldest_of = |who| {
+            let all = gone.iter().filter(|key| key.0 == who);
+            all.min_by_key(|key| key.2).map(|key| key.1.clone())
+        };
+        let left = if who != 0 && self.held(who) == 16 {
+            Some(oldest_of(who).ok_or(Full)?)
+        } else if self.keys.len() == 64 {
+            let others = (0..10).filter(|other| self.held(*other) >= self.held(who) + 2);
+            let able = others.filter(|other| oldest_of(*other).is_some());
+            let most = able.clone().map(|other| self.held(other)).max();
+            let most = able.filter(|other| Some(self.held(*other)) == most);
+            let oldest = most.filter_map(oldest_of);
+            Some(oldest.min_by_key(|id| began(&self.keys, id)).ok_or(Full)?)
+        } else {
+            None
+        };
+        next.retain(|key| Some(&key.1) != left.as_ref());
+        next.push((who, viewer.to_owned(), order));
+        Ok((left, next))
+    }
+}
+
+fn began(keys: &[Key], viewer: &str) -> u64 {
+    keys.iter()
+        .find(|key| key.1 == viewer)
+        .map_or(0, |key| key.2)
+}
+
+#[test]
+fn callers_have_their_parts_of_the_keys_and_who_has_most_makes_room() {
+    let (mut refused, mut full) = (0, 0);
+    for seed in 0..200 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let callers = random.u64(1..10);
+        let mut here: Vec<String> = Vec::new();
+        let mut watched = Watched::default();
+        for order in 0..500 {
+            let who = random.u64(0..callers) * random.u64(0..3).min(1);
+            let viewer = format!("{who}-{}", random.u64(0..40));
+            match random.u8(0..8) {
+                0 => here.retain(|_| random.bool()),
+                1..4 if !here.contains(&viewer) => here.push(viewer.clone()),
+                _ => {}
+            }
+            let before = watched.held(who);
+            if watched.offer(who, &viewer, order, &here).is_err() {
+                refused += 1;
+                assert!(before > 0 || here.len() >= 16, "a newcomer was refused");
+            }
+            full += usize::from(watched.keys.len() == PENDING_KEYS_MAX);
+            assert!(watched.keys.len() <= PENDING_KEYS_MAX);
+            assert!((1..10).all(|who| watched.held(who) <= PENDING_KEYS_OF_CALLER_MAX));
+        }
+    }
+    assert!(
+        refused > 100 && full > 1000,
+        "{refused} refused, {full} full"
+    );
+}
+
+#[test]
+fn a_viewer_of_another_caller_finds_room_whatever_one_keeps() {
+    let mut watched = Watched::default();
+    let here: Vec<String> = (0..16).map(|number| format!("1-{number}")).collect();
+    let mut kept = 0;
+    for order in 0..64 {
+        let viewer = format!("1-{order}");
+        kept += usize::from(watched.offer(1, &viewer, order, &here).is_ok());
+    }
+    assert_eq!(kept, 16, "all of them are connected");
+    assert_eq!(watched.offer(2, "2-0", 64, &here), Ok(()));
+    // When they are gone, the oldest of its own make room for newer ones.
+    for order in 65..200 {
+        let viewer = format!("1-{order}");
+        assert_eq!(watched.offer(1, &viewer, order, &[]), Ok(()));
+    }
+    assert_eq!((watched.held(1), watched.held(2)), (16, 1));
+}
+
+#[test]
+fn a_key_stays_that_of_the_caller_that_began_it() {
+    let mut pending = Pending::default();
+    let viewer = id("v");
+    let of = |number| KeyName {
+        caller: caller(number),
+        ..name(Towards::Master, &viewer)
+    };
+    let mut keep = |number, order| {
+        let offer = message(Action::SdpOffer, order);
+        pending.keep(of(number), offer, ROOM, |_| true, |_| ())
+    };
+    assert_eq!(keep(1, 1), Ok(None));
+    assert_eq!(keep(2, 2), Ok(None));
+    assert_eq!(pending.caller_of(of(2)), caller(1));
 }

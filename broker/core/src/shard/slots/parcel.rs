@@ -8,7 +8,7 @@
 //! Numbers: the least significant byte first. Each shard of the giver packs its own, and the parts follow each other;
 //! each shard of the receiver takes its own out. What the giver counts as withdrawn, the receiver counts as received.
 
-use crate::channel::{Channel, Message, Towards};
+use crate::channel::{Channel, KeyName, Message, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Identity, Slot};
 use crate::limits::PARCEL_BYTES_MAX;
@@ -121,7 +121,12 @@ fn keep(
     let message = packed.message(channel, expires);
     let viewer: Rc<str> = packed.viewer.into();
     let towards = packed.towards;
-    kept::put_back(directory, books, key, towards, &viewer, vec![message], at);
+    let name = KeyName {
+        towards,
+        viewer: &viewer,
+        caller: None, // the other node had another hash for it
+    };
+    kept::put_back(directory, books, key, name, vec![message], at);
     let role = match towards {
         Towards::Master => Role::Master,
         Towards::Viewer => Role::Viewer(viewer),
