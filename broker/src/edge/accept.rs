@@ -1,9 +1,9 @@
 //! Accepting: which connections are taken or refused, and when accepting pauses.
 //!
 //! A multishot accept takes a whole backlog in one go, before anything can be counted. So there are two nets: over the
-//! soft limit connections are answered 503 and accepting pauses, with descriptors to spare for those answers; and when
-//! descriptors run out all the same, the accept ends with an error and pauses as well. Never is it armed again at once
-//! after an error.
+//! soft limit connections are answered 503 and accepting pauses for a moment, with descriptors to spare for those
+//! answers, so that nobody waits in the backlog without one; and when descriptors run out all the same, the accept ends
+//! with an error and pauses as well. Never is it armed again at once after an error.
 
 use super::connection::{Connection, Standing};
 use super::limits::{ACCEPT_REST_MS, REFUSAL_READ_BYTES};
@@ -108,13 +108,8 @@ impl<M: Machine> Edge<M> {
             if self.listeners[place].due().is_none_or(|due| due > self.now) {
                 continue;
             }
-            // Also at the limit while there are some that may make room for the new one.
-            let may_be_room = !self.guests.is_empty() || !self.inners.is_empty();
-            if self.descriptors.count() < self.settings.connections || may_be_room {
-                self.arm_listener(place);
-            } else {
-                self.rest(place);
-            }
+            // Also at the limit: another one may make room, and who finds none is answered.
+            self.arm_listener(place);
         }
     }
 

@@ -76,7 +76,8 @@ pub(super) const SPARE_SENDS: usize = 16;
 /// Bytes read before a refusal is written, so that closing does not reset the connection under it.
 pub(super) const REFUSAL_READ_BYTES: usize = 16 * 1024;
 
-/// How long accepting pauses after an error or at its limit, in milliseconds: an error costs 20 calls a second at most.
+/// How long accepting pauses after an error or at its limit, in milliseconds: an error costs 20 calls a second at most,
+/// and who is over the limit waits for the answer for no longer.
 pub(super) const ACCEPT_REST_MS: u64 = 50;
 
 /// How long after the last traffic a shard waits in its own ring, in milliseconds: that costs a third of a wait
