@@ -276,10 +276,10 @@ pub enum Check {
     /// A fault that a test scripted (`/dev/faults`).
     #[strum(message = "Look at `GET /dev/faults`; `DELETE /dev/faults` ends them all.")]
     FaultInjected = 60,
-    /// The server has as many connections as it may have, and none of those not admitted yet made room.
+    /// The server has as many connections as it may have, and none of them has to make room for this one.
     #[strum(
-        message = "Look at `heliograph_connections` and at the addresses that hold them; raise `connections`, or the \
-                       limit of descriptors."
+        message = "Look at `heliograph_connections`, and at the accounts and addresses that hold them; raise \
+                       `connections`, or the limit of descriptors."
     )]
     ConnectionsFull = 61,
     /// As many TLS handshakes are under way as may be; the connection was closed without an answer.

@@ -130,6 +130,37 @@ pub const fn waiting_calls_per_shard(shards: usize) -> usize {
 /// one that made room for it whose caller's shard has not said so yet. Beyond it an Alexa call is answered 503.
 pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 
+/// A shard's connections for each place among them that WebSockets never take: it is kept for a connection whose caller
+/// is not known yet, so that the request of any newcomer is read when all other places are taken.
+pub const CONNECTIONS_PER_GUEST: usize = 16;
+
+/// WebSockets that a shard with this many connections admits: all but those of [`CONNECTIONS_PER_GUEST`], of which
+/// there is one at least where there are two connections.
+///
+/// For one more of an account that would hold fewer than the account with most, that one's newest viewer is closed with
+/// 1001, or its newest master, but never its first one; in an account it is the same among its callers. Nobody with
+/// more: the newcomer is answered 503.
+#[must_use]
+pub const fn admitted_most(connections: usize) -> usize {
+    let guests = connections / CONNECTIONS_PER_GUEST;
+    let least = if connections > 1 { 1 } else { 0 };
+    connections - if guests > least { guests } else { least }
+}
+
+/// WebSockets of a shard that made room and whose end is awaited. For one more the first of them is cut off.
+pub const LEAVING_MAX: usize = 256;
+
+/// The same of a shard with this many connections: half of those that are kept, so that newcomers have the other half.
+#[must_use]
+pub const fn leaving_most(connections: usize) -> usize {
+    let half = (connections - admitted_most(connections)) / 2;
+    if half < LEAVING_MAX {
+        half
+    } else {
+        LEAVING_MAX
+    }
+}
+
 /// Steps of one jump of a shard's clock, for tests. What is due in the rest of a longer one is done at its end, at one
 /// moment.
 ///

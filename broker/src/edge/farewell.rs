@@ -5,16 +5,18 @@
 //! the protocol that it sends nothing more is not waited for. close(2) comes last and only when the kernel has
 //! completed whatever was armed: under an armed receive it would send no FIN and keep the socket open.
 
-use super::accept::{say_and_close, unavailable};
+use super::accept::{remote, say_and_close, unavailable};
 use super::connection::{Connection, Stage};
 use super::flush::Flushed;
 use super::post::{Handover, Post, Travelling};
 use super::shard::Edge;
+use broker_core::crowd::Origin;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, TurnedAway};
 use rustix::net::connect_unspec;
 use socket2::SockRef;
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 
 impl<M: Machine> Edge<M> {
     /// Hands a connection over as soon as the kernel holds nothing of it.
@@ -60,8 +62,28 @@ impl<M: Machine> Edge<M> {
         let session = self.machine.bounce(handover.parcel, self.at);
         self.insert(session, Connection::new(session, socket, tls));
         self.drain();
+        self.note_refused(session);
         self.resume(session, unread);
         self.touch(session);
+    }
+
+    /// A connection that came from another shard, or came back, and was refused makes room as those that were not
+    /// admitted do: its end takes as long as its peer likes, up to a deadline.
+    fn note_refused(&mut self, session: SessionKey) {
+        if let Some(connection) = self.table.get(session)
+            && connection.stage == Stage::Closing
+            && let Some(remote) = remote(&connection.socket)
+        {
+            self.welcome(session, Origin::of(remote.ip()), false);
+            self.note_first_bytes(session);
+        }
+    }
+
+    /// Whether a guest is evicted for a connection from another shard. One that another node passed on is of that one's
+    /// address.
+    fn makes_room_for(&mut self, socket: &OwnedFd) -> bool {
+        let remote = remote(socket);
+        remote.is_some_and(|remote| self.make_room(Origin::of(remote.ip())))
     }
 
     /// Takes a connection in that another shard handed over.
@@ -71,7 +93,7 @@ impl<M: Machine> Edge<M> {
             mut tls,
             unread,
         } = handover.connection;
-        if self.stopping || !self.machine.has_room() {
+        if self.stopping || !(self.machine.has_room() || self.makes_room_for(&socket)) {
             self.counts.accept_errors.limit += 1;
             let mut answer = Vec::new();
             let request_id = self.turned_away(&socket, TurnedAway::NoRoom);
@@ -93,6 +115,7 @@ impl<M: Machine> Edge<M> {
         self.counts.adopted += 1;
         self.insert(session, Connection::new(session, socket, tls));
         self.drain();
+        self.note_refused(session);
         self.resume(session, unread);
         // The end of the turn flushes what the machine has to say and arms the receive.
         self.touch(session);

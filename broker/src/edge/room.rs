@@ -1,7 +1,8 @@
 //! Which connection makes room for another, for a handshake, or for the bytes of unfinished TLS records.
 //!
-//! A connection that the machine admitted (its socket is read as a stream of frames) is never evicted; all others
-//! are *guests*, kept by address in a [`Crowd`](broker_core::crowd::Crowd), and so are the handshakes under way.
+//! A connection that the machine admitted (its socket is read as a stream of frames) is never evicted here: the machine
+//! closes one for another by the shares of accounts, and leaves places for those that it has not admitted. These are
+//! *guests*, kept by address in a [`Crowd`](broker_core::crowd::Crowd), and so are the handshakes under way.
 
 use super::connection::Standing;
 use super::shard::Edge;

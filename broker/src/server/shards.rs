@@ -132,6 +132,7 @@ impl Shards<'_> {
                 session_keys: Arc::clone(&self.session_keys),
                 nonces: Nonces::new(nonce_seed, id.0),
             },
+            connections: self.edge.connections.div_ceil(self.settings.shards),
             waiting_calls: waiting_calls_per_shard(usize::from(self.placement.shards())),
             dev: StartDev {
                 copies: self.captures.as_ref().map(Captures::of_shard),

@@ -55,14 +55,17 @@ fn plain_http_on_a_tls_port() {
     assert_found_by(&broker, answer.header("x-amzn-requestid"), &row, 400);
 }
 
-/// With the places of all connections taken by peers, who make room for nobody.
+/// With all places of peers taken, and the one that is kept for others by a connection that makes room for nobody.
 #[test]
 fn no_room_for_a_connection() {
     let broker = Broker::configured("[limits]\nconnections = 3\n", 1);
     let name = |number: u8| arn(&format!("full-{number}"));
-    let peers: Vec<Peer> = (0..3)
+    let peers: Vec<Peer> = (0..2)
         .map(|number| Peer::master(&broker, &name(number)))
         .collect();
+    let mut guest = Connection::open(broker.plain);
+    guest.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(guest.answer().expect("an answer").status, 404);
     let mut connection = Connection::open_from(FROM, broker.plain);
     connection.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let answer = connection.answer().expect("an answer");

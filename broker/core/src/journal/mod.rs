@@ -164,6 +164,8 @@ pub enum EndReason {
     Flood,
     /// The operator closed it.
     Operator,
+    /// Its account, or caller, held most connections, and another one needed a place.
+    MadeRoom,
 }
 
 /// How many reasons there are; protocol errors are one.
@@ -196,6 +198,7 @@ impl EndReason {
             Self::Idle => (close::GOING_AWAY, "Idle for too long"),
             Self::Unanswered => (close::GOING_AWAY, "Ping not answered"),
             Self::Operator => (close::GOING_AWAY, "Closed by the operator"),
+            Self::MadeRoom => (close::GOING_AWAY, "Made room for another client"),
             Self::ChannelDeleted => (close::GOING_AWAY, "Channel deleted"),
             Self::SlowConsumer => (close::POLICY, "slow consumer"),
             Self::ProtocolError(error) => (error.close_code(), error.reason()),

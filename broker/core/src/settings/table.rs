@@ -213,7 +213,8 @@ pub const KEYS: &[Key] = &[
     // A table of sessions has 2²⁴ slots.
     Key::new("limits.connections", Kind::Number(field!(limits.connections), 1..=1 << 24))
         .default("1000000")
-        .doc("of the process, an even part on each shard; the descriptor limit may allow fewer"),
+        .doc("of the process, an even part on each shard, of which WebSockets have 15/16; the descriptor limit may \
+              allow fewer"),
     Key::new("limits.handshakes_per_shard", Kind::Number(field!(limits.handshakes_per_shard), 1..=1_000_000))
         .default("1024")
         .doc("TLS handshakes under way. When full, a handshake of the address with most, or one silent for 2 s, is \

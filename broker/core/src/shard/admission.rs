@@ -7,6 +7,7 @@ use super::directory::Directory;
 use super::evidence::Evidence;
 use super::home::{RATE_EXCEEDED, absent};
 use super::leave::slot_of;
+use super::shares::{Holder, Standing};
 use super::sockets::Sockets;
 use super::upgrades::purpose_of;
 use super::{Fault, drain, faults, leave, outboxes, parity, respond, tunnel, unsent};
@@ -35,6 +36,16 @@ pub(super) fn admit(
 ) -> bool {
     let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
+        return false;
+    }
+    let holder = Holder::of(admission, &directory.hasher);
+    if !sockets.admitted.may_enter(holder) {
+        let fault = Fault::new(
+            Check::ConnectionsFull,
+            ErrorKind::ServiceUnavailable,
+            NO_PLACE,
+        );
+        respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
         return false;
     }
     if sockets.dev.faults.is_some()
@@ -73,7 +84,7 @@ pub(super) fn admit(
                 directory,
                 books,
                 key,
-                (channel, role, caller),
+                (channel, role, caller, holder),
                 admission,
                 &joined,
                 at,
@@ -177,7 +188,7 @@ fn welcome(
     directory: &mut Directory,
     books: &mut Books,
     key: SessionKey,
-    (channel, role, caller): (ChannelKey, Role, Option<CallerId>),
+    (channel, role, caller, holder): (ChannelKey, Role, Option<CallerId>, Holder),
     admission: &Admission,
     joined: &Joined,
     at: Moment,
@@ -202,14 +213,11 @@ fn welcome(
     if let Some(channel) = directory.channels.get_mut(channel) {
         channel.connections += 1;
     }
-    sockets.place(
-        key,
-        if role == Role::Master {
-            ConnectionRole::Master
-        } else {
-            ConnectionRole::Viewer
-        },
-    );
+    let (place, standing) = match role {
+        Role::Master => (ConnectionRole::Master, Standing::Master),
+        Role::Viewer(_) => (ConnectionRole::Viewer, Standing::Viewer),
+    };
+    sockets.place(key, place);
     books.recorder.joined(at, channel, key, &role);
     if let Some(older) = joined.superseded {
         books.recorder.superseded(at, channel, older, key);
@@ -225,12 +233,35 @@ fn welcome(
             at,
         );
     }
+    make_room(sockets, directory, books, holder, at);
+    sockets.admitted.enter(key, holder, standing);
     unsent::deliver_kept(sockets, directory, books, channel, &role, at);
     if sockets.dev.faults.is_some() {
         parity::on_join(sockets, directory, channel, &role, at);
         faults::on_session(sockets, directory, books, key, at);
     }
     sockets.arm_open(key, at.now);
+}
+
+/// Has another connection end where all places are taken: by a close frame, or at once if it is ending. Of those that
+/// were sent one a few are waited for.
+fn make_room(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    holder: Holder,
+    at: Moment,
+) {
+    let Some(victim) = sockets.admitted.make_room(holder) else {
+        return;
+    };
+    if sockets.web_socket(victim).is_none() {
+        return leave::abort(sockets, directory, books, victim, at);
+    }
+    leave::close_web_socket(sockets, directory, books, victim, EndReason::MadeRoom, at);
+    if let Some(first) = sockets.admitted.closes(victim) {
+        leave::abort(sockets, directory, books, first, at);
+    }
 }
 
 impl Sockets {
@@ -280,11 +311,16 @@ fn supersede(
         web_socket.superseded = true;
     }
     sockets.place(older, ConnectionRole::Superseded);
+    sockets.admitted.becomes(older, Standing::Superseded);
     if *role == Role::Master {
         directory.offers_lost_their_master(channel);
     }
     unsent::take_back(sockets, directory, books, older, channel, role, at);
 }
+
+/// The refusal of a connection for which nobody makes room.
+const NO_PLACE: &str = "The server has as many connections as it may have, and this caller has its share of them: \
+                        close some, or try again later.";
 
 /// MessageTtlSeconds of a channel that names none. Source: KVS API reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;

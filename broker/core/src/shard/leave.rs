@@ -3,6 +3,7 @@
 use super::books::Books;
 use super::directory::Directory;
 use super::recorder::Leaver;
+use super::shares::Standing;
 use super::sockets::Sockets;
 use super::timers::Timer;
 use super::{answers, backlog, calls, outboxes, parity, unsent};
@@ -256,6 +257,7 @@ pub(super) fn gone(
         );
     }
     sockets.census.web_sockets = sockets.census.web_sockets.saturating_sub(1);
+    sockets.admitted.leave(key);
     let unsent = session.outbox.drain();
     if let Some(live) = directory
         .channels
@@ -369,6 +371,7 @@ fn leave(
         web_socket.superseded,
     );
     note_leave(sockets, books, key, at);
+    sockets.admitted.becomes(key, Standing::Ending);
     if let Some(live) = directory
         .channels
         .get_mut(channel)

@@ -141,6 +141,7 @@ impl Shard {
             store,
             journal,
             keys,
+            connections,
             waiting_calls,
             dev: StartDev {
                 copies,
@@ -152,7 +153,7 @@ impl Shard {
         let hasher = RandomState::with_seeds(a, b, c, d);
         let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
         let recorder = Recorder::new(settings.recorder_notes_of_shard(), hasher.clone());
-        let mut sockets = Sockets::new(settings.clone(), id, placement, readiness);
+        let mut sockets = Sockets::new(settings.clone(), id, placement, readiness, connections);
         sockets.dev.parity = (settings.dev && !settings.strict())
             .then(|| Box::new(parity::Parity::new(&settings.region, &hasher, account_use)));
         let refusal_ids = RefusalIds::new(&keys.session_keys, id, random.u64(..));

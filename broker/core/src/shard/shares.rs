@@ -5,9 +5,11 @@
 //! account that holds less than an equal part of the budget, and a channel that holds less than an equal part of its
 //! account's, always finds room.
 
+mod admitted;
 mod asking;
 mod places;
 
+pub(super) use admitted::{Admitted, Holder, Standing};
 pub(super) use asking::Asking;
 pub(super) use places::Places;
 

@@ -12,7 +12,7 @@ use super::drain::Drain;
 use super::faults::Faults;
 use super::parity::Parity;
 use super::request_bytes::RequestBytes;
-use super::shares::Asking;
+use super::shares::{Admitted, Asking};
 use super::start::Bounds;
 use super::tables::Table;
 use super::timers::Timer;
@@ -45,6 +45,8 @@ pub(super) struct Sockets {
     pub(super) shards: Shards,
     pub(super) ends: Ends,
     pub(super) census: Census,
+    /// Who has the places of WebSockets.
+    pub(super) admitted: Admitted,
     pub(super) dev: Dev,
 }
 
@@ -102,6 +104,7 @@ impl Sockets {
         id: ShardId,
         placement: Placement,
         readiness: Readiness,
+        connections: usize,
     ) -> Self {
         Self {
             rules: Bounds::of(&settings),
@@ -129,6 +132,7 @@ impl Sockets {
                 recalled: Now(0),
             },
             census: Census::default(),
+            admitted: Admitted::among(connections),
             dev: Dev {
                 faults: settings.dev.then(Box::default),
                 parity: None,

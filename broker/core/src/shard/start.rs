@@ -36,6 +36,8 @@ pub struct Start {
     pub journal: Box<dyn Journal>,
     /// What signatures are checked with.
     pub keys: StartKeys,
+    /// Client connections that it may have: its part of those that the process has descriptors for.
+    pub connections: usize,
     /// Alexa calls that may wait on its channels: [`waiting_calls_per_shard`] in a server, fewer in a test of what
     /// happens then.
     pub waiting_calls: usize,
@@ -77,6 +79,7 @@ impl Start {
     ) -> Self {
         let waiting_calls = waiting_calls_per_shard(usize::from(placement.shards()));
         Self {
+            connections: settings.connections_per_shard(),
             settings,
             id,
             placement,

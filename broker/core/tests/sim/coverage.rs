@@ -85,6 +85,8 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "failures of the store not logged",
     "change refused: the log has no place for its line",
     "upgrade refused: rate",
+    "upgrade refused: no place",
+    "connection made room for another account's",
     "message throttled",
     "call refused: rate of the channel",
     "call refused: rate of the account",

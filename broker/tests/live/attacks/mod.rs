@@ -38,6 +38,7 @@ mod policies;
 mod selftest;
 mod slow_readers;
 mod slow_requests;
+mod tenants;
 mod unfinished;
 mod unfinished_messages;
 mod waiting_calls;

@@ -174,7 +174,7 @@ pub(super) const PASSAGES: [Passage; 12] = [
 ];
 
 /// All reasons: a note has a reason's place among them.
-pub(super) const REASONS: [EndReason; 32] = [
+pub(super) const REASONS: [EndReason; 33] = [
     EndReason::PeerClosed,
     EndReason::PeerGone,
     EndReason::Idle,
@@ -207,6 +207,7 @@ pub(super) const REASONS: [EndReason; 32] = [
     EndReason::ProtocolError(FrameError::TextNotUtf8),
     EndReason::ProtocolError(FrameError::MessageTooBig),
     EndReason::ProtocolError(FrameError::TooManyFragments),
+    EndReason::MadeRoom,
 ];
 
 const _: () = assert!(size_of::<Words>() == crate::limits::NOTE_BYTES);

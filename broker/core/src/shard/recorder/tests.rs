@@ -132,11 +132,12 @@ fn every_reason_has_a_code() {
             | EndReason::Drain
             | EndReason::SlowMessage
             | EndReason::Flood
-            | EndReason::Operator => {}
+            | EndReason::Operator
+            | EndReason::MadeRoom => {}
         }
     }
     let mut codes: Vec<u8> = REASONS.map(code).to_vec();
     codes.sort_unstable();
-    assert_eq!(codes, (0..32).collect::<Vec<u8>>());
+    assert_eq!(codes, (0..33).collect::<Vec<u8>>());
     assert_eq!(reason(u8::MAX), None);
 }

@@ -42,6 +42,11 @@ impl Model {
             let outcome = UpgradeOutcome::Unavailable;
             return self.refuse_upgrade(id, upgrade, outcome, Check::Draining);
         }
+        if self.place_for(self.conns[id].shard, arn).is_err() {
+            self.met("upgrade refused: no place");
+            let outcome = UpgradeOutcome::Unavailable;
+            return self.refuse_upgrade(id, upgrade, outcome, Check::ConnectionsFull);
+        }
         if self.disturb_connect(id, arn, viewer.as_deref()) {
             return;
         }
@@ -154,6 +159,8 @@ impl Model {
             channel,
             viewer: viewer.clone(),
             superseded: false,
+            number: 0,
+            paid: false,
             opened: now,
             heard: now,
             pinged: None,
@@ -178,31 +185,38 @@ impl Model {
             Some(viewer) => slots.viewers.insert(viewer.clone(), id),
         };
         if let Some(older) = older {
-            self.met(if viewer.is_none() {
-                "master superseded"
-            } else {
-                "viewer superseded"
-            });
-            self.happens(channel, What::Superseded(older, id));
-            slots_push(&mut self.channels[channel], &viewer, older);
-            let evicted = self.evict(channel, &viewer);
-            self.conns[older].place = ConnectionRole::Superseded.index();
-            self.conns[older]
-                .ws
-                .as_mut()
-                .expect("it was open")
-                .superseded = true;
-            if viewer.is_none() {
-                self.offers_lost_their_master(channel);
-            }
-            self.take_back(older);
-            if let Some(evicted) = evicted {
-                self.met("superseded evicted");
-                let reason = EndReason::SupersededEvicted;
-                self.close_ws(evicted, 1001, "Going away", reason);
-            }
+            self.supersede(older, id, channel, &viewer);
         }
+        self.takes_a_place(id, channel);
         self.deliver_kept(channel, viewer.as_deref());
+    }
+
+    /// The older connection of a slot falls silent.
+    fn supersede(&mut self, older: ConnId, id: ConnId, channel: usize, viewer: &Option<String>) {
+        self.met(if viewer.is_none() {
+            "master superseded"
+        } else {
+            "viewer superseded"
+        });
+        self.happens(channel, What::Superseded(older, id));
+        slots_push(&mut self.channels[channel], viewer, older);
+        let evicted = self.evict(channel, viewer);
+        self.conns[older].place = ConnectionRole::Superseded.index();
+        self.conns[older]
+            .ws
+            .as_mut()
+            .expect("it was open")
+            .superseded = true;
+        self.moves_up(older);
+        if viewer.is_none() {
+            self.offers_lost_their_master(channel);
+        }
+        self.take_back(older);
+        if let Some(evicted) = evicted {
+            self.met("superseded evicted");
+            let reason = EndReason::SupersededEvicted;
+            self.close_ws(evicted, 1001, "Going away", reason);
+        }
     }
 
     /// Whether a client may get GO_AWAY and RECONNECT_ICE_SERVER.

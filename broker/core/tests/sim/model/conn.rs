@@ -66,6 +66,10 @@ pub(crate) struct Ws {
     /// `None` for a master.
     pub(crate) viewer: Option<String>,
     pub(crate) superseded: bool,
+    /// Its number in the order in which connections were admitted, were superseded or left.
+    pub(crate) number: u64,
+    /// It made room for another one.
+    pub(crate) paid: bool,
     pub(crate) opened: u64,
     pub(crate) heard: u64,
     /// Since when a ping is unanswered.

@@ -108,6 +108,7 @@ impl Model {
         let what = What::Left(id, reason, ws.or_reason);
         self.happens(channel, what);
         self.conns[id].stage = Stage::AwaitEcho(self.now, false);
+        self.moves_up(id);
         let slots = &mut self.channels[channel];
         slots.superseded.retain(|(_, other)| *other != id);
         let left = match &viewer {

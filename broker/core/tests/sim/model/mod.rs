@@ -18,6 +18,7 @@ pub(crate) mod endings;
 pub(crate) mod keeping;
 mod letters;
 pub(crate) mod messages;
+mod places;
 pub(crate) mod predicted;
 pub(crate) mod quotas;
 pub(crate) mod requests;
@@ -88,6 +89,8 @@ pub(crate) struct Model {
     pub(crate) rules: Vec<scripted::Rule>,
     /// Payloads that a fault held back or doubled: they may come late and twice.
     pub(crate) twice: BTreeSet<String>,
+    /// The greatest such number so far: see [`Ws::number`].
+    numbers: u64,
     /// Without and with a subprotocol.
     upgraded_bytes: [usize; 2],
 }
@@ -145,6 +148,7 @@ impl Model {
             answered: VecDeque::new(),
             rules: Vec::new(),
             twice: BTreeSet::new(),
+            numbers: 0,
             upgraded_bytes,
         }
     }

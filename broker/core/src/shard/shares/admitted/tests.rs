@@ -1,0 +1,260 @@
+use super::*;
+
+fn key(slot: u32) -> SessionKey {
+    SessionKey::new(slot, 0)
+}
+
+fn holder(account: u64, caller: u64) -> Holder {
+    Holder {
+        account: Account(account),
+        caller,
+    }
+}
+
+/// Enters, as the shard does.
+fn enter(
+    admitted: &mut Admitted,
+    slot: u32,
+    of: Holder,
+    standing: Standing,
+) -> Result<Option<SessionKey>, ()> {
+    if !admitted.may_enter(of) {
+        return Err(());
+    }
+    let victim = admitted.make_room(of);
+    admitted.enter(key(slot), of, standing);
+    Ok(victim)
+}
+
+/// 16 places, one of which is kept, all taken by two callers of an account.
+fn full() -> Admitted {
+    let mut admitted = Admitted::among(16);
+    for slot in 0..15 {
+        let standing = if slot < 5 {
+            Standing::Master
+        } else {
+            Standing::Viewer
+        };
+        let of = holder(1, u64::from(slot % 3 == 0));
+        assert_eq!(enter(&mut admitted, slot, of, standing), Ok(None));
+    }
+    admitted
+}
+
+#[test]
+fn the_caller_with_most_of_the_account_with_most_makes_room() {
+    let mut admitted = full();
+    admitted.becomes(key(7), Standing::Superseded);
+    admitted.becomes(key(1), Standing::Ending);
+    let mut order = Vec::new();
+    for slot in 100..107 {
+        let victim = enter(&mut admitted, slot, holder(2, 9), Standing::Viewer);
+        order.push(victim.unwrap().unwrap().slot());
+    }
+    // Of caller 0, that holds ten: what ends, what was superseded, then viewers, the newest first.
+    assert_eq!(order, [1, 7, 14, 13, 11, 12, 10]);
+    // The other account has eight, this one seven.
+    assert_eq!(
+        enter(&mut admitted, 200, holder(2, 9), Standing::Master),
+        Err(())
+    );
+    // A further account below its part is served by the one that has most then.
+    let victim = enter(&mut admitted, 300, holder(3, 1), Standing::Viewer);
+    assert_eq!(victim, Ok(Some(key(9))));
+}
+
+#[test]
+fn a_newcomer_of_the_caller_with_most_closes_nobody() {
+    let mut admitted = full();
+    assert!(!admitted.may_enter(holder(1, 0)));
+    assert_eq!(admitted.make_room(holder(1, 0)), None);
+    // Another caller of the same account has its part of it.
+    assert!(admitted.may_enter(holder(1, 1)));
+    assert_eq!(admitted.make_room(holder(1, 1)), Some(key(14)));
+}
+
+#[test]
+fn the_first_master_of_an_account_never_makes_room() {
+    let mut admitted = Admitted::among(5);
+    for slot in 0..4 {
+        let of = holder(1, 4 - u64::from(slot));
+        assert_eq!(enter(&mut admitted, slot, of, Standing::Master), Ok(None));
+    }
+    // Each of its callers has one: that of the greatest number is the first master's.
+    let newcomer =
+        |admitted: &mut Admitted, slot| enter(admitted, slot, holder(2, 1), Standing::Viewer);
+    assert_eq!(newcomer(&mut admitted, 10), Ok(Some(key(3))));
+    // The first one is superseded: the oldest of the others is the first from here on.
+    admitted.becomes(key(0), Standing::Superseded);
+    assert_ne!(admitted.first_masters.get(&Account(1)), Some(&key(0)));
+    assert_eq!(newcomer(&mut admitted, 11), Ok(Some(key(0))));
+    assert_eq!(newcomer(&mut admitted, 12), Err(()), "two of each");
+}
+
+#[test]
+fn few_of_those_that_made_room_are_waited_for() {
+    let mut admitted = Admitted::among(64);
+    assert_eq!((admitted.most, admitted.leaving_most), (60, 2));
+    assert_eq!(admitted.closes(key(1)), None);
+    assert_eq!(admitted.closes(key(2)), None);
+    admitted.leave(key(1));
+    assert_eq!(admitted.closes(key(3)), None, "one of them is gone");
+    assert_eq!(admitted.closes(key(4)), Some(key(2)));
+}
+
+#[test]
+fn some_places_are_kept_wherever_there_are_two() {
+    let most =
+        [0, 1, 2, 3, 31, 32, 400, 1 << 20].map(|connections| Admitted::among(connections).most);
+    assert_eq!(most, [0, 1, 1, 2, 30, 30, 375, (1 << 20) - (1 << 16)]);
+    assert_eq!(Admitted::among(1 << 20).leaving_most, 256);
+}
+
+/// A connection as the rule sees it; they are kept in the order in which they became what they are.
+#[derive(Clone, Copy)]
+struct Plain {
+    slot: u32,
+    of: Holder,
+    standing: Standing,
+}
+
+/// All of them, and the first master of each account.
+#[derive(Default)]
+struct Model {
+    all: Vec<Plain>,
+    firsts: BTreeMap<Account, u32>,
+}
+
+impl Model {
+    fn account(&self, account: Account) -> impl Iterator<Item = &Plain> {
+        (self.all.iter()).filter(move |one| one.of.account == account)
+    }
+
+    fn of_account(&self, account: Account) -> usize {
+        self.account(account).count()
+    }
+
+    fn of_caller(&self, of: Holder) -> usize {
+        self.all.iter().filter(|one| one.of == of).count()
+    }
+
+    fn is_first(&self, one: &Plain) -> bool {
+        self.firsts.get(&one.of.account) == Some(&one.slot)
+    }
+
+    fn enter(&mut self, one: Plain) {
+        self.all.push(one);
+        if one.standing == Standing::Master {
+            self.firsts.entry(one.of.account).or_insert(one.slot);
+        }
+    }
+
+    fn leave(&mut self, slot: u32) -> Plain {
+        let place = self.all.iter().position(|one| one.slot == slot).unwrap();
+        let one = self.all.remove(place);
+        if self.is_first(&one) {
+            let masters = self.account(one.of.account);
+            let masters = masters.filter(|one| one.standing == Standing::Master);
+            // Of one caller the one that came first.
+            let next = masters.min_by_key(|one| one.of.caller).map(|one| one.slot);
+            self.firsts.remove(&one.of.account);
+            self.firsts.extend(next.map(|next| (one.of.account, next)));
+        }
+        one
+    }
+
+    /// What must hold of the connection that made room for one more of `newcomer`.
+    fn assert_pays(&self, newcomer: Holder, victim: u32) {
+        let place = self.all.iter().position(|one| one.slot == victim);
+        let place = place.expect("it had a place");
+        let payer = &self.all[place];
+        assert!(!self.is_first(payer), "the first master");
+        let accounts = self.all.iter().map(|one| self.of_account(one.of.account));
+        let callers = self.account(payer.of.account);
+        let most_of_a_caller = callers.map(|one| self.of_caller(one.of)).max();
+        let held = self.of_account(payer.of.account);
+        if payer.of.account == newcomer.account {
+            assert!(self.of_caller(payer.of) > self.of_caller(newcomer) + 1);
+        } else {
+            assert_eq!(Some(held), accounts.max(), "the account with most");
+            assert!(held > self.of_account(newcomer.account) + 1);
+        }
+        assert_eq!(Some(self.of_caller(payer.of)), most_of_a_caller);
+        // Nobody of that caller comes before it, the first master aside.
+        let before = |(other, one): &(usize, &Plain)| {
+            let newer = one.standing == payer.standing && *other > place;
+            one.of == payer.of && (one.standing < payer.standing || newer)
+        };
+        let mut before = self.all.iter().enumerate().filter(before);
+        assert!(before.all(|(_, one)| self.is_first(one)));
+    }
+
+    /// Nobody is refused who would hold less than an equal part: of all places, or of those of its account.
+    fn assert_has_its_part(&self, newcomer: Holder) {
+        let (held, own) = (self.of_account(newcomer.account), self.of_caller(newcomer));
+        let most = (self.all.iter()).map(|one| self.of_account(one.of.account));
+        let most = most.max();
+        assert!(most <= Some(held + 1), "{most:?} and {held}");
+        let mine = self.account(newcomer.account);
+        let most = mine.map(|one| self.of_caller(one.of)).max();
+        assert!(most <= Some(own + 1), "{most:?} and {own}");
+    }
+}
+
+#[test]
+fn below_an_equal_part_there_is_always_a_place() {
+    for seed in 0..200 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let connections = random.usize(2..60);
+        let (accounts, callers) = (random.u64(1..6), random.u64(1..5));
+        let mut admitted = Admitted::among(connections);
+        let mut model = Model::default();
+        for slot in 0..2_000 {
+            let place = random.usize(..model.all.len().max(1));
+            let some = model.all.get(place).map(|one| one.slot);
+            match (random.u8(..10), some) {
+                (0..6, _) => {
+                    let of = holder(random.u64(..accounts), random.u64(..callers));
+                    let standing = [Standing::Viewer, Standing::Master][random.usize(..2)];
+                    match enter(&mut admitted, slot, of, standing) {
+                        Err(()) => {
+                            model.assert_has_its_part(of);
+                            continue;
+                        }
+                        Ok(Some(victim)) => {
+                            let victim = u32::try_from(victim.slot()).unwrap();
+                            assert_eq!(model.all.len(), admitted.most, "only when all are taken");
+                            model.assert_pays(of, victim);
+                            model.leave(victim);
+                        }
+                        Ok(None) => {}
+                    }
+                    model.enter(Plain { slot, of, standing });
+                }
+                (6..8, Some(some)) => {
+                    let standing = [Standing::Ending, Standing::Superseded][random.usize(..2)];
+                    let one = model.leave(some);
+                    model.enter(Plain { standing, ..one });
+                    admitted.becomes(key(some), standing);
+                }
+                (_, Some(some)) => {
+                    model.leave(some);
+                    admitted.leave(key(some));
+                    admitted.leave(key(some));
+                    admitted.becomes(key(some), Standing::Superseded);
+                    admitted.leave(SessionKey::new(some, 7)); // of another life of its slot
+                }
+                (_, None) => {}
+            }
+            assert_eq!(admitted.taken, model.all.len());
+            assert!(admitted.taken <= admitted.most);
+        }
+        let mut left: Vec<u32> = model.all.iter().map(|one| one.slot).collect();
+        random.shuffle(&mut left);
+        left.iter().for_each(|slot| admitted.leave(key(*slot)));
+        assert_eq!((admitted.taken, admitted.numbers.len()), (0, 0));
+        assert!(admitted.masters.is_empty() && admitted.first_masters.is_empty());
+        assert_eq!(admitted.free.len(), admitted.callers.len());
+        assert_eq!(admitted.shares.largest(), None);
+    }
+}
