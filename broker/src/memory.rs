@@ -1,9 +1,10 @@
 //! What the process may hold at most at its limits: one term for everything that a peer can make grow.
 //!
 //! A new queue, buffer or table adds its term here; the sum at default limits stays within [`MOST`] on any number of
-//! shards. Not in it: the records of channels (about 300 bytes each with a name of usual length and without tags, as
-//! many as the operator lets accounts create) and, of those that were called within the last seconds, the buckets of
-//! their rates (2 KiB each at most), what the allocator keeps aside, the binary and the stacks of threads.
+//! shards. The records of channels are a sum of their own ([`records`]): they are what the service is there to keep,
+//! and an operator sets their bound by what is to be kept. Not in either: the buckets of rates of channels
+//! that were called within the last seconds (2 KiB each at most), what the allocator keeps aside, the binary and the
+//! stacks of threads.
 
 use crate::edge::{EdgeSettings, Post};
 use crate::side::limits::{
@@ -155,6 +156,18 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
     terms
 }
 
+/// The records of channels (some 480 bytes each with a name of usual length and without tags), where no more were
+/// stored already.
+#[must_use]
+pub fn records(settings: &Settings) -> Term {
+    Term {
+        name: "records of channels",
+        count: settings.record_bytes_of_shard(),
+        bytes: 1,
+        times: settings.shards,
+    }
+}
+
 /// What each shard of a node holds for the others.
 fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
     if !settings.cluster.is_on() {
@@ -291,11 +304,12 @@ fn letters(shards: usize) -> usize {
 
 /// One line for people.
 #[must_use]
-pub fn sum(terms: &[Term]) -> String {
+pub fn sum(terms: &[Term], records: &Term) -> String {
     let bytes: usize = terms.iter().map(Term::total).sum();
     format!(
-        "at most {} MiB at these limits, and {} KiB a connection",
+        "at most {} MiB at these limits, {} MiB for records of channels, and {} KiB a connection",
         bytes.div_ceil(MIB),
+        records.total().div_ceil(MIB),
         CONNECTION_BYTES / KIB
     )
 }
@@ -361,6 +375,15 @@ mod tests {
         assert_eq!(of(&settings, "kept messages"), 3 * 48 * MIB);
         settings.shards = 4;
         assert_eq!(of(&settings, "kept messages"), 3 * 48 * MIB);
+        let mut large = Settings::default();
+        for shards in [1, 2, 7, 256] {
+            large.shards = shards;
+            let records = records(&large).total();
+            assert!(
+                records <= 512 * MIB && records > 511 * MIB,
+                "{shards} shards: {records}"
+            );
+        }
         settings.limits.pending_bytes_per_shard = MIB;
         assert_eq!(of(&settings, "kept messages"), 3 * 4 * MIB);
     }

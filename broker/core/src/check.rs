@@ -307,6 +307,12 @@ pub enum Check {
                    their names."
     )]
     ListIncomplete = 67,
+    /// The records of the account, of the server or of the store take as many bytes as they may.
+    #[strum(
+        message = "Delete channels and tags that nobody uses; or raise `record_bytes_per_account` or \
+                   `record_bytes_total`."
+    )]
+    RecordsFull = 68,
 }
 
 /// How many checks there are.

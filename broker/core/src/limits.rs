@@ -171,6 +171,10 @@ pub const LEAP_STEPS_MAX: u32 = 1 << 16;
 /// Channels on one shard: 16 million slots exist, a record with its tables takes about 500 bytes.
 pub const CHANNELS_PER_SHARD_MAX: usize = 1 << 22;
 
+/// Most bytes of memory that a channel's record takes: the longest name, and the most and longest tags of four bytes a
+/// character.
+pub const RECORD_BYTES_MAX: usize = 96 << 10;
+
 /// Records that all shards together send for one page of ListSignalingChannels: twice the largest page, so that pages
 /// are nearly always full although each shard guesses its part; one that falls short says where the next begins.
 /// Merged in one turn, some 100 µs.

@@ -73,7 +73,9 @@ impl Tags {
 }
 
 impl From<Vec<Tag>> for Tags {
-    fn from(tags: Vec<Tag>) -> Self {
+    /// Room for more is given back: [`Record::bytes`] has none for it.
+    fn from(mut tags: Vec<Tag>) -> Self {
+        tags.shrink_to_fit();
         Self((!tags.is_empty()).then(|| Box::new(tags)))
     }
 }
@@ -102,6 +104,21 @@ pub struct Listed {
 }
 
 impl Record {
+    /// Bytes that the record takes of a shard's memory, with its places in the tables and what the allocator adds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let text = |text: &str| allocated(text.len());
+        let tag = |tag: &Tag| size_of::<Tag>() + text(&tag.key) + text(&tag.value);
+        let list = allocated(size_of::<Vec<Tag>>()) + allocated(0);
+        let list = if self.tags.is_empty() { 0 } else { list };
+        // Its identity is the key of a table.
+        let arn = &self.arn;
+        let identity = [arn.region(), ":", arn.account(), ":", arn.name()];
+        let identity = identity.iter().map(|part| part.len()).sum();
+        let name = text(arn.as_str()) + allocated(identity);
+        RECORD_BYTES_FIXED + name + list + self.tags.iter().map(tag).sum::<usize>()
+    }
+
     /// What a page has of the channel.
     #[must_use]
     pub fn listed(&self, status: ChannelStatus) -> Listed {
@@ -111,6 +128,26 @@ impl Record {
             created: self.created,
             version: self.version,
             status,
+        }
+    }
+}
+
+/// What an account has, on one shard or on several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Channels, those included that are only being created.
+    pub channels: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
+}
+
+impl Holding {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            channels: self.channels.saturating_add(other.channels),
+            bytes: self.bytes.saturating_add(other.bytes),
         }
     }
 }
@@ -162,6 +199,16 @@ impl IntoIterator for Records {
         self.0.into_iter().flatten()
     }
 }
+
+/// Most bytes that an allocation of this size takes: the allocator's classes of sizes are an eighth apart, and 16 bytes
+/// at least.
+fn allocated(bytes: usize) -> usize {
+    bytes + bytes / 8 + 16
+}
+
+/// Bytes of a channel in the tables, beside its texts: the slot, an entry of a map that is half full, its places in the
+/// lists of free slots and of those of a node.
+const RECORD_BYTES_FIXED: usize = 256;
 
 /// Records of a chunk, some 48 KiB.
 const CHUNK: usize = 512;

@@ -1,5 +1,6 @@
 //! A readable summary of a configuration.
 
+use crate::memory;
 use broker_core::settings::Settings;
 use broker_core::settings::value::Span;
 use std::fmt::Write;
@@ -59,7 +60,7 @@ pub fn summary(settings: &Settings) -> String {
     line("ice", format!("{} servers", settings.ice.len()));
     line(
         "memory",
-        crate::memory::sum(&crate::memory::budget(settings)),
+        memory::sum(&memory::budget(settings), &memory::records(settings)),
     );
     lines
 }

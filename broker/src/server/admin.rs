@@ -90,6 +90,7 @@ fn budgets(settings: &Settings) -> [u64; BUDGETS.len()] {
         settings.outbox_bytes_of_shard(),
         settings.pending_bytes_of_shard(),
         settings.request_bytes_per_shard(),
+        settings.record_bytes_of_shard(),
     ];
     of_shard.map(|bytes| bytes as u64 * settings.shards as u64)
 }

@@ -201,9 +201,9 @@ fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
 }
 
 fn announce(settings: &Settings, connections: usize, data_dir: &DataDir) {
-    let terms = memory::budget(settings);
-    tracing::info!("memory: {}", memory::sum(&terms));
-    for term in &terms {
+    let (terms, records) = (memory::budget(settings), memory::records(settings));
+    tracing::info!("memory: {}", memory::sum(&terms, &records));
+    for term in terms.iter().chain([&records]) {
         tracing::debug!("memory: {term}");
     }
     tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");

@@ -41,7 +41,10 @@ impl Records {
     ) -> Result<Self, Failure> {
         let etcd = cluster.and_then(|cluster| Some((cluster, cluster.etcd.as_ref()?)));
         match etcd {
-            None => Registry::open(data_dir, placement, mailboxes, status).map(Self::Disk),
+            None => {
+                let most = settings.limits.record_bytes_total;
+                Registry::open(data_dir, placement, mailboxes, status, most).map(Self::Disk)
+            }
             Some((Cluster { map, links, .. }, part)) => {
                 let part = (part, map, links);
                 Node::start(settings, data_dir, part, placement, mailboxes).map(Self::Etcd)

@@ -34,15 +34,17 @@ impl Registry {
         placement: &Placement,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
         status: &StatusBoard,
+        record_bytes_total: usize,
     ) -> Result<Self, Failure> {
         let began = Instant::now();
         let mut records: Vec<Records> = mailboxes.iter().map(|_| Records::default()).collect();
         let (mut newest, clock_max) = (Wall::default(), clock_max(SystemTime::now()));
-        let mut foreign = 0usize;
+        let (mut foreign, mut record_bytes) = (0usize, 0usize);
         let store = registry::open(data_dir.path(), |record| {
             if record.created <= clock_max {
                 newest = newest.max(record.created);
             }
+            record_bytes += record.bytes();
             let identity = Identity::of(&record.arn);
             foreign += usize::from(!matches!(placement.home(&identity, Now(0)), Home::Here(_)));
             let home = placement.shard(&identity);
@@ -65,6 +67,14 @@ impl Registry {
             tracing::warn!(
                 channels = foreign,
                 "channels of this data directory belong to other nodes by the map: nobody reaches them"
+            );
+        }
+        if record_bytes > record_bytes_total {
+            tracing::warn!(
+                record_bytes,
+                record_bytes_total,
+                "the channels take more memory than `[limits] record_bytes_total` allows: they are served, but \
+                 channels and tags are refused with 503 until it is raised or some are deleted"
             );
         }
         Ok(Self {

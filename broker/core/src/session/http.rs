@@ -4,7 +4,7 @@ use super::{Mute, NEVER};
 use crate::auth::Caller;
 use crate::event::Purpose;
 use crate::id::{Account, Identity, NodeId};
-use crate::record::Listed;
+use crate::record::{Holding, Listed};
 use crate::time::Now;
 use codec::aws::ChannelArn;
 use codec::control::{Call, Operation, Protocol};
@@ -149,6 +149,8 @@ pub(crate) struct PendingCall {
     pub subject: Option<Box<str>>,
     /// The log keeps a place for that line.
     pub place_kept: bool,
+    /// Bytes of records that the caller's account has, once all were asked.
+    pub held: u64,
 }
 
 impl PendingCall {
@@ -187,12 +189,12 @@ pub(crate) enum Expected {
     MediaStorage,
     /// The refusal of media storage, if the channel is there.
     NoMediaStorage,
-    /// That the account may make one more of this call, before it is made (strict profile).
+    /// That the account may make one more of this call, before it is made.
     Permit {
         /// Shards that have not answered.
         missing: usize,
-        /// The account's channels on those that have.
-        channels: u64,
+        /// What the account has on those that have.
+        held: Holding,
         /// The call.
         call: Box<Call>,
     },

@@ -19,6 +19,10 @@ pub struct Limits {
     pub viewers_per_channel: usize,
     /// Channels of one account; 0 is no limit. Source: KVS WebRTC service quotas, "CreateSignalingChannel".
     pub channels_per_account: usize,
+    /// Most bytes of memory of the records of one account's channels, on all shards and nodes.
+    pub record_bytes_per_account: usize,
+    /// Most bytes of memory of the records of all channels of the process. See [`Settings::record_bytes_of_shard`].
+    pub record_bytes_total: usize,
     /// Longest `messagePayload` in characters of base64 text.
     pub payload_bytes: usize,
     /// Longest WebSocket frame and message in bytes.

@@ -1,7 +1,7 @@
 //! One shard's part of each budget of the process.
 
 use super::Settings;
-use crate::limits::{ENVELOPE_BYTES_MAX, RECORDER_NOTES, recorder_notes, share};
+use crate::limits::{ENVELOPE_BYTES_MAX, RECORD_BYTES_MAX, RECORDER_NOTES, recorder_notes, share};
 
 impl Settings {
     /// One shard's part of [`Limits::connections`](super::Limits::connections), rounded up.
@@ -35,6 +35,18 @@ impl Settings {
         self.part(
             self.limits.pending_bytes_per_shard,
             self.limits.pending_bytes_total,
+        )
+    }
+
+    /// Most bytes of the records of one shard's channels, but always room for some of the largest.
+    #[must_use]
+    pub fn record_bytes_of_shard(&self) -> usize {
+        let least = 4 * RECORD_BYTES_MAX;
+        share(
+            self.limits.record_bytes_total,
+            self.shards,
+            least,
+            usize::MAX,
         )
     }
 

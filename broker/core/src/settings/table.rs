@@ -178,7 +178,17 @@ pub const KEYS: &[Key] = &[
         .default("10").doc("the next one gets 400 ClientLimitExceededException"),
     // A table of channels has 2²² slots a shard; more than all of 256 shards is no limit.
     Key::new("limits.channels_per_account", Kind::Number(field!(limits.channels_per_account), 0..=1 << 30))
-        .default("0").strict("5000").doc("under strict 10000 in us-east-1 and us-west-2 unless set; 0 is no limit"),
+        .default("100000").strict("5000").dev("0")
+        .doc("under strict 10000 in us-east-1 and us-west-2 unless set; 0 is no limit"),
+    Key::new("limits.record_bytes_per_account",
+            Kind::Number(field!(limits.record_bytes_per_account), 64 * KIB..=1024 * GIB))
+        .default("268435456")
+        .doc("of the records of an account's channels with their tags, on all nodes. Beyond it channels and tags are \
+              refused, not those that are stored already"),
+    Key::new("limits.record_bytes_total", Kind::Number(field!(limits.record_bytes_total), MIB..=1024 * GIB))
+        .default("536870912")
+        .doc("of those of all accounts on this node, an even part on each shard. When full, more get 503; what is \
+              stored already is served"),
     Key::new("limits.payload_bytes", Kind::Number(field!(limits.payload_bytes), 1..=MIB))
         .default("32768").strict("10240").doc("characters of messagePayload"),
     Key::new("limits.message_bytes", Kind::Number(field!(limits.message_bytes), 1024..=2 * MIB))

@@ -1,6 +1,13 @@
-//! Quotas of accounts: off but under the strict profile (codec/PROTOCOL.md, RATE-3). A bucket of an account lives on
-//! one shard and is asked by a letter before the call is made; channels are counted on all shards, only when one more
-//! is to be made.
+//! Quotas of accounts. Rates are off but under the strict profile (codec/PROTOCOL.md, RATE-3): a bucket of an account
+//! lives on one shard and is asked by a letter before the call is made. Channels and the bytes of their records are
+//! counted on all shards, before a channel is made or tags are set, where the account may be near what it may have.
+//!
+//! That is judged by what it has on the shard that is asked to make the call. Placement is even and unknown to clients
+//! (`placement.rs`: a keyed hash), so this shard has some `1 / parts` of what the process has of the account, and the
+//! process at least the node's part of all: the others are asked from half of that on. Where half is less than
+//! [`SAMPLE`] of the largest pieces, which is too few to judge by, they are always asked. A shard that has less than
+//! half of its part all the same (a chance below e^-16) lets calls through until it has as much. Where nearly all of an
+//! account's channels are on one node, the other nodes let it make half as many more as it may have, all together.
 //!
 //! Where several nodes have channels, each allows an equal part of a rate, one call a second at least: the calls of an
 //! account go to the nodes that have its channels. Channels of the other nodes are counted too; one that does not
@@ -16,8 +23,11 @@ use super::home::RATE_EXCEEDED;
 use super::sockets::Sockets;
 use super::{Answer, Fault, Query, QueryKind};
 use super::{answers, calls};
+use crate::auth::Caller;
 use crate::check::Check;
 use crate::id::{Identity, SessionKey, ShardId};
+use crate::limits::RECORD_BYTES_MAX;
+use crate::record::Holding;
 use crate::session::{Expected, PendingCall};
 use crate::settings::{Quotas, Rate};
 use crate::time::Moment;
@@ -25,8 +35,9 @@ use codec::control::{Call, ErrorKind, Operation};
 
 impl Directory {
     /// Whether a call needs its account's leave.
-    pub(super) fn asks_for_permit(&self, operation: Operation) -> bool {
-        account_rate(&self.settings.quotas, operation).is_some() || self.counts_channels(operation)
+    pub(super) fn asks_for_permit(&self, operation: Operation, caller: &Caller) -> bool {
+        account_rate(&self.settings.quotas, operation).is_some()
+            || grows(operation) && self.counts(operation, self.named(caller, "").as_str())
     }
 }
 
@@ -42,7 +53,7 @@ pub(super) fn ask_for_permit(
 ) {
     let operation = asked.operation;
     let account = directory.named(&asked.caller, "");
-    let shards = if directory.counts_channels(operation) {
+    let shards = if directory.counts(operation, account.as_str()) {
         sockets.shards.placement.shards()
     } else {
         0
@@ -50,7 +61,7 @@ pub(super) fn ask_for_permit(
     let asks_nodes = shards > 0 && directory.slots.is_some();
     let wanted = Expected::Permit {
         missing: 1 + usize::from(shards) + usize::from(asks_nodes),
-        channels: 0,
+        held: Holding::default(),
         call: Box::new(call),
     };
     let Some(caller) = sockets.await_reply(key, asked, wanted, at) else {
@@ -65,6 +76,7 @@ pub(super) fn ask_for_permit(
         let home = sockets.home_of(&ask);
         let query = Query {
             operation,
+            held: 0,
             caller: None,
             kind: ask,
         };
@@ -120,24 +132,20 @@ impl Directory {
         }
     }
 
-    /// How many channels an account has here in a region, those included that are only being created.
-    pub(super) fn count(&self, tenant: &str) -> u64 {
-        self.tenants.get(tenant).copied().unwrap_or_default()
-    }
-
     /// Refuses a call whose account has used up what it may have; `answer` is the last one, the refusal of any
     /// before it.
     pub(super) fn over_quota(
         &self,
         operation: Operation,
-        channels: u64,
+        held: Holding,
         answer: Answer,
     ) -> Option<Answer> {
         if let Answer::Fault(..) = answer {
             return Some(answer);
         }
         let most = self.settings.limits.channels_per_account;
-        (self.counts_channels(operation) && channels >= most as u64).then(|| {
+        let creates = operation == Operation::CreateSignalingChannel && most > 0;
+        (creates && held.channels >= most as u64).then(|| {
             let message =
                 format!("The account has {most} channels, which is as many as it may have.");
             let kind = ErrorKind::AccountChannelLimitExceeded;
@@ -145,10 +153,59 @@ impl Directory {
         })
     }
 
-    fn counts_channels(&self, operation: Operation) -> bool {
-        operation == Operation::CreateSignalingChannel
-            && self.settings.limits.channels_per_account > 0
+    /// Refuses to let the records of an account, or all of this shard, take more bytes than they may. `held`: those of
+    /// the account on all shards, if these were asked.
+    ///
+    /// # Errors
+    /// The refusal, of this kind where it is the account's own.
+    pub(super) fn has_bytes(
+        &self,
+        tenant: &str,
+        held: u64,
+        more: usize,
+        kind: ErrorKind,
+    ) -> Result<(), Fault> {
+        let most = self.settings.limits.record_bytes_per_account as u64;
+        let held = held.max(self.holdings.of_tenant(tenant).bytes);
+        if held.saturating_add(more as u64) > most {
+            let message = format!(
+                "The account's channels with their tags take {held} of the {most} bytes that they may take, and this \
+                 needs {more}. Delete channels or tags that are not used."
+            );
+            return Err(Fault::new(Check::RecordsFull, kind, message));
+        }
+        if self.holdings.has_room(more) {
+            return Ok(());
+        }
+        let kind = ErrorKind::ServiceUnavailable;
+        Err(Fault::new(Check::RecordsFull, kind, RECORDS_FULL))
     }
+
+    /// Whether all shards and nodes are asked what an account has.
+    fn counts(&self, operation: Operation, tenant: &str) -> bool {
+        let (settings, held) = (&self.settings, self.holdings.of_tenant(tenant));
+        let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
+        let parts = settings.shards.max(1) as u64 * u64::from(nodes.max(1));
+        let may_be_near = |held: u64, most: usize, piece: usize| {
+            let half = most as u64 / parts / 2;
+            held >= half || half < SAMPLE * piece as u64
+        };
+        let (channels, bytes) = (
+            settings.limits.channels_per_account,
+            settings.limits.record_bytes_per_account,
+        );
+        let creates = operation == Operation::CreateSignalingChannel && channels > 0;
+        creates && may_be_near(held.channels, channels, 1)
+            || grows(operation) && may_be_near(held.bytes, bytes, RECORD_BYTES_MAX)
+    }
+}
+
+/// Whether an operation may make records longer.
+fn grows(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::CreateSignalingChannel | Operation::TagResource
+    )
 }
 
 /// The rate of an operation per account; `None` where there is none.
@@ -173,3 +230,10 @@ pub(super) fn account_rate(quotas: &Quotas, operation: Operation) -> Option<Rate
     };
     (!quotas.off && rate.rate > 0).then_some(rate)
 }
+
+/// The refusal of what would take more bytes than this shard's part of `record_bytes_total`.
+const RECORDS_FULL: &str = "The server's channels take as many bytes as they may (`record_bytes_total`). Delete \
+                            channels or tags that are not used, or try again later.";
+
+/// Pieces by which it can be judged what the other shards have.
+const SAMPLE: u64 = 64;

@@ -127,6 +127,8 @@ fn channel_to_join(
         version: Version::draw(&mut books.random),
         tags: Vec::new().into(),
     };
+    let kind = ErrorKind::ServiceUnavailable;
+    directory.has_bytes(identity.tenant(), 0, record.bytes(), kind)?;
     directory.changes.last_created = directory
         .changes
         .last_created

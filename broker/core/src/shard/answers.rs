@@ -13,7 +13,7 @@ use crate::control;
 use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey};
 use crate::journal::Audit;
-use crate::record::Listed;
+use crate::record::{Holding, Listed};
 use crate::session::{Expected, HttpStage, PendingCall};
 use crate::time::Moment;
 use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
@@ -49,7 +49,7 @@ pub(super) fn deliver(
     let Some(http) = sockets.http(caller.session) else {
         return;
     };
-    let HttpStage::AwaitReply(asked, wanted) =
+    let HttpStage::AwaitReply(mut asked, wanted) =
         std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
     else {
         return;
@@ -62,8 +62,9 @@ pub(super) fn deliver(
         Merged::Whole(wanted, answer) => (wanted, answer),
     };
     let key = caller.session;
-    if let Expected::Permit { channels, call, .. } = wanted {
-        match directory.over_quota(asked.operation, channels, answer) {
+    if let Expected::Permit { held, call, .. } = wanted {
+        asked.held = held.bytes;
+        match directory.over_quota(asked.operation, held, answer) {
             None => calls::permitted(sockets, directory, books, key, asked, *call, at),
             Some(refused) => refuse_audited(sockets, books, key, &asked, refused, at),
         }
@@ -104,7 +105,7 @@ fn id_of(books: &mut Books, asked: &PendingCall, answer: &Answer, at: Moment) ->
         Answer::Record(..)
         | Answer::Page(..)
         | Answer::Done
-        | Answer::Number(_)
+        | Answer::Holding(_)
         | Answer::Answer(_) => books.request_id(),
     }
 }
@@ -213,7 +214,7 @@ pub(super) fn respond_answer(
         Answer::Record(..)
         | Answer::Page(..)
         | Answer::Done
-        | Answer::Number(_)
+        | Answer::Holding(_)
         | Answer::Answer(_) => {
             body.reserve(ANSWER_BYTES);
             let fits = sockets.write_answer(&mut body, key, asked, wanted, &answer, at);
@@ -362,20 +363,19 @@ fn merge(wanted: Expected, answer: Answer) -> Merged {
         (
             Expected::Permit {
                 missing,
-                channels,
+                held,
                 call,
             },
-            answer @ (Answer::Done | Answer::Number(_)),
+            answer @ (Answer::Done | Answer::Holding(_)),
         ) => {
-            let more = if let Answer::Number(more) = answer {
+            let more = if let Answer::Holding(more) = answer {
                 more
             } else {
-                0
+                Holding::default()
             };
-            let channels = channels + more;
             let wanted = Expected::Permit {
                 missing: missing.saturating_sub(1),
-                channels,
+                held: held.and(more),
                 call,
             };
             if missing > 1 {

@@ -60,7 +60,7 @@ pub(super) fn begin(
             return answers::refuse_audited(sockets, books, key, &asked, refused, at);
         }
     }
-    if directory.asks_for_permit(asked.operation) {
+    if directory.asks_for_permit(asked.operation, &asked.caller) {
         return accounts::ask_for_permit(sockets, directory, books, key, asked, call, at);
     }
     permitted(sockets, directory, books, key, asked, call, at);
@@ -93,9 +93,10 @@ pub(super) fn permitted(
             return respond::respond_json(sockets, books, key, purpose, &body, asked.close, at);
         }
     };
-    let operation = asked.operation;
+    let (operation, held) = (asked.operation, asked.held);
     let query = Query {
         operation,
+        held,
         caller: Some(asked.caller.clone()),
         kind: ask,
     };

@@ -94,12 +94,13 @@ pub(super) type Waiting = VecDeque<(CallRef, Box<Query>)>;
 /// A change that was begun and is to be submitted: of which channel, and what it is.
 pub(super) type BegunChange = (ChannelKey, ChangeStep);
 
-/// Enters a new channel into the tables, to be created.
+/// Enters a new channel into the tables, to be created; `held`: see [`Query::held`].
 pub(super) fn create(
     directory: &mut Directory,
     books: &mut Books,
     identity: &Identity,
     create: CreateSignalingChannel,
+    held: u64,
     at: Moment,
 ) -> Result<BegunChange, Fault> {
     if directory.names.contains_key(identity) {
@@ -132,6 +133,8 @@ pub(super) fn create(
         version: Version::draw(&mut books.random),
         tags: create.tags.into(),
     };
+    let kind = ErrorKind::AccountChannelLimitExceeded;
+    directory.has_bytes(identity.tenant(), held, record.bytes(), kind)?;
     directory.changes.last_created = created;
     let key = directory.insert_channel(record, Life::Creating);
     let key = key.ok_or_else(|| {
@@ -142,14 +145,15 @@ pub(super) fn create(
     Ok((key, ChangeStep::Create))
 }
 
-/// Begins a change of a channel; `None`: it waits for the change before.
+/// Begins a change of a channel; `None`: it waits for the change before. One that takes more bytes counts with them
+/// from here on.
 pub(super) fn alter(
     directory: &mut Directory,
     books: &mut Books,
     caller: CallRef,
     arn: ChannelArn,
     alteration: Alteration,
-    operation: Operation,
+    (operation, held): (Operation, u64),
 ) -> Result<Option<BegunChange>, Fault> {
     let Some(key) = directory.find(&arn) else {
         return Err(directory.not_found(&Identity::of(&arn), Some(&arn)));
@@ -165,6 +169,7 @@ pub(super) fn alter(
         }
         let query = Query {
             operation,
+            held,
             caller: None,
             kind: QueryKind::Change(arn, alteration),
         };
@@ -173,8 +178,17 @@ pub(super) fn alter(
     }
     let channel = directory.channels.get_mut(key);
     let channel = channel.ok_or_else(|| absent(Check::ChannelAbsent))?;
+    let before = channel.record.bytes();
     let step = match altered(&channel.record, alteration, &mut books.random)? {
-        Some(record) => ChangeStep::Replace(record),
+        Some(record) => {
+            let after = record.bytes();
+            if after > before {
+                let (identity, kind) = (Identity::of(&record.arn), ErrorKind::ClientLimitExceeded);
+                directory.has_bytes(identity.tenant(), held, after - before, kind)?;
+                directory.recount(key, before, after);
+            }
+            ChangeStep::Replace(record)
+        }
         None => {
             channel.state = Life::Deleting;
             directory.changes.deleting += 1;

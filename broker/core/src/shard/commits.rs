@@ -9,8 +9,9 @@ use super::{Answer, Fault};
 use super::{alexa, census, home, kept, leave};
 use crate::channel::Life;
 use crate::check::Check;
-use crate::id::{Account, ChannelKey, Identity};
+use crate::id::{Account, ChannelKey};
 use crate::journal::EndReason;
+use crate::record::Record;
 use crate::registry::StoreError;
 use crate::time::Moment;
 use codec::control::{ChannelStatus, ErrorKind};
@@ -81,7 +82,9 @@ fn make(
             Answer::Record(channel.record.clone(), ChannelStatus::Active)
         }
         ChangeStep::Replace(record) => {
+            let (before, after) = (channel.record.bytes(), record.bytes());
             channel.record = record;
+            directory.recount(key, before.max(after), after);
             Answer::Done
         }
         ChangeStep::Delete => {
@@ -116,14 +119,24 @@ fn unmake(
     let channel = directory.channels.get_mut(key);
     match (step, channel) {
         (ChangeStep::Create, Some(channel)) if channel.state == Life::Creating => {
-            let identity = Identity::of(&channel.record.arn);
-            directory.free_name(&identity);
+            directory.free_name(key);
             census::remove_channel(sockets, directory, key);
         }
+        (ChangeStep::Replace(record), Some(_)) => directory.not_replaced(key, record),
         (ChangeStep::Delete, Some(channel)) => channel.state = Life::Active,
         (ChangeStep::Create | ChangeStep::Replace(_) | ChangeStep::Delete, _) => {}
     }
     Fault::new(check, ErrorKind::ServiceUnavailable, message).into()
+}
+
+impl Directory {
+    /// This record does not take the place of a channel's: its bytes no longer count.
+    pub(super) fn not_replaced(&mut self, key: ChannelKey, next: &Record) {
+        if let Some(channel) = self.channels.get(key) {
+            let own = channel.record.bytes();
+            self.recount(key, own.max(next.bytes()), own);
+        }
+    }
 }
 
 /// Ends a channel, or its time on this node: calls get this answer, connections are closed for this reason, what was
@@ -137,11 +150,7 @@ pub(super) fn end_channel(
     at: Moment,
 ) {
     alexa::fail_calls(sockets, directory, books, key, fault, at);
-    let Some(channel) = directory.channels.get(key) else {
-        return;
-    };
-    let identity = Identity::of(&channel.record.arn);
-    directory.free_name(&identity);
+    directory.free_name(key);
     let Some(channel) = census::remove_channel(sockets, directory, key) else {
         return;
     };

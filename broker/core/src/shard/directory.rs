@@ -1,10 +1,11 @@
 //! Which channels live here: by key, by name, by account; what is kept on them, and what is changed about them.
 //!
-//! Invariants: each channel of the table has its name in `names` and is counted in `tenants`
+//! Invariants: each channel of the table has its name in `names` and is counted in `holdings`
 //! ([`Directory::insert_channel`]); a channel has at most one change under way; `kept` and `waits` count exactly what
 //! the channels hold.
 
 use super::changes::Changes;
+use super::holdings::Holdings;
 use super::kept::PendingBudget;
 use super::pages::PageTurn;
 use super::pages::lists::Lists;
@@ -32,8 +33,8 @@ pub(super) struct Directory {
     /// In order, for lists by name. A hash map would need a second index; a look-up at connect costs some 20
     /// comparisons at a million channels.
     pub(super) names: BTreeMap<Identity, ChannelKey>,
-    /// How many channels each account has in each region: by `region:account:`.
-    pub(super) tenants: BTreeMap<Box<str>, u64>,
+    /// What each account has in each region.
+    pub(super) holdings: Holdings,
     /// Accounts and names of channels that ended before their connections, for the log lines of these; and how many
     /// connections are left.
     pub(super) former: BTreeMap<ChannelKey, (Account, Box<str>, u32)>,
@@ -62,7 +63,7 @@ impl Directory {
         Self {
             channels: Table::new(CHANNELS_PER_SHARD_MAX),
             names: BTreeMap::new(),
-            tenants: BTreeMap::new(),
+            holdings: Holdings::of(settings.record_bytes_of_shard()),
             former: BTreeMap::new(),
             account_rates: HashMap::with_hasher(hasher.clone()),
             changes: Changes::new(store, newest, hasher.clone()),
@@ -93,30 +94,33 @@ impl Directory {
 
     /// Puts a record into all tables but that of names.
     fn put_channel(&mut self, record: Record, state: Life) -> Option<(Identity, ChannelKey)> {
-        let identity = Identity::of(&record.arn);
+        let (identity, bytes) = (Identity::of(&record.arn), record.bytes());
         let channel = Channel::new(record, state);
         let key = self.channels.insert(channel).ok()?;
         if let Some(slots) = &mut self.slots {
             slots.channel_came(&identity, key);
         }
-        match self.tenants.get_mut(identity.tenant()) {
-            Some(channels) => *channels += 1,
-            None => drop(self.tenants.insert(identity.tenant().into(), 1)),
-        }
+        self.holdings.came(identity.tenant(), bytes);
         Some((identity, key))
     }
 
-    /// The name of a channel that is gone, or was never made, is free.
-    pub(super) fn free_name(&mut self, identity: &Identity) {
-        if self.names.remove(identity).is_none() {
+    /// The name of a channel that goes, or was never made, is free.
+    pub(super) fn free_name(&mut self, key: ChannelKey) {
+        let Some(channel) = self.channels.get(key) else {
             return;
+        };
+        let (identity, bytes) = (Identity::of(&channel.record.arn), channel.record.bytes());
+        if self.names.remove(&identity).is_some() {
+            self.holdings.went(identity.tenant(), bytes);
         }
-        let tenant = identity.tenant();
-        if let Some(channels) = self.tenants.get_mut(tenant) {
-            *channels -= 1;
-            if *channels == 0 {
-                self.tenants.remove(tenant);
-            }
+    }
+
+    /// A channel that counted with `before` bytes counts with `after`.
+    pub(super) fn recount(&mut self, key: ChannelKey, before: usize, after: usize) {
+        let channel = self.channels.get(key).filter(|_| before != after);
+        if let Some(channel) = channel {
+            let identity = Identity::of(&channel.record.arn);
+            self.holdings.change(identity.tenant(), before, after);
         }
     }
 }

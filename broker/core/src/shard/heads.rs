@@ -348,6 +348,7 @@ pub(super) fn take_body(
                 channel: None,
                 subject: None,
                 place_kept: false,
+                held: 0,
             };
             calls::begin(sockets, directory, books, key, asked, call, at);
         }

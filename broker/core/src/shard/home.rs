@@ -66,13 +66,14 @@ pub(super) fn serve(
 ) {
     let Query {
         operation,
+        held,
         caller: _,
         kind,
     } = query;
     let answer = match kind {
         QueryKind::Look(identity, arn) => directory.look(operation, &identity, arn.as_ref()),
         QueryKind::Create(identity, create) => {
-            match changes::create(directory, books, &identity, create, at) {
+            match changes::create(directory, books, &identity, create, held, at) {
                 Ok(begun) => {
                     return changes::submit(sockets, directory, books, begun, Some(caller), at);
                 }
@@ -80,7 +81,8 @@ pub(super) fn serve(
             }
         }
         QueryKind::Change(arn, alteration) => {
-            match changes::alter(directory, books, caller, arn, alteration, operation) {
+            let asked = (operation, held);
+            match changes::alter(directory, books, caller, arn, alteration, asked) {
                 Ok(Some(begun)) => {
                     return changes::submit(sockets, directory, books, begun, Some(caller), at);
                 }
@@ -102,7 +104,9 @@ pub(super) fn serve(
             return pages::send_page(sockets, directory, books, caller, of, at);
         }
         QueryKind::Permit(account) => directory.permit(operation, &account, at),
-        QueryKind::Count { of: _, prefix } => Answer::Number(directory.count(&prefix)),
+        QueryKind::Count { of: _, prefix } => {
+            Answer::Holding(directory.holdings.of_tenant(&prefix))
+        }
         QueryKind::Offer {
             arn,
             sender,

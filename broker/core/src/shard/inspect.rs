@@ -39,7 +39,7 @@ pub(super) fn answer_operator(
             let question = PageQuestion { limit, ..question };
             Reply::Part(Box::new(directory.part(&question, at.now)))
         }
-        Question::Count(tenant) => Reply::Count(directory.count(&tenant)),
+        Question::Count(tenant) => Reply::Count(directory.holdings.of_tenant(&tenant)),
         Question::Channel(identity) => {
             let key = directory.names.get(&identity);
             Reply::Channel(

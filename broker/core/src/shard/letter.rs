@@ -4,7 +4,7 @@ use crate::auth::{Caller, Credentials};
 use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity, ShardId};
 use crate::machine::Peer;
-use crate::record::{Listed, Record};
+use crate::record::{Holding, Listed, Record};
 use crate::registry::StoreError;
 use crate::session::{Admission, Onward};
 use codec::aws::ChannelArn;
@@ -45,6 +45,8 @@ pub enum Letter {
 pub struct Query {
     /// The caller's operation: its rate is counted where the channel lives.
     pub operation: Operation,
+    /// Bytes of records that the caller's account has on all shards and nodes, where they were asked; else 0.
+    pub held: u64,
     /// The caller; `None` where no channel's rate is counted. One that names the channel without its ARN is judged
     /// where the channel lives.
     pub caller: Option<Caller>,
@@ -74,7 +76,7 @@ pub enum QueryKind {
     },
     /// One more call of this account, counted by one shard for all (strict profile).
     Permit(Identity),
-    /// How many channels of one account the shard has (strict profile).
+    /// What one account has on the shard.
     Count {
         /// The shard that is asked: no channel determines it.
         of: ShardId,
@@ -128,8 +130,8 @@ pub enum Answer {
     Page(Vec<Listed>, bool),
     /// Done.
     Done,
-    /// This many.
-    Number(u64),
+    /// What an account has.
+    Holding(Holding),
     /// The master's answer; `None` when it did not come in time.
     Answer(Option<Box<str>>),
     /// Refused.

@@ -43,6 +43,7 @@ mod gate;
 mod glob;
 mod handover;
 mod heads;
+mod holdings;
 mod home;
 mod inspect;
 mod kept;
@@ -350,6 +351,7 @@ impl Machine for Shard {
             connections: self.sockets.census.places,
             channels: self.directory.channels.len() as u64,
             deleting: self.directory.changes.deleting,
+            record_bytes: self.directory.holdings.bytes(),
             timers: self.sockets.wheel.places() as u64,
             records_read: self.directory.pages.records_read,
             call_places: self.directory.waits.places() as u64,

@@ -184,6 +184,7 @@ fn ask_shards(
         };
         let query = Query {
             operation: Operation::ListSignalingChannels,
+            held: 0,
             caller: None,
             kind,
         };

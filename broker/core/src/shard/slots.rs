@@ -68,8 +68,8 @@ pub trait SlotOrders: Send {
     /// A call wants a page of all nodes' channels: [`SlotOrder::Answered`] has it. False when too many calls want one.
     fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool;
 
-    /// A call wants to know how many channels the other nodes have of an account, `region:account:`:
-    /// [`SlotOrder::Answered`] has the number. False when too many calls ask.
+    /// A call wants to know what the other nodes have of an account, `region:account:`: [`SlotOrder::Answered`] has it.
+    /// False when too many calls ask.
     fn count(&mut self, caller: CallRef, tenant: &str) -> bool;
 }
 
@@ -189,7 +189,7 @@ impl Slots {
         self.orders.list(caller, question)
     }
 
-    /// A call wants to know how many channels the other nodes have of an account. False when too many do.
+    /// A call wants to know what the other nodes have of an account. False when too many do.
     pub(super) fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
         self.orders.count(caller, tenant)
     }

@@ -11,6 +11,8 @@ pub struct Snapshot {
     pub channels: u64,
     /// Channels whose deletion is not durable yet.
     pub deleting: u64,
+    /// Bytes of their records: see `limits.record_bytes_total`.
+    pub record_bytes: u64,
     /// Entries of the timer wheel: never more than there are sessions and channels.
     pub timers: u64,
     /// Channel records that pages of ListSignalingChannels and of the inspector have looked at.
@@ -40,6 +42,7 @@ impl Snapshot {
         }
         self.channels += other.channels;
         self.deleting += other.deleting;
+        self.record_bytes += other.record_bytes;
         self.timers += other.timers;
         self.records_read += other.records_read;
         self.call_places += other.call_places;

@@ -23,6 +23,11 @@ pub(crate) struct Driver {
 impl Driver {
     /// A shard with this many channels of an earlier life.
     pub(crate) fn new(channels: usize) -> Self {
+        Self::with((0..channels).map(record))
+    }
+
+    /// The same with these records.
+    pub(crate) fn with(records: impl Iterator<Item = Record>) -> Self {
         // Neither what `--dev` adds for tests nor rates.
         let mut settings = Settings::new(Profile::Default, false);
         settings.quotas.off = true;
@@ -30,7 +35,7 @@ impl Driver {
         let start = Start::bare(settings, ShardId(0), Placement::new(SEEDS, 1), SEEDS);
         Self {
             shard: Shard::new(Start {
-                records: (0..channels).map(record).collect(),
+                records: records.collect(),
                 ..start
             }),
             at: AT,
@@ -83,7 +88,7 @@ impl Driver {
     }
 }
 
-fn record(number: usize) -> Record {
+pub(crate) fn record(number: usize) -> Record {
     let arn = format!(
         "arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo-{number:07}/1700000000000"
     );

@@ -1,7 +1,10 @@
 //! What a shard holds for idle connections and channels: as bytes that were asked for, before the allocator's rounding
 //! and without the edge, whose part is asserted where its types are.
 
-use super::driver::Driver;
+use super::driver::{self, Driver};
+use broker_core::limits::RECORD_BYTES_MAX;
+use broker_core::record::Record;
+use codec::control::Tag;
 
 /// Whole chunks of every table.
 const CHANNELS: usize = 4096;
@@ -12,6 +15,41 @@ fn a_channel_nobody_uses() {
     let empty = held_by(|| Driver::new(0));
     let full = held_by(|| Driver::new(CHANNELS));
     assert_near("a channel", (full - empty) / CHANNELS, UNUSED_CHANNEL_BYTES);
+}
+
+/// Records count with what they take at least: what is asked for, and 16 bytes for each allocation.
+#[test]
+fn a_record_counts_with_what_it_takes() {
+    let tags = |count: usize, key: usize, value: usize| {
+        let tag = |number| Tag {
+            key: format!("{number:0>key$}").into(),
+            value: "v".repeat(value).into(),
+        };
+        (0..count).map(tag).collect::<Vec<_>>()
+    };
+    for (count, key, value) in [
+        (0, 0, 0),
+        (1, 2, 0),
+        (3, 8, 20),
+        (50, 2, 1),
+        (50, 512, 1024),
+    ] {
+        let records = || {
+            (0..CHANNELS / 4).map(|number| Record {
+                tags: tags(count, key, value).into(),
+                ..driver::record(number)
+            })
+        };
+        let counted: usize = records().map(|record| record.bytes()).sum();
+        assert!(counted <= CHANNELS / 4 * RECORD_BYTES_MAX);
+        let before = allocations(|| Driver::new(0));
+        let after = allocations(|| Driver::with(records()));
+        let held = after.0 - before.0 + 16 * (after.1 - before.1);
+        assert!(
+            held <= counted && counted <= held * 2,
+            "{count} tags of {key} and {value}: {held} bytes are held, {counted} counted"
+        );
+    }
 }
 
 /// A channel with its master and one viewer, on top of the channel.
@@ -46,11 +84,17 @@ fn a_channel_with_nine_viewers() {
     );
 }
 
-/// Bytes that are held after this and were not before it.
-fn held_by<T>(step: impl FnOnce() -> T) -> usize {
+/// Bytes and allocations that are held after this and were not before it.
+fn allocations<T>(step: impl FnOnce() -> T) -> (usize, usize) {
     let mut kept = None;
     let counted = allocation_counter::measure(|| kept = Some(step()));
-    usize::try_from(counted.bytes_current).expect("nothing is given back that was there before")
+    let number = |held: i64| usize::try_from(held).expect("no fewer");
+    (number(counted.bytes_current), number(counted.count_current))
+}
+
+/// Bytes that are held after this and were not before it.
+fn held_by<T>(step: impl FnOnce() -> T) -> usize {
+    allocations(step).0
 }
 
 fn assert_near(what: &str, held: usize, expected: usize) {

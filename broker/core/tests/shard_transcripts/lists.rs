@@ -4,6 +4,7 @@ use super::slots::{ACCOUNT, CHANNEL, Node, REGION, arn, held, parcel};
 use broker_core::check::Check;
 use broker_core::id::{CallRef, SessionKey, Slot};
 use broker_core::machine::{Input, Machine};
+use broker_core::record::Holding;
 use broker_core::settings::{Quotas, Rate, Settings};
 use broker_core::shard::{Answer, Fault, PageQuestion, Question, Reply, SlotOrder};
 use broker_core::time::Now;
@@ -127,7 +128,10 @@ fn channels_of_other_nodes_count_for_an_account() {
         let (caller, tenant) = node.desk(|desk| desk.counts.pop()).expect("all are asked");
         assert_eq!(*tenant, *format!("{REGION}:{ACCOUNT}:"));
         assert_eq!(node.heard(session), "", "it waits for the others");
-        let answer = Answer::Number(elsewhere);
+        let answer = Answer::Holding(Holding {
+            channels: elsewhere,
+            bytes: 0,
+        });
         node.order(SlotOrder::Answered(caller, Box::new(answer)));
         let answer = node.heard(session);
         let is_refused = answer.contains("AccountChannelLimitExceeded");

@@ -107,6 +107,8 @@ impl World {
         let deleting = |one: &&Channel| one.life == Life::Deleting;
         let deleting = channels.clone().filter(deleting).count();
         assert_eq!(snapshot.deleting, deleting as u64, "channels that end");
+        let bytes: u64 = channels.clone().map(Channel::record_bytes).sum();
+        assert_eq!(snapshot.record_bytes, bytes, "bytes of records");
         assert_eq!(snapshot.channels, channels.count() as u64, "channels");
         let now = broker_core::time::Now(self.model.now);
         let forgotten = self.shards[shard].forgotten(now);

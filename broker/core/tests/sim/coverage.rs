@@ -91,6 +91,7 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "call refused: rate of the channel",
     "call refused: rate of the account",
     "call refused: channels of the account",
+    "change refused: bytes of the account",
     "Alexa caller hung up before its call began",
     "list dropped: its caller hung up",
     "change waits for the one before",

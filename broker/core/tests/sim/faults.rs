@@ -253,6 +253,9 @@ impl Plan {
         settings.dev_origins = vec!["http://h".into()]; // as which its clients know it
         self.set_rates(&mut settings.quotas);
         settings.limits.channels_per_account = self.account_channels;
+        if let Some(bytes) = self.account_bytes() {
+            settings.limits.record_bytes_per_account = bytes;
+        }
         settings.options.master_offers = self.master_offers && !self.strict;
         settings.timeouts.alexa_wait_max_ms = self.alexa_wait_max_ms;
         let limits = &mut settings.limits;
@@ -275,6 +278,13 @@ impl Plan {
         }
         settings.signaling.go_away = self.go_away.unwrap_or(settings.signaling.go_away);
         settings
+    }
+
+    /// Bytes of records that an account may have, where a few channels or tags use them up.
+    fn account_bytes(&self) -> Option<usize> {
+        let mut random = fastrand::Rng::with_seed(self.rate_seed.rotate_left(7));
+        let bytes = random.usize(400..6_000);
+        (random.u8(..4) == 0 && !self.dev).then_some(bytes)
     }
 
     /// Notes of a shard's flight recorder.

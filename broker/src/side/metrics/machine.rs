@@ -249,6 +249,12 @@ pub(super) const METRICS: &[Row<View>] = &[
         read: |it, to| to.one(it.sum.requests_refused),
     },
     Row {
+        name: "heliograph_record_bytes",
+        help: "Bytes of memory that the records of channels take, as limits.record_bytes_total bounds them",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.sum.record_bytes),
+    },
+    Row {
         name: "heliograph_cluster_parked",
         help: "Requests that wait for a node that has their channel",
         kind: exposition::Kind::Gauge,

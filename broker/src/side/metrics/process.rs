@@ -22,7 +22,7 @@ pub struct ProcessState {
     pub streams: u64,
     /// What `/ready` reports.
     pub status: Status,
-    /// The bytes that outboxes, kept messages and requests may take in all, in the order of [`BUDGETS`].
+    /// The bytes that outboxes, kept messages, requests and records may take in all, in the order of [`BUDGETS`].
     pub budgets: [u64; BUDGETS.len()],
     /// What the file system of the data directory has left for us; `None` when it does not say.
     pub data_dir_free: Option<u64>,
@@ -31,7 +31,7 @@ pub struct ProcessState {
 }
 
 /// The labels of [`ProcessState::budgets`].
-pub const BUDGETS: [&str; 3] = ["outbox", "pending", "requests"];
+pub const BUDGETS: [&str; 4] = ["outbox", "pending", "requests", "records"];
 
 /// Every metric of the cluster, in the order of the text; all 0 where nothing follows one.
 pub(super) const OF_CLUSTER: &[Row<ProcessState>] = &[
@@ -101,7 +101,8 @@ impl ProcessState {
 pub(super) const METRICS: &[Row<ProcessState>] = &[
     Row {
         name: "heliograph_budget_bytes",
-        help: "What heliograph_outbox_bytes, heliograph_pending_bytes and heliograph_request_bytes may be at most",
+        help: "What heliograph_outbox_bytes, heliograph_pending_bytes, heliograph_request_bytes and \
+               heliograph_record_bytes may be at most",
         kind: Kind::Gauge,
         read: |it, to| labelled(to, "budget", &BUDGETS, &it.budgets),
     },

@@ -22,7 +22,7 @@ fn report() -> Report {
             profile: "strict",
             started: 1_700_000_000,
             status: Status::Draining,
-            budgets: [1, 2, 3],
+            budgets: [1, 2, 3, 4],
             ..ProcessState::default()
         },
     }
@@ -83,6 +83,7 @@ fn every_series_exists_at_zero() {
         "heliograph_budget_bytes{budget=\"outbox\"} 1",
         "heliograph_budget_bytes{budget=\"pending\"} 2",
         "heliograph_budget_bytes{budget=\"requests\"} 3",
+        "heliograph_budget_bytes{budget=\"records\"} 4",
         "heliograph_data_dir_free_bytes NaN",
         "process_start_time_seconds 1700000000",
         "heliograph_connection_ends_total{reason=\"protocol_error\"} 0",

@@ -35,6 +35,7 @@ mod million;
 mod pings;
 mod pipelined;
 mod policies;
+mod records;
 mod selftest;
 mod slow_readers;
 mod slow_requests;

@@ -180,10 +180,14 @@ pub(super) fn calls(clients: &Clients<'_>, service: &Service) {
     clients.often(Check::RateConnect, door, || {
         admin.presign(Call::master(broker, &arn), 60)
     });
-    for name in ["one", "two", "three", "four"] {
-        service.create(&admin, name);
-    }
+    let [one, ..] = ["one", "two", "three", "four"].map(|name| service.create(&admin, name));
     clients.call(Check::ChannelsFull, Some("six"), &create("six"));
+    let tags: Vec<Value> = (0..50)
+        .map(|n| json!({"Key": format!("k{n}"), "Value": "語".repeat(256)}))
+        .collect();
+    let tag = |arn: &str| api("/TagResource", &json!({"ResourceARN": arn, "Tags": tags}));
+    service.send(&tag(&arn)).ok();
+    clients.call(Check::RecordsFull, Some("one"), &tag(&one));
 }
 
 /// Temporary credentials of a principal that leaves, and of one that ends.

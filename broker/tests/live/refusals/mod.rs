@@ -66,6 +66,7 @@ const LIMITS: &str = "
 [limits]
 viewers_per_channel = 1
 channels_per_account = 5
+record_bytes_per_account = 65536
 [timeouts]
 head = \"1s\"
 body = \"1s\"

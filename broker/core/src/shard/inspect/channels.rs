@@ -93,7 +93,7 @@ impl Directory {
     ) -> Reply {
         let mut lists = Vec::new();
         let mut firsts = BinaryHeap::new();
-        for group in self.tenants.keys().map(|tenant| &**tenant) {
+        for group in self.holdings.tenants() {
             let mut list = self
                 .names
                 .range((start(group, prefix, after), Bound::Unbounded));

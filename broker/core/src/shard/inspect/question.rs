@@ -2,6 +2,7 @@
 
 use super::channels::{ChannelLine, ChannelView};
 use crate::id::{Identity, SessionKey};
+use crate::record::Holding;
 use crate::shard::faults::SharedRule;
 use crate::shard::pages::{PagePart, PageQuestion};
 use crate::shard::parity::Finding;
@@ -24,7 +25,7 @@ pub enum Question {
     },
     /// A part of what ListSignalingChannels answers, where several nodes have channels.
     Part(PageQuestion),
-    /// How many channels the shard has whose identities begin with this `region:account:`.
+    /// What an account has on the shard: `region:account:`.
     Count(Box<str>),
     /// One channel.
     Channel(Identity),
@@ -82,8 +83,8 @@ pub enum Reply {
     Page(Vec<ChannelLine>, bool),
     /// The part of a page.
     Part(Box<PagePart>),
-    /// How many channels it has.
-    Count(u64),
+    /// What it has of an account.
+    Count(Holding),
     /// The channel, if it lives there.
     Channel(Option<Box<ChannelView>>),
     /// One step of a channel's trace, if the channel lives there.

@@ -243,7 +243,24 @@ fn counting_the_channels_of_an_account_looks_at_none() {
     let mut shards = Shards::new(1, records.chain([other]));
     let shard = &mut shards.all[0];
     let tenant = Identity::new("us-west-2", OURS, "");
-    assert_eq!(shard.directory.count(tenant.as_str()), 2000);
-    assert_eq!(shard.directory.count("us-west-2:000000000001:"), 1);
-    assert_eq!(shard.directory.count("us-west-2:000000000002:"), 0);
+    assert_eq!(
+        shard.directory.holdings.of_tenant(tenant.as_str()).channels,
+        2000
+    );
+    assert_eq!(
+        shard
+            .directory
+            .holdings
+            .of_tenant("us-west-2:000000000001:")
+            .channels,
+        1
+    );
+    assert_eq!(
+        shard
+            .directory
+            .holdings
+            .of_tenant("us-west-2:000000000002:")
+            .channels,
+        0
+    );
 }

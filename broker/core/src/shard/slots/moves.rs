@@ -104,6 +104,13 @@ fn serve(
             format!("{lost} channels of a slot have no room: this shard has as many as it may");
         books.diary.trouble(at.now, text.into());
     }
+    if let Some((bytes, most)) = directory.holdings.exceeded() {
+        let text = format!(
+            "the channels of this shard's slots take {bytes} bytes of memory, and {most} are its part of \
+             record_bytes_total: they are served, but no more is taken until it is raised or some are deleted"
+        );
+        books.diary.trouble(at.now, text.into());
+    }
     if let Some(slots) = &mut directory.slots {
         slots.begin(held);
     }
@@ -240,7 +247,7 @@ fn drop_slot(
     slots.enter(slot, Stage::Absent);
     for key in slots.channels(slot) {
         if let Some(changing) = directory.changes.take(key) {
-            answer_change(sockets, directory, books, changing, at);
+            answer_change(sockets, directory, books, key, changing, at);
         }
         let end = (tunnel::nobody(), EndReason::Drain);
         commits::end_channel(sockets, directory, books, key, &end, at);
@@ -252,6 +259,7 @@ fn answer_change(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
+    key: ChannelKey,
     changing: ChangeUnderWay,
     at: Moment,
 ) {
@@ -261,8 +269,10 @@ fn answer_change(
         mut waiting,
         ..
     } = changing;
-    if matches!(step, ChangeStep::Delete) {
-        directory.changes.deleting -= 1;
+    match &step {
+        ChangeStep::Create => {}
+        ChangeStep::Replace(record) => directory.not_replaced(key, record),
+        ChangeStep::Delete => directory.changes.deleting -= 1,
     }
     let next = || directory.changes.next_waiting(&mut waiting);
     let waiting: Vec<CallRef> = std::iter::from_fn(next).map(|(caller, _)| caller).collect();

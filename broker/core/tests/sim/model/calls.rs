@@ -1,7 +1,7 @@
 //! API calls, and Alexa offers at their channel. See codec/PROTOCOL.md, HTTP to MEDIA.
 
 use super::answers::{channel_of, named, response, subject};
-use super::changes::Life;
+use super::changes::{Life, record_bytes};
 use super::connections::name_of;
 use super::{
     CALLERS, Caller, Channel, ConnId, LIMITED, Model, NOT_FOUND, Named, Purpose, Question, Record,
@@ -199,7 +199,8 @@ impl Model {
                 let here = |channel: &&Channel| {
                     channel.alive && channel.home == home && channel.account == CALLERS
                 };
-                Told::Number(self.channels.iter().filter(here).count())
+                let bytes = self.channels.iter().filter(here).map(Channel::record_bytes);
+                Told::Holding(self.channels.iter().filter(here).count(), bytes.sum())
             }
             Question::Call => {
                 if self.over_rate(&call) {
@@ -244,9 +245,14 @@ impl Model {
             Call::Create(name, ttl, tags) => {
                 // Never the time of an earlier channel, also when the clock was set back.
                 let created = self.wall.max(self.shards[home].last_created + 1);
-                self.shards[home].last_created = created;
                 let arn =
                     format!("arn:aws:kinesisvideo:us-west-2:{CALLERS}:channel/{name}/{created}");
+                if !self.has_bytes(home, caller, record_bytes(&arn, &tags)) {
+                    let error = "AccountChannelLimitExceededException";
+                    let told = Told::Fault(400, Refusal::new(Check::RecordsFull, error));
+                    return self.tell(home, caller, told);
+                }
+                self.shards[home].last_created = created;
                 let channel = self.create(arn, u64::from(ttl));
                 self.channels[channel].tags = tags;
                 return self.begin_channel(channel, Some(caller), Life::Creating);

@@ -34,6 +34,29 @@ impl Channel {
             Life::Deleting => "DELETING",
         }
     }
+
+    /// The bytes that it counts with: those of its record, and of the one that is to be, if these are more.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        let own = record_bytes(&self.arn, &self.tags);
+        match self.changing.as_ref().map(|changing| &changing.step) {
+            Some(Step::Replace(_, tags, _)) => own.max(record_bytes(&self.arn, tags)),
+            Some(Step::Create | Step::Delete) | None => own,
+        }
+    }
+}
+
+/// Bytes of a record: an allocation for each text and for the list of tags, which has two boxes of texts for each.
+pub(super) fn record_bytes(arn: &str, tags: &Tags) -> u64 {
+    let block = |bytes: usize| (bytes + bytes / 8 + 16) as u64;
+    let parts: Vec<&str> = arn.split([':', '/']).collect();
+    let name = parts[3].len() + parts[4].len() + parts[6].len() + 2;
+    let list = if tags.is_empty() {
+        0
+    } else {
+        block(24) + block(0)
+    };
+    let of_tag = |(key, value): &(String, String)| 32 + block(key.len()) + block(value.len());
+    256 + block(arn.len()) + block(name) + list + tags.iter().map(of_tag).sum::<u64>()
 }
 
 /// A change that the store has not reported.
@@ -85,7 +108,16 @@ impl Model {
             let told = Told::Fault(400, Refusal::new(Check::ChangesFull, LIMITED));
             return self.tell(home, caller, told);
         }
-        match altered(&self.channels[channel], call) {
+        let step = altered(&self.channels[channel], call);
+        if let Ok(Step::Replace(_, tags, _)) = &step {
+            let own = record_bytes(arn, &self.channels[channel].tags);
+            let wanted = record_bytes(arn, tags);
+            if wanted > own && !self.has_bytes(home, caller, wanted - own) {
+                let told = Told::Fault(400, Refusal::new(Check::RecordsFull, LIMITED));
+                return self.tell(home, caller, told);
+            }
+        }
+        match step {
             Err(refusal) => self.tell(home, caller, Told::Fault(400, refusal)),
             Ok(step) => {
                 if matches!(step, Step::Delete) {

@@ -142,4 +142,5 @@ pub(crate) struct Reply {
 pub(crate) struct Permit {
     pub(crate) missing: usize,
     pub(crate) channels: usize,
+    pub(crate) bytes: u64,
 }

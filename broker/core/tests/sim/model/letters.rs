@@ -26,7 +26,7 @@ pub(crate) enum Question {
 pub(crate) enum Told {
     Record(Box<Record>),
     Page(Vec<String>, bool),
-    Number(usize),
+    Holding(usize, u64),
     Done,
     Answer(Option<String>),
     Fault(u16, Refusal),

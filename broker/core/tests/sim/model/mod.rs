@@ -81,6 +81,8 @@ pub(crate) struct Model {
     pub(crate) departures: usize,
     /// Bytes of kept messages that expired in this tick.
     pub(crate) expired_bytes: usize,
+    /// Bytes of records that the account had when a call was permitted.
+    pub(crate) held: BTreeMap<Caller, u64>,
     /// Tokens of the account, by operation.
     pub(crate) account_taken: quotas::Taken,
     /// Connections whose call was just answered.
@@ -144,6 +146,7 @@ impl Model {
             asked: BTreeMap::new(),
             departures: 0,
             expired_bytes: 0,
+            held: BTreeMap::new(),
             account_taken: BTreeMap::new(),
             answered: VecDeque::new(),
             rules: Vec::new(),

@@ -1,6 +1,8 @@
 //! Rates and quotas, judged by what was taken when: a bucket is the list of its takings. See codec/PROTOCOL.md, RATE.
 
-use super::{Caller, ConnId, LIMITED, Model, Permit, Question, Refusal, Stage, Told};
+use super::{
+    CALLERS, Caller, Channel, ConnId, LIMITED, Model, Permit, Question, Refusal, Stage, Told,
+};
 
 use broker_core::check::Check;
 use broker_core::settings::Rate;
@@ -112,19 +114,43 @@ impl Model {
             && self.settings.limits.channels_per_account > 0
     }
 
+    /// Whether all shards are asked for the bytes of the account's records: where there may be few, they always are.
+    fn counts_bytes(&self, operation: Operation) -> bool {
+        let grows = matches!(operation.name(), "CreateSignalingChannel" | "TagResource");
+        grows && self.settings.limits.record_bytes_per_account < 1 << 20
+    }
+
+    /// Whether the caller's account may have this many bytes more, as far as is known: by the sum when it was asked
+    /// for, and by what it has here.
+    pub(super) fn has_bytes(&mut self, home: usize, caller: Caller, more: u64) -> bool {
+        let here = |channel: &&Channel| {
+            channel.alive && channel.home == home && channel.account == CALLERS
+        };
+        let here: u64 = (self.channels.iter().filter(here))
+            .map(Channel::record_bytes)
+            .sum();
+        let held = self.held.get(&caller).copied().unwrap_or(0).max(here);
+        let has = held + more <= self.settings.limits.record_bytes_per_account as u64;
+        if !has {
+            self.met("change refused: bytes of the account");
+        }
+        has
+    }
+
     /// What a call needs of its account before it is made, if anything.
     pub(super) fn permit_for(&self, operation: Operation) -> Option<Permit> {
-        let counts = self.counts_channels(operation);
+        let counts = self.counts_channels(operation) || self.counts_bytes(operation);
         let needed = counts || self.account_rate(operation).is_some();
         needed.then(|| Permit {
             missing: 1 + if counts { self.shards.len() } else { 0 },
             channels: 0,
+            bytes: 0,
         })
     }
 
     /// Asks for it: all shards for their channels, then the account's own for a token.
     pub(super) fn ask_for_permit(&mut self, caller: Caller, operation: Operation) {
-        if self.counts_channels(operation) {
+        if self.counts_channels(operation) || self.counts_bytes(operation) {
             for shard in 0..self.shards.len() {
                 self.ask(caller, shard, Question::Count);
             }
@@ -159,7 +185,10 @@ impl Model {
                 self.met("call refused: rate of the account");
                 return Some(told);
             }
-            Told::Number(channels) => permit.channels += channels,
+            Told::Holding(channels, bytes) => {
+                permit.channels += channels;
+                permit.bytes += bytes;
+            }
             Told::Done => {}
             other => panic!("{other:?} is no permit"),
         }
@@ -167,7 +196,9 @@ impl Model {
         if permit.missing > 0 {
             return None;
         }
-        let (channels, call, place_kept) = (permit.channels, reply.call.clone(), reply.place_kept);
+        let (channels, bytes) = (permit.channels, permit.bytes);
+        let (call, place_kept) = (reply.call.clone(), reply.place_kept);
+        self.held.insert(caller, bytes);
         if self.counts_channels(call.operation()) && channels >= limit {
             self.met("call refused: channels of the account");
             let error = "AccountChannelLimitExceededException";

@@ -1,4 +1,4 @@
-//! What this node asks all others, and what it answers them: pages of channels, how many an account has, and pages of
+//! What this node asks all others, and what it answers them: pages of channels, what an account has, and pages of
 //! operators.
 //!
 //! ```text
@@ -18,6 +18,7 @@ use crate::edge::Post;
 use crate::side::{AskedPath, NodeReplies, NodeReply, Posted, Survey};
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::id::{CallRef, ShardId};
+use broker_core::record::Holding;
 use broker_core::shard::{Answer, PageQuestion, Question, Reply, Shard, SlotOrder};
 use broker_etcd::{InquirySender, Name};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -33,7 +34,7 @@ use words::Inquiry;
 pub(super) enum Event {
     /// A call wants a page.
     List(CallRef, PageQuestion),
-    /// A call wants to know how many channels an account has on other nodes: `region:account:`.
+    /// A call wants to know what an account has on other nodes: `region:account:`.
     Count(CallRef, Box<str>),
     /// An operator wants what the admin listeners of other nodes have at this path.
     Get(String, oneshot::Sender<NodeReplies>),
@@ -100,8 +101,8 @@ struct Round {
 /// What is made of the replies.
 enum What {
     Page(Page),
-    /// The channels of an account so far.
-    Count(CallRef, u64),
+    /// What an account has, so far.
+    Count(CallRef, Holding),
     /// What nodes have at a path.
     Get(oneshot::Sender<NodeReplies>, Vec<NodeReply>),
 }
@@ -227,11 +228,16 @@ impl Inquiries {
         let counts = self.rounds.values();
         let counts = counts.filter(|round| matches!(round.what, What::Count(..)));
         if counts.count() >= COUNTS_MAX {
-            return self.answer(caller, Answer::Number(0));
+            return self.answer(caller, Answer::Holding(Holding::default()));
         }
         let (inquiry, nodes) = (words::count_inquiry(prefix), self.nodes());
         let until = Instant::now() + COUNT_MAX;
-        self.begin(What::Count(caller, 0), inquiry, nodes, until);
+        self.begin(
+            What::Count(caller, Holding::default()),
+            inquiry,
+            nodes,
+            until,
+        );
     }
 
     /// Without room `to` is dropped.
@@ -281,7 +287,7 @@ impl Inquiries {
     fn end(&self, round: Round) {
         match round.what {
             What::Page(page) => self.end_page(page, &round.missing),
-            What::Count(caller, sum) => self.answer(caller, Answer::Number(sum)),
+            What::Count(caller, sum) => self.answer(caller, Answer::Holding(sum)),
             What::Get(to, replies) => {
                 let missing = round.missing.iter().map(|name| name.as_str().into());
                 let missing = missing.collect();
@@ -331,16 +337,16 @@ impl Inquiries {
         }
     }
 
-    fn own_count(&mut self, prefix: &str) -> Option<u64> {
+    fn own_count(&mut self, prefix: &str) -> Option<Holding> {
         let answers = self.ask_shards(&Question::Count(prefix.into()))?;
-        let counts = answers.into_iter().map(|answer| {
+        let mut answers = answers.into_iter();
+        answers.try_fold(Holding::default(), |sum, answer| {
             if let Reply::Count(count) = answer {
-                Some(count)
+                Some(sum.and(count))
             } else {
                 None
             }
-        });
-        counts.sum()
+        })
     }
 
     /// What each of its own shards answers; `None` when one does not.
@@ -368,7 +374,7 @@ impl What {
             Self::Page(page) => page.add(reply),
             Self::Count(_, sum) => {
                 let count = words::count(reply);
-                *sum = sum.saturating_add(count.unwrap_or(0));
+                *sum = sum.and(count.unwrap_or_default());
                 count.is_some()
             }
             Self::Get(_, replies) => {

@@ -3,7 +3,7 @@
 use crate::side::{NodeReply, Posted};
 use broker_core::cluster::slot_set::SlotSet;
 use broker_core::limits::LIST_PAGE_MAX;
-use broker_core::record::{Listed, VERSION_BYTES, Version};
+use broker_core::record::{Holding, Listed, VERSION_BYTES, Version};
 use broker_core::shard::{PagePart, PageQuestion};
 use broker_core::time::Wall;
 use codec::aws::ChannelArn;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub(super) enum Inquiry {
     /// Its part of a page.
     Page(PageQuestion),
-    /// How many channels it has whose identities begin so.
+    /// What it has of an account: `region:account:`.
     Count(Box<str>),
     /// What its admin listener has at this path.
     Get(String),
@@ -53,13 +53,20 @@ pub(super) fn count_inquiry(prefix: &str) -> Vec<u8> {
     json!({ "count": prefix }).to_string().into_bytes()
 }
 
-pub(super) fn count_reply(count: u64) -> Vec<u8> {
-    json!({ "count": count }).to_string().into_bytes()
+pub(super) fn count_reply(Holding { channels, bytes }: Holding) -> Vec<u8> {
+    json!({ "count": channels, "bytes": bytes })
+        .to_string()
+        .into_bytes()
 }
 
-pub(super) fn count(bytes: &[u8]) -> Option<u64> {
+/// What another node has of an account; an earlier version sends no bytes.
+pub(super) fn count(bytes: &[u8]) -> Option<Holding> {
     let replied: Value = serde_json::from_slice(bytes).ok()?;
-    replied.get("count")?.as_u64()
+    let bytes = replied.get("bytes").and_then(Value::as_u64);
+    Some(Holding {
+        channels: replied.get("count")?.as_u64()?,
+        bytes: bytes.unwrap_or(0),
+    })
 }
 
 pub(super) fn get_inquiry(path: &str) -> Vec<u8> {
@@ -191,7 +198,17 @@ mod tests {
         let prefix = "us-west-2:1:";
         let sent = inquiry(&count_inquiry(prefix));
         assert_eq!(sent, Some(Inquiry::Count(prefix.into())));
-        assert_eq!(count(&count_reply(7)), Some(7));
+        let held = Holding {
+            channels: 7,
+            bytes: 1 << 33,
+        };
+        assert_eq!(count(&count_reply(held)), Some(held));
+        let of_channels = Holding { bytes: 0, ..held };
+        assert_eq!(
+            count(br#"{"count":7}"#),
+            Some(of_channels),
+            "of an earlier version"
+        );
         let path = "/channels?prefix=a%22";
         assert_eq!(inquiry(&get_inquiry(path)), Some(Inquiry::Get(path.into())));
         let posted = Posted {
