@@ -307,10 +307,10 @@ pub enum Check {
                    their names."
     )]
     ListIncomplete = 67,
-    /// The records of the account, of the server or of the store take as many bytes as they may.
+    /// The records of the account, of the server or of etcd take as many bytes as they may.
     #[strum(
-        message = "Delete channels and tags that nobody uses; or raise `record_bytes_per_account` or \
-                   `record_bytes_total`."
+        message = "Delete channels and tags that nobody uses; or raise `record_bytes_per_account`, \
+                   `record_bytes_total` or etcd's quota, as the text of the answer says."
     )]
     RecordsFull = 68,
 }

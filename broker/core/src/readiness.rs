@@ -14,6 +14,8 @@ struct Flags {
     serves: AtomicBool,
     /// The registry takes no changes.
     store_failed: AtomicBool,
+    /// It is to take no new channels.
+    store_nearly_full: AtomicBool,
 }
 
 impl Readiness {
@@ -39,6 +41,17 @@ impl Readiness {
     /// Sets whether the registry's store fails. True when it was otherwise before.
     pub fn set_store_failed(&self, failed: bool) -> bool {
         self.0.store_failed.swap(failed, Ordering::Relaxed) != failed
+    }
+
+    /// Sets whether the registry's store has room for what is there alone.
+    pub fn set_store_nearly_full(&self, full: bool) {
+        self.0.store_nearly_full.store(full, Ordering::Relaxed);
+    }
+
+    /// Whether the registry's store has room for what is there alone. The process is ready for clients all the same.
+    #[must_use]
+    pub fn store_nearly_full(&self) -> bool {
+        self.0.store_nearly_full.load(Ordering::Relaxed)
     }
 
     /// Whether the registry's store fails.

@@ -219,8 +219,11 @@ pub const FOREIGN_KEYS_MAX: i64 = 10;
 /// Bytes of a member's metrics that are read for its quota: ten times what etcd writes.
 pub const METRICS_BYTES_MAX: u64 = 4 << 20;
 
+/// From one question to a member of etcd for the size of its database to the next. The member is connected to for it.
+pub const SIZE_EVERY_MS: u64 = 10_000;
+
 /// Descriptors that a node holds at most: strangers of both kinds, a connection each way for every other node, two to
-/// etcd with as many that are being made, and some for the runtime and the data directory.
+/// etcd with as many that are being made, two for its size, and some for the runtime and the data directory.
 pub const DESCRIPTORS_MAX: usize =
     2 * STRANGERS_MAX + 2 * broker_core::cluster::limits::NODES_MAX + 16;
 

@@ -134,6 +134,12 @@ impl Link {
             .map_or("", |endpoint| endpoint)
     }
 
+    /// The same, for a connection of another kind.
+    pub(crate) fn member(&self) -> (Arc<Options>, usize) {
+        let count = self.options.endpoints.len().max(1);
+        (Arc::clone(&self.options), self.member % count)
+    }
+
     fn down(&mut self, now: Instant) {
         self.member = self.member.wrapping_add(1);
         // The first attempt after a connection that worked is made at once.

@@ -58,6 +58,8 @@ pub enum News {
     Owner(Slot, Option<NodeId>),
     /// How many nodes are registered, this one included.
     Registered(u16),
+    /// Whether etcd uses four fifths of its quota or more.
+    NearlyFull(bool),
     /// Admissions to slots that are served are valid before this moment of the clock that goes on while the machine
     /// sleeps.
     ValidUntil(Now),

@@ -171,6 +171,13 @@ fn etcd(cluster: &Cluster, reader: &mut Reader<'_>) {
     if let Some(user) = etcd.user.as_ref().filter(|_| !etcd.is_on()) {
         reader.fault("cluster.etcd_user", user, "allowed with etcd only");
     }
+    let (quota, default) = (
+        cluster.etcd_quota_bytes,
+        Cluster::default().etcd_quota_bytes,
+    );
+    if !etcd.is_on() && quota != default {
+        reader.fault("cluster.etcd_quota_bytes", quota, "allowed with etcd only");
+    }
     lease(cluster, reader);
 }
 

@@ -47,7 +47,8 @@ impl Records {
             }
             Some((Cluster { map, links, .. }, part)) => {
                 let part = (part, map, links);
-                Node::start(settings, data_dir, part, placement, mailboxes).map(Self::Etcd)
+                let node = (data_dir, status.readiness());
+                Node::start(settings, node, part, placement, mailboxes).map(Self::Etcd)
             }
         }
     }

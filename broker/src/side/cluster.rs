@@ -50,6 +50,8 @@ pub struct ClusterView {
     pub valid_ms: u64,
     /// How long etcd took for the last keepalive that it answered.
     pub etcd_seconds: f64,
+    /// Bytes of its database that are in use, and its quota; 0 while they are not known.
+    pub etcd_fill: (u64, u64),
     /// Messages to and from other nodes, in the order of [`MESSAGES`].
     pub messages: [u64; MESSAGES.len()],
     /// Connections to the port for those that were refused.

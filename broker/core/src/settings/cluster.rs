@@ -29,6 +29,8 @@ pub struct Cluster {
     pub peers: Option<SocketAddr>,
     /// Instead of the file: where the nodes agree on it.
     pub etcd: Etcd,
+    /// Bytes that the database of etcd may have, where its members do not report that.
+    pub etcd_quota_bytes: usize,
     /// Life of this node's registration in etcd without a keepalive, in milliseconds: whole seconds.
     pub lease_ms: u64,
 }
@@ -129,6 +131,7 @@ impl Cluster {
             direct: _,
             peers: _,
             etcd,
+            etcd_quota_bytes: _,
             lease_ms: _,
         } = self;
         let names = name.is_some() && node.is_some();
@@ -151,6 +154,7 @@ impl Default for Cluster {
             direct: false,
             peers: None,
             etcd: Etcd::default(),
+            etcd_quota_bytes: ETCD_QUOTA_BYTES,
             lease_ms: LEASE_MS,
         }
     }
@@ -173,6 +177,9 @@ pub enum Link {
     /// Plain TCP; each connection begins with a header that is signed. For networks that nobody else listens to.
     Plain,
 }
+
+/// The default of `cluster.etcd_quota_bytes`, which is etcd's own.
+const ETCD_QUOTA_BYTES: usize = 2 << 30;
 
 /// The default of `cluster.lease`, of which the longest detection of a lost host follows.
 const LEASE_MS: u64 = 10_000;

@@ -358,6 +358,10 @@ pub const KEYS: &[Key] = &[
     Key::new("cluster.etcd_user", some_text!(cluster.etcd.user, value::filled))
         .doc("with etcd_password_file, where etcd has users"),
     Key::new("cluster.etcd_password_file", path!(cluster.etcd.password_file)).doc("one line"),
+    Key::new("cluster.etcd_quota_bytes",
+            Kind::Number(field!(cluster.etcd_quota_bytes), 16 * MIB..=1024 * GIB))
+        .default("2147483648")
+        .doc("etcd's --quota-backend-bytes, for members that do not report it. From 80 % on new channels get 503"),
     Key::new("cluster.lease", Kind::Duration(field!(cluster.lease_ms), 5_000..=60_000)).default("10s")
         .doc("whole seconds: how long this node stays registered in etcd without a sign of life"),
 ];

@@ -237,3 +237,76 @@ const RECORDS_FULL: &str = "The server's channels take as many bytes as they may
 
 /// Pieces by which it can be judged what the other shards have.
 const SAMPLE: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::MemoryStore;
+    use crate::settings::Settings;
+    use crate::time::Wall;
+    use ahash::RandomState;
+    use std::sync::Arc;
+
+    const TENANT: &str = "us-west-2:123456789012:";
+
+    fn directory(settings: Settings) -> Directory {
+        let hasher = RandomState::with_seeds(1, 2, 3, 4);
+        let store = Box::new(MemoryStore);
+        Directory::new(Arc::new(settings), hasher, store, Wall(0), 1, None)
+    }
+
+    #[test]
+    fn other_shards_are_asked_from_half_of_the_part_of_this_one() {
+        let (creates, tags) = (Operation::CreateSignalingChannel, Operation::TagResource);
+        let mut settings = Settings {
+            shards: 4,
+            ..Settings::default()
+        };
+        let mut many = directory(settings.clone());
+        for channel in 0..12_500 {
+            assert!(!many.counts(creates, TENANT), "with {channel} of 100,000");
+            many.holdings.came(TENANT, 480);
+        }
+        assert!(many.counts(creates, TENANT) && !many.counts(tags, TENANT));
+        assert!(!many.counts(creates, "us-west-2:000000000001:"));
+        let mut large = directory(settings.clone());
+        large.holdings.came(TENANT, (32 << 20) - 1);
+        assert!(!large.counts(creates, TENANT) && !large.counts(tags, TENANT));
+        large.holdings.came(TENANT, 1);
+        assert!(large.counts(creates, TENANT) && large.counts(tags, TENANT));
+        assert!(!large.counts(Operation::DeleteSignalingChannel, TENANT));
+        assert!(!large.counts(Operation::UntagResource, TENANT));
+        // Too few to judge by.
+        settings.limits.channels_per_account = 500;
+        assert!(directory(settings.clone()).counts(creates, TENANT));
+        settings.limits.channels_per_account = 0;
+        assert!(!directory(settings.clone()).counts(creates, TENANT));
+        settings.limits.record_bytes_per_account = 4 << 20;
+        assert!(directory(settings).counts(tags, TENANT));
+    }
+
+    #[test]
+    fn growth_is_refused_by_the_account_and_by_the_shard() {
+        let mut settings = Settings::default();
+        settings.limits.record_bytes_per_account = 1 << 20;
+        settings.limits.record_bytes_total = 2 << 20;
+        let mut directory = directory(settings);
+        let kind = ErrorKind::ClientLimitExceeded;
+        let refused = |directory: &Directory, tenant, held, more| {
+            let result = directory.has_bytes(tenant, held, more, kind);
+            result.err().map(|fault| fault.kind)
+        };
+        directory.holdings.came(TENANT, 1000 << 10);
+        assert_eq!(refused(&directory, TENANT, 0, 24 << 10), None);
+        assert_eq!(refused(&directory, TENANT, 0, (24 << 10) + 1), Some(kind));
+        // Here and elsewhere.
+        assert_eq!(refused(&directory, TENANT, 1 << 20, 1), Some(kind));
+        directory
+            .holdings
+            .came("us-west-2:000000000001:", 1000 << 10);
+        let full = Some(ErrorKind::ServiceUnavailable);
+        let third = "us-west-2:000000000002:";
+        assert_eq!(refused(&directory, third, 0, 48 << 10), None);
+        assert_eq!(refused(&directory, third, 0, (48 << 10) + 1), full);
+    }
+}

@@ -72,6 +72,10 @@ pub(super) fn serve(
     } = query;
     let answer = match kind {
         QueryKind::Look(identity, arn) => directory.look(operation, &identity, arn.as_ref()),
+        QueryKind::Create(..) if sockets.shards.readiness.store_nearly_full() => {
+            let kind = ErrorKind::ServiceUnavailable;
+            Fault::new(Check::RecordsFull, kind, STORE_FULL).into()
+        }
         QueryKind::Create(identity, create) => {
             match changes::create(directory, books, &identity, create, held, at) {
                 Ok(begun) => {
@@ -267,6 +271,10 @@ pub(super) fn absent(check: Check) -> Fault {
 
 /// The error for a channel that does not exist, in the words of the service.
 const NOT_FOUND: &str = "The requested channel is not found or not active.";
+
+/// The error for new channels where etcd is nearly full.
+const STORE_FULL: &str =
+    "The registry's store is nearly full, so it takes no new channels. Try again later.";
 
 /// The error for callers over their rate.
 pub(super) const RATE_EXCEEDED: &str = "Rate exceeded.";

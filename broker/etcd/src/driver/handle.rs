@@ -96,6 +96,8 @@ pub struct Inspection {
     pub trouble: Option<Box<str>>,
     /// How long etcd took for the last keepalive that it answered.
     pub etcd_took: Duration,
+    /// Bytes of its database that are in use, and its quota, once a member has reported them.
+    pub etcd_fill: Option<(u64, u64)>,
 }
 
 /// What a node knows of another one, or of itself.

@@ -3,6 +3,7 @@
 //! One input, then all outputs, then the next input, as the core is driven in its simulation. What the outputs cause at
 //! once is queued behind them; what etcd refuses is reported with the next tick, so that nothing is tried in a loop.
 
+mod capacity;
 mod control;
 mod handle;
 mod hosts;
@@ -22,6 +23,7 @@ use crate::directory::{Directory, Kept};
 use crate::limits::{EVENTS_MAX, LEAVE, TICK};
 use crate::link::Link;
 use crate::names::Name;
+use crate::operator::MemberStatus;
 use crate::order::{Order, Service};
 use crate::parts::{Receiving, Sending};
 use crate::peers::{Inbox, Mailbox, Peers};
@@ -33,6 +35,7 @@ use broker_core::cluster::message::{Ending, Input};
 use broker_core::cluster::types::{Owner, Revision};
 use broker_core::cluster::{self, Cluster, limits};
 use broker_core::time::Now;
+use capacity::Capacity;
 use control::{Control, Told};
 use handle::Command;
 pub use handle::{
@@ -148,6 +151,7 @@ struct Node<S: Service, P> {
     service: S,
     peers: P,
     control: Control,
+    capacity: Capacity,
     records: Records,
     meta: Meta,
     keeping: Keeping,
@@ -182,6 +186,8 @@ enum Event {
     Reported(Option<Revision>),
     /// Where the name of a host leads.
     LookedUp(Box<str>, hosts::Found),
+    /// How a member of etcd is.
+    Measured(Result<MemberStatus, Box<str>>),
     /// The data directory was written.
     Kept(Result<(), Box<str>>),
 }
@@ -275,6 +281,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             service: parts.service,
             peers: parts.peers,
             control: Control::new(control, config.ttl_ms),
+            capacity: Capacity::new(config.etcd_quota_bytes),
             records: Records::new(records, settings.me.incarnation),
             meta: Meta::new(&kept),
             keeping: Keeping::new(parts.directory, kept),
@@ -302,6 +309,7 @@ impl<S: Service, P: Peers> Node<S, P> {
         self.connect(Which::Records);
         self.ask_meta();
         self.look_up();
+        self.measure();
         self.expire_writes();
         self.send_parts_again();
         self.log_slots();
@@ -319,6 +327,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             Event::Meta(generation, told) => self.meta_told(generation, told),
             Event::Reported(written) => self.reported(written),
             Event::LookedUp(name, found) => self.looked_up(&name, found),
+            Event::Measured(told) => self.measured(told),
             Event::Kept(result) => self.keeping.written(result),
         }
     }

@@ -151,6 +151,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             slot_key: self.meta.slot_key(),
             trouble: self.trouble().map(Into::into),
             etcd_took: self.control.took,
+            etcd_fill: self.capacity.fill,
         }
     }
 }

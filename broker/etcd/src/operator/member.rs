@@ -46,7 +46,7 @@ pub struct MemberStatus {
 }
 
 /// Asks a member.
-pub(super) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
+pub(crate) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
     let endpoint = options.endpoints.get(member).cloned().unwrap_or_default();
     EtcdMember {
         status: ask(&options, member, &endpoint).await,

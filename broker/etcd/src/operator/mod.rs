@@ -11,6 +11,7 @@ mod survey;
 mod upgrade;
 
 pub use drain::{DrainError, DrainProgress, drain};
+pub(crate) use member::status;
 pub use member::{EtcdMember, MemberStatus};
 pub use rebalance::{Parts, RebalanceError, rebalance};
 pub use remove::{RemoveError, Slots, remove};

@@ -148,6 +148,7 @@ impl Node {
             peers: "10.0.0.1:7444".into(),
             directory: self.directory.0.clone(),
             etcd: self.options.clone(),
+            etcd_quota_bytes: 2 << 30,
             ttl_ms: 10_000,
             accept_etcd,
         }

@@ -22,6 +22,7 @@ use crate::side::{AskedPath, ClusterPage, NodePages};
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;
+use broker_core::readiness::Readiness;
 use broker_core::registry::Store;
 use broker_core::settings::Settings;
 use broker_core::shard::{Shard, SlotOrders};
@@ -66,7 +67,7 @@ impl Node {
     /// [`Failure::Configuration`] when a file is wrong, [`Failure::Fatal`] when the machine does not let it start.
     pub(super) fn start(
         settings: &Settings,
-        data_dir: &DataDir,
+        (data_dir, readiness): (&DataDir, Readiness),
         (part, map, links): (&EtcdPart, &Arc<SlotMap>, &Arc<Links>),
         placement: &Placement,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
@@ -86,6 +87,7 @@ impl Node {
             peers: settings.cluster.advertised(carrier.address()).into(),
             directory: data_dir.path().into(),
             etcd: options(settings)?,
+            etcd_quota_bytes: settings.cluster.etcd_quota_bytes as u64,
             ttl_ms: settings.cluster.lease_ms,
             accept_etcd: settings.accept_etcd,
         };
@@ -107,6 +109,7 @@ impl Node {
             mailboxes: Arc::clone(mailboxes),
             report,
             waiting: Arc::clone(&waiting),
+            readiness,
             loading: HashMap::new(),
             kept: HashMap::new(),
             kept_bytes: 0,

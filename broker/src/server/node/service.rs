@@ -11,6 +11,7 @@ use broker_core::cluster::types::ParcelId;
 use broker_core::id::{Identity, Slot};
 use broker_core::limits::KEPT_PARCEL_BYTES_MAX;
 use broker_core::placement::Placement;
+use broker_core::readiness::Readiness;
 use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
 use broker_core::shard::{Letter, Shard, SlotOrder};
@@ -32,6 +33,8 @@ pub(super) struct Shards {
     pub(super) report: Sender<NodeNews>,
     /// Messages that wait for peers.
     pub(super) waiting: Arc<AtomicU64>,
+    /// What shards read of the store.
+    pub(super) readiness: Readiness,
     /// Records of slots that are loaded, by shard: of as many slots as are loaded at a time.
     pub(super) loading: HashMap<Slot, (Held, Vec<Vec<Record>>)>,
     /// Messages of parcels that may be used.
@@ -118,6 +121,7 @@ impl Service for Shards {
             }
             News::Owner(slot, owner) => self.desk.owned_by(slot, owner),
             News::Registered(nodes) => self.map.set_nodes(nodes),
+            News::NearlyFull(full) => self.readiness.set_store_nearly_full(full),
             News::ValidUntil(until) => {
                 self.desk.journal.valid(until);
                 self.map.set_valid_until(as_shards_count(until));

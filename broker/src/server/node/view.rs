@@ -39,6 +39,7 @@ pub(super) fn view(
         slot_changes: inspection.slot_changes,
         valid_ms: inspection.valid_ms,
         etcd_seconds: inspection.etcd_took.as_secs_f64(),
+        etcd_fill: inspection.etcd_fill.unwrap_or_default(),
         messages: [&counts.sent, &counts.received, &counts.lost].map(read),
         refused: read(&counts.refused),
         nodes,

@@ -72,6 +72,18 @@ pub(super) const OF_CLUSTER: &[Row<ProcessState>] = &[
         read: |it, to| to.one(it.cluster.as_ref().map_or(0.0, |view| view.etcd_seconds)),
     },
     Row {
+        name: "heliograph_cluster_etcd_bytes",
+        help: "Bytes of etcd's database that are in use; from 80 % of its quota on new channels get 503",
+        kind: Kind::Gauge,
+        read: |it, to| to.one(it.of_cluster(|view| view.etcd_fill.0)),
+    },
+    Row {
+        name: "heliograph_cluster_etcd_quota_bytes",
+        help: "Bytes that etcd's database may have",
+        kind: Kind::Gauge,
+        read: |it, to| to.one(it.of_cluster(|view| view.etcd_fill.1)),
+    },
+    Row {
         name: "heliograph_cluster_messages_total",
         help: "Messages to and from other nodes: questions, answers and what waits on slots that move",
         kind: Kind::Counter,

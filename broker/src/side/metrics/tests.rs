@@ -105,6 +105,8 @@ fn every_series_of_a_cluster_exists_at_zero() {
         "heliograph_cluster_valid_seconds 0",
         "heliograph_cluster_etcd_up 0",
         "heliograph_cluster_etcd_seconds 0",
+        "heliograph_cluster_etcd_bytes 0",
+        "heliograph_cluster_etcd_quota_bytes 0",
         "heliograph_cluster_messages_total{outcome=\"lost\"} 0",
         "heliograph_cluster_peers_refused_total 0",
         "heliograph_cluster_tunnels_failed_total{reason=\"timeout\"} 0",

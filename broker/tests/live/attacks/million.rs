@@ -18,6 +18,10 @@ const TAGS: usize = 2;
 /// Longest turn of a shard by any call, in milliseconds of its thread (full runs).
 const CALL_TURN_MS_MAX: f64 = 5.0;
 
+/// Those of a registry of this size, all of one account.
+const LIMITS: &str = "[limits]\nchannels_per_account = 0\nrecord_bytes_per_account = 2000000000\n\
+                      record_bytes_total = 2000000000\n";
+
 /// Records that a page looks at beyond those that it may show: the one behind its last, and channels that are being
 /// made.
 const BEYOND: u64 = 1 + CALLERS as u64;
@@ -33,7 +37,7 @@ fn no_call_makes_a_long_turn_in_a_large_registry() {
     std::fs::create_dir(&data).expect("a directory under target/");
     fill::fill(&data, channels, TAGS);
     let file = directory.join("broker.toml");
-    std::fs::write(&file, "[limits]\nchannels_per_account = 0\n").expect("a file under target/");
+    std::fs::write(&file, LIMITS).expect("a file under target/");
     let arguments = ["--dev", "--listen", "http://127.0.0.1:0", "--config"];
     let arguments = [&arguments[..], &[file.to_str().expect("UTF-8")]].concat();
     let broker = Broker::again(&directory, &arguments, 1);

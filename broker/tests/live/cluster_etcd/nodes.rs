@@ -59,11 +59,28 @@ impl Nodes {
         Self::on_loopback(Link::Plain, 1, arguments, config)
     }
 
+    /// The same on etcd of this quota in bytes.
+    pub(crate) fn with_quota(quota: usize) -> Option<Self> {
+        let quota = quota.to_string();
+        let etcd = ["--quota-backend-bytes", &quota];
+        Self::on_etcd(&etcd, (Link::Plain, 1), &NONE, "")
+    }
+
     fn on_loopback(link: Link, shards: u16, arguments: &[&str], config: &str) -> Option<Self> {
+        Self::on_etcd(&[], (link, shards), arguments, config)
+    }
+
+    fn on_etcd(
+        etcd: &[&str],
+        (link, shards): (Link, u16),
+        arguments: &[&str],
+        config: &str,
+    ) -> Option<Self> {
         if !server::is_installed() {
             return None;
         }
-        let mut nodes = Self::new(vec![Etcd::start()], link, None);
+        let etcd = Etcd::start_with("http", etcd);
+        let mut nodes = Self::new(vec![etcd], link, None);
         nodes.arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
         nodes.config = config.to_owned();
         nodes.start_all(shards);

@@ -1,0 +1,119 @@
+//! How full etcd is: asked of a member every [`SIZE_EVERY_MS`]. The process refuses new channels where it is nearly
+//! full: at its quota etcd takes no change of anybody, until an operator has made room.
+//!
+//! What counts is the part of the database that is in use. Free pages of it, such as compaction leaves, are used again
+//! before the file grows.
+
+use super::{Event, Node, now};
+use crate::limits::SIZE_EVERY_MS;
+use crate::operator::{MemberStatus, status};
+use crate::order::{News, Service};
+use crate::peers::Peers;
+use broker_core::time::Now;
+use tracing::{info, warn};
+
+/// What is known of it.
+#[derive(Debug)]
+pub(super) struct Capacity {
+    /// As it is configured, where no member reports one.
+    quota: u64,
+    /// When a member is asked next.
+    due: Now,
+    is_asked: bool,
+    /// Bytes in use, and the quota.
+    pub(super) fill: Option<(u64, u64)>,
+}
+
+impl Capacity {
+    pub(super) fn new(quota: u64) -> Self {
+        Self {
+            quota,
+            due: Now(0),
+            is_asked: false,
+            fill: None,
+        }
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        self.fill
+            .is_some_and(|(used, quota)| used >= quota / 100 * 80)
+    }
+
+    /// A member's report. True if etcd has become nearly full by it, or no longer is.
+    fn learn(&mut self, status: &MemberStatus) -> bool {
+        let before = self.is_nearly_full();
+        // Before version 3.4 a member does not report what is in use.
+        let used = if status.used == 0 {
+            status.size
+        } else {
+            status.used
+        };
+        self.fill = Some((used, status.quota.unwrap_or(self.quota)));
+        self.is_nearly_full() != before
+    }
+}
+
+impl<S: Service, P: Peers> Node<S, P> {
+    /// Asks a member, if it is time.
+    pub(super) fn measure(&mut self) {
+        let capacity = &mut self.capacity;
+        if capacity.is_asked || now() < capacity.due || self.control.link.up().is_none() {
+            return;
+        }
+        capacity.is_asked = true;
+        capacity.due = now().after(SIZE_EVERY_MS);
+        let (options, member) = self.control.link.member();
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let told = status(options, member).await.status;
+            let _ = events.send(Event::Measured(told)).await;
+        });
+    }
+
+    /// A member has answered, or not: what is wrong with it the connections report.
+    pub(super) fn measured(&mut self, told: Result<MemberStatus, Box<str>>) {
+        self.capacity.is_asked = false;
+        let Ok(status) = told else { return };
+        if !self.capacity.learn(&status) {
+            return;
+        }
+        let is_nearly_full = self.capacity.is_nearly_full();
+        let (bytes, quota) = self.capacity.fill.unwrap_or_default();
+        if is_nearly_full {
+            warn!(
+                bytes,
+                quota,
+                "etcd is nearly full: new channels are refused with 503 until it is compacted and defragmented, or has \
+                 a larger --quota-backend-bytes"
+            );
+        } else {
+            info!(bytes, quota, "etcd has room again: new channels are made");
+        }
+        self.service.learn(News::NearlyFull(is_nearly_full));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_fifths_of_the_quota_that_is_reported_or_configured_are_nearly_full() {
+        let report = |size, used, quota| MemberStatus {
+            version: "3.5.13".into(),
+            etcd: 1,
+            leads: true,
+            has_leader: true,
+            size,
+            used,
+            quota,
+            alarms: Vec::new(),
+        };
+        let mut capacity = Capacity::new(1_000);
+        assert!(!capacity.learn(&report(9_000, 799, None)));
+        assert_eq!(capacity.fill, Some((799, 1_000)));
+        assert!(capacity.learn(&report(9_000, 800, None)) && capacity.is_nearly_full());
+        assert!(!capacity.learn(&report(900, 0, None)), "it is so still");
+        assert!(capacity.learn(&report(900, 800, Some(2_000))) && !capacity.is_nearly_full());
+    }
+}
