@@ -283,8 +283,8 @@ impl Plan {
     /// Bytes of records that an account may have, where a few channels or tags use them up.
     fn account_bytes(&self) -> Option<usize> {
         let mut random = fastrand::Rng::with_seed(self.rate_seed.rotate_left(7));
-        let bytes = random.usize(400..6_000);
-        (random.u8(..4) == 0 && !self.dev).then_some(bytes)
+        let bytes = random.usize(300..2_500);
+        (random.bool() && !self.dev).then_some(bytes)
     }
 
     /// Notes of a shard's flight recorder.
