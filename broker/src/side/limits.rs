@@ -60,7 +60,7 @@ pub(crate) const LOG_BYTES_KEPT_MAX: usize = 512 * 1024;
 pub(crate) const TRACE_EVENTS_MAX: usize = 65_536;
 
 /// The same for what a trace suggests of a session that has just ended: the newest of its channel.
-pub(super) const SUGGESTING_EVENTS_MAX: usize = 4096;
+pub(super) const SUGGESTING_EVENTS_MAX: usize = 512;
 
 /// Troubled sessions that are kept for the overview, some 1 KiB each. The oldest makes room.
 pub(crate) const TROUBLED_KEPT_MAX: usize = 512;
