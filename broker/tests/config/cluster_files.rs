@@ -2,7 +2,8 @@
 
 use super::machine;
 use broker::config::{ServeFlags, load_text};
-use broker_core::settings::{Settings, Timeouts};
+use broker::memory;
+use broker_core::settings::{Link, Settings, Timeouts};
 use std::path::Path;
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -96,6 +97,21 @@ fn the_pods_of_kubernetes_have_the_files_of_their_configuration() {
         let is_mounted = |mount: &Yaml| file.starts_with(text(&mount["mountPath"]));
         assert!(mounts.iter().any(is_mounted), "{}", file.display());
     }
+    // Nodes alone reach the ports of nodes, and the limit has room for all that the process may hold.
+    assert_ne!(cluster.link, Some(Link::Plain));
+    let policy = of_kind("NetworkPolicy");
+    let rules = policy["spec"]["ingress"].as_vec().unwrap();
+    for rule in rules {
+        let ports = rule["ports"][0]["port"].as_i64().unwrap();
+        let is_open = rule["from"].is_badvalue();
+        assert_eq!(is_open, ports == i64::from(port), "port {ports}");
+    }
+    let limit = text(&container["resources"]["limits"]["memory"]);
+    let limit: usize = limit.trim_end_matches("Gi").parse().expect("GiB");
+    let held = memory::budget(&settings);
+    let held = held.iter().map(memory::Term::total);
+    let records = settings.limits.record_bytes_total;
+    assert!(held.sum::<usize>() + records < limit << 30);
     let budget = of_kind("PodDisruptionBudget");
     assert_eq!(budget["spec"]["maxUnavailable"].as_i64(), Some(1));
 }

@@ -6,7 +6,7 @@
 
 use super::{Event, Node, now};
 use crate::limits::SIZE_EVERY_MS;
-use crate::operator::{MemberStatus, status};
+use crate::operator::{self, MemberStatus};
 use crate::order::{News, Service};
 use crate::peers::Peers;
 use broker_core::time::Now;
@@ -20,6 +20,9 @@ pub(super) struct Capacity {
     /// When a member is asked next.
     due: Now,
     is_asked: bool,
+    /// What the member of this connection said of its quota: it asks for one connection more to learn it of an etcd
+    /// before version 3.6, and does not change while it runs.
+    said: Option<(u32, Option<u64>)>,
     /// Bytes in use, and the quota.
     pub(super) fill: Option<(u64, u64)>,
 }
@@ -30,6 +33,7 @@ impl Capacity {
             quota,
             due: Now(0),
             is_asked: false,
+            said: None,
             fill: None,
         }
     }
@@ -57,23 +61,40 @@ impl<S: Service, P: Peers> Node<S, P> {
     /// Asks a member, if it is time.
     pub(super) fn measure(&mut self) {
         let capacity = &mut self.capacity;
-        if capacity.is_asked || now() < capacity.due || self.control.link.up().is_none() {
+        let Some((generation, lines)) = self.control.link.up() else {
+            return;
+        };
+        if capacity.is_asked || now() < capacity.due {
             return;
         }
         capacity.is_asked = true;
         capacity.due = now().after(SIZE_EVERY_MS);
+        let said = capacity.said.filter(|(of, _)| *of == generation);
         let (options, member) = self.control.link.member();
-        let events = self.events.clone();
+        let (lines, events) = (lines.clone(), self.events.clone());
         tokio::task::spawn_local(async move {
-            let told = status(options, member).await.status;
-            let _ = events.send(Event::Measured(told)).await;
+            let mut told = operator::told(&lines).await;
+            if let Ok(status) = &mut told
+                && status.quota.is_none()
+            {
+                let endpoint = options
+                    .endpoints
+                    .get(member)
+                    .map_or("", |endpoint| endpoint);
+                status.quota = match said {
+                    Some((_, quota)) => quota,
+                    None => operator::quota(&options, endpoint).await,
+                };
+            }
+            let _ = events.send(Event::Measured(generation, told)).await;
         });
     }
 
     /// A member has answered, or not: what is wrong with it the connections report.
-    pub(super) fn measured(&mut self, told: Result<MemberStatus, Box<str>>) {
+    pub(super) fn measured(&mut self, generation: u32, told: Result<MemberStatus, Box<str>>) {
         self.capacity.is_asked = false;
         let Ok(status) = told else { return };
+        self.capacity.said = Some((generation, status.quota));
         if !self.capacity.learn(&status) {
             return;
         }

@@ -187,7 +187,7 @@ enum Event {
     /// Where the name of a host leads.
     LookedUp(Box<str>, hosts::Found),
     /// How a member of etcd is.
-    Measured(Result<MemberStatus, Box<str>>),
+    Measured(u32, Result<MemberStatus, Box<str>>),
     /// The data directory was written.
     Kept(Result<(), Box<str>>),
 }
@@ -327,7 +327,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             Event::Meta(generation, told) => self.meta_told(generation, told),
             Event::Reported(written) => self.reported(written),
             Event::LookedUp(name, found) => self.looked_up(&name, found),
-            Event::Measured(told) => self.measured(told),
+            Event::Measured(generation, told) => self.measured(generation, told),
             Event::Kept(result) => self.keeping.written(result),
         }
     }

@@ -6,6 +6,7 @@ use super::{Why, answer};
 use crate::config::Options;
 use crate::limits::{CALL, CONNECT, METRICS_BYTES_MAX};
 use crate::link;
+use crate::rpc::Lines;
 use rustls::pki_types::ServerName;
 use std::io;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub struct MemberStatus {
 }
 
 /// Asks a member.
-pub(crate) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
+pub(super) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
     let endpoint = options.endpoints.get(member).cloned().unwrap_or_default();
     EtcdMember {
         status: ask(&options, member, &endpoint).await,
@@ -57,13 +58,18 @@ pub(crate) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
 async fn ask(options: &Options, member: usize, endpoint: &str) -> Result<MemberStatus, Why> {
     let connecting = timeout(CONNECT, link::connect(options, member)).await;
     let lines = connecting.map_err(|_| "no connection in time")??;
+    let mut told = told(&lines).await?;
+    if told.quota.is_none() {
+        told.quota = quota(options, endpoint).await;
+    }
+    Ok(told)
+}
+
+/// Asks a member over a connection to it. Before version 3.6 it does not say its quota.
+pub(crate) async fn told(lines: &Lines) -> Result<MemberStatus, Why> {
     let status = answer(lines.status()).await?;
     let header = status.header.unwrap_or_default();
     let bytes = |number: i64| u64::try_from(number).unwrap_or(0);
-    let quota = match bytes(status.db_size_quota) {
-        0 => timeout(CALL, quota(options, endpoint)).await.ok().flatten(),
-        said => Some(said),
-    };
     Ok(MemberStatus {
         version: status.version.into(),
         etcd: header.cluster_id,
@@ -71,15 +77,15 @@ async fn ask(options: &Options, member: usize, endpoint: &str) -> Result<MemberS
         has_leader: status.leader != 0,
         size: bytes(status.db_size),
         used: bytes(status.db_size_in_use),
-        quota,
+        quota: Some(bytes(status.db_size_quota)).filter(|said| *said > 0),
         alarms: status.errors.into_iter().map(Into::into).collect(),
     })
 }
 
 /// The quota of a member's metrics; nothing where it has none, or is not asked in this way.
-async fn quota(options: &Options, endpoint: &str) -> Option<u64> {
+pub(crate) async fn quota(options: &Options, endpoint: &str) -> Option<u64> {
     let uri: Uri = endpoint.parse().ok()?;
-    let text = metrics(options, &uri).await.ok()?;
+    let text = timeout(CALL, metrics(options, &uri)).await.ok()?.ok()?;
     let mut lines = text.lines();
     lines.find_map(|line| number(line.strip_prefix("etcd_server_quota_backend_bytes ")?))
 }

@@ -11,8 +11,8 @@ mod survey;
 mod upgrade;
 
 pub use drain::{DrainError, DrainProgress, drain};
-pub(crate) use member::status;
 pub use member::{EtcdMember, MemberStatus};
+pub(crate) use member::{quota, told};
 pub use rebalance::{Parts, RebalanceError, rebalance};
 pub use remove::{RemoveError, Slots, remove};
 pub use reports::{NodeReport, Reports, reports};
