@@ -150,7 +150,7 @@ impl Running<'_> {
 
 impl Pair {
     fn connect(broker: &Broker, tls: bool, number: usize) -> Self {
-        let arn = arn(&format!("healthy-{number}"));
+        let arn = own(&format!("healthy-{number}"));
         Self {
             master: connect(broker, tls, &master_query(&arn)),
             viewer: connect(broker, tls, &viewer_query(&arn, "well")),
@@ -215,17 +215,15 @@ fn visit(broker: &Broker, tls: bool, control: &Control) {
         control.visiting.store(true, Ordering::SeqCst);
         if control.visits.load(Ordering::SeqCst) {
             visits += 1;
-            let arn = arn("visited");
+            let arn = own("visited");
             let mut master = connect(broker, tls, &master_query(&arn));
             let mut viewer = connect(broker, tls, &viewer_query(&arn, "visitor"));
             let payload = format!("visitor{visits:08}=");
             viewer.send(&offer(&payload));
             master.expect(&to_master("SDP_OFFER", &payload, "visitor"));
             let mut caller = Connection::open_from(HEALTHY, broker.plain);
-            caller.send(&request(
-                "/describeSignalingChannel",
-                r#"{"ChannelName":"visited"}"#,
-            ));
+            let body = format!(r#"{{"ChannelARN":"{arn}"}}"#);
+            caller.send(&request("/describeSignalingChannel", &body));
             let answer = caller.answer().expect("an answer to somebody healthy");
             assert_eq!(answer.status, 200, "{answer:?} {}", answer.text());
             viewer.close();
@@ -234,6 +232,11 @@ fn visit(broker: &Broker, tls: bool, control: &Control) {
         control.visiting.store(false, Ordering::SeqCst);
         thread::sleep(VISIT_EVERY);
     }
+}
+
+/// A channel of the healthy clients, whose account is not the attackers'.
+pub(super) fn own(name: &str) -> String {
+    arn(name).replace("123456789012", "999999999999")
 }
 
 fn connect(broker: &Broker, tls: bool, query: &str) -> Peer {

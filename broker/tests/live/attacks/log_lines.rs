@@ -29,7 +29,6 @@ fn ends_of_connections_do_not_flood_the_log() {
         "{lines} lines in {seconds} s, of {} ends",
         outcome.did
     );
-    // Healthy clients that came and went are of the same account.
     let suppressed = broker.scrape().sum("heliograph_log_suppressed_total");
     let ends = broker.scrape().sum("heliograph_connection_ends_total");
     let logged = log.matches("connection ended").count() as f64;

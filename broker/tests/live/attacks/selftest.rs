@@ -1,9 +1,9 @@
 //! The harness itself: a trial without an attack passes, and one that harms the healthy does not.
 
-use super::{ATTACKER, Trial, broker};
+use super::{ATTACKER, Trial, broker, healthy};
 use crate::http::Connection;
 use crate::peer::{Peer, offer, viewer_query};
-use crate::process::{Broker, arn};
+use crate::process::Broker;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ fn a_message_too_many_is_noticed() {
         let trial = Trial::new("intruder", &broker).without_newcomers();
         trial.run(|_| {
             // Without signatures anybody may be a viewer of this channel.
-            let query = viewer_query(&arn("healthy-0"), "intruder");
+            let query = viewer_query(&healthy::own("healthy-0"), "intruder");
             let mut intruder = Peer::plain_from(ATTACKER, &broker, &query);
             intruder.send(&offer("aW50cnVkZXI="));
             intruder.close();

@@ -1,6 +1,6 @@
 //! Requests that are begun and never ended, on many connections: heads, bodies, and what is pipelined behind a call.
 
-use super::{ATTACKER, Attack, Trial, broker};
+use super::{ATTACKER, Attack, Trial, broker, healthy};
 use crate::http::{Connection, request};
 use crate::process::{Broker, until};
 use crate::signed_service::Service;
@@ -69,7 +69,8 @@ fn hoard(broker: &Broker, attack: &Attack, part: &[u8]) {
     assert!(refused > 0.0, "the budget was never full");
     // An honest caller's large request, in two parts, from an address of its own: while the budget is full.
     let body = format!(
-        r#"{{"ChannelName":"healthy-0","Filler":"{}"}}"#,
+        r#"{{"ChannelARN":"{}","Filler":"{}"}}"#,
+        healthy::own("healthy-0"),
         "x".repeat(50_000)
     );
     let whole = request("/describeSignalingChannel", &body);
