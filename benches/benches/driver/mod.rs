@@ -17,6 +17,8 @@ use std::sync::Arc;
 /// The part of the edge, with sockets that take everything at once.
 pub(crate) struct Driver {
     pub(crate) shard: Shard,
+    /// The moment of all inputs.
+    pub(crate) at: Moment,
     dirty: Vec<SessionKey>,
 }
 
@@ -47,6 +49,7 @@ impl Driver {
         more(&mut start);
         Self {
             shard: Shard::new(start),
+            at: AT,
             dirty: Vec::new(),
         }
     }
@@ -98,7 +101,7 @@ impl Driver {
     }
 
     pub(crate) fn input(&mut self, input: Input<'_, Letter>) {
-        self.shard.handle(input, AT);
+        self.shard.handle(input, self.at);
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Send(session) => self.dirty.push(session),
