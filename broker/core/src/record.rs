@@ -132,7 +132,7 @@ impl Record {
     }
 }
 
-/// What an account has, on one shard or on several.
+/// Channels of an account, on one shard or on several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holding {
     /// Channels, those included that are only being created.

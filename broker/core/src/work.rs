@@ -4,7 +4,7 @@
 //! [`TURN`] of them. The bench `work` measures what a unit of each kind takes.
 //!
 //! ```text
-//!  receives until [`RECEIVES`]  →  letters until [`LETTERS`]  →  ticks of [`TICK`] each until [`TICKS`]  →  sends
+//!  receives until RECEIVES  →  letters until LETTERS  →  ticks of TICK each until TICKS  →  sends
 //! ```
 //! Each stage looks before it begins a piece, so it exceeds its part by one piece: what one request takes at most.
 

@@ -47,7 +47,7 @@ impl AuditPlaces {
         debug_assert!(held > 0 && taken > 0, "a place is given back once");
     }
 
-    /// How many are taken.
+    /// The number of those taken.
     #[cfg(test)]
     pub(super) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)

@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct Credentials {
     by_id: BTreeMap<Box<str>, Arc<Principal>>,
-    /// What each account has used up of its rate of temporary credentials.
+    /// By account, the part used up of its rate of temporary credentials.
     granted: BTreeMap<Box<str>, SharedBucket>,
 }
 

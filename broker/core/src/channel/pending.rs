@@ -180,7 +180,7 @@ impl Pending {
         all
     }
 
-    /// How many bytes more the store holds when it keeps such a message, those counted that it takes the place of or
+    /// The bytes more that the store holds when it keeps such a message, those counted that it takes the place of or
     /// that make room for it. `None` when the channel itself has no room for it.
     #[must_use]
     pub(crate) fn growth(

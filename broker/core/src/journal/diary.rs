@@ -75,7 +75,7 @@ impl<K: Copy + PartialEq> Limiter<K> {
         true
     }
 
-    /// How many were not noted since this was asked.
+    /// The number that was not noted since this was asked.
     fn take_untold(&mut self) -> u64 {
         std::mem::take(&mut self.untold)
     }
@@ -175,7 +175,7 @@ impl Diary {
         }
     }
 
-    /// How many entries were not noted since the start, since there were too many within a second.
+    /// The number of entries that were not noted since the start, since there were too many within a second.
     #[must_use]
     pub fn suppressed(&self) -> u64 {
         self.suppressed

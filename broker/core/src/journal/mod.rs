@@ -62,7 +62,7 @@ pub enum Entry {
     },
     /// Some ends of connections were not noted, since there were too many within a second.
     EndsSuppressed {
-        /// How many.
+        /// Their number.
         ends: u64,
     },
     /// A call changed something or was not allowed to.

@@ -193,7 +193,7 @@ pub(crate) enum Expected {
     Permit {
         /// Shards that have not answered.
         missing: usize,
-        /// What the account has on those that have.
+        /// The account's on those that have.
         held: Holding,
         /// The call.
         call: Box<Call>,

@@ -92,7 +92,7 @@ pub(super) fn ask_for_permit(
 }
 
 impl Directory {
-    /// How fast an account may ask this node for temporary credentials; `None` where that is not limited.
+    /// The rate at which an account may ask this node for temporary credentials; `None` where that is not limited.
     pub(super) fn federation_rate(&self) -> Option<Rate> {
         let quotas = &self.settings.quotas;
         let rate = quotas.account_federation;

@@ -62,8 +62,10 @@ pub(super) fn admit(
             let caller = match role {
                 Role::Master => None,
                 Role::Viewer(_) => {
-                    let standing = directory.standing(books, &admission.caller, &admission.arn);
-                    standing.caller()
+                    let caller = &admission.caller;
+                    directory
+                        .caller_role(books, caller, &admission.arn)
+                        .caller()
                 }
             };
             let joined = join(sockets, directory, channel, (&role, caller), key, at)?;

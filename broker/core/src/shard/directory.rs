@@ -33,7 +33,7 @@ pub(super) struct Directory {
     /// In order, for lists by name. A hash map would need a second index; a look-up at connect costs some 20
     /// comparisons at a million channels.
     pub(super) names: BTreeMap<Identity, ChannelKey>,
-    /// What each account has in each region.
+    /// Channels and bytes of each account in each region.
     pub(super) holdings: Holdings,
     /// Accounts and names of channels that ended before their connections, for the log lines of these; and how many
     /// connections are left.

@@ -1,4 +1,4 @@
-//! How many channels there are of each account, and how many bytes their records take.
+//! The channels of each account, counted, with the bytes of their records.
 //!
 //! A channel counts with the bytes of its record, or of the one that is to replace it, whichever are more: what a
 //! change that is under way will need is there when it is durable. What was stored earlier, or comes with a slot, is
@@ -7,7 +7,7 @@
 use crate::record::Holding;
 use std::collections::BTreeMap;
 
-/// What the accounts of a shard have. An account without channels is not kept.
+/// The channels of a shard's accounts. An account without channels is not kept.
 #[derive(Debug)]
 pub(super) struct Holdings {
     /// By `region:account:`.
@@ -29,7 +29,7 @@ impl Holdings {
         }
     }
 
-    /// What an account has here in a region.
+    /// Those of an account in a region.
     pub(super) fn of_tenant(&self, tenant: &str) -> Holding {
         self.tenants.get(tenant).copied().unwrap_or_default()
     }

@@ -4,7 +4,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::drain::shutting_down;
 use super::pages::PageOf;
-use super::permits::Standing;
+use super::permits::CallerRole;
 use super::sockets::Sockets;
 use super::{Answer, Fault, Letter, Query, QueryKind};
 use super::{alexa, answers, changes, leave, pages, parity, tunnel};
@@ -193,17 +193,17 @@ fn over_rate(
     parity::on_metered(sockets, directory, key, what, at);
     let arn = &directory.channels.get(key)?.record.arn;
     let caller = query.caller.as_ref();
-    let standing = caller
+    let role = caller
         .filter(|_| !sockets.settings.strict())
-        .map_or(Standing::Anyone, |caller| {
-            directory.standing(books, caller, arn)
+        .map_or(CallerRole::Anyone, |caller| {
+            directory.caller_role(books, caller, arn)
         });
-    let what = match standing {
-        Standing::Master => Metered::CallAsMaster(query.operation),
-        Standing::Viewer(_) | Standing::Anyone => what,
+    let what = match role {
+        CallerRole::Master => Metered::CallAsMaster(query.operation),
+        CallerRole::Viewer(_) | CallerRole::Anyone => what,
     };
     let channel = directory.channels.get_mut(key)?;
-    if channel.count(what, standing.caller(), &sockets.settings.quotas, at.now) {
+    if channel.count(what, role.caller(), &sockets.settings.quotas, at.now) {
         leave::arm_channel(sockets, directory, key, at);
         return None;
     }

@@ -76,7 +76,7 @@ pub enum QueryKind {
     },
     /// One more call of this account, counted by one shard for all (strict profile).
     Permit(Identity),
-    /// What one account has on the shard.
+    /// The channels of one account on the shard.
     Count {
         /// The shard that is asked: no channel determines it.
         of: ShardId,
@@ -130,7 +130,7 @@ pub enum Answer {
     Page(Vec<Listed>, bool),
     /// Done.
     Done,
-    /// What an account has.
+    /// Those of an account.
     Holding(Holding),
     /// The master's answer; `None` when it did not come in time.
     Answer(Option<Box<str>>),

@@ -71,9 +71,9 @@ impl Directory {
     }
 }
 
-/// The standing of a caller where those of a channel share something.
+/// The role in which a caller counts where those of a channel share something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum CallerRole {
     /// As all others: no signature proves who calls.
     Anyone,
     /// As the channel's master, since it may connect as that.
@@ -82,7 +82,7 @@ pub(super) enum Standing {
     Viewer(CallerId),
 }
 
-impl Standing {
+impl CallerRole {
     /// The caller, if it has a part of its own.
     pub(super) fn caller(self) -> Option<CallerId> {
         match self {
@@ -93,22 +93,22 @@ impl Standing {
 }
 
 impl Directory {
-    /// The standing of a caller on this channel. It follows from the rights of its key, not from what a request names:
+    /// The role of a caller on this channel. It follows from the rights of its key, not from what a request names:
     /// masters of the C SDK send a ClientId as viewers do.
-    pub(super) fn standing(
+    pub(super) fn caller_role(
         &self,
         books: &mut Books,
         caller: &Caller,
         arn: &ChannelArn,
-    ) -> Standing {
+    ) -> CallerRole {
         let Some(identity) = caller.identity() else {
-            return Standing::Anyone;
+            return CallerRole::Anyone;
         };
         let ruling = caller.decide(Action::ConnectAsMaster, arn.as_str(), None);
         books.counters.policy_steps += ruling.steps;
         match ruling.denied {
-            None => Standing::Master,
-            Some(_) => Standing::Viewer(CallerId::of_hash(self.hasher.hash_one(identity))),
+            None => CallerRole::Master,
+            Some(_) => CallerRole::Viewer(CallerId::of_hash(self.hasher.hash_one(identity))),
         }
     }
 }

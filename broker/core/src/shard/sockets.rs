@@ -45,7 +45,7 @@ pub(super) struct Sockets {
     pub(super) shards: Shards,
     pub(super) ends: Ends,
     pub(super) census: Census,
-    /// Who has the places of WebSockets.
+    /// The places of WebSockets.
     pub(super) admitted: Admitted,
     pub(super) dev: Dev,
 }

@@ -31,13 +31,13 @@ struct Wish {
 
 /// A call of STS, whose signature is good.
 pub(super) struct SignedForm<'a> {
-    /// Who signed it.
+    /// The one that signed it.
     pub(super) caller: &'a Caller,
     /// The form.
     pub(super) body: &'a [u8],
     /// The connection ends with the answer.
     pub(super) close: bool,
-    /// How fast the caller's account may get keys, if that is limited.
+    /// The rate at which the caller's account may get keys, if that is limited.
     pub(super) rate: Option<Rate>,
 }
 

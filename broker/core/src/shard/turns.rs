@@ -48,7 +48,7 @@ impl Turns {
         !self.waiting.is_empty()
     }
 
-    /// How many heads and bodies of a connection may be answered as they arrive, by a shard that has done this work.
+    /// The number of heads and bodies of a connection that may be answered as they arrive, after this much work.
     fn visit(&mut self, done: u64, at: Moment) -> u32 {
         if self.at != at {
             (self.at, self.fresh, self.fresh_until) = (at, 0, done + work::RECEIVES);

@@ -1,7 +1,7 @@
-//! How full etcd is: asked of a member every [`SIZE_EVERY_MS`]. The process refuses new channels where it is nearly
+//! The fill of etcd: asked of a member every [`SIZE_EVERY_MS`]. The process refuses new channels where it is nearly
 //! full: at its quota etcd takes no change of anybody, until an operator has made room.
 //!
-//! What counts is the part of the database that is in use. Free pages of it, such as compaction leaves, are used again
+//! The part of the database that is in use counts. Free pages of it, such as compaction leaves, are used again
 //! before the file grows.
 
 use super::{Event, Node, now};
@@ -12,7 +12,7 @@ use crate::peers::Peers;
 use broker_core::time::Now;
 use tracing::{info, warn};
 
-/// What is known of it.
+/// The last report of it.
 #[derive(Debug)]
 pub(super) struct Capacity {
     /// As it is configured, where no member reports one.
@@ -20,7 +20,7 @@ pub(super) struct Capacity {
     /// When a member is asked next.
     due: Now,
     is_asked: bool,
-    /// What the member of this connection said of its quota: it asks for one connection more to learn it of an etcd
+    /// The quota that the member of this connection said: it asks for one connection more to learn it of an etcd
     /// before version 3.6, and does not change while it runs.
     said: Option<(u32, Option<u64>)>,
     /// Bytes in use, and the quota.

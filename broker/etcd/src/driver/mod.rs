@@ -186,7 +186,7 @@ enum Event {
     Reported(Option<Revision>),
     /// Where the name of a host leads.
     LookedUp(Box<str>, hosts::Found),
-    /// How a member of etcd is.
+    /// The report of a member of etcd, asked over this connection.
     Measured(u32, Result<MemberStatus, Box<str>>),
     /// The data directory was written.
     Kept(Result<(), Box<str>>),

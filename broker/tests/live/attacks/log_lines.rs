@@ -1,6 +1,6 @@
 //! Log lines that a tenant causes by connecting in a loop, beside a tenant of another account.
 
-use super::{ATTACKER, Trial, broker};
+use super::{ATTACKER, Trial, broker, healthy};
 use crate::peer::{Peer, viewer_query};
 use crate::process::{arn, until};
 
@@ -11,7 +11,7 @@ const ENDS_PER_SECOND: f64 = 50.0;
 fn ends_of_connections_do_not_flood_the_log() {
     let broker = broker("", 2);
     let storm = viewer_query(&arn("stormed"), "v1");
-    let other = arn("own").replace("123456789012", "999999999999");
+    let other = healthy::own("own");
     let outcome = Trial::new("connects and ends", &broker).run(|attack| {
         while !attack.over() {
             drop(Peer::plain_from(ATTACKER, &broker, &storm));

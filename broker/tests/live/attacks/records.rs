@@ -7,14 +7,14 @@ use crate::signed_signer::Signer;
 use serde_json::{Value, json};
 use std::fs;
 
-/// What the records of an account may take, and those of all: an even part on each of two shards.
+/// Bytes that the records of an account may take, and those of all: an even part on each of two shards.
 const ACCOUNT: u64 = 12 << 20;
 const TOTAL: u64 = 16 << 20;
 
 /// Channels that would take much more than both.
 const CHANNELS: usize = 600;
 
-/// What changes on their way to the disk take beside the records, with what the allocator keeps.
+/// Bytes that changes on their way to the disk take beside the records, with what the allocator keeps.
 const SLACK: u64 = 24 << 20;
 
 #[test]
@@ -35,7 +35,7 @@ fn records_of_a_tenant_end_where_the_next_one_still_has_room() {
     let body = json!({"ResourceARN": small, "Tags": tags()});
     service.call(&neighbour, "/TagResource", &body).ok();
     service.create(&neighbour, "another");
-    // Who deletes something has room again.
+    // A deletion makes room again.
     for arn in &made[1..4] {
         let delete = json!({"ChannelARN": arn});
         service

@@ -47,7 +47,7 @@ fn new_channels_are_refused_while_etcd_is_nearly_full_and_all_else_goes_on() {
         quota == QUOTA as f64 && used >= quota * 0.8,
         "{used} of {quota}"
     );
-    // What is there is changed and deleted as before, through any node.
+    // Channels that are there are changed and deleted as before, through any node.
     let tags = json!({"ResourceARN": kept, "Tags": [{"Key": "site", "Value": "roof"}]});
     call(nodes.node(1).plain, "/TagResource", &tags).ok();
     let delete = json!({"ChannelARN": gone});

@@ -40,7 +40,7 @@ impl Balancer {
             let nodes = Arc::clone(&nodes);
             thread::spawn(move || nodes[number].look());
         }
-        // Where there is no IPv6, `localhost` has no such address either.
+        // Without IPv6, `localhost` has no such address either.
         let other = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).ok();
         for listener in [Some(listener), other].into_iter().flatten() {
             let nodes = Arc::clone(&nodes);

@@ -25,7 +25,7 @@ pub enum Question {
     },
     /// A part of what ListSignalingChannels answers, where several nodes have channels.
     Part(PageQuestion),
-    /// What an account has on the shard: `region:account:`.
+    /// The channels of an account on the shard: `region:account:`.
     Count(Box<str>),
     /// One channel.
     Channel(Identity),
@@ -83,7 +83,7 @@ pub enum Reply {
     Page(Vec<ChannelLine>, bool),
     /// The part of a page.
     Part(Box<PagePart>),
-    /// What it has of an account.
+    /// Those of an account.
     Count(Holding),
     /// The channel, if it lives there.
     Channel(Option<Box<ChannelView>>),

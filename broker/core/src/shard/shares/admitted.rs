@@ -51,7 +51,7 @@ pub(in crate::shard) enum Standing {
     Master,
 }
 
-/// How many there are of [`Standing`].
+/// The number of [`Standing`]s.
 const STANDINGS: usize = 4;
 
 /// The connections of a shard that have a place.
@@ -135,7 +135,7 @@ impl Admitted {
         self.list(session, number, standing);
     }
 
-    /// What a connection is to its channel has changed. Harmless for one that has no place.
+    /// A connection is something else to its channel now. Harmless for one that has no place.
     pub(in crate::shard) fn becomes(&mut self, session: SessionKey, standing: Standing) {
         if let Some(number) = self.unlist(session) {
             self.list(session, number, standing);

@@ -76,7 +76,7 @@ impl Model {
         &self.channels[ws.channel].account
     }
 
-    /// Who ends pays before who was superseded, then viewers, then masters.
+    /// One that ends pays before one that was superseded, then viewers, then masters.
     fn standing(&self, id: ConnId) -> u8 {
         let conn = &self.conns[id];
         match (&conn.stage, &conn.ws) {

@@ -101,7 +101,7 @@ struct Round {
 /// What is made of the replies.
 enum What {
     Page(Page),
-    /// What an account has, so far.
+    /// The channels of an account, so far.
     Count(CallRef, Holding),
     /// What nodes have at a path.
     Get(oneshot::Sender<NodeReplies>, Vec<NodeReply>),

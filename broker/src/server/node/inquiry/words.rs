@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub(super) enum Inquiry {
     /// Its part of a page.
     Page(PageQuestion),
-    /// What it has of an account: `region:account:`.
+    /// The channels of an account: `region:account:`.
     Count(Box<str>),
     /// What its admin listener has at this path.
     Get(String),
@@ -59,7 +59,7 @@ pub(super) fn count_reply(Holding { channels, bytes }: Holding) -> Vec<u8> {
         .into_bytes()
 }
 
-/// What another node has of an account; an earlier version sends no bytes.
+/// Channels of an account on another node; an earlier version sends no bytes.
 pub(super) fn count(bytes: &[u8]) -> Option<Holding> {
     let replied: Value = serde_json::from_slice(bytes).ok()?;
     let bytes = replied.get("bytes").and_then(Value::as_u64);

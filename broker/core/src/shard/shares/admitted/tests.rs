@@ -163,7 +163,7 @@ impl Model {
         one
     }
 
-    /// What must hold of the connection that made room for one more of `newcomer`.
+    /// The rule for the connection that made room for one more of `newcomer`.
     fn assert_pays(&self, newcomer: Holder, victim: u32) {
         let place = self.all.iter().position(|one| one.slot == victim);
         let place = place.expect("it had a place");
