@@ -20,7 +20,8 @@ use ahash::RandomState;
 use seats::{List, Seats};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Whose connections are counted together: the access key of a principal, or a federated user, in an account.
+/// Whose connections are counted together: those of a caller in an account, by
+/// [`identity`](crate::auth::Caller::identity).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::shard) struct Holder {
     account: Account,
@@ -30,10 +31,9 @@ pub(in crate::shard) struct Holder {
 impl Holder {
     /// The holder of a connection that asks to be admitted.
     pub(in crate::shard) fn of(admission: &Admission, hasher: &RandomState) -> Self {
-        let caller = &admission.caller;
         Self {
             account: Account::of(&admission.arn),
-            caller: hasher.hash_one((caller.is_federated(), caller.name())),
+            caller: hasher.hash_one(admission.caller.identity()),
         }
     }
 }
