@@ -3,6 +3,8 @@
 import { Line } from './line.js';
 import { watchGathering } from './network.js';
 
+const CONNECTED_WITHIN_MS = 20_000; // a viewer that went away meanwhile says nothing
+
 export class Camera {
     // `show` gets what changes: { state, viewers, problem, heard, hasNetwork }.
     constructor(channel, context, stream, show) {
@@ -23,18 +25,20 @@ export class Camera {
         const connection = new RTCPeerConnection({ iceServers: this.line.iceServers });
         const viewer = { connection, chat: undefined, described: connection.setRemoteDescription(offer) };
         this.viewers.set(from, viewer);
+        const end = () => this.viewers.get(from) === viewer && this.forget(from);
         watchGathering(connection, this.note, this.show);
+        setTimeout(() => ['new', 'connecting'].includes(connection.connectionState) && end(), CONNECTED_WITHIN_MS);
         connection.onicecandidate = ({ candidate }) => candidate && this.line.send('ICE_CANDIDATE', candidate, from);
         connection.onconnectionstatechange = () => {
-            if (['failed', 'closed'].includes(connection.connectionState) && this.viewers.get(from) === viewer) {
-                this.forget(from);
+            if (['failed', 'closed'].includes(connection.connectionState)) {
+                end();
             }
             this.count();
         };
         connection.ondatachannel = ({ channel }) => {
             viewer.chat = channel;
             channel.onmessage = ({ data }) => this.show({ heard: [from, `${data}`] });
-            channel.onclose = () => this.viewers.get(from) === viewer && this.forget(from);
+            channel.onclose = end;
             this.count();
         };
         try {

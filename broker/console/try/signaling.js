@@ -92,7 +92,7 @@ export class Signaling {
                 step.done({ detail: 'open' });
                 resolve();
             };
-            socket.onmessage = ({ data }) => this.receive(data);
+            socket.onmessage = ({ data }) => this.socket === socket && this.receive(data);
             socket.onclose = async ({ code, reason }) => {
                 if (!open) {
                     reject(step.fail(await this.why()));

@@ -10,7 +10,6 @@ import { Viewer } from './viewer.js';
 const get = (id) => document.getElementById(id);
 const hash = new URLSearchParams(location.hash.slice(1));
 const sides = { camera: side('camera'), viewer: side('viewer') };
-const clientId = `viewer-${random()}`;
 const STATES = {
     idle: '', connecting: 'connecting …', ready: 'signaling open', lost: 'signaling lost, trying again …',
     dropped: 'signaling dropped; media stays', failed: 'not connected',
@@ -119,8 +118,10 @@ async function startCamera() {
     sides.camera.ended = watch(() => started.connections(), figures);
     [run.textContent, again.disabled] = ['Stop camera', false];
     return camera.line.open().catch((error) => {
-        stopCamera();
-        show({ problem: error.message, state: 'failed' });
+        if (camera === started) {
+            stopCamera();
+            show({ problem: error.message, state: 'failed' });
+        }
         throw error;
     });
 }
@@ -150,14 +151,19 @@ async function startViewer() {
         note('viewer', 'first frame', {}).done({ detail: `${text} after Watch` });
         figures({ first: text });
     });
+    // Another id each time: an answer to the offer before does not reach this one.
+    const clientId = `viewer-${random()}`;
+    card.querySelector('.who').textContent = clientId;
     viewer = new Viewer(clientId, get('channel').value, context('viewer'), show);
     offerBoth();
     const started = viewer;
     sides.viewer.ended = watch(() => started.connections(), figures);
     run.textContent = 'Stop watching';
     return viewer.open().catch((error) => {
-        stopViewer();
-        show({ problem: error.message, state: 'failed' });
+        if (viewer === started) {
+            stopViewer();
+            show({ problem: error.message, state: 'failed' });
+        }
         throw error;
     });
 }
@@ -235,7 +241,6 @@ function random() {
 }
 
 document.querySelector(`[name=source][value=${canCapture ? 'camera' : 'card'}]`).checked = true;
-document.querySelector('#viewer .who').textContent = clientId;
 get('channel').addEventListener('input', () => (link(), settings && offerBoth()));
 get('clear').addEventListener('click', clear);
 get('start').addEventListener('submit', (event) => {

@@ -9,7 +9,10 @@ const CONNECTED_WITHIN_MS = 8000; // a browser takes half a minute to give up, a
 export class Viewer {
     // `show` gets what changes: { state, stream, problem, heard, hasNetwork }.
     constructor(clientId, channel, context, show) {
-        Object.assign(this, { show, note: context.note, connection: undefined, described: undefined });
+        Object.assign(this, { show, note: context.note, connection: undefined, found: { here: 0, there: 0 } });
+        this.described = new Promise((resolve) => {
+            this.describe = resolve;
+        });
         this.line = new Line({ role: 'viewer', clientId }, channel, context, show, {
             answer: (answer) => this.answer(answer),
             candidate: (candidate) => this.candidate(candidate),
@@ -22,19 +25,19 @@ export class Viewer {
 
     async open() {
         await this.line.open();
-        await this.offer();
+        if (this.line.wanted) {
+            await this.offer();
+        }
     }
 
     async offer() {
         const connection = new RTCPeerConnection({ iceServers: this.line.iceServers });
         this.connection = connection;
         const began = performance.now();
-        const found = { here: 0, there: 0 };
-        this.found = found;
         watchGathering(connection, this.note, this.show);
         connection.onicecandidate = ({ candidate }) => {
             if (candidate) {
-                found.here += 1;
+                this.found.here += 1;
                 this.line.send('ICE_CANDIDATE', candidate);
             }
         };
@@ -52,9 +55,6 @@ export class Viewer {
         };
         this.chat.onmessage = ({ data }) => this.show({ heard: ['camera', `${data}`] });
         await connection.setLocalDescription(await connection.createOffer());
-        this.described = new Promise((resolve) => {
-            this.describe = resolve;
-        });
         this.line.send('SDP_OFFER', connection.localDescription);
         clearTimeout(this.patience);
         this.patience = setTimeout(() => {
@@ -67,15 +67,26 @@ export class Viewer {
         clearTimeout(this.patience);
         this.show({ problem: undefined });
         this.patience = setTimeout(() => this.stuck(), CONNECTED_WITHIN_MS);
-        await this.connection.setRemoteDescription(answer);
+        await this.take('answer', (connection) => connection.setRemoteDescription(answer));
         this.describe();
     }
 
     async candidate(candidate) {
-        const { connection } = this;
         this.found.there += 1;
         await this.described;
-        await connection.addIceCandidate(candidate).catch((error) => this.note('candidate', {}).fail(error.message));
+        await this.take('candidate', (connection) => connection.addIceCandidate(candidate));
+    }
+
+    // What the camera sends may find the connection closed, or be wrong.
+    async take(what, apply) {
+        const { connection } = this;
+        try {
+            await (connection && apply(connection));
+        } catch (error) {
+            if (connection === this.connection) {
+                this.note(what, {}).fail(error.message);
+            }
+        }
     }
 
     changed(began) {

@@ -57,12 +57,22 @@ export async function withBrowser(signal, work, { loopback = true } = {}) {
         signal.addEventListener('abort', () => browser.close());
         try {
             await work((name) => openPage(browser, pages.url, name), browser);
+        } catch (error) {
+            await shown(browser).catch(() => undefined);
+            throw error;
         } finally {
             await browser.close();
         }
     } finally {
         pages.close();
         await rm(home, { recursive: true, force: true });
+    }
+}
+
+// Prints what the pages show, for those who ask why a test failed.
+async function shown(browser) {
+    for (const page of browser.contexts().flatMap((context) => context.pages())) {
+        console.log(`${page.url()} shows:\n${await page.innerText('body', { timeout: 1000 })}`);
     }
 }
 

@@ -23,7 +23,7 @@ export async function visit(browser, url, { ready = 'body[data-ready=yes]', befo
             errors.push(message.text());
         }
     });
-    page.on('pageerror', (error) => errors.push(error.stack));
+    page.on('pageerror', (error) => errors.push(error.stack || `${error.name}: ${error.message}`));
     page.on('request', (request) => requests.push(request.url()));
     await page.goto(url);
     await page.waitForSelector(ready);
