@@ -94,6 +94,10 @@ pub const PENDING_KEYS_MAX: usize = 64;
 /// Beyond it the oldest of its keys whose viewer is gone makes room. Source: codec/PROTOCOL.md, KEEP-7.
 pub const PENDING_KEYS_OF_CALLER_MAX: usize = PENDING_KEYS_MAX / 4;
 
+/// Callers that can fill the kept bytes of a channel together: one has this part of them, or one message. Source:
+/// codec/PROTOCOL.md, KEEP-8.
+pub const PENDING_BYTES_PARTS: usize = 4;
+
 /// Kept ICE candidates per key; one more drops the oldest. Source: codec/PROTOCOL.md, KEEP-3.
 pub const PENDING_CANDIDATES_MAX: usize = 32;
 
@@ -130,12 +134,12 @@ pub const fn waiting_calls_per_shard(shards: usize) -> usize {
 /// one that made room for it whose caller's shard has not said so yet. Beyond it an Alexa call is answered 503.
 pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 
-/// A shard's connections for each place among them that WebSockets never take: it is kept for a connection whose caller
-/// is not known yet, so that the request of any newcomer is read when all other places are taken.
+/// A shard's connections for each place among them that WebSockets and tunnels never take: it is kept for a connection
+/// whose caller is not known yet, so that the request of any newcomer is read when all other places are taken.
 pub const CONNECTIONS_PER_GUEST: usize = 16;
 
-/// WebSockets that a shard with this many connections admits: all but those of [`CONNECTIONS_PER_GUEST`], of which
-/// there is one at least where there are two connections.
+/// Places of a shard with this many connections for WebSockets and for tunnels, which have two each: all but those of
+/// [`CONNECTIONS_PER_GUEST`], of which there is one at least where there are two connections.
 ///
 /// For one more of an account that would hold fewer than the account with most, that one's newest viewer is closed with
 /// 1001, or its newest master, but never its first one; in an account it is the same among its callers. Nobody with

@@ -13,6 +13,7 @@
 //!    │            ├► Output::HandOver ──► release ──► mailbox ──► adopt (on the other shard)
 //!    │            │                                     └ full ──► bounce (back here, answers 503)
 //!    │            ├► Output::Tunnel ────► release ──► the edge connects to the node and copies bytes both ways
+//!    │            │                                     ├ greeted ► tunnel_enters ─► Output::EndTunnel ─► tunnel_left
 //!    │            │                                     └ fails ─► bounce_tunnel (back here, waits or answers 503)
 //!    │            └► Output::Admin ─────► release ──► the edge copies bytes between it and the side thread
 //!    │                                                  └ no room ──► bounce (back here, answers 503)
@@ -130,6 +131,9 @@ pub enum Output<Letter> {
     /// The connection asks for a page of the admin listener: [`Machine::release`] it and pass it to the side thread. As
     /// with a handover nothing is armed.
     Admin(SessionKey),
+    /// The tunnel with this number makes room for another connection: 503 if nothing has come of the other node, else
+    /// it is closed.
+    EndTunnel(u32),
     /// A letter for another shard (or this one).
     Post(ShardId, Letter),
     /// Send what is unsent, then end the connection politely. The machine still takes `Sent` and ignores `Received`.
@@ -203,6 +207,18 @@ pub trait Machine {
     ) -> SessionKey {
         let _ = (node, why, unsent);
         self.bounce(parcel, at)
+    }
+
+    /// The other node has greeted: from here on the tunnel with this number has places, one for each descriptor. False
+    /// when there are none and nobody makes room: then the parcel comes back. Outputs may follow.
+    fn tunnel_enters(&mut self, parcel: &Self::Parcel, place: u32, at: Moment) -> bool {
+        let _ = (parcel, place, at);
+        true
+    }
+
+    /// A tunnel is gone, and its number is free. Harmless for one that has no places.
+    fn tunnel_left(&mut self, place: u32) {
+        let _ = place;
     }
 
     /// The edge turns a connection away: the request id of the answer, if there is one. A machine that keeps no account

@@ -181,6 +181,7 @@ impl<M: Machine> Edge<M> {
             Output::Tunnel(session, to) => {
                 self.restage(session, Stage::Leaving(Destination::Node(to)))
             }
+            Output::EndTunnel(place) => self.displace_tunnel(place),
             Output::Admin(session) => self.restage(session, Stage::Leaving(Destination::Admin)),
             Output::Close(session) => self.restage(session, Stage::Closing),
             Output::Abort(session) => self.abort(session),

@@ -13,8 +13,9 @@
 //! idle tunnel holds no buffer. The client's TLS ends here; between the nodes is TLS of their own, or none
 //! ([`Links::tls`](super::links::Links::tls)).
 //!
-//! The owner counts messages, bounds and addresses; here are only bytes. A tunnel makes room for nobody once the owner
-//! has answered, as an admitted connection does not: the owner ends it by the same rules as those of its own clients.
+//! The owner counts messages, bounds and addresses; here are only bytes. From the greeting on a tunnel has two places
+//! among the connections that the machine has admitted, and makes room by the same rule: the machine says which one
+//! ends ([`Output::EndTunnel`](broker_core::machine::Output::EndTunnel)).
 //!
 //! Under `--lan` the side thread takes an owner's place for connections that ask for pages of the admin listener: it is
 //! connected to at once, by a pair of sockets, and greets nobody.

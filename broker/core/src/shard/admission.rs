@@ -7,7 +7,7 @@ use super::directory::Directory;
 use super::evidence::Evidence;
 use super::home::{RATE_EXCEEDED, absent};
 use super::leave::slot_of;
-use super::shares::{Holder, Standing};
+use super::shares::{Holder, Member, Standing};
 use super::sockets::Sockets;
 use super::upgrades::purpose_of;
 use super::{Fault, drain, faults, leave, outboxes, parity, respond, tunnel, unsent};
@@ -16,6 +16,7 @@ use crate::check::Check;
 use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
 use crate::id::{CallerId, ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
+use crate::machine::Output;
 use crate::record::{Record, Version};
 use crate::session::{Admission, NEVER, Role, SessionState, Terms, WebSocket};
 use crate::settings::GoAway;
@@ -38,8 +39,10 @@ pub(super) fn admit(
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return false;
     }
-    let holder = Holder::of(admission, &directory.hasher);
-    if !sockets.admitted.may_enter(holder) {
+    let holder = sockets
+        .admitted
+        .holder(&admission.caller, admission.arn.account());
+    if !sockets.admitted.may_enter(holder, 1) {
         let fault = Fault::new(
             Check::ConnectionsFull,
             ErrorKind::ServiceUnavailable,
@@ -237,7 +240,7 @@ fn welcome(
             at,
         );
     }
-    make_room(sockets, directory, books, holder, at);
+    make_room(sockets, directory, books, (holder, 1), at);
     sockets.admitted.enter(key, holder, standing);
     unsent::deliver_kept(sockets, directory, books, channel, &role, at);
     if sockets.dev.faults.is_some() {
@@ -247,25 +250,33 @@ fn welcome(
     sockets.arm_open(key, at.now);
 }
 
-/// Has another connection end where all places are taken: by a close frame, or at once if it is ending. Of those that
-/// were sent one a few are waited for.
-fn make_room(
+/// Has others end until this number of places is free: a WebSocket by a close frame, or at once if it is ending. Of
+/// those that were sent one a few are waited for. False when nobody makes room.
+pub(super) fn make_room(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
-    holder: Holder,
+    (holder, places): (Holder, usize),
     at: Moment,
-) {
-    let Some(victim) = sockets.admitted.make_room(holder) else {
-        return;
-    };
-    if sockets.web_socket(victim).is_none() {
-        return leave::abort(sockets, directory, books, victim, at);
+) -> bool {
+    while let Some(victim) = sockets.admitted.make_room(holder, places) {
+        let victim = match victim {
+            Member::Tunnel(place) => {
+                sockets.output(Output::EndTunnel(place));
+                continue;
+            }
+            Member::Session(victim) => victim,
+        };
+        if sockets.web_socket(victim).is_none() {
+            leave::abort(sockets, directory, books, victim, at);
+            continue;
+        }
+        leave::close_web_socket(sockets, directory, books, victim, EndReason::MadeRoom, at);
+        if let Some(first) = sockets.admitted.closes(victim) {
+            leave::abort(sockets, directory, books, first, at);
+        }
     }
-    leave::close_web_socket(sockets, directory, books, victim, EndReason::MadeRoom, at);
-    if let Some(first) = sockets.admitted.closes(victim) {
-        leave::abort(sockets, directory, books, first, at);
-    }
+    sockets.admitted.has(places)
 }
 
 impl Sockets {
@@ -323,8 +334,8 @@ fn supersede(
 }
 
 /// The refusal of a connection for which nobody makes room.
-const NO_PLACE: &str = "The server has as many connections as it may have, and this caller has its share of them: \
-                        close some, or try again later.";
+pub(super) const NO_PLACE: &str = "The server has as many connections as it may have, and \
+    this caller has its share of them: close some, or try again later.";
 
 /// MessageTtlSeconds of a channel that names none. Source: KVS API reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;

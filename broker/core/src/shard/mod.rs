@@ -115,6 +115,7 @@ use books::Books;
 use directory::Directory;
 use gate::Gate;
 use recorder::Recorder;
+use shares::Member;
 use sockets::Sockets;
 use std::net::SocketAddr;
 
@@ -154,7 +155,14 @@ impl Shard {
         let hasher = RandomState::with_seeds(a, b, c, d);
         let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
         let recorder = Recorder::new(settings.recorder_notes_of_shard(), hasher.clone());
-        let mut sockets = Sockets::new(settings.clone(), id, placement, readiness, connections);
+        let mut sockets = Sockets::new(
+            settings.clone(),
+            id,
+            placement,
+            readiness,
+            connections,
+            hasher.clone(),
+        );
         sockets.dev.parity = (settings.dev && !settings.strict())
             .then(|| Box::new(parity::Parity::new(&settings.region, &hasher, account_use)));
         let refusal_ids = RefusalIds::new(&keys.session_keys, id, random.u64(..));
@@ -244,6 +252,15 @@ impl Machine for Shard {
     ) -> SessionKey {
         let (sockets, books) = (&mut self.sockets, &mut self.books);
         tunnel::bounce(sockets, books, *parcel, failed, unsent, at)
+    }
+
+    fn tunnel_enters(&mut self, parcel: &Self::Parcel, place: u32, at: Moment) -> bool {
+        let (sockets, directory, books, _) = self.parts();
+        tunnel::enters(sockets, directory, books, (parcel, place), at)
+    }
+
+    fn tunnel_left(&mut self, place: u32) {
+        self.sockets.admitted.leave(Member::Tunnel(place));
     }
 
     fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {

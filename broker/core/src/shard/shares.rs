@@ -9,7 +9,7 @@ mod admitted;
 mod asking;
 mod places;
 
-pub(super) use admitted::{Admitted, Holder, Standing};
+pub(super) use admitted::{Admitted, Holder, Member, Standing, TUNNEL_PLACES};
 pub(super) use asking::Asking;
 pub(super) use places::Places;
 
@@ -90,8 +90,14 @@ impl<A: Copy + Ord, C: Copy + Ord> Shares<A, C> {
         (most > own + more).then_some(channel)
     }
 
+    /// What the channels of an account hold, the largest first.
+    pub(super) fn of(&self, account: A) -> impl Iterator<Item = (usize, C)> {
+        let holders = self.accounts.get(&account).into_iter();
+        holders.flat_map(|holders| holders.order.iter().rev().copied())
+    }
+
     fn largest_of(&self, account: A) -> Option<(usize, C)> {
-        self.accounts.get(&account)?.order.last().copied()
+        self.of(account).next()
     }
 }
 

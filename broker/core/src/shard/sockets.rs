@@ -26,6 +26,7 @@ use crate::session::{Session, Spares};
 use crate::settings::Settings;
 use crate::time::{Moment, Now};
 use crate::wheel::Wheel;
+use ahash::RandomState;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ pub(super) struct Sockets {
     pub(super) shards: Shards,
     pub(super) ends: Ends,
     pub(super) census: Census,
-    /// The places of WebSockets.
+    /// The places of WebSockets and tunnels.
     pub(super) admitted: Admitted,
     pub(super) dev: Dev,
 }
@@ -105,6 +106,7 @@ impl Sockets {
         placement: Placement,
         readiness: Readiness,
         connections: usize,
+        hasher: RandomState,
     ) -> Self {
         Self {
             rules: Bounds::of(&settings),
@@ -132,7 +134,7 @@ impl Sockets {
                 recalled: Now(0),
             },
             census: Census::default(),
-            admitted: Admitted::among(connections),
+            admitted: Admitted::among(connections, hasher),
             dev: Dev {
                 faults: settings.dev.then(Box::default),
                 parity: None,

@@ -6,14 +6,16 @@
 //! travels in circles. Its answers end the connection (`respond.rs`), so that the next request is looked at by the node
 //! that the client is connected to.
 
+use super::admission::NO_PLACE;
 use super::books::Books;
 use super::directory::Directory;
 use super::evidence::Evidence;
+use super::shares::{Holder, Member, Standing, TUNNEL_PLACES};
 use super::sockets::Sockets;
-use super::{Fault, Parcel, ParcelLoad, respond, upgrades};
+use super::{Fault, Parcel, ParcelLoad, admission, respond, upgrades};
 use crate::auth::Caller;
 use crate::check::Check;
-use crate::event::Purpose;
+use crate::event::{Purpose, UpgradeRole};
 use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_MAX};
 use crate::machine::{Output, TunnelFailure, Tunnelled};
@@ -90,7 +92,9 @@ pub(super) fn pass_on(
     at: Moment,
 ) {
     match home {
-        Home::There(node) if !sockets.is_inner(key) => announce(sockets, key, node, onward, at),
+        Home::There(node) if !sockets.is_inner(key) => {
+            announce(sockets, books, key, node, onward, at);
+        }
         Home::There(_) | Home::Nobody | Home::Here(_) => {
             let fault = without_owner(home);
             wait_for_owner(sockets, books, key, (onward, None), &fault, at);
@@ -154,7 +158,7 @@ pub(super) fn look_again(sockets: &mut Sockets, books: &mut Books, key: SessionK
     let failed = failed.filter(|(node, _)| home == Home::There(*node));
     let fault = match home {
         Home::There(node) if !is_inner && failed.is_none_or(|(_, again)| at.now >= again) => {
-            return announce(sockets, key, node, onward, at);
+            return announce(sockets, books, key, node, onward, at);
         }
         Home::Here(_) => return ask_again(sockets, key, onward.bytes),
         Home::There(_) if failed.is_some() => unreachable_owner(),
@@ -175,8 +179,21 @@ fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
     sockets.wait_for_turn(key);
 }
 
-/// Announces that a connection goes to another node; its release follows, when the answers before it are sent.
-fn announce(sockets: &mut Sockets, key: SessionKey, node: NodeId, mut onward: Onward, at: Moment) {
+/// Announces that a connection goes to another node; its release follows, when the answers before it are sent. One for
+/// which nobody would make room is refused before that.
+fn announce(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    node: NodeId,
+    mut onward: Onward,
+    at: Moment,
+) {
+    let holder = sockets.holder(&onward);
+    if !sockets.admitted.may_enter(holder, TUNNEL_PLACES) {
+        let fault = unavailable(Check::ConnectionsFull, NO_PLACE);
+        return refuse(sockets, books, key, &onward, &fault, at);
+    }
     let deadline = at.now.after(sockets.settings.timeouts.head_ms);
     onward
         .until
@@ -207,6 +224,32 @@ pub(super) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
         bytes: std::mem::take(bytes),
         repeats,
     })
+}
+
+/// Takes the places of a tunnel, if there are some or others make room.
+pub(super) fn enters(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    (parcel, place): (&Parcel, u32),
+    at: Moment,
+) -> bool {
+    let ParcelLoad::Onward(onward) = &parcel.load else {
+        return true; // a page of the admin listener, which has places of its own
+    };
+    let holder = sockets.holder(onward);
+    let enters = admission::make_room(sockets, directory, books, (holder, TUNNEL_PLACES), at);
+    if enters {
+        let standing = match onward.purpose {
+            Purpose::Upgrade(UpgradeRole::Master) => Standing::Master,
+            Purpose::Upgrade(UpgradeRole::Viewer)
+            | Purpose::Api(_)
+            | Purpose::Sts(_)
+            | Purpose::Unknown => Standing::Viewer,
+        };
+        (sockets.admitted).enter(Member::Tunnel(place), holder, standing);
+    }
+    enters
 }
 
 /// The other node did not answer, and the log gets a line: the client waits for another one if that got nothing of its
@@ -275,6 +318,12 @@ fn unavailable(check: Check, message: &'static str) -> Fault {
 }
 
 impl Sockets {
+    /// Whose the places of a tunnel are.
+    fn holder(&self, onward: &Onward) -> Holder {
+        let account = onward.identity.account();
+        self.admitted.holder(&onward.caller, account)
+    }
+
     /// Whether one more request may wait for an owner; it is counted then.
     fn may_wait(&mut self, key: SessionKey) -> bool {
         let waiting = &mut self.requests.without_owner;

@@ -80,6 +80,7 @@ impl Driver {
                 | Output::Reset(_)
                 | Output::HandOver(..)
                 | Output::Tunnel(..)
+                | Output::EndTunnel(_)
                 | Output::Admin(_)
                 | Output::Post(..)
                 | Output::Drained => unreachable!("everybody stays, on one shard"),

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 const REGION: &str = "us-west-2";
 const ACCOUNT: &str = "123456789012";
+const OTHER_ACCOUNT: &str = "210987654321";
 /// The two channels of the map that somebody owns; every other is nobody's.
 const HERE: &str = "here";
 const THERE: &str = "there";
@@ -36,19 +37,26 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
+        Self::with_places(1_000)
+    }
+
+    /// One that may have this many connections.
+    fn with_places(connections: usize) -> Self {
         let settings = Settings {
             auth: Auth::None,
             ..Settings::default()
         };
         let map = SlotMap::new(&[7; 16], NodeId(0), vec!["n1".into(), "n2".into()]);
-        for (name, node) in [(HERE, NodeId(0)), (THERE, NodeId(1))] {
-            let slot = map.slot(&Identity::new(REGION, ACCOUNT, name));
+        let there = [(ACCOUNT, THERE), (OTHER_ACCOUNT, THERE)].map(|named| (named, NodeId(1)));
+        for ((account, name), node) in [((ACCOUNT, HERE), NodeId(0))].into_iter().chain(there) {
+            let slot = map.slot(&Identity::new(REGION, account, name));
             map.assign(slot.expect("the key is known"), Some(node));
         }
         let placement = Placement::new([1, 2, 3, 4], 1).in_cluster(Arc::new(map));
         let (to, log) = unbounded();
         let start = Start {
             journal: Box::new(Kept(to)),
+            connections,
             ..Start::bare(Arc::new(settings), ShardId(0), placement, [5, 6, 7, 8])
         };
         Self {
@@ -294,4 +302,38 @@ fn no_room_for_a_tunnel_is_no_fault_of_the_owner() {
             .try_iter()
             .any(|entry| matches!(entry, Entry::NodeTrouble { .. }))
     );
+}
+
+#[test]
+fn tunnels_have_places_by_account() {
+    let mut node = Node::with_places(8); // seven, since one is kept for those that are not admitted
+    let others = String::from_utf8(upgrade(THERE)).expect("text");
+    let others = others.replace(ACCOUNT, OTHER_ACCOUNT).into_bytes();
+    let begin = |node: &mut Node, request: &[u8], place| {
+        let session = node.open(false);
+        assert_eq!(node.receive(session, request), Some(NodeId(1)));
+        let parcel = node.shard.release(session);
+        let enters = node.shard.tunnel_enters(&parcel, place, node.at);
+        let ended = std::iter::from_fn(|| node.shard.poll_output());
+        let ended = ended.map(|output| {
+            let Output::EndTunnel(place) = output else {
+                panic!("{output:?}");
+            };
+            place
+        });
+        (enters, ended.collect::<Vec<_>>())
+    };
+    for place in 0..3 {
+        assert_eq!(begin(&mut node, &upgrade(THERE), place), (true, vec![]));
+    }
+    // The newest tunnel of the account that has three makes room.
+    assert_eq!(begin(&mut node, &others, 3), (true, vec![2]));
+    node.shard.tunnel_left(2);
+    // It finds no room itself, and is refused before anybody is connected to.
+    let session = node.open(false);
+    assert_eq!(node.receive(session, &upgrade(THERE)), None);
+    node.assert_refused(session, Check::ConnectionsFull);
+    // Calls are passed on by the same rule. What is gone has no place.
+    node.shard.tunnel_left(0);
+    assert_eq!(begin(&mut node, &describe(THERE), 0), (true, vec![]));
 }

@@ -73,7 +73,9 @@ impl World {
                     assert_eq!(predicted, Some((conn, to.index())), "a handover");
                     self.sockets[conn].stage = Stage::Leaving(to.index());
                 }
-                Output::Tunnel(..) => unreachable!("one process is the whole service"),
+                Output::Tunnel(..) | Output::EndTunnel(_) => {
+                    unreachable!("one process is the whole service")
+                }
                 Output::Admin(_) => unreachable!("pages are served without --lan elsewhere"),
                 Output::Post(to, letter) => refused.extend(self.post(shard, to, letter)),
                 Output::Close(key) => ends.push((self.conn(shard, key), false)),

@@ -229,6 +229,7 @@ impl<M: Machine> Edge<M> {
             self.tunnel_decrypted(place, &mut tunnel, Side::Owner, plain, read);
         }
         self.settle(place, tunnel);
+        self.drain(); // it may have made others end
     }
 
     /// Bytes of the owner before it was sent anything. The header and the request follow a whole greeting.
@@ -242,6 +243,11 @@ impl<M: Machine> Edge<M> {
             Ok(Some(challenge)) => challenge,
             Err(NotGreeting) => return tunnel.owner_fails(TunnelFailure::Foreign, Ending::Close),
         };
+        let enters = (tunnel.parcel.as_ref())
+            .is_some_and(|parcel| self.machine.tunnel_enters(parcel, place, self.at));
+        if !enters {
+            return tunnel.owner_fails(TunnelFailure::NoRoom, Ending::Close);
+        }
         let links = self.links.clone();
         let Some((links, name)) = links
             .as_deref()

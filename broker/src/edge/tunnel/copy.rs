@@ -22,6 +22,7 @@ impl<M: Machine> Edge<M> {
             }
             return;
         };
+        let begins = matches!(tunnel.stage, Stage::Greeting(_));
         let half = tunnel.half(side);
         (half.armed, half.cancelled) = (false, false);
         match received {
@@ -40,6 +41,9 @@ impl<M: Machine> Edge<M> {
             Received::Cancelled => {}
         }
         self.settle(place, tunnel);
+        if begins {
+            self.drain(); // it may have made others end
+        }
     }
 
     fn tunnel_bytes(&mut self, place: u32, tunnel: &mut Tunnel<M>, side: Side, mut lent: Lent) {

@@ -118,6 +118,7 @@ impl<M: Machine> Edge<M> {
         self.tunnels.stalled_bytes -= tunnel.stalled;
         self.tunnels.stalled.remove(&place);
         self.tunnels.all.release(place);
+        self.machine.tunnel_left(place);
         self.tunnels.of_admin -= usize::from(tunnel.node.is_none());
         self.counts.tunnels = self.tunnels.to_nodes();
         let Tunnel {
@@ -201,6 +202,15 @@ impl<M: Machine> Edge<M> {
             } else {
                 tunnel.end(Ending::Close); // a TLS record that is not finished
             }
+            self.settle(place, tunnel);
+        }
+    }
+
+    /// Ends one that makes room for another connection.
+    pub(in super::super) fn displace_tunnel(&mut self, place: u32) {
+        if let Some(mut tunnel) = self.tunnels.all.borrow(place) {
+            self.counts.evicted += 1;
+            tunnel.owner_fails(TunnelFailure::NoRoom, Ending::Close);
             self.settle(place, tunnel);
         }
     }

@@ -39,7 +39,7 @@ mod records;
 mod selftest;
 mod slow_readers;
 mod slow_requests;
-mod tenants;
+pub(crate) mod tenants;
 mod unfinished;
 mod unfinished_messages;
 mod waiting_calls;

@@ -3,7 +3,7 @@
 use super::{ATTACKER, HEALTHY};
 use crate::http::Connection;
 use crate::peer::Peer;
-use crate::process::fresh_directory;
+use crate::process::{Broker, fresh_directory};
 use crate::signed_service::{Service, credentials, relay};
 use crate::signed_signer::{Call, Signer};
 use std::fs;
@@ -34,7 +34,7 @@ fn a_tenant_with_all_connections_makes_room_for_another() {
         let mut held: Vec<Connection> = Vec::new();
         let mut refused = Vec::new();
         let mut take = |call: Call| {
-            let (status, connection) = upgrade(ATTACKER, &service, &tenant, call);
+            let (status, connection) = upgrade(ATTACKER, &service.broker, &tenant, call);
             match status {
                 101 => held.push(connection),
                 _ => refused.push(connection),
@@ -56,12 +56,12 @@ fn a_tenant_with_all_connections_makes_room_for_another() {
         for arn in &own {
             // Nobody is closed for one more of the tenant, which has most. Of two shards one may have places.
             let one_more = Call::viewer(&service.broker, &channels[0], "one-more");
-            let (status, connection) = upgrade(ATTACKER, &service, &tenant, one_more);
+            let (status, connection) = upgrade(ATTACKER, &service.broker, &tenant, one_more);
             assert!(status == 503 || shards == 2, "{status}");
             refused.push(connection);
             let broker = &service.broker;
             let join = |call| {
-                let (status, connection) = upgrade(HEALTHY, &service, &neighbour, call);
+                let (status, connection) = upgrade(HEALTHY, broker, &neighbour, call);
                 assert_eq!(status, 101, "a newcomer below its part");
                 Peer::after_upgrade(connection)
             };
@@ -98,9 +98,14 @@ fn service(shards: u16) -> Service {
 }
 
 /// Asks for a WebSocket: the status of the answer, and the connection.
-fn upgrade(from: IpAddr, service: &Service, signer: &Signer, call: Call) -> (u16, Connection) {
+pub(crate) fn upgrade(
+    from: IpAddr,
+    broker: &Broker,
+    signer: &Signer,
+    call: Call,
+) -> (u16, Connection) {
     let call = signer.sign(call);
-    let mut connection = Connection::open_from(from, service.broker.plain);
+    let mut connection = Connection::open_from(from, broker.plain);
     connection.send(&call.bytes());
     let answer = connection.answer().expect("an answer, not silence");
     if answer.status != 101 {

@@ -1,5 +1,6 @@
 //! Several nodes with a fixed map: what each passes on to the others, and what it does when they do not answer.
 //!
+//! * [`crowded`]: a node whose connections are used up by one tenant.
 //! * [`meeting`]: what must work, through any node.
 //! * [`owner`]: a node whose owner is the test: what it sends, and what the owner may do to it.
 //! * [`inner`]: a node whose inner port the test connects to: garbage, silence, forged and used headers, bounds.
@@ -7,6 +8,7 @@
 //! * [`shared`]: what follows from the secret on each node, and names of nodes.
 //! * [`trouble`]: two nodes of which one is slow, gone, or of another opinion.
 
+mod crowded;
 mod inner;
 mod meeting;
 pub(crate) mod nodes;

@@ -1,4 +1,5 @@
-//! The WebSockets that a shard has admitted, by the callers that opened them, and which of them makes room for another.
+//! The WebSockets that a shard has admitted and its tunnels to other nodes, by the callers that opened them, and which
+//! of them makes room for another.
 //!
 //! Some places of a shard are kept for connections whose caller is not known yet ([`admitted_most`]), so that the
 //! request of any newcomer is read. When all others are taken, the account with most makes room for one that would hold
@@ -7,15 +8,15 @@
 //! the current master of a channel, or, when that one ends, the one that some caller of it has had longest.
 //!
 //! A connection has its place until its descriptor is free, or until it has made room: then it may end in good order,
-//! but of these there are few ([`leaving_most`]). Each takes 20 bytes here, and each caller some 200. A step takes
-//! logarithmic time in the number of callers.
+//! but of these there are few ([`leaving_most`]). A tunnel has two places, one for each of its descriptors. Each takes
+//! 20 bytes here, and each caller some 200. A step takes logarithmic time in the number of callers.
 
 mod seats;
 
 use super::Shares;
+use crate::auth::Caller as AuthCaller;
 use crate::id::{Account, SessionKey};
 use crate::limits::{admitted_most, leaving_most};
-use crate::session::Admission;
 use ahash::RandomState;
 use seats::{List, Seats};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,15 +29,33 @@ pub(in crate::shard) struct Holder {
     caller: u64,
 }
 
-impl Holder {
-    /// The holder of a connection that asks to be admitted.
-    pub(in crate::shard) fn of(admission: &Admission, hasher: &RandomState) -> Self {
-        Self {
-            account: Account::of(&admission.arn),
-            caller: hasher.hash_one(admission.caller.identity()),
+/// Something that has places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shard) enum Member {
+    /// A WebSocket of this shard: one place.
+    Session(SessionKey),
+    /// A tunnel, by its number at the edge: two places.
+    Tunnel(u32),
+}
+
+impl From<SessionKey> for Member {
+    fn from(session: SessionKey) -> Self {
+        Self::Session(session)
+    }
+}
+
+impl Member {
+    /// How many places it has.
+    const fn places(self) -> usize {
+        match self {
+            Self::Session(_) => 1,
+            Self::Tunnel(_) => TUNNEL_PLACES,
         }
     }
 }
+
+/// The places of a tunnel: one for the client's connection, one for that to the other node.
+pub(in crate::shard) const TUNNEL_PLACES: usize = 2;
 
 /// In which order connections of a caller make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +78,9 @@ const STANDINGS: usize = 4;
 pub(in crate::shard) struct Admitted {
     most: usize,
     leaving_most: usize,
+    /// Places, as in all counts here.
     taken: usize,
+    hasher: RandomState,
     seats: Seats,
     /// Those that have connections, by number; and the numbers that are free.
     callers: Vec<Caller>,
@@ -67,7 +88,7 @@ pub(in crate::shard) struct Admitted {
     numbers: BTreeMap<Holder, u32>,
     /// Callers that have the current master of a channel, and of each account the first one.
     masters: BTreeSet<Holder>,
-    first_masters: BTreeMap<Account, SessionKey>,
+    first_masters: BTreeMap<Account, Member>,
     shares: Shares<Account, Holder>,
     /// Those that made room and are not gone, the first one first.
     leaving: VecDeque<SessionKey>,
@@ -77,6 +98,7 @@ pub(in crate::shard) struct Admitted {
 #[derive(Debug)]
 struct Caller {
     holder: Holder,
+    /// Its places.
     count: usize,
     /// By [`Standing`].
     lists: [List; STANDINGS],
@@ -84,11 +106,12 @@ struct Caller {
 
 impl Admitted {
     /// None, on a shard that may have this many connections.
-    pub(in crate::shard) fn among(connections: usize) -> Self {
+    pub(in crate::shard) fn among(connections: usize, hasher: RandomState) -> Self {
         Self {
             most: admitted_most(connections),
             leaving_most: leaving_most(connections),
             taken: 0,
+            hasher,
             seats: Seats::default(),
             callers: Vec::new(),
             free: Vec::new(),
@@ -100,17 +123,31 @@ impl Admitted {
         }
     }
 
-    /// Whether there is a place for one more of this holder, or another one makes room.
-    pub(in crate::shard) fn may_enter(&self, holder: Holder) -> bool {
-        self.taken < self.most || self.payer(holder).is_some()
+    /// The holder of connections of a caller to channels of an account: its own, where callers are known.
+    pub(in crate::shard) fn holder(&self, caller: &AuthCaller, account: &str) -> Holder {
+        let own = caller.is_known().then(|| caller.account());
+        Holder {
+            account: Account::of_digits(own.unwrap_or(account)),
+            caller: self.hasher.hash_one(caller.identity()),
+        }
     }
 
-    /// Takes its place from the connection that makes room for one more of this holder; `None` when there is a place.
-    pub(in crate::shard) fn make_room(&mut self, holder: Holder) -> Option<SessionKey> {
-        if self.taken < self.most {
+    /// Whether this number of places is free for one more of the holder, or another one makes room.
+    pub(in crate::shard) fn may_enter(&self, holder: Holder, places: usize) -> bool {
+        self.has(places) || self.payer(holder, places).is_some()
+    }
+
+    /// Whether this number of places is free.
+    pub(in crate::shard) fn has(&self, places: usize) -> bool {
+        self.taken + places <= self.most
+    }
+
+    /// Takes the places of one that makes room for one more of this holder; `None` when there is room, or nobody does.
+    pub(in crate::shard) fn make_room(&mut self, holder: Holder, places: usize) -> Option<Member> {
+        if self.has(places) {
             return None;
         }
-        let victim = self.first_of(self.payer(holder)?)?;
+        let victim = self.payer(holder, places)?;
         self.leave(victim);
         Some(victim)
     }
@@ -125,35 +162,44 @@ impl Admitted {
     /// A connection of this holder is admitted.
     pub(in crate::shard) fn enter(
         &mut self,
-        session: SessionKey,
+        member: impl Into<Member>,
         holder: Holder,
         standing: Standing,
     ) {
-        let number = self.number(holder);
-        self.taken += 1;
-        self.count(number, |count| count + 1);
-        self.list(session, number, standing);
+        let (member, number) = (member.into(), self.number(holder));
+        self.taken += member.places();
+        self.count(number, |count| count + member.places());
+        self.list(member, number, standing);
     }
 
     /// A connection is something else to its channel now. Harmless for one that has no place.
     pub(in crate::shard) fn becomes(&mut self, session: SessionKey, standing: Standing) {
-        if let Some(number) = self.unlist(session) {
-            self.list(session, number, standing);
+        if let Some(number) = self.unlist(session.into()) {
+            self.list(session.into(), number, standing);
         }
     }
 
     /// A connection is gone. Harmless for one that has no place.
-    pub(in crate::shard) fn leave(&mut self, session: SessionKey) {
-        let Some(number) = self.unlist(session) else {
-            return self.leaving.retain(|other| *other != session);
-        };
-        self.taken -= 1;
-        self.count(number, |count| count - 1);
+    pub(in crate::shard) fn leave(&mut self, member: impl Into<Member>) {
+        let member = member.into();
+        if let Some(number) = self.unlist(member) {
+            self.taken -= member.places();
+            self.count(number, |count| count - member.places());
+        } else if let Member::Session(session) = member {
+            self.leaving.retain(|other| *other != session);
+        }
     }
 
-    fn payer(&self, holder: Holder) -> Option<Holder> {
+    /// The connection that makes room for one more of a holder. Of the caller with most, unless all that it has is the
+    /// first master: then of the next one, if that has enough.
+    fn payer(&self, holder: Holder, places: usize) -> Option<Member> {
         let own = self.caller(holder).map_or(0, |caller| caller.count);
-        self.shares.payer(holder.account, own, 1)
+        let payer = self.shares.payer(holder.account, own, places)?;
+        let same = payer.account == holder.account;
+        let least = if same { own + places + 1 } else { 1 };
+        let callers = self.shares.of(payer.account).take(2);
+        let mut callers = callers.filter(|(count, _)| *count >= least);
+        callers.find_map(|(_, caller)| self.first_of(caller))
     }
 
     fn caller(&self, holder: Holder) -> Option<&Caller> {
@@ -161,19 +207,12 @@ impl Admitted {
         self.callers.get(number as usize)
     }
 
-    /// The connection that makes room first of a caller. Where all callers of an account have one each, and this one's
-    /// is the first master, it is another one's.
-    fn first_of(&self, payer: Holder) -> Option<SessionKey> {
-        let account = payer.account;
-        let first = self.first_masters.get(&account);
-        let of = |caller| Holder { account, caller };
-        let others = self.numbers.range(of(0)..=of(u64::MAX));
-        let holders = std::iter::once(payer).chain(others.map(|(holder, _)| *holder).take(2));
-        let lists = holders.filter_map(|holder| self.caller(holder));
-        let mut newest = lists
-            .flat_map(|caller| caller.lists)
-            .filter_map(|list| self.seats.newest(list));
-        newest.find(|session| Some(session) != first)
+    /// The connection of a caller that makes room first.
+    fn first_of(&self, payer: Holder) -> Option<Member> {
+        let first = self.first_masters.get(&payer.account);
+        let lists = self.caller(payer)?.lists.iter();
+        let mut newest = lists.filter_map(|list| self.seats.newest(*list));
+        newest.find(|member| Some(member) != first)
     }
 
     /// The number of a caller, who may be new.
@@ -211,38 +250,38 @@ impl Admitted {
         }
     }
 
-    fn list(&mut self, session: SessionKey, number: u32, standing: Standing) {
+    fn list(&mut self, member: Member, number: u32, standing: Standing) {
         let Some(caller) = self.callers.get_mut(number as usize) else {
             return;
         };
         if let Some(list) = caller.lists.get_mut(standing as usize) {
-            self.seats.push(list, session, (number, standing));
+            self.seats.push(list, member, (number, standing));
         }
         if standing == Standing::Master {
             let account = caller.holder.account;
             self.masters.insert(caller.holder);
-            self.first_masters.entry(account).or_insert(session);
+            self.first_masters.entry(account).or_insert(member);
         }
     }
 
     /// Takes a connection out of its list; its caller's number, if it had a place.
-    fn unlist(&mut self, session: SessionKey) -> Option<u32> {
-        let (number, standing) = self.seats.of(session)?;
+    fn unlist(&mut self, member: Member) -> Option<u32> {
+        let (number, standing) = self.seats.of(member)?;
         let caller = self.callers.get_mut(number as usize)?;
         let list = caller.lists.get_mut(standing as usize)?;
-        self.seats.take(list, session);
+        self.seats.take(list, member);
         if standing == Standing::Master {
             let (holder, is_empty) = (caller.holder, *list == List::EMPTY);
             if is_empty {
                 self.masters.remove(&holder);
             }
-            self.appoint(holder.account, session);
+            self.appoint(holder.account, member);
         }
         Some(number)
     }
 
     /// Finds another first master of an account if this was it.
-    fn appoint(&mut self, account: Account, former: SessionKey) {
+    fn appoint(&mut self, account: Account, former: Member) {
         if self.first_masters.get(&account) != Some(&former) {
             return;
         }

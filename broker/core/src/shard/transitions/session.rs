@@ -248,6 +248,7 @@ impl World {
                 Output::Send(_) => "Send",
                 Output::HandOver(..) => "HandOver",
                 Output::Tunnel(..) => "Tunnel",
+                Output::EndTunnel(_) => "EndTunnel",
                 Output::Admin(_) => "Admin",
                 Output::Post(..) => "Post",
                 Output::Close(_) => "Close",

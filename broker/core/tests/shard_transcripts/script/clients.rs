@@ -59,7 +59,10 @@ impl Script {
                         Output::HandOver(key, to) if self.leaving => {
                             self.hand_over(shard, key, to.index());
                         }
-                        Output::HandOver(..) | Output::Tunnel(..) | Output::Admin(_) => {}
+                        Output::HandOver(..)
+                        | Output::Tunnel(..)
+                        | Output::EndTunnel(_)
+                        | Output::Admin(_) => {}
                         Output::Close(key) => self.keyed(shard, key).ending = true,
                         Output::Abort(key) => {
                             let client = self.keyed(shard, key);

@@ -1,16 +1,20 @@
-//! Connections in lists, each in the order in which they came to it: 20 bytes for each slot of the sessions.
+//! Connections in lists, each in the order in which they came to it: 20 bytes for each slot of the sessions, and for
+//! each number of a tunnel.
 //!
 //! The lists go through the slots: what is before and after a connection is in its own place, so that nothing is
 //! allocated for a connection, and nothing is moved or searched when one leaves.
 
-use super::Standing;
+use super::{Member, Standing};
 use crate::id::{Key, SessionKey};
 
-/// The places of all sessions, by slot. They come in chunks and stay.
+/// The places of all sessions by slot, and of all tunnels by number. They come in chunks and stay.
 #[derive(Debug, Default)]
 pub(super) struct Seats {
-    chunks: Vec<Box<[Seat]>>,
+    sessions: Chunks,
+    tunnels: Chunks,
 }
+
+type Chunks = Vec<Box<[Seat]>>;
 
 /// One connection in its list.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +27,7 @@ struct Seat {
     standing: Standing,
 }
 
-/// The ends of a list: slots.
+/// The ends of a list: slots, and numbers of tunnels with [`TUNNEL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct List {
     oldest: u32,
@@ -41,36 +45,45 @@ impl List {
 /// In place of a slot or a caller: none.
 const NOBODY: u32 = u32::MAX;
 
+/// Tells the number of a tunnel from a slot: both are smaller.
+const TUNNEL: u32 = 1 << 31;
+
 const CHUNK: usize = 64;
 
 const _: () = assert!(size_of::<Seat>() == 20);
 
 impl Seats {
     /// Whose a connection is, and in which of the lists, if it has a place.
-    pub(super) fn of(&self, session: SessionKey) -> Option<(u32, Standing)> {
-        let seat = self.seat(slot(session))?;
-        let found = seat.generation == session.generation() && seat.caller != NOBODY;
+    pub(super) fn of(&self, member: Member) -> Option<(u32, Standing)> {
+        let (number, generation) = numbers(member);
+        let seat = self.seat(number)?;
+        let found = seat.generation == generation && seat.caller != NOBODY;
         found.then_some((seat.caller, seat.standing))
     }
 
     /// The connection that came last.
-    pub(super) fn newest(&self, list: List) -> Option<SessionKey> {
-        self.key(list.newest)
+    pub(super) fn newest(&self, list: List) -> Option<Member> {
+        self.member(list.newest)
     }
 
     /// The connection that came first.
-    pub(super) fn oldest(&self, list: List) -> Option<SessionKey> {
-        self.key(list.oldest)
+    pub(super) fn oldest(&self, list: List) -> Option<Member> {
+        self.member(list.oldest)
     }
 
     /// Puts a connection that has no place at the end of a list.
     pub(super) fn push(
         &mut self,
         list: &mut List,
-        session: SessionKey,
+        member: Member,
         (caller, standing): (u32, Standing),
     ) {
-        while self.chunks.len() <= session.slot() / CHUNK {
+        let (number, generation) = numbers(member);
+        let chunks = match member {
+            Member::Session(_) => &mut self.sessions,
+            Member::Tunnel(_) => &mut self.tunnels,
+        };
+        while chunks.len() <= (number & !TUNNEL) as usize / CHUNK {
             let free = Seat {
                 generation: 0,
                 caller: NOBODY,
@@ -78,16 +91,16 @@ impl Seats {
                 newer: NOBODY,
                 standing,
             };
-            self.chunks.push([free; CHUNK].into());
+            chunks.push([free; CHUNK].into());
         }
-        let older = std::mem::replace(&mut list.newest, slot(session));
+        let older = std::mem::replace(&mut list.newest, number);
         match self.seat_mut(older) {
-            Some(seat) => seat.newer = slot(session),
-            None => list.oldest = slot(session),
+            Some(seat) => seat.newer = number,
+            None => list.oldest = number,
         }
-        if let Some(seat) = self.seat_mut(slot(session)) {
+        if let Some(seat) = self.seat_mut(number) {
             *seat = Seat {
-                generation: session.generation(),
+                generation,
                 caller,
                 older,
                 newer: NOBODY,
@@ -97,8 +110,9 @@ impl Seats {
     }
 
     /// Takes a connection out of its list.
-    pub(super) fn take(&mut self, list: &mut List, session: SessionKey) {
-        let Some(seat) = self.seat_mut(slot(session)) else {
+    pub(super) fn take(&mut self, list: &mut List, member: Member) {
+        let (number, _) = numbers(member);
+        let Some(seat) = self.seat_mut(number) else {
             return;
         };
         let Seat { older, newer, .. } = *seat;
@@ -113,22 +127,43 @@ impl Seats {
         }
     }
 
-    fn key(&self, number: u32) -> Option<SessionKey> {
+    fn member(&self, number: u32) -> Option<Member> {
         let seat = self.seat(number)?;
-        Some(<SessionKey as Key>::new(number, seat.generation))
+        Some(if number & TUNNEL == 0 {
+            Member::Session(<SessionKey as Key>::new(number, seat.generation))
+        } else {
+            Member::Tunnel(number & !TUNNEL)
+        })
     }
 
     fn seat(&self, number: u32) -> Option<&Seat> {
-        let number = number as usize;
-        self.chunks.get(number / CHUNK)?.get(number % CHUNK)
+        let chunks = if number & TUNNEL == 0 {
+            &self.sessions
+        } else {
+            &self.tunnels
+        };
+        let number = (number & !TUNNEL) as usize;
+        chunks.get(number / CHUNK)?.get(number % CHUNK)
     }
 
     fn seat_mut(&mut self, number: u32) -> Option<&mut Seat> {
-        let number = number as usize;
-        self.chunks.get_mut(number / CHUNK)?.get_mut(number % CHUNK)
+        let chunks = if number & TUNNEL == 0 {
+            &mut self.sessions
+        } else {
+            &mut self.tunnels
+        };
+        let number = (number & !TUNNEL) as usize;
+        chunks.get_mut(number / CHUNK)?.get_mut(number % CHUNK)
     }
 }
 
-fn slot(session: SessionKey) -> u32 {
-    u32::try_from(session.slot()).unwrap_or(NOBODY)
+/// The number of a place, and the generation of who has it.
+fn numbers(member: Member) -> (u32, u32) {
+    match member {
+        Member::Session(session) => {
+            let slot = u32::try_from(session.slot()).unwrap_or(NOBODY);
+            (slot, session.generation())
+        }
+        Member::Tunnel(number) => (number | TUNNEL, 0),
+    }
 }

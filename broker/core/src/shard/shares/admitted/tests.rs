@@ -1,5 +1,9 @@
 use super::*;
 
+fn among(connections: usize) -> Admitted {
+    Admitted::among(connections, RandomState::with_seeds(1, 2, 3, 4))
+}
+
 fn key(slot: u32) -> SessionKey {
     SessionKey::new(slot, 0)
 }
@@ -11,24 +15,45 @@ fn holder(account: u64, caller: u64) -> Holder {
     }
 }
 
-/// Enters, as the shard does.
+/// Enters, as the shard does: the one that made room, if it was needed.
 fn enter(
     admitted: &mut Admitted,
     slot: u32,
     of: Holder,
     standing: Standing,
 ) -> Result<Option<SessionKey>, ()> {
-    if !admitted.may_enter(of) {
+    let victims = enter_as(admitted, key(slot).into(), of, standing)?;
+    let one = victims.first().map(|victim| match victim {
+        Member::Session(session) => *session,
+        Member::Tunnel(_) => unreachable!("there are none"),
+    });
+    assert!(victims.len() <= 1, "{victims:?}");
+    Ok(one)
+}
+
+/// The same of any member: all that made room.
+fn enter_as(
+    admitted: &mut Admitted,
+    member: Member,
+    of: Holder,
+    standing: Standing,
+) -> Result<Vec<Member>, ()> {
+    if !admitted.may_enter(of, member.places()) {
         return Err(());
     }
-    let victim = admitted.make_room(of);
-    admitted.enter(key(slot), of, standing);
-    Ok(victim)
+    let mut victims = Vec::new();
+    while let Some(victim) = admitted.make_room(of, member.places()) {
+        victims.push(victim);
+    }
+    if admitted.has(member.places()) {
+        admitted.enter(member, of, standing);
+    }
+    Ok(victims)
 }
 
 /// 16 places, one of which is kept, all taken by two callers of an account.
 fn full() -> Admitted {
-    let mut admitted = Admitted::among(16);
+    let mut admitted = among(16);
     for slot in 0..15 {
         let standing = if slot < 5 {
             Standing::Master
@@ -66,16 +91,54 @@ fn the_caller_with_most_of_the_account_with_most_makes_room() {
 #[test]
 fn a_newcomer_of_the_caller_with_most_closes_nobody() {
     let mut admitted = full();
-    assert!(!admitted.may_enter(holder(1, 0)));
-    assert_eq!(admitted.make_room(holder(1, 0)), None);
+    assert!(!admitted.may_enter(holder(1, 0), 1));
+    assert_eq!(admitted.make_room(holder(1, 0), 1), None);
     // Another caller of the same account has its part of it.
-    assert!(admitted.may_enter(holder(1, 1)));
-    assert_eq!(admitted.make_room(holder(1, 1)), Some(key(14)));
+    assert!(admitted.may_enter(holder(1, 1), 1));
+    assert_eq!(admitted.make_room(holder(1, 1), 1), Some(key(14).into()));
+}
+
+#[test]
+fn tunnels_have_two_places_and_make_room_as_connections_do() {
+    let mut admitted = among(16);
+    for number in 0..7 {
+        let (tunnel, of) = (Member::Tunnel(number), holder(1, 1));
+        let none = enter_as(&mut admitted, tunnel, of, Standing::Viewer);
+        assert_eq!(none, Ok(Vec::new()));
+    }
+    assert_eq!((admitted.taken, admitted.most), (14, 15));
+    let of = holder(2, 1);
+    assert_eq!(
+        enter_as(&mut admitted, key(1).into(), of, Standing::Viewer),
+        Ok(Vec::new())
+    );
+    // The other account's newest tunnel is enough for one, and for two connections.
+    let other = |admitted: &mut Admitted, member| enter_as(admitted, member, of, Standing::Viewer);
+    assert_eq!(
+        other(&mut admitted, Member::Tunnel(7)),
+        Ok(vec![Member::Tunnel(6)])
+    );
+    assert_eq!(
+        other(&mut admitted, key(2).into()),
+        Ok(vec![Member::Tunnel(5)])
+    );
+    assert_eq!(other(&mut admitted, key(3).into()), Ok(Vec::new()));
+    // Ten and five places: one more of the first finds nobody with more.
+    assert!(!admitted.may_enter(holder(1, 1), 1));
+    // A tunnel's number is no session's slot.
+    admitted.leave(Member::Tunnel(1));
+    admitted.leave(Member::Tunnel(1));
+    assert_eq!(admitted.taken, 13);
+    assert_eq!(other(&mut admitted, Member::Tunnel(6)), Ok(Vec::new()));
+    // Two connections make room for a tunnel of somebody else.
+    let mut admitted = full();
+    let victims = enter_as(&mut admitted, Member::Tunnel(0), of, Standing::Viewer);
+    assert_eq!(victims, Ok(vec![key(14).into(), key(13).into()]));
 }
 
 #[test]
 fn the_first_master_of_an_account_never_makes_room() {
-    let mut admitted = Admitted::among(5);
+    let mut admitted = among(5);
     for slot in 0..4 {
         let of = holder(1, 4 - u64::from(slot));
         assert_eq!(enter(&mut admitted, slot, of, Standing::Master), Ok(None));
@@ -83,17 +146,20 @@ fn the_first_master_of_an_account_never_makes_room() {
     // Each of its callers has one: that of the greatest number is the first master's.
     let newcomer =
         |admitted: &mut Admitted, slot| enter(admitted, slot, holder(2, 1), Standing::Viewer);
-    assert_eq!(newcomer(&mut admitted, 10), Ok(Some(key(3))));
+    assert_eq!(newcomer(&mut admitted, 10), Ok(Some(key(1))));
     // The first one is superseded: the oldest of the others is the first from here on.
     admitted.becomes(key(0), Standing::Superseded);
-    assert_ne!(admitted.first_masters.get(&Account(1)), Some(&key(0)));
+    assert_ne!(
+        admitted.first_masters.get(&Account(1)),
+        Some(&key(0).into())
+    );
     assert_eq!(newcomer(&mut admitted, 11), Ok(Some(key(0))));
     assert_eq!(newcomer(&mut admitted, 12), Err(()), "two of each");
 }
 
 #[test]
 fn few_of_those_that_made_room_are_waited_for() {
-    let mut admitted = Admitted::among(64);
+    let mut admitted = among(64);
     assert_eq!((admitted.most, admitted.leaving_most), (60, 2));
     assert_eq!(admitted.closes(key(1)), None);
     assert_eq!(admitted.closes(key(2)), None);
@@ -104,16 +170,15 @@ fn few_of_those_that_made_room_are_waited_for() {
 
 #[test]
 fn some_places_are_kept_wherever_there_are_two() {
-    let most =
-        [0, 1, 2, 3, 31, 32, 400, 1 << 20].map(|connections| Admitted::among(connections).most);
+    let most = [0, 1, 2, 3, 31, 32, 400, 1 << 20].map(|connections| among(connections).most);
     assert_eq!(most, [0, 1, 1, 2, 30, 30, 375, (1 << 20) - (1 << 16)]);
-    assert_eq!(Admitted::among(1 << 20).leaving_most, 256);
+    assert_eq!(among(1 << 20).leaving_most, 256);
 }
 
 /// A connection as the rule sees it; they are kept in the order in which they became what they are.
 #[derive(Clone, Copy)]
 struct Plain {
-    slot: u32,
+    member: Member,
     of: Holder,
     standing: Standing,
 }
@@ -122,62 +187,74 @@ struct Plain {
 #[derive(Default)]
 struct Model {
     all: Vec<Plain>,
-    firsts: BTreeMap<Account, u32>,
+    firsts: BTreeMap<Account, Member>,
 }
 
 impl Model {
+    fn places<'a>(all: impl Iterator<Item = &'a Plain>) -> usize {
+        all.map(|one| one.member.places()).sum()
+    }
+
     fn account(&self, account: Account) -> impl Iterator<Item = &Plain> {
         (self.all.iter()).filter(move |one| one.of.account == account)
     }
 
     fn of_account(&self, account: Account) -> usize {
-        self.account(account).count()
+        Self::places(self.account(account))
     }
 
     fn of_caller(&self, of: Holder) -> usize {
-        self.all.iter().filter(|one| one.of == of).count()
+        Self::places(self.all.iter().filter(|one| one.of == of))
     }
 
     fn is_first(&self, one: &Plain) -> bool {
-        self.firsts.get(&one.of.account) == Some(&one.slot)
+        self.firsts.get(&one.of.account) == Some(&one.member)
     }
 
     fn enter(&mut self, one: Plain) {
         self.all.push(one);
         if one.standing == Standing::Master {
-            self.firsts.entry(one.of.account).or_insert(one.slot);
+            self.firsts.entry(one.of.account).or_insert(one.member);
         }
     }
 
-    fn leave(&mut self, slot: u32) -> Plain {
-        let place = self.all.iter().position(|one| one.slot == slot).unwrap();
+    fn leave(&mut self, member: Member) -> Plain {
+        let place = self
+            .all
+            .iter()
+            .position(|one| one.member == member)
+            .unwrap();
         let one = self.all.remove(place);
         if self.is_first(&one) {
             let masters = self.account(one.of.account);
             let masters = masters.filter(|one| one.standing == Standing::Master);
             // Of one caller the one that came first.
-            let next = masters.min_by_key(|one| one.of.caller).map(|one| one.slot);
+            let next = masters
+                .min_by_key(|one| one.of.caller)
+                .map(|one| one.member);
             self.firsts.remove(&one.of.account);
             self.firsts.extend(next.map(|next| (one.of.account, next)));
         }
         one
     }
 
-    /// The rule for the connection that made room for one more of `newcomer`.
-    fn assert_pays(&self, newcomer: Holder, victim: u32) {
-        let place = self.all.iter().position(|one| one.slot == victim);
+    /// The rule for the connection that made room for this number of places of `newcomer`.
+    fn assert_pays(&self, newcomer: Holder, places: usize, victim: Member) {
+        let place = self.all.iter().position(|one| one.member == victim);
         let place = place.expect("it had a place");
         let payer = &self.all[place];
         assert!(!self.is_first(payer), "the first master");
         let accounts = self.all.iter().map(|one| self.of_account(one.of.account));
-        let callers = self.account(payer.of.account);
+        let callers = self
+            .account(payer.of.account)
+            .filter(|one| !self.is_first(one));
         let most_of_a_caller = callers.map(|one| self.of_caller(one.of)).max();
         let held = self.of_account(payer.of.account);
         if payer.of.account == newcomer.account {
-            assert!(self.of_caller(payer.of) > self.of_caller(newcomer) + 1);
+            assert!(self.of_caller(payer.of) > self.of_caller(newcomer) + places);
         } else {
             assert_eq!(Some(held), accounts.max(), "the account with most");
-            assert!(held > self.of_account(newcomer.account) + 1);
+            assert!(held > self.of_account(newcomer.account) + places);
         }
         assert_eq!(Some(self.of_caller(payer.of)), most_of_a_caller);
         // Nobody of that caller comes before it, the first master aside.
@@ -189,15 +266,22 @@ impl Model {
         assert!(before.all(|(_, one)| self.is_first(one)));
     }
 
-    /// Nobody is refused who would hold less than an equal part: of all places, or of those of its account.
-    fn assert_has_its_part(&self, newcomer: Holder) {
+    /// Nobody is refused who would hold less than an equal part: of all places, or of those of its account. One tunnel
+    /// may be a first master, which pays for nobody.
+    fn assert_has_its_part(&self, newcomer: Holder, places: usize) {
         let (held, own) = (self.of_account(newcomer.account), self.of_caller(newcomer));
         let most = (self.all.iter()).map(|one| self.of_account(one.of.account));
         let most = most.max();
-        assert!(most <= Some(held + 1), "{most:?} and {held}");
+        assert!(
+            most <= Some((held + places).max(TUNNEL_PLACES)),
+            "{most:?} and {held}"
+        );
         let mine = self.account(newcomer.account);
         let most = mine.map(|one| self.of_caller(one.of)).max();
-        assert!(most <= Some(own + 1), "{most:?} and {own}");
+        assert!(
+            most <= Some((own + places).max(TUNNEL_PLACES)),
+            "{most:?} and {own}"
+        );
     }
 }
 
@@ -207,51 +291,61 @@ fn below_an_equal_part_there_is_always_a_place() {
         let mut random = fastrand::Rng::with_seed(seed);
         let connections = random.usize(2..60);
         let (accounts, callers) = (random.u64(1..6), random.u64(1..5));
-        let mut admitted = Admitted::among(connections);
+        let mut admitted = among(connections);
         let mut model = Model::default();
         for slot in 0..2_000 {
             let place = random.usize(..model.all.len().max(1));
-            let some = model.all.get(place).map(|one| one.slot);
+            let some = model.all.get(place).map(|one| one.member);
             match (random.u8(..10), some) {
                 (0..6, _) => {
                     let of = holder(random.u64(..accounts), random.u64(..callers));
                     let standing = [Standing::Viewer, Standing::Master][random.usize(..2)];
-                    match enter(&mut admitted, slot, of, standing) {
-                        Err(()) => {
-                            model.assert_has_its_part(of);
-                            continue;
-                        }
-                        Ok(Some(victim)) => {
-                            let victim = u32::try_from(victim.slot()).unwrap();
-                            assert_eq!(model.all.len(), admitted.most, "only when all are taken");
-                            model.assert_pays(of, victim);
-                            model.leave(victim);
-                        }
-                        Ok(None) => {}
+                    let member = [key(slot).into(), Member::Tunnel(slot)][random.usize(..2)];
+                    let places = member.places();
+                    let Ok(victims) = enter_as(&mut admitted, member, of, standing) else {
+                        model.assert_has_its_part(of, places);
+                        continue;
+                    };
+                    for victim in victims {
+                        let taken = Model::places(model.all.iter());
+                        assert!(taken + places > admitted.most, "only when there is no room");
+                        model.assert_pays(of, places, victim);
+                        model.leave(victim);
                     }
-                    model.enter(Plain { slot, of, standing });
+                    if Model::places(model.all.iter()) + places > admitted.most {
+                        model.assert_has_its_part(of, places); // one victim was not enough
+                    } else {
+                        model.enter(Plain {
+                            member,
+                            of,
+                            standing,
+                        });
+                    }
                 }
-                (6..8, Some(some)) => {
+                (6..8, Some(Member::Session(some))) => {
                     let standing = [Standing::Ending, Standing::Superseded][random.usize(..2)];
-                    let one = model.leave(some);
+                    let one = model.leave(some.into());
                     model.enter(Plain { standing, ..one });
-                    admitted.becomes(key(some), standing);
+                    admitted.becomes(some, standing);
                 }
                 (_, Some(some)) => {
                     model.leave(some);
-                    admitted.leave(key(some));
-                    admitted.leave(key(some));
-                    admitted.becomes(key(some), Standing::Superseded);
-                    admitted.leave(SessionKey::new(some, 7)); // of another life of its slot
+                    admitted.leave(some);
+                    admitted.leave(some);
+                    if let Member::Session(some) = some {
+                        admitted.becomes(some, Standing::Superseded);
+                        let slot = u32::try_from(some.slot()).unwrap();
+                        admitted.leave(SessionKey::new(slot, 7)); // of another life of its slot
+                    }
                 }
                 (_, None) => {}
             }
-            assert_eq!(admitted.taken, model.all.len());
+            assert_eq!(admitted.taken, Model::places(model.all.iter()));
             assert!(admitted.taken <= admitted.most);
         }
-        let mut left: Vec<u32> = model.all.iter().map(|one| one.slot).collect();
+        let mut left: Vec<Member> = model.all.iter().map(|one| one.member).collect();
         random.shuffle(&mut left);
-        left.iter().for_each(|slot| admitted.leave(key(*slot)));
+        left.iter().for_each(|member| admitted.leave(*member));
         assert_eq!((admitted.taken, admitted.numbers.len()), (0, 0));
         assert!(admitted.masters.is_empty() && admitted.first_masters.is_empty());
         assert_eq!(admitted.free.len(), admitted.callers.len());
