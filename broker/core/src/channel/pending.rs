@@ -5,7 +5,9 @@
 
 use super::rare::Rare;
 use crate::id::CallerId;
-use crate::limits::{PENDING_CANDIDATES_MAX, PENDING_KEYS_MAX, PENDING_KEYS_OF_CALLER_MAX};
+use crate::limits::{
+    PENDING_BYTES_PARTS, PENDING_CANDIDATES_MAX, PENDING_KEYS_MAX, PENDING_KEYS_OF_CALLER_MAX,
+};
 use crate::time::Now;
 use codec::signal::Action;
 use std::cmp::Reverse;
@@ -181,7 +183,7 @@ impl Pending {
     }
 
     /// The bytes more that the store holds when it keeps such a message, those counted that it takes the place of or
-    /// that make room for it. `None` when the channel itself has no room for it.
+    /// that make room for it. `None` when the channel itself has no room for it, or its caller has its part.
     #[must_use]
     pub(crate) fn growth(
         &self,
@@ -197,7 +199,21 @@ impl Pending {
         let freed =
             key.map_or(0, |key| key.freed_by(action)) + leaving.map_or(0, PendingKey::bytes);
         let fits = self.bytes + bytes <= channel_bytes + freed;
-        fits.then(|| bytes.saturating_sub(freed))
+        let caller = key.map_or(name.caller, |key| key.caller);
+        let own = caller.map_or(0, |caller| {
+            let leaves = leaving.filter(|key| key.caller == Some(caller));
+            let going = key.map_or(0, |key| key.freed_by(action));
+            self.bytes_of(caller) - going - leaves.map_or(0, PendingKey::bytes)
+        });
+        let has_part = own == 0 || own + bytes <= channel_bytes / PENDING_BYTES_PARTS;
+        (fits && has_part).then(|| bytes.saturating_sub(freed))
+    }
+
+    /// The bytes that a caller's keys hold.
+    fn bytes_of(&self, caller: CallerId) -> usize {
+        let keys = self.keys.iter();
+        let own = keys.filter(|key| key.caller == Some(caller));
+        own.map(PendingKey::bytes).sum()
     }
 
     /// Drops one message to make room elsewhere: of the key that holds most (of equal ones that with the oldest

@@ -1,7 +1,7 @@
 //! A viewer with a key of its own that takes what it can of a channel, beside the channel's master and another viewer.
 
 use crate::http::Connection;
-use crate::peer::{offer, to_master};
+use crate::peer::{candidate, offer, to_master};
 use crate::process::fresh_directory;
 use crate::signed_quotas::until_refused;
 use crate::signed_service::{Service, principal};
@@ -23,6 +23,14 @@ const MESSAGES: usize = 64;
 
 /// Those of one caller that are kept: a quarter.
 const KEPT: usize = 16;
+
+/// Characters of a candidate of the attacker, and what it leaves: more than a channel keeps.
+const LARGE: usize = 9_000;
+const LARGE_IDS: usize = 4;
+const LARGE_EACH: usize = 20;
+
+/// Those that are kept: what fits into a quarter of 512 KiB.
+const LARGE_KEPT: usize = 14;
 
 const POLICIES: &str = r#"
 [policy.all]
@@ -137,11 +145,7 @@ fn connects_of_a_viewer_leave_those_of_others() {
 
 #[test]
 fn messages_of_a_viewers_many_ids_leave_room_for_another_viewers() {
-    let directory = fresh_directory();
-    let path = directory.join("broker.toml");
-    fs::write(&path, "[quotas]\nconnect_viewer = { rate = 0 }\n").expect("written");
-    let path = path.to_str().expect("a path in UTF-8");
-    let service = Service::with(&credentials(), &["--config", path], 1);
+    let service = unhurried();
     let arn = service.create(&Signer::new("admin"), "cam");
     let leave = |name: &str, id: &str| {
         let call = Call::viewer(&service.broker, &arn, id);
@@ -169,5 +173,46 @@ fn messages_of_a_viewers_many_ids_leave_room_for_another_viewers() {
     );
     master.close();
     service.end();
-    let _ = fs::remove_dir_all(directory);
+}
+
+#[test]
+fn large_messages_of_a_viewer_leave_room_for_another_viewers() {
+    let service = unhurried();
+    let arn = service.create(&Signer::new("admin"), "cam");
+    let connect = |name: &str, id: &str| {
+        let call = Call::viewer(&service.broker, &arn, id);
+        service.connect(&Signer::new(name).presign(call, 60))
+    };
+    let large = "A".repeat(LARGE);
+    for number in 0..LARGE_IDS {
+        let mut viewer = connect("mallory", &format!("m-{number}"));
+        (0..LARGE_EACH).for_each(|_| viewer.send(&candidate(&large)));
+        viewer.close();
+    }
+    let pending = service.broker.scrape().sum("heliograph_pending_bytes");
+    assert!(pending <= 512.0 * 1024.0 / 4.0, "{pending}");
+    let mut viewer = connect("alice", "alice");
+    viewer.send(&offer("b2ZmZXI="));
+    (0..LARGE_EACH / 2).for_each(|_| viewer.send(&candidate(&large)));
+    viewer.close();
+    let call = Call::master(&service.broker, &arn);
+    let mut master = service.connect(&Signer::new("camera").presign(call, 60));
+    for _ in 0..LARGE_KEPT {
+        master.expect(&to_master("ICE_CANDIDATE", &large, "m-0"));
+    }
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "alice"));
+    for _ in 0..LARGE_EACH / 2 {
+        master.expect(&to_master("ICE_CANDIDATE", &large, "alice"));
+    }
+    master.expect_silence();
+    master.close();
+    service.end();
+}
+
+/// A service whose viewers may connect as often as they like.
+fn unhurried() -> Service {
+    let directory = fresh_directory();
+    let quotas = "[quotas]\nconnect_viewer = { rate = 0 }\n";
+    fs::write(directory.join("broker.toml"), quotas).expect("a file under target/");
+    Service::in_directory(&directory, &credentials(), 1)
 }

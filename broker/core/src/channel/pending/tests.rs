@@ -419,3 +419,32 @@ fn a_key_stays_that_of_the_caller_that_began_it() {
     assert_eq!(keep(2, 2), Ok(None));
     assert_eq!(pending.caller_of(of(2)), caller(1));
 }
+
+#[test]
+fn a_caller_has_a_quarter_of_the_bytes_or_one_message() {
+    let mut pending = Pending::default();
+    let mut keep = |number, viewer: &str, bytes, order| {
+        let viewer = id(viewer);
+        let name = KeyName {
+            caller: caller(number),
+            ..name(Towards::Master, &viewer)
+        };
+        let mut offer = message(Action::SdpOffer, order);
+        offer.frame = vec![0; bytes].into();
+        pending.keep(name, offer, ROOM, |_| true, |_| ()).is_ok()
+    };
+    assert!(keep(1, "a", 200, 1) && keep(1, "b", 50, 2));
+    assert!(!keep(1, "c", 1, 3));
+    assert!(
+        keep(1, "b", 40, 4) && keep(1, "c", 10, 5),
+        "the old one goes"
+    );
+    assert!(!keep(1, "c", 11, 6));
+    // One message is always kept; without a caller there is no part.
+    assert!(keep(2, "d", 300, 7) && keep(2, "d", 400, 8) && !keep(2, "e", 1, 9));
+    assert!(keep(0, "f", 350, 10));
+    assert!(
+        !keep(0, "g", 1, 11) && !keep(3, "h", 1, 12),
+        "the channel is full"
+    );
+}
