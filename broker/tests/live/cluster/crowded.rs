@@ -30,8 +30,9 @@ fn tunnels_of_one_tenant_make_room_for_another() {
     let arguments = [&signed[..], &["--credentials", path]].concat();
     let quotas = "[quotas]\noff = true\n";
     let limits = format!("{quotas}[limits]\nconnections = {CONNECTIONS}\n");
+    let viewers = format!("{quotas}[limits]\nviewers_per_channel = {CONNECTIONS}\n");
     let front = files.start("n1", 1, &limits, &arguments);
-    let owner = files.start("n2", 1, quotas, &arguments);
+    let owner = files.start("n2", 1, &viewers, &arguments);
     let (tenant, neighbour) = (Signer::new("admin"), Signer::new("neighbour"));
     let theirs = create(&owner, &tenant);
     let own = create(&owner, &neighbour);
