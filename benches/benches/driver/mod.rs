@@ -108,6 +108,7 @@ impl Driver {
                 Output::Close(_) | Output::Abort(_) | Output::Reset(_) => {}
                 Output::HandOver(..)
                 | Output::Tunnel(..)
+                | Output::EndTunnel(_)
                 | Output::Admin(_)
                 | Output::Post(..)
                 | Output::Drained => {
