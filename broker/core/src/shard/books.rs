@@ -1,13 +1,18 @@
 //! What is counted and noted: counters, log lines, durations, and the random ids that log lines and answers share.
 
-use super::capture::{Capture, Copies};
-use super::delivery_times::DeliveryTimes;
-use super::recorder::Recorder;
+pub(in crate::shard) mod delivery_times;
+pub(in crate::shard) mod evidence;
+pub(in crate::shard) mod recorder;
+pub(in crate::shard) mod snapshot;
+
 use crate::check::Check;
 use crate::event::{Counters, Exemplars, Purpose};
 use crate::journal::{Diary, Journal};
 use crate::refusal_id::{RefusalIds, printed};
+use crate::shard::dev::capture::{Capture, Copies};
 use crate::time::Wall;
+use delivery_times::DeliveryTimes;
+use recorder::Recorder;
 
 /// The books of a shard. Nothing that the shard does depends on them, but on gauges of bytes and on the places of
 /// audit lines.

@@ -1,18 +1,28 @@
 //! API calls on the shard of their connection: a question to the channel's shard, and its reply as a response.
 
+pub(in crate::shard) mod alexa;
+pub(in crate::shard) mod answers;
+pub(in crate::shard) mod call_routing;
+pub(in crate::shard) mod home;
+pub(in crate::shard) mod letter;
+pub(in crate::shard) mod pages;
+pub(in crate::shard) mod respond;
+pub(in crate::shard) mod sts;
+
 use super::books::Books;
-use super::courses::{Course, audited};
 use super::directory::Directory;
 use super::sockets::Sockets;
 use super::{Answer, Fault, Letter, PageQuestion, Query, QueryKind};
-use super::{accounts, alexa, answers, faults, home, pages, parity, respond};
 use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::{LIST_PAGE_MAX, REPLY_MS_MAX};
 use crate::machine::Output;
 use crate::session::{Expected, HttpStage, PendingCall};
+use crate::shard::dev::{faults, parity};
+use crate::shard::directory::accounts;
 use crate::time::Moment;
+use call_routing::{Course, audited};
 use codec::control::{Call, ErrorKind, ListSignalingChannels};
 
 /// The error when a mailbox or a table of calls is full.

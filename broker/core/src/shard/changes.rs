@@ -9,24 +9,28 @@
 //! Until a change is durable nobody sees it: neither a channel that is being created nor an update.
 //! One change of a channel is under way at a time, so that what is read, changed and written cannot be mixed up.
 
-use super::altered::altered;
+pub(in crate::shard) mod commits;
+pub(in crate::shard) mod record_update;
+
 use super::books::Books;
 use super::directory::Directory;
-use super::home::absent;
 use super::shares::Places;
 use super::sockets::Sockets;
-use super::{Alteration, Fault, Query, QueryKind};
-use super::{answers, calls, commits, parity};
+use super::{Alteration, Fault, Query, QueryKind, calls};
 use crate::channel::Life;
 use crate::check::Check;
 use crate::id::{Account, CallRef, ChannelKey, Identity};
 use crate::limits::{CHANGES_PER_SHARD_MAX, CHANGES_WAITING_PER_CHANNEL_MAX};
 use crate::record::{Record, Version};
 use crate::registry::{Change, Store, StoreError, Submitted};
+use crate::shard::calls::answers;
+use crate::shard::calls::home::absent;
+use crate::shard::dev::parity;
 use crate::time::{Moment, Wall};
 use ahash::RandomState;
 use codec::aws::{ChannelArn, ChannelName};
 use codec::control::{CreateSignalingChannel, ErrorKind, Operation};
+use record_update::altered;
 use std::collections::{HashMap, VecDeque};
 
 /// A change that the store has, and who waits for its end.

@@ -4,14 +4,12 @@
 //! ([`Directory::insert_channel`]); a channel has at most one change under way; `kept` and `waits` count exactly what
 //! the channels hold.
 
+pub(in crate::shard) mod accounts;
+pub(in crate::shard) mod holdings;
+pub(in crate::shard) mod permits;
+pub(in crate::shard) mod waits;
+
 use super::changes::Changes;
-use super::holdings::Holdings;
-use super::kept::PendingBudget;
-use super::pages::PageTurn;
-use super::pages::lists::Lists;
-use super::slots::Slots;
-use super::tables::Table;
-use super::waits::Waits;
 use crate::channel::{Channel, Life};
 use crate::id::{Account, ChannelKey, Identity};
 use crate::limits::CHANNELS_PER_SHARD_MAX;
@@ -19,11 +17,18 @@ use crate::quota::Bucket;
 use crate::record::{Record, Records};
 use crate::registry::Store;
 use crate::settings::Settings;
+use crate::shard::calls::pages::PageTurn;
+use crate::shard::calls::pages::lists::Lists;
+use crate::shard::nodes::slots::Slots;
+use crate::shard::road::kept::PendingBudget;
+use crate::shard::sockets::tables::Table;
 use crate::time::Wall;
 use ahash::RandomState;
 use codec::control::Operation;
+use holdings::Holdings;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use waits::Waits;
 
 /// The channels of a shard.
 pub(super) struct Directory {

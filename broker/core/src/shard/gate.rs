@@ -1,10 +1,10 @@
 //! The signature of a request, checked by the shard that accepted its connection.
 
 use super::directory::Directory;
-use super::evidence::{Evidence, SignatureEvidence};
 use crate::auth::{Authenticator, Caller, Credentials, Nonces, SessionKeys, Unsigned};
 use crate::session::Target;
 use crate::settings::Rate;
+use crate::shard::books::evidence::{Evidence, SignatureEvidence};
 use crate::time::Moment;
 use codec::aws::sigv4::{Refusal, Service};
 use codec::http::{Head, HeadLimits};

@@ -19,89 +19,44 @@
 //! ```
 //! Absent here: sockets, TLS, the clock, randomness but from a seed, other shards' state. Same inputs, same outputs.
 
-mod account_use;
-mod accounts;
-mod admission;
-mod alexa;
-mod altered;
-mod answers;
-mod backlog;
 mod books;
 mod calls;
-mod capture;
-mod census;
 mod changes;
-mod commits;
-mod courses;
-mod delivery_times;
+mod connect;
+mod dev;
 mod directory;
-mod drain;
-mod evidence;
-mod faults;
-mod frames;
+mod end;
 mod gate;
-mod glob;
-mod handover;
-mod heads;
-mod holdings;
-mod home;
-mod inspect;
-mod kept;
-mod leave;
-mod letter;
-mod origins;
-mod outboxes;
-mod pages;
-mod parity;
-mod permits;
-mod probe;
-mod recorder;
-mod relay;
-mod request_bytes;
-mod requests;
-mod reset;
-mod respond;
+mod nodes;
+mod operator;
 mod road;
 mod shares;
-mod slots;
-mod snapshot;
 mod sockets;
 mod start;
-mod status;
-mod sts;
-mod tables;
-mod timers;
-mod trace;
 #[cfg(test)]
 mod transitions;
-mod tunnel;
-mod turned_away;
-mod turns;
-mod unsent;
-mod upgrades;
-mod waits;
-mod welcome;
-mod whose;
 
 pub use crate::channel::Towards;
-pub use account_use::AccountUse;
-pub use capture::{Capture, Captured, Fate};
-pub use faults::{
+pub use books::recorder::Passage;
+pub use books::snapshot::Snapshot;
+pub use calls::letter::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, QueryKind};
+pub use calls::pages::{PagePart, PageQuestion};
+pub use dev::account_use::AccountUse;
+pub use dev::capture::{Capture, Captured, Fate};
+pub use dev::faults::{
     Chance, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule, MessageAct,
     RequestAct, SessionAct, SharedRule,
 };
-pub use glob::Glob;
-pub use inspect::{ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply};
-pub use letter::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, QueryKind};
-pub use pages::{PagePart, PageQuestion};
-pub use parity::Finding;
-pub use recorder::Passage;
-pub use reset::{Reset, ResetStep};
-pub use slots::{SlotOrder, SlotOrders};
-pub use snapshot::Snapshot;
+pub use dev::glob::Glob;
+pub use dev::parity::Finding;
+pub use dev::reset::{Reset, ResetStep};
+pub use nodes::slots::{SlotOrder, SlotOrders};
+pub use operator::connection_lookup::SessionStep;
+pub use operator::inspect::{
+    ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply,
+};
+pub use operator::trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
 pub use start::{Start, StartDev, StartKeys};
-pub use trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
-pub use whose::SessionStep;
 
 use crate::auth::Caller;
 use crate::event::Counters;
@@ -112,11 +67,20 @@ use crate::session::{NEVER, Session, SessionState};
 use crate::time::{Moment, Now};
 use ahash::RandomState;
 use books::Books;
+use books::recorder::Recorder;
+use calls::{alexa, answers, home};
+use changes::commits;
+use connect::{handover, turned_away};
+use dev::parity;
 use directory::Directory;
+use end::{drain, leave, timers};
 use gate::Gate;
-use recorder::Recorder;
+use nodes::{slots, tunnel};
+use operator::{inspect, trace};
+use road::frames;
 use shares::Member;
 use sockets::Sockets;
+use sockets::{backlog, turns};
 use std::net::SocketAddr;
 
 /// One shard: four parts, each with its own promise. What a step may change is in its signature; only this file

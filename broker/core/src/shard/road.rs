@@ -12,19 +12,28 @@
 //! The steps are inlined into the road: each is called here alone, and returns more than fits into registers. Called as
 //! functions they cost a fifth of a small message.
 
+pub(in crate::shard) mod frames;
+pub(in crate::shard) mod kept;
+pub(in crate::shard) mod relay;
+pub(in crate::shard) mod status;
+pub(in crate::shard) mod unsent;
+
 use super::books::Books;
 use super::directory::Directory;
-use super::frames::{self, Aside, Reader};
 use super::sockets::Sockets;
-use super::{alexa, faults, leave, parity, relay, request_bytes, unsent};
 use crate::channel::Route;
 use crate::event::{Exemplar, Kind, Outcome};
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::session::{NEVER, SessionState};
+use crate::shard::calls::alexa;
+use crate::shard::dev::{faults, parity};
+use crate::shard::end::leave;
+use crate::shard::sockets::request_bytes;
 use crate::time::Moment;
 use codec::signal::Action;
 use codec::ws::Item;
+use frames::{Aside, Reader};
 
 /// Handles bytes of an open WebSocket: every whole frame is passed on. All frames of one receive are handled at once.
 ///

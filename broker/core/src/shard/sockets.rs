@@ -5,18 +5,16 @@
 //! [`Census`] count exactly the sessions of the table; what is charged to a session ([`RequestBytes`]) is what it
 //! holds.
 
+pub(in crate::shard) mod backlog;
+pub(in crate::shard) mod census;
+pub(in crate::shard) mod outboxes;
+pub(in crate::shard) mod request_bytes;
+pub(in crate::shard) mod tables;
+pub(in crate::shard) mod turns;
+
 use super::Letter;
-use super::backlog::Backlog;
-use super::census::Census;
-use super::drain::Drain;
-use super::faults::Faults;
-use super::parity::Parity;
-use super::request_bytes::RequestBytes;
 use super::shares::{Admitted, Asking};
 use super::start::Bounds;
-use super::tables::Table;
-use super::timers::Timer;
-use super::turns::Turns;
 use crate::id::{SessionKey, ShardId};
 use crate::limits::spare_outboxes;
 use crate::machine::Output;
@@ -24,11 +22,20 @@ use crate::placement::Placement;
 use crate::readiness::Readiness;
 use crate::session::{Session, Spares};
 use crate::settings::Settings;
+use crate::shard::dev::faults::Faults;
+use crate::shard::dev::parity::Parity;
+use crate::shard::end::drain::Drain;
+use crate::shard::end::timers::Timer;
 use crate::time::{Moment, Now};
 use crate::wheel::Wheel;
 use ahash::RandomState;
+use backlog::Backlog;
+use census::Census;
+use request_bytes::RequestBytes;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use tables::Table;
+use turns::Turns;
 
 /// The connections of a shard.
 pub(super) struct Sockets {

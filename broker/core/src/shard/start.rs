@@ -1,8 +1,5 @@
 //! The initial state of a shard.
 
-use super::account_use::AccountUse;
-use super::capture::Capture;
-use super::slots::SlotOrders;
 use crate::auth::{Authenticator, Nonces, SessionKeys};
 use crate::id::ShardId;
 use crate::journal::{Journal, Silence};
@@ -12,6 +9,9 @@ use crate::readiness::Readiness;
 use crate::record::Records;
 use crate::registry::{MemoryStore, Store};
 use crate::settings::Settings;
+use crate::shard::dev::account_use::AccountUse;
+use crate::shard::dev::capture::Capture;
+use crate::shard::nodes::slots::SlotOrders;
 use crate::time::Wall;
 use codec::http::HeadLimits;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ pub(super) struct Bounds {
     pub(super) calls: codec::control::BodyRules,
     /// This shard's part of `limits.request_bytes`.
     pub(super) request_bytes: usize,
-    pub(super) origins: super::origins::Origins,
+    pub(super) origins: crate::shard::connect::origins::Origins,
     /// Bytes that wait for the connections of this shard.
     pub(super) outbox_bytes: usize,
     /// In development, the page of refusals, up to their id.
@@ -151,7 +151,7 @@ impl Bounds {
             },
             calls: codec::control::BodyRules { strict },
             request_bytes: settings.request_bytes_per_shard(),
-            origins: super::origins::Origins::of(settings),
+            origins: crate::shard::connect::origins::Origins::of(settings),
             outbox_bytes: settings.outbox_bytes_of_shard(),
             why_url: why_url(settings),
         }

@@ -2,7 +2,7 @@
 //! it.
 //!
 //! ```text
-//!   etcd, other nodes ◄──► thread `cluster` (broker-etcd) ──► service.rs ──► desk.rs ──► Letter::Slots, shard/slots.rs
+//!   etcd, other nodes ◄──► thread `cluster` (broker-etcd) ──► service.rs ──► desk.rs ──► Letter::Slots
 //!                                    ▲                            │              ◄────── served, packed
 //!                                    └── parcels ── desk.rs       └──► the map of slots, links
 //! ```

@@ -1,5 +1,5 @@
-//! What the flight recorder gets to note. See the theory of operation in `core/src/shard/recorder.rs`: of each event
-//! the model knows how many notes it takes, so it knows the serial numbers too, and which notes are overwritten.
+//! What the flight recorder gets to note. See the theory of operation in `core/src/shard/books/recorder.rs`: of each
+//! event the model knows how many notes it takes, so it knows the serial numbers too, and which notes are overwritten.
 
 use super::messages::{self, delivery};
 use super::{ConnId, Model};

@@ -1,0 +1,298 @@
+//! What is noted of a refused request: what it named, who signed it, when, and how that was compared.
+//!
+//! Nothing here is made unless the refusal is noted in the log, and nothing is copied of requests that are served.
+
+use crate::auth::{Caller, Credentials};
+use crate::journal::{EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX};
+use crate::session::{Admission, PendingCall};
+use codec::aws::ChannelArn;
+use codec::aws::sigv4::Stamp;
+use codec::http::{Head, decode, pairs};
+use std::borrow::Cow;
+
+/// What is known of a request when it is refused.
+#[derive(Clone, Copy, Default)]
+pub(in crate::shard) struct Evidence<'a> {
+    /// The channel's name, if it was read.
+    pub(in crate::shard) channel: Option<&'a str>,
+    /// The viewer's client id, if it was read.
+    pub(in crate::shard) client_id: Option<&'a str>,
+    /// Who calls, if their signature was found right.
+    pub(in crate::shard) caller: Option<&'a Caller>,
+    /// The request's head, while it is there.
+    pub(in crate::shard) head: Option<&'a Head<'a>>,
+    /// The number of the fault that refuses it.
+    pub(in crate::shard) fault: Option<u64>,
+    /// What the signature was compared with, if it was not right.
+    pub(in crate::shard) signature: Option<SignatureEvidence<'a>>,
+}
+
+/// What a signature was compared with.
+#[derive(Clone, Copy)]
+pub(in crate::shard) struct SignatureEvidence<'a> {
+    pub(in crate::shard) credentials: &'a Credentials,
+    /// Empty when it did not come to that.
+    pub(in crate::shard) canonical_request: &'a [u8],
+    pub(in crate::shard) string_to_sign: &'a [u8],
+}
+
+/// What the head of a request says of itself, true or not.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::shard) struct Claimed<'a> {
+    pub(in crate::shard) channel: Option<Cow<'a, str>>,
+    pub(in crate::shard) client_id: Option<Cow<'a, str>>,
+    pub(in crate::shard) key_id: Option<Cow<'a, str>>,
+    pub(in crate::shard) signed: Option<Stamp>,
+}
+
+impl<'a> Evidence<'a> {
+    /// Of a request of which only the head was read.
+    pub(in crate::shard) fn of_head(head: &'a Head<'a>) -> Self {
+        Self {
+            head: Some(head),
+            ..Self::default()
+        }
+    }
+
+    /// Of an upgrade that was understood.
+    pub(in crate::shard) fn of_admission(admission: &'a Admission) -> Self {
+        Self {
+            channel: Some(admission.arn.name()),
+            client_id: admission.client_id.as_deref(),
+            caller: Some(&admission.caller),
+            ..Self::default()
+        }
+    }
+
+    /// Of a call that was understood.
+    pub(in crate::shard) fn of_call(call: &'a PendingCall) -> Self {
+        Self {
+            channel: call.channel.as_deref(),
+            caller: Some(&call.caller),
+            ..Self::default()
+        }
+    }
+
+    /// What the head says of itself, where nothing better is known.
+    pub(in crate::shard) fn claimed(&self) -> Claimed<'a> {
+        let mut claimed = self.head.map(Claimed::of).unwrap_or_default();
+        if let Some(channel) = self.channel {
+            claimed.channel = Some(channel.into());
+        }
+        if let Some(client_id) = self.client_id {
+            claimed.client_id = Some(client_id.into());
+        }
+        if let Some(key_id) = self.caller.and_then(Caller::access_key_id) {
+            claimed.key_id = Some(key_id.into());
+        }
+        claimed
+    }
+
+    /// Who signed the request, or who has the key that it names.
+    pub(in crate::shard) fn principal(&self, key_id: Option<&str>) -> Option<&'a str> {
+        let known = self.caller.filter(|caller| caller.is_known());
+        let named = || {
+            let credentials = self.signature?.credentials;
+            credentials.find(key_id?).map(|owner| owner.name.as_str())
+        };
+        known.map(Caller::name).or_else(named)
+    }
+
+    /// How the signature was compared.
+    pub(in crate::shard) fn explain(&self) -> Option<Box<Explain>> {
+        let signature = self.signature?;
+        if signature.canonical_request.is_empty() {
+            return None;
+        }
+        let scope = signature.string_to_sign.split(|byte| *byte == b'\n').nth(2);
+        Some(Box::new(Explain {
+            canonical_request: shown(signature.canonical_request),
+            scope: limited(&String::from_utf8_lossy(scope.unwrap_or_default())).into(),
+        }))
+    }
+}
+
+impl<'a> Claimed<'a> {
+    fn of(head: &'a Head<'a>) -> Self {
+        let mut claimed = Self::default();
+        for (name, value) in pairs(head.query().unwrap_or_default()) {
+            let Ok(name) = decode(name) else { continue };
+            let value = decode(value).unwrap_or(Cow::Borrowed(value));
+            match &*name {
+                "X-Amz-ChannelARN" => claimed.channel = Some(channel_name(value)),
+                "X-Amz-ClientId" => claimed.client_id = Some(value),
+                "X-Amz-Credential" => claimed.key_id = Some(before_slash(value)),
+                "X-Amz-Date" => claimed.signed = Stamp::parse(value.as_bytes()),
+                _ => {}
+            }
+        }
+        if let Some(authorization) = head.header("authorization") {
+            let credential = authorization.split_once("Credential=");
+            let key_id = credential.and_then(|(_, rest)| rest.split(['/', ',', ' ']).next());
+            claimed.key_id = key_id.map(Cow::Borrowed);
+            let date = head.header("x-amz-date").or_else(|| head.header("date"));
+            claimed.signed = date.and_then(|date| Stamp::parse_date_header(date.as_bytes()));
+        }
+        claimed
+    }
+}
+
+/// The name in a channel's ARN, or the text that is none.
+fn channel_name(text: Cow<'_, str>) -> Cow<'_, str> {
+    match ChannelArn::parse(&text, false) {
+        Ok(arn) => Cow::Owned(arn.name().to_owned()),
+        Err(_) => text,
+    }
+}
+
+fn before_slash(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text.find('/') {
+        Some(end) => Cow::Owned(text.get(..end).unwrap_or_default().to_owned()),
+        None => text,
+    }
+}
+
+/// The first characters of a text from the wire.
+pub(in crate::shard) fn named(text: &str) -> Box<str> {
+    let end = text.char_indices().nth(NAMED_CHARS_MAX);
+    let end = end.map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or_default().into()
+}
+
+/// A canonical request as operators may read it: what is secret in it is cut first, then all of it.
+fn shown(canonical_request: &[u8]) -> Box<str> {
+    let text = String::from_utf8_lossy(canonical_request);
+    let mut out = String::with_capacity(text.len().min(EXPLAINED_BYTES_MAX));
+    for (number, line) in text.split('\n').enumerate() {
+        if number > 0 {
+            out.push('\n');
+        }
+        if number == QUERY_LINE {
+            for (number, pair) in line.split('&').enumerate() {
+                if number > 0 {
+                    out.push('&');
+                }
+                push_cut(&mut out, pair, '=');
+            }
+        } else {
+            push_cut(&mut out, line, ':');
+        }
+    }
+    limited(&out).into()
+}
+
+/// Appends a name and its value, which is cut if it is secret.
+fn push_cut(out: &mut String, pair: &str, between: char) {
+    let name_and_value = pair.split_once(between);
+    let secret = name_and_value.filter(|(name, _)| {
+        let name = decode(name).unwrap_or(Cow::Borrowed(name));
+        SECRET
+            .iter()
+            .any(|secret| secret.eq_ignore_ascii_case(&name))
+    });
+    let Some((name, value)) = secret else {
+        return out.push_str(pair);
+    };
+    out.push_str(name);
+    out.push(between);
+    let end = value.char_indices().nth(SECRET_CHARS_SHOWN);
+    let shown = end.and_then(|(end, _)| value.get(..end));
+    out.push_str(shown.unwrap_or(value));
+    if shown.is_some() {
+        out.push('…');
+    }
+}
+
+/// As much of a text as is noted.
+fn limited(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(EXPLAINED_BYTES_MAX))
+        .unwrap_or_default()
+}
+
+/// Parameters and headers whose values are cut.
+const SECRET: [&str; 6] = [
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "Authorization",
+    "Proxy-Authorization",
+    "Cookie",
+    "X-Api-Key",
+];
+
+/// Enough to compare, too little to use.
+const SECRET_CHARS_SHOWN: usize = 8;
+
+/// Which line of a canonical request is the query: behind method and path.
+const QUERY_LINE: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use codec::http::HeadLimits;
+
+    fn claimed(lines: &str) -> (Option<String>, Option<String>, Option<String>, Option<i64>) {
+        let text = format!("{lines}\r\n\r\n");
+        let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
+        let claimed = Evidence::of_head(&head).claimed();
+        let text = |part: Option<Cow<'_, str>>| part.map(Cow::into_owned);
+        let signed = claimed.signed.map(Stamp::epoch);
+        (
+            text(claimed.channel),
+            text(claimed.client_id),
+            text(claimed.key_id),
+            signed,
+        )
+    }
+
+    #[test]
+    fn heads_are_read_as_far_as_they_go() {
+        let some = |text: &str| Some(text.to_owned());
+        let arn = "arn%3Aaws%3Akinesisvideo%3Aus-west-2%3A123456789012%3Achannel%2Fcam-1%2F17";
+        let url = format!(
+            "GET /?X-Amz-ChannelARN={arn}&X-Amz-ClientId=v%2D1&X-Amz-Credential=AKID%2F2026&\
+             X-Amz-Date=20260102T030405Z HTTP/1.1\r\nHost: h"
+        );
+        let signed = Some(1_767_323_045);
+        assert_eq!(
+            claimed(&url),
+            (some("cam-1"), some("v-1"), some("AKID"), signed)
+        );
+        let call = "POST /x HTTP/1.1\r\nHost: h\r\nX-Amz-Date: 20260102T030405Z\r\n\
+                    Authorization: AWS4-HMAC-SHA256 Credential=AKID/20260102/r/s/t, SignedHeaders=host";
+        assert_eq!(claimed(call), (None, None, some("AKID"), signed));
+        let odd = "GET /?X-Amz-ChannelARN=%zz&%zz=1&X-Amz-Date=x HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x";
+        assert_eq!(claimed(odd), (some("%zz"), None, None, None));
+        let date = "GET / HTTP/1.1\r\nHost: h\r\nDate: Fri, 02 Jan 2026 03:04:05 GMT";
+        assert_eq!(claimed(date), (None, None, None, None), "it is not signed");
+    }
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        assert_eq!(named(&"ä".repeat(300)).chars().count(), NAMED_CHARS_MAX);
+        assert_eq!(&*named("v1"), "v1");
+    }
+
+    #[test]
+    fn a_canonical_request_is_shown_without_its_secrets() {
+        let token = "Secret00Token".repeat(100);
+        let canonical = format!(
+            "GET\n/\nX-Amz-ChannelARN=a&X-Amz-Security-Token={token}&x-amz-signature=0123456789ab&b=1\n\
+             host:h:1\ncookie:session=0123456789\nx-amz-security-token:{token}\nauthorization:AWS4-HMAC short\n\n\
+             host\ne3b0"
+        );
+        assert_eq!(
+            &*shown(canonical.as_bytes()),
+            "GET\n/\nX-Amz-ChannelARN=a&X-Amz-Security-Token=Secret00…&x-amz-signature=01234567…&b=1\n\
+             host:h:1\ncookie:session=…\nx-amz-security-token:Secret00…\nauthorization:AWS4-HMA…\n\nhost\ne3b0"
+        );
+        let long = format!("GET\n/\n{}\nhost:h", "ä".repeat(3000));
+        let text = shown(long.as_bytes());
+        assert!(text.len() <= EXPLAINED_BYTES_MAX && text.len() > EXPLAINED_BYTES_MAX - 3);
+        let cut_late = format!("GET\n/{}\nX-Amz-Security-Token={token}", "p".repeat(2030));
+        assert!(
+            !shown(cut_late.as_bytes()).contains("Token0"),
+            "cut first, then shortened"
+        );
+        assert_eq!(&*shown(b"\xff"), "\u{fffd}");
+    }
+}

@@ -1,0 +1,246 @@
+//! Alexa calls on their channel's shard: offered to the master, answered, expired, withdrawn. See codec/PROTOCOL.md,
+//! ALEXA.
+//!
+//! In the books a call is one SDP_OFFER: received when its letter is taken in; in the pending gauge until some master's
+//! outbox has it; delivered when that master got it. Giving it again to the next master counts nothing.
+
+mod ends;
+
+pub(in crate::shard) use ends::{
+    end_call, expire_calls, fail_calls, withdraw_local, withdraw_offer,
+};
+
+use super::home;
+use crate::channel::{Channel, Waiting};
+use crate::check::Check;
+use crate::event::{Kind, Outcome};
+use crate::id::{CallRef, ChannelKey, SessionKey};
+use crate::limits::WAITING_CALLS_PER_CHANNEL_MAX;
+use crate::machine::Output;
+use crate::session::{Launch, NEVER, Session};
+use crate::shard::books::Books;
+use crate::shard::directory::Directory;
+use crate::shard::directory::waits::{Call, Room};
+use crate::shard::end::leave;
+use crate::shard::sockets::Sockets;
+use crate::shard::{Answer, Fault, Letter, calls};
+use crate::time::Moment;
+use codec::control::ErrorKind;
+use codec::signal::{Action, Delivery};
+use ends::end_for_another;
+
+const OFFER: Kind = Kind::Known(Action::SdpOffer);
+
+/// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered
+/// with nothing, or one of an account or channel with more than its share makes room.
+pub(in crate::shard) fn take_offer(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    key: ChannelKey,
+    sender: &str,
+    payload: &str,
+    at: Moment,
+) {
+    match room_for_offer(sockets, directory, caller, key, sender) {
+        Err(refused) => return home::send_answer(sockets, directory, books, caller, refused, at),
+        Ok(Some(other)) => end_for_another(sockets, directory, books, other, at),
+        Ok(None) => drop(end_call(sockets, directory, books, key, sender, None, at)),
+    }
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return;
+    };
+    let wait_ms = wait_ms(
+        channel.record.ttl_seconds,
+        sockets.settings.timeouts.alexa_wait_max_ms,
+    );
+    let order = channel.wake().next_order();
+    directory
+        .waits
+        .begin(channel.record.arn.account(), (key, order));
+    let mut frame = Vec::new();
+    Delivery {
+        action: Action::SdpOffer,
+        payload,
+        sender: Some(sender),
+    }
+    .write(&mut frame);
+    channel.wake().calls.add(Waiting {
+        caller,
+        sender: sender.into(),
+        expires: at.now.after(wait_ms),
+        order,
+        frame: frame.into_boxed_slice(),
+        given: None,
+        delivered: false,
+    });
+    books.counters.receive(OFFER);
+    books.counters.waiting_calls += 1;
+    books.counters.pending_messages += 1;
+    if caller.shard != sockets.shards.id {
+        directory.waits.hold(caller, (key, order));
+        sockets.output(Output::Post(
+            caller.shard,
+            Letter::CallTaken(sockets.shards.id, caller),
+        ));
+    }
+    give_offers(sockets, directory, books, key, u64::MAX);
+    leave::arm_channel(sockets, directory, key, at);
+}
+
+/// Whether a call fits, and in place of which one of somebody else. In place of an older one of its sender it always
+/// does.
+fn room_for_offer(
+    sockets: &Sockets,
+    directory: &Directory,
+    caller: CallRef,
+    key: ChannelKey,
+    sender: &str,
+) -> Result<Option<Call>, Answer> {
+    if caller.shard != sockets.shards.id && !directory.waits.has_place() {
+        return Err(calls::too_busy().into());
+    }
+    let Some(channel) = directory.channels.get(key) else {
+        return Ok(None);
+    };
+    let calls = channel.live().map(|live| &live.calls);
+    if calls.is_some_and(|calls| calls.of(sender).is_some()) {
+        return Ok(None);
+    }
+    if calls.is_some_and(|calls| calls.len() >= WAITING_CALLS_PER_CHANNEL_MAX) {
+        return Err(over_limit(CHANNEL_FULL));
+    }
+    match directory.waits.room(channel.record.arn.account(), key) {
+        Room::Free => Ok(None),
+        Room::InPlaceOf(other) => Ok(Some(other)),
+        Room::None => Err(over_limit(SHARD_FULL)),
+    }
+}
+
+/// Sends the current master the waiting offers that it has not got, oldest first: those accepted before `before`.
+pub(in crate::shard) fn give_offers(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    before: u64,
+) {
+    let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut) else {
+        return;
+    };
+    let Some(master) = live.members.to_master() else {
+        return;
+    };
+    let Some(session) = sockets.sessions.get_mut(master) else {
+        return;
+    };
+    for call in live
+        .calls
+        .all()
+        .filter(|call| call.given.is_none() && call.order < before)
+    {
+        call.given = Some(master);
+        let launch = Launch {
+            action: Action::SdpOffer,
+            expires: NEVER,
+            order: call.order,
+            sender_bytes: u16::try_from(call.sender.len()).unwrap_or(u16::MAX),
+            call: true,
+            counted: !call.delivered,
+            accepted_us: None,
+        };
+        let pushed = session
+            .outbox
+            .push_message(&mut sockets.scratch.spares, launch, |out| {
+                out.extend_from_slice(&call.frame)
+            });
+        books.counters.outbox_bytes += pushed as u64;
+        if !call.delivered {
+            books.counters.pending_messages -= 1;
+            books.counters.outbox_messages += 1;
+        }
+    }
+    sockets.weigh(master);
+    sockets.touch(master);
+}
+
+impl Directory {
+    /// The master is another one, or gone: offers it had and did not answer are for the next.
+    pub(in crate::shard) fn offers_lost_their_master(&mut self, key: ChannelKey) {
+        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+            return;
+        };
+        for call in live.calls.all().filter(|call| call.delivered) {
+            call.given = None;
+        }
+    }
+}
+
+/// The last byte of an offer was handed over to `master`.
+pub(in crate::shard) fn offer_delivered(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    master: SessionKey,
+    order: u64,
+) {
+    let Some(key) = sockets.sessions.get(master).and_then(Session::channel) else {
+        return;
+    };
+    let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut) else {
+        return;
+    };
+    let current = live.members.master() == Some(master);
+    let Some(call) = live.calls.by_order(order) else {
+        return;
+    };
+    call.delivered = true;
+    // Another master may have it by now.
+    if !current && call.given == Some(master) {
+        call.given = None;
+        give_offers(sockets, directory, books, key, u64::MAX);
+    }
+}
+
+/// An offer came back from the outbox of `master`. While its call waits it is for the next one.
+pub(in crate::shard) fn offer_came_back(
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    master: SessionKey,
+    launch: &Launch,
+) {
+    let live = directory.channels.get_mut(key).and_then(Channel::live_mut);
+    let call = live.and_then(|live| live.calls.by_order(launch.order));
+    match call {
+        Some(call) => {
+            call.given.take_if(|given| *given == master);
+            if launch.counted {
+                books.counters.pending_messages += 1;
+            }
+        }
+        None if launch.counted => books.counters.end(OFFER, Outcome::Withdrawn),
+        None => {}
+    }
+}
+
+/// How long a call waits: as long as its channel keeps messages, or as long as is configured.
+fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
+    let ttl_ms = u64::from(ttl_seconds) * 1000;
+    if most_ms == 0 {
+        ttl_ms
+    } else {
+        ttl_ms.min(most_ms)
+    }
+}
+
+fn over_limit(message: &'static str) -> Answer {
+    let kind = ErrorKind::ClientLimitExceeded;
+    Fault::new(Check::AlexaCallsFull, kind, message).into()
+}
+
+const CHANNEL_FULL: &str =
+    "Too many SendAlexaOfferToMaster calls wait for this channel. Try again later.";
+const SHARD_FULL: &str =
+    "Too many SendAlexaOfferToMaster calls wait for channels of this account. Try again later.";

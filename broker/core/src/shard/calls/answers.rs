@@ -1,0 +1,402 @@
+//! Replies of other shards, as HTTP responses to their callers.
+
+use super::respond::{JSON, Response};
+use super::{pages, respond};
+use crate::auth::Caller;
+use crate::check::Check;
+use crate::control;
+use crate::event::Purpose;
+use crate::id::{CallRef, Identity, SessionKey};
+use crate::journal::Audit;
+use crate::record::{Holding, Listed};
+use crate::session::{Expected, HttpStage, PendingCall};
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::directory::Directory;
+use crate::shard::sockets::Sockets;
+use crate::shard::{Answer, Fault, calls};
+use crate::time::Moment;
+use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
+
+/// An answer arrived. That of an earlier call is dropped.
+pub(in crate::shard) fn take_answer(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    mut answer: Answer,
+    at: Moment,
+) {
+    let is_awaited = sockets.awaits(caller);
+    if is_awaited && pages::merges_later(sockets, directory, caller, &mut answer, at) {
+        return;
+    }
+    directory.lists.part_came(caller);
+    if is_awaited {
+        deliver(sockets, directory, books, caller, answer, at);
+    }
+}
+
+/// Answers a call that waits, or adds what came to what is missing still.
+pub(in crate::shard) fn deliver(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    answer: Answer,
+    at: Moment,
+) {
+    let Some(http) = sockets.http(caller.session) else {
+        return;
+    };
+    let HttpStage::AwaitReply(mut asked, wanted) =
+        std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
+    else {
+        return;
+    };
+    let (wanted, answer) = match merge(wanted, answer) {
+        Merged::Missing(wanted) => {
+            http.stage = HttpStage::AwaitReply(asked, wanted);
+            return;
+        }
+        Merged::Whole(wanted, answer) => (wanted, answer),
+    };
+    let key = caller.session;
+    if let Expected::Permit { held, call, .. } = wanted {
+        asked.held = held.bytes;
+        match directory.over_quota(asked.operation, held, answer) {
+            None => calls::permitted(sockets, directory, books, key, asked, *call, at),
+            Some(refused) => refuse_audited(sockets, books, key, &asked, refused, at),
+        }
+    } else {
+        let answer = refused_where_it_is(&wanted, answer);
+        let id = id_of(books, &asked, &answer, at);
+        audit(sockets, books, key, &id, &asked, &answer, at);
+        respond_answer(sockets, books, key, &id, &asked, wanted, answer, at);
+    }
+    // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
+    // channel, or be a call of the same sender.
+    sockets.requests.turns.answered.push_back(key);
+}
+
+/// Refuses a call before it reaches a channel, with its audit line.
+pub(in crate::shard) fn refuse_audited(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    asked: &PendingCall,
+    refused: Answer,
+    at: Moment,
+) {
+    let id = id_of(books, asked, &refused, at);
+    audit(sockets, books, key, &id, asked, &refused, at);
+    let wanted = Expected::Nothing;
+    respond_answer(sockets, books, key, &id, asked, wanted, refused, at);
+}
+
+/// The request id of a call's answer.
+fn id_of(books: &mut Books, asked: &PendingCall, answer: &Answer, at: Moment) -> String {
+    match answer {
+        Answer::Fault(fault) => {
+            let purpose = Purpose::Api(asked.operation);
+            let status = respond::status_of(purpose, fault);
+            books.refusal_id(fault.check, purpose, status, at.wall)
+        }
+        Answer::Record(..)
+        | Answer::Page(..)
+        | Answer::Done
+        | Answer::Holding(_)
+        | Answer::Answer(_) => books.request_id(),
+    }
+}
+
+/// A line for each change, made or not, and for each call that a policy refuses.
+fn audit(
+    sockets: &Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    id: &str,
+    asked: &PendingCall,
+    answer: &Answer,
+    at: Moment,
+) {
+    let (caller, operation) = (&asked.caller, asked.operation.name());
+    let Some(mut audit) = sockets.audit_of(key, id, caller, operation) else {
+        if asked.place_kept {
+            books.diary.unchanged(asked.account());
+        }
+        return;
+    };
+    audit.channel_arn.clone_from(&asked.subject);
+    if let Answer::Fault(fault) = answer {
+        let denied = matches!(
+            fault.kind,
+            ErrorKind::AccessDenied | ErrorKind::NotAuthorized
+        );
+        audit.outcome = fault.kind.error_type();
+        if asked.place_kept {
+            books.diary.unchanged(asked.account());
+        }
+        if denied || asked.subject.is_some() {
+            books.diary.denied(at.now, audit);
+        }
+        return;
+    }
+    if let Answer::Record(record, _) = answer {
+        audit.channel_arn = Some(record.arn.as_str().into());
+    }
+    if asked.place_kept {
+        books.diary.changed(asked.account(), audit);
+    }
+}
+
+/// Nobody waits for the answer of a call any more: a change that is under way is noted all the same.
+pub(in crate::shard) fn note_unanswered(sockets: &mut Sockets, books: &mut Books, key: SessionKey) {
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    let HttpStage::AwaitReply(asked, _) = &mut http.stage else {
+        return;
+    };
+    if !std::mem::take(&mut asked.place_kept) {
+        return;
+    }
+    let (caller, operation) = (asked.caller.clone(), asked.operation.name());
+    let account = asked.account();
+    let subject = asked.subject.take();
+    let id = books.request_id();
+    match sockets.audit_of(key, &id, &caller, operation) {
+        Some(mut audit) => {
+            (audit.channel_arn, audit.outcome) = (subject, "unanswered");
+            books.diary.changed(account, audit);
+        }
+        None => books.diary.unchanged(account),
+    }
+}
+
+impl Sockets {
+    /// An audit entry of something that succeeds, about no channel so far; `None` when the connection is gone.
+    pub(in crate::shard) fn audit_of(
+        &self,
+        key: SessionKey,
+        id: &str,
+        caller: &Caller,
+        operation: &'static str,
+    ) -> Option<Audit> {
+        let session = self.sessions.get(key)?;
+        Some(Audit {
+            caller: caller.is_known().then(|| caller.name().into()),
+            operation,
+            channel_arn: None,
+            outcome: "ok",
+            request_id: id.into(),
+            remote: session.remote(),
+        })
+    }
+}
+
+/// Answers a call with a reply.
+pub(in crate::shard) fn respond_answer(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    id: &str,
+    asked: &PendingCall,
+    wanted: Expected,
+    answer: Answer,
+    at: Moment,
+) {
+    let purpose = Purpose::Api(asked.operation);
+    let mut body = Vec::new();
+    let internal = internal_failure();
+    let fault = match &answer {
+        Answer::Fault(fault) => Some(fault),
+        Answer::Record(..)
+        | Answer::Page(..)
+        | Answer::Done
+        | Answer::Holding(_)
+        | Answer::Answer(_) => {
+            body.reserve(ANSWER_BYTES);
+            let fits = sockets.write_answer(&mut body, key, asked, wanted, &answer, at);
+            debug_assert!(fits, "an answer that does not fit its question");
+            (!fits).then_some(&internal)
+        }
+    };
+    match fault {
+        Some(fault) => {
+            let told = (purpose, fault, &Evidence::of_call(asked));
+            respond::respond_error_as(sockets, books, key, id, told, asked.close, at);
+        }
+        None => {
+            let response = Response {
+                purpose,
+                status: 200,
+                refusal: None,
+                content_type: JSON,
+                body: &body,
+                close: asked.close,
+            };
+            respond::respond_as(sockets, books, key, id, &response, at);
+        }
+    }
+}
+
+impl Sockets {
+    /// Writes the response body; false when the answer does not fit the question, which no home does.
+    fn write_answer(
+        &self,
+        body: &mut Vec<u8>,
+        key: SessionKey,
+        asked: &PendingCall,
+        wanted: Expected,
+        answer: &Answer,
+        at: Moment,
+    ) -> bool {
+        match (wanted, answer) {
+            (Expected::Created, Answer::Record(record, _)) => {
+                codec::control::create(body, record.arn.as_str())
+            }
+            (Expected::Description, Answer::Record(record, status)) => {
+                codec::control::describe(body, &info(&record.listed(*status)))
+            }
+            (Expected::Done, Answer::Done) | (Expected::Nothing, Answer::Record(..)) => {
+                body.extend_from_slice(b"{}");
+            }
+            (Expected::Tags, Answer::Record(record, _)) => {
+                codec::control::list_tags(body, &record.tags);
+            }
+            (Expected::MediaStorage, Answer::Record(..)) => {
+                codec::control::describe_media_storage(body)
+            }
+            (Expected::Endpoints(protocols, role), Answer::Record(record, _)) => {
+                let Some(session) = self.sessions.get(key) else {
+                    return false;
+                };
+                let identity = Identity::of(&record.arn);
+                let asked = control::EndpointRequest {
+                    protocols: &protocols,
+                    role,
+                    host: &asked.host,
+                    peer: session.peer(),
+                };
+                control::endpoint(body, &self.settings, &asked, &identity);
+            }
+            (Expected::IceServers(name), Answer::Record(..)) => {
+                control::ice(body, &self.settings.ice, &asked.host, &name, at.wall);
+            }
+            (Expected::Answer(..), Answer::Answer(answer)) => {
+                codec::control::alexa(body, answer.as_deref())
+            }
+            (Expected::Pages { .. }, Answer::Page(records, more)) => {
+                let last = records.last().filter(|_| *more);
+                let token = last.map(|listed| codec::control::page_token(listed.arn.name()));
+                let infos = records.iter().map(info);
+                codec::control::list(body, infos, token.as_deref());
+            }
+            (
+                Expected::Created
+                | Expected::Description
+                | Expected::Done
+                | Expected::Nothing
+                | Expected::Tags
+                | Expected::MediaStorage
+                | Expected::NoMediaStorage
+                | Expected::Permit { .. }
+                | Expected::Endpoints(..)
+                | Expected::IceServers(_)
+                | Expected::Answer(..)
+                | Expected::Pages { .. },
+                _,
+            ) => return false,
+        }
+        true
+    }
+}
+
+/// Media storage is refused to a channel that is there; to any other in the words for that.
+fn refused_where_it_is(wanted: &Expected, answer: Answer) -> Answer {
+    if let (Expected::NoMediaStorage, Answer::Record(..)) = (wanted, &answer) {
+        let kind = ErrorKind::InvalidArgument;
+        return Fault::new(Check::MediaStorageAbsent, kind, MEDIA_STORAGE_REFUSED).into();
+    }
+    answer
+}
+
+/// The error when we contradict ourselves.
+pub(in crate::shard) fn internal_failure() -> Fault {
+    let kind = ErrorKind::InternalFailure;
+    Fault::new(Check::InternalFailure, kind, "Internal failure.")
+}
+
+/// What an answer makes of what was wanted.
+enum Merged {
+    Missing(Expected),
+    Whole(Expected, Answer),
+}
+
+/// Gathers the pages of all shards; any other answer is whole at once.
+fn merge(wanted: Expected, answer: Answer) -> Merged {
+    match (wanted, answer) {
+        (
+            Expected::Pages {
+                missing,
+                limit,
+                mut records,
+                complete_to,
+            },
+            Answer::Page(page, more),
+        ) => {
+            let complete_to = pages::add(&mut records, complete_to, page, more);
+            let missing = missing.saturating_sub(1);
+            let wanted = |records, complete_to| Expected::Pages {
+                missing,
+                limit,
+                records,
+                complete_to,
+            };
+            if missing > 0 {
+                return Merged::Missing(wanted(records, complete_to));
+            }
+            let more = pages::merge(&mut records, complete_to.as_deref(), limit);
+            Merged::Whole(wanted(Vec::new(), None), Answer::Page(records, more))
+        }
+        (
+            Expected::Permit {
+                missing,
+                held,
+                call,
+            },
+            answer @ (Answer::Done | Answer::Holding(_)),
+        ) => {
+            let more = if let Answer::Holding(more) = answer {
+                more
+            } else {
+                Holding::default()
+            };
+            let wanted = Expected::Permit {
+                missing: missing.saturating_sub(1),
+                held: held.and(more),
+                call,
+            };
+            if missing > 1 {
+                return Merged::Missing(wanted);
+            }
+            Merged::Whole(wanted, Answer::Done)
+        }
+        (wanted, answer) => Merged::Whole(wanted, answer),
+    }
+}
+
+fn info(listed: &Listed) -> ChannelInfo<'_> {
+    ChannelInfo {
+        name: listed.arn.name(),
+        arn: listed.arn.as_str(),
+        status: listed.status,
+        created_ms: listed.created.0,
+        ttl_seconds: listed.ttl_seconds,
+        version: listed.version.as_str(),
+    }
+}
+
+/// Room that an answer's body begins with: enough for all but pages and long lists of tags.
+const ANSWER_BYTES: usize = 512;

@@ -1,0 +1,315 @@
+//! Pages of an account's channels: each shard sends a part, the caller's merges them.
+//!
+//! The names of a page are spread over all shards, so none knows how many of its own will be on it. Each sends its
+//! part of [`LIST_MERGED_MAX`]. Beyond the last name that a shard with more has sent, the merged names may have gaps:
+//! the page ends there, and its token says so.
+
+pub(in crate::shard) mod lists;
+mod parts;
+
+pub use parts::{PagePart, PageQuestion};
+
+use super::home::status;
+use super::{answers, home};
+use crate::id::{CallRef, Identity, ShardId};
+use crate::limits::{LIST_MERGED_MAX, RECORDS_PER_TURN};
+use crate::record::Listed;
+use crate::session::{Expected, HttpStage};
+use crate::shard::books::Books;
+use crate::shard::directory::Directory;
+use crate::shard::sockets::{Sockets, request_bytes};
+use crate::shard::{Answer, Query, QueryKind, calls};
+use crate::time::Moment;
+use codec::control::Operation;
+use std::collections::VecDeque;
+use std::ops::Bound;
+
+/// What is left of a turn for pages, and what waits for the next one: at most as many as there are lists under way on
+/// all shards.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct PageTurn {
+    /// The moment of the turn: all inputs of one turn have the same.
+    at: Moment,
+    /// Records looked at or merged before it, and in all.
+    before: u64,
+    records: u64,
+    waiting: VecDeque<PageWork>,
+    /// Channel records that pages have looked at.
+    pub(in crate::shard) records_read: u64,
+}
+
+#[derive(Debug)]
+enum PageWork {
+    Send(CallRef, PageOf),
+    /// All parts of this call's page have come.
+    Merge(CallRef),
+}
+
+/// Which part of a page a shard is asked for: see [`crate::shard::QueryKind::Page`].
+#[derive(Debug)]
+pub(in crate::shard) struct PageOf {
+    pub(in crate::shard) prefix: Box<str>,
+    pub(in crate::shard) after: Option<Box<str>>,
+    pub(in crate::shard) limit: usize,
+}
+
+impl PageTurn {
+    /// Whether work waits.
+    fn due(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn has_room(&mut self, at: Moment) -> bool {
+        if self.at != at {
+            (self.at, self.before) = (at, self.records);
+        }
+        self.records - self.before < RECORDS_PER_TURN
+    }
+
+    /// Records that were looked at or merged since the start.
+    pub(in crate::shard) fn records(&self) -> u64 {
+        self.records
+    }
+}
+
+/// Sends a part of a page, in this turn or in a later one.
+pub(in crate::shard) fn send_page(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    of: PageOf,
+    at: Moment,
+) {
+    if directory.pages.due() || !directory.pages.has_room(at) {
+        return directory
+            .pages
+            .waiting
+            .push_back(PageWork::Send(caller, of));
+    }
+    let before = directory.pages.records_read;
+    let (page, more) = directory.page(&of.prefix, of.after.as_deref(), of.limit);
+    directory.pages.records += directory.pages.records_read - before;
+    let answer = Answer::Page(page, more);
+    home::send_answer(sockets, directory, books, caller, answer, at);
+}
+
+/// Whether the last part of a page, which just came, waits for a turn with room to merge it. It is added to the others.
+pub(in crate::shard) fn merges_later(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    caller: CallRef,
+    answer: &mut Answer,
+    at: Moment,
+) -> bool {
+    let Answer::Page(page, more) = answer else {
+        return false;
+    };
+    let has_room = directory.pages.has_room(at);
+    let http = sockets.http(caller.session);
+    let Some(HttpStage::AwaitReply(
+        _,
+        Expected::Pages {
+            missing: 1,
+            records,
+            complete_to,
+            ..
+        },
+    )) = http.map(|http| &mut http.stage)
+    else {
+        return false;
+    };
+    if has_room {
+        let merged = records.len() + page.len();
+        directory.pages.records += merged as u64;
+        return false;
+    }
+    *complete_to = add(records, complete_to.take(), std::mem::take(page), *more);
+    directory.pages.waiting.push_back(PageWork::Merge(caller));
+    true
+}
+
+/// How many answers make a page: one of each shard, or that of all nodes together.
+pub(in crate::shard) fn parts(sockets: &Sockets, directory: &Directory) -> usize {
+    if directory.slots.is_some() {
+        1
+    } else {
+        sockets.shards.placement.shards().into()
+    }
+}
+
+/// Begins lists that wait, as far as the turn has room. Who hung up meanwhile gets none.
+pub(in crate::shard) fn begin_lists(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    at: Moment,
+) {
+    let parts = parts(sockets, directory);
+    while !directory.pages.due() && directory.pages.has_room(at) {
+        request_bytes::hold(sockets, directory, books, at);
+        let Some((caller, question)) = directory.lists.next(parts) else {
+            return;
+        };
+        if !sockets.awaits(caller) {
+            directory.lists.end(caller);
+        } else if sockets.http(caller.session).is_some_and(|http| http.ended) {
+            directory.lists.end(caller);
+            sockets.drop_call(caller.session, at);
+        } else if directory.slots.is_some() {
+            ask_nodes(sockets, directory, books, caller, question, at);
+        } else {
+            ask_shards(sockets, directory, books, caller, &question, at);
+        }
+    }
+}
+
+/// Asks every shard for its part of a page.
+fn ask_shards(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    question: &PageQuestion,
+    at: Moment,
+) {
+    let shards = sockets.shards.placement.shards();
+    let share = question.limit.min(LIST_MERGED_MAX / usize::from(shards));
+    for shard in (0..shards).map(ShardId) {
+        let kind = QueryKind::Page {
+            of: shard,
+            prefix: question.prefix.clone(),
+            after: question.after.clone(),
+            limit: share,
+        };
+        let query = Query {
+            operation: Operation::ListSignalingChannels,
+            held: 0,
+            caller: None,
+            kind,
+        };
+        calls::send_query(sockets, directory, books, shard, caller, query, at);
+    }
+}
+
+/// Asks for the parts of all nodes that have channels.
+fn ask_nodes(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    question: PageQuestion,
+    at: Moment,
+) {
+    let slots = directory.slots.as_mut();
+    if !slots.is_some_and(|slots| slots.list(caller, question)) {
+        let answer = calls::too_busy().into();
+        answers::take_answer(sockets, directory, books, caller, answer, at);
+    }
+}
+
+/// Goes on with pages that waited, and with lists, as far as the turn has room.
+pub(in crate::shard) fn work_on_pages(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    at: Moment,
+) {
+    while directory.pages.due() && directory.pages.has_room(at) {
+        let mut waiting = std::mem::take(&mut directory.pages.waiting);
+        let work = waiting.pop_front();
+        match work {
+            Some(PageWork::Send(caller, of)) => {
+                send_page(sockets, directory, books, caller, of, at)
+            }
+            Some(PageWork::Merge(caller)) => answers::take_answer(
+                sockets,
+                directory,
+                books,
+                caller,
+                Answer::Page(Vec::new(), false),
+                at,
+            ),
+            None => {}
+        }
+        waiting.append(&mut directory.pages.waiting);
+        directory.pages.waiting = waiting;
+    }
+    begin_lists(sockets, directory, books, at);
+}
+
+impl Directory {
+    /// Whether work for pages waits: a tick is due at once.
+    pub(in crate::shard) fn has_pages_due(&self) -> bool {
+        self.pages.due() || self.lists.due()
+    }
+
+    /// The shard's channels whose identities begin with `prefix` and come after `after`: `limit` of them, at least
+    /// one, and whether there are more.
+    pub(in crate::shard) fn page(
+        &mut self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> (Vec<Listed>, bool) {
+        let first = match after.filter(|after| *after >= prefix) {
+            Some(after) => Bound::Excluded(Identity::from_text(after)),
+            None => Bound::Included(Identity::from_text(prefix)),
+        };
+        let limit = limit.max(1);
+        let mut page = Vec::new();
+        let mut more = false;
+        for (identity, key) in self.names.range((first, Bound::Unbounded)) {
+            self.pages.records_read += 1;
+            if !identity.as_str().starts_with(prefix) {
+                break;
+            }
+            // Channels that are only being created are passed over: as many as there may be changes under way.
+            let channel = self.channels.get(*key);
+            let Some((channel, status)) = channel.and_then(|one| Some((one, status(one)?))) else {
+                continue;
+            };
+            if page.len() == limit {
+                more = true;
+                break;
+            }
+            page.push(channel.record.listed(status));
+        }
+        (page, more)
+    }
+}
+
+/// Adds a shard's part to those that have come. Returns up to which name all have answer everything.
+pub(in crate::shard) fn add(
+    records: &mut Vec<Listed>,
+    complete_to: Option<Box<str>>,
+    page: Vec<Listed>,
+    more: bool,
+) -> Option<Box<str>> {
+    let last = page.last().filter(|_| more).map(|last| last.arn.name());
+    let complete_to = match (complete_to, last) {
+        (Some(before), Some(last)) if *last < *before => Some(last.into()),
+        (None, Some(last)) => Some(last.into()),
+        (complete_to, _) => complete_to,
+    };
+    records.extend(page);
+    complete_to
+}
+
+/// Makes one page of all parts; returns whether there is more.
+pub(in crate::shard) fn merge(
+    records: &mut Vec<Listed>,
+    complete_to: Option<&str>,
+    limit: usize,
+) -> bool {
+    records.sort_by(|one, other| one.arn.name().cmp(other.arn.name()));
+    if let Some(last) = complete_to {
+        records.truncate(records.partition_point(|listed| listed.arn.name() <= last));
+    }
+    let more = complete_to.is_some() || records.len() > limit;
+    records.truncate(limit);
+    more
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,395 @@
+//! Responses: written, counted, and logged when they refuse something.
+
+use super::sts::refuse_sts;
+use crate::auth::Unsigned;
+use crate::check::Check;
+use crate::event::{AuthFailure, Purpose, Requested, UpgradeOutcome};
+use crate::id::SessionKey;
+use crate::journal::{Claims, Refused};
+use crate::session::Target;
+use crate::shard::Fault;
+use crate::shard::books::Books;
+use crate::shard::books::evidence::{Evidence, named};
+use crate::shard::sockets::{Sockets, outboxes};
+use crate::time::Moment;
+use codec::control::{ErrorKind, error_body};
+use codec::http::{ErrorHead, HeadError, Meta, UpgradeError, respond as write_response};
+use codec::sts;
+
+/// A response.
+pub(in crate::shard) struct Response<'a> {
+    pub(in crate::shard) purpose: Purpose,
+    pub(in crate::shard) status: u16,
+    /// What makes it a refusal, if it is one.
+    pub(in crate::shard) refusal: Option<Refusal<'a>>,
+    pub(in crate::shard) content_type: &'static str,
+    pub(in crate::shard) body: &'a [u8],
+    /// The connection ends with it.
+    pub(in crate::shard) close: bool,
+}
+
+/// What makes a response a refusal.
+#[derive(Clone, Copy)]
+pub(in crate::shard) struct Refusal<'a> {
+    /// The error's type.
+    pub(in crate::shard) error_type: &'static str,
+    /// Why.
+    pub(in crate::shard) check: Check,
+    /// What is known of the request.
+    pub(in crate::shard) evidence: &'a Evidence<'a>,
+}
+
+/// Answers, and goes on to the next request or ends the connection.
+pub(in crate::shard) fn respond(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    answer: &Response<'_>,
+    at: Moment,
+) {
+    let id = match answer.refusal {
+        Some(refusal) => books.refusal_id(refusal.check, answer.purpose, answer.status, at.wall),
+        None => books.request_id(),
+    };
+    respond_as(sockets, books, key, &id, answer, at);
+}
+
+/// The same with a request id that is in the body, or in an audit line.
+pub(in crate::shard) fn respond_as(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    id: &str,
+    answer: &Response<'_>,
+    at: Moment,
+) {
+    let Response {
+        purpose,
+        status,
+        refusal,
+        content_type,
+        body,
+        close,
+    } = *answer;
+    // The client's next request may be for another node: the one that it is connected to finds out.
+    let close = close || sockets.drains() || sockets.is_inner(key);
+    let meta = Meta {
+        wall_ms: at.wall.0,
+        request_id: id,
+        close,
+    };
+    // One click from a browser's network panel; in development only.
+    let why = refusal.and(sockets.rules.why_url.as_deref());
+    let why = why.map(|url| format!("{url}{id}"));
+    let error = refusal.map(|refusal| ErrorHead {
+        error_type: refusal.error_type,
+        why: why.as_deref(),
+    });
+    let bodiless = sockets.http(key).is_some_and(|http| http.bodiless);
+    outboxes::push_control(sockets, books, key, |out| {
+        write_response(out, &meta, status, error, content_type, body);
+        if bodiless {
+            out.truncate(out.len() - body.len());
+        }
+    });
+    match purpose {
+        Purpose::Api(operation) => books.counters.request(Requested::Api(operation), status),
+        Purpose::Sts(requested) => books.counters.request(requested, status),
+        Purpose::Unknown => books.counters.request(Requested::Unknown, status),
+        Purpose::Upgrade(_) => {} // counted by its outcome
+    }
+    if let Some(refusal) = refusal {
+        books.counters.refusals.count(refusal.check);
+        note_refusal(sockets, books, key, id, answer, &refusal, at);
+    }
+    sockets.next_request(key, close, at);
+}
+
+fn note_refusal(
+    sockets: &Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    id: &str,
+    answer: &Response<'_>,
+    refusal: &Refusal<'_>,
+    at: Moment,
+) {
+    let Some(remote) = sockets.sessions.get(key).map(|session| session.remote()) else {
+        return;
+    };
+    books.diary.refused(at.now, remote.ip(), || {
+        let claimed = refusal.evidence.claimed();
+        let key_id = claimed.key_id.as_deref();
+        let text = |text: Option<&str>| text.map(named);
+        let skew = |signed: i64| signed.saturating_sub_unsigned(at.wall.0 / 1000);
+        Refused {
+            request_id: id.into(),
+            at: at.wall,
+            status: answer.status,
+            error_type: refusal.error_type,
+            check: refusal.check,
+            remote,
+            what: answer.purpose.word(),
+            action: answer.purpose.action(),
+            claims: Claims {
+                channel: text(claimed.channel.as_deref()),
+                client_id: text(claimed.client_id.as_deref()),
+                key_id: text(key_id),
+                principal: text(refusal.evidence.principal(key_id)),
+                clock_skew_s: claimed.signed.map(|signed| skew(signed.epoch())),
+            },
+            fault: refusal.evidence.fault,
+            explain: refusal.evidence.explain(),
+        }
+    });
+}
+
+/// Answers with a JSON body.
+pub(in crate::shard) fn respond_json(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    purpose: Purpose,
+    body: &[u8],
+    close: bool,
+    at: Moment,
+) {
+    let answer = Response {
+        purpose,
+        status: 200,
+        refusal: None,
+        content_type: JSON,
+        body,
+        close,
+    };
+    respond(sockets, books, key, &answer, at);
+}
+
+/// Answers with an error.
+pub(in crate::shard) fn respond_error(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    purpose: Purpose,
+    fault: &Fault,
+    evidence: &Evidence<'_>,
+    close: bool,
+    at: Moment,
+) {
+    let id = books.refusal_id(fault.check, purpose, status_of(purpose, fault), at.wall);
+    let told = (purpose, fault, evidence);
+    respond_error_as(sockets, books, key, &id, told, close, at);
+}
+
+/// The same with a request id that is in an audit line.
+pub(in crate::shard) fn respond_error_as(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    id: &str,
+    (purpose, fault, evidence): (Purpose, &Fault, &Evidence<'_>),
+    close: bool,
+    at: Moment,
+) {
+    if let Purpose::Sts(requested) = purpose {
+        let kind = sts::ErrorKind::ServiceUnavailable;
+        let error = sts::Error::new(kind, fault.message.clone());
+        let refused = (fault.check, &error, evidence);
+        return refuse_sts(sockets, books, key, id, requested, refused, close, at);
+    }
+    if let Purpose::Upgrade(role) = purpose {
+        books.counters.upgrade(role, outcome_of(fault.kind));
+    }
+    if matches!(
+        fault.kind,
+        ErrorKind::AccessDenied | ErrorKind::NotAuthorized
+    ) {
+        books.counters.auth_failure(AuthFailure::Policy);
+    }
+    let mut body = Vec::new();
+    error_body(&mut body, purpose.operation(), &fault.message);
+    let answer = Response {
+        purpose,
+        status: status_of(purpose, fault),
+        refusal: Some(Refusal {
+            error_type: fault.kind.error_type(),
+            check: fault.check,
+            evidence,
+        }),
+        content_type: JSON,
+        body: &body,
+        close,
+    };
+    respond_as(sockets, books, key, id, &answer, at);
+}
+
+/// The status of a fault. Of calls of STS nothing but a server without room refuses one before it is read.
+pub(in crate::shard) fn status_of(purpose: Purpose, fault: &Fault) -> u16 {
+    match purpose {
+        Purpose::Sts(_) => sts::ErrorKind::ServiceUnavailable.status(),
+        Purpose::Api(_) | Purpose::Upgrade(_) | Purpose::Unknown => purpose.status(fault.kind),
+    }
+}
+
+/// Answers a signature that is not right.
+pub(in crate::shard) fn respond_unsigned(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    purpose: Purpose,
+    unsigned: &Unsigned,
+    evidence: &Evidence<'_>,
+    close: bool,
+    at: Moment,
+) {
+    let Unsigned { refusal, check } = *unsigned;
+    books
+        .counters
+        .auth_failure(AuthFailure::Signature(refusal.reason()));
+    if let Purpose::Upgrade(role) = purpose {
+        books
+            .counters
+            .upgrade(role, UpgradeOutcome::Unauthenticated);
+    }
+    if let Purpose::Sts(requested) = purpose {
+        let error: sts::Error = refusal.into();
+        let id = books.refusal_id(check, purpose, error.kind.status(), at.wall);
+        let refused = (check, &error, evidence);
+        return refuse_sts(sockets, books, key, &id, requested, refused, close, at);
+    }
+    let mut body = Vec::new();
+    error_body(&mut body, None, &refusal.to_string());
+    let answer = Response {
+        purpose,
+        status: refusal.status(),
+        refusal: Some(Refusal {
+            error_type: refusal.error_type(),
+            check,
+            evidence,
+        }),
+        content_type: JSON,
+        body: &body,
+        close,
+    };
+    respond(sockets, books, key, &answer, at);
+}
+
+/// A request that cannot be understood: answered, then the connection ends, since what follows it is not known.
+pub(in crate::shard) fn refuse_head(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    purpose: Purpose,
+    fault: &HeadFault,
+    evidence: &Evidence<'_>,
+    at: Moment,
+) {
+    if let Purpose::Upgrade(role) = purpose {
+        books.counters.upgrade(role, UpgradeOutcome::Invalid);
+    }
+    let mut body = Vec::new();
+    error_body(&mut body, None, fault.message);
+    let answer = Response {
+        purpose,
+        status: fault.status,
+        refusal: Some(Refusal {
+            error_type: ErrorKind::InvalidArgument.error_type(),
+            check: fault.check,
+            evidence,
+        }),
+        content_type: JSON,
+        body: &body,
+        close: true,
+    };
+    respond(sockets, books, key, &answer, at);
+}
+
+/// What is wrong with a head, or with a body that was not read.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) struct HeadFault {
+    pub(in crate::shard) check: Check,
+    pub(in crate::shard) status: u16,
+    pub(in crate::shard) message: &'static str,
+}
+
+impl HeadFault {
+    pub(in crate::shard) const fn new(check: Check, status: u16, message: &'static str) -> Self {
+        Self {
+            check,
+            status,
+            message,
+        }
+    }
+}
+
+impl From<HeadError> for HeadFault {
+    fn from(error: HeadError) -> Self {
+        let check = match error {
+            HeadError::TooLarge | HeadError::TooManyHeaders => Check::HeadTooLarge,
+            HeadError::Malformed(_) => Check::HttpMalformed,
+            HeadError::UnsupportedVersion => Check::HttpVersion,
+            HeadError::LengthRequired => Check::BodyLengthMissing,
+        };
+        Self::new(check, error.status(), error.message())
+    }
+}
+
+impl From<UpgradeError> for HeadFault {
+    fn from(error: UpgradeError) -> Self {
+        let check = match error {
+            UpgradeError::BadVersion => Check::WebsocketVersion,
+            UpgradeError::NotGet
+            | UpgradeError::NotConnection
+            | UpgradeError::MissingKey
+            | UpgradeError::BadKey
+            | UpgradeError::Body => Check::HandshakeMalformed,
+        };
+        Self::new(check, error.status(), error.message())
+    }
+}
+
+/// Whose call it is, as its answer is counted.
+pub(in crate::shard) fn purpose_of(target: Target) -> Purpose {
+    match target {
+        Target::Api(operation) => Purpose::Api(operation),
+        Target::Sts => Purpose::Sts(Requested::Unknown),
+    }
+}
+
+impl Sockets {
+    /// An answer is queued: the next request, if the connection goes on. A peer that sends no more is looked for when
+    /// all that it has sent is answered.
+    pub(in crate::shard) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
+        let timeouts = &self.settings.timeouts;
+        let from = self.waits_from(at);
+        let deadline = from.after(timeouts.keep_alive_ms);
+        let answer_due = from.after(timeouts.answer_ms);
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        http.await_head(deadline);
+        http.answer_due = http.answer_due.min(answer_due);
+        if close {
+            self.close_when_sent(key, at);
+        }
+    }
+}
+
+/// What an upgrade that was refused with an error is counted as.
+fn outcome_of(kind: ErrorKind) -> UpgradeOutcome {
+    match kind {
+        ErrorKind::ResourceNotFound => UpgradeOutcome::NotFound,
+        ErrorKind::AccessDenied | ErrorKind::NotAuthorized => UpgradeOutcome::Forbidden,
+        ErrorKind::ClientLimitExceeded
+        | ErrorKind::AccountChannelLimitExceeded
+        | ErrorKind::TagsPerResourceExceededLimit => UpgradeOutcome::Limited,
+        ErrorKind::InternalFailure | ErrorKind::ServiceUnavailable => UpgradeOutcome::Unavailable,
+        ErrorKind::Serialization
+        | ErrorKind::InvalidArgument
+        | ErrorKind::ResourceInUse
+        | ErrorKind::VersionMismatch
+        | ErrorKind::UnknownOperation => UpgradeOutcome::Invalid,
+    }
+}
+
+pub(in crate::shard) const JSON: &str = "application/json";

@@ -1,0 +1,290 @@
+//! Temporary credentials: the part of STS that a web back end needs. See codec/PROTOCOL.md, STS.
+//!
+//! Nothing is stored: the grant is sealed in the session token, and every holder of the key can check it.
+
+use super::home::RATE_EXCEEDED;
+use super::respond;
+use super::respond::{Refusal, Response};
+use crate::auth::{Caller, Grant, SealError, Secret, federated_user_arn};
+use crate::check::Check;
+use crate::event::{AuthFailure, Purpose, Requested};
+use crate::id::{Account, SessionKey};
+use crate::settings::Rate;
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::UNAUDITABLE;
+use crate::shard::gate::Gate;
+use crate::shard::sockets::Sockets;
+use crate::time::Moment;
+use codec::aws::policy::{Action, Policy};
+use codec::sts::{
+    self, CallerIdentity, Error, ErrorKind, FederationToken, Request, caller_identity, error_body,
+    federation_token,
+};
+
+/// What GetFederationToken is asked for.
+struct Wish {
+    name: Box<str>,
+    policy: Option<Box<str>>,
+    duration_s: u32,
+}
+
+/// A call of STS, whose signature is good.
+pub(in crate::shard) struct SignedForm<'a> {
+    /// The one that signed it.
+    pub(in crate::shard) caller: &'a Caller,
+    /// The form.
+    pub(in crate::shard) body: &'a [u8],
+    /// The connection ends with the answer.
+    pub(in crate::shard) close: bool,
+    /// The rate at which the caller's account may get keys, if that is limited.
+    pub(in crate::shard) rate: Option<Rate>,
+}
+
+/// Answers a call of STS.
+pub(in crate::shard) fn answer_sts(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    key: SessionKey,
+    signed: &SignedForm<'_>,
+    at: Moment,
+) {
+    let &SignedForm { caller, close, .. } = signed;
+    let strict = sockets.settings.strict();
+    let mut id = books.request_id();
+    let mut out = Vec::new();
+    let (requested, result) = match sts::parse(signed.body, &sts::FormRules { strict }) {
+        Ok(Request::GetCallerIdentity) => {
+            let (arn, user_id) = (caller.arn(), caller.user_id());
+            let identity = CallerIdentity {
+                arn: &arn,
+                user_id: &user_id,
+                account: caller.account(),
+            };
+            caller_identity(&mut out, &identity, &id);
+            (Requested::CallerIdentity, Ok(()))
+        }
+        Ok(Request::GetFederationToken {
+            name,
+            policy,
+            duration_s,
+        }) => {
+            let wish = Wish {
+                name,
+                policy,
+                duration_s,
+            };
+            let granted = federate(
+                sockets,
+                books,
+                gate,
+                key,
+                signed,
+                &wish,
+                (&mut id, &mut out),
+                at,
+            );
+            (Requested::FederationToken, granted)
+        }
+        Err(error) => {
+            let refused = (check_of(error.kind), error);
+            (Requested::Unknown, Err((refused, None)))
+        }
+    };
+    match result {
+        Ok(()) => {
+            let answer = Response {
+                purpose: Purpose::Sts(requested),
+                status: 200,
+                refusal: None,
+                content_type: sts::CONTENT_TYPE,
+                body: &out,
+                close,
+            };
+            respond::respond_as(sockets, books, key, &id, &answer, at);
+        }
+        Err(((check, error), noted)) => {
+            let (purpose, status) = (Purpose::Sts(requested), error.kind.status());
+            let id = noted.unwrap_or_else(|| books.refusal_id(check, purpose, status, at.wall));
+            let evidence = Evidence {
+                caller: Some(caller),
+                ..Evidence::default()
+            };
+            let refused = (check, &error, &evidence);
+            refuse_sts(sockets, books, key, &id, requested, refused, close, at);
+        }
+    }
+}
+
+/// Answers with an error of STS.
+pub(in crate::shard) fn refuse_sts(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    id: &str,
+    requested: Requested,
+    (check, error, evidence): (Check, &Error, &Evidence<'_>),
+    close: bool,
+    at: Moment,
+) {
+    let mut body = Vec::new();
+    error_body(&mut body, error.kind, &error.message, id);
+    let answer = Response {
+        purpose: Purpose::Sts(requested),
+        status: error.kind.status(),
+        refusal: Some(Refusal {
+            error_type: error.kind.code(),
+            check,
+            evidence,
+        }),
+        content_type: sts::CONTENT_TYPE,
+        body: &body,
+        close,
+    };
+    respond::respond_as(sockets, books, key, id, &answer, at);
+}
+
+/// Makes temporary credentials if the account's rate allows it, and not without a line in the log.
+///
+/// # Errors
+/// The refusal, with the request id of its line if there is one.
+fn federate(
+    sockets: &Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    key: SessionKey,
+    &SignedForm { caller, rate, .. }: &SignedForm<'_>,
+    wish: &Wish,
+    (id, out): (&mut String, &mut Vec<u8>),
+    at: Moment,
+) -> Result<(), ((Check, Error), Option<String>)> {
+    if !rate.is_none_or(|rate| gate.may_grant(caller, rate, at)) {
+        let error = Error::new(ErrorKind::Throttling, RATE_EXCEEDED);
+        return Err(((Check::RateAccount, error), None));
+    }
+    if !books.diary.keep_place(Account::of_digits(caller.account())) {
+        let error = Error::new(ErrorKind::ServiceUnavailable, UNAUDITABLE);
+        return Err(((Check::AuditFull, error), None));
+    }
+    let granted = grant(books, gate, out, caller, wish, id, at);
+    if let Err((check, error)) = &granted {
+        let purpose = Purpose::Sts(Requested::FederationToken);
+        *id = books.refusal_id(*check, purpose, error.kind.status(), at.wall);
+    }
+    let error = granted.as_ref().err().map(|(_, error)| error);
+    audit_grant(sockets, books, key, caller, error, id, at);
+    granted.map_err(|refused| (refused, Some(id.clone())))
+}
+
+/// Makes temporary credentials: the caller's rights, as far as the policy has them too.
+fn grant(
+    books: &mut Books,
+    gate: &mut Gate,
+    out: &mut Vec<u8>,
+    caller: &Caller,
+    wish: &Wish,
+    id: &str,
+    at: Moment,
+) -> Result<(), (Check, Error)> {
+    let arn = federated_user_arn(caller.account(), &wish.name);
+    let ruling = caller.decide(Action::GetFederationToken, &arn, None);
+    books.counters.policy_steps += ruling.steps;
+    if let Some(check) = ruling.denied {
+        books.counters.auth_failure(AuthFailure::Policy);
+        let message = caller.denial(Action::GetFederationToken, &arn);
+        return Err((check, Error::new(ErrorKind::AccessDenied, message)));
+    }
+    let policy = wish.policy.as_deref().unwrap_or_default();
+    let read = (!policy.is_empty()).then(|| Policy::parse_session(policy));
+    let read = read.transpose().map_err(|fault| {
+        let error = Error::new(ErrorKind::MalformedPolicyDocument, fault.to_string());
+        (Check::SessionPolicyMalformed, error)
+    })?;
+    let until = at.wall.0 / 1000 + u64::from(wish.duration_s);
+    let expires_s = until.min(caller.expires_s().unwrap_or(u64::MAX));
+    let grant = Grant {
+        account: caller.account(),
+        parent_access_key_id: caller.parent_access_key_id().unwrap_or_default(),
+        parent_secret: caller.parent_secret().map_or("", Secret::reveal),
+        name: &wish.name,
+        policy: read.as_ref(),
+        expires_s,
+    };
+    let sealed = |error| match error {
+        SealError::TooLong => {
+            let message = "The policy must be at most 2048 bytes of UTF-8.";
+            let error = Error::new(ErrorKind::PackedPolicyTooLarge, message);
+            (Check::SessionPolicyMalformed, error)
+        }
+        SealError::Library => {
+            let error = Error::new(ErrorKind::InternalFailure, "Internal failure.");
+            (Check::InternalFailure, error)
+        }
+    };
+    let nonce = gate.nonces.draw();
+    let temporary = gate.session_keys.seal(&nonce, &grant).map_err(sealed)?;
+    let user_id = format!("{}:{}", caller.account(), wish.name);
+    let token = FederationToken {
+        access_key_id: &temporary.access_key_id,
+        secret_access_key: temporary.secret_access_key.reveal(),
+        session_token: temporary.session_token.reveal(),
+        expires_s,
+        user_arn: &arn,
+        user_id: &user_id,
+        packed_policy_percent: packed_percent(policy),
+    };
+    federation_token(out, &token, id);
+    Ok(())
+}
+
+/// Notes a grant in the place that was kept for it, or its refusal like any other.
+fn audit_grant(
+    sockets: &Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    caller: &Caller,
+    error: Option<&Error>,
+    id: &str,
+    at: Moment,
+) {
+    let audit = sockets.audit_of(key, id, caller, "GetFederationToken");
+    let account = Account::of_digits(caller.account());
+    match (audit, error) {
+        (Some(audit), None) => books.diary.changed(account, audit),
+        (Some(mut audit), Some(error)) => {
+            books.diary.unchanged(account);
+            audit.outcome = error.kind.code();
+            books.diary.denied(at.now, audit);
+        }
+        (None, _) => books.diary.unchanged(account),
+    }
+}
+
+/// Why a request that cannot be understood is refused.
+fn check_of(kind: ErrorKind) -> Check {
+    match kind {
+        ErrorKind::MissingAction | ErrorKind::InvalidAction => Check::OperationUnknown,
+        ErrorKind::PackedPolicyTooLarge | ErrorKind::MalformedPolicyDocument => {
+            Check::SessionPolicyMalformed
+        }
+        ErrorKind::InvalidQueryParameter
+        | ErrorKind::ValidationError
+        | ErrorKind::InvalidParameterValue
+        | ErrorKind::Throttling
+        | ErrorKind::IncompleteSignature
+        | ErrorKind::MissingAuthenticationToken
+        | ErrorKind::SignatureDoesNotMatch
+        | ErrorKind::InvalidClientTokenId
+        | ErrorKind::ExpiredToken
+        | ErrorKind::AccessDenied
+        | ErrorKind::InternalFailure
+        | ErrorKind::ServiceUnavailable => Check::ArgumentInvalid,
+    }
+}
+
+/// How much of the room for a policy one takes, in per cent.
+fn packed_percent(policy: &str) -> u8 {
+    let percent = policy.len() * 100 / codec::sts::POLICY_CHARS_MAX;
+    u8::try_from(percent.min(100)).unwrap_or(100)
+}

@@ -1,0 +1,349 @@
+//! Admission of an upgrade to its channel, on the channel's home: what is decided by the channel, and what happens
+//! when a connection joins. See codec/PROTOCOL.md, CON. What needs only the request is in `upgrades.rs`.
+
+use super::upgrades::purpose_of;
+use crate::channel::{Joined, Life, Metered, TableFull};
+use crate::check::Check;
+use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
+use crate::id::{CallerId, ChannelKey, Identity, SessionKey};
+use crate::journal::EndReason;
+use crate::machine::Output;
+use crate::record::{Record, Version};
+use crate::session::{Admission, NEVER, Role, SessionState, Terms, WebSocket};
+use crate::settings::GoAway;
+use crate::shard::Fault;
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::home::{RATE_EXCEEDED, absent};
+use crate::shard::calls::respond;
+use crate::shard::changes::{self, ChangeStep};
+use crate::shard::dev::{faults, parity};
+use crate::shard::directory::Directory;
+use crate::shard::end::leave::slot_of;
+use crate::shard::end::{drain, leave};
+use crate::shard::nodes::tunnel;
+use crate::shard::road::unsent;
+use crate::shard::shares::{Holder, Member, Standing};
+use crate::shard::sockets::{Sockets, outboxes};
+use crate::time::{Moment, Now, Wall};
+use codec::aws::ChannelArn;
+use codec::control::ErrorKind;
+use codec::http::{Meta, switching_protocols};
+use std::rc::Rc;
+
+/// Admits a connection to its channel, whose home this is: 101, then what was kept for it. False when it was refused.
+pub(in crate::shard) fn admit(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    admission: &Admission,
+    at: Moment,
+) -> bool {
+    let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
+    if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
+        return false;
+    }
+    let holder = sockets
+        .admitted
+        .holder(&admission.caller, admission.arn.account());
+    if !sockets.admitted.may_enter(holder, 1) {
+        let fault = Fault::new(
+            Check::ConnectionsFull,
+            ErrorKind::ServiceUnavailable,
+            NO_PLACE,
+        );
+        respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
+        return false;
+    }
+    if sockets.dev.faults.is_some()
+        && faults::on_connect(sockets, directory, books, key, admission, at)
+    {
+        return false;
+    }
+    let role = admission
+        .client_id
+        .as_deref()
+        .map_or(Role::Master, |id| Role::Viewer(Rc::from(id)));
+    let joined =
+        channel_to_join(sockets, directory, books, &admission.arn, at).and_then(|channel| {
+            let caller = match role {
+                Role::Master => None,
+                Role::Viewer(_) => {
+                    let caller = &admission.caller;
+                    directory
+                        .caller_role(books, caller, &admission.arn)
+                        .caller()
+                }
+            };
+            let joined = join(sockets, directory, channel, (&role, caller), key, at)?;
+            directory.admitted(&admission.arn);
+            Ok((channel, caller, joined))
+        });
+    match joined {
+        Err(fault) => {
+            respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
+            false
+        }
+        Ok((channel, caller, joined)) => {
+            if let Purpose::Upgrade(role) = purpose {
+                books.counters.upgrade(role, UpgradeOutcome::Accepted);
+            }
+            welcome(
+                sockets,
+                directory,
+                books,
+                key,
+                (channel, role, caller, holder),
+                admission,
+                &joined,
+                at,
+            );
+            true
+        }
+    }
+}
+
+/// The channel of an ARN; in `--dev` it is created with the ARN as given.
+fn channel_to_join(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    arn: &ChannelArn,
+    at: Moment,
+) -> Result<ChannelKey, Fault> {
+    let identity = Identity::of(arn);
+    if !directory.serves(&identity, at.now) {
+        return Err(tunnel::nobody());
+    }
+    if let Some(&key) = directory.names.get(&identity) {
+        let found = directory
+            .channels
+            .get(key)
+            .is_some_and(|channel| channel.record.arn == *arn && channel.state == Life::Active);
+        return if found {
+            Ok(key)
+        } else {
+            Err(directory.not_found(&identity, Some(arn)))
+        };
+    }
+    if !sockets.settings.dev {
+        return Err(absent(Check::ChannelAbsent));
+    }
+    let record = Record {
+        arn: arn.clone(),
+        ttl_seconds: TTL_SECONDS_DEFAULT,
+        created: arn.creation_time().parse().map_or(at.wall, Wall),
+        version: Version::draw(&mut books.random),
+        tags: Vec::new().into(),
+    };
+    let kind = ErrorKind::ServiceUnavailable;
+    directory.has_bytes(identity.tenant(), 0, record.bytes(), kind)?;
+    directory.changes.last_created = directory
+        .changes
+        .last_created
+        .max(record.created.min(at.wall));
+    // In use at once: it was not reported as durable.
+    let key = directory.insert_channel(record, Life::Active);
+    let key = key.ok_or_else(|| {
+        let message = "The server has as many channels as it may have.";
+        Fault::new(Check::ChannelsFull, ErrorKind::ServiceUnavailable, message)
+    })?;
+    changes::submit(
+        sockets,
+        directory,
+        books,
+        (key, ChangeStep::Create),
+        None,
+        at,
+    );
+    Ok(key)
+}
+
+/// Takes a place in the channel, if there is one and the channel's rate and the caller's part of it allow that.
+fn join(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    key: ChannelKey,
+    (role, caller): (&Role, Option<CallerId>),
+    session: SessionKey,
+    at: Moment,
+) -> Result<Joined, Fault> {
+    let limited = |check, message| Fault::new(check, ErrorKind::ClientLimitExceeded, message);
+    let settings = &sockets.settings;
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return Err(absent(Check::ChannelAbsent));
+    };
+    let what = match role {
+        Role::Master => Metered::ConnectAsMaster,
+        Role::Viewer(_) => Metered::ConnectAsViewer,
+    };
+    let caller = caller.filter(|_| !settings.strict());
+    if !channel.may(what, caller, &settings.quotas, at.now) {
+        return Err(limited(Check::RateConnect, RATE_EXCEEDED));
+    }
+    let viewers_max = settings.limits.viewers_per_channel;
+    let members = &mut channel.wake().members;
+    let joined = members
+        .join(slot_of(role), session, viewers_max, &directory.hasher)
+        .map_err(|TableFull| {
+            let message = "The channel has as many viewers as it may have.";
+            limited(Check::ViewersFull, message)
+        })?;
+    channel.count(what, caller, &settings.quotas, at.now); // a connect that was refused costs nothing
+    leave::arm_channel(sockets, directory, key, at);
+    Ok(joined)
+}
+
+fn welcome(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    (channel, role, caller, holder): (ChannelKey, Role, Option<CallerId>, Holder),
+    admission: &Admission,
+    joined: &Joined,
+    at: Moment,
+) {
+    let id = books.request_id();
+    let meta = Meta {
+        wall_ms: at.wall.0,
+        request_id: &id,
+        close: false,
+    };
+    outboxes::push_control(sockets, books, key, |out| {
+        switching_protocols(out, &meta, &admission.accept, admission.wss)
+    });
+    let terms = sockets.terms(admission, at.now);
+    if let Some(session) = sockets.sessions.get_mut(key) {
+        let mut web_socket = WebSocket::new(channel, role.clone(), terms, at.now);
+        web_socket.caller = caller;
+        session.state = SessionState::Open(web_socket);
+    }
+    sockets.charge(key);
+    sockets.census.web_sockets += 1;
+    if let Some(channel) = directory.channels.get_mut(channel) {
+        channel.connections += 1;
+    }
+    let (place, standing) = match role {
+        Role::Master => (ConnectionRole::Master, Standing::Master),
+        Role::Viewer(_) => (ConnectionRole::Viewer, Standing::Viewer),
+    };
+    sockets.place(key, place);
+    books.recorder.joined(at, channel, key, &role);
+    if let Some(older) = joined.superseded {
+        books.recorder.superseded(at, channel, older, key);
+        supersede(sockets, directory, books, older, channel, &role, at);
+    }
+    if let Some(evicted) = joined.evicted {
+        leave::close_web_socket(
+            sockets,
+            directory,
+            books,
+            evicted,
+            EndReason::SupersededEvicted,
+            at,
+        );
+    }
+    make_room(sockets, directory, books, (holder, 1), at);
+    sockets.admitted.enter(key, holder, standing);
+    unsent::deliver_kept(sockets, directory, books, channel, &role, at);
+    if sockets.dev.faults.is_some() {
+        parity::on_join(sockets, directory, channel, &role, at);
+        faults::on_session(sockets, directory, books, key, at);
+    }
+    sockets.arm_open(key, at.now);
+}
+
+/// Has others end until this number of places is free: a WebSocket by a close frame, or at once if it is ending. Of
+/// those that were sent one a few are waited for. False when nobody makes room.
+pub(in crate::shard) fn make_room(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    (holder, places): (Holder, usize),
+    at: Moment,
+) -> bool {
+    while let Some(victim) = sockets.admitted.make_room(holder, places) {
+        let victim = match victim {
+            Member::Tunnel(place) => {
+                sockets.output(Output::EndTunnel(place));
+                continue;
+            }
+            Member::Session(victim) => victim,
+        };
+        if sockets.web_socket(victim).is_none() {
+            leave::abort(sockets, directory, books, victim, at);
+            continue;
+        }
+        leave::close_web_socket(sockets, directory, books, victim, EndReason::MadeRoom, at);
+        if let Some(first) = sockets.admitted.closes(victim) {
+            leave::abort(sockets, directory, books, first, at);
+        }
+    }
+    sockets.admitted.has(places)
+}
+
+impl Sockets {
+    /// What is settled with a connection that is admitted.
+    ///
+    /// Clients that get GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
+    /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of
+    /// their age, each as far as possible from those before it (multiples of the golden ratio).
+    fn terms(&mut self, admission: &Admission, now: Now) -> Terms {
+        let timeouts = &self.settings.timeouts;
+        let notices = match self.settings.signaling.go_away {
+            GoAway::Auto => !admission.wss,
+            GoAway::Always => true,
+            GoAway::Never => false,
+        };
+        let mut age = timeouts.connection_age_ms;
+        if age == 0 {
+            return Terms {
+                notices,
+                ends: NEVER,
+            };
+        }
+        if !notices {
+            self.ends.spread = self.ends.spread.wrapping_add(GOLDEN);
+            let early =
+                (u128::from(timeouts.go_away_grace_ms) * u128::from(self.ends.spread)) >> u32::BITS;
+            age = age.saturating_sub(u64::try_from(early).unwrap_or(u64::MAX));
+        }
+        Terms {
+            notices,
+            ends: now.after(age),
+        }
+    }
+}
+
+/// The older connection of a slot falls silent; what it was not sent is for the newer one.
+fn supersede(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    older: SessionKey,
+    channel: ChannelKey,
+    role: &Role,
+    at: Moment,
+) {
+    if let Some(web_socket) = sockets.web_socket(older) {
+        web_socket.superseded = true;
+    }
+    sockets.place(older, ConnectionRole::Superseded);
+    sockets.admitted.becomes(older, Standing::Superseded);
+    if *role == Role::Master {
+        directory.offers_lost_their_master(channel);
+    }
+    unsent::take_back(sockets, directory, books, older, channel, role, at);
+}
+
+/// The refusal of a connection for which nobody makes room.
+pub(in crate::shard) const NO_PLACE: &str = "The server has as many connections as it may have, and \
+    this caller has its share of them: close some, or try again later.";
+
+/// MessageTtlSeconds of a channel that names none. Source: KVS API reference, "SingleMasterConfiguration".
+const TTL_SECONDS_DEFAULT: u32 = 60;
+
+/// 2³² divided by the golden ratio, odd.
+const GOLDEN: u32 = 0x9e37_79b9;

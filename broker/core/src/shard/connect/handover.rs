@@ -1,0 +1,135 @@
+//! A connection on its way to its channel's home: announced, packed, and taken in there, or answered here after all.
+
+use super::welcome::admin_pages;
+use super::{admission, upgrades};
+use crate::event::ConnectionRole;
+use crate::id::{SessionKey, ShardId};
+use crate::machine::Output;
+use crate::session::{Admission, HttpStage, Session, SessionState};
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::respond;
+use crate::shard::directory::Directory;
+use crate::shard::sockets::Sockets;
+use crate::shard::{Parcel, ParcelLoad, calls, road};
+use crate::time::Moment;
+
+impl Sockets {
+    /// Announces that the connection goes to its channel's home; [`release_parcel`] follows.
+    ///
+    /// It leaves when the answers before it are sent; a peer that does not take them in time is cut off.
+    pub(in crate::shard) fn hand_over(
+        &mut self,
+        key: SessionKey,
+        home: ShardId,
+        admission: Admission,
+        unread: &[u8],
+        at: Moment,
+    ) {
+        let deadline = at.now.after(self.settings.timeouts.head_ms);
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        http.stage = HttpStage::AwaitHandover(Box::new(admission), unread.to_vec());
+        http.deadline = deadline;
+        self.charge(key);
+        self.output(Output::HandOver(key, home));
+        self.arm(key, deadline);
+    }
+
+    /// A session for a connection that left and is back, or that comes from another shard.
+    pub(in crate::shard) fn take_session(
+        &mut self,
+        peer: crate::machine::Peer,
+        at: Moment,
+    ) -> SessionKey {
+        let deadline = at.now.after(self.settings.timeouts.head_ms);
+        let mut session = Session::accepted(peer, deadline);
+        session.place = ConnectionRole::Http;
+        if let SessionState::Http(http) = &mut session.state {
+            http.stage = HttpStage::AwaitHead;
+        }
+        let key = self
+            .add_session(session, true)
+            .expect("a process has fewer descriptors than a table has slots");
+        self.arm(key, deadline);
+        key
+    }
+}
+
+pub(in crate::shard) fn release_parcel(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+) -> Box<Parcel> {
+    let session = sockets
+        .remove_session(key)
+        .expect("the edge releases what was just announced");
+    sockets.count_place(session.place, false);
+    books.unload(session.outbox.load());
+    let peer = session.peer();
+    let SessionState::Http(http) = session.state else {
+        unreachable!("only a request is handed over")
+    };
+    let load = match http.stage {
+        HttpStage::AwaitHandover(admission, unread) => ParcelLoad::Upgrade {
+            admission: *admission,
+            unread,
+        },
+        HttpStage::AwaitTunnel(mut onward) => {
+            onward.bytes.extend_from_slice(&http.buffer); // pipelined behind the request
+            ParcelLoad::Onward(*onward)
+        }
+        HttpStage::AwaitAdmin(mut bytes) => {
+            bytes.extend_from_slice(&http.buffer);
+            ParcelLoad::Admin(bytes)
+        }
+        HttpStage::AwaitTls
+        | HttpStage::AwaitHead
+        | HttpStage::AwaitBody(_)
+        | HttpStage::AwaitReply(..)
+        | HttpStage::AwaitOwner(_) => unreachable!("its head was read"),
+    };
+    Box::new(Parcel { peer, load })
+}
+
+pub(in crate::shard) fn adopt_parcel(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    parcel: Parcel,
+    at: Moment,
+) -> SessionKey {
+    let key = sockets.take_session(parcel.peer, at);
+    let ParcelLoad::Upgrade {
+        admission,
+        mut unread,
+    } = parcel.load
+    else {
+        unreachable!("what goes to another node passes no other shard")
+    };
+    if admission::admit(sockets, directory, books, key, &admission, at) && !unread.is_empty() {
+        road::receive(sockets, directory, books, key, &mut unread, at);
+    }
+    key
+}
+
+pub(in crate::shard) fn bounce_parcel(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    parcel: Parcel,
+    at: Moment,
+) -> SessionKey {
+    let key = sockets.take_session(parcel.peer, at);
+    match parcel.load {
+        ParcelLoad::Upgrade { admission, .. } => {
+            let purpose = upgrades::purpose_of(&admission);
+            let evidence = Evidence::of_admission(&admission);
+            let fault = calls::too_busy();
+            respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
+        }
+        ParcelLoad::Admin(_) => admin_pages::refuse(sockets, books, key, at),
+        ParcelLoad::Onward(_) => unreachable!("what goes to another node passes no other shard"),
+    }
+    key
+}

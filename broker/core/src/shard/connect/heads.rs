@@ -1,0 +1,391 @@
+//! A whole request head or body: which call or upgrade it is, or why it is refused.
+
+use super::requests::Step;
+use super::welcome::admin_pages;
+use super::{admission, probe, upgrades, welcome};
+use crate::check::Check;
+use crate::event::{Purpose, Requested, UpgradeRole};
+use crate::id::{Identity, SessionKey};
+use crate::placement::Home;
+use crate::session::{HttpStage, PendingBody, PendingCall, Target};
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::respond;
+use crate::shard::calls::respond::{HeadFault, purpose_of};
+use crate::shard::calls::sts::{SignedForm, answer_sts};
+use crate::shard::directory::Directory;
+use crate::shard::end::{drain, leave};
+use crate::shard::gate::Gate;
+use crate::shard::nodes::tunnel;
+use crate::shard::sockets::{Sockets, outboxes};
+use crate::shard::{Fault, calls};
+use crate::time::Moment;
+use codec::control::{ErrorKind, Operation};
+use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, preflight, upgrade};
+use codec::sts;
+
+/// A whole request head.
+struct Request<'a> {
+    head: Head<'a>,
+    text: &'a [u8],
+    /// Its length.
+    bytes: usize,
+    /// What has come behind it.
+    after: &'a [u8],
+}
+
+pub(in crate::shard) fn take_head(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    gate: &mut Gate,
+    key: SessionKey,
+    bytes: &[u8],
+    after: &[u8],
+    at: Moment,
+) -> Step {
+    sockets.note_method(key, bytes);
+    let head = match Head::parse(bytes, &sockets.rules.head) {
+        Ok(head) => head,
+        Err(error) => {
+            let (fault, evidence) = (error.into(), Evidence::default());
+            return refuse_step(sockets, books, key, Purpose::Unknown, fault, &evidence, at);
+        }
+    };
+    if let Some(fault) = sockets.rules.origins.refusal(&head) {
+        let purpose = match head.header("upgrade") {
+            Some(_) => upgrade_of(&head),
+            None => Purpose::Unknown,
+        };
+        let evidence = Evidence::of_head(&head);
+        return refuse_step(sockets, books, key, purpose, fault, &evidence, at);
+    }
+    let request = Request {
+        head,
+        text: bytes,
+        bytes: bytes.len(),
+        after,
+    };
+    match upgrade(&request.head) {
+        Ok(Some(asked)) => {
+            return take_upgrade(sockets, directory, books, gate, key, &request, &asked, at);
+        }
+        Ok(None) => {}
+        Err(error) => {
+            let purpose = upgrade_of(&request.head);
+            let evidence = Evidence::of_head(&request.head);
+            return refuse_step(sockets, books, key, purpose, error.into(), &evidence, at);
+        }
+    }
+    if admin_pages::is_meant(sockets, key, &request.head) {
+        let whole = [request.text, request.after].concat();
+        return admin_pages::pass_on(sockets, books, key, whole, at);
+    }
+    match request.head.method() {
+        "OPTIONS" => answer_preflight(sockets, books, key, &request, at),
+        "POST" => begin_call(sockets, books, gate, key, &request, at),
+        _ if probe::is_probe(&request.head) => {
+            let close = ends_with(&request.head);
+            probe::answer_probe(sockets, books, key, close, at);
+            next(&request, close)
+        }
+        "GET"
+            if request
+                .head
+                .query()
+                .is_some_and(|query| query.contains("X-Amz-ChannelARN")) =>
+        {
+            let message = "This request must ask for a WebSocket: Upgrade: websocket.";
+            let fault = HeadFault::new(Check::NotWebsocket, 400, message);
+            let purpose = upgrade_of(&request.head);
+            let evidence = Evidence::of_head(&request.head);
+            refuse_step(sockets, books, key, purpose, fault, &evidence, at)
+        }
+        "GET" | "HEAD" if welcome::is_visit(&sockets.settings, &request.head) => {
+            let close = ends_with(&request.head);
+            welcome::answer_visit(sockets, books, key, &request.head, close, at);
+            next(&request, close)
+        }
+        _ => unknown_operation(sockets, books, key, &request, at),
+    }
+}
+
+fn take_upgrade(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    gate: &mut Gate,
+    key: SessionKey,
+    request: &Request<'_>,
+    asked: &Upgrade<'_>,
+    at: Moment,
+) -> Step {
+    let purpose = upgrade_of(&request.head);
+    if sockets.http(key).is_some_and(|http| http.ended) {
+        // It waited for its turn, and its peer has gone meanwhile: as a WebSocket it would wait for messages in vain.
+        leave::finish(sockets, directory, books, key, at);
+        return Step::Over;
+    }
+    let evidence = Evidence::of_head(&request.head);
+    if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
+        return Step::Over;
+    }
+    match upgrades::admission(sockets, books, gate, &request.head, asked, at) {
+        Err(refusal) => {
+            let head = &request.head;
+            upgrades::refuse_upgrade(sockets, books, gate, key, purpose, (head, &refusal), at);
+            Step::Over
+        }
+        Ok(admission) => {
+            let identity = Identity::of(&admission.arn);
+            let home = sockets.shards.placement.home(&identity, at.now);
+            match home {
+                Home::Here(shard) if shard == sockets.shards.id => {
+                    if admission::admit(sockets, directory, books, key, &admission, at) {
+                        return Step::Frames(request.bytes);
+                    }
+                }
+                Home::Here(shard) => {
+                    sockets.hand_over(key, shard, admission, request.after, at);
+                }
+                Home::There(_) | Home::Nobody => {
+                    let whole = [request.text, request.after].concat();
+                    let onward = tunnel::of_upgrade(admission, whole);
+                    tunnel::pass_on(sockets, books, key, home, onward, at);
+                }
+            }
+            Step::Over
+        }
+    }
+}
+
+fn answer_preflight(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    request: &Request<'_>,
+    at: Moment,
+) -> Step {
+    let head = &request.head;
+    let close = !head.keep_alive();
+    let id = books.request_id();
+    let asked = head.header("access-control-request-headers");
+    outboxes::push_control(sockets, books, key, |out| {
+        preflight(
+            out,
+            &Meta {
+                wall_ms: at.wall.0,
+                request_id: &id,
+                close,
+            },
+            asked,
+        )
+    });
+    books.counters.request(Requested::Unknown, 200);
+    sockets.next_request(key, close, at);
+    // A preflight has no body; the end of one that announces a body cannot be found.
+    match head.body() {
+        Ok(Body::None | Body::Length(0)) => Step::Used(request.bytes),
+        Ok(Body::Length(_)) | Err(_) => {
+            sockets.close_when_sent(key, at);
+            Step::Over
+        }
+    }
+}
+
+fn unknown_operation(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    request: &Request<'_>,
+    at: Moment,
+) -> Step {
+    let close = ends_with(&request.head);
+    let message = "There is no such operation: see the path, and that the method is POST.";
+    let kind = ErrorKind::UnknownOperation;
+    let fault = Fault::new(Check::OperationUnknown, kind, message);
+    let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(&request.head));
+    respond::respond_error(sockets, books, key, purpose, &fault, &evidence, close, at);
+    next(request, close)
+}
+
+/// Whether the connection ends with the answer to a head whose body, if it has one, is not read.
+fn ends_with(head: &Head<'_>) -> bool {
+    let no_body = matches!(head.body(), Ok(Body::None | Body::Length(0)));
+    !head.keep_alive() || !no_body
+}
+
+fn next(request: &Request<'_>, close: bool) -> Step {
+    if close {
+        Step::Over
+    } else {
+        Step::Used(request.bytes)
+    }
+}
+
+/// A POST: its path names the operation, its body is awaited.
+fn begin_call(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    key: SessionKey,
+    request: &Request<'_>,
+    at: Moment,
+) -> Step {
+    let head = &request.head;
+    let length = match head.body() {
+        Ok(Body::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
+        Ok(Body::None) => 0, // a POST without any length is an error
+        Err(error) => {
+            let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(head));
+            return refuse_step(sockets, books, key, purpose, error.into(), &evidence, at);
+        }
+    };
+    if length > sockets.settings.limits.body_bytes {
+        let message = "The request body is too large.";
+        let fault = HeadFault::new(Check::BodyTooLarge, 413, message);
+        let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(head));
+        return refuse_step(sockets, books, key, purpose, fault, &evidence, at);
+    }
+    let is_form = || head.header("content-type").is_some_and(sts::is_form);
+    let target = match Operation::from_path(head.path()) {
+        Some(operation) => Target::Api(operation),
+        None if head.path() == "/" && is_form() => Target::Sts,
+        None => return unknown_operation(sockets, books, key, request, at),
+    };
+    let purpose = purpose_of(target);
+    if drain::refuses_in_drain(sockets, books, key, purpose, &Evidence::of_head(head), at) {
+        return Step::Over;
+    }
+    let waits = request.after.len() < length;
+    if waits && let Err(unsigned) = gate.precheck(head, target, at) {
+        // Its body is not waited for, so nobody knows where the next request begins.
+        let evidence = gate.evidence(Some(head));
+        respond::respond_unsigned(sockets, books, key, purpose, &unsigned, &evidence, true, at);
+        return Step::Over;
+    }
+    // The node that passed it on has answered that.
+    if head.expects_continue() && waits && !sockets.is_inner(key) {
+        outboxes::push_control(sockets, books, key, |out| out.extend_from_slice(CONTINUE));
+    }
+    let awaited = PendingBody {
+        target,
+        host: head.host().unwrap_or_default().into(),
+        close: !head.keep_alive(),
+        length,
+        head: (gate.authenticator.is_some() || sockets.shards.placement.cluster().is_some())
+            .then(|| request.text.into()),
+    };
+    let deadline = at.now.after(sockets.settings.timeouts.body_ms);
+    let Some(http) = sockets.http(key) else {
+        return Step::Over;
+    };
+    http.stage = HttpStage::AwaitBody(Box::new(awaited));
+    http.deadline = deadline;
+    Step::Used(request.bytes)
+}
+
+pub(in crate::shard) fn take_body(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    gate: &mut Gate,
+    key: SessionKey,
+    body: &mut [u8],
+    at: Moment,
+) {
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    let HttpStage::AwaitBody(awaited) = std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
+    else {
+        return;
+    };
+    let PendingBody {
+        target,
+        host,
+        close,
+        length: _,
+        head,
+    } = *awaited;
+    let caller = match gate.authenticate(head.as_deref(), body, target, at) {
+        Ok(caller) => caller,
+        Err(unsigned) => {
+            let head = head.as_deref();
+            let head = head.and_then(|text| Head::parse(text, &gate.head).ok());
+            let (purpose, evidence) = (purpose_of(target), gate.evidence(head.as_ref()));
+            return respond::respond_unsigned(
+                sockets, books, key, purpose, &unsigned, &evidence, close, at,
+            );
+        }
+    };
+    let operation = match target {
+        Target::Api(operation) => operation,
+        Target::Sts => {
+            let signed = SignedForm {
+                caller: &caller,
+                body,
+                close,
+                rate: directory.federation_rate(),
+            };
+            return answer_sts(sockets, books, gate, key, &signed, at);
+        }
+    };
+    // Parsing changes the body, and another node wants it as it came.
+    let clustered = sockets.shards.placement.cluster().is_some();
+    let whole = clustered.then(|| [head.as_deref().unwrap_or_default(), body].concat());
+    match codec::control::parse(operation, body, &sockets.rules.calls) {
+        Ok(call) => {
+            let here = |whole| {
+                tunnel::call_is_here(sockets, directory, books, key, &caller, &call, whole, at)
+            };
+            if !whole.is_none_or(here) {
+                return;
+            }
+            let asked = PendingCall {
+                operation,
+                host,
+                close,
+                caller,
+                channel: None,
+                subject: None,
+                place_kept: false,
+                held: 0,
+            };
+            calls::begin(sockets, directory, books, key, asked, call, at);
+        }
+        Err(error) => {
+            let evidence = Evidence {
+                caller: Some(&caller),
+                ..Evidence::default()
+            };
+            let (purpose, fault) = (Purpose::Api(operation), error.into());
+            respond::respond_error(sockets, books, key, purpose, &fault, &evidence, close, at);
+        }
+    }
+}
+
+pub(in crate::shard) fn refuse_step(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    purpose: Purpose,
+    fault: HeadFault,
+    evidence: &Evidence<'_>,
+    at: Moment,
+) -> Step {
+    respond::refuse_head(sockets, books, key, purpose, &fault, evidence, at);
+    Step::Over
+}
+
+/// The role that a request for a WebSocket seems to ask for, for counters before it is parsed.
+fn upgrade_of(head: &Head<'_>) -> Purpose {
+    let names_client = head
+        .query()
+        .is_some_and(|query| query.contains("X-Amz-ClientId="));
+    Purpose::Upgrade(if names_client {
+        UpgradeRole::Viewer
+    } else {
+        UpgradeRole::Master
+    })
+}

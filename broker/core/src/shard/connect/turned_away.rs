@@ -1,0 +1,31 @@
+//! Connections that the edge turned away by itself: counted and noted like every other refusal.
+
+use crate::check::Check;
+use crate::event::Purpose;
+use crate::journal::Refused;
+use crate::machine::TurnedAway;
+use crate::shard::books::Books;
+use crate::time::Moment;
+use codec::control::ErrorKind;
+use std::net::SocketAddr;
+
+/// Counts and notes it: the request id of the answer, if there is one.
+pub(in crate::shard) fn turned_away(
+    books: &mut Books,
+    remote: SocketAddr,
+    why: TurnedAway,
+    at: Moment,
+) -> String {
+    let (check, kind) = match why {
+        TurnedAway::NoRoom => (Check::ConnectionsFull, ErrorKind::ServiceUnavailable),
+        TurnedAway::NoHandshakeRoom => (Check::HandshakesFull, ErrorKind::ServiceUnavailable),
+        TurnedAway::PlainHttp => (Check::TlsExpected, ErrorKind::InvalidArgument),
+    };
+    let status = Purpose::Unknown.status(kind);
+    let id = books.refusal_id(check, Purpose::Unknown, status, at.wall);
+    books.counters.refusals.count(check);
+    books.diary.refused(at.now, remote.ip(), || {
+        Refused::unread(&id, at.wall, status, kind.error_type(), check, remote)
+    });
+    id
+}

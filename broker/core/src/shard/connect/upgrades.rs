@@ -1,0 +1,220 @@
+//! The request of an upgrade: its parameters, its caller, and what is refused by the request alone, on the shard that
+//! accepted the connection. See codec/PROTOCOL.md, CON.
+//!
+//! The order of refusals is that of the protocol's table; what needs the channel is decided by its home, see
+//! `admission.rs`.
+
+use crate::auth::{Caller, Unsigned};
+use crate::check::Check;
+use crate::event::{Purpose, UpgradeRole};
+use crate::id::SessionKey;
+use crate::session::Admission;
+use crate::shard::Fault;
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::home::absent;
+use crate::shard::calls::respond;
+use crate::shard::gate::Gate;
+use crate::shard::sockets::Sockets;
+use crate::time::Moment;
+use codec::aws::policy::Action;
+use codec::aws::{ChannelArn, ClientId};
+use codec::control::ErrorKind;
+use codec::http::{Head, Upgrade, decode, pairs};
+
+/// Parameters that may come once: a second one is refused, since two readers might disagree about which counts.
+const SINGLE: [&str; 9] = [
+    "X-Amz-ChannelARN",
+    "X-Amz-ClientId",
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Signature",
+    "X-Amz-Security-Token",
+];
+
+/// Why an upgrade is refused by the shard that accepted its connection.
+pub(in crate::shard) enum UpgradeRefusal {
+    /// Its signature.
+    Unsigned(Unsigned),
+    /// Its parameters, or its channel cannot exist. With the caller, if it is known.
+    Refused(Fault, Option<Caller>),
+    /// The policy of this caller, who asked for that channel, and the check that was not passed.
+    Denied(Caller, Action, ChannelArn, Check),
+}
+
+/// Reads what an upgrade asks for.
+///
+/// Refuses in the order of the protocol: a parameter given twice, the signature, the parameters, the policy; then what
+/// cannot exist for this caller.
+pub(in crate::shard) fn admission(
+    sockets: &Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    head: &Head<'_>,
+    asked: &Upgrade<'_>,
+    at: Moment,
+) -> Result<Admission, UpgradeRefusal> {
+    let invalid = |check, message| {
+        let fault = Fault::new(check, ErrorKind::InvalidArgument, message);
+        UpgradeRefusal::Refused(fault, None)
+    };
+    let mut found: [Option<&str>; SINGLE.len()] = [None; SINGLE.len()];
+    for (name, value) in pairs(head.query().unwrap_or_default()) {
+        // As the signature reads them: `X-Amz%2DClientId` is that parameter too.
+        let name = decode(name).map_err(|_| {
+            let message = "A query parameter's name is not percent-encoded UTF-8.";
+            invalid(Check::QueryMalformed, message)
+        })?;
+        let Some(place) = SINGLE.iter().position(|known| *known == name) else {
+            continue;
+        };
+        let Some(slot) = found.get_mut(place) else {
+            continue;
+        };
+        if slot.replace(value).is_some() {
+            let message = "A query parameter was given twice.";
+            return Err(invalid(Check::ParameterTwice, message));
+        }
+    }
+    let caller = gate.authenticate_upgrade(head, at);
+    let caller = caller.map_err(UpgradeRefusal::Unsigned)?;
+    let [arn, client_id, ..] = found;
+    let (arn, client_id) = match parameters(sockets, head, arn, client_id) {
+        Ok(named) => named,
+        Err((check, message)) => {
+            let fault = Fault::new(check, ErrorKind::InvalidArgument, message);
+            return Err(UpgradeRefusal::Refused(fault, Some(caller)));
+        }
+    };
+    let action = if client_id.is_some() {
+        Action::ConnectAsViewer
+    } else {
+        Action::ConnectAsMaster
+    };
+    let ruling = caller.decide(action, arn.as_str(), client_id.as_deref());
+    books.counters.policy_steps += ruling.steps;
+    if let Some(check) = ruling.denied {
+        return Err(UpgradeRefusal::Denied(caller, action, arn, check));
+    }
+    if !caller.sees(&arn) {
+        let fault = absent(Check::AccountHidden);
+        return Err(UpgradeRefusal::Refused(fault, Some(caller)));
+    }
+    Ok(Admission {
+        arn,
+        client_id,
+        accept: codec::ws::accept_key(asked.key),
+        wss: asked.offers_wss,
+        caller,
+    })
+}
+
+/// A channel, and the client id of a viewer.
+type UpgradeTarget = (ChannelArn, Option<Box<str>>);
+
+/// What an upgrade names, or what is wrong with it.
+fn parameters(
+    sockets: &Sockets,
+    head: &Head<'_>,
+    arn: Option<&str>,
+    client_id: Option<&str>,
+) -> Result<UpgradeTarget, (Check, &'static str)> {
+    let malformed = |message| (Check::ArnMalformed, message);
+    let arn = arn.ok_or_else(|| malformed("X-Amz-ChannelARN is required."))?;
+    let undecoded = malformed("X-Amz-ChannelARN is not percent-encoded UTF-8.");
+    let arn = decode(arn).map_err(|_| undecoded)?;
+    let arn = ChannelArn::parse(&arn, sockets.settings.strict())
+        .map_err(|error| malformed(error.message()))?;
+    let client_id = match sockets.role_of_host(head.host().unwrap_or_default()) {
+        Some(codec::signal::Role::Master) => None,
+        Some(codec::signal::Role::Viewer) => {
+            Some(client_id.ok_or((Check::RoleHostMismatch, CLIENT_ID))?)
+        }
+        None => client_id,
+    };
+    let client_id = client_id.map(viewer_id).transpose();
+    let client_id = client_id.map_err(|message| (Check::ClientIdMalformed, message))?;
+    Ok((arn, client_id))
+}
+
+impl Sockets {
+    /// The role of a host name of ours: `m-` and `v-` below the advertised domain (CON-2).
+    fn role_of_host(&self, host: &str) -> Option<codec::signal::Role> {
+        let domain = self.settings.advertise.domain.as_deref()?;
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let label = name.get(..name.len().checked_sub(domain.len() + 1)?)?;
+        let rest = name.get(label.len() + 1..)?;
+        let hex = label.get(2..)?;
+        if !rest.eq_ignore_ascii_case(domain)
+            || hex.len() != 8
+            || !hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+        {
+            return None;
+        }
+        match label.get(..2)? {
+            "m-" | "M-" => Some(codec::signal::Role::Master),
+            "v-" | "V-" => Some(codec::signal::Role::Viewer),
+            _ => None,
+        }
+    }
+}
+
+/// Answers an upgrade that is refused, and ends the connection.
+pub(in crate::shard) fn refuse_upgrade(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &Gate,
+    key: SessionKey,
+    purpose: Purpose,
+    (head, refusal): (&Head<'_>, &UpgradeRefusal),
+    at: Moment,
+) {
+    let of = |caller| Evidence {
+        caller,
+        ..Evidence::of_head(head)
+    };
+    match refusal {
+        UpgradeRefusal::Unsigned(unsigned) => {
+            let evidence = gate.evidence(Some(head));
+            respond::respond_unsigned(sockets, books, key, purpose, unsigned, &evidence, true, at);
+        }
+        UpgradeRefusal::Refused(fault, caller) => {
+            let evidence = of(caller.as_ref());
+            respond::respond_error(sockets, books, key, purpose, fault, &evidence, true, at);
+        }
+        UpgradeRefusal::Denied(caller, action, arn, check) => {
+            let kind = ErrorKind::AccessDenied;
+            let id = books.refusal_id(*check, purpose, purpose.status(kind), at.wall);
+            if let Some(mut audit) = sockets.audit_of(key, &id, caller, action.name()) {
+                audit.channel_arn = Some(arn.as_str().into());
+                audit.outcome = kind.error_type();
+                books.diary.denied(at.now, audit);
+            }
+            let fault = Fault::new(*check, kind, caller.denial(*action, arn.as_str()));
+            let told = (purpose, &fault, &of(Some(caller)));
+            respond::respond_error_as(sockets, books, key, &id, told, true, at);
+        }
+    }
+}
+
+pub(in crate::shard) fn purpose_of(admission: &Admission) -> Purpose {
+    Purpose::Upgrade(if admission.client_id.is_some() {
+        UpgradeRole::Viewer
+    } else {
+        UpgradeRole::Master
+    })
+}
+
+fn viewer_id(text: &str) -> Result<Box<str>, &'static str> {
+    let text = decode(text).map_err(|_| CLIENT_ID)?;
+    let id = ClientId::parse(&text).map_err(|_| CLIENT_ID)?;
+    if id.is_reserved() {
+        return Err("X-Amz-ClientId must not begin with AWS_.");
+    }
+    Ok(id.as_str().into())
+}
+
+const CLIENT_ID: &str = "X-Amz-ClientId must be 1 to 256 characters of [a-zA-Z0-9_.-].";

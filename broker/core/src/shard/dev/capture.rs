@@ -1,0 +1,238 @@
+//! Copies of messages for tests of clients: under `--dev` only. A production shard has nowhere to put them.
+
+use crate::channel::{Message, Route, Towards};
+use crate::id::{ChannelKey, SessionKey};
+use crate::limits::CAPTURES_PER_SECOND_MAX;
+use crate::shard::books::Books;
+use crate::shard::directory::Directory;
+use crate::shard::road::relay::Passing;
+use crate::shard::sockets::Sockets;
+use crate::time::{Moment, Wall};
+use codec::signal::{Action, Delivery, Request};
+
+/// Takes copies of messages. Never waits: what it has no room for it counts.
+pub trait Capture: Send {
+    /// A message was dealt with.
+    fn take(&mut self, copy: Captured);
+
+    /// This many more were too many for a second.
+    fn missed(&mut self, messages: u64);
+}
+
+/// A message, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// When.
+    pub at: Wall,
+    /// The channel's name.
+    pub channel: Box<str>,
+    /// Which way it went; `None` when it was refused before that was known.
+    pub towards: Option<Towards>,
+    /// The viewer at its other end, or the viewer that sent what was refused; empty for a master that did.
+    pub viewer: Box<str>,
+    /// Its action; `None` for what could not be understood.
+    pub action: Option<Action>,
+    /// The payload as it came, base64.
+    pub payload: Box<str>,
+    /// What became of it, so far.
+    pub fate: Fate,
+}
+
+/// What becomes of a message when it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is on its way to a connected recipient.
+    Delivered,
+    /// It is kept for an absent one.
+    Kept,
+    /// A fault dropped it.
+    Dropped,
+    /// A fault ended its time to live.
+    Expired,
+    /// It answers an Alexa call, or comes too late for one.
+    Call,
+    /// It breaks a rule, or a fault has it refused.
+    Refused,
+    /// Its sender is too fast.
+    Throttled,
+}
+
+impl Fate {
+    /// What becomes of a message by its route alone.
+    pub(in crate::shard) const fn of(route: Route) -> Self {
+        match route {
+            Route::To(_) => Self::Delivered,
+            Route::Keep(_) => Self::Kept,
+            Route::AnswersCall | Route::TooLateForCall => Self::Call,
+        }
+    }
+
+    /// The word of `/dev/messages`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Kept => "kept",
+            Self::Dropped => "dropped",
+            Self::Expired => "expired",
+            Self::Call => "call",
+            Self::Refused => "refused",
+            Self::Throttled => "throttled",
+        }
+    }
+}
+
+/// Where a shard's copies go, and how many went there in the current second.
+pub(in crate::shard) struct Copies {
+    to: Box<dyn Capture>,
+    second: u64,
+    taken: u32,
+}
+
+/// What a copy is made of.
+struct CopySource<'a> {
+    channel: ChannelKey,
+    towards: Option<Towards>,
+    viewer: &'a str,
+    action: Option<Action>,
+    payload: &'a str,
+    fate: Fate,
+}
+
+impl Copies {
+    pub(in crate::shard) fn new(to: Box<dyn Capture>) -> Self {
+        Self {
+            to,
+            second: 0,
+            taken: 0,
+        }
+    }
+
+    /// Whether there may be one more in this second.
+    fn has_room(&mut self, at: Moment) -> bool {
+        let second = at.now.0 / 1000;
+        if second != self.second {
+            (self.second, self.taken) = (second, 0);
+        }
+        self.taken = self.taken.saturating_add(1);
+        self.taken <= CAPTURES_PER_SECOND_MAX
+    }
+}
+
+/// Hands a copy over, if copies are taken.
+fn copy(directory: &Directory, books: &mut Books, seen: &CopySource<'_>, at: Moment) {
+    let Some(copies) = &mut books.copies else {
+        return;
+    };
+    if !copies.has_room(at) {
+        return copies.to.missed(1);
+    }
+    let channel = directory.channels.get(seen.channel);
+    copies.to.take(Captured {
+        at: at.wall,
+        channel: channel.map_or("", |it| it.record.arn.name()).into(),
+        towards: seen.towards,
+        viewer: seen.viewer.into(),
+        action: seen.action,
+        payload: seen.payload.into(),
+        fate: seen.fate,
+    });
+}
+
+impl Passing<'_> {
+    /// Hands a copy over, once it is known what becomes of the message.
+    pub(in crate::shard) fn copy(
+        &self,
+        directory: &Directory,
+        books: &mut Books,
+        fate: Fate,
+        at: Moment,
+    ) {
+        let (towards, viewer) = match self.delivery.sender {
+            Some(viewer) => (Towards::Master, viewer),
+            None => (Towards::Viewer, self.recipient),
+        };
+        let seen = CopySource {
+            channel: self.channel,
+            towards: Some(towards),
+            viewer,
+            action: Some(self.launch.action),
+            payload: self.delivery.payload,
+            fate,
+        };
+        copy(directory, books, &seen, at);
+    }
+}
+
+/// Hands over another copy of a message that was kept, which a fault drops in place of its delivery.
+pub(in crate::shard) fn copy_dropped(
+    directory: &Directory,
+    books: &mut Books,
+    (channel, towards, viewer): (ChannelKey, Towards, &str),
+    message: &Message,
+    at: Moment,
+) {
+    let seen = CopySource {
+        channel,
+        towards: Some(towards),
+        viewer,
+        action: Some(message.action),
+        payload: Delivery::payload_of(&message.frame),
+        fate: Fate::Dropped,
+    };
+    copy(directory, books, &seen, at);
+}
+
+/// Hands over a copy of what went nowhere: too much of it, or not understood.
+#[cold]
+pub(in crate::shard) fn copy_refused(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    books: &mut Books,
+    from: SessionKey,
+    request: Option<&Request<'_>>,
+    at: Moment,
+) {
+    let Some(web_socket) = sockets.web_socket(from) else {
+        return;
+    };
+    let seen = CopySource {
+        channel: web_socket.channel,
+        towards: None,
+        viewer: web_socket.role.client_id().unwrap_or_default(),
+        action: request.map(|request| request.action),
+        payload: request.map_or("", |request| request.payload),
+        fate: request.map_or(Fate::Refused, |_| Fate::Throttled),
+    };
+    copy(directory, books, &seen, at);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Now;
+
+    struct Nowhere;
+
+    impl Capture for Nowhere {
+        fn take(&mut self, _: Captured) {}
+        fn missed(&mut self, _: u64) {}
+    }
+
+    #[test]
+    fn copies_of_a_second_are_limited() {
+        let mut copies = Copies::new(Box::new(Nowhere));
+        let at = |ms| Moment {
+            now: Now(ms),
+            ..Moment::default()
+        };
+        let mut taken = |ms| {
+            (0..2 * CAPTURES_PER_SECOND_MAX)
+                .filter(|_| copies.has_room(at(ms)))
+                .count()
+        };
+        assert_eq!(taken(0), CAPTURES_PER_SECOND_MAX as usize);
+        assert_eq!(taken(999), 0);
+        assert_eq!(taken(1000), CAPTURES_PER_SECOND_MAX as usize);
+    }
+}

@@ -1,0 +1,168 @@
+//! What faults do to kept messages when their recipient has come: what they do to other deliveries.
+
+use super::held::HeldMessage;
+use super::rule::{DeliveryAct, FaultAct, FaultCounts, SharedRule, Subject};
+use crate::channel::Message;
+use crate::event::{Kind, Outcome};
+use crate::id::{ChannelKey, SessionKey};
+use crate::limits::FAULT_REORDER_MS;
+use crate::session::{Launch, Role};
+use crate::shard::books::Books;
+use crate::shard::dev::capture;
+use crate::shard::directory::Directory;
+use crate::shard::road::unsent::{towards, viewer_of};
+use crate::shard::sockets::Sockets;
+use crate::time::{Moment, Now};
+use codec::signal::Delivery;
+use std::collections::VecDeque;
+
+/// Kept messages that go to their recipient, by the place of their group in the order of acceptance.
+pub(in crate::shard) struct Deliveries {
+    pub(in crate::shard) groups: Vec<(u64, VecDeque<Message>)>,
+    /// Those that are sent twice, by their order.
+    pub(in crate::shard) twice: Vec<u64>,
+}
+
+/// Whose delivery it is: of which channel, to which connection, in which role.
+type Recipient<'a> = (ChannelKey, SessionKey, &'a Role);
+
+/// Takes out what faults drop or hold back, and swaps what they reorder.
+#[cold]
+pub(in crate::shard) fn on_kept(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    books: &mut Books,
+    to: Recipient<'_>,
+    groups: Vec<(u64, VecDeque<Message>)>,
+    at: Moment,
+) -> Deliveries {
+    let mut deliveries = Deliveries {
+        groups: Vec::with_capacity(groups.len()),
+        twice: Vec::new(),
+    };
+    let mut behind: VecDeque<(Message, SharedRule)> = VecDeque::new();
+    for (rank, messages) in groups {
+        let mut going = VecDeque::with_capacity(messages.len());
+        for message in messages {
+            let act = act_on(sockets, directory, to, &message, at.now);
+            let message = match act {
+                Some((DeliveryAct::Drop, _)) => {
+                    drop_kept(directory, books, to, &message, at);
+                    continue;
+                }
+                Some((DeliveryAct::Duplicate, _)) => {
+                    deliveries.twice.push(message.order);
+                    going.push_back(message);
+                    continue;
+                }
+                Some((DeliveryAct::Delay(ms), rule)) => {
+                    match hold(sockets, to, message, at.now.after(ms), None, &rule.counts) {
+                        Some(message) => message,
+                        None => continue,
+                    }
+                }
+                Some((DeliveryAct::Reorder, rule)) => {
+                    behind.push_back((message, rule));
+                    continue;
+                }
+                None => message,
+            };
+            going.push_back(message);
+            going.extend(behind.pop_front().map(|(message, _)| message));
+        }
+        deliveries.groups.push((rank, going));
+    }
+    // What no message followed waits for one that is yet to come.
+    let until = at.now.after(FAULT_REORDER_MS);
+    for (message, rule) in behind {
+        let left = hold(sockets, to, message, until, Some(to.1), &rule.counts);
+        if let Some((_, last)) = deliveries.groups.last_mut() {
+            last.extend(left);
+        }
+    }
+    deliveries
+}
+
+/// What the first rule that matches does to it.
+fn act_on(
+    sockets: &Sockets,
+    directory: &Directory,
+    (channel, _, role): Recipient<'_>,
+    message: &Message,
+    now: Now,
+) -> Option<(DeliveryAct, SharedRule)> {
+    let channel = directory.channels.get(channel)?;
+    let subject = Subject {
+        channel: Some(channel.record.arn.name()),
+        role: Some(role.on_wire()),
+        client_id: role.client_id(),
+        operation: None,
+        action: Some(message.action),
+    };
+    let deliveries = |act: &FaultAct| matches!(act, FaultAct::Delivery(_));
+    let rule = sockets
+        .dev
+        .faults
+        .as_deref()?
+        .pick(deliveries, &subject, now)?;
+    match &rule.act {
+        FaultAct::Delivery(act) => Some((*act, rule)),
+        FaultAct::Connect(_) | FaultAct::Api(_) | FaultAct::Message(_) | FaultAct::Session(_) => {
+            None
+        }
+    }
+}
+
+fn drop_kept(
+    directory: &Directory,
+    books: &mut Books,
+    (channel, _, role): Recipient<'_>,
+    message: &Message,
+    at: Moment,
+) {
+    books.counters.pending_messages -= 1;
+    books
+        .counters
+        .end(Kind::Known(message.action), Outcome::Withdrawn);
+    let viewer = viewer_of(role, &message.frame, message.sender_bytes);
+    let whose = (channel, towards(role), viewer);
+    capture::copy_dropped(directory, books, whose, message, at);
+}
+
+/// Holds a message back; it stays in the gauge of pending ones. Returns it when there is no room.
+fn hold(
+    sockets: &mut Sockets,
+    (channel, _, role): Recipient<'_>,
+    message: Message,
+    until: Now,
+    behind: Option<SessionKey>,
+    counts: &FaultCounts,
+) -> Option<Message> {
+    let Some(faults) = sockets.dev.faults.as_deref_mut() else {
+        return Some(message);
+    };
+    let viewer = viewer_of(role, &message.frame, message.sender_bytes);
+    let (viewer, recipient) = match role {
+        Role::Master => (Some(viewer.into()), "".into()),
+        Role::Viewer(id) => (None, (&**id).into()),
+    };
+    let held = HeldMessage {
+        from: None,
+        channel,
+        viewer,
+        launch: Launch {
+            action: message.action,
+            expires: message.expires,
+            order: message.order,
+            sender_bytes: message.sender_bytes,
+            call: false,
+            counted: true,
+            accepted_us: None,
+        },
+        payload: Delivery::payload_of(&message.frame).into(),
+        recipient,
+        behind,
+    };
+    let held = faults.held.hold(held, until, counts);
+    (!held).then_some(message)
+}

@@ -1,0 +1,286 @@
+//! What faults do to messages, between their route and their recipient's outbox.
+
+use super::held::HeldMessage;
+use super::rule::{DeliveryAct, FaultAct, FaultCounts, MessageAct, Subject};
+use super::{Faults, SharedRule};
+use crate::channel::{Channel, Route};
+use crate::event::{Kind, Outcome};
+use crate::id::{ChannelKey, SessionKey};
+use crate::limits::FAULT_REORDER_MS;
+use crate::session::{Launch, Session};
+use crate::shard::books::Books;
+use crate::shard::books::recorder::NOBODY;
+use crate::shard::dev::capture::Fate;
+use crate::shard::directory::Directory;
+use crate::shard::road;
+use crate::shard::road::relay::{self, Passing};
+use crate::shard::road::status;
+use crate::shard::sockets::Sockets;
+use crate::time::{Moment, Now};
+use codec::signal::{Delivery, Role};
+
+/// What faults do to a message that has its route; true when it is dealt with. Tests get a copy of it.
+#[cold]
+pub(in crate::shard) fn on_message(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    passing: &Passing<'_>,
+    route: Route,
+    at: Moment,
+) -> bool {
+    let Some(faults) = sockets.dev.faults.as_deref() else {
+        return false;
+    };
+    if let Some(rule) = rule_of(faults, directory, passing, false, at.now)
+        && let FaultAct::Message(act) = &rule.act
+    {
+        let fate = match act {
+            MessageAct::Drop => Fate::Dropped,
+            MessageAct::Expire => Fate::Expired,
+            MessageAct::Status { .. } => Fate::Refused,
+            MessageAct::Delay(_) => Fate::of(route),
+        };
+        passing.copy(directory, books, fate, at);
+        return on_arrival(sockets, directory, books, passing, act, &rule.counts, at);
+    }
+    let Route::To(to) = route else {
+        passing.copy(directory, books, Fate::of(route), at);
+        return false;
+    };
+    let rule = rule_of(faults, directory, passing, true, at.now);
+    let act = rule.as_deref().and_then(|rule| match &rule.act {
+        FaultAct::Delivery(act) => Some((*act, &rule.counts)),
+        FaultAct::Connect(_) | FaultAct::Api(_) | FaultAct::Message(_) | FaultAct::Session(_) => {
+            None
+        }
+    });
+    let fate = match act {
+        Some((DeliveryAct::Drop, _)) => Fate::Dropped,
+        Some(_) | None => Fate::Delivered,
+    };
+    passing.copy(directory, books, fate, at);
+    if let Some((act, counts)) = act
+        && on_delivery(sockets, directory, books, passing, (to, act, counts), at)
+    {
+        return true;
+    }
+    // What was to come after the next message for this recipient comes after this one.
+    let behind = sockets.dev.faults.as_deref_mut();
+    let Some(behind) = behind.and_then(|faults| faults.held.take_behind(to)) else {
+        return false;
+    };
+    relay::deliver(sockets, directory, books, to, passing, at);
+    release(sockets, directory, books, behind, at);
+    true
+}
+
+/// The rule for a message when it arrives, or for its delivery: then its recipient is what it is about.
+fn rule_of(
+    faults: &Faults,
+    directory: &Directory,
+    passing: &Passing<'_>,
+    delivery: bool,
+    now: Now,
+) -> Option<SharedRule> {
+    if faults.rules.is_empty() {
+        return None;
+    }
+    let channel = directory.channels.get(passing.channel)?;
+    let sender = passing.delivery.sender;
+    let (role, client_id) = match (delivery, sender) {
+        (false, Some(id)) => (Role::Viewer, Some(id)),
+        (false, None) | (true, Some(_)) => (Role::Master, None),
+        (true, None) => (Role::Viewer, Some(passing.recipient)),
+    };
+    let subject = Subject {
+        channel: Some(channel.record.arn.name()),
+        role: Some(role),
+        client_id,
+        operation: None,
+        action: Some(passing.launch.action),
+    };
+    let kind = |act: &FaultAct| match act {
+        FaultAct::Message(_) => !delivery,
+        FaultAct::Delivery(_) => delivery,
+        FaultAct::Connect(_) | FaultAct::Api(_) | FaultAct::Session(_) => false,
+    };
+    faults.pick(kind, &subject, now)
+}
+
+fn on_arrival(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    passing: &Passing<'_>,
+    act: &MessageAct,
+    counts: &FaultCounts,
+    at: Moment,
+) -> bool {
+    match act {
+        MessageAct::Drop => {
+            passing.end(books, Outcome::Withdrawn);
+            true
+        }
+        MessageAct::Expire => {
+            passing.end(books, Outcome::Expired);
+            true
+        }
+        MessageAct::Status {
+            error_type,
+            status_code,
+            description,
+        } => {
+            passing.end(books, Outcome::Refused);
+            let (to, id) = (passing.from, passing.correlation_id);
+            status::status_with(sockets, directory, books, to, id, at, |out, id| {
+                codec::signal::status_response(out, id, error_type, *status_code, description);
+            });
+            true
+        }
+        MessageAct::Delay(ms) => hold(sockets, books, passing, at.now.after(*ms), None, counts),
+    }
+}
+
+fn on_delivery(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    passing: &Passing<'_>,
+    (to, act, counts): (SessionKey, DeliveryAct, &FaultCounts),
+    at: Moment,
+) -> bool {
+    match act {
+        DeliveryAct::Drop => {
+            passing.end(books, Outcome::Withdrawn);
+            true
+        }
+        DeliveryAct::Delay(ms) => hold(sockets, books, passing, at.now.after(ms), None, counts),
+        DeliveryAct::Reorder => {
+            let until = at.now.after(FAULT_REORDER_MS);
+            hold(sockets, books, passing, until, Some(to), counts)
+        }
+        DeliveryAct::Duplicate => {
+            relay::deliver(sockets, directory, books, to, passing, at);
+            copy(sockets, books, to, passing);
+            true
+        }
+    }
+}
+
+/// Holds a message back, in the gauge of pending ones; false when there is no room: it goes on at once.
+fn hold(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    passing: &Passing<'_>,
+    until: Now,
+    behind: Option<SessionKey>,
+    counts: &FaultCounts,
+) -> bool {
+    let Some(faults) = sockets.dev.faults.as_deref_mut() else {
+        return false;
+    };
+    let message = HeldMessage {
+        from: Some(passing.from),
+        channel: passing.channel,
+        viewer: passing.delivery.sender.map(Into::into),
+        launch: passing.launch,
+        payload: passing.delivery.payload.into(),
+        recipient: passing.recipient.into(),
+        behind,
+    };
+    let held = faults.held.hold(message, until, counts);
+    books.counters.pending_messages += u64::from(held);
+    held
+}
+
+/// A message that was held back goes on, wherever its recipient is by then.
+pub(super) fn release(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    message: HeldMessage,
+    at: Moment,
+) {
+    books.counters.pending_messages -= 1;
+    let live = directory.channels.get_mut(message.channel);
+    let live = live.map(Channel::wake);
+    let launch = Launch {
+        accepted_us: None, // how long it took says nothing about the broker
+        // It comes behind what was accepted meanwhile, wherever it is kept.
+        order: live.map_or(message.launch.order, |live| live.next_order()),
+        ..message.launch
+    };
+    let passing = Passing {
+        from: message.from.unwrap_or_else(|| SessionKey::unpack(NOBODY)),
+        channel: message.channel,
+        launch,
+        delivery: Delivery {
+            action: launch.action,
+            payload: &message.payload,
+            sender: message.viewer.as_deref(),
+        },
+        recipient: &message.recipient,
+        correlation_id: None,
+    };
+    let Some(channel) = directory.channels.get_mut(message.channel) else {
+        return passing.end(books, Outcome::Withdrawn);
+    };
+    let role = message
+        .viewer
+        .as_ref()
+        .map_or(Role::Master, |_| Role::Viewer);
+    let route = channel
+        .wake()
+        .route(role, launch.action, &message.recipient);
+    road::hand_on(sockets, directory, books, route, &passing, at);
+}
+
+/// Messages of a channel that faults hold back are withdrawn.
+pub(in crate::shard) fn withdraw(sockets: &mut Sockets, books: &mut Books, channel: ChannelKey) {
+    let Some(faults) = sockets.dev.faults.as_deref_mut() else {
+        return;
+    };
+    while let Some(message) = faults.held.take_of(channel) {
+        books.counters.pending_messages -= 1;
+        let kind = Kind::Known(message.launch.action);
+        books.counters.end(kind, Outcome::Withdrawn);
+    }
+}
+
+/// Sends a message once more; the copy counts nowhere, and is dropped where there is no room.
+fn copy(sockets: &mut Sockets, books: &mut Books, to: SessionKey, passing: &Passing<'_>) {
+    let bytes = passing.delivery.frame_bytes();
+    let write = |out: &mut Vec<u8>| passing.delivery.write(out);
+    push_copy(sockets, books, to, passing.launch, bytes, write);
+}
+
+/// The same of what `write` writes.
+pub(in crate::shard) fn push_copy(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    to: SessionKey,
+    launch: Launch,
+    bytes: usize,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    let shard_full = books.counters.outbox_bytes + bytes as u64 > sockets.rules.outbox_bytes as u64;
+    let most = sockets.settings.limits.outbox_bytes;
+    let open = |session: &&mut Session| session.open().is_some();
+    let Some(session) = sockets.sessions.get_mut(to).filter(open) else {
+        return;
+    };
+    if shard_full || session.outbox.bytes() + bytes > most {
+        return;
+    }
+    let launch = Launch {
+        counted: false,
+        accepted_us: None,
+        ..launch
+    };
+    let spares = &mut sockets.scratch.spares;
+    let pushed = session.outbox.push_message(spares, launch, write);
+    books.counters.outbox_bytes += pushed as u64;
+    sockets.weigh(to);
+    sockets.touch(to);
+}

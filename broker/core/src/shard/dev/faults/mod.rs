@@ -1,0 +1,279 @@
+//! Faults that tests script: under `--dev` only. A production shard has none of this.
+//!
+//! They act at four places: where a connection or call is admitted ([`on_connect`], [`on_call`]), where a message has
+//! its route ([`on_message`]) or was kept and is delivered ([`on_kept`]), and where a WebSocket opens or a fault is
+//! made ([`on_session`]). The first rule that matches and is not spent acts. The books hold: what a fault drops is
+//! withdrawn, what it holds back is in the gauge of pending messages, and the copy of a duplicate is not counted.
+//!
+//! In reading order: `rule` (what a fault is), `error` (what requests are refused with), `held` (what faults hold
+//! back), this page (connections), `requests`, `messages`, `kept`.
+
+mod error;
+mod held;
+mod kept;
+mod messages;
+mod requests;
+mod rule;
+
+pub use error::FaultError;
+pub(in crate::shard) use kept::{Deliveries, on_kept};
+pub(in crate::shard) use messages::{on_message, push_copy, withdraw};
+pub(in crate::shard) use requests::{on_call, on_connect};
+pub use rule::{
+    Chance, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct, RequestAct,
+    SessionAct, SharedRule,
+};
+
+use crate::id::SessionKey;
+use crate::journal::EndReason;
+use crate::limits::{FAULTS_DUE_PER_TICK, FAULTS_MAX};
+use crate::machine::Output;
+use crate::session::{Mute, NEVER, Session, SessionState};
+use crate::shard::books::Books;
+use crate::shard::directory::Directory;
+use crate::shard::end::{leave, timers};
+use crate::shard::operator::inspect;
+use crate::shard::sockets::Sockets;
+use crate::time::{Moment, Now};
+use codec::ws::close;
+use held::{Held, Later};
+use rule::Subject;
+
+/// The faults of a shard, and what they hold back.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct Faults {
+    /// In the order in which they were made, each with its end.
+    rules: Vec<(Now, SharedRule)>,
+    held: Held,
+}
+
+impl Faults {
+    /// Takes a rule in. The side thread makes at most [`FAULTS_MAX`], so there is room.
+    fn add(&mut self, rule: SharedRule, now: Now) {
+        self.rules
+            .retain(|(end, rule)| *end > now && !rule.is_spent());
+        if self.rules.len() < FAULTS_MAX {
+            let end = rule.lasts_ms.map_or(NEVER, |ms| now.after(ms));
+            self.rules.push((end, rule));
+        }
+    }
+
+    /// The first rule of a kind that is to act on this.
+    fn pick(
+        &self,
+        kind: impl Fn(&FaultAct) -> bool,
+        subject: &Subject<'_>,
+        now: Now,
+    ) -> Option<SharedRule> {
+        let acts = |(end, rule): &&(Now, SharedRule)| {
+            *end > now
+                && kind(&rule.act)
+                && !rule.is_spent()
+                && rule.matches.covers(subject)
+                && rule.hit()
+        };
+        self.rules.iter().find(acts).map(|(_, rule)| rule.clone())
+    }
+}
+
+impl Sockets {
+    /// Whether a fault keeps everything from being sent to this connection.
+    #[inline]
+    pub(in crate::shard) fn is_mute(&self, key: SessionKey) -> bool {
+        let faults = self.dev.faults.as_deref();
+        faults.is_some_and(|faults| faults.held.is_mute(key))
+    }
+
+    /// Whether a connection is mute that is still open, or that ends when it no longer is: nothing of it is due until
+    /// then.
+    pub(in crate::shard) fn stands_still(&self, key: SessionKey) -> bool {
+        let until = (self.dev.faults.as_deref()).and_then(|faults| faults.held.mute_until(key));
+        let waits = |until: Now| match self.sessions.get(key).map(|session| &session.state) {
+            Some(SessionState::Http(_) | SessionState::Open(_)) => true,
+            Some(SessionState::AwaitGone(ending)) => until != NEVER && ending.deadline != NEVER,
+            Some(SessionState::AwaitCloseEcho(..)) | None => false,
+        };
+        until.is_some_and(waits)
+    }
+
+    /// Until when the end of a connection waits, since a fault keeps its answer back. It ends then.
+    pub(in crate::shard) fn defers_close(&mut self, key: SessionKey) -> Option<Now> {
+        let faults = self.dev.faults.as_deref_mut();
+        faults.and_then(|faults| faults.held.defers_close(key))
+    }
+
+    /// When a fault has something to do.
+    pub(in crate::shard) fn next_fault(&self) -> Option<Now> {
+        self.dev
+            .faults
+            .as_deref()
+            .and_then(|faults| faults.held.next())
+    }
+
+    /// A connection is gone.
+    pub(in crate::shard) fn forget_faults(&mut self, key: SessionKey) {
+        if let Some(faults) = &mut self.dev.faults {
+            faults.held.forget(key);
+            if let Some(http) = self.http(key) {
+                http.mute = Mute::No;
+            }
+        }
+    }
+
+    fn mute(&mut self, key: SessionKey, until: Now) {
+        if let (Some(faults), Some(session)) = (&mut self.dev.faults, self.sessions.get_mut(key)) {
+            session.dirty = false; // what was announced is not sent: it is to be announced again
+            let mute = match faults.held.mute(key, until) {
+                NEVER => Mute::ForGood,
+                _ => Mute::ForATime,
+            };
+            if let SessionState::Http(http) = &mut session.state {
+                http.mute = mute;
+            }
+        }
+    }
+
+    /// Sends what waited meanwhile; requests that waited are next. The deadlines of the connection begin again.
+    fn unmute(&mut self, key: SessionKey, closes: bool, at: Moment) {
+        if let Some(http) = self.http(key) {
+            http.mute = Mute::No;
+        }
+        let timeouts = &self.settings.timeouts;
+        let from = self.waits_from(at);
+        let (answer_due, deadline) = (
+            from.after(timeouts.answer_ms),
+            from.after(timeouts.keep_alive_ms),
+        );
+        if let Some(http) = self.http(key) {
+            if http.answer_due != NEVER {
+                http.answer_due = answer_due;
+            }
+            http.deadline = http.deadline.max(deadline);
+            if !http.buffer.is_empty() {
+                self.requests.turns.answered.push_back(key);
+            }
+        }
+        self.touch(key);
+        self.arm(key, at.now.after(1));
+        let close_due = from.after(self.settings.timeouts.close_ms);
+        if let Some(session) = self.sessions.get_mut(key).filter(|_| closes)
+            && let SessionState::AwaitGone(ending) = &mut session.state
+            && ending.deadline != NEVER
+        {
+            ending.deadline = close_due;
+            self.output(Output::Close(key));
+            self.arm(key, close_due);
+        }
+    }
+}
+
+/// Takes a fault in; one about sessions acts on those that are open.
+pub(in crate::shard) fn add_fault(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    rule: SharedRule,
+    at: Moment,
+) {
+    let Some(faults) = &mut sockets.dev.faults else {
+        return;
+    };
+    let about_sessions = matches!(rule.act, FaultAct::Session(_));
+    faults.add(rule, at.now);
+    if about_sessions {
+        for slot in 0..sockets.sessions.slots() {
+            if let Some(key) = sockets.sessions.at(slot) {
+                on_session(sockets, directory, books, key, at);
+            }
+        }
+    }
+}
+
+/// What a fault does to an open WebSocket.
+pub(in crate::shard) fn on_session(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let session = sockets.sessions.get(key).and_then(Session::open);
+    let Some(web_socket) = session.filter(|it| !it.superseded) else {
+        return;
+    };
+    let channel = directory.channels.get(web_socket.channel);
+    let subject = Subject {
+        channel: channel.map(|channel| channel.record.arn.name()),
+        role: Some(web_socket.role.on_wire()),
+        client_id: web_socket.role.client_id(),
+        ..Subject::default()
+    };
+    let sessions = |act: &FaultAct| matches!(act, FaultAct::Session(_));
+    let rule = (sockets.dev.faults.as_deref()).and_then(|it| it.pick(sessions, &subject, at.now));
+    let Some(FaultAct::Session(act)) = rule.as_deref().map(|rule| &rule.act) else {
+        return;
+    };
+    match act {
+        SessionAct::GoAway { grace_ms } => {
+            timers::go_away(sockets, books, key, at);
+            let (end, text) = (at.now.after(*grace_ms), "Going away");
+            close_later(sockets, end, key, close::GOING_AWAY, text);
+        }
+        SessionAct::Close {
+            code,
+            reason,
+            after_ms: 0,
+        } => {
+            let ending = (EndReason::Operator, *code, &**reason);
+            leave::close_with(sockets, directory, books, key, ending, at);
+        }
+        SessionAct::Close {
+            code,
+            reason,
+            after_ms,
+        } => close_later(sockets, at.now.after(*after_ms), key, *code, reason),
+        SessionAct::Stall(ms) => sockets.mute(key, ms.map_or(NEVER, |ms| at.now.after(ms))),
+        SessionAct::ReconnectIce => {
+            inspect::reconnect(sockets, books, key, at);
+        }
+    }
+}
+
+fn close_later(sockets: &mut Sockets, when: Now, key: SessionKey, code: u16, reason: &str) {
+    if let Some(faults) = &mut sockets.dev.faults {
+        faults.held.close_at(when, key, code, reason.into());
+    }
+}
+
+/// What faults held back until now goes on.
+pub(in crate::shard) fn tick(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    at: Moment,
+) {
+    for _ in 0..FAULTS_DUE_PER_TICK {
+        let due = sockets.dev.faults.as_deref_mut();
+        match due.and_then(|faults| faults.held.take_due(at.now)) {
+            Some(Later::Message(message)) => {
+                messages::release(sockets, directory, books, message, at);
+            }
+            Some(Later::Close {
+                session,
+                code,
+                reason,
+            }) => {
+                let ending = (EndReason::Operator, code, &*reason);
+                leave::close_with(sockets, directory, books, session, ending, at);
+            }
+            None => break,
+        }
+    }
+    for _ in 0..FAULTS_DUE_PER_TICK {
+        let due = sockets.dev.faults.as_deref_mut();
+        match due.and_then(|faults| faults.held.take_unmuted(at.now)) {
+            Some((key, closes)) => sockets.unmute(key, closes, at),
+            None => break,
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Quotas of accounts. Rates are off but under the strict profile (codec/PROTOCOL.md, RATE-3): a bucket of an account
+//! lives on one shard and is asked by a letter before the call is made. Channels and the bytes of their records are
+//! counted on all shards, before a channel is made or tags are set, where the account may be near what it may have.
+//!
+//! That is judged by what it has on the shard that is asked to make the call. Placement is even and unknown to clients
+//! (`placement.rs`: a keyed hash), so this shard has some `1 / parts` of what the process has of the account, and the
+//! process at least the node's part of all: the others are asked from half of that on. Where half is less than
+//! [`SAMPLE`] of the largest pieces, which is too few to judge by, they are always asked. A shard that has less than
+//! half of its part all the same (a chance below e^-16) lets calls through until it has as much. Where nearly all of an
+//! account's channels are on one node, the other nodes let it make half as many more as it may have, all together.
+//!
+//! Where several nodes have channels, each allows an equal part of a rate, one call a second at least: the calls of an
+//! account go to the nodes that have its channels. Channels of the other nodes are counted too; one that does not
+//! answer within half a second is left out, since a lost node is no reason to refuse what the others could make.
+//!
+//! Creations that are under way at the same time on several shards do not see each other, so an account may get more
+//! channels than it may have, by as many as are asked for within the milliseconds that one takes. Later calls see them
+//! all.
+
+use crate::auth::Caller;
+use crate::check::Check;
+use crate::id::{Identity, SessionKey, ShardId};
+use crate::limits::RECORD_BYTES_MAX;
+use crate::record::Holding;
+use crate::session::{Expected, PendingCall};
+use crate::settings::{Quotas, Rate};
+use crate::shard::books::Books;
+use crate::shard::calls::answers;
+use crate::shard::calls::home::RATE_EXCEEDED;
+use crate::shard::directory::Directory;
+use crate::shard::sockets::Sockets;
+use crate::shard::{Answer, Fault, Query, QueryKind, calls};
+use crate::time::Moment;
+use codec::control::{Call, ErrorKind, Operation};
+
+impl Directory {
+    /// Whether a call needs its account's leave.
+    pub(in crate::shard) fn asks_for_permit(&self, operation: Operation, caller: &Caller) -> bool {
+        account_rate(&self.settings.quotas, operation).is_some()
+            || grows(operation) && self.counts(operation, self.named(caller, "").as_str())
+    }
+}
+
+/// Asks every shard that knows something of the account for its permit. The call goes on when all have answered.
+pub(in crate::shard) fn ask_for_permit(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    asked: PendingCall,
+    call: Call,
+    at: Moment,
+) {
+    let operation = asked.operation;
+    let account = directory.named(&asked.caller, "");
+    let shards = if directory.counts(operation, account.as_str()) {
+        sockets.shards.placement.shards()
+    } else {
+        0
+    };
+    let asks_nodes = shards > 0 && directory.slots.is_some();
+    let wanted = Expected::Permit {
+        missing: 1 + usize::from(shards) + usize::from(asks_nodes),
+        held: Holding::default(),
+        call: Box::new(call),
+    };
+    let Some(caller) = sockets.await_reply(key, asked, wanted, at) else {
+        return;
+    };
+    let counts = (0..shards).map(|shard| QueryKind::Count {
+        of: ShardId(shard),
+        prefix: account.as_str().into(),
+    });
+    let asks: Vec<QueryKind> = counts.chain([QueryKind::Permit(account.clone())]).collect();
+    for ask in asks {
+        let home = sockets.home_of(&ask);
+        let query = Query {
+            operation,
+            held: 0,
+            caller: None,
+            kind: ask,
+        };
+        calls::send_query(sockets, directory, books, home, caller, query, at);
+    }
+    if asks_nodes {
+        let slots = directory.slots.as_mut();
+        if !slots.is_some_and(|slots| slots.count(caller, account.as_str())) {
+            let answer = calls::too_busy().into();
+            answers::take_answer(sockets, directory, books, caller, answer, at);
+        }
+    }
+}
+
+impl Directory {
+    /// The rate at which an account may ask this node for temporary credentials; `None` where that is not limited.
+    pub(in crate::shard) fn federation_rate(&self) -> Option<Rate> {
+        let quotas = &self.settings.quotas;
+        let rate = quotas.account_federation;
+        (!quotas.off && rate.rate > 0).then(|| self.part_of(rate))
+    }
+
+    /// This node's part of a rate that all nodes allow together.
+    fn part_of(&self, rate: Rate) -> Rate {
+        let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
+        let part = |whole: u32| (whole / u32::from(nodes.max(1))).max(1);
+        Rate {
+            rate: part(rate.rate),
+            burst: part(rate.burst),
+        }
+    }
+
+    /// Counts one call of an account, on the shard that does so for all.
+    pub(in crate::shard) fn permit(
+        &mut self,
+        operation: Operation,
+        account: &Identity,
+        at: Moment,
+    ) -> Answer {
+        let Some(rate) = account_rate(&self.settings.quotas, operation) else {
+            return Answer::Done;
+        };
+        let rate = self.part_of(rate);
+        let bucket = self
+            .account_rates
+            .entry((account.clone(), operation))
+            .or_default();
+        if bucket.take(rate, at.now) {
+            Answer::Done
+        } else {
+            let kind = ErrorKind::ClientLimitExceeded;
+            Fault::new(Check::RateAccount, kind, RATE_EXCEEDED).into()
+        }
+    }
+
+    /// Refuses a call whose account has used up what it may have; `answer` is the last one, the refusal of any
+    /// before it.
+    pub(in crate::shard) fn over_quota(
+        &self,
+        operation: Operation,
+        held: Holding,
+        answer: Answer,
+    ) -> Option<Answer> {
+        if let Answer::Fault(..) = answer {
+            return Some(answer);
+        }
+        let most = self.settings.limits.channels_per_account;
+        let creates = operation == Operation::CreateSignalingChannel && most > 0;
+        (creates && held.channels >= most as u64).then(|| {
+            let message =
+                format!("The account has {most} channels, which is as many as it may have.");
+            let kind = ErrorKind::AccountChannelLimitExceeded;
+            Fault::new(Check::ChannelsFull, kind, message).into()
+        })
+    }
+
+    /// Refuses to let the records of an account, or all of this shard, take more bytes than they may. `held`: those of
+    /// the account on all shards, if these were asked.
+    ///
+    /// # Errors
+    /// The refusal, of this kind where it is the account's own.
+    pub(in crate::shard) fn has_bytes(
+        &self,
+        tenant: &str,
+        held: u64,
+        more: usize,
+        kind: ErrorKind,
+    ) -> Result<(), Fault> {
+        let most = self.settings.limits.record_bytes_per_account as u64;
+        let held = held.max(self.holdings.of_tenant(tenant).bytes);
+        if held.saturating_add(more as u64) > most {
+            let message = format!(
+                "The account's channels with their tags take {held} of the {most} bytes that they may take, and this \
+                 needs {more}. Delete channels or tags that are not used."
+            );
+            return Err(Fault::new(Check::RecordsFull, kind, message));
+        }
+        if self.holdings.has_room(more) {
+            return Ok(());
+        }
+        let kind = ErrorKind::ServiceUnavailable;
+        Err(Fault::new(Check::RecordsFull, kind, RECORDS_FULL))
+    }
+
+    /// Whether all shards and nodes are asked what an account has.
+    fn counts(&self, operation: Operation, tenant: &str) -> bool {
+        let (settings, held) = (&self.settings, self.holdings.of_tenant(tenant));
+        let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
+        let parts = settings.shards.max(1) as u64 * u64::from(nodes.max(1));
+        let may_be_near = |held: u64, most: usize, piece: usize| {
+            let half = most as u64 / parts / 2;
+            held >= half || half < SAMPLE * piece as u64
+        };
+        let (channels, bytes) = (
+            settings.limits.channels_per_account,
+            settings.limits.record_bytes_per_account,
+        );
+        let creates = operation == Operation::CreateSignalingChannel && channels > 0;
+        creates && may_be_near(held.channels, channels, 1)
+            || grows(operation) && may_be_near(held.bytes, bytes, RECORD_BYTES_MAX)
+    }
+}
+
+/// Whether an operation may make records longer.
+fn grows(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::CreateSignalingChannel | Operation::TagResource
+    )
+}
+
+/// The rate of an operation per account; `None` where there is none.
+pub(in crate::shard) fn account_rate(quotas: &Quotas, operation: Operation) -> Option<Rate> {
+    let rate = match operation {
+        Operation::CreateSignalingChannel => quotas.account_create,
+        Operation::DescribeSignalingChannel => quotas.account_describe,
+        Operation::GetSignalingChannelEndpoint => quotas.account_endpoint,
+        Operation::ListSignalingChannels => quotas.account_list,
+        Operation::SendAlexaOfferToMaster => quotas.account_alexa,
+        Operation::UpdateMediaStorageConfiguration => quotas.account_media_storage,
+        Operation::UpdateSignalingChannel
+        | Operation::DeleteSignalingChannel
+        | Operation::TagResource
+        | Operation::UntagResource
+        | Operation::ListTagsForResource
+        | Operation::DescribeMediaStorageConfiguration => quotas.account_change,
+        Operation::GetIceServerConfig
+        | Operation::DescribeMappedResourceConfiguration
+        | Operation::JoinStorageSession
+        | Operation::JoinStorageSessionAsViewer => return None,
+    };
+    (!quotas.off && rate.rate > 0).then_some(rate)
+}
+
+/// The refusal of what would take more bytes than this shard's part of `record_bytes_total`.
+const RECORDS_FULL: &str = "The server's channels take as many bytes as they may (`record_bytes_total`). Delete \
+                            channels or tags that are not used, or try again later.";
+
+/// Pieces by which it can be judged what the other shards have.
+const SAMPLE: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::MemoryStore;
+    use crate::settings::Settings;
+    use crate::time::Wall;
+    use ahash::RandomState;
+    use std::sync::Arc;
+
+    const TENANT: &str = "us-west-2:123456789012:";
+
+    fn directory(settings: Settings) -> Directory {
+        let hasher = RandomState::with_seeds(1, 2, 3, 4);
+        let store = Box::new(MemoryStore);
+        Directory::new(Arc::new(settings), hasher, store, Wall(0), 1, None)
+    }
+
+    #[test]
+    fn other_shards_are_asked_from_half_of_the_part_of_this_one() {
+        let (creates, tags) = (Operation::CreateSignalingChannel, Operation::TagResource);
+        let mut settings = Settings {
+            shards: 4,
+            ..Settings::default()
+        };
+        let mut many = directory(settings.clone());
+        for channel in 0..12_500 {
+            assert!(!many.counts(creates, TENANT), "with {channel} of 100,000");
+            many.holdings.came(TENANT, 480);
+        }
+        assert!(many.counts(creates, TENANT) && !many.counts(tags, TENANT));
+        assert!(!many.counts(creates, "us-west-2:000000000001:"));
+        let mut large = directory(settings.clone());
+        large.holdings.came(TENANT, (32 << 20) - 1);
+        assert!(!large.counts(creates, TENANT) && !large.counts(tags, TENANT));
+        large.holdings.came(TENANT, 1);
+        assert!(large.counts(creates, TENANT) && large.counts(tags, TENANT));
+        assert!(!large.counts(Operation::DeleteSignalingChannel, TENANT));
+        assert!(!large.counts(Operation::UntagResource, TENANT));
+        // Too few to judge by.
+        settings.limits.channels_per_account = 500;
+        assert!(directory(settings.clone()).counts(creates, TENANT));
+        settings.limits.channels_per_account = 0;
+        assert!(!directory(settings.clone()).counts(creates, TENANT));
+        settings.limits.record_bytes_per_account = 4 << 20;
+        assert!(directory(settings).counts(tags, TENANT));
+    }
+
+    #[test]
+    fn growth_is_refused_by_the_account_and_by_the_shard() {
+        let mut settings = Settings::default();
+        settings.limits.record_bytes_per_account = 1 << 20;
+        settings.limits.record_bytes_total = 2 << 20;
+        let mut directory = directory(settings);
+        let kind = ErrorKind::ClientLimitExceeded;
+        let refused = |directory: &Directory, tenant, held, more| {
+            let result = directory.has_bytes(tenant, held, more, kind);
+            result.err().map(|fault| fault.kind)
+        };
+        directory.holdings.came(TENANT, 1000 << 10);
+        assert_eq!(refused(&directory, TENANT, 0, 24 << 10), None);
+        assert_eq!(refused(&directory, TENANT, 0, (24 << 10) + 1), Some(kind));
+        // Here and elsewhere.
+        assert_eq!(refused(&directory, TENANT, 1 << 20, 1), Some(kind));
+        directory
+            .holdings
+            .came("us-west-2:000000000001:", 1000 << 10);
+        let full = Some(ErrorKind::ServiceUnavailable);
+        let third = "us-west-2:000000000002:";
+        assert_eq!(refused(&directory, third, 0, 48 << 10), None);
+        assert_eq!(refused(&directory, third, 0, (48 << 10) + 1), full);
+    }
+}

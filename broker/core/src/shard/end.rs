@@ -1,0 +1,5 @@
+//! Ends: of connections, of what is due, and of the process.
+
+pub(in crate::shard) mod drain;
+pub(in crate::shard) mod leave;
+pub(in crate::shard) mod timers;

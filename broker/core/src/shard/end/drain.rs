@@ -1,0 +1,181 @@
+//! The end of the process: clients that may get GO_AWAY do, then all are closed, each spread over time; then the
+//! waiting calls are answered.
+//!
+//! ```text
+//!  0 ─────────── ½ ────── ¾ ────── end
+//!  | GO_AWAY     | close  | echoes | waiting calls get 503, Drained
+//! ```
+//! A walk goes over the table's slots in proportion to the time that has passed, so one step stays short however many
+//! there are. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
+
+use super::{leave, timers};
+use crate::check::Check;
+use crate::event::Purpose;
+use crate::id::SessionKey;
+use crate::journal::EndReason;
+use crate::limits::DRAIN_STEP_MS;
+use crate::machine::Output;
+use crate::shard::Fault;
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::{alexa, respond};
+use crate::shard::directory::Directory;
+use crate::shard::shares::Asking;
+use crate::shard::sockets::Sockets;
+use crate::time::{Moment, Now};
+use codec::control::ErrorKind;
+
+/// A drain under way.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) struct Drain {
+    began: Now,
+    ends: Now,
+    next: Now,
+    told: usize,
+    closed: usize,
+    calls_ended: bool,
+    over: bool,
+}
+
+impl Drain {
+    /// When its next step is due.
+    pub(in crate::shard) fn next(&self) -> Option<Now> {
+        (!self.over).then_some(self.next)
+    }
+
+    /// How many of `slots` a walk from `from` to `to` (in quarters of the span) should have seen by `now`.
+    fn share(&self, slots: usize, quarters: (u64, u64), now: Now) -> usize {
+        let span = self.ends.since(self.began).max(1);
+        let (begin, end) = (span * quarters.0 / 4, (span * quarters.1 / 4).max(1));
+        let passed = now.since(self.began).saturating_sub(begin).min(end - begin);
+        usize::try_from(slots as u64 * passed / (end - begin).max(1)).unwrap_or(slots)
+    }
+}
+
+/// No new connection or call is taken from here on.
+pub(in crate::shard) fn begin_drain(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    within_ms: u64,
+    at: Moment,
+) {
+    if sockets.ends.drain.is_none() {
+        let (began, ends) = (at.now, at.now.after(within_ms));
+        let drain = Drain {
+            began,
+            ends,
+            next: at.now,
+            told: 0,
+            closed: 0,
+            calls_ended: false,
+            over: false,
+        };
+        sockets.ends.drain = Some(drain);
+        step_drain(sockets, directory, books, at);
+    }
+}
+
+impl Sockets {
+    /// Whether the process is about to end.
+    pub(in crate::shard) fn drains(&self) -> bool {
+        self.ends.drain.is_some()
+    }
+}
+
+/// Refuses a request and ends its connection while the process is about to end; false when it is not.
+pub(in crate::shard) fn refuses_in_drain(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    purpose: Purpose,
+    evidence: &Evidence<'_>,
+    at: Moment,
+) -> bool {
+    if sockets.drains() {
+        let fault = shutting_down();
+        respond::respond_error(sockets, books, key, purpose, &fault, evidence, true, at);
+    }
+    sockets.drains()
+}
+
+/// Goes on with a drain as far as the time that has passed.
+pub(in crate::shard) fn step_drain(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    at: Moment,
+) {
+    // A copy: the shard goes on draining while this step closes connections and answers calls.
+    let due = |drain: &Drain| !drain.over && drain.next <= at.now;
+    let Some(mut drain) = sockets.ends.drain.filter(due) else {
+        return;
+    };
+    let slots = sockets.sessions.slots();
+    let (told, closed) = (
+        drain.share(slots, (0, 2), at.now),
+        drain.share(slots, (2, 3), at.now),
+    );
+    for number in drain.told..told {
+        if let Some(key) = sockets.sessions.at(number) {
+            timers::go_away(sockets, books, key, at);
+        }
+    }
+    for number in drain.closed..closed {
+        if let Some(key) = sockets.sessions.at(number) {
+            leave::close_web_socket(sockets, directory, books, key, EndReason::Drain, at);
+        }
+    }
+    (drain.told, drain.closed) = (drain.told.max(told), drain.closed.max(closed));
+    let last_call = Now(drain
+        .ends
+        .0
+        .saturating_sub(LAST_CALL_MS.min(drain.ends.since(drain.began) / 10)));
+    if at.now >= last_call && !drain.calls_ended {
+        drain.calls_ended = true;
+        fail_all_calls(sockets, directory, books, at);
+    }
+    drain.next = Now(at.now.0 + DRAIN_STEP_MS);
+    sockets.ends.drain = Some(drain);
+}
+
+/// Says once that nothing is left to wait for.
+pub(in crate::shard) fn look_at_drain(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    books: &Books,
+    at: Moment,
+) {
+    if sockets.ends.drain.is_none() {
+        return;
+    }
+    let empty = sockets.census.web_sockets == 0
+        && books.counters.waiting_calls == 0
+        && sockets.shards.offers_out == 0
+        && books.counters.outbox_bytes == 0
+        && books.counters.control_bytes == 0
+        && directory.changes.under_way.is_empty()
+        && sockets.shards.asking.iter().all(Asking::is_empty);
+    let Some(drain) = &mut sockets.ends.drain else {
+        return;
+    };
+    if !drain.over && (empty || at.now >= drain.ends) {
+        drain.over = true;
+        sockets.output(Output::Drained);
+    }
+}
+
+fn fail_all_calls(sockets: &mut Sockets, directory: &mut Directory, books: &mut Books, at: Moment) {
+    for key in directory.waits.channels() {
+        alexa::fail_calls(sockets, directory, books, key, &shutting_down(), at);
+    }
+}
+
+/// The error while the process is about to end.
+pub(in crate::shard) fn shutting_down() -> Fault {
+    let message = "The server is shutting down.";
+    Fault::new(Check::Draining, ErrorKind::ServiceUnavailable, message)
+}
+
+/// Time for the answers of waiting calls to reach their callers.
+const LAST_CALL_MS: u64 = 500;

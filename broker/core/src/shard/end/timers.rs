@@ -1,0 +1,354 @@
+//! Deadlines that have passed: overdue heads, silent and old connections, expired messages and calls.
+
+use super::{drain, leave};
+use crate::channel::Channel;
+use crate::check::Check;
+use crate::event::Purpose;
+use crate::id::{ChannelKey, SessionKey};
+use crate::journal::EndReason;
+use crate::limits::PIPELINED_BYTES_MAX;
+use crate::machine::Intake;
+use crate::session::{Due, HttpStage, NEVER, Session, SessionState, Wait};
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::respond::{HeadFault, purpose_of};
+use crate::shard::calls::{alexa, answers, pages, respond};
+use crate::shard::dev::faults;
+use crate::shard::directory::Directory;
+use crate::shard::gate::Gate;
+use crate::shard::nodes::{slots, tunnel};
+use crate::shard::road::kept;
+use crate::shard::road::kept::Lost;
+use crate::shard::sockets::{Sockets, outboxes, turns};
+use crate::shard::{Fault, calls};
+use crate::time::{Moment, Now};
+use codec::control::ErrorKind;
+use codec::ws::{self, Opcode};
+
+/// Entries handled in one tick; what is left is due at once, in the next turn.
+const DUE_PER_TICK: usize = 512;
+
+/// How often a connection that a fault keeps silent is looked at: nothing of it is due meanwhile.
+const MUTE_LOOK_MS: u64 = 1000;
+
+/// What an entry of the wheel is about: the key of a session or of a channel, in one word.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) struct Timer(u64);
+
+/// The owner of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Session(SessionKey),
+    Channel(ChannelKey),
+}
+
+impl Timer {
+    pub(in crate::shard) fn session(key: SessionKey) -> Self {
+        Self(key.pack())
+    }
+
+    pub(in crate::shard) fn channel(key: ChannelKey) -> Self {
+        Self(key.pack() | OF_CHANNEL)
+    }
+
+    fn owner(self) -> Owner {
+        if self.0 & OF_CHANNEL == 0 {
+            Owner::Session(SessionKey::unpack(self.0))
+        } else {
+            Owner::Channel(ChannelKey::unpack(self.0))
+        }
+    }
+}
+
+/// The bit above a packed key.
+const OF_CHANNEL: u64 = 1 << 48;
+
+pub(in crate::shard) fn tick(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    gate: &mut Gate,
+    at: Moment,
+) {
+    for _ in 0..DUE_PER_TICK {
+        match sockets.wheel.pop(at.now).map(Timer::owner) {
+            Some(Owner::Session(key)) => session_due(sockets, directory, books, key, at),
+            Some(Owner::Channel(key)) => channel_due(sockets, directory, books, key, at),
+            None => break,
+        }
+    }
+    if sockets.dev.faults.is_some() {
+        faults::tick(sockets, directory, books, at);
+    }
+    pages::work_on_pages(sockets, directory, books, at);
+    slots::work(sockets, directory, books, at);
+    drain::step_drain(sockets, directory, books, at);
+    turns::answer_waiting(sockets, directory, books, gate, at);
+}
+
+impl Sockets {
+    /// Arms the wheel for a session at `deadline`, unless it fires earlier anyway.
+    #[inline]
+    pub(in crate::shard) fn arm(&mut self, key: SessionKey, deadline: Now) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if deadline != NEVER {
+            let timer = &mut session.timer;
+            self.wheel.call_by(timer, deadline, Timer::session(key));
+        }
+    }
+
+    /// Sets the wheel to the end of a session's state.
+    #[inline]
+    pub(in crate::shard) fn arm_open(&mut self, key: SessionKey, now: Now) {
+        let session = self.sessions.get(key);
+        if let Some(Wait::Until(next)) = session.map(|it| it.waits(&self.settings.timeouts, now)) {
+            self.arm(key, next);
+        }
+    }
+}
+
+fn session_due(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let Some(session) = sockets.sessions.get(key) else {
+        return;
+    };
+    if sockets.stands_still(key) {
+        return sockets.arm(key, at.now.after(MUTE_LOOK_MS));
+    }
+    match session.waits(&sockets.settings.timeouts, at.now) {
+        Wait::Until(later) if later > at.now => return sockets.arm(key, later),
+        Wait::Until(_) => {}
+        Wait::OwnTurn | Wait::Aborted => return,
+    }
+    match &session.state {
+        SessionState::Http(_) => request_overdue(sockets, directory, books, key, at),
+        SessionState::Open(_) => open_due(sockets, directory, books, key, at),
+        SessionState::AwaitCloseEcho(..) | SessionState::AwaitGone(_) => {
+            leave::abort(sockets, directory, books, key, at)
+        }
+    }
+}
+
+/// Sessions and channels that nobody would look at again although something of them is due at some time: none, ever.
+pub(in crate::shard) fn forgotten(sockets: &Sockets, directory: &mut Directory, now: Now) -> usize {
+    let mut forgotten = 0;
+    for key in (0..sockets.sessions.slots()).filter_map(|number| sockets.sessions.at(number)) {
+        let session = sockets.sessions.get(key);
+        forgotten += usize::from(session.is_some_and(|session| {
+            match session.waits(&sockets.settings.timeouts, now) {
+                // What is announced is sent within the turn, or armed then.
+                Wait::Until(next) => {
+                    !session.dirty
+                        && !sockets.stands_still(key)
+                        && !sockets.wheel.calls_by(&session.timer, next)
+                }
+                Wait::OwnTurn | Wait::Aborted => false,
+            }
+        }));
+    }
+    for number in 0..directory.channels.slots() {
+        let key = directory.channels.at(number);
+        let Some(channel) = key.and_then(|key| directory.channels.get_mut(key)) else {
+            continue;
+        };
+        let next = channel.next_due(&sockets.settings.quotas, now);
+        let calls = |next| sockets.wheel.calls_by(&channel.timer, next);
+        forgotten += usize::from(!next.is_none_or(calls));
+    }
+    forgotten
+}
+
+/// A head or body did not come in time: 408 if any of it came, else the connection just ends.
+fn request_overdue(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    if http.answer_due <= at.now && !http.awaits_reply() {
+        return leave::abort(sockets, directory, books, key, at); // it does not take what it was answered
+    }
+    match &http.stage {
+        HttpStage::AwaitTls => leave::abort(sockets, directory, books, key, at),
+        HttpStage::AwaitHead if http.buffer.is_empty() => sockets.close_when_sent(key, at),
+        HttpStage::AwaitHead => {
+            let message = "The request head did not come in time.";
+            let fault = HeadFault::new(Check::HeadTimeout, 408, message);
+            let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
+            respond::refuse_head(sockets, books, key, purpose, &fault, &evidence, at)
+        }
+        HttpStage::AwaitBody(awaited) => {
+            let message = "The request body did not come in time.";
+            let fault = HeadFault::new(Check::BodyTimeout, 408, message);
+            let (purpose, evidence) = (purpose_of(awaited.target), Evidence::default());
+            respond::refuse_head(sockets, books, key, purpose, &fault, &evidence, at)
+        }
+        HttpStage::AwaitReply(..) => reply_overdue(sockets, directory, books, key, at),
+        HttpStage::AwaitHandover(..) | HttpStage::AwaitTunnel(_) | HttpStage::AwaitAdmin(_) => {
+            leave::abort(sockets, directory, books, key, at)
+        }
+        HttpStage::AwaitOwner(_) => tunnel::look_again(sockets, books, key, at),
+    }
+}
+
+/// A call was not answered in time: its caller gets 503, and a later answer is dropped.
+fn reply_overdue(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    calls::hang_up(sockets, directory, books, key);
+    answers::note_unanswered(sockets, books, key);
+    let Some(caller) = sockets.awaiting(key) else {
+        return;
+    };
+    let message = "The call took too long. Whether it changed anything is not known.";
+    let fault = Fault::new(Check::ReplyTimeout, ErrorKind::ServiceUnavailable, message);
+    answers::deliver(sockets, directory, books, caller, fault.into(), at);
+}
+
+fn open_due(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let paused = sockets.intake_of(key) == Intake::Paused;
+    let from = sockets.waits_from(at);
+    let Some(web_socket) = sockets.sessions.get_mut(key).and_then(Session::open_mut) else {
+        return;
+    };
+    if from > at.now {
+        web_socket.outlive_silence(from);
+    }
+    match web_socket.due(&sockets.settings.timeouts, at.now) {
+        Due::At(next) => return sockets.arm(key, next),
+        Due::Ping => {
+            web_socket.pinged(from);
+            outboxes::push_control(sockets, books, key, |out| ws::frame(out, Opcode::Ping, &[]));
+        }
+        // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
+        Due::Unanswered if paused || web_socket.stood_still(&sockets.settings.timeouts, at.now) => {
+            web_socket.pinged(at.now);
+        }
+        Due::GoAway => go_away(sockets, books, key, at),
+        Due::Idle => leave::close_web_socket(sockets, directory, books, key, EndReason::Idle, at),
+        Due::Unanswered => {
+            leave::close_web_socket(sockets, directory, books, key, EndReason::Unanswered, at)
+        }
+        Due::Old => {
+            let reason = web_socket.end();
+            leave::close_web_socket(sockets, directory, books, key, reason, at);
+        }
+        Due::SlowMessage => {
+            leave::close_web_socket(sockets, directory, books, key, EndReason::SlowMessage, at)
+        }
+    }
+    sockets.arm_open(key, at.now);
+}
+
+/// Sends GO_AWAY to a client, once, if it may get it.
+pub(in crate::shard) fn go_away(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let Some(web_socket) = sockets.web_socket(key) else {
+        return;
+    };
+    if !web_socket.superseded && web_socket.tell_to_go() {
+        books.recorder.told_to_go(at, web_socket.channel, key);
+        outboxes::push_control(sockets, books, key, |out| {
+            out.extend_from_slice(codec::signal::GO_AWAY)
+        });
+    }
+}
+
+fn channel_due(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    at: Moment,
+) {
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return;
+    };
+    if let Some(live) = channel.live_mut() {
+        let before = live.pending.bytes();
+        live.pending.expire(at.now, |towards, viewer, message| {
+            kept::drop_kept(books, (key, towards, viewer), message, Lost::Expired, at);
+        });
+        kept::kept_changed(directory, books, key, before);
+    }
+    alexa::expire_calls(sockets, directory, books, key, at);
+    // A connection that lost its slot and does not take the rest of a message keeps its successor waiting.
+    while let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut)
+        && let Some(stuck) = live.members.take_overdue(at.now)
+    {
+        sockets.because(stuck, EndReason::SupersededStuck);
+        leave::abort(sockets, directory, books, stuck, at);
+    }
+    while let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut)
+        && let Some(older) = live.members.take_for_vacancy(at.now)
+    {
+        leave::close_web_socket(
+            sockets,
+            directory,
+            books,
+            older,
+            EndReason::SupersededVacant,
+            at,
+        );
+    }
+    if let Some(channel) = directory.channels.get_mut(key) {
+        channel.rest();
+    }
+    leave::arm_channel(sockets, directory, key, at);
+}
+
+impl Sockets {
+    /// How a session's socket is to be read.
+    pub(in crate::shard) fn intake_of(&self, key: SessionKey) -> Intake {
+        let Some(session) = self.sessions.get(key) else {
+            return Intake::Paused;
+        };
+        match &session.state {
+            SessionState::Http(http) => {
+                let full = match http.stage {
+                    HttpStage::AwaitReply(..) => http.buffer.len() >= PIPELINED_BYTES_MAX,
+                    HttpStage::AwaitHead => session.answers_wait(),
+                    HttpStage::AwaitTls | HttpStage::AwaitBody(_) => false,
+                    // What comes is for its next shard or node: the edge keeps it.
+                    HttpStage::AwaitHandover(..)
+                    | HttpStage::AwaitTunnel(_)
+                    | HttpStage::AwaitAdmin(_)
+                    | HttpStage::AwaitOwner(_) => true,
+                };
+                if full || http.queued {
+                    Intake::Paused
+                } else {
+                    Intake::Once
+                }
+            }
+            SessionState::Open(_)
+            | SessionState::AwaitCloseEcho(..)
+            | SessionState::AwaitGone(_) => Intake::Many,
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Requests for channels of other nodes: who owns the channel, what goes to that node, and the answer when it does not.
+//!
+//! The node that accepts a connection checks the signature, since a call by name is for a channel of the caller's
+//! account, and since strangers are not to make nodes connect to each other. All else is decided by the owner, which
+//! gets the request as it came. A connection that another node passed on stays here, whatever it asks for: no request
+//! travels in circles. Its answers end the connection (`respond.rs`), so that the next request is looked at by the node
+//! that the client is connected to.
+
+use crate::auth::Caller;
+use crate::check::Check;
+use crate::event::{Purpose, UpgradeRole};
+use crate::id::{Identity, NodeId, SessionKey};
+use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_MAX};
+use crate::machine::{Output, TunnelFailure, Tunnelled};
+use crate::placement::Home;
+use crate::session::{Admission, HttpStage, Onward, Ownerless};
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::respond;
+use crate::shard::connect::admission::NO_PLACE;
+use crate::shard::connect::{admission, upgrades};
+use crate::shard::directory::Directory;
+use crate::shard::shares::{Holder, Member, Standing, TUNNEL_PLACES};
+use crate::shard::sockets::Sockets;
+use crate::shard::{Fault, Parcel, ParcelLoad};
+use crate::time::{Moment, Now};
+use codec::control::{Call, ErrorKind};
+use codec::http::HeadScanner;
+
+/// An upgrade for another node; `bytes`: its head and what followed.
+pub(in crate::shard) fn of_upgrade(admission: Admission, bytes: Vec<u8>) -> Onward {
+    Onward {
+        purpose: upgrades::purpose_of(&admission),
+        identity: Identity::of(&admission.arn),
+        until: None,
+        channel: admission.arn.name().into(),
+        client_id: admission.client_id,
+        caller: admission.caller,
+        bytes,
+    }
+}
+
+/// Whether a call is answered by this node; if not, it is passed on or refused. `whole`: the request as it came.
+pub(in crate::shard) fn call_is_here(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    books: &mut Books,
+    key: SessionKey,
+    caller: &Caller,
+    call: &Call,
+    whole: Vec<u8>,
+    at: Moment,
+) -> bool {
+    let named = || Some(directory.named(caller, call.channel_name()?));
+    let Some(identity) = call.arn().map(Identity::of).or_else(named) else {
+        // All nodes list channels together, where they ask each other.
+        let is_here = !matches!(call, Call::List(_)) || sockets.owners_change();
+        if !is_here {
+            let fault = unavailable(Check::ListIncomplete, LIST);
+            let evidence = Evidence {
+                caller: Some(caller),
+                ..Evidence::default()
+            };
+            let purpose = Purpose::Api(call.operation());
+            respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
+        }
+        return is_here;
+    };
+    let home = sockets.shards.placement.home(&identity, at.now);
+    if matches!(home, Home::Here(_)) {
+        return true;
+    }
+    let onward = Onward {
+        purpose: Purpose::Api(call.operation()),
+        identity,
+        until: None,
+        channel: call.channel_name().unwrap_or_default().into(),
+        client_id: None,
+        caller: caller.clone(),
+        bytes: whole,
+    };
+    pass_on(sockets, books, key, home, onward, at);
+    false
+}
+
+/// Passes a request on to the node that owns its channel. Where owners change, one without an owner waits for one, and
+/// so does one of another node that knows another owner: one of the two is behind. Else it is refused.
+pub(in crate::shard) fn pass_on(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    home: Home,
+    onward: Onward,
+    at: Moment,
+) {
+    match home {
+        Home::There(node) if !sockets.is_inner(key) => {
+            announce(sockets, books, key, node, onward, at);
+        }
+        Home::There(_) | Home::Nobody | Home::Here(_) => {
+            let fault = without_owner(home);
+            wait_for_owner(sockets, books, key, (onward, None), &fault, at);
+        }
+    }
+}
+
+/// The refusal of a request for a channel that no node serves.
+pub(in crate::shard) fn nobody() -> Fault {
+    unavailable(Check::OwnerNone, NOBODY)
+}
+
+/// The refusal of a request that is passed on to nobody.
+fn without_owner(home: Home) -> Fault {
+    match home {
+        Home::There(_) => unavailable(Check::OwnerElsewhere, ELSEWHERE),
+        Home::Nobody | Home::Here(_) => nobody(),
+    }
+}
+
+/// A request waits for a node that has its channel and answers. Where owners do not change, when its time is over, and
+/// when too many wait, it is refused: with `fault`.
+fn wait_for_owner(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    (mut onward, failed): (Onward, Option<(NodeId, Now)>),
+    fault: &Fault,
+    at: Moment,
+) {
+    let until = *onward
+        .until
+        .get_or_insert_with(|| at.now.after(OWNER_WAIT_MS));
+    if !sockets.owners_change() || at.now >= until || !sockets.may_wait(key) {
+        return refuse(sockets, books, key, &onward, fault, at);
+    }
+    let next = at.now.after(OWNER_LOOK_MS);
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    http.stage = HttpStage::AwaitOwner(Box::new(Ownerless { onward, failed }));
+    http.deadline = next;
+    sockets.charge(key);
+    sockets.arm(key, next);
+}
+
+/// Looks for the owner that a request waits for.
+pub(in crate::shard) fn look_again(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    sockets.requests.without_owner.remove(&key);
+    let is_inner = sockets.is_inner(key);
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    let HttpStage::AwaitOwner(ownerless) = std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
+    else {
+        return;
+    };
+    let Ownerless { onward, failed } = *ownerless;
+    let placement = &sockets.shards.placement;
+    let home = placement.home(&onward.identity, at.now);
+    let failed = failed.filter(|(node, _)| home == Home::There(*node));
+    let fault = match home {
+        Home::There(node) if !is_inner && failed.is_none_or(|(_, again)| at.now >= again) => {
+            return announce(sockets, books, key, node, onward, at);
+        }
+        Home::Here(_) => return ask_again(sockets, key, onward.bytes),
+        Home::There(_) if failed.is_some() => unreachable_owner(),
+        Home::There(_) | Home::Nobody => without_owner(home),
+    };
+    wait_for_owner(sockets, books, key, (onward, failed), &fault, at);
+    sockets.charge(key);
+}
+
+/// A request is taken in again, as if it had just come: its channel is here now.
+fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
+    if let Some(http) = sockets.http(key) {
+        bytes.append(&mut http.buffer); // pipelined behind the request
+        http.buffer = bytes;
+        http.scanner = HeadScanner::new();
+    }
+    sockets.charge(key);
+    sockets.wait_for_turn(key);
+}
+
+/// Announces that a connection goes to another node; its release follows, when the answers before it are sent. One for
+/// which nobody would make room is refused before that.
+fn announce(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    node: NodeId,
+    mut onward: Onward,
+    at: Moment,
+) {
+    let holder = sockets.holder(&onward);
+    if !sockets.admitted.may_enter(holder, TUNNEL_PLACES) {
+        let fault = unavailable(Check::ConnectionsFull, NO_PLACE);
+        return refuse(sockets, books, key, &onward, &fault, at);
+    }
+    let deadline = at.now.after(sockets.settings.timeouts.head_ms);
+    onward
+        .until
+        .get_or_insert_with(|| at.now.after(OWNER_WAIT_MS));
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    http.stage = HttpStage::AwaitTunnel(Box::new(onward));
+    http.deadline = deadline;
+    sockets.charge(key);
+    sockets.output(Output::Tunnel(key, node));
+    sockets.arm(key, deadline);
+}
+
+/// The bytes that go to the other node, or to the side thread.
+pub(in crate::shard) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
+    let (bytes, repeats) = match &mut parcel.load {
+        // A call may have been carried out; an upgrade ends with its connection.
+        ParcelLoad::Onward(onward) => {
+            let repeats = !matches!(onward.purpose, Purpose::Api(_));
+            (&mut onward.bytes, repeats)
+        }
+        ParcelLoad::Admin(bytes) => (bytes, false),
+        ParcelLoad::Upgrade { .. } => return None,
+    };
+    Some(Tunnelled {
+        peer: parcel.peer,
+        bytes: std::mem::take(bytes),
+        repeats,
+    })
+}
+
+/// Takes the places of a tunnel, if there are some or others make room.
+pub(in crate::shard) fn enters(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    (parcel, place): (&Parcel, u32),
+    at: Moment,
+) -> bool {
+    let ParcelLoad::Onward(onward) = &parcel.load else {
+        return true; // a page of the admin listener, which has places of its own
+    };
+    let holder = sockets.holder(onward);
+    let enters = admission::make_room(sockets, directory, books, (holder, TUNNEL_PLACES), at);
+    if enters {
+        let standing = match onward.purpose {
+            Purpose::Upgrade(UpgradeRole::Master) => Standing::Master,
+            Purpose::Upgrade(UpgradeRole::Viewer)
+            | Purpose::Api(_)
+            | Purpose::Sts(_)
+            | Purpose::Unknown => Standing::Viewer,
+        };
+        (sockets.admitted).enter(Member::Tunnel(place), holder, standing);
+    }
+    enters
+}
+
+/// The other node did not answer, and the log gets a line: the client waits for another one if that got nothing of its
+/// request, or nothing that may not be repeated, which is `unsent`; else it gets 503.
+pub(in crate::shard) fn bounce(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    parcel: Parcel,
+    (node, why): (NodeId, TunnelFailure),
+    unsent: Vec<u8>,
+    at: Moment,
+) -> SessionKey {
+    let key = sockets.take_session(parcel.peer, at);
+    let ParcelLoad::Onward(mut onward) = parcel.load else {
+        unreachable!("only what was to be passed on comes back from there")
+    };
+    match why {
+        TunnelFailure::NoRoom => {
+            let fault = unavailable(Check::ConnectionsFull, NO_ROOM);
+            refuse(sockets, books, key, &onward, &fault, at);
+        }
+        TunnelFailure::Connect
+        | TunnelFailure::Timeout
+        | TunnelFailure::Foreign
+        | TunnelFailure::Closed => {
+            let map = sockets.shards.placement.cluster();
+            let name = map.map_or("", |map| map.name(node));
+            books.diary.node_trouble(at.now, name, why.into());
+            let fault = unreachable_owner();
+            if unsent.is_empty() {
+                refuse(sockets, books, key, &onward, &fault, at);
+                return key;
+            }
+            onward.bytes = unsent;
+            let failed = Some((node, at.now.after(OWNER_RETRY_MS)));
+            wait_for_owner(sockets, books, key, (onward, failed), &fault, at);
+        }
+    }
+    key
+}
+
+fn unreachable_owner() -> Fault {
+    unavailable(Check::OwnerUnreachable, UNREACHABLE)
+}
+
+fn refuse(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    onward: &Onward,
+    fault: &Fault,
+    at: Moment,
+) {
+    let evidence = Evidence {
+        channel: (!onward.channel.is_empty()).then_some(&onward.channel),
+        client_id: onward.client_id.as_deref(),
+        caller: Some(&onward.caller),
+        ..Evidence::default()
+    };
+    let purpose = onward.purpose;
+    respond::respond_error(sockets, books, key, purpose, fault, &evidence, true, at);
+}
+
+fn unavailable(check: Check, message: &'static str) -> Fault {
+    Fault::new(check, ErrorKind::ServiceUnavailable, message)
+}
+
+impl Sockets {
+    /// Whose the places of a tunnel are.
+    fn holder(&self, onward: &Onward) -> Holder {
+        let account = onward.identity.account();
+        self.admitted.holder(&onward.caller, account)
+    }
+
+    /// Whether one more request may wait for an owner; it is counted then.
+    fn may_wait(&mut self, key: SessionKey) -> bool {
+        let waiting = &mut self.requests.without_owner;
+        let has_room = waiting.len() < OWNER_WAITERS_MAX;
+        if has_room {
+            waiting.insert(key);
+        }
+        has_room
+    }
+
+    /// Whether slots go from one node to another.
+    fn owners_change(&self) -> bool {
+        let map = self.shards.placement.cluster();
+        map.is_some_and(|map| !map.is_fixed())
+    }
+
+    /// Whether another node passed this connection on.
+    pub(in crate::shard) fn is_inner(&self, key: SessionKey) -> bool {
+        self.sessions
+            .get(key)
+            .is_some_and(|session| session.peer().inner)
+    }
+}
+
+const UNREACHABLE: &str = "The server that has this channel does not answer. Try again.";
+const ELSEWHERE: &str = "The servers do not agree on which of them has this channel. Try again.";
+const NOBODY: &str = "No server has this channel at the moment. Try again.";
+pub(in crate::shard) const NO_ROOM: &str = "The service has no room for another connection.";
+const LIST: &str = "Nodes with a fixed map do not list channels. Describe them by name.";

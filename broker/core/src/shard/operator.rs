@@ -1,0 +1,5 @@
+//! Questions of operators: channels and connections, and what happened to them.
+
+pub(in crate::shard) mod connection_lookup;
+pub(in crate::shard) mod inspect;
+pub(in crate::shard) mod trace;

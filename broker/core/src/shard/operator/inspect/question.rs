@@ -1,0 +1,104 @@
+//! What operators ask a shard, and its answers.
+
+use super::channels::{ChannelLine, ChannelView};
+use crate::id::{Identity, SessionKey};
+use crate::record::Holding;
+use crate::shard::calls::pages::{PagePart, PageQuestion};
+use crate::shard::dev::faults::SharedRule;
+use crate::shard::dev::parity::Finding;
+use crate::shard::dev::reset::{Reset, ResetStep};
+use crate::shard::operator::connection_lookup::SessionStep;
+use crate::shard::operator::trace::{TracePlace, TraceStep};
+use std::num::NonZeroU64;
+
+/// A question of the inspector.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// Channels by name, those of the same name by identity.
+    Page {
+        /// What their names begin with.
+        prefix: Box<str>,
+        /// The last channel of the page before.
+        after: Option<Identity>,
+        /// How many at most; never more than [`LIST_PAGE_MAX`](crate::limits::LIST_PAGE_MAX).
+        limit: usize,
+    },
+    /// A part of what ListSignalingChannels answers, where several nodes have channels.
+    Part(PageQuestion),
+    /// The channels of an account on the shard: `region:account:`.
+    Count(Box<str>),
+    /// One channel.
+    Channel(Identity),
+    /// What happened on one channel, newest first.
+    Trace {
+        /// The channel.
+        identity: Identity,
+        /// Where this step begins: where the one before says; `None` for the first.
+        from: Option<TracePlace>,
+        /// How many events at most.
+        limit: usize,
+    },
+    /// Whose connection this is, or was; and where this step begins, if it is not the first.
+    Session(SessionKey, Option<NonZeroU64>),
+    /// RECONNECT_ICE_SERVER to every current connection, or to those of one channel; those that must not get it are
+    /// closed.
+    ReconnectIce {
+        /// The channel, if it is to be one.
+        channel: Option<Identity>,
+        /// The first slot of this step; the answer names that of the next one.
+        from: usize,
+    },
+    /// The end of connections of one channel, those that lost their place to a newer one included.
+    Disconnect {
+        /// The channel.
+        channel: Identity,
+        /// Which of its connections.
+        which: Connections,
+    },
+    /// A fault that a test makes, under `--dev`.
+    AddFault(SharedRule),
+    /// The end of what a test has made, under `--dev`; nothing elsewhere.
+    Reset(Reset),
+    /// What the strict profile would have refused, under `--dev`.
+    Parity,
+}
+
+/// Some connections of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// All of them.
+    All,
+    /// Those of masters.
+    Masters,
+    /// Those of viewers.
+    Viewers,
+    /// Those of viewers with this client id.
+    Viewer(Box<str>),
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Channels in order, and whether more would follow.
+    Page(Vec<ChannelLine>, bool),
+    /// The part of a page.
+    Part(Box<PagePart>),
+    /// Those of an account.
+    Count(Holding),
+    /// The channel, if it lives there.
+    Channel(Option<Box<ChannelView>>),
+    /// One step of a channel's trace, if the channel lives there.
+    Trace(Option<Box<TraceStep>>),
+    /// One step of looking for a connection.
+    Session(Box<SessionStep>),
+    /// How many connections were notified in this step, and where the next step begins, if any.
+    Reconnected(u64, Option<usize>),
+    /// The number of connections that are being closed, or `None` when the channel does not live there.
+    Disconnected(Option<u64>),
+    /// That it is done.
+    Done,
+    /// What a step of a reset has done.
+    Reset(ResetStep),
+    /// What it would have refused.
+    Findings(Vec<Finding>),
+}

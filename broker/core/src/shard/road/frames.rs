@@ -1,0 +1,251 @@
+//! The steps of the road on the side of the sender: frame → text → message, control frames, and the end of a stream of
+//! frames.
+
+use super::status;
+use crate::id::SessionKey;
+use crate::journal::EndReason;
+use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL, PONGS_PER_RECEIVE_MAX};
+use crate::session::SessionState;
+use crate::shard::books::Books;
+use crate::shard::directory::Directory;
+use crate::shard::end::leave;
+use crate::shard::sockets::{Sockets, outboxes, request_bytes};
+use crate::time::Moment;
+use codec::signal::{Parser, Request};
+use codec::ws::{self, Item, Kind, Opcode, Receiver, Side};
+
+/// Why a frame does not go on along the road.
+pub(in crate::shard) enum Aside {
+    /// It is dealt with: the next one follows.
+    Handled,
+    /// The stream is over for us: the rest of the bytes is discarded.
+    Ended,
+}
+
+/// What the frames of one receive are read with.
+pub(in crate::shard) struct Reader {
+    pub(in crate::shard) parser: Box<Parser>,
+    /// Pings among them.
+    pub(in crate::shard) pings: u32,
+}
+
+/// Lends the receiver of a session and the shard's parser; [`give_back`] follows. `None` when the session has no open
+/// WebSocket.
+#[inline]
+pub(in crate::shard) fn lend(sockets: &mut Sockets, key: SessionKey) -> Option<(Receiver, Reader)> {
+    let web_socket = sockets.web_socket(key)?;
+    let receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
+    let parser = sockets.scratch.parser.take().unwrap_or_default();
+    Some((receiver, Reader { parser, pings: 0 }))
+}
+
+/// Takes back what was lent, and notes that the peer was active; false when the session is gone.
+#[inline]
+pub(in crate::shard) fn give_back(
+    sockets: &mut Sockets,
+    key: SessionKey,
+    receiver: Receiver,
+    reader: Reader,
+    at: Moment,
+) -> bool {
+    sockets.scratch.parser = Some(reader.parser);
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return false;
+    };
+    let begun = !receiver.is_idle();
+    match &mut session.state {
+        SessionState::Open(web_socket) => {
+            web_socket.receiver = receiver;
+            if web_socket.heard(begun, at.now) {
+                sockets.arm_open(key, at.now);
+            }
+        }
+        // A receiver that met an error stays behind; any other goes on looking for the peer's close frame.
+        SessionState::AwaitCloseEcho(web_socket, _) => web_socket.receiver = receiver,
+        SessionState::Http(_) | SessionState::AwaitGone(_) => {}
+    }
+    true
+}
+
+/// Frame → text. Control frames and binary messages are handled here.
+///
+/// # Errors
+/// [`Aside`] for each of those.
+#[inline(always)]
+pub(in crate::shard) fn text<'a>(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    frame: Item<'a>,
+    pings: &mut u32,
+    at: Moment,
+) -> Result<&'a mut [u8], Aside> {
+    match frame {
+        Item::Message {
+            kind: Kind::Text,
+            payload,
+        } => Ok(payload),
+        Item::Message {
+            kind: Kind::Binary,
+            payload: _,
+        } => {
+            leave::close_web_socket(sockets, directory, books, key, EndReason::Unsupported, at);
+            Err(Aside::Ended)
+        }
+        Item::Ping(payload) => {
+            *pings += 1;
+            if *pings <= PONGS_PER_RECEIVE_MAX && has_control_room(sockets, books, key) {
+                outboxes::push_control(sockets, books, key, |out| {
+                    ws::frame(out, Opcode::Pong, payload)
+                });
+            }
+            Err(idle_frame(sockets, directory, books, key, at))
+        }
+        Item::Pong(_) => Err(idle_frame(sockets, directory, books, key, at)),
+        Item::Close(frame) => {
+            // RFC 6455 section 5.5.1: the echo carries the peer's status code, then the server ends the connection.
+            let code = frame.map(|frame| frame.code);
+            match code {
+                Some(code) => outboxes::push_control(sockets, books, key, |out| {
+                    ws::close_frame(out, code, "")
+                }),
+                None => outboxes::push_control(sockets, books, key, |out| {
+                    ws::frame(out, Opcode::Close, &[])
+                }),
+            }
+            sockets.because(key, EndReason::PeerClosed);
+            leave::finish(sockets, directory, books, key, at);
+            Err(Aside::Ended)
+        }
+    }
+}
+
+/// Text → message.
+///
+/// # Errors
+/// [`Aside`] for an empty text, which some clients send as a keepalive, and for one that breaks a rule, which is
+/// answered if it can be.
+#[inline(always)]
+pub(in crate::shard) fn understand<'a>(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    text: &'a mut [u8],
+    parser: &'a mut Parser,
+    at: Moment,
+) -> Result<Request<'a>, Aside> {
+    let Some(web_socket) = sockets.web_socket(key) else {
+        return Err(Aside::Ended);
+    };
+    web_socket.message_ended();
+    if text.is_empty() {
+        return Err(idle_frame(sockets, directory, books, key, at));
+    }
+    let count = &mut web_socket.tally.messages_in;
+    *count = count.saturating_add(1);
+    let role = web_socket.role.on_wire();
+    parser
+        .parse(text, role, &sockets.rules.messages)
+        .map_err(|fault| {
+            status::refuse_message(sockets, directory, books, key, &fault, at);
+            idle_frame(sockets, directory, books, key, at)
+        })
+}
+
+impl Sockets {
+    /// Whether the frames behind one that was passed on are looked at: closing its sender may have been part of it.
+    #[inline]
+    pub(in crate::shard) fn still_open(&self, key: SessionKey) -> Result<(), Aside> {
+        let session = self.sessions.get(key);
+        if session.is_some_and(|session| session.open().is_some()) {
+            Ok(())
+        } else {
+            Err(Aside::Ended)
+        }
+    }
+
+    /// A control frame ended: the time of a message that it came within starts again.
+    #[inline]
+    pub(in crate::shard) fn frame_ended(&mut self, key: SessionKey) {
+        let session = self.sessions.get_mut(key);
+        if let Some(web_socket) = session.and_then(|session| session.open_mut()) {
+            web_socket.message_ended();
+        }
+    }
+}
+
+/// A frame that moved nothing: each costs as much as one that did, so there may be few.
+#[inline]
+pub(in crate::shard) fn idle_frame(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) -> Aside {
+    let Some(web_socket) = sockets.web_socket(key) else {
+        return Aside::Ended;
+    };
+    if web_socket.count_idle_frame(at.now) {
+        return Aside::Handled;
+    }
+    leave::close_web_socket(sockets, directory, books, key, EndReason::Flood, at);
+    Aside::Ended
+}
+
+/// A peer that makes us answer and does not read gets no more pongs; bytes of messages do not count.
+pub(in crate::shard) fn has_control_room(
+    sockets: &Sockets,
+    books: &Books,
+    key: SessionKey,
+) -> bool {
+    let waiting = sockets
+        .sessions
+        .get(key)
+        .map_or(0, |session| session.outbox.load().control);
+    let all = usize::try_from(books.counters.control_bytes).unwrap_or(usize::MAX);
+    let most = if all > sockets.rules.request_bytes {
+        CONTROL_BYTES_WHEN_FULL
+    } else {
+        CONTROL_BYTES_MAX
+    };
+    waiting < most
+}
+
+/// Bytes after our close frame: all is discarded but the peer's own close frame, which ends the wait.
+pub(in crate::shard) fn receive_close_echo(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    bytes: &mut [u8],
+    at: Moment,
+) {
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return;
+    };
+    let SessionState::AwaitCloseEcho(web_socket, _) = &mut session.state else {
+        return;
+    };
+    let mut rest = bytes;
+    let over = loop {
+        match web_socket.receiver.next(&sockets.rules.frames, rest) {
+            Ok((_, None)) => break false,
+            Ok((_, Some(Item::Close(_)))) | Err(_) => break true,
+            Ok((used, Some(Item::Message { .. } | Item::Ping(_) | Item::Pong(_)))) => {
+                books.frames += 1;
+                // What was under way when it was closed is some frames; who goes on flooding is not waited for.
+                if !web_socket.count_idle_frame(at.now) {
+                    break true;
+                }
+                rest = rest.get_mut(used..).unwrap_or_default();
+            }
+        }
+    };
+    if over {
+        leave::finish(sockets, directory, books, key, at);
+    }
+    request_bytes::charge_received(sockets, directory, books, key, at);
+}

@@ -1,0 +1,66 @@
+//! What waits for a session's socket: bytes are appended, announced to the edge, and counted.
+
+use crate::id::SessionKey;
+use crate::machine::Output;
+use crate::session::{Http, Load, Session, WebSocket};
+use crate::shard::Letter;
+use crate::shard::books::Books;
+use crate::shard::sockets::Sockets;
+
+impl Sockets {
+    #[inline]
+    pub(in crate::shard) fn output(&mut self, output: Output<Letter>) {
+        self.outputs.push_back(output);
+    }
+
+    /// A session's HTTP state, while it speaks HTTP.
+    #[inline]
+    pub(in crate::shard) fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
+        self.sessions.get_mut(key).and_then(Session::http_mut)
+    }
+
+    /// A session's open WebSocket, while it is one.
+    #[inline]
+    pub(in crate::shard) fn web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
+        self.sessions.get_mut(key).and_then(Session::open_mut)
+    }
+
+    /// Announces that a session has bytes to send.
+    #[inline]
+    pub(in crate::shard) fn touch(&mut self, key: SessionKey) {
+        if self.is_mute(key) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if !session.dirty && !session.outbox.unsent().is_empty() {
+            session.dirty = true;
+            self.outputs.push_back(Output::Send(key));
+        }
+    }
+}
+
+/// Appends bytes that are no message (a response, a pong, a status, a close frame) to the outbox of a session.
+pub(in crate::shard) fn push_control(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return;
+    };
+    books.counters.control_bytes += session.outbox.push(&mut sockets.scratch.spares, write) as u64;
+    sockets.weigh(key);
+    sockets.touch(key);
+}
+
+impl Books {
+    /// This many bytes wait no longer in an outbox.
+    pub(in crate::shard) fn unload(&mut self, load: Load) {
+        let counters = &mut self.counters;
+        counters.outbox_bytes = counters.outbox_bytes.saturating_sub(load.messages as u64);
+        counters.control_bytes = counters.control_bytes.saturating_sub(load.control as u64);
+    }
+}

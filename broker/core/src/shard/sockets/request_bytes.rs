@@ -1,0 +1,178 @@
+//! What HTTP connections hold of unfinished requests, requests that wait, and answers that are not taken, and what
+//! WebSockets hold of unfinished messages: charged to the address they come from, out of one budget.
+//!
+//! No address has a fixed share while there is room. When there is none, the address that holds most pays, and of its
+//! connections the one that holds most: with a 503 where a request is awaited, with its end otherwise. So an address
+//! that holds less than an equal part of the budget is served, whatever others hold.
+
+use crate::check::Check;
+use crate::crowd::Origin;
+use crate::event::Purpose;
+use crate::id::SessionKey;
+use crate::journal::EndReason;
+use crate::limits::PAYERS_PER_INPUT;
+use crate::session::{HttpStage, SessionState};
+use crate::shard::Fault;
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::respond;
+use crate::shard::calls::respond::purpose_of;
+use crate::shard::directory::Directory;
+use crate::shard::end::leave;
+use crate::shard::shares::Shares;
+use crate::shard::sockets::Sockets;
+use crate::time::Moment;
+use codec::control::ErrorKind;
+use std::collections::BTreeMap;
+
+/// What connections hold, and who.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct RequestBytes {
+    /// By the address they come from.
+    pub(in crate::shard) shares: Shares<Origin, SessionKey>,
+    /// The sum.
+    pub(in crate::shard) bytes: usize,
+    /// By connection: only those that hold something.
+    pub(in crate::shard) charges: BTreeMap<SessionKey, usize>,
+    /// Connections that had to make room for others' requests.
+    pub(in crate::shard) refused: u64,
+}
+
+impl Sockets {
+    /// Charges a session for what it holds now, and for nothing else.
+    pub(in crate::shard) fn charge(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(key) else {
+            return;
+        };
+        let (held, remote) = (session.held(), session.remote());
+        self.charge_with(key, Origin::of(remote.ip()), held);
+    }
+
+    /// A session leaves this shard's table: nothing is charged for it any more.
+    pub(in crate::shard) fn discharge(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(key) else {
+            return;
+        };
+        let remote = session.remote();
+        self.charge_with(key, Origin::of(remote.ip()), 0);
+    }
+
+    fn charge_with(&mut self, key: SessionKey, origin: Origin, after: usize) {
+        let charges = &mut self.requests.held.charges;
+        if after == 0 && charges.is_empty() {
+            return; // the usual case
+        }
+        let before = if after == 0 {
+            charges.remove(&key)
+        } else {
+            charges.insert(key, after)
+        };
+        let before = before.unwrap_or(0);
+        self.requests.held.shares.change(origin, key, before, after);
+        self.requests.held.bytes = (self.requests.held.bytes + after).saturating_sub(before);
+    }
+}
+
+/// Charges a session that has just received, and has somebody pay when that is too much.
+pub(in crate::shard) fn charge_received(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    sockets.charge(key);
+    for payers in 0.. {
+        if sockets.requests.held.bytes <= sockets.rules.request_bytes {
+            return;
+        }
+        let Some(session) = sockets.sessions.get(key) else {
+            return;
+        };
+        let origin = Origin::of(session.remote().ip());
+        let Some(&own) = sockets.requests.held.charges.get(&key) else {
+            return; // others hold it all, and pay when they send more
+        };
+        let payer = sockets.requests.held.shares.payer(origin, own, 0);
+        match payer.filter(|_| payers < PAYERS_PER_INPUT) {
+            Some(payer) => make_pay(sockets, directory, books, payer, at),
+            None => return make_pay(sockets, directory, books, key, at),
+        }
+    }
+}
+
+/// Has those with most pay, when answers that are not taken are too much.
+pub(in crate::shard) fn hold(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    at: Moment,
+) {
+    for _ in 0..PAYERS_PER_INPUT {
+        if sockets.requests.held.bytes <= sockets.rules.request_bytes {
+            return;
+        }
+        let Some(payer) = sockets.requests.held.shares.largest() else {
+            return;
+        };
+        make_pay(sockets, directory, books, payer, at);
+    }
+}
+
+/// Frees what a connection holds.
+fn make_pay(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    sockets.requests.held.refused += 1;
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return;
+    };
+    let answers = session.outbox.in_flight();
+    let SessionState::Http(http) = &mut session.state else {
+        // Of a WebSocket that is an unfinished message, which has no part of it that could be given back.
+        sockets.because(key, EndReason::SlowMessage);
+        return abort_at_once(sockets, directory, books, key, at);
+    };
+    let purpose = match &mut http.stage {
+        // Its answer goes out, and is the last: what waits behind it is asked again.
+        HttpStage::AwaitReply(asked, _) if !answers || !http.buffer.is_empty() => {
+            asked.close = true;
+            http.buffer = Vec::new();
+            return sockets.charge(key);
+        }
+        HttpStage::AwaitBody(awaited) => purpose_of(awaited.target),
+        HttpStage::AwaitHead
+        | HttpStage::AwaitReply(..)
+        | HttpStage::AwaitTls
+        | HttpStage::AwaitHandover(..)
+        | HttpStage::AwaitTunnel(_)
+        | HttpStage::AwaitAdmin(_)
+        | HttpStage::AwaitOwner(_) => Purpose::Unknown,
+    };
+    let asks = matches!(http.stage, HttpStage::AwaitHead | HttpStage::AwaitBody(_));
+    if answers || !asks {
+        return abort_at_once(sockets, directory, books, key, at);
+    }
+    let fault = Fault::new(Check::RequestsFull, ErrorKind::ServiceUnavailable, FULL);
+    let evidence = Evidence::default();
+    respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
+    sockets.charge(key);
+}
+
+fn abort_at_once(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    leave::abort(sockets, directory, books, key, at);
+    // Its memory is free with the end of its socket, in the next turn.
+    sockets.discharge(key);
+}
+
+const FULL: &str = "The server holds as many unfinished requests as it may. Try again.";
