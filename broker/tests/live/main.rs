@@ -7,7 +7,7 @@
 //! * [`bad_http`], [`desync`], [`bad_upgrade`], [`bad_frame`], [`bad_message`], [`slow_reader`], [`descriptors`]: bad
 //!   input, each beside a healthy pair on the same shard that goes on relaying.
 //! * [`attacks`]: floods, hoarders and slow peers beside healthy clients, with memory, descriptors and counts before
-//!   and after.
+//!   and after; for whom the admin listener has answers, and who else may read what a broker keeps.
 //! * [`signed`], [`signed_sts`], [`signed_refused`], [`signed_malformed`], [`signed_bounds`], [`signed_slow`],
 //!   [`signed_reload`],
 //!   [`signed_quotas`]: checked identity;
@@ -15,14 +15,12 @@
 //! * [`loopback`]: both loopback addresses of a development server, and listeners on all addresses; [`origins`]: which
 //!   pages of browsers may use a broker; [`lan`]: its pages for phones of the local network.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
-//! * [`admin_token`]: for whom the admin listener has answers.
 //! * [`inspector`], [`events`], [`logs`], [`books`], [`wild_texts`]: what operators see and watch, and that it adds up
 //!   under load; what clients name with markup and control characters.
 //! * [`dev_clock`], [`dev_environment`], [`dev_faults`], [`dev_messages`], [`dev_parity`], [`dev_reset`]: the pages for
 //!   tests.
 //! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the
 //!   process, whatever ends it; a registry that is damaged, foreign or in use; a disk without room, slow or failing.
-//! * [`data_directory`]: who else may read what a broker keeps.
 //! * [`backup`]: a copy of a running broker's registry, and starts from it.
 //! * [`cluster`]: several nodes as one service; `cluster_etcd`: those whose channels move; `cluster_netns`: on hosts
 //!   whose network and etcd fail.
@@ -61,7 +59,6 @@ macro_rules! on_shards {
     };
 }
 
-mod admin_token;
 mod alexa;
 mod api;
 mod attacks;
@@ -81,7 +78,6 @@ mod cluster_netns;
 mod configured;
 mod confined;
 mod dashboards;
-mod data_directory;
 mod deletion;
 mod descriptors;
 mod desync;

@@ -10,15 +10,18 @@
 //! ```
 //! [`Trial::run`] asserts what holds for every attack; what holds for one is asserted by its own test, from the scrapes
 //! and the [`Outcome`]. Healthy clients come from [`HEALTHY`], attackers from any other address of loopback.
+//! [`admin_token`] and [`data_directory`] flood nobody: they ask for what only the operator may have.
 //!
 //! Two ways to run: `cargo test` (seconds, asserts counts and bytes) and `ATTACKS=full` (longer, of a release binary,
 //! with the shard on a CPU of its own; prints one table line per attack, and which times are above their bounds: other
 //! work on the machine adds to times, so `deploy/ci/attacks.sh` repeats those attacks before it judges).
 
 mod admin;
+mod admin_token;
 mod all_budgets;
 mod audits;
 mod collisions;
+mod data_directory;
 mod deadlines;
 mod declared;
 mod empty_frames;
