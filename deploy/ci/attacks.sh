@@ -38,8 +38,9 @@ main() {
     grep -o 'late attacks::.*' "$log.$round" | sed "s/^late /round $round: /" >&2
     set -- "${late[@]}" --exact
   done
-  echo "| attack | rate | healthy p99, quiet | healthy p99, attacked | longest turn | shard busy | memory before / peak / after |"
-  echo "|---|---|---|---|---|---|---|"
+  echo "| attack | rate | healthy p99, quiet | healthy p99, attacked | longest turn | turns above 8 ms | shard busy |" \
+    "memory before / peak / after |"
+  echo "|---|---|---|---|---|---|---|---|"
   rows "$log".[1-9]
   if [ "$code" -ne 0 ]; then
     grep -hv '^| ' "$log".[1-9] | tail -n 60

@@ -35,6 +35,8 @@ pub struct EdgeCounts {
     pub queued_sends: u64,
     /// Turns of the drive loop.
     pub turns: u64,
+    /// Those that took more than `LONG_TURN_US`, measured as the longest one is.
+    pub long_turns: u64,
     /// Waits in the shard's own ring.
     pub parks_in_ring: u64,
     /// Waits through the executor, after a second without traffic.

@@ -13,6 +13,10 @@ pub(super) const WORK_PER_BUFFER: u64 = 1536;
 /// Letters taken in one turn: a flood of them cannot keep the sockets waiting.
 pub(super) const LETTERS_PER_TURN: usize = 256;
 
+/// A turn that takes longer is counted as a long one, in microseconds: twice what a whole turn's work takes on a slow
+/// core ([`broker_core::work::TURN`]).
+pub(super) const LONG_TURN_US: u64 = 8_000;
+
 /// Ticks in one turn; the machine bounds the work of each.
 pub(super) const TICKS_PER_TURN: usize = 4;
 

@@ -15,7 +15,7 @@
 #![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
 
 use super::clock::thread_time;
-use super::limits::{COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
+use super::limits::{COMPLETIONS_PER_TURN, HOLD_MS, LONG_TURN_US, TICKS_PER_TURN};
 use super::shard::Edge;
 use super::{ShardConfig, ShardEvent, ShardHandle, ShardThread};
 use broker_core::id::ShardId;
@@ -273,9 +273,10 @@ impl<M: Machine> Edge<M> {
     fn account(&mut self, from: Instant, to: Instant) {
         let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         let span = to.saturating_duration_since(from);
-        let turn = self.cpu_lap().unwrap_or(span);
+        let turn = us(self.cpu_lap().unwrap_or(span));
         self.counts.busy_us += us(span);
-        self.counts.longest_turn_us = self.counts.longest_turn_us.max(us(turn));
+        self.counts.longest_turn_us = self.counts.longest_turn_us.max(turn);
+        self.counts.long_turns += u64::from(turn > LONG_TURN_US);
     }
 
     /// CPU time since the turn began, where turns are measured by it; the next one begins here.

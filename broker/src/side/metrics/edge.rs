@@ -174,6 +174,18 @@ pub(super) const METRICS: &[Row<View>] = &[
         read: |it, to| to.one(seconds(it.most(|edge| edge.longest_turn_us))),
     },
     Row {
+        name: "heliograph_turns_total",
+        help: "Turns of all shards",
+        kind: Kind::Counter,
+        read: |it, to| to.one(it.sum(|edge| edge.turns)),
+    },
+    Row {
+        name: "heliograph_turns_long_total",
+        help: "Turns of all shards that took more than 8 milliseconds",
+        kind: Kind::Counter,
+        read: |it, to| to.one(it.sum(|edge| edge.long_turns)),
+    },
+    Row {
         name: "heliograph_turn_work",
         help: "The most work of one turn of any shard, in units of about ten nanoseconds of a slow core",
         kind: Kind::Gauge,

@@ -143,6 +143,7 @@ fn shards_are_added_up() {
         shard.snapshot.counters.received[1] = 5;
         shard.snapshot.parked = 2;
         shard.edge.handovers = 7;
+        (shard.edge.turns, shard.edge.long_turns) = (900, 2);
     }
     report.shards[1].edge.longest_turn_us = 1_500;
     let text = report.text(Format::Text);
@@ -152,6 +153,8 @@ fn shards_are_added_up() {
         "heliograph_handovers_total 14",
         "heliograph_cluster_parked 4",
         "heliograph_turn_seconds 0.0015",
+        "heliograph_turns_total 1800",
+        "heliograph_turns_long_total 4",
     ] {
         assert!(text.contains(&format!("\n{series}\n")), "{series}: {text}");
     }

@@ -1,5 +1,6 @@
 //! The harness itself: a trial without an attack passes, and one that harms the healthy does not.
 
+use super::turns::{Sample, Step, Turns};
 use super::{ATTACKER, Trial, broker, healthy};
 use crate::http::Connection;
 use crate::peer::{Peer, offer, viewer_query};
@@ -81,6 +82,54 @@ fn turns_are_measured_by_the_clock_or_as_cpu_time() {
             over.store(true, Ordering::Relaxed);
             let stopped_in_one = longest >= STOPPED.as_secs_f64();
             assert_eq!(stopped_in_one, !cpu, "{longest} s");
+            let scrape = broker.scrape();
+            let long = scrape.count("heliograph_turns_long_total");
+            assert!(cpu || long > 0, "a turn of {longest} s is a long one");
+            assert!(
+                long < scrape.count("heliograph_turns_total"),
+                "not all are long: {long}"
+            );
         });
+    }
+}
+
+#[test]
+fn long_turns_count_unless_a_reader_of_the_clock_saw_a_step_in_their_second() {
+    let ms = Duration::from_millis;
+    // 1000 turns a second, and long ones as they come.
+    let samples = |long: [u64; 4]| {
+        let mut sum = 0;
+        let one = |(second, long): (u64, u64)| {
+            sum += long;
+            Sample {
+                at: Duration::from_secs(second),
+                turns: 70 + second * 1000,
+                long: sum,
+            }
+        };
+        (0..).zip(long).map(one).collect::<Vec<_>>()
+    };
+    let step = |at, length| Step {
+        at: ms(at),
+        length: ms(length),
+    };
+    for (long, steps, counted, left_out, is_fault) in [
+        ([5, 0, 0, 0], vec![], 0, 0, false), // before the attack
+        ([0, 1, 1, 1], vec![], 3, 0, false), // one of a thousand
+        ([0, 1, 2, 1], vec![], 4, 0, true),
+        ([0, 0, 9, 0], vec![step(1_500, 4)], 0, 9, false),
+        ([0, 0, 9, 0], vec![step(900, 4), step(2_100, 4)], 9, 0, true),
+        ([0, 0, 9, 0], vec![step(2_002, 4)], 0, 9, false), // begun in their second
+        ([0, 4, 9, 0], vec![step(1_002, 4)], 0, 13, false), // in two seconds
+        ([0, 4, 9, 0], vec![step(1_500, 4)], 4, 9, true),
+    ] {
+        let turns = Turns::of(&samples(long), &steps);
+        let wanted = Turns {
+            all: 3_000,
+            long: counted,
+            left_out,
+        };
+        assert_eq!(turns, wanted, "{long:?} {steps:?}");
+        assert_eq!(turns.fault().is_some(), is_fault, "{turns:?}");
     }
 }

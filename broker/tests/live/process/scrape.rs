@@ -18,4 +18,14 @@ impl Scrape {
         assert!(!samples.is_empty(), "no metric {name} in\n{}", self.0);
         samples.iter().sum()
     }
+
+    /// The same of a metric that counts.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "counters of a test are small"
+    )]
+    #[expect(clippy::cast_sign_loss, reason = "a counter")]
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        self.sum(name) as u64
+    }
 }
