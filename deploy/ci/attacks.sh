@@ -38,8 +38,8 @@ main() {
     grep -o 'late attacks::.*' "$log.$round" | sed "s/^late /round $round: /" >&2
     set -- "${late[@]}" --exact
   done
-  echo "| attack | rate | healthy p99, quiet | healthy p99, attacked | longest turn | turns above 8 ms | shard busy |" \
-    "memory before / peak / after |"
+  echo "| attack | rate | p99 of healthy relay / connect / describe / list, quiet | attacked | longest turn |" \
+    "turns above 8 ms | shard busy | memory before / peak / after |"
   echo "|---|---|---|---|---|---|---|---|"
   rows "$log".[1-9]
   if [ "$code" -ne 0 ]; then

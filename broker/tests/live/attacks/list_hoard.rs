@@ -1,12 +1,15 @@
 //! Lists that one tenant asks for on many connections, beside a tenant of another account.
 
-use super::resident_bytes;
+use super::latencies::{Latencies, Wait};
+use super::{Raised, full, gauges, print_late, resident_bytes};
 use crate::http::Connection;
-use crate::process::until;
+use crate::process::{Broker, until};
 use crate::signed_service::Service;
 use crate::signed_signer::{Call, Signer};
 use serde_json::json;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Channels of the attacker, and connections that ask for all of them.
 const CHANNELS: usize = 600;
@@ -16,6 +19,10 @@ const CONNECTIONS: usize = 500;
 const OWN: usize = 5;
 const ASKS: usize = 40;
 
+/// How often it asks in a full run, before the attack too; the first asks are not measured.
+const ASKS_IN_FULL: usize = 500;
+const ASKS_TO_WARM_UP: usize = 5;
+
 /// What lists may take of memory, beyond what the process had. The parts of all that are asked for would take twice as
 /// much.
 const GROWTH_MAX: u64 = 40 << 20;
@@ -23,37 +30,111 @@ const GROWTH_MAX: u64 = 40 << 20;
 #[test]
 fn lists_of_a_tenant_take_no_memory_and_no_places_of_another() {
     let service = Service::start(2);
-    let (tenant, neighbour) = (Signer::new("admin"), Signer::new("neighbour"));
+    let (tenant, signer) = (Signer::new("admin"), Signer::new("neighbour"));
     fill(&service, &tenant, "theirs", CHANNELS);
-    fill(&service, &neighbour, "own", OWN);
+    fill(&service, &signer, "own", OWN);
     let before = resident_bytes(&service.broker);
-    let list = list_of(&service, &tenant);
+    let list = list_of(&service.broker, &tenant);
+    let mut neighbour = Neighbour {
+        broker: &service.broker,
+        signer,
+        connection: Connection::open(service.broker.plain),
+        peak: before,
+    };
+    let mut latencies = Latencies::default();
+    if full() {
+        gauges::go_first();
+        for number in 0..ASKS_TO_WARM_UP {
+            neighbour.ask(number);
+        }
+        for number in 0..ASKS_IN_FULL {
+            latencies.quiet.note(Wait::List, neighbour.ask(number));
+        }
+    }
     let mut callers: Vec<_> = (0..CONNECTIONS)
         .map(|_| Connection::open(service.broker.plain))
         .collect();
     callers.iter_mut().for_each(|caller| caller.send(&list));
-    let mut peak = 0;
-    let mut own = Connection::open(service.broker.plain);
-    for number in 0..ASKS {
-        own.send(&list_of(&service, &neighbour));
-        let page = own.answer().expect("an answer").ok();
+    if full() {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| insist(&mut callers, &list, &over));
+            let _over = Raised(&over);
+            for number in 0..ASKS_IN_FULL {
+                latencies.attacked.note(Wait::List, neighbour.ask(number));
+            }
+        });
+        let [quiet, attacked] = [&latencies.quiet, &latencies.attacked].map(|it| it.column());
+        eprintln!("lists of another tenant: p99 {quiet}, attacked {attacked}");
+        print_late("lists of another tenant", latencies.faults(&[Wait::List]));
+    } else {
+        for number in 0..ASKS {
+            neighbour.ask(number);
+        }
+        for caller in &mut callers {
+            assert_answered(caller);
+            neighbour.look();
+        }
+    }
+    let growth = neighbour.peak.saturating_sub(before);
+    assert!(growth <= GROWTH_MAX, "{} MiB more", growth >> 20);
+    drop((callers, neighbour));
+    service.end();
+}
+
+/// The tenant of another account, which asks for its own channels.
+struct Neighbour<'b> {
+    broker: &'b Broker,
+    signer: Signer,
+    connection: Connection,
+    /// The most memory of the broker that it saw.
+    peak: u64,
+}
+
+impl Neighbour<'_> {
+    /// Asks for a list and then for a channel; returns how long the list took.
+    fn ask(&mut self, number: usize) -> Duration {
+        let list = list_of(self.broker, &self.signer);
+        let begun = Instant::now();
+        self.connection.send(&list);
+        let answer = self.connection.answer().expect("an answer");
+        let took = begun.elapsed();
+        let page = answer.ok();
         let infos = page["ChannelInfoList"].as_array().map(Vec::len);
         assert_eq!(infos, Some(OWN), "{page}");
         let body = json!({"ChannelName": format!("own-{}", number % OWN)});
-        let call = Call::api(&service.broker, "/describeSignalingChannel", &body);
-        own.send(&neighbour.sign(call).bytes());
-        own.answer().expect("an answer").ok();
-        peak = peak.max(resident_bytes(&service.broker));
+        let call = Call::api(self.broker, "/describeSignalingChannel", &body);
+        self.connection.send(&self.signer.sign(call).bytes());
+        self.connection.answer().expect("an answer").ok();
+        self.look();
+        took
     }
-    for caller in &mut callers {
-        let answer = caller.answer().expect("an answer");
-        assert!(matches!(answer.status, 200 | 503), "{answer:?}");
-        peak = peak.max(resident_bytes(&service.broker));
+
+    fn look(&mut self) {
+        self.peak = self.peak.max(resident_bytes(self.broker));
     }
-    let growth = peak.saturating_sub(before);
-    assert!(growth <= GROWTH_MAX, "{} MiB more", growth >> 20);
-    drop((callers, own));
-    service.end();
+}
+
+/// Asks again on each connection that was answered, until it is over.
+fn insist(callers: &mut [Connection], list: &[u8], over: &AtomicBool) {
+    gauges::give_way();
+    loop {
+        let again = !over.load(Ordering::SeqCst);
+        for caller in &mut *callers {
+            assert_answered(caller);
+            if again {
+                caller.send(list);
+            }
+        }
+        if !again {
+            return;
+        }
+    }
+}
+
+fn assert_answered(caller: &mut Connection) {
+    let answer = caller.answer().expect("an answer");
+    assert!(matches!(answer.status, 200 | 503), "{answer:?}");
 }
 
 #[test]
@@ -63,7 +144,7 @@ fn lists_of_callers_who_hung_up_are_not_made() {
     fill(&service, &tenant, "theirs", CHANNELS);
     let read = || service.broker.scrape().sum("heliograph_records_read_total");
     let before = read();
-    let list = list_of(&service, &tenant);
+    let list = list_of(&service.broker, &tenant);
     let callers: Vec<_> = (0..CONNECTIONS)
         .map(|_| {
             let mut caller = Connection::open(service.broker.plain);
@@ -82,9 +163,9 @@ fn lists_of_callers_who_hung_up_are_not_made() {
     service.end();
 }
 
-fn list_of(service: &Service, signer: &Signer) -> Vec<u8> {
+fn list_of(broker: &Broker, signer: &Signer) -> Vec<u8> {
     let body = json!({"MaxResults": 999});
-    let call = Call::api(&service.broker, "/listSignalingChannels", &body);
+    let call = Call::api(broker, "/listSignalingChannels", &body);
     signer.sign(call).bytes()
 }
 

@@ -1,5 +1,6 @@
 //! The harness itself: a trial without an attack passes, and one that harms the healthy does not.
 
+use super::latencies::{Latencies, Wait};
 use super::turns::{Sample, Step, Turns};
 use super::{ATTACKER, Trial, broker, healthy};
 use crate::http::Connection;
@@ -132,4 +133,49 @@ fn long_turns_count_unless_a_reader_of_the_clock_saw_a_step_in_their_second() {
         assert_eq!(turns, wanted, "{long:?} {steps:?}");
         assert_eq!(turns.fault().is_some(), is_fault, "{turns:?}");
     }
+}
+
+#[test]
+fn each_wait_of_the_healthy_is_judged_by_its_own_quiet() {
+    let ms = Duration::from_millis;
+    // Two of a hundred are long: the p99 is one of them.
+    let samples = |quiet, attacked| {
+        let mut all = Latencies::default();
+        for wait in Wait::ALL {
+            for number in 0..200 {
+                let long = number % 100 > 97;
+                let (quiet, attacked) = if long { (quiet, attacked) } else { (1, 1) };
+                all.quiet.note(wait, ms(quiet));
+                all.attacked.note(wait, ms(attacked));
+            }
+        }
+        all
+    };
+    assert!(samples(1, 5).faults(&Wait::ALL).is_empty());
+    assert!(samples(2, 6).faults(&Wait::ALL).is_empty());
+    for wait in Wait::ALL {
+        for (quiet, attacked) in [(1, 6), (2, 7)] {
+            let faults = samples(quiet, attacked).faults(&[wait]);
+            let name = format!("{wait:?}").to_lowercase();
+            assert!(
+                faults.len() == 1
+                    && faults[0].starts_with(&format!("p99 of {name} {attacked}.00 ms")),
+                "{faults:?}"
+            );
+        }
+    }
+    assert_eq!(
+        samples(2, 7).attacked.column(),
+        "7.00 / 7.00 / 7.00 / 7.00 ms"
+    );
+    // An attack in which nobody came is no proof.
+    let mut alone = Latencies::default();
+    alone.quiet.note(Wait::Relay, ms(1));
+    alone.attacked.note(Wait::Relay, ms(1));
+    assert!(alone.faults(&[Wait::Relay]).is_empty());
+    assert_eq!(
+        alone.faults(&[Wait::Relay, Wait::Connect]),
+        ["no connect was measured"]
+    );
+    assert_eq!(alone.quiet.column(), "1.00 / – / – / – ms");
 }

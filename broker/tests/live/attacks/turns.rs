@@ -10,7 +10,7 @@
 //! ```
 //! A reader sees nothing while its CPU is busy: some of the hypervisor's time is counted as the broker's all the same.
 
-use super::gauges;
+use super::{Raised, gauges};
 use crate::process::{Broker, until};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -112,15 +112,6 @@ pub(super) fn counted<T>(broker: &Broker, attack: impl FnOnce() -> T) -> (T, Tur
         let steps: Vec<Step> = steps.flat_map(|steps| steps.expect("a CPU")).collect();
         (done, Turns::of(&samples, &steps))
     })
-}
-
-/// Raises a flag when dropped, also by a panic: threads that wait for it would go on forever.
-struct Raised<'f>(&'f AtomicBool);
-
-impl Drop for Raised<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 /// The CPUs that a broker may use.

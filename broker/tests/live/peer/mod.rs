@@ -5,7 +5,7 @@ mod stream;
 mod texts;
 
 pub(crate) use healthy::HealthyPair;
-pub(crate) use stream::{tcp, tcp_from};
+pub(crate) use stream::{client_config, tcp, tcp_from};
 pub(crate) use texts::{
     answer, candidate, candidate_to, master_query, offer, percent_encoded, status, to_master,
     to_viewer, viewer_query,
@@ -18,7 +18,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use stream::{Stream, client_config, is_timeout};
+use stream::{Stream, is_timeout};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -75,10 +75,15 @@ impl Peer {
         )
     }
 
-    /// A connection over TLS from this address of loopback with this query; the development certificate is verified.
-    pub(crate) fn secure_from(source: IpAddr, broker: &Broker, query: &str) -> Self {
+    /// A connection over TLS from this address of loopback by this client with this query.
+    pub(crate) fn secure_from(
+        source: IpAddr,
+        broker: &Broker,
+        query: &str,
+        client: Arc<ClientConfig>,
+    ) -> Self {
         let name = ServerName::try_from("localhost").expect("a name");
-        let session = ClientConnection::new(client_config(broker), name).expect("a TLS session");
+        let session = ClientConnection::new(client, name).expect("a TLS session");
         let tcp = tcp_from(source, broker.tls);
         Self::handshake(
             Stream::Tls(Box::new(StreamOwned::new(session, tcp))),

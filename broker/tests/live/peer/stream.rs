@@ -34,7 +34,8 @@ fn patient(stream: TcpStream) -> TcpStream {
     stream
 }
 
-pub(super) fn client_config(broker: &Broker) -> Arc<ClientConfig> {
+/// A client that trusts the development certificate's authority.
+pub(crate) fn client_config(broker: &Broker) -> Arc<ClientConfig> {
     let authority = broker
         .authority
         .as_ref()
