@@ -9,6 +9,8 @@ mod citations;
 mod documents;
 #[path = "tidy/pages.rs"]
 mod pages;
+#[path = "tidy/sections.rs"]
+mod sections;
 #[path = "tidy/words.rs"]
 mod words;
 

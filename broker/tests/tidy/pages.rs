@@ -68,8 +68,8 @@ fn extension(path: &Path) -> &str {
         .unwrap_or_default()
 }
 
-const TEXTS: [&str; 9] = [
-    "rs", "md", "toml", "sh", "py", "mjs", "yaml", "service", "css",
+const TEXTS: [&str; 10] = [
+    "rs", "md", "toml", "sh", "py", "mjs", "yaml", "yml", "service", "css",
 ];
 
 /// Folders that are not of this project, or hold what a run leaves behind.
