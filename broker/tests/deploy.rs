@@ -275,7 +275,7 @@ fn the_seccomp_profile_allows_what_it_must_and_nothing_of_the_kind_it_is_for() {
 /// Debian 12 has npm 9.2, which ends with "Invalid comparator" at an alias (`npm:NAME@VERSION`) among the overrides.
 #[test]
 fn the_table_of_checks_is_that_of_the_broker() {
-    let page = include_str!("../../deploy/README.md");
+    let page = include_str!("../../deploy/REFUSALS.md");
     let (_, section) = page
         .split_once("## Why was I refused\n")
         .expect("the section");

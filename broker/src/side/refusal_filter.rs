@@ -112,7 +112,7 @@ const BAD_NAME: &str = "allowed parameters: id, channel, client, key, remote, ch
 const BAD_LIMIT: Fault = bad("limit: allowed 1 to 1000");
 const BAD_REMOTE: Fault = bad("remote: allowed an IP address");
 const BAD_CHECK: &str =
-    "check: allowed an id of the table in deploy/README.md, such as signature_expired";
+    "check: allowed an id of the table in deploy/REFUSALS.md, such as signature_expired";
 const BAD_SINCE: Fault = bad("since: allowed a moment in UTC, such as 2026-01-02T03:04:05Z");
 
 #[cfg(test)]
