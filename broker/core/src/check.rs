@@ -4,7 +4,7 @@
 //! read an error of the service, which often says less, since a stranger must not learn which channels exist; operators
 //! find the check in the log, in `heliograph_refusals_total{check}` and by the request id of the answer.
 //!
-//! The table of `deploy/REFUSALS.md`, "Why was I refused", is this one; a test holds them equal.
+//! The table of `deploy/REFUSALS.md`, "Checks", is this one; a test holds them equal.
 
 use strum::{EnumCount, EnumMessage, EnumString, FromRepr, IntoStaticStr, VariantArray};
 
