@@ -1,7 +1,8 @@
 //! Requests of subcommands to the admin listener of a running broker.
 
 use crate::config::{self, AdminFlags};
-use crate::server::{Failure, TOKEN_FILE, token};
+use crate::failure::Failure;
+use crate::server::{TOKEN_FILE, token};
 use crate::terminal::plain;
 use broker_core::settings::Admin;
 use serde_json::Value;

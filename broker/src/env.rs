@@ -2,7 +2,8 @@
 
 use crate::admin_client::AdminListener;
 use crate::config::{EnvFlags, EnvFormat};
-use crate::server::{Failure, NAMES, TOKEN_FILE};
+use crate::failure::Failure;
+use crate::server::{NAMES, TOKEN_FILE};
 use crate::terminal::is_obeyed;
 use serde_json::{Map, Value};
 

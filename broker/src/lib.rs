@@ -6,9 +6,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`config`] | file and flags to one immutable [`Settings`](broker_core::settings::Settings) |
-//! | `files` | whole files, read within a bound |
+//! | `failure` `limits` | how a process ends before its time; bounds of the admin listener and of the log |
+//! | `files` | whole files, read within a bound; how etcd is reached |
 //! | `lan` `qr` | the machine's addresses in local networks; a QR code as text or drawing |
-//! | `etcd_files` | how etcd is reached: certificates, password |
+//! | `data_dir` | the directory that the process has for itself, and the key of temporary credentials in it |
 //! | [`registry`] | channel records on a disk |
 //! | [`edge`] | descriptors, TLS, the drive loop |
 //! | [`memory`] | what the process may hold at most |
@@ -23,17 +24,20 @@
 //! | [`etcd`] | several nodes |
 
 pub use broker_etcd as etcd;
+pub use failure::Failure;
 
 mod admin_client;
 pub mod backup;
 pub mod certificate;
 pub mod cluster_admin;
 pub mod config;
+mod data_dir;
 pub mod edge;
 pub mod env;
-mod etcd_files;
+mod failure;
 mod files;
 mod lan;
+mod limits;
 pub mod memory;
 mod qr;
 pub mod registry;

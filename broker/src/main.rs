@@ -1,11 +1,12 @@
 //! The binary `broker`: flags, configuration, then the server.
 
+use broker::Failure;
 use broker::backup;
 use broker::cluster_admin;
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::env;
 use broker::seccomp;
-use broker::server::{self, Checked, Failure};
+use broker::server::{self, Checked};
 use broker::side;
 use broker::trace;
 use broker::version;

@@ -1,8 +1,8 @@
 //! `heliograph seccomp-profile`: the seccomp profile of `deploy/`, for containers of a binary that came without it.
 
 use crate::config::SeccompFlags;
+use crate::failure::Failure;
 use crate::files;
-use crate::server::Failure;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! Bounds that are not configuration, each with its reason and what happens when it is full. Those of sockets and
-//! of the log are in the broker, `edge/limits.rs` and `side/limits.rs`.
+//! of the log are in the broker, `src/edge/limits.rs` and `src/limits.rs`.
 
 /// Shards of one process at most. More is refused at start.
 pub const SHARDS_MAX: usize = 256;

@@ -1,7 +1,7 @@
 //! The request to a running broker: `POST /backup` at its admin listener.
 
 use crate::admin_client::AdminListener;
-use crate::server::Failure;
+use crate::failure::Failure;
 use std::io::BufReader;
 use std::net::TcpStream;
 use std::path::PathBuf;

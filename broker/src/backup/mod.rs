@@ -16,8 +16,9 @@ pub(crate) mod wire;
 
 use crate::admin_client::AdminListener;
 use crate::config::BackupFlags;
+use crate::data_dir::{DataDir, session_key};
+use crate::failure::Failure;
 use crate::registry;
-use crate::server::{Failure, data_dir::DataDir, session_key};
 use fetch::Answer;
 pub(crate) use folder::Folder;
 use serde_json::json;

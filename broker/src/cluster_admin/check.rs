@@ -4,7 +4,8 @@
 
 use super::table::bytes;
 use super::{Place, nodes, written};
-use crate::server::{Failure, cluster_secret};
+use crate::failure::Failure;
+use crate::server::cluster_secret;
 use crate::terminal::plain;
 use broker_etcd::operator::{EtcdMember, MemberStatus, Survey, survey};
 use std::collections::BTreeSet;

@@ -2,7 +2,7 @@
 
 use super::Place;
 use super::nodes::KINDS;
-use crate::server::Failure;
+use crate::failure::Failure;
 use crate::terminal::plain;
 use broker_core::control::node_label;
 use broker_etcd::operator::Survey;

@@ -3,7 +3,8 @@
 
 use super::Place;
 use crate::backup::Folder;
-use crate::server::{Failure, data_dir::DataDir};
+use crate::data_dir::DataDir;
+use crate::failure::Failure;
 use crate::terminal::plain;
 use broker_etcd::{ExchangeError, Existing};
 use std::path::Path;

@@ -13,8 +13,8 @@ mod status;
 mod table;
 
 use crate::config::{self, ClusterCommand, ClusterFlags};
-use crate::etcd_files;
-use crate::server::Failure;
+use crate::failure::Failure;
+use crate::files::etcd;
 use crate::terminal::plain;
 use broker_core::settings::Settings;
 use broker_etcd::Options;
@@ -67,7 +67,7 @@ impl Place {
         let mut etcd = None;
         if let Some(cluster) = draft.settings().map(|settings| settings.cluster.clone()) {
             if cluster.etcd.is_on() {
-                match etcd_files::options(&cluster.etcd) {
+                match etcd::options(&cluster.etcd) {
                     Ok(options) => etcd = Some(options),
                     Err(faults) => {
                         for fault in faults {

@@ -2,7 +2,7 @@
 
 use super::table::table;
 use super::{Place, written};
-use crate::server::Failure;
+use crate::failure::Failure;
 use crate::terminal::plain;
 use broker_etcd::operator::{
     DrainError, DrainProgress, Parts, RebalanceError, UpgradeError, drain as drained,

@@ -1,11 +1,13 @@
 //! What the admin listener asks the process, and whom it answers.
 
+use super::check;
 use super::environment::environment;
 use super::node::Node;
 use super::records::Records;
 use super::registry::Registry;
-use super::{Failure, check, session_key};
+use crate::data_dir::session_key;
 use crate::edge::Post;
+use crate::failure::Failure;
 use crate::side::{
     BUDGETS, Backup, Captures, DevTools, History, Inspect, Log, Look, MoveClocks, ProcessState,
     Refusals, Report, Scraper, ShardLook, Shows, Survey, Tries, Whom,

@@ -1,10 +1,11 @@
 //! What TLS listeners present: found and read at start, read again on a reload, reminded of as its end comes near.
 
-use super::data_dir::DataDir;
 use super::reload::{Stamp, Subject, stamps};
-use super::{Failure, fatal, post_to_all};
+use super::{fatal, post_to_all};
 use crate::certificate::{self, DevCertificate};
+use crate::data_dir::DataDir;
 use crate::edge::Post;
+use crate::failure::Failure;
 use crate::tls_files::{Expiry, NotAfter, Presented, TlsLoader, Urgency};
 use broker_core::settings::{Scheme, Settings, TlsFiles};
 use broker_core::shard::Shard;

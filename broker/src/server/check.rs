@@ -137,7 +137,7 @@ fn cluster(settings: &Settings, draft: &mut Draft) {
 
 /// The files by which etcd is reached.
 fn etcd(etcd: &broker_core::settings::Etcd, draft: &mut Draft) {
-    for fault in crate::etcd_files::options(etcd).err().unwrap_or_default() {
+    for fault in crate::files::etcd::options(etcd).err().unwrap_or_default() {
         draft.fault(fault.key, fault.path.display(), fault.rule);
     }
 }

@@ -1,7 +1,8 @@
 //! This node's part of a cluster: its secret, the map of slots, and where the other nodes are.
 
-use super::{Failure, link};
+use super::link;
 use crate::edge::Links;
+use crate::failure::Failure;
 use crate::files;
 use broker_core::auth::SessionKeys;
 use broker_core::cluster::fixed_map::FixedMap;

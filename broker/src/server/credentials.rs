@@ -1,9 +1,10 @@
 //! Who may sign: the credentials file, read at start and again when it changes.
 
+use super::post_to_all;
 use super::reload::{Stamp, Subject, stamps};
-use super::{Failure, post_to_all};
 use crate::config::{Loaded, load_credentials};
 use crate::edge::Post;
+use crate::failure::Failure;
 use crate::side::InForce;
 use broker_core::auth::Credentials;
 use broker_core::settings::{Auth, Settings};

@@ -2,7 +2,8 @@
 //! process is to end, and learns of the node's own end.
 
 use super::node::Node;
-use super::{Failure, pulse::Pulse};
+use super::pulse::Pulse;
+use crate::failure::Failure;
 use crate::side::{Status, StatusBoard};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::message::Ending;

@@ -1,7 +1,7 @@
 //! What is spoken between the nodes of a cluster.
 
-use super::Failure;
 use crate::edge::LinkTls;
+use crate::failure::Failure;
 use broker_core::cluster::secret::ClusterSecret;
 use broker_core::settings::{Link, Settings};
 use link::{Keys, Purpose};

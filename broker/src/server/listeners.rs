@@ -10,7 +10,7 @@ mod twin;
 
 pub(super) use twin::is_wanted as has_twin;
 
-use super::Failure;
+use crate::failure::Failure;
 use broker_core::settings::{Cluster, Settings};
 use socket::{Busy, alone, local, probe, shared, when_free};
 use std::io;

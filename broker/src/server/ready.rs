@@ -1,7 +1,7 @@
 //! The one line on stdout.
 
-use super::Failure;
 use super::environment::{TOKEN_FILE, authority, environment};
+use crate::failure::Failure;
 use crate::side;
 use broker_core::settings::{Listen, Scheme, Settings};
 use serde_json::{Map, Value, json};

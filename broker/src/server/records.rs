@@ -1,11 +1,11 @@
 //! Where the records of channels are: in the data directory, or in etcd.
 
-use super::Failure;
 use super::cluster::Cluster;
-use super::data_dir::DataDir;
 use super::node::Node;
 use super::registry::Registry;
+use crate::data_dir::DataDir;
 use crate::edge::Post;
+use crate::failure::Failure;
 use crate::side::StatusBoard;
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;

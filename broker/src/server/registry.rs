@@ -1,8 +1,8 @@
 //! The registry on the disk: opened at start, takes changes of shards and reports their results.
 
-use super::Failure;
-use super::data_dir::DataDir;
+use crate::data_dir::DataDir;
 use crate::edge::Post;
+use crate::failure::Failure;
 use crate::registry::{self, DurableStore, Ticket};
 use crate::side::StatusBoard;
 use broker_core::id::{Identity, ShardId};

@@ -1,12 +1,13 @@
 //! The shards: what each is made of, and their start.
 
+use super::fatal;
 use super::listeners::Bound;
 use super::records::Records;
-use super::{Failure, fatal};
 use crate::edge::{
     Descriptors, EdgeSettings, Links, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
     ShardThread, TakeAdmin,
 };
+use crate::failure::Failure;
 use crate::side::{Captures, Log};
 use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
 use broker_core::id::ShardId;

@@ -4,8 +4,8 @@
 //! learned by trying. So all rings are made before the first shard starts, and what does not fit is either left out
 //! (`--dev`) or refused with what would fit.
 
-use super::Failure;
 use crate::edge::{self, ShardThread};
+use crate::failure::Failure;
 use broker_core::id::ShardId;
 use broker_core::settings::Settings;
 use broker_core::shard::Shard;

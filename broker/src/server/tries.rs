@@ -1,7 +1,7 @@
 //! What `/try` has beside the settings: a channel, and who gives sessions where requests are signed.
 
-use super::Failure;
 use super::shards::random;
+use crate::failure::Failure;
 use crate::side::{InForce, Lender, Log, Tries};
 use broker_core::auth::{Nonces, SessionKeys};
 use data_encoding::HEXLOWER;

@@ -10,7 +10,6 @@ use super::door::{Door, Seat};
 use super::events::{self, Hub};
 use super::exposition::Format;
 use super::lan::LanAccess;
-use super::limits::ADMIN_BODY_BYTES_MAX;
 use super::metrics::Report;
 use super::nodes::{self, NodePages};
 use super::overview::{self, Overview};
@@ -22,6 +21,7 @@ use super::{
     try_page,
 };
 use crate::config;
+use crate::limits::ADMIN_BODY_BYTES_MAX;
 use axum::Router;
 use axum::body::{HttpBody, to_bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
@@ -75,7 +75,7 @@ pub(super) struct Admin {
     /// Under `--dev` only.
     pub(super) dev: Option<Arc<Dev>>,
     pub(super) tries: Arc<Tries>,
-    /// One trace is read at a time: see [`TRACE_EVENTS_MAX`](super::limits::TRACE_EVENTS_MAX).
+    /// One trace is read at a time: see [`TRACE_EVENTS_MAX`](crate::limits::TRACE_EVENTS_MAX).
     pub(super) tracing: Arc<Mutex<()>>,
     pub(super) troubled: Arc<Troubled>,
     /// Where the nodes agree in etcd on who owns what.

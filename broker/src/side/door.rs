@@ -15,13 +15,13 @@ mod visits;
 
 pub use visits::{Visits, visits};
 
-use super::limits::{
-    ADMIN_CONNECTIONS_FEW, ADMIN_CONNECTIONS_MAX, ADMIN_FILES_MIN, ADMIN_UNREAD_BYTES_MAX,
-    LAN_CONNECTIONS_MAX, LEAVING_MAX, STREAMS_MAX,
-};
 use super::process::open_files_max;
 use super::shared::Shared;
 use super::unread::{Hold, Unread};
+use crate::limits::{
+    ADMIN_CONNECTIONS_FEW, ADMIN_CONNECTIONS_MAX, ADMIN_FILES_MIN, ADMIN_UNREAD_BYTES_MAX,
+    LAN_CONNECTIONS_MAX, LEAVING_MAX, STREAMS_MAX,
+};
 use broker_core::crowd::{Origin, canonical};
 use inside::{Inside, Place};
 use socket2::SockRef;

@@ -3,10 +3,10 @@
 //! A feed keeps its last events once, for all streams. A stream costs its position in each feed, and the one event
 //! that it is writing.
 
-use super::limits::{
+use super::shared::Shared;
+use crate::limits::{
     EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEED_EVENTS_PER_SECOND, FEED_EVENTS_WAITING_MAX,
 };
-use super::shared::Shared;
 use axum::body::Bytes;
 use serde_json::{Value, json as value};
 use std::collections::VecDeque;

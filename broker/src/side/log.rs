@@ -10,11 +10,11 @@
 //! until its line is written.
 
 use super::audit_places::AuditPlaces;
-use super::limits::{LOG_AUDITS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX};
 use super::log_tail::LogTail;
 use super::log_writer;
 use super::recent::Recent;
 use super::troubled::Troubled;
+use crate::limits::{LOG_AUDITS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX};
 use broker_core::id::Account;
 use broker_core::journal::{Entry, Journal};
 use broker_core::settings::LogFormat;

@@ -1,8 +1,8 @@
 //! The last lines of the log, and their feed.
 
 use super::feed::{Bell, Feed, Position};
-use super::limits::{LOG_BYTES_KEPT_MAX, LOG_LINES_KEPT_MAX};
 use super::shared::Shared;
+use crate::limits::{LOG_BYTES_KEPT_MAX, LOG_LINES_KEPT_MAX};
 use serde_json::{Value, json as value};
 use std::collections::VecDeque;
 use std::sync::Arc;

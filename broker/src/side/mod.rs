@@ -23,7 +23,6 @@ mod feed;
 mod hints;
 mod history;
 mod lan;
-pub(crate) mod limits;
 mod log;
 mod log_line;
 mod log_tail;

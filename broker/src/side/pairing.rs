@@ -3,9 +3,9 @@
 //! Codes and sessions are random and kept in memory, by their hash: what is looked up says nothing about the secret,
 //! however long a look takes. When there is no room for another one, the oldest makes room.
 
-use super::limits::{PAIR_CODES_MAX, PAIR_SESSIONS_MAX};
 use super::shared::Shared;
 use crate::edge::entropy;
+use crate::limits::{PAIR_CODES_MAX, PAIR_SESSIONS_MAX};
 use aws_lc_rs::digest;
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use std::collections::VecDeque;

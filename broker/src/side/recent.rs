@@ -4,8 +4,8 @@
 //! most of them loses its oldest one: a flood from one network pushes out its own, and the one line of a device
 //! elsewhere stays.
 
-use super::limits::{REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
 use super::shared::Shared;
+use crate::limits::{REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
 use broker_core::journal::{Claims, Entry, Explain, Prefix, Refused};
 use broker_core::time::Wall;
 use std::cmp::Reverse;

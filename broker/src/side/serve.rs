@@ -1,7 +1,7 @@
 //! The admin listener's connections, each served by the routes: a bounded head, within a bounded time.
 
 use super::door::{Door, Visitor};
-use super::limits::ADMIN_HEAD_BYTES_MAX;
+use crate::limits::ADMIN_HEAD_BYTES_MAX;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;

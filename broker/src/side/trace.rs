@@ -4,9 +4,9 @@
 use super::admin::Admin;
 use super::channels::{Fault, NO_SUCH_CHANNEL, SILENT, name_node, parameter, rfc3339};
 use super::hints::{Hint, hints};
-use super::limits::{SUGGESTING_EVENTS_MAX, TRACE_EVENTS_MAX};
 use super::nodes;
 use super::story::{Connection, Reading, Story};
+use crate::limits::{SUGGESTING_EVENTS_MAX, TRACE_EVENTS_MAX};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;

@@ -6,12 +6,12 @@
 use super::admin::Admin;
 use super::channels::rfc3339;
 use super::hints::{Hint, Span};
-use super::limits::{
-    TROUBLED_KEPT_MAX, TROUBLED_PER_CHANNEL_MAX, TROUBLED_SHOWN_MAX, TROUBLED_TRACED_PER_SECOND,
-};
 use super::shared::Shared;
 use super::trace::{self, Suggestion};
 use crate::edge::calendar;
+use crate::limits::{
+    TROUBLED_KEPT_MAX, TROUBLED_PER_CHANNEL_MAX, TROUBLED_SHOWN_MAX, TROUBLED_TRACED_PER_SECOND,
+};
 use broker_core::id::Identity;
 use broker_core::journal::{ConnectionEnd, EndReason, Entry};
 use broker_core::time::Wall;

@@ -3,8 +3,8 @@
 
 use super::admin::{Admin, error, json};
 use super::door::Seat;
-use super::limits::TRY_SESSION_BODY_BYTES_MAX;
 use super::try_session;
+use crate::limits::TRY_SESSION_BODY_BYTES_MAX;
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::uri::Authority;

@@ -4,7 +4,7 @@ mod text;
 
 use crate::admin_client::AdminListener;
 use crate::config::TraceFlags;
-use crate::server::Failure;
+use crate::failure::Failure;
 use crate::terminal;
 use serde_json::Value;
 use std::io::Write;

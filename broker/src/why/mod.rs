@@ -4,7 +4,7 @@ mod text;
 
 use crate::admin_client::AdminListener;
 use crate::config::WhyFlags;
-use crate::server::Failure;
+use crate::failure::Failure;
 use crate::terminal;
 use codec::http::encode;
 use serde_json::Value;

@@ -12,7 +12,7 @@
 //! Each line is one write to a file that is only appended to: lines of several threads stay whole, and none is lost
 //! with the process.
 
-use super::super::Failure;
+use crate::failure::Failure;
 use broker_core::cluster::message::Held;
 use broker_core::id::Slot;
 use broker_core::time::Now;

@@ -15,9 +15,10 @@ mod view;
 
 use super::cluster::EtcdPart;
 use super::follower::NodeNews;
-use super::{Failure, data_dir::DataDir};
+use crate::data_dir::DataDir;
 use crate::edge::{Links, Post, shards_now};
-use crate::etcd_files::{self, EtcdFault};
+use crate::failure::Failure;
+use crate::files::etcd::{self, EtcdFault};
 use crate::side::{AskedPath, ClusterPage, NodePages};
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::id::ShardId;
@@ -264,7 +265,7 @@ fn first_number() -> Result<u64, Failure> {
 
 /// How etcd is reached, by files that were right when they were checked.
 fn options(settings: &Settings) -> Result<Options, Failure> {
-    etcd_files::options(&settings.cluster.etcd).map_err(|faults| {
+    etcd::options(&settings.cluster.etcd).map_err(|faults| {
         let fault =
             |fault: &EtcdFault| format!("{} = {}: {}", fault.key, fault.path.display(), fault.rule);
         let faults: Vec<String> = faults.iter().map(fault).collect();

@@ -4,9 +4,9 @@
 //! the connection is served. When none is left, the address with most makes room for others; to that one the shard
 //! answers 503.
 
-use super::super::limits::{LAN_CONNECTIONS_MAX, LEAVING_MAX};
 use super::inside::{Inside, Place};
 use crate::edge::TakeAdmin;
+use crate::limits::{LAN_CONNECTIONS_MAX, LEAVING_MAX};
 use broker_core::crowd::Origin;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

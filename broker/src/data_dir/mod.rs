@@ -7,8 +7,10 @@
 //! Under any umask. What is more open, of an earlier version or by a copy, is tightened at start. A directory that
 //! holds other files too keeps its mode: those may be meant for others.
 
-use super::Failure;
+pub(crate) mod session_key;
+
 use crate::certificate;
+use crate::failure::Failure;
 use rustix::process::geteuid;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;

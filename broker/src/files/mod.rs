@@ -1,5 +1,7 @@
 //! Whole files, read within a bound: configuration, credentials, tokens, certificates, keys.
 
+pub(crate) mod etcd;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
