@@ -8,7 +8,7 @@
 use super::accept::{remote, say_and_close, unavailable};
 use super::connection::{Connection, Stage};
 use super::flush::Flushed;
-use super::post::{Handover, Post, Travelling};
+use super::letters::post::{Handover, Post, Travelling};
 use super::shard::Edge;
 use broker_core::crowd::Origin;
 use broker_core::id::{SessionKey, ShardId};

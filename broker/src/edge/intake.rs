@@ -6,10 +6,10 @@ use super::limits::{
     BUFFERS_PER_PEER, HANDSHAKE_STEPS_PER_TURN, LEAVING_BYTES, LINGER_BYTES, REARMS_PER_TURN,
     WORK_PER_BUFFER,
 };
-use super::links::{LinkEnd, link_end};
+use super::nodes::links::{LinkEnd, link_end};
+use super::nodes::tunnel::Side;
 use super::shard::{Edge, Shaking};
 use super::tls::{Kind, Read};
-use super::tunnel::Side;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, TurnedAway};
 use broker_core::work;

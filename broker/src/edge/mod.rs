@@ -6,17 +6,16 @@
 //! ```text
 //!           ┌──────────────── one turn of the drive loop (runtime.rs) ─────────────────┐
 //!  ring ──► completions ──► letters ──► tick ──► flush: send, hand over, close  ──► rearm ──► park
-//!             intake.rs    letters.rs             flush.rs, farewell.rs
+//!             intake.rs    letters/               flush.rs, farewell.rs
 //!                │             │         │            │
 //!                └─────────────┴── Machine::handle, poll_output (shard.rs) ──► marks connections dirty
 //! ```
 //!
-//! In reading order: this page; `post.rs` (what travels between shards); `runtime.rs` (executor, loop, parking);
-//! `shard.rs` (the state and the seam to the machine); `accept.rs`, `intake.rs`, `flush.rs`, `farewell.rs`,
-//! `letters.rs` (a connection from its first to its last moment); `room.rs` (who makes room when there is none);
-//! `overdue.rs` (the edge's own deadlines);
-//! `tunnel.rs` and its folder, `inner.rs`, `links.rs` (connections between the nodes of a cluster);
-//! `connection.rs` and `table.rs` (what is kept of one); `tls.rs` (the engine of an encrypted one).
+//! In reading order: this page; `letters/post.rs` (what travels between shards); `runtime.rs` (executor, loop, parking);
+//! `shard.rs` (the state and the seam to the machine); `accept.rs`, `intake.rs`, `flush.rs`, `farewell.rs`, `letters/`
+//! (a connection from its first to its last moment); `room.rs` (who makes room when there is none); `overdue.rs` (the
+//! edge's own deadlines); `nodes/` (connections between the nodes of a cluster); `connection.rs` and `table.rs` (what is
+//! kept of one); `tls/` (the engine of an encrypted one).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
 //! and asks for an abort).
@@ -24,31 +23,27 @@
 mod accept;
 mod clock;
 mod connection;
-mod counts;
 pub mod entropy;
 mod farewell;
 mod flush;
-mod inner;
 mod intake;
 mod letters;
 mod limits;
-mod links;
+mod nodes;
 mod overdue;
-mod post;
 mod room;
 mod runtime;
 mod shard;
 mod table;
 mod tls;
-mod tunnel;
 
 pub use clock::Shift;
 pub(crate) use clock::calendar;
 pub(crate) use clock::shards_now;
-pub use counts::{AcceptErrors, EdgeCounts, Handshakes};
-pub use inner::InnerRefusals;
-pub use links::{LinkTls, Links};
-pub use post::{Handover, Post, Scraped, Travelling};
+pub use letters::counts::{AcceptErrors, EdgeCounts, Handshakes};
+pub use letters::post::{Handover, Post, Scraped, Travelling};
+pub use nodes::inner::InnerRefusals;
+pub use nodes::links::{LinkTls, Links};
 
 use broker_core::id::ShardId;
 use broker_core::limits::share;

@@ -7,12 +7,12 @@
 use super::accept::Accepting;
 use super::clock::Clock;
 use super::connection::{Connection, Destination, Receive, Stage, Standing};
-use super::counts::EdgeCounts;
-use super::inner::Inners;
-use super::links::{LinkEnd, Links};
-use super::post::Post;
+use super::letters::counts::EdgeCounts;
+use super::letters::post::Post;
+use super::nodes::inner::Inners;
+use super::nodes::links::{LinkEnd, Links};
+use super::nodes::tunnel::Tunnels;
 use super::table::Table;
-use super::tunnel::Tunnels;
 use super::{Descriptors, EdgeSettings, ShardConfig, ShardEvent, TakeAdmin};
 use broker_core::crowd::Crowd;
 use broker_core::id::{SessionKey, ShardId};

@@ -4,7 +4,7 @@ use super::check;
 use super::environment::environment;
 use super::node::Node;
 use super::records::Records;
-use super::registry::Registry;
+use super::records::registry::Registry;
 use crate::data_dir::session_key;
 use crate::edge::Post;
 use crate::failure::Failure;

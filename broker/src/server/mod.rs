@@ -13,20 +13,14 @@
 //! written to stdout but the `ready` line.
 
 mod admin;
-mod certificate;
 mod check;
 mod cluster;
-mod credentials;
 mod environment;
-mod follower;
 mod lan;
-mod link;
 mod listeners;
 mod node;
-mod pulse;
 mod ready;
 mod records;
-mod registry;
 mod reload;
 mod shards;
 mod supervisor;
@@ -50,15 +44,15 @@ use broker_core::limits::{mailbox_capacity, mailbox_reserve};
 use broker_core::placement::Placement;
 use broker_core::settings::{Listen, Settings};
 use broker_core::shard::{AccountUse, Shard};
-use certificate::Certificate;
 use cluster::Cluster;
-use credentials::CredentialsFile;
+use cluster::follower::Follower;
 use crossbeam_channel::unbounded;
-use follower::Follower;
 use listeners::Bound;
 use mailbox::Mailbox;
 use records::Records;
 use reload::Reloader;
+use reload::certificate::{Certificate, InitialCertificate};
+use reload::credentials::{CredentialsFile, InitialCredentials};
 use shards::{Shards, seeds};
 use std::io;
 use std::net::TcpListener;
@@ -151,7 +145,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
 /// Says that the server runs: on stdout, to the service manager, and to a phone.
 fn tell_all(
     settings: &Settings,
-    tls: Option<&certificate::InitialCertificate>,
+    tls: Option<&InitialCertificate>,
     pairing: Option<&Pairing>,
 ) -> Result<Supervisor, Failure> {
     let ca = tls.and_then(|found| found.ca.as_deref());
@@ -163,10 +157,7 @@ fn tell_all(
 }
 
 /// What reads the files again that may change.
-fn reloader(
-    tls: Option<certificate::InitialCertificate>,
-    who: Option<credentials::InitialCredentials>,
-) -> Reloader {
+fn reloader(tls: Option<InitialCertificate>, who: Option<InitialCredentials>) -> Reloader {
     let mut reloader = Reloader::default();
     tls.into_iter()
         .for_each(|found| reloader.watch(Box::new(found.certificate), found.read));

@@ -14,7 +14,7 @@ mod service;
 mod view;
 
 use super::cluster::EtcdPart;
-use super::follower::NodeNews;
+use super::cluster::follower::NodeNews;
 use crate::data_dir::DataDir;
 use crate::edge::{Links, Post, shards_now};
 use crate::failure::Failure;

@@ -1,10 +1,10 @@
 //! What the node's thread wants of the shards, handed to them; what it learns, put where they look.
 
-use super::super::follower::NodeNews;
 use super::desk::Desk;
 use super::inquiry::Event;
 use super::journal::boottime;
 use crate::edge::{Links, Post, shards_now};
+use crate::server::cluster::follower::NodeNews;
 use broker_core::cluster::message::{Cause, Held};
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::cluster::types::ParcelId;

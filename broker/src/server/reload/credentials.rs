@@ -1,10 +1,10 @@
 //! Who may sign: the credentials file, read at start and again when it changes.
 
-use super::post_to_all;
-use super::reload::{Stamp, Subject, stamps};
+use super::{Stamp, Subject, stamps};
 use crate::config::{Loaded, load_credentials};
 use crate::edge::Post;
 use crate::failure::Failure;
+use crate::server::post_to_all;
 use crate::side::InForce;
 use broker_core::auth::Credentials;
 use broker_core::settings::{Auth, Settings};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// The credentials file in force. One per process that asks for signatures, on the main thread.
-pub(super) struct CredentialsFile {
+pub(in crate::server) struct CredentialsFile {
     path: PathBuf,
     account_id: String,
     /// What was read last, the file itself first.
@@ -29,12 +29,12 @@ pub(super) struct CredentialsFile {
 }
 
 /// A start with credentials.
-pub(super) struct InitialCredentials {
-    pub(super) file: CredentialsFile,
+pub(in crate::server) struct InitialCredentials {
+    pub(in crate::server) file: CredentialsFile,
     /// What shards begin with.
-    pub(super) credentials: Arc<Credentials>,
+    pub(in crate::server) credentials: Arc<Credentials>,
     /// The files as they were just before they were read.
-    pub(super) read: Vec<Stamp>,
+    pub(in crate::server) read: Vec<Stamp>,
 }
 
 impl CredentialsFile {
@@ -42,7 +42,7 @@ impl CredentialsFile {
     ///
     /// # Errors
     /// [`Failure::Configuration`] with every fault of the file.
-    pub(super) fn find(
+    pub(in crate::server) fn find(
         settings: &Settings,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
     ) -> Result<Option<InitialCredentials>, Failure> {
@@ -79,7 +79,7 @@ impl CredentialsFile {
     }
 
     /// The principals in force, for threads other than those of shards.
-    pub(super) fn in_force(&self) -> InForce {
+    pub(in crate::server) fn in_force(&self) -> InForce {
         self.of_side.subscribe()
     }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::{CommitError, Committer, Done, Writer};
 
 /// The open store and its thread.
-pub(super) struct Registry {
+pub(in crate::server) struct Registry {
     writer: Writer<Ticket>,
     /// The records of an earlier life, by home. Taken by the shards.
     records: Vec<Records>,
@@ -29,7 +29,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Failure::Fatal`] when it is damaged, of a later version, or cannot be read.
-    pub(super) fn open(
+    pub(in crate::server) fn open(
         data_dir: &DataDir,
         placement: &Placement,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
@@ -85,7 +85,7 @@ impl Registry {
     }
 
     /// One shard's end of the store, and its records.
-    pub(super) fn of(&mut self, shard: ShardId) -> (DurableStore, Records) {
+    pub(in crate::server) fn of(&mut self, shard: ShardId) -> (DurableStore, Records) {
         let store = DurableStore::new(shard, self.writer.committer());
         let records = self.records.get_mut(shard.index());
         (store, records.map(std::mem::take).unwrap_or_default())
@@ -93,17 +93,17 @@ impl Registry {
 
     /// What every channel that is made from here on is younger than, whichever shard was the home of an earlier one of
     /// its name.
-    pub(super) fn newest(&self) -> Wall {
+    pub(in crate::server) fn newest(&self) -> Wall {
         self.newest
     }
 
     /// A way to one moment of the registry.
-    pub(super) fn committer(&self) -> Committer<Ticket> {
+    pub(in crate::server) fn committer(&self) -> Committer<Ticket> {
         self.writer.committer()
     }
 
     /// Commits what waits and gives the file free.
-    pub(super) fn close(self) {
+    pub(in crate::server) fn close(self) {
         self.writer.close();
     }
 }
@@ -124,7 +124,7 @@ fn tell(mailboxes: &[Mailbox<Post<Shard>>], status: &StatusBoard, done: Done<Tic
         channel,
         done.result.map_err(|error| registry::not_kept(&error)),
     );
-    super::post(mailboxes, shard.index(), Post::Letter(letter));
+    crate::server::post(mailboxes, shard.index(), Post::Letter(letter));
 }
 
 /// Says once how the store fares when that has changed.

@@ -3,14 +3,14 @@
 //! Half-closes are passed on: when one side has ended and the other has all of its bytes, the other's end is shut. When
 //! both are, the tunnel is over. A reset is passed on as one.
 
-use super::super::limits::{
+use super::copy::key;
+use super::{Ending, Half, Side, Stage, Tunnel};
+use crate::edge::limits::{
     OVERDUE_PER_TURN, TUNNEL_ANSWER_MS, TUNNEL_CONNECT_MS, TUNNEL_LINGER_MS, TUNNEL_STALL_MS,
     TUNNEL_UPGRADE_MS,
 };
-use super::super::shard::Edge;
-use super::super::tls::Held;
-use super::copy::key;
-use super::{Ending, Half, Side, Stage, Tunnel};
+use crate::edge::shard::Edge;
+use crate::edge::tls::Held;
 use broker_core::machine::{Machine, TunnelFailure};
 use broker_core::time::Now;
 use rustix::net::connect_unspec;
@@ -181,7 +181,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Ends tunnels whose time is over.
-    pub(in super::super) fn end_overdue_tunnels(&mut self) {
+    pub(in crate::edge) fn end_overdue_tunnels(&mut self) {
         for _ in 0..OVERDUE_PER_TURN {
             let Some(&(due, place)) = self.tunnels.due.first() else {
                 return;
@@ -224,7 +224,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Ends all, since the shard ends.
-    pub(in super::super) fn end_tunnels(&mut self) {
+    pub(in crate::edge) fn end_tunnels(&mut self) {
         for place in self.tunnels.all.all() {
             self.end_tunnel(place, Ending::Close);
         }

@@ -1,13 +1,13 @@
 //! The beginning of a tunnel: the client's connection leaves the table, the owner is connected to and greets.
 
-use super::super::accept::remote;
-use super::super::connection::{Connection, Stage as ConnectionStage};
-use super::super::flush::Flushed;
-use super::super::limits::TUNNELS_BEGINNING_MAX;
-use super::super::links::{LinkEnd, link_key};
-use super::super::shard::{Edge, Shaking};
-use super::super::tls::Tls;
 use super::{Ending, Half, Side, Stage, Tunnel};
+use crate::edge::accept::remote;
+use crate::edge::connection::{Connection, Stage as ConnectionStage};
+use crate::edge::flush::Flushed;
+use crate::edge::limits::TUNNELS_BEGINNING_MAX;
+use crate::edge::nodes::links::{LinkEnd, link_key};
+use crate::edge::shard::{Edge, Shaking};
+use crate::edge::tls::{Read, Tls};
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Machine, TunnelFailure, Tunnelled};
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 impl<M: Machine> Edge<M> {
     /// Passes a connection on to another node as soon as the kernel holds nothing of it.
-    pub(in super::super) fn pass_on(&mut self, session: SessionKey, node: NodeId) {
+    pub(in crate::edge) fn pass_on(&mut self, session: SessionKey, node: NodeId) {
         let Some((client, parcel, tunnelled)) = self.take_leaving(session) else {
             return;
         };
@@ -176,7 +176,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// The connect is over, well or not.
-    pub(in super::super) fn connected(&mut self, place: u32, result: &io::Result<()>) {
+    pub(in crate::edge) fn connected(&mut self, place: u32, result: &io::Result<()>) {
         let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
             return debug_assert!(false, "a tunnel outlives its connect");
         };
@@ -215,7 +215,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Goes on with a handshake that waited for its turn.
-    pub(in super::super) fn step_tunnel(&mut self, place: u32) {
+    pub(in crate::edge) fn step_tunnel(&mut self, place: u32) {
         let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
             return; // it ended, and its place is free
         };
@@ -294,9 +294,9 @@ impl<M: Machine> Edge<M> {
             return true;
         };
         match tls.read(unread, &mut self.plain, self.at.now) {
-            super::super::tls::Read::More => {}
-            super::super::tls::Read::End => client.ended = Some(self.at.now),
-            super::super::tls::Read::Failed => {
+            Read::More => {}
+            Read::End => client.ended = Some(self.at.now),
+            Read::Failed => {
                 self.plain.clear();
                 return false;
             }
@@ -347,7 +347,7 @@ fn local(socket: &OwnedFd) -> SocketAddr {
 }
 
 /// A socket to connect with: blocking, since the ring waits in it.
-fn socket(address: SocketAddr, settings: &super::super::EdgeSettings) -> io::Result<OwnedFd> {
+fn socket(address: SocketAddr, settings: &crate::edge::EdgeSettings) -> io::Result<OwnedFd> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,

@@ -1,7 +1,7 @@
 //! Letters between shards, and from the side thread to a shard.
 
+use super::counts::EdgeCounts;
 use crate::edge::clock::Shift;
-use crate::edge::counts::EdgeCounts;
 use broker_core::id::ShardId;
 use broker_core::machine::Machine;
 use broker_core::time::Moment;
@@ -43,11 +43,11 @@ pub struct Handover<M: Machine> {
 
 /// A connection with nothing armed and nothing in flight.
 pub struct Travelling {
-    pub(super) socket: OwnedFd,
+    pub(in crate::edge) socket: OwnedFd,
     /// The TLS state, established, with the bytes of an incomplete record.
-    pub(super) tls: Option<Box<super::tls::Tls>>,
+    pub(in crate::edge) tls: Option<Box<crate::edge::tls::Tls>>,
     /// Received bytes that no machine has seen yet, as they came from the socket.
-    pub(super) unread: Vec<u8>,
+    pub(in crate::edge) unread: Vec<u8>,
 }
 
 /// A shard's answer to [`Post::Scrape`].

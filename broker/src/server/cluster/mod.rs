@@ -1,6 +1,8 @@
 //! This node's part of a cluster: its secret, the map of slots, and where the other nodes are.
 
-use super::link;
+pub(super) mod follower;
+mod link;
+
 use crate::edge::Links;
 use crate::failure::Failure;
 use crate::files;

@@ -1,6 +1,6 @@
 //! The edge's own counters: plain numbers of one shard, copied out by a scrape.
 
-use super::inner::InnerRefusals;
+use crate::edge::nodes::inner::InnerRefusals;
 use broker_core::machine::TunnelFailure;
 use strum::EnumCount;
 
@@ -42,7 +42,7 @@ pub struct EdgeCounts {
     /// Waits through the executor, after a second without traffic.
     pub parks_in_glommio: u64,
     /// The longest turn, in microseconds: the longest that any connection had to wait for its turn. CPU time where
-    /// [`EdgeSettings::turn_cpu`](super::EdgeSettings::turn_cpu) says so.
+    /// [`EdgeSettings::turn_cpu`](crate::edge::EdgeSettings::turn_cpu) says so.
     pub longest_turn_us: u64,
     /// The most work of one turn, in units of [`broker_core::work`].
     pub most_work: u64,

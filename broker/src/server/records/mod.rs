@@ -1,8 +1,9 @@
 //! Where the records of channels are: in the data directory, or in etcd.
 
+pub(super) mod registry;
+
 use super::cluster::Cluster;
 use super::node::Node;
-use super::registry::Registry;
 use crate::data_dir::DataDir;
 use crate::edge::Post;
 use crate::failure::Failure;
@@ -15,6 +16,7 @@ use broker_core::settings::Settings;
 use broker_core::shard::{Shard, SlotOrders};
 use broker_core::time::Wall;
 use mailbox::Mailbox;
+use registry::Registry;
 use std::sync::Arc;
 
 /// Those of all shards.

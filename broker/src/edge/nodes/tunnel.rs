@@ -29,7 +29,7 @@ mod copy;
 mod end;
 
 use super::links::{Places, Turns};
-use super::tls::Tls;
+use crate::edge::tls::Tls;
 use broker_core::crowd::{Crowd, Origin};
 use broker_core::id::NodeId;
 use broker_core::machine::{Machine, Peer, TunnelFailure};
@@ -40,7 +40,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 /// The tunnels of one shard.
-pub(super) struct Tunnels<M: Machine> {
+pub(in crate::edge) struct Tunnels<M: Machine> {
     all: Places<Tunnel<M>>,
     /// Those of them whose owner is the side thread.
     of_admin: usize,
@@ -75,7 +75,7 @@ impl<M: Machine> Default for Tunnels<M> {
 
 impl<M: Machine> Tunnels<M> {
     /// Whether there is none, and nothing is left of any.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::edge) fn is_empty(&self) -> bool {
         let empty = self.all.len() == 0;
         debug_assert!(
             !empty
@@ -96,7 +96,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// When the first is to be looked at.
-    pub(super) fn next_due(&self) -> Option<Now> {
+    pub(in crate::edge) fn next_due(&self) -> Option<Now> {
         self.due.first().map(|&(due, _)| due)
     }
 }
@@ -149,7 +149,7 @@ enum Ending {
 
 /// The sides of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(in crate::edge) enum Side {
     Client,
     Owner,
 }

@@ -1,11 +1,11 @@
 //! What TLS listeners present: found and read at start, read again on a reload, reminded of as its end comes near.
 
-use super::reload::{Stamp, Subject, stamps};
-use super::{fatal, post_to_all};
+use super::{Stamp, Subject, stamps};
 use crate::certificate::{self, DevCertificate};
 use crate::data_dir::DataDir;
 use crate::edge::Post;
 use crate::failure::Failure;
+use crate::server::{fatal, post_to_all};
 use crate::tls_files::{Expiry, NotAfter, Presented, TlsLoader, Urgency};
 use broker_core::settings::{Scheme, Settings, TlsFiles};
 use broker_core::shard::Shard;
@@ -17,7 +17,7 @@ use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 /// The certificate in force. One per process with a TLS listener, on the main thread.
-pub(super) struct Certificate {
+pub(in crate::server) struct Certificate {
     loader: TlsLoader,
     expiry: Expiry,
     not_after: NotAfter,
@@ -26,14 +26,14 @@ pub(super) struct Certificate {
 }
 
 /// A start with a certificate.
-pub(super) struct InitialCertificate {
-    pub(super) certificate: Certificate,
+pub(in crate::server) struct InitialCertificate {
+    pub(in crate::server) certificate: Certificate,
     /// What shards present at first.
-    pub(super) config: Arc<ServerConfig>,
+    pub(in crate::server) config: Arc<ServerConfig>,
     /// What clients must trust, for the development certificate.
-    pub(super) ca: Option<PathBuf>,
+    pub(in crate::server) ca: Option<PathBuf>,
     /// Its files as they were just before they were read.
-    pub(super) read: Vec<Stamp>,
+    pub(in crate::server) read: Vec<Stamp>,
 }
 
 impl Certificate {
@@ -42,7 +42,7 @@ impl Certificate {
     ///
     /// # Errors
     /// [`Failure::Configuration`] when the operator's files are invalid.
-    pub(super) fn find(
+    pub(in crate::server) fn find(
         settings: &Settings,
         data_dir: &DataDir,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,

@@ -10,15 +10,15 @@
 //! an inner port. Whose header is right counts as its client does: by the client's address, as a guest until it is
 //! admitted, and answered 503 when there is no room.
 
-use super::accept::remote;
-use super::connection::Connection;
-use super::entropy;
-use super::limits::{
+use super::links::{LinkEnd, Places, link_key};
+use crate::edge::accept::remote;
+use crate::edge::connection::Connection;
+use crate::edge::entropy;
+use crate::edge::limits::{
     INNER_HEADER_MS, INNER_PATIENCE_MS, INNER_WAITING_MAX, LINK_HELD_BYTES, OVERDUE_PER_TURN,
 };
-use super::links::{LinkEnd, Places, link_key};
-use super::shard::{Edge, Shaking};
-use super::tls::{Read, Tls};
+use crate::edge::shard::{Edge, Shaking};
+use crate::edge::tls::{Read, Tls};
 use broker_core::crowd::Origin;
 use broker_core::machine::{Input, Machine, Peer, TurnedAway};
 use broker_core::time::Now;
@@ -31,7 +31,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// The inner connections of one shard whose header has not come.
 #[derive(Default)]
-pub(super) struct Inners {
+pub(in crate::edge) struct Inners {
     all: Places<Inner>,
     /// When each ends, the oldest first.
     due: BTreeSet<(Now, u32)>,
@@ -39,7 +39,7 @@ pub(super) struct Inners {
 
 impl Inners {
     /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::edge) fn is_empty(&self) -> bool {
         self.all.len() == 0
     }
 
@@ -50,7 +50,7 @@ impl Inners {
     }
 
     /// When the first of them ends.
-    pub(super) fn next_due(&self) -> Option<Now> {
+    pub(in crate::edge) fn next_due(&self) -> Option<Now> {
         self.due.first().map(|&(due, _)| due)
     }
 }
@@ -87,7 +87,7 @@ pub struct InnerRefusals {
 
 impl<M: Machine> Edge<M> {
     /// Greets a connection to an inner listener.
-    pub(super) fn greet(&mut self, socket: OwnedFd) {
+    pub(in crate::edge) fn greet(&mut self, socket: OwnedFd) {
         let crowded = self.descriptors.opened() > self.settings.connections;
         let Some(from) = remote(&socket) else {
             self.descriptors.closed();
@@ -143,7 +143,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// A receive is over: there is always one armed on a connection that waits, unless its handshake is queued.
-    pub(super) fn inner_received(&mut self, place: u32, received: Received) {
+    pub(in crate::edge) fn inner_received(&mut self, place: u32, received: Received) {
         let Some(mut inner) = self.inners.all.borrow(place) else {
             debug_assert!(false, "it outlives what is armed on it");
             if let Received::Bytes(lent) = received {
@@ -185,7 +185,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Goes on with a handshake whose bytes were put aside.
-    pub(super) fn step_inner(&mut self, place: u32) {
+    pub(in crate::edge) fn step_inner(&mut self, place: u32) {
         let Some(mut inner) = self.inners.all.borrow(place) else {
             return; // it ended, and its place is free
         };
@@ -366,7 +366,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Closes one that makes room for another connection. False when there is none that must.
-    pub(super) fn inner_makes_room(&mut self) -> bool {
+    pub(in crate::edge) fn inner_makes_room(&mut self) -> bool {
         let Some(place) = self.inners.outstayed(self.at.now) else {
             return false;
         };
@@ -376,7 +376,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Closes those whose header is late.
-    pub(super) fn end_overdue_inners(&mut self) {
+    pub(in crate::edge) fn end_overdue_inners(&mut self) {
         for _ in 0..OVERDUE_PER_TURN {
             let Some(&(due, place)) = self.inners.due.first() else {
                 return;
@@ -390,7 +390,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Closes all, since the shard ends.
-    pub(super) fn end_inners(&mut self) {
+    pub(in crate::edge) fn end_inners(&mut self) {
         for place in self.inners.all.all() {
             self.end_inner(place);
         }

@@ -1,7 +1,7 @@
 //! The beginning of a tunnel to the side thread: one of a pair of sockets takes the owner's place.
 
-use super::super::shard::Edge;
 use super::{Half, Side, Stage, Tunnel};
+use crate::edge::shard::Edge;
 use broker_core::crowd::Origin;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, TunnelFailure, Tunnelled};
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 impl<M: Machine> Edge<M> {
     /// Passes a connection to the side thread as soon as the kernel holds nothing of it.
-    pub(in super::super) fn pass_to_admin(&mut self, session: SessionKey) {
+    pub(in crate::edge) fn pass_to_admin(&mut self, session: SessionKey) {
         let Some((client, parcel, tunnelled)) = self.take_leaving(session) else {
             return;
         };

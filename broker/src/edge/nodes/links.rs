@@ -59,7 +59,7 @@ struct Turn {
 /// Where one shard connects to: to all ports of a node in turn, since from one address to one port of another there are
 /// about 28,000 connections.
 #[derive(Debug, Default)]
-pub(super) struct Turns(Vec<Turn>);
+pub(in crate::edge) struct Turns(Vec<Turn>);
 
 impl Turns {
     /// The next one's, of a shard that begins at a place of its own.
@@ -75,7 +75,7 @@ impl Turns {
     }
 
     /// A node was not reached: another address of its host is tried, if it has several.
-    pub(super) fn failed(&mut self, node: NodeId) {
+    pub(in crate::edge) fn failed(&mut self, node: NodeId) {
         if let Some(turn) = self.0.get_mut(node.index()) {
             turn.host = turn.host.wrapping_add(1);
         }
@@ -108,14 +108,14 @@ impl Links {
     }
 
     /// The name of a node.
-    pub(super) fn name(&self, node: NodeId) -> Option<Arc<str>> {
+    pub(in crate::edge) fn name(&self, node: NodeId) -> Option<Arc<str>> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         let reached = nodes.get(node.index())?.as_ref()?;
         Some(Arc::clone(&reached.name))
     }
 
     /// Where a shard connects to a node.
-    pub(super) fn address(
+    pub(in crate::edge) fn address(
         &self,
         node: NodeId,
         shard: ShardId,
@@ -132,7 +132,7 @@ impl Links {
     }
 
     /// TLS with which a shard connects to a node, and the name of its tickets; `None` for plain links.
-    pub(super) fn client(
+    pub(in crate::edge) fn client(
         &self,
         shard: ShardId,
         node: NodeId,
@@ -145,7 +145,7 @@ impl Links {
 
 /// What a ring's key of a link names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LinkEnd {
+pub(in crate::edge) enum LinkEnd {
     /// The client's side of a tunnel.
     Client(u32),
     /// The owner's side of a tunnel.
@@ -155,7 +155,7 @@ pub(super) enum LinkEnd {
 }
 
 /// The ring's key of a link's end.
-pub(super) fn link_key(end: LinkEnd) -> Key {
+pub(in crate::edge) fn link_key(end: LinkEnd) -> Key {
     let (kind, place) = match end {
         LinkEnd::Client(place) => (0, place),
         LinkEnd::Owner(place) => (1, place),
@@ -165,7 +165,7 @@ pub(super) fn link_key(end: LinkEnd) -> Key {
 }
 
 /// The link's end of a ring's key; `None` for one of a session.
-pub(super) fn link_end(key: Key) -> Option<LinkEnd> {
+pub(in crate::edge) fn link_end(key: Key) -> Option<LinkEnd> {
     let (slot, rest) = (key.bits() & LINK_SLOT, key.bits() >> SLOT_BITS);
     let place = u32::try_from(rest & PLACES).ok()?;
     match (slot, rest >> PLACE_BITS) {
@@ -177,7 +177,7 @@ pub(super) fn link_end(key: Key) -> Option<LinkEnd> {
 }
 
 /// Things under numbers that are used again. A number is free when nothing of it is armed or in flight.
-pub(super) struct Places<T> {
+pub(in crate::edge) struct Places<T> {
     places: Vec<Option<Box<T>>>,
     free: Vec<u32>,
     len: usize,
@@ -195,12 +195,12 @@ impl<T> Default for Places<T> {
 
 impl<T> Places<T> {
     /// How many there are, those that are borrowed included.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::edge) fn len(&self) -> usize {
         self.len
     }
 
     /// A number for one more, which [`Self::put_back`] brings; `None` when all are used.
-    pub(super) fn claim(&mut self) -> Option<u32> {
+    pub(in crate::edge) fn claim(&mut self) -> Option<u32> {
         let place = match self.free.pop() {
             Some(place) => place,
             None => {
@@ -217,30 +217,30 @@ impl<T> Places<T> {
     }
 
     /// Takes the thing out to work on it; `None` for a number that nothing has.
-    pub(super) fn borrow(&mut self, place: u32) -> Option<Box<T>> {
+    pub(in crate::edge) fn borrow(&mut self, place: u32) -> Option<Box<T>> {
         self.places.get_mut(place as usize)?.take()
     }
 
     /// Brings it, for the first time or again.
-    pub(super) fn put_back(&mut self, place: u32, thing: Box<T>) {
+    pub(in crate::edge) fn put_back(&mut self, place: u32, thing: Box<T>) {
         if let Some(slot) = self.places.get_mut(place as usize) {
             *slot = Some(thing);
         }
     }
 
     /// The thing was borrowed and has ended: its number is free.
-    pub(super) fn release(&mut self, place: u32) {
+    pub(in crate::edge) fn release(&mut self, place: u32) {
         self.len -= 1;
         self.free.push(place);
     }
 
     /// The thing, to be looked at.
-    pub(super) fn get(&self, place: u32) -> Option<&T> {
+    pub(in crate::edge) fn get(&self, place: u32) -> Option<&T> {
         self.places.get(place as usize)?.as_deref()
     }
 
     /// The numbers of all.
-    pub(super) fn all(&self) -> Vec<u32> {
+    pub(in crate::edge) fn all(&self) -> Vec<u32> {
         let used = self
             .places
             .iter()
@@ -260,8 +260,8 @@ const LINK_SLOT: u64 = (1 << SLOT_BITS) - 1;
 
 #[cfg(test)]
 mod tests {
-    use super::super::connection::ring_key;
     use super::*;
+    use crate::edge::connection::ring_key;
     use broker_core::id::SessionKey;
 
     #[test]

@@ -11,6 +11,9 @@
 //! ```
 //! Looks are by path, so a symbolic link that is swapped (as Kubernetes does with mounted secrets) is a change as well.
 
+pub(super) mod certificate;
+pub(super) mod credentials;
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

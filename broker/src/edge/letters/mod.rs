@@ -1,13 +1,16 @@
 //! Letters that arrive in the mailbox of this shard.
 
+pub(super) mod counts;
+pub(super) mod post;
+
 use super::clock::Shift;
-use super::counts::EdgeCounts;
 use super::limits::LETTERS_PER_TURN;
-use super::post::{Post, Scraped};
 use super::shard::Edge;
 use broker_core::leap::Leap;
 use broker_core::machine::{Input, Machine};
 use broker_core::work;
+use counts::EdgeCounts;
+use post::{Post, Scraped};
 
 impl<M: Machine> Edge<M> {
     /// Takes letters, a bounded number; returns whether any of them is traffic. Questions of the server's own are

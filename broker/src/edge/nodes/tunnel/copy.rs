@@ -1,11 +1,11 @@
 //! Bytes through a tunnel, both ways: what one side sent goes to the other, which is to take it before more is read.
 
-use super::super::limits::{LAUNCH_BYTES, LINK_HELD_BYTES};
-use super::super::links::{LinkEnd, link_key};
-use super::super::room::{Holder, payers};
-use super::super::shard::{Edge, Shaking};
-use super::super::tls::{Held, Read};
 use super::{Ending, Side, Stage, Tunnel};
+use crate::edge::limits::{LAUNCH_BYTES, LINK_HELD_BYTES};
+use crate::edge::nodes::links::{LinkEnd, link_key};
+use crate::edge::room::{Holder, payers};
+use crate::edge::shard::{Edge, Shaking};
+use crate::edge::tls::{Held, Read};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, TunnelFailure};
 use ring::{Lent, Received};
@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 
 impl<M: Machine> Edge<M> {
     /// A receive of one side is over.
-    pub(in super::super) fn tunnel_received(&mut self, place: u32, side: Side, received: Received) {
+    pub(in crate::edge) fn tunnel_received(&mut self, place: u32, side: Side, received: Received) {
         let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
             debug_assert!(false, "a tunnel outlives what is armed on it");
             if let Received::Bytes(lent) = received {
@@ -221,7 +221,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// A send of the ring is over.
-    pub(in super::super) fn tunnel_sent(
+    pub(in crate::edge) fn tunnel_sent(
         &mut self,
         place: u32,
         side: Side,
@@ -254,7 +254,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Holds the budget of bytes that wait for sides without room: who holds most of it pays.
-    pub(in super::super) fn hold_stalled(&mut self) {
+    pub(in crate::edge) fn hold_stalled(&mut self) {
         let most = self.settings.tunnel_stalled_bytes;
         if self.tunnels.stalled_bytes <= most {
             return;

@@ -1,9 +1,9 @@
 //! The main thread's part in a cluster whose owners change: it says when a shard hangs, how much waits and when the
 //! process is to end, and learns of the node's own end.
 
-use super::node::Node;
-use super::pulse::Pulse;
 use crate::failure::Failure;
+use crate::server::node::Node;
+use crate::server::watch::pulse::Pulse;
 use crate::side::{Status, StatusBoard};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::message::Ending;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// What a node reports to the main thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NodeNews {
+pub(in crate::server) enum NodeNews {
     /// An operator wants the process to end in order.
     Drain,
     /// It has ended.
@@ -20,16 +20,16 @@ pub(super) enum NodeNews {
 }
 
 /// One per process; without a node it does nothing.
-pub(super) struct Follower<'n> {
+pub(in crate::server) struct Follower<'n> {
     node: Option<&'n Node>,
     /// What the node reports.
-    pub(super) news: Receiver<NodeNews>,
+    pub(in crate::server) news: Receiver<NodeNews>,
     is_stuck: bool,
 }
 
 impl<'n> Follower<'n> {
     /// With a node clients are served as soon as it says so, without one from here on.
-    pub(super) fn new(node: Option<&'n Node>, status: &StatusBoard) -> Self {
+    pub(in crate::server) fn new(node: Option<&'n Node>, status: &StatusBoard) -> Self {
         if node.is_none() {
             status.set(Status::Ok);
         }
@@ -41,7 +41,13 @@ impl<'n> Follower<'n> {
     }
 
     /// Once a second: are the shards well, can clients be served, and how many messages wait?
-    pub(super) fn look(&mut self, pulse: &Pulse, status: &StatusBoard, waiting: u64, now: Instant) {
+    pub(in crate::server) fn look(
+        &mut self,
+        pulse: &Pulse,
+        status: &StatusBoard,
+        waiting: u64,
+        now: Instant,
+    ) {
         let Some(node) = self.node else { return };
         node.waiting(waiting);
         let is_stuck = !pulse.is_well(now);
@@ -55,13 +61,13 @@ impl<'n> Follower<'n> {
     }
 
     /// Begins to give all slots to other nodes. True when their end is to be awaited, for [`GIVING_MAX`] at most.
-    pub(super) fn drain(&self) -> bool {
+    pub(in crate::server) fn drain(&self) -> bool {
         self.node.is_some_and(Node::drain)
     }
 }
 
 /// The node has ended by itself.
-pub(super) fn failure(ending: Ending) -> Failure {
+pub(in crate::server) fn failure(ending: Ending) -> Failure {
     match ending {
         Ending::Drained { .. } => Failure::Fatal("the node left its cluster".into()),
         Ending::Removed => Failure::Fatal("this node was removed from its cluster".into()),
@@ -76,13 +82,13 @@ pub(super) fn failure(ending: Ending) -> Failure {
 }
 
 /// The node's thread panicked, so nobody renews this process's right to serve, and its slots are others' soon.
-pub(super) fn died() -> Failure {
+pub(in crate::server) fn died() -> Failure {
     let why = "the thread that follows the cluster died; the process ends, so that a supervisor starts it whole again";
     Failure::Fatal(why.into())
 }
 
 /// The node has given its slots away, or could not.
-pub(super) fn report(ending: Ending) {
+pub(in crate::server) fn report(ending: Ending) {
     match ending {
         Ending::Drained { left: 0 } => tracing::info!("all slots were given to other nodes"),
         Ending::Drained { left } => tracing::warn!(
@@ -96,4 +102,4 @@ pub(super) fn report(ending: Ending) {
 }
 
 /// How long giving slots away may take: as long as it goes on, a slot within 25 s, nearly always some seconds.
-pub(super) const GIVING_MAX: Duration = Duration::from_secs(120);
+pub(in crate::server) const GIVING_MAX: Duration = Duration::from_secs(120);

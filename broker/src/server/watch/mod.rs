@@ -1,7 +1,8 @@
 //! The main thread once everything runs: it waits for signals and reports of shards, and ends the process in order.
 
-use super::follower::{self, Follower, GIVING_MAX, NodeNews};
-use super::pulse::{Pulse, ShardChange};
+pub(super) mod pulse;
+
+use super::cluster::follower::{self, Follower, GIVING_MAX, NodeNews};
 use super::reload::Reloader;
 use super::supervisor::Supervisor;
 use super::{fatal, post_to_all};
@@ -13,6 +14,7 @@ use broker_core::id::ShardId;
 use broker_core::shard::{Letter, Shard};
 use crossbeam_channel::{Receiver, never, select};
 use mailbox::Mailbox;
+use pulse::{Pulse, ShardChange};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
