@@ -7,7 +7,7 @@
 //! forged, is in it only for a request with the admin token; where none is configured, `heliograph backup` reads the
 //! file itself, if its user may.
 
-use super::admin::{Admin, error};
+use super::pages::{Admin, error};
 use crate::backup::wire;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -209,7 +209,7 @@ mod tests {
     /// The second asker is refused while the first has not read its own, and served when it has.
     #[test]
     fn one_backup_at_a_time() {
-        use crate::side::{History, Shared, Shows, StatusBoard, admin};
+        use crate::side::{History, Shared, Shows, StatusBoard, pages as admin};
         use std::io::{Read, Write};
         use std::net::TcpStream;
         let (backups, dir) = backups("backup-turns");

@@ -1,7 +1,7 @@
 //! `GET /cluster`, and the figures of the cluster among the metrics: what this node knows of itself and of the others,
 //! where the nodes agree in etcd on who owns what.
 
-use super::admin::{Admin, error, json};
+use super::pages::{Admin, error, json};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;

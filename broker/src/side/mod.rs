@@ -1,79 +1,65 @@
 //! The side thread: a tokio runtime for requests of operators, never on a message's way.
 //!
 //! It lets signals in (all other threads block them) and forwards them to the main thread, and it serves the admin
-//! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `serve`, `door`, `unread`, `backup`,
-//! `channels`, `nodes`, `disconnect`, `trace`, `story`, `hints`, `troubled`, `sessions`, `try_page`, `try_session`,
-//! `pairing` and `pair_page` (codes for phones), `lan` (who of the local network may see pages), `survey`, `refusals`,
-//! `refusal_filter`, `recent`, `scrape`, `metrics`, `exposition`, `history`, `overview`, `events`, `stream`, `feed`,
-//! `dev` (pages for tests), `process`, `log`, `log_writer`, `log_line`, `log_tail`.
+//! listener.
+//!
+//! | place | what it is |
+//! |---|---|
+//! | this page, `status`, `shared`, `process`, `feed` | its start, and what all rooms use |
+//! | `admin` | who gets in, and how a connection is served |
+//! | `pages` | the table of all pages |
+//! | `inspect` | questions to the shards and to other nodes |
+//! | `channels` `trace` `refusals` | what is there, what happened, and why not |
+//! | `console` | the operator's pages: files, figures, events |
+//! | `metrics` `log` | for programs that watch |
+//! | `try_page` `phones` | a camera and a viewer in a browser; devices of the local network |
+//! | `backup` `cluster` `dev` | the registry as a stream; the nodes; pages for tests |
 
-mod access;
 mod admin;
-mod assets;
-mod audit_places;
 mod backup;
 mod channels;
 mod cluster;
+mod console;
 mod dev;
-mod disconnect;
-mod door;
-mod events;
-mod exposition;
 mod feed;
-mod hints;
-mod history;
-mod lan;
+mod inspect;
 mod log;
-mod log_line;
-mod log_tail;
-mod log_writer;
 mod metrics;
-mod nodes;
-mod overview;
-mod pair_page;
-mod pairing;
+mod pages;
+mod phones;
 mod process;
-mod recent;
-mod refusal_filter;
 mod refusals;
-mod scrape;
-mod serve;
-mod sessions;
 mod shared;
 mod status;
-mod story;
-mod stream;
-mod survey;
 mod trace;
-mod troubled;
 mod try_page;
-mod try_session;
-mod unread;
 
-pub use admin::{Inspect, Scrape, Whom};
+pub use admin::door::{Visits, admin_descriptors, visits};
 pub use backup::{Backup, DATA_DIR_HEADER};
 pub use cluster::{ClusterPage, ClusterView, LookAtCluster, NodeView};
+pub use console::history::{History, ShardLook};
+pub use console::overview::Look;
 pub use dev::{Captures, DevTools, MoveClocks};
-pub use door::{Visits, admin_descriptors, visits};
-pub use history::{History, ShardLook};
-pub use lan::Lan;
+pub use inspect::nodes::{
+    AskedPath, FindOwner, NodePages, NodeReplies, NodeReply, Post, Posted, TakeReply,
+};
+pub use inspect::survey::Survey;
+pub use log::tail::LogTail;
 pub use log::{Log, log_to_stderr};
-pub use log_tail::LogTail;
+pub use metrics::scrape::Scraper;
 pub use metrics::{BUDGETS, ProcessState, Report};
-pub use nodes::{AskedPath, FindOwner, NodePages, NodeReplies, NodeReply, Post, Posted, TakeReply};
-pub use overview::Look;
-pub use pairing::Pairing;
+pub use pages::{Inspect, Scrape, Whom};
+pub use phones::lan::Lan;
+pub use phones::pairing::Pairing;
 pub use process::{
     avoid_huge_pages, block_signals, end_on_panic, give_memory_back, monotonic, raise_descriptors,
     unblock_signals,
 };
 pub use refusals::Refusals;
-pub use scrape::Scraper;
 pub use shared::Shared;
 pub use status::{Status, StatusBoard};
-pub use survey::Survey;
-pub use troubled::Troubled;
-pub use try_session::{InForce, Lender, Tries};
+pub use trace::troubled::Troubled;
+pub use try_page::session::{InForce, Lender, Tries};
 
 use broker_core::settings::Settings;
 use crossbeam_channel::Sender;
@@ -197,7 +183,7 @@ fn open(admin: Option<AdminPage>, status: &StatusBoard) -> io::Result<()> {
     let listeners = listeners.collect::<io::Result<_>>()?;
     let status = status.clone();
     tokio::spawn(async move {
-        admin::serve(listeners, status, shows).await;
+        pages::serve(listeners, status, shows).await;
     });
     Ok(())
 }

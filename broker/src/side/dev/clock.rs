@@ -6,8 +6,8 @@
 use super::body::Body;
 use crate::config::{Span, duration};
 use crate::edge::Shift;
-use crate::side::admin::{Admin, error, json};
-use crate::side::channels::{rfc3339, silent};
+use crate::side::channels::pages::{rfc3339, silent};
+use crate::side::pages::{Admin, error, json};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;

@@ -3,8 +3,8 @@
 //! Shards are asked again and again while a request waits: nothing reports joins, so production pays nothing for it.
 
 use super::query::Parameters;
-use crate::side::admin::{Admin, error, json};
-use crate::side::channels::{rfc3339, silent};
+use crate::side::channels::pages::{rfc3339, silent};
+use crate::side::pages::{Admin, error, json};
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;

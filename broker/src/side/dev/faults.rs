@@ -5,8 +5,8 @@
 
 use super::body::Body;
 use super::fault_rule;
-use crate::side::admin::{Admin, error, json};
-use crate::side::channels::silent;
+use crate::side::channels::pages::silent;
+use crate::side::pages::{Admin, error, json};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;

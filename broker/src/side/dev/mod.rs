@@ -20,7 +20,7 @@ pub use captures::Captures;
 pub use clock::MoveClocks;
 pub(super) use faults::fault_id;
 
-use super::admin::{Admin, error, json};
+use super::pages::{Admin, error, json};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;

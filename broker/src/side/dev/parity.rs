@@ -1,8 +1,8 @@
 //! `GET /dev/parity`: what the cloud service would have refused, and this broker did not.
 
 use super::query::Parameters;
-use crate::side::admin::{Admin, error, json};
-use crate::side::channels::{rfc3339, silent};
+use crate::side::channels::pages::{rfc3339, silent};
+use crate::side::pages::{Admin, error, json};
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;

@@ -4,8 +4,8 @@
 use super::Dev;
 use super::body::Body;
 use super::clock::Change;
-use crate::side::admin::{Admin, error, json};
-use crate::side::channels::silent;
+use crate::side::channels::pages::silent;
+use crate::side::pages::{Admin, error, json};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;

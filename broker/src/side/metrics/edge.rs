@@ -1,8 +1,8 @@
 //! What the edges of the shards count: connections, sockets, turns.
 
 use super::View;
+use super::exposition::{Kind, Row, Samples, seconds};
 use crate::edge::EdgeCounts;
-use crate::side::exposition::{Kind, Row, Samples, seconds};
 use broker_core::machine::TunnelFailure;
 use strum::VariantNames;
 

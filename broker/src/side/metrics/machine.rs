@@ -1,7 +1,8 @@
 //! What the machines of the shards count: the sums of their snapshots.
 
+use super::exposition;
+use super::exposition::{Example, Row, seconds};
 use super::{View, crossed, labelled};
-use crate::side::exposition::{self, Example, Row, seconds};
 use broker_core::event::{
     AuthFailure, ConnectionRole, Kind, LARGE_FRAMES, Outcome, Requested, STATUS, UpgradeOutcome,
     UpgradeRole,

@@ -1,8 +1,8 @@
 //! The metrics of the process as a whole: its state, its bounds, and the system's figures.
 
+use super::exposition::{Kind, Row};
 use super::labelled;
 use crate::side::cluster::{ClusterView, MESSAGES};
-use crate::side::exposition::{Kind, Row};
 use crate::side::process::{cpu_time, open_files_max};
 use crate::side::status::Status;
 use strum::VariantArray;

@@ -1,8 +1,8 @@
 //! Every series exists, adds up, and follows the rules.
 
+use super::exposition::Kind;
 use super::*;
 use crate::edge::EdgeCounts;
-use crate::side::exposition::Kind;
 use crate::side::status::Status;
 use broker_core::event::{AuthFailure, Exemplar, Requested, UpgradeOutcome, UpgradeRole};
 use broker_core::id::ShardId;

@@ -1,0 +1,359 @@
+//! Who may ask the admin listener.
+//!
+//! ```text
+//!  Host          without a token: an address, localhost, or the host of a configured origin (DNS rebinding)
+//!  Origin        if there is one: the listener's own, or a configured one (CWE-1385)
+//!  Sec-Fetch-*   no request that a page of another site caused, except a visit to a page of ours
+//!  Authorization with a token: the token, except for what is public
+//! ```
+//! The address that a request came to says nothing: behind a proxy everybody comes from loopback.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use broker_core::settings;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The rules of one listener.
+#[derive(Clone, Debug, Default)]
+pub(in crate::side) struct Access {
+    /// Wanted of every request for what is not public.
+    token: Option<Arc<str>>,
+    /// `/metrics` is public.
+    metrics_open: bool,
+    /// Origins of pages beside the listener's own: what browsers see of it behind a proxy.
+    origins: Arc<[String]>,
+}
+
+/// Why a request is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::side) enum Refusal {
+    /// A page of another origin asks.
+    Origin,
+    /// A page may have given our address a name of its own.
+    Host,
+    /// The token is missing or wrong.
+    Token,
+    /// A device of the local network has not redeemed a code.
+    Unpaired,
+}
+
+impl Refusal {
+    /// The status of the answer, and its text.
+    pub(in crate::side) const fn answer(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Origin => (
+                StatusCode::FORBIDDEN,
+                "a page of another origin may not ask here: see admin.origins",
+            ),
+            Self::Host => (
+                StatusCode::FORBIDDEN,
+                "Host must be localhost, an IP address or the host of one of admin.origins: a page may have given our \
+                 address a name of its own",
+            ),
+            Self::Token => (
+                StatusCode::UNAUTHORIZED,
+                "Authorization: Bearer <token> is missing or wrong",
+            ),
+            Self::Unpaired => (
+                StatusCode::UNAUTHORIZED,
+                "this device is not paired: press Open on my phone on /try of the computer that runs the broker",
+            ),
+        }
+    }
+}
+
+impl Access {
+    /// The rules of a listener with this token, if any.
+    pub(in crate::side) fn new(token: Option<String>, settings: &settings::Admin) -> Self {
+        Self {
+            token: token.map(Arc::from),
+            metrics_open: settings.metrics_open,
+            origins: settings.origins.as_slice().into(),
+        }
+    }
+
+    /// Whether requests need a token.
+    pub(in crate::side) fn wants_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Whether there is a token and the request has it.
+    pub(in crate::side) fn is_borne(&self, headers: &HeaderMap) -> bool {
+        let token = self.token.as_deref();
+        token.is_some_and(|token| bears(headers, token))
+    }
+
+    /// Whether a request may be answered.
+    pub(in crate::side) fn check(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<(), Refusal> {
+        let reads = *method == Method::GET || *method == Method::HEAD;
+        if !self.is_of_our_origin(headers) || is_of_another_site(headers, reads && is_page(path)) {
+            return Err(Refusal::Origin);
+        }
+        match &self.token {
+            None if !self.is_our_name(headers) => Err(Refusal::Host),
+            None => Ok(()),
+            Some(_) if reads && (is_public(path) || (self.metrics_open && path == METRICS)) => {
+                Ok(())
+            }
+            Some(token) if bears(headers, token) => Ok(()),
+            Some(_) => Err(Refusal::Token),
+        }
+    }
+
+    /// False when a browser says that the request comes from a page of another origin.
+    fn is_of_our_origin(&self, headers: &HeaderMap) -> bool {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let origin = match (origins.next(), origins.next()) {
+            (None, _) => return true,
+            (Some(origin), None) => origin.as_bytes(),
+            (Some(_), Some(_)) => return false,
+        };
+        let host = the_host(headers).map_or(&b""[..], HeaderValue::as_bytes);
+        let mut ours = self.origins.iter();
+        origin.strip_prefix(b"http://") == Some(host) || ours.any(|it| it.as_bytes() == origin)
+    }
+
+    /// Whether the request names the listener by an address, or as the operator does. A name that a foreign server
+    /// gives to our address would make its page one of our origin; a request with the token comes from no such page.
+    fn is_our_name(&self, headers: &HeaderMap) -> bool {
+        let Some(host) = the_host(headers).and_then(|host| host.to_str().ok()) else {
+            return false;
+        };
+        let named = |origin: &String| origin.split_once("://").is_some_and(|(_, it)| it == host);
+        is_address(host) || self.origins.iter().any(named)
+    }
+}
+
+/// `Host`, unless there are several: then it is not known which of them a browser or a proxy has looked at.
+pub(in crate::side) fn the_host(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    hosts.next().filter(|_| hosts.next().is_none())
+}
+
+/// Whether `Authorization` has the token.
+pub(in crate::side) fn bears(headers: &HeaderMap, token: &str) -> bool {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .map_or(&b""[..], |value| value.as_bytes());
+    let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
+    verify_slices_are_equal(given, token.as_bytes()).is_ok()
+}
+
+/// Whether a browser says that a page of another site caused the request; a visit to one of our pages is not meant.
+pub(in crate::side) fn is_of_another_site(headers: &HeaderMap, page: bool) -> bool {
+    let value = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes());
+    let visit =
+        page && value("sec-fetch-mode") == b"navigate" && value("sec-fetch-dest") == b"document";
+    !visit && matches!(value("sec-fetch-site"), b"cross-site" | b"same-site")
+}
+
+fn is_address(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
+    if host.contains('@') {
+        return false; // a user's name has no place in Host (RFC 9110 section 7.2)
+    }
+    let name = authority.host();
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+/// Whether a path is that of a page for people.
+pub(in crate::side) fn is_page(path: &str) -> bool {
+    matches!(path, "/" | "/try")
+}
+
+/// What shows nothing of the service but one word, or is the same bytes for everybody.
+fn is_public(path: &str) -> bool {
+    is_page(path) || matches!(path, "/live" | "/ready") || path.starts_with("/assets/")
+}
+
+const METRICS: &str = "/metrics";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rules with this token and these origins.
+    fn access(token: Option<&str>, origins: &[&str]) -> Access {
+        let origins = origins.iter().map(|&origin| origin.to_owned());
+        let settings = settings::Admin {
+            origins: origins.collect(),
+            ..settings::Admin::default()
+        };
+        Access::new(token.map(str::to_owned), &settings)
+    }
+
+    fn check(access: &Access, line: &str, headers: &[(&'static str, &str)]) -> Option<Refusal> {
+        let (method, path) = line.split_once(' ').unwrap();
+        let mut map = HeaderMap::new();
+        map.insert("host", HeaderValue::from_static("localhost:8090"));
+        for (name, value) in headers {
+            map.insert(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let method = method.parse().unwrap();
+        access.check(&method, path, &map).err()
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_refused() {
+        let access = Access::default();
+        let asks = |line, headers: &[_]| check(&access, line, headers);
+        for (origin, refusal) in [
+            ("http://localhost:8090", None),
+            ("https://localhost:8090", Some(Refusal::Origin)),
+            ("http://localhost", Some(Refusal::Origin)),
+            ("http://evil.example", Some(Refusal::Origin)),
+            ("null", Some(Refusal::Origin)),
+            ("", Some(Refusal::Origin)),
+        ] {
+            for line in ["GET /config", "POST /ice/reconnect", "GET /live", "GET /"] {
+                assert_eq!(
+                    asks(line, &[("origin", origin)]),
+                    refusal,
+                    "{line} {origin}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn origins_behind_a_proxy_are_those_that_are_configured() {
+        let access = access(None, &["https://ops.example.com"]);
+        let proxied = |origin| {
+            let headers = [("host", "ops.example.com"), ("origin", origin)];
+            check(&access, "POST /ice/reconnect", &headers)
+        };
+        assert_eq!(proxied("https://ops.example.com"), None);
+        assert_eq!(
+            proxied("https://ops.example.com.evil"),
+            Some(Refusal::Origin)
+        );
+        assert_eq!(proxied("https://ops.example.co"), Some(Refusal::Origin));
+        let host = |host| check(&access, "GET /config", &[("host", host)]);
+        assert_eq!(host("ops.example.com"), None);
+        assert_eq!(host("ops.example.com:1"), Some(Refusal::Host));
+    }
+
+    #[test]
+    fn pages_of_other_sites_may_only_lead_here() {
+        let access = Access::default();
+        let visit = [
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
+        for (line, site, visits, refusal) in [
+            ("GET /config", "same-origin", false, None),
+            ("GET /config", "none", true, None),
+            ("GET /config", "cross-site", false, Some(Refusal::Origin)),
+            ("GET /config", "same-site", true, Some(Refusal::Origin)),
+            ("GET /", "cross-site", true, None),
+            ("GET /try", "same-site", true, None),
+            ("GET /", "cross-site", false, Some(Refusal::Origin)),
+            ("POST /", "cross-site", true, Some(Refusal::Origin)),
+        ] {
+            let mut headers = vec![("sec-fetch-site", site)];
+            headers.extend(visit.iter().filter(|_| visits));
+            assert_eq!(check(&access, line, &headers), refusal, "{line} {site}");
+        }
+        let framed = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
+        let framed = [&framed[..], &[("sec-fetch-site", "cross-site")]].concat();
+        assert_eq!(check(&access, "GET /", &framed), Some(Refusal::Origin));
+    }
+
+    #[test]
+    fn without_a_token_the_listener_goes_by_its_address_alone() {
+        let access = Access::default();
+        let host = |host| check(&access, "GET /live", &[("host", host)]);
+        assert_eq!(host("evil.example"), Some(Refusal::Host));
+        assert_eq!(host("localhost.evil.example"), Some(Refusal::Host));
+        assert_eq!(host(""), Some(Refusal::Host));
+        for other in [
+            "localhost.",
+            "127.1",
+            "::1",
+            "user@127.0.0.1",
+            "evil.example@localhost",
+        ] {
+            assert_eq!(host(other), Some(Refusal::Host), "{other}");
+        }
+        for ours in ["127.0.0.1:8090", "[::1]:8090", "LocalHost:9"] {
+            assert_eq!(host(ours), None, "{ours}");
+        }
+        let access = self::access(Some("t"), &[]);
+        let bearer = [("host", "any.example"), ("authorization", "Bearer t")];
+        assert_eq!(check(&access, "GET /config", &bearer), None);
+    }
+
+    #[test]
+    fn several_hosts_or_origins_are_none_of_ours() {
+        let access = Access::default();
+        let mut two = HeaderMap::new();
+        two.append("host", HeaderValue::from_static("localhost:8090"));
+        let check = |headers: &HeaderMap| access.check(&Method::GET, "/config", headers).err();
+        assert_eq!(check(&two), None);
+        two.append("host", HeaderValue::from_static("evil.example"));
+        assert_eq!(check(&two), Some(Refusal::Host));
+        let mut two = HeaderMap::new();
+        two.append("host", HeaderValue::from_static("localhost:8090"));
+        for origin in ["http://localhost:8090", "http://evil.example"] {
+            two.append("origin", HeaderValue::from_static(origin));
+        }
+        assert_eq!(check(&two), Some(Refusal::Origin));
+    }
+
+    #[test]
+    fn the_token_is_wanted_for_all_but_what_is_public() {
+        let mut access = access(Some("the-token"), &[]);
+        for public in [
+            "GET /live",
+            "GET /ready",
+            "HEAD /live",
+            "GET /",
+            "GET /try",
+            "GET /assets/a.js",
+        ] {
+            assert_eq!(check(&access, public, &[]), None, "{public}");
+        }
+        for line in [
+            "GET /config",
+            "GET /metrics",
+            "GET /nothing",
+            "POST /live",
+            "GET /live/",
+            "GET /assets",
+            "POST /try",
+        ] {
+            assert_eq!(check(&access, line, &[]), Some(Refusal::Token), "{line}");
+            for wrong in [
+                "Bearer the-tokem",
+                "Bearer the-token-and-more",
+                "the-token",
+                "Bearer ",
+                "",
+            ] {
+                let headers = [("authorization", wrong)];
+                assert_eq!(
+                    check(&access, line, &headers),
+                    Some(Refusal::Token),
+                    "{wrong}"
+                );
+            }
+            let right = [("authorization", "Bearer the-token")];
+            assert_eq!(check(&access, line, &right), None, "{line}");
+        }
+        access.metrics_open = true;
+        assert_eq!(check(&access, "GET /metrics", &[]), None);
+        for line in ["POST /metrics", "GET /metrics/", "GET /config"] {
+            assert_eq!(check(&access, line, &[]), Some(Refusal::Token), "{line}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The admin listener itself: who gets in, what each may ask for, and how a connection is served. What it shows is in
+//! the folders beside this one.
+
+pub(super) mod access;
+pub(super) mod door;
+pub(super) mod serve;
+mod unread;

@@ -1,0 +1,49 @@
+//! `GET /sessions/{shard}/{connection}`: whose connection a number was, as exemplars of `/metrics` and traces name it.
+
+use super::pages::silent;
+use crate::side::pages::{Admin, error, json};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use broker_core::id::{SessionKey, ShardId};
+use broker_core::shard::{Question, Reply};
+use serde_json::json as value;
+
+pub(in crate::side) async fn one(
+    State(admin): State<Admin>,
+    Path((shard, connection)): Path<(String, String)>,
+) -> Response {
+    let numbers = shard.parse().ok().zip(connection.parse::<u64>().ok());
+    let known = |(shard, _): &(u16, u64)| usize::from(*shard) < admin.settings.shards;
+    let Some((shard, connection)) = numbers.filter(known) else {
+        return error(StatusCode::BAD_REQUEST, BAD_NUMBERS);
+    };
+    let session = SessionKey::unpack(connection);
+    let mut before = None;
+    loop {
+        let question = Question::Session(session, before);
+        let step = match admin.ask_shard(ShardId(shard), question).await {
+            Some(Reply::Session(step)) => *step,
+            Some(_) | None => return silent(),
+        };
+        if let Some((identity, client_id)) = step.found {
+            let found = value!({
+                "shard": shard,
+                "connection": connection,
+                "channel": identity.name(),
+                "region": identity.region(),
+                "account": identity.account(),
+                "clientId": client_id,
+            });
+            return json(StatusCode::OK, &found);
+        }
+        before = step.next;
+        if before.is_none() {
+            return error(StatusCode::NOT_FOUND, UNKNOWN);
+        }
+    }
+}
+
+const BAD_NUMBERS: &str =
+    "allowed /sessions/SHARD/CONNECTION: two numbers, as an exemplar has them";
+const UNKNOWN: &str = "no such connection: it left longer ago than the recorder's notes reach, or its channel is gone";

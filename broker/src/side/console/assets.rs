@@ -1,0 +1,190 @@
+//! The console's files: bytes of the binary, the same for everybody.
+
+use aws_lc_rs::digest;
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use std::sync::LazyLock;
+
+/// A file of `broker/console/`.
+struct Asset {
+    path: &'static str,
+    bytes: &'static [u8],
+}
+
+macro_rules! assets {
+    ($($path:literal),+ $(,)?) => {
+        &[$(Asset { path: $path, bytes: include_bytes!(concat!("../../../console/", $path)) }),+]
+    };
+}
+
+const ASSETS: &[Asset] = assets!(
+    "index.html",
+    "style.css",
+    "icon.svg",
+    "main.js",
+    "api.js",
+    "chart.js",
+    "dom.js",
+    "format.js",
+    "state.js",
+    "pair/pair.css",
+    "pair/pair.html",
+    "pair/pair.js",
+    "try/camera.js",
+    "try/figures.js",
+    "try/line.js",
+    "try/network.js",
+    "try/phone.css",
+    "try/phone.js",
+    "try/signaling.js",
+    "try/sources.js",
+    "try/strip.js",
+    "try/try.css",
+    "try/try.html",
+    "try/try.js",
+    "try/viewer.js",
+    "views/channel.js",
+    "views/channels.js",
+    "views/dev.js",
+    "views/faults.js",
+    "views/log.js",
+    "views/overview.js",
+    "views/session.js",
+    "views/timeline.js",
+    "views/why.js",
+);
+
+/// A tag of each, by which browsers ask whether it has changed.
+static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
+    let tag = |asset: &Asset| {
+        let hash = digest::digest(&digest::SHA256, asset.bytes);
+        let hex = data_encoding::HEXLOWER.encode(hash.as_ref().get(..8).unwrap_or_default());
+        HeaderValue::try_from(format!("\"{hex}\""))
+    };
+    let tags: Result<_, _> = ASSETS.iter().map(tag).collect();
+    tags.expect("digits between quotation marks")
+});
+
+/// `GET /`: the console.
+pub(in crate::side) async fn index(headers: HeaderMap) -> Response {
+    serve("index.html", &headers)
+}
+
+/// `GET /assets/…`.
+pub(in crate::side) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
+    serve(&path, &headers)
+}
+
+fn serve(path: &str, headers: &HeaderMap) -> Response {
+    let found = ASSETS.iter().zip(&*TAGS).find(|(it, _)| it.path == path);
+    let Some((asset, tag)) = found else {
+        return crate::side::pages::error(StatusCode::NOT_FOUND, "no such file");
+    };
+    let same = headers.get(header::IF_NONE_MATCH) == Some(tag);
+    let mut response = if same {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        asset.bytes.into_response()
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, kind(path));
+    headers.insert(header::ETAG, tag.clone());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn kind(path: &str) -> HeaderValue {
+    let ending = path.rsplit('.').next().unwrap_or_default();
+    HeaderValue::from_static(match ending {
+        "html" => "text/html; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "svg" => "image/svg+xml",
+        _ => "application/octet-stream",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    #[test]
+    fn a_file_has_its_type_and_tag_and_is_not_sent_twice() {
+        let mut headers = HeaderMap::new();
+        let first = serve("views/log.js", &headers);
+        assert_eq!(first.status(), StatusCode::OK);
+        assert_eq!(first.headers()[header::CACHE_CONTROL], "no-cache");
+        let kind = &first.headers()[header::CONTENT_TYPE];
+        assert_eq!(kind, "text/javascript; charset=utf-8");
+        headers.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
+        assert_eq!(
+            serve("views/log.js", &headers).status(),
+            StatusCode::NOT_MODIFIED
+        );
+        assert_eq!(serve("index.html", &headers).status(), StatusCode::OK);
+        for absent in ["", "../Cargo.toml", "views", "views/log.js/", "INDEX.HTML"] {
+            assert_eq!(
+                serve(absent, &HeaderMap::new()).status(),
+                StatusCode::NOT_FOUND
+            );
+        }
+    }
+
+    /// What the modules import, and what the page names, is there.
+    #[test]
+    fn every_file_that_is_named_is_served() {
+        let named: BTreeSet<&str> = ASSETS.iter().map(|asset| asset.path).collect();
+        for asset in ASSETS {
+            let Ok(text) = std::str::from_utf8(asset.bytes) else {
+                continue;
+            };
+            for line in text.lines().filter(|line| line.starts_with("import ")) {
+                let from = line.split('\'').nth(1).expect("a module");
+                let folder = asset.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let path = match (from.strip_prefix("./"), from.strip_prefix("../")) {
+                    (Some(file), _) if folder.is_empty() => file.to_owned(),
+                    (Some(file), _) => format!("{folder}/{file}"),
+                    (None, Some(file)) => file.to_owned(),
+                    (None, None) => panic!("{}: {line}", asset.path),
+                };
+                assert!(named.contains(&*path), "{}: {line}", asset.path);
+            }
+            for part in text.split("\"/assets/").skip(1) {
+                let path = part.split('"').next().unwrap();
+                assert!(named.contains(path), "{}: {path}", asset.path);
+            }
+        }
+        for folder in ["pair", "try", "views"] {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/console/").to_owned() + folder;
+            for entry in fs::read_dir(path).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                let path = format!("{folder}/{name}");
+                assert!(named.contains(&*path), "{path} is not served");
+            }
+        }
+    }
+
+    /// Text is set as text, and no file is fetched from elsewhere.
+    #[test]
+    fn no_file_writes_markup_or_names_another_origin() {
+        for asset in ASSETS {
+            let text = std::str::from_utf8(asset.bytes).unwrap();
+            for banned in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacent",
+                "document.write",
+                "eval(",
+                "style=",
+                "https://",
+            ] {
+                assert!(!text.contains(banned), "{}: {banned}", asset.path);
+            }
+            let lines = text.lines().count();
+            assert!(lines <= 300, "{}: {lines} lines", asset.path);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! `GET /overview`: what runs, its figures of this second, and those of the last hour.
+
+use super::history::{History, Meter, ShardLook};
+use crate::edge::calendar;
+use crate::side::pages::{Admin, json};
+use crate::side::shared::Shared;
+use crate::side::status::Status;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use broker_core::settings::Settings;
+use serde_json::{Value, json as value};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What looks at every shard; blocks for a bounded time.
+pub type Look = Box<dyn FnMut() -> Vec<ShardLook> + Send>;
+
+/// The figures of the process, shared by all who ask: shards are looked at once a second at most.
+pub(in crate::side) struct Overview {
+    live: Arc<tokio::sync::Mutex<Live>>,
+    history: Shared<History>,
+    node: Value,
+}
+
+struct Live {
+    look: Look,
+    meter: Meter,
+    /// The figures of the last look.
+    latest: Option<(Instant, Value)>,
+}
+
+impl Overview {
+    pub(in crate::side) fn new(look: Look, history: Shared<History>, settings: &Settings) -> Self {
+        let live = Live {
+            look,
+            meter: Meter::new(Instant::now()),
+            latest: None,
+        };
+        Self {
+            live: Arc::new(tokio::sync::Mutex::new(live)),
+            history,
+            node: node(settings),
+        }
+    }
+
+    /// The figures of this second.
+    pub(in crate::side) async fn now(&self, status: Status) -> Value {
+        let mut live = Arc::clone(&self.live).lock_owned().await;
+        if let Some((at, figures)) = &live.latest
+            && at.elapsed() < FRESH
+        {
+            return figures.clone();
+        }
+        if live.meter.looked.elapsed() > STALE {
+            // Nobody has asked for a while: the rates are those since the last point of the history.
+            live.meter = self.history.lock().meter();
+        }
+        let look = move || {
+            let looks = (live.look)();
+            let point = live.meter.point(Instant::now(), calendar().0, &looks);
+            let figures = point.json(status == Status::Draining);
+            live.latest = Some((Instant::now(), figures.clone()));
+            figures
+        };
+        let figures = tokio::task::spawn_blocking(look).await;
+        figures.unwrap_or_default()
+    }
+
+    /// The whole document.
+    pub(in crate::side) async fn document(&self, status: Status) -> Value {
+        let now = self.now(status).await;
+        let history = self.history.lock().json();
+        value!({ "status": status.as_str(), "node": self.node, "now": now, "history": history })
+    }
+}
+
+pub(in crate::side) async fn overview(State(admin): State<Admin>) -> Response {
+    let mut document = admin.overview.document(admin.status.status()).await;
+    document["troubled"] = admin.troubled.json();
+    json(StatusCode::OK, &document)
+}
+
+/// What does not change while the process runs.
+fn node(settings: &Settings) -> Value {
+    let profile: &str = settings.profile.into();
+    value!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "commit": crate::side::metrics::COMMIT,
+        "profile": profile,
+        "dev": settings.dev,
+        "region": settings.region,
+        "accountId": settings.account_id,
+        "shards": settings.shards,
+        "startedAt": calendar().0,
+    })
+}
+
+/// Figures are this old at most: less than a second, so that a page which asks once a second gets new ones each time.
+const FRESH: Duration = Duration::from_millis(900);
+/// Rates over more than this are not those of the moment.
+const STALE: Duration = Duration::from_secs(5);

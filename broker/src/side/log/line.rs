@@ -1,0 +1,292 @@
+//! The format of log entries: fields, not sentences. Text from the wire is quoted, escaped and cut.
+
+use broker_core::id::Identity;
+use broker_core::journal::{Audit, Claims, ConnectionEnd, Entry, Refused};
+use broker_core::shard::Connections;
+use codec::signal::Role;
+use std::net::SocketAddr;
+use tracing::{error, info, warn};
+
+/// Writes the line of an entry with whatever formatter tracing has.
+///
+/// Texts are recorded as `str`: the text formatter quotes them and escapes control characters, as the JSON one does.
+pub(in crate::side) fn write(entry: &Entry) {
+    match entry {
+        Entry::ConnectionEnd(end) => connection_end(end),
+        Entry::Refused(refused) => write_refused(refused),
+        Entry::Suppressed { refusals } => {
+            warn!(target: TARGET, refusals, "too many refusals to log")
+        }
+        Entry::EndsSuppressed { ends } => {
+            warn!(target: TARGET, ends, "too many ends of connections to log")
+        }
+        Entry::Audit(audit) => write_audit(audit),
+        Entry::NodeTrouble {
+            node,
+            why,
+            requests,
+        } => {
+            warn!(target: TARGET,
+                node = cut(node, ID_CHARS),
+                why,
+                requests,
+                "a node does not answer"
+            );
+        }
+        Entry::StoreTrouble { error } => {
+            error!(target: TARGET,
+                error = cut(error, ERROR_CHARS),
+                "the registry takes no changes"
+            );
+        }
+    }
+}
+
+fn connection_end(end: &ConnectionEnd) {
+    let ConnectionEnd {
+        role,
+        client_id,
+        channel,
+        remote,
+        duration_ms,
+        messages_in,
+        messages_out,
+        offered_ms,
+        answered_ms,
+        reason,
+    } = end;
+    let role = match role {
+        Role::Master => "master",
+        Role::Viewer => "viewer",
+    };
+    info!(
+        target: TARGET,
+        role,
+        client_id = client_id.as_deref().map(|id| cut(id, ID_CHARS)),
+        channel = channel.as_deref().map(|name| cut(name, ID_CHARS)),
+        %remote,
+        duration_ms,
+        "in" = messages_in,
+        out = messages_out,
+        offered_ms,
+        answered_ms,
+        %reason,
+        "connection ended"
+    );
+}
+
+fn write_refused(refused: &Refused) {
+    let Refused {
+        request_id,
+        at: _,
+        status,
+        error_type,
+        check,
+        remote,
+        what,
+        action: _,
+        claims,
+        fault: _,
+        explain: _,
+    } = refused;
+    let Claims {
+        channel,
+        client_id,
+        key_id,
+        principal,
+        clock_skew_s,
+    } = claims;
+    info!(
+        target: TARGET,
+        what,
+        status,
+        error_type,
+        check = check.id(),
+        channel = channel.as_deref().map(|name| cut(name, ID_CHARS)),
+        client_id = client_id.as_deref().map(|id| cut(id, ID_CHARS)),
+        key_id = key_id.as_deref().map(|id| cut(id, ID_CHARS)),
+        principal = principal.as_deref().map(|name| cut(name, ID_CHARS)),
+        clock_skew_s,
+        %remote,
+        request_id = &**request_id,
+        "refused"
+    );
+}
+
+fn write_audit(audit: &Audit) {
+    let Audit {
+        caller,
+        operation,
+        channel_arn,
+        outcome,
+        request_id,
+        remote,
+    } = audit;
+    info!(
+        target: TARGET,
+        caller = caller.as_deref().map(|name| cut(name, ID_CHARS)),
+        operation,
+        channel_arn = channel_arn.as_deref().map(|arn| cut(arn, ARN_CHARS)),
+        outcome,
+        request_id = &**request_id,
+        %remote,
+        "audit"
+    );
+}
+
+/// The operator closed connections of a channel.
+pub(in crate::side) fn disconnected(
+    channel: &Identity,
+    which: &Connections,
+    connections: u64,
+    remote: SocketAddr,
+) {
+    let (role, client_id) = match which {
+        Connections::All => ("all", None),
+        Connections::Masters => ("master", None),
+        Connections::Viewers => ("viewer", None),
+        Connections::Viewer(id) => ("viewer", Some(cut(id, ID_CHARS))),
+    };
+    info!(
+        target: TARGET,
+        operation = "Disconnect",
+        channel = cut(channel.name(), ID_CHARS),
+        role,
+        client_id,
+        connections,
+        outcome = "ok",
+        %remote,
+        "audit"
+    );
+}
+
+/// The first characters of a text.
+fn cut(text: &str, chars: usize) -> &str {
+    let end = text
+        .char_indices()
+        .nth(chars)
+        .map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or_default()
+}
+
+/// The name that `RUST_LOG` filters these lines by.
+const TARGET: &str = "broker::journal";
+/// Characters of a client id, a name or a caller.
+const ID_CHARS: usize = 64;
+/// Characters of an ARN: whole, for every name of up to 190.
+const ARN_CHARS: usize = 256;
+/// Characters of what a store says.
+const ERROR_CHARS: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker_core::journal::EndReason;
+    use std::io;
+    use std::sync::mpsc::{Sender, channel};
+    use tracing::subscriber::with_default;
+
+    struct Taken(Sender<Vec<u8>>);
+
+    impl io::Write for Taken {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The line of an entry in both formats.
+    fn lines(entry: &Entry) -> [String; 2] {
+        let (to, from) = channel();
+        let writer = move || Taken(to.clone());
+        let lines = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(writer.clone());
+        with_default(lines.finish(), || write(entry));
+        let lines = tracing_subscriber::fmt().with_writer(writer).json();
+        with_default(lines.finish(), || write(entry));
+        let mut all = from.try_iter().map(|line| String::from_utf8(line).unwrap());
+        [all.next().unwrap(), all.next().unwrap()]
+    }
+
+    fn ended(client_id: &str, reason: EndReason) -> Entry {
+        Entry::ConnectionEnd(ConnectionEnd {
+            role: Role::Viewer,
+            client_id: Some(client_id.into()),
+            channel: Some("demo".into()),
+            remote: ([127, 0, 0, 1], 9).into(),
+            duration_ms: 1234,
+            messages_in: 2,
+            messages_out: 3,
+            offered_ms: Some(4),
+            answered_ms: None,
+            reason,
+        })
+    }
+
+    #[test]
+    fn a_connection_leaves_a_line_of_fields() {
+        let [text, json] = lines(&ended("v1", EndReason::SlowConsumer));
+        for field in [
+            "role=\"viewer\"",
+            "client_id=\"v1\"",
+            "channel=\"demo\"",
+            "remote=127.0.0.1:9",
+            "duration_ms=1234",
+            "in=2",
+            "out=3",
+            "offered_ms=4",
+            "reason=slow_consumer",
+        ] {
+            assert!(text.contains(field), "{field}: {text}");
+        }
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["level"], "INFO");
+        let fields = &json["fields"];
+        assert_eq!(
+            (&fields["in"], &fields["role"]),
+            (&2.into(), &"viewer".into())
+        );
+        assert_eq!(fields["reason"], "slow_consumer");
+        assert_eq!(fields["offered_ms"], 4);
+        assert!(!text.contains("answered_ms") && fields.get("answered_ms").is_none());
+    }
+
+    #[test]
+    fn wire_texts_cannot_begin_a_line_or_a_terminal_sequence() {
+        let wild = "v\r\nINFO forged\x1b[2J\0\x7f\u{9b}1m\"end";
+        for line in lines(&ended(wild, EndReason::PeerGone)) {
+            let line = line.strip_suffix('\n').unwrap();
+            let raw = |c: char| c < ' ' || ('\x7f'..='\u{9f}').contains(&c) && c != '\u{9b}';
+            assert!(!line.contains(|c| c < ' '), "{line:?}");
+            assert!(
+                !line.starts_with('{') || serde_json::from_str::<serde_json::Value>(line).is_ok()
+            );
+            assert!(line.starts_with('{') || !line.contains(raw), "{line:?}");
+        }
+        let audit = Entry::Audit(Audit {
+            caller: Some(wild.into()),
+            operation: "DeleteSignalingChannel",
+            channel_arn: Some(wild.into()),
+            outcome: "ok",
+            request_id: "id".into(),
+            remote: ([127, 0, 0, 1], 9).into(),
+        });
+        for line in lines(&audit) {
+            assert!(
+                !line.trim_end_matches('\n').contains(|c| c < ' '),
+                "{line:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn ids_are_cut_at_64_characters() {
+        let [text, _] = lines(&ended(&"ä".repeat(65), EndReason::Age));
+        assert_eq!(text.matches('ä').count(), 64, "{text}");
+    }
+}

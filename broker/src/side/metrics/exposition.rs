@@ -1,0 +1,370 @@
+//! The text formats of metrics: Prometheus text 0.0.4, and OpenMetrics 1.0.0 for scrapers that ask for it.
+//!
+//! Both have the same samples. Headers of a counter differ: text 0.0.4 names it with `_total`, OpenMetrics without.
+
+use broker_core::event::Histogram;
+use std::fmt::Write;
+
+/// A format of the metrics text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::side) enum Format {
+    /// Prometheus text 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The format for a request with this `Accept`: text, unless OpenMetrics is named and no less wanted.
+    pub(in crate::side) fn accepted(accept: &str) -> Self {
+        let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let weight = parts.find_map(|part| part.strip_prefix("q="));
+            let weight = weight.map_or(1.0, weight_of);
+            match kind.as_str() {
+                "application/openmetrics-text" => open_metrics = open_metrics.max(weight),
+                "text/plain" | "text/*" | "*/*" => text = text.max(weight),
+                _ => {}
+            }
+        }
+        if open_metrics > 0.0 && open_metrics >= text {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
+    }
+
+    /// The value of `Content-Type`.
+    pub(in crate::side) fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// A weight of RFC 9110 section 12.4.2; 0 for what is none.
+fn weight_of(text: &str) -> f32 {
+    let weight: f32 = text.parse().unwrap_or_default();
+    if (0.0..=1.0).contains(&weight) {
+        weight
+    } else {
+        0.0
+    }
+}
+
+/// One metric: its name as scraped, its help text, its kind, and how its samples are read off a view `V`.
+pub(in crate::side) struct Row<V> {
+    pub(in crate::side) name: &'static str,
+    pub(in crate::side) help: &'static str,
+    pub(in crate::side) kind: Kind,
+    pub(in crate::side) read: fn(&V, &mut Samples<'_>),
+}
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::side) enum Kind {
+    /// It only grows; its name ends in `_total`.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Durations by bucket.
+    Histogram,
+}
+
+/// A number of a sample.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::side) enum Number {
+    /// A count or a size.
+    Whole(u64),
+    /// Seconds or a ratio.
+    Real(f64),
+}
+
+impl From<u64> for Number {
+    fn from(number: u64) -> Self {
+        Self::Whole(number)
+    }
+}
+
+impl From<f64> for Number {
+    fn from(number: f64) -> Self {
+        Self::Real(number)
+    }
+}
+
+/// One event that a bucket has counted: what it leads to, how many seconds it took, and when it was over in seconds
+/// since 1970.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::side) struct Example {
+    pub(in crate::side) labels: [(&'static str, String); 2],
+    pub(in crate::side) seconds: f64,
+    pub(in crate::side) at: f64,
+}
+
+/// Where a metric's samples are written.
+pub(in crate::side) struct Samples<'t> {
+    text: &'t mut String,
+    name: &'static str,
+    format: Format,
+}
+
+impl Samples<'_> {
+    /// The only sample of a metric without labels.
+    pub(in crate::side) fn one(&mut self, number: impl Into<Number>) {
+        self.sample("", &[], number.into());
+    }
+
+    /// A sample with labels.
+    pub(in crate::side) fn labelled<const N: usize>(
+        &mut self,
+        labels: [(&str, &str); N],
+        number: impl Into<Number>,
+    ) {
+        self.sample("", &labels, number.into());
+    }
+
+    /// The buckets, the sum in seconds and the count of durations.
+    pub(in crate::side) fn histogram(&mut self, histogram: &Histogram) {
+        self.histogram_with(histogram, |_| None);
+    }
+
+    /// The same with an example of buckets, by their place: an exemplar, which OpenMetrics alone has.
+    pub(in crate::side) fn histogram_with(
+        &mut self,
+        histogram: &Histogram,
+        example: impl Fn(usize) -> Option<Example>,
+    ) {
+        let mut below = 0;
+        for (place, (bound, count)) in histogram.buckets().enumerate() {
+            below += count;
+            let bound = bound.map_or_else(|| "+Inf".to_owned(), |us| seconds(us).to_string());
+            self.sample("_bucket", &[("le", &bound)], below.into());
+            if self.format == Format::OpenMetrics
+                && let Some(example) = example(place)
+            {
+                self.exemplar(&example);
+            }
+        }
+        self.sample("_sum", &[], seconds(histogram.sum_us).into());
+        self.sample("_count", &[], below.into());
+    }
+
+    /// Goes on with the line of the sample before.
+    fn exemplar(&mut self, example: &Example) {
+        let [(one, first), (two, second)] = &example.labels;
+        let Example { seconds, at, .. } = example;
+        self.text.truncate(self.text.trim_end().len());
+        let labels = format_args!("{one}=\"{first}\",{two}=\"{second}\"").to_string();
+        put(
+            self.text,
+            format_args!(" # {{{labels}}} {seconds} {at:.3}\n"),
+        );
+    }
+
+    fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], number: Number) {
+        self.text.push_str(self.name);
+        self.text.push_str(suffix);
+        for (place, (label, value)) in labels.iter().enumerate() {
+            let value = escaped(value);
+            let before = if place == 0 { '{' } else { ',' };
+            put(self.text, format_args!("{before}{label}=\"{value}\""));
+        }
+        if !labels.is_empty() {
+            self.text.push('}');
+        }
+        match number {
+            Number::Whole(number) => put(self.text, format_args!(" {number}\n")),
+            Number::Real(number) => put(self.text, format_args!(" {number}\n")),
+        }
+    }
+}
+
+/// A text of metrics, made table by table.
+pub(in crate::side) struct Exposition {
+    format: Format,
+    text: String,
+}
+
+impl Exposition {
+    /// A text without metrics.
+    pub(in crate::side) fn new(format: Format) -> Self {
+        let text = String::with_capacity(TEXT_BYTES);
+        Self { format, text }
+    }
+
+    /// Adds the metrics of a table, read off `view`.
+    pub(in crate::side) fn table<V>(&mut self, rows: &[Row<V>], view: &V) {
+        let text = &mut self.text;
+        for row in rows {
+            let family = match (self.format, row.kind) {
+                (Format::OpenMetrics, Kind::Counter) => row.name.trim_end_matches("_total"),
+                (Format::Text, _) | (_, Kind::Gauge | Kind::Histogram) => row.name,
+            };
+            let kind = match row.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
+            let help = row.help;
+            put(
+                text,
+                format_args!("# HELP {family} {help}.\n# TYPE {family} {kind}\n"),
+            );
+            let name = row.name;
+            let format = self.format;
+            (row.read)(view, &mut Samples { text, name, format });
+        }
+    }
+
+    /// The whole text.
+    pub(in crate::side) fn finish(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+        self.text
+    }
+}
+
+/// Writing to a string does not fail.
+fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
+    let _ = text.write_fmt(what);
+}
+
+fn escaped(value: &str) -> String {
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+    value.replace('\n', "\\n")
+}
+
+/// Microseconds as seconds.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "microseconds beyond 2^53 are centuries"
+)]
+pub(in crate::side) fn seconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1e6
+}
+
+/// Some more than a text has.
+const TEXT_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROWS: &[Row<u64>] = &[
+        Row {
+            name: "things_total",
+            help: "Things",
+            kind: Kind::Counter,
+            read: |view, to| {
+                to.labelled([("a", "1"), ("b", "x\\\"\ny")], *view);
+            },
+        },
+        Row {
+            name: "level",
+            help: "The level",
+            kind: Kind::Gauge,
+            read: |_, to| to.one(0.25),
+        },
+        Row {
+            name: "took_seconds",
+            help: "How long",
+            kind: Kind::Histogram,
+            read: |view, to| {
+                let mut histogram = Histogram::default();
+                histogram.observe(3, *view);
+                to.histogram(&histogram);
+            },
+        },
+    ];
+
+    fn exposition(format: Format) -> String {
+        let mut text = Exposition::new(format);
+        text.table(ROWS, &2);
+        text.finish()
+    }
+
+    #[test]
+    fn both_formats_have_the_same_samples_and_their_own_headers() {
+        let text = exposition(Format::Text);
+        let open = exposition(Format::OpenMetrics);
+        assert!(text.starts_with("# HELP things_total Things.\n# TYPE things_total counter\n"));
+        assert!(open.starts_with("# HELP things Things.\n# TYPE things counter\nthings_total{"));
+        let samples = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            lines.map(str::to_owned).collect()
+        };
+        assert_eq!(samples(&text), samples(&open));
+        for line in [
+            "things_total{a=\"1\",b=\"x\\\\\\\"\\ny\"} 2",
+            "level 0.25",
+            "took_seconds_bucket{le=\"0.000002\"} 0",
+            "took_seconds_bucket{le=\"0.000004\"} 2",
+            "took_seconds_bucket{le=\"67.108864\"} 2",
+            "took_seconds_bucket{le=\"+Inf\"} 2",
+            "took_seconds_sum 0.000006",
+            "took_seconds_count 2",
+        ] {
+            assert!(
+                samples(&text).iter().any(|one| one == line),
+                "{line}\n{text}"
+            );
+        }
+        assert!(open.ends_with("\n# EOF\n") && !text.contains("EOF"));
+    }
+
+    #[test]
+    fn exemplars_are_of_open_metrics_alone() {
+        let example = Example {
+            labels: [("shard", "1".into()), ("connection", "7".into())],
+            seconds: 1.5,
+            at: 1_700_000_000.25,
+        };
+        let rows: &[Row<Example>] = &[Row {
+            name: "took_seconds",
+            help: "How long",
+            kind: Kind::Histogram,
+            read: |example, to| {
+                let mut histogram = Histogram::default();
+                histogram.observe(1_500_000, 1);
+                to.histogram_with(&histogram, |place| (place == 20).then(|| example.clone()));
+            },
+        }];
+        let text = |format| {
+            let mut text = Exposition::new(format);
+            text.table(rows, &example);
+            text.finish()
+        };
+        let line = "\ntook_seconds_bucket{le=\"2.097152\"} 1";
+        let more = " # {shard=\"1\",connection=\"7\"} 1.5 1700000000.250\n";
+        assert!(text(Format::OpenMetrics).contains(&format!("{line}{more}took")));
+        assert!(text(Format::Text).contains(&format!("{line}\ntook")));
+        assert_eq!(text(Format::OpenMetrics).matches(" # ").count(), 1);
+    }
+
+    #[test]
+    fn the_format_is_what_the_scraper_prefers() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;\
+                          version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        for (accept, format) in [
+            ("", Format::Text),
+            ("*/*", Format::Text),
+            ("text/html,application/xml;q=0.9,*/*;q=0.8", Format::Text),
+            ("text/plain", Format::Text),
+            (prometheus, Format::OpenMetrics),
+            ("Application/OpenMetrics-Text", Format::OpenMetrics),
+            ("application/openmetrics-text;q=0", Format::Text),
+            (
+                "application/openmetrics-text;q=0.3, text/plain;q=0.301",
+                Format::Text,
+            ),
+            ("application/openmetrics-text;q=x", Format::Text),
+            (";;,q=1,,", Format::Text),
+        ] {
+            assert_eq!(Format::accepted(accept), format, "{accept}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The metrics as tables: of the shards' machines in `machine`, of their edges in `edge`, of the process in `process`.
+//!
+//! Every series exists from the first scrape on, at 0; label values come from closed sets, never from the wire.
+
+mod edge;
+pub(super) mod exposition;
+mod machine;
+mod process;
+pub(super) mod scrape;
+#[cfg(test)]
+mod tests;
+
+use crate::edge::Scraped;
+use broker_core::shard::Snapshot;
+use exposition::{Exposition, Format, Samples};
+
+pub(super) use process::COMMIT;
+pub use process::{BUDGETS, ProcessState};
+
+/// The state of the whole process at one scrape.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Each shard's answer, in any order.
+    pub shards: Vec<Scraped<Snapshot>>,
+    /// Since the scrape before, or since the start: how much of its time each shard (in its order) did not wait.
+    pub busy_ratios: Vec<f64>,
+    /// What is not of a shard.
+    pub process: ProcessState,
+}
+
+impl Report {
+    /// The metrics text.
+    pub(super) fn text(self, format: Format) -> String {
+        let mut sum = Snapshot::default();
+        for shard in &self.shards {
+            sum.add(&shard.snapshot);
+        }
+        let process = self.process.clone();
+        let mut text = Exposition::new(format);
+        let view = View { report: self, sum };
+        text.table(machine::METRICS, &view);
+        text.table(edge::METRICS, &view);
+        text.table(process::OF_CLUSTER, &process);
+        text.table(process::METRICS, &process);
+        text.finish()
+    }
+}
+
+/// What rows are read off.
+struct View {
+    report: Report,
+    /// Of all shards.
+    sum: Snapshot,
+}
+
+/// A sample for each label.
+fn labelled(to: &mut Samples<'_>, name: &str, labels: &[&str], counts: &[u64]) {
+    for (label, count) in labels.iter().zip(counts) {
+        to.labelled([(name, label)], *count);
+    }
+}
+
+/// A sample for each pair of labels.
+fn crossed<const N: usize>(
+    to: &mut Samples<'_>,
+    [(row_name, row_labels), (name, labels)]: [(&str, &[&str]); 2],
+    counts: &[[u64; N]],
+) {
+    for (row_label, row) in row_labels.iter().zip(counts) {
+        for (label, count) in labels.iter().zip(row) {
+            to.labelled([(row_name, row_label), (name, label)], *count);
+        }
+    }
+}

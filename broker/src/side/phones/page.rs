@@ -1,0 +1,96 @@
+//! `/pair/{code}`: where a phone redeems a code; `POST /try/pair`: a new code, for the page that shows it.
+//!
+//! A visit alone uses nothing up, since programs that preview links visit them too: the page has a button.
+
+use super::lan::cookie;
+use super::pairing::PAIR_CODE_LIFE;
+use crate::qr::Qr;
+use crate::side::admin::door::Seat;
+use crate::side::pages::{Admin, error, json};
+use axum::Router;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::json as value;
+use std::time::Instant;
+
+/// The routes of both.
+pub(in crate::side) fn routes() -> Router<Admin> {
+    Router::new()
+        .route("/pair/{code}", get(page).post(redeem))
+        .route("/try/pair", post(code))
+}
+
+/// `GET /pair/{code}`.
+async fn page(State(admin): State<Admin>, Path(code): Path<String>) -> Response {
+    match &admin.lan {
+        None => error(StatusCode::NOT_FOUND, OFF),
+        Some(lan) if lan.pairing.is_open(&code, Instant::now()) => shown(StatusCode::OK, "open"),
+        Some(_) => shown(StatusCode::GONE, "gone"),
+    }
+}
+
+/// `POST /pair/{code}`: a session for the browser.
+async fn redeem(
+    State(admin): State<Admin>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    Path(code): Path<String>,
+) -> Response {
+    let Some(lan) = admin.lan.as_ref().filter(|_| seat.is_of_lan()) else {
+        return error(StatusCode::NOT_FOUND, OFF);
+    };
+    let session = lan.pairing.redeem(&code, Instant::now());
+    let Some(cookie) = session.and_then(|session| cookie(&session)) else {
+        return error(StatusCode::GONE, GONE);
+    };
+    tracing::info!(remote = %seat.remote().ip(), "a device was paired");
+    let paired = json(StatusCode::OK, &value!({ "paired": true }));
+    ([(header::SET_COOKIE, cookie)], paired).into_response()
+}
+
+/// `POST /try/pair`: a code as a URL and as the drawing of a QR code.
+async fn code(State(admin): State<Admin>, ConnectInfo(seat): ConnectInfo<Seat>) -> Response {
+    let Some((lan, base)) = admin.lan.as_ref().zip(admin.settings.lan_url()) else {
+        return error(StatusCode::NOT_FOUND, OFF);
+    };
+    if seat.is_of_lan() {
+        return error(StatusCode::FORBIDDEN, ELSEWHERE);
+    }
+    let code = lan.pairing.code(Instant::now());
+    let url = code.map(|code| format!("{base}/pair/{code}"));
+    let Some((qr, url)) = url.and_then(|url| Some((Qr::new(&url)?, url))) else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "no code can be made");
+    };
+    let body = value!({
+        "url": url,
+        "seconds": PAIR_CODE_LIFE.as_secs(),
+        "size": qr.size(),
+        "path": qr.path(),
+    });
+    json(StatusCode::OK, &body)
+}
+
+/// The answer to a device that is not paired, in the place of a page.
+pub(in crate::side) fn unpaired() -> Response {
+    shown(StatusCode::UNAUTHORIZED, "needed")
+}
+
+fn shown(code: StatusCode, state: &str) -> Response {
+    let page = PAGE.replace("data-state=\"\"", &format!("data-state=\"{state}\""));
+    let kinds = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (
+            PERMISSIONS_POLICY,
+            "camera=(), microphone=(), display-capture=()",
+        ),
+    ];
+    (code, kinds, page).into_response()
+}
+
+const PAGE: &str = include_str!("../../../console/pair/pair.html");
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+const OFF: &str = "devices of the local network are let in by --lan, at its address";
+const GONE: &str =
+    "this code was used, or is older than five minutes: press New code on /try of the computer";
+const ELSEWHERE: &str = "a new code is made on the computer that runs the broker";

@@ -1,0 +1,152 @@
+//! Which refusals are wanted, as `/refusals` is asked for them.
+
+use crate::side::channels::pages::Fault;
+use axum::http::StatusCode;
+use broker_core::check::Check;
+use broker_core::journal::Refused;
+use broker_core::limits::LIST_PAGE_MAX;
+use broker_core::time::Wall;
+use codec::aws::ChannelArn;
+use codec::aws::sigv4::Stamp;
+use codec::http::{decode, pairs};
+use std::net::{IpAddr, SocketAddr};
+
+/// Which refusals are wanted. All that is named must fit.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::side) struct Filter {
+    id: Option<String>,
+    channel: Option<String>,
+    client: Option<String>,
+    key: Option<String>,
+    remote: Option<IpAddr>,
+    check: Option<Check>,
+    since: Option<Wall>,
+    pub(in crate::side) limit: Option<usize>,
+}
+
+impl Filter {
+    pub(in crate::side) fn parse(query: &str) -> Result<Self, Fault> {
+        let mut filter = Self::default();
+        for (name, text) in pairs(query) {
+            let decoded =
+                decode(text).map_err(|_| bad("the query is not percent-encoded UTF-8"))?;
+            let text = decoded.into_owned();
+            if text.is_empty() {
+                continue;
+            }
+            match name {
+                "id" => filter.id = Some(plain_id(&text)),
+                "channel" => filter.channel = Some(channel_name(text)),
+                "client" => filter.client = Some(text),
+                "key" => filter.key = Some(text),
+                "remote" => filter.remote = Some(address(&text).ok_or(BAD_REMOTE)?),
+                "check" => filter.check = Some(text.parse().map_err(|_| bad(BAD_CHECK))?),
+                "since" => filter.since = Some(moment(&text).ok_or(BAD_SINCE)?),
+                "limit" => {
+                    let limit = text.parse().ok();
+                    let limit = limit.filter(|limit| (1..=LIST_PAGE_MAX).contains(limit));
+                    filter.limit = Some(limit.ok_or(BAD_LIMIT)?);
+                }
+                _ => return Err(bad(BAD_NAME)),
+            }
+        }
+        Ok(filter)
+    }
+
+    pub(in crate::side) fn fits(&self, refused: &Refused) -> bool {
+        let text = |wanted: &Option<String>, found: &Option<Box<str>>| {
+            wanted.is_none() || wanted.as_deref() == found.as_deref()
+        };
+        let id = self.id.as_deref();
+        let remote = refused.remote.ip().to_canonical();
+        id.is_none_or(|id| id == &*refused.request_id)
+            && text(&self.channel, &refused.claims.channel)
+            && text(&self.client, &refused.claims.client_id)
+            && text(&self.key, &refused.claims.key_id)
+            && self.remote.is_none_or(|wanted| wanted == remote)
+            && self.check.is_none_or(|check| check == refused.check)
+            && self.since.is_none_or(|since| refused.at >= since)
+    }
+}
+
+/// An id as people paste it.
+pub(in crate::side) fn plain_id(text: &str) -> String {
+    text.trim().to_ascii_lowercase()
+}
+
+/// A channel by its name, or by its ARN.
+fn channel_name(text: String) -> String {
+    match ChannelArn::parse(&text, false) {
+        Ok(arn) => arn.name().to_owned(),
+        Err(_) => text,
+    }
+}
+
+/// An address, with a port or without.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let socket = || text.parse().ok().map(|socket: SocketAddr| socket.ip());
+    let address = bare.parse().ok().or_else(socket)?;
+    Some(IpAddr::to_canonical(&address))
+}
+
+/// A moment of RFC 3339 in UTC, to the second: `2026-01-02T03:04:05Z`.
+fn moment(text: &str) -> Option<Wall> {
+    let (date, rest) = text.split_once(['T', 't', ' '])?;
+    let time = rest.strip_suffix(['Z', 'z'])?;
+    let time = time.split_once('.').map_or(time, |(whole, _)| whole);
+    let (date, time) = (
+        date.split('-').collect::<String>(),
+        time.split(':').collect::<String>(),
+    );
+    let stamp = Stamp::parse(format!("{date}T{time}Z").as_bytes())?;
+    let seconds = u64::try_from(stamp.epoch()).ok()?;
+    Some(Wall(seconds * 1000))
+}
+
+const fn bad(text: &'static str) -> Fault {
+    (StatusCode::BAD_REQUEST, text)
+}
+
+const BAD_NAME: &str = "allowed parameters: id, channel, client, key, remote, check, since, limit";
+const BAD_LIMIT: Fault = bad("limit: allowed 1 to 1000");
+const BAD_REMOTE: Fault = bad("remote: allowed an IP address");
+const BAD_CHECK: &str =
+    "check: allowed an id of the table in deploy/REFUSALS.md, such as signature_expired";
+const BAD_SINCE: Fault = bad("since: allowed a moment in UTC, such as 2026-01-02T03:04:05Z");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_is_as_good_as_the_name() {
+        let arn = "arn%3Aaws%3Akinesisvideo%3Aus-west-2%3A123456789012%3Achannel%2Fcam-1%2F17";
+        let filter = Filter::parse(&format!("channel={arn}")).unwrap();
+        assert_eq!(filter.channel.as_deref(), Some("cam-1"));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_what_is_allowed() {
+        for query in [
+            "remote=x",
+            "remote=10.0.0",
+            "check=nonsense",
+            "check=Draining",
+            "since=yesterday",
+            "since=2026-01-02T03:04:05%2B01:00",
+            "limit=0",
+            "limit=1001",
+            "limit=x",
+            "channel=%FF",
+            "chanel=x",
+        ] {
+            let (code, text) = Filter::parse(query).unwrap_err();
+            assert_eq!(code, StatusCode::BAD_REQUEST);
+            assert!(
+                text.contains("allowed") || text.contains("UTF-8"),
+                "{query}: {text}"
+            );
+        }
+    }
+}

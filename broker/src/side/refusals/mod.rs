@@ -1,0 +1,331 @@
+//! Why requests were refused: `GET /refusals` and `GET /refusals/{id}`.
+//!
+//! What is kept is searched; an id alone is enough for what is not kept any more, since ids of refusals say themselves
+//! when, where and why. Every text of the wire is escaped by the JSON library.
+
+mod filter;
+pub(super) mod recent;
+
+use super::Log;
+use super::channels::pages::rfc3339;
+use super::dev::fault_id;
+use super::feed::Feed;
+use super::pages::{Admin, error, json};
+use crate::edge::calendar;
+use crate::limits::REFUSALS_SHOWN_MAX;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use broker_core::auth::SessionKeys;
+use broker_core::journal::{Explain, Refused};
+use broker_core::refusal_id::{RefusalId, RefusalReader};
+use broker_core::time::Wall;
+use filter::{Filter, plain_id};
+use recent::{Recent, RefusalMatches};
+use serde_json::{Value, json as value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What is known of refusals.
+#[derive(Debug)]
+pub struct Refusals {
+    recent: Arc<Recent>,
+    reader: RefusalReader,
+    shards: u16,
+    /// The number of the next one that streams get.
+    next: AtomicU64,
+    /// How far the shards' calendars have been ahead of the system's at most, in milliseconds: tests move them.
+    ahead_ms: AtomicU64,
+}
+
+/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&since=&limit=`: what is kept, the newest first.
+pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let filter = match Filter::parse(query.as_deref().unwrap_or_default()) {
+        Ok(filter) => filter,
+        Err((code, text)) => return error(code, text),
+    };
+    json(StatusCode::OK, &admin.refusals.list(&filter))
+}
+
+/// `GET /refusals/{id}`: one refusal, with what its signature was compared with, or what its id alone says.
+pub(super) async fn one(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
+    match admin.refusals.one(&plain_id(&id)) {
+        Some(refusal) => json(StatusCode::OK, &refusal),
+        None => error(StatusCode::NOT_FOUND, NOT_OURS),
+    }
+}
+
+impl Refusals {
+    /// Of a broker of this many shards, whose log is this.
+    #[must_use]
+    pub fn new(log: &Log, keys: &SessionKeys, shards: usize) -> Self {
+        Self {
+            recent: log.recent(),
+            reader: RefusalReader::new(keys),
+            shards: u16::try_from(shards).unwrap_or(u16::MAX),
+            next: AtomicU64::new(0),
+            ahead_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// The shards' calendars are about to be ahead of the system's by this many milliseconds.
+    pub(super) fn calendars_move(&self, ahead_ms: u64) {
+        self.ahead_ms.fetch_max(ahead_ms, Ordering::Relaxed);
+    }
+
+    /// Of no broker: for tests.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self::new(&Log::silent(), &SessionKeys::new(&[0; 32], None), 1)
+    }
+
+    /// Returns when one was noted since it returned last.
+    pub(super) async fn noted(&self) {
+        self.recent.noted().await;
+    }
+
+    /// Sends those that were noted to the streams that watch.
+    pub(super) fn publish(&self, feed: &Feed) {
+        let from = self.next.load(Ordering::Relaxed);
+        let (noted, next) = self.recent.since(from);
+        self.next.store(next, Ordering::Relaxed);
+        for refused in noted {
+            feed.send("refusal", || self.row(&refused));
+        }
+    }
+
+    /// What a stream begins with: the newest that streams were sent, or would have been.
+    pub(super) fn state(&self, feed: &Feed) -> Value {
+        self.publish(feed);
+        let next = self.next.load(Ordering::Relaxed);
+        self.listed(self.recent.before(next, REFUSALS_SHOWN_MAX, |_| true))
+    }
+
+    fn list(&self, filter: &Filter) -> Value {
+        let most = filter.limit.unwrap_or(LIMIT_DEFAULT);
+        self.listed(self.recent.find(most, |refused| filter.fits(refused)))
+    }
+
+    fn listed(&self, found: RefusalMatches) -> Value {
+        let rows = found.refusals.iter();
+        let rows: Vec<Value> = rows.map(|refused| self.row(refused)).collect();
+        value!({
+            "refusals": rows,
+            "kept": found.kept,
+            "since": found.since.map(rfc3339),
+            "suppressed": found.suppressed,
+        })
+    }
+
+    fn one(&self, id: &str) -> Option<Value> {
+        let found = self.recent.find(1, |refused| &*refused.request_id == id);
+        let Some(refused) = found.refusals.first() else {
+            return Some(of_id(id, &self.read(id)?));
+        };
+        let mut refusal = self.row(refused);
+        refusal["explain"] = refused.explain.as_deref().map(explained).into();
+        refusal["source"] = "kept".into();
+        Some(refusal)
+    }
+
+    fn read(&self, id: &str) -> Option<RefusalId> {
+        let ahead_ms = self.ahead_ms.load(Ordering::Relaxed);
+        let latest = Wall(calendar().0.saturating_add(ahead_ms));
+        self.reader.read(id, latest, self.shards)
+    }
+
+    fn row(&self, refused: &Refused) -> Value {
+        let shard = self.read(&refused.request_id).map(|says| says.shard.0);
+        value!({
+            "requestId": refused.request_id,
+            "at": rfc3339(refused.at),
+            "shard": shard,
+            "status": refused.status,
+            "errorType": refused.error_type,
+            "check": refused.check.id(),
+            "says": refused.check.says(),
+            "do": refused.check.remedy(),
+            "operation": refused.action,
+            "channel": refused.claims.channel,
+            "clientId": refused.claims.client_id,
+            "keyId": refused.claims.key_id,
+            "principal": refused.claims.principal,
+            "remote": refused.remote.to_string(),
+            "clockSkewSeconds": refused.claims.clock_skew_s,
+            "fault": refused.fault.map(fault_id),
+        })
+    }
+}
+
+/// What an id says of a refusal that is not kept.
+fn of_id(id: &str, says: &RefusalId) -> Value {
+    value!({
+        "requestId": id,
+        "at": rfc3339(says.at),
+        "shard": says.shard.0,
+        "status": says.status,
+        "errorType": null,
+        "check": says.check.id(),
+        "says": says.check.says(),
+        "do": says.check.remedy(),
+        "operation": says.purpose.action(),
+        "channel": null,
+        "clientId": null,
+        "keyId": null,
+        "principal": null,
+        "remote": null,
+        "clockSkewSeconds": null,
+        "fault": null,
+        "explain": null,
+        "source": "id",
+    })
+}
+
+fn explained(explain: &Explain) -> Value {
+    // The last line but one, if it is whole.
+    let mut lines = explain.canonical_request.rsplit('\n');
+    let is_whole = lines.next().is_some_and(|hash| hash.len() == SHA256_DIGITS);
+    let signed_headers = lines.next().filter(|_| is_whole);
+    value!({
+        "canonicalRequest": explain.canonical_request,
+        "signedHeaders": signed_headers,
+        "stringToSignScope": explain.scope,
+    })
+}
+
+const NOT_OURS: &str = "not an id of this broker: allowed the 36 characters of x-amzn-RequestId, or of RequestId, in \
+                        an answer that refused something; answers that did not have random ids";
+const LIMIT_DEFAULT: usize = 100;
+const SHA256_DIGITS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::super::feed::{Bell, Next};
+    use super::*;
+    use broker_core::check::Check;
+    use broker_core::event::Purpose;
+    use broker_core::id::ShardId;
+    use broker_core::journal::{Claims, Entry};
+    use broker_core::refusal_id::{RefusalIds, printed};
+    use broker_core::time::Wall;
+
+    const AT: Wall = Wall(1_767_323_045_123);
+
+    fn refusals() -> (Refusals, String) {
+        let keys = SessionKeys::new(&[1; 32], None);
+        let mut ids = RefusalIds::new(&keys, ShardId(1), 7);
+        let id = printed(ids.next(Check::SignatureMismatch, Purpose::Unknown, 403, AT));
+        let refusals = Refusals {
+            recent: Arc::new(Recent::default()),
+            reader: RefusalReader::new(&keys),
+            shards: 2,
+            next: AtomicU64::new(0),
+            ahead_ms: AtomicU64::new(0),
+        };
+        (refusals, id)
+    }
+
+    fn refused(id: &str) -> Refused {
+        Refused {
+            request_id: id.into(),
+            at: AT,
+            status: 403,
+            error_type: "InvalidSignatureException",
+            check: Check::SignatureMismatch,
+            remote: ([10, 0, 0, 1], 9).into(),
+            what: "upgrade",
+            action: Some("ConnectAsViewer"),
+            claims: Claims {
+                channel: Some("cam\"<b>\n".into()),
+                client_id: Some("v1".into()),
+                key_id: Some("AKID".into()),
+                principal: Some("fleet".into()),
+                clock_skew_s: Some(-312),
+            },
+            fault: Some(7),
+            explain: Some(Box::new(Explain {
+                canonical_request: format!("GET\n/\n\nhost:h\n\nhost\n{}", "0".repeat(64)).into(),
+                scope: "20260102/r/s/t".into(),
+            })),
+        }
+    }
+
+    #[test]
+    fn a_kept_refusal_is_shown_in_full_and_one_that_is_not_by_its_id() {
+        let (refusals, id) = refusals();
+        let one = refusals.one(&id).unwrap();
+        assert_eq!(one["source"], "id");
+        assert_eq!((&one["shard"], &one["status"]), (&1.into(), &403.into()));
+        assert_eq!(one["check"], "signature_mismatch");
+        assert_eq!(one["at"], "2026-01-02T03:04:05.123Z");
+        assert!(one["channel"].is_null() && one["explain"].is_null());
+        refusals.recent.note(Entry::Refused(Box::new(refused(&id))));
+        let kept = refusals.one(&id).unwrap();
+        assert_eq!(
+            (&kept["source"], &kept["shard"]),
+            (&"kept".into(), &1.into())
+        );
+        assert_eq!(kept["explain"]["signedHeaders"], "host");
+        assert_eq!(kept["clockSkewSeconds"], -312);
+        assert_eq!(kept["fault"], "f7");
+        assert_eq!(kept["channel"], "cam\"<b>\n");
+        assert!(kept.to_string().contains(r#""channel":"cam\"<b>\n""#));
+        assert_eq!(refusals.one("00000000-0000-4000-8000-000000000000"), None);
+        // Both have the same members, whatever is known.
+        let keys = |value: &Value| {
+            let members = value.as_object().unwrap();
+            members.keys().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&one), keys(&kept));
+    }
+
+    #[test]
+    fn each_filter_finds_and_leaves_out() {
+        let (refusals, id) = refusals();
+        refusals.recent.note(Entry::Refused(Box::new(refused(&id))));
+        let upper = id.to_uppercase();
+        let count = |query: &str| {
+            let filter = Filter::parse(query).unwrap();
+            refusals.list(&filter)["refusals"].as_array().unwrap().len()
+        };
+        for (fits, other) in [
+            ("", "id=00000000-0000-4000-8000-000000000000"),
+            (&*format!("id={upper}"), "channel=cam"),
+            ("channel=cam%22%3Cb%3E%0A", "channel=x"),
+            ("client=v1", "client=v"),
+            ("key=AKID", "key=akid"),
+            ("remote=10.0.0.1", "remote=10.0.0.2"),
+            ("remote=10.0.0.1:77", "remote=%5B::1%5D:77"),
+            ("remote=::ffff:10.0.0.1", "remote=::1"),
+            ("check=signature_mismatch", "check=draining"),
+            ("since=2026-01-02T03:04:05Z", "since=2026-01-02T03:04:06Z"),
+            ("client=v1&key=AKID&limit=1", "client=v1&key=AKIE"),
+        ] {
+            assert_eq!((count(fits), count(other)), (1, 0), "{fits} | {other}");
+        }
+        let list = refusals.list(&Filter::default());
+        assert_eq!((&list["kept"], &list["suppressed"]), (&1.into(), &0.into()));
+        assert_eq!(list["since"], "2026-01-02T03:04:05.123Z");
+    }
+
+    #[test]
+    fn a_stream_gets_each_refusal_once() {
+        let (refusals, id) = refusals();
+        let feed = Feed::of_events(&Bell::default());
+        let note = || refusals.recent.note(Entry::Refused(Box::new(refused(&id))));
+        note();
+        let mut position = feed.watch();
+        let state = refusals.state(&feed);
+        position.move_to_end();
+        assert_eq!(state["refusals"].as_array().map(Vec::len), Some(1));
+        note();
+        refusals.publish(&feed);
+        refusals.publish(&feed);
+        let Next::Event(event) = position.next() else {
+            panic!("no event")
+        };
+        assert!(event.starts_with(b"event: refusal\ndata: {"), "{event:?}");
+        assert_eq!(position.next(), Next::Nothing);
+        assert_eq!(refusals.state(&feed)["kept"], 2);
+    }
+}

@@ -1,0 +1,293 @@
+//! The last refusals, in memory: what operators search to find out why a connection failed.
+//!
+//! They are as many as [`REFUSALS_KEPT_MAX`] and [`REFUSALS_KEPT_BYTES_MAX`] allow. Beyond that, the network with the
+//! most of them loses its oldest one: a flood from one network pushes out its own, and the one line of a device
+//! elsewhere stays.
+
+use crate::limits::{REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
+use crate::side::shared::Shared;
+use broker_core::journal::{Claims, Entry, Explain, Prefix, Refused};
+use broker_core::time::Wall;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// The last refusals. The log thread adds to it, the admin listener reads.
+#[derive(Debug, Default)]
+pub(in crate::side) struct Recent {
+    ring: Shared<Ring>,
+    noted: Notify,
+}
+
+/// What was found, and what it was looked for in.
+#[derive(Debug)]
+pub(in crate::side) struct RefusalMatches {
+    /// The newest first.
+    pub(in crate::side) refusals: Vec<Arc<Refused>>,
+    /// How many are kept.
+    pub(in crate::side) kept: usize,
+    /// When the oldest that is kept happened.
+    pub(in crate::side) since: Option<Wall>,
+    /// How many were counted and not noted, since there were too many within a second.
+    pub(in crate::side) suppressed: u64,
+}
+
+#[derive(Debug)]
+struct Ring {
+    /// Most rows, and most bytes of them.
+    most: (usize, usize),
+    /// By their number in the order of arrival.
+    rows: BTreeMap<u64, Arc<Refused>>,
+    /// The numbers of each network, in order.
+    of: BTreeMap<Prefix, VecDeque<u64>>,
+    /// The networks by size; of those of equal size the one with the oldest row is last.
+    sizes: BTreeSet<(usize, Reverse<u64>, Prefix)>,
+    bytes: usize,
+    next: u64,
+    suppressed: u64,
+}
+
+impl Recent {
+    /// Reads an entry that the log has written.
+    pub(in crate::side) fn note(&self, entry: Entry) {
+        match entry {
+            Entry::Refused(refused) => {
+                self.locked(|ring| ring.push(*refused));
+                self.noted.notify_one();
+            }
+            Entry::Suppressed { refusals } => self.locked(|ring| ring.suppressed += refusals),
+            Entry::ConnectionEnd(_)
+            | Entry::EndsSuppressed { .. }
+            | Entry::Audit(_)
+            | Entry::NodeTrouble { .. }
+            | Entry::StoreTrouble { .. } => {}
+        }
+    }
+
+    /// Returns when one was noted since it returned last. For one reader.
+    pub(in crate::side) async fn noted(&self) {
+        self.noted.notified().await;
+    }
+
+    /// Those from a number on, the oldest first, and the number of the next one.
+    pub(in crate::side) fn since(&self, number: u64) -> (Vec<Arc<Refused>>, u64) {
+        self.locked(|ring| {
+            let rows = ring.rows.range(number..).map(|(_, row)| row);
+            (rows.cloned().collect(), ring.next)
+        })
+    }
+
+    /// The newest that fit, at most this many.
+    pub(in crate::side) fn find(
+        &self,
+        most: usize,
+        fits: impl Fn(&Refused) -> bool,
+    ) -> RefusalMatches {
+        self.before(u64::MAX, most, fits)
+    }
+
+    /// The same of those before a number.
+    pub(in crate::side) fn before(
+        &self,
+        number: u64,
+        most: usize,
+        fits: impl Fn(&Refused) -> bool,
+    ) -> RefusalMatches {
+        self.locked(|ring| RefusalMatches {
+            refusals: ring
+                .newest(number)
+                .filter(|row| fits(row))
+                .take(most)
+                .cloned()
+                .collect(),
+            kept: ring.rows.len(),
+            since: ring.rows.values().next().map(|oldest| oldest.at),
+            suppressed: ring.suppressed,
+        })
+    }
+
+    fn locked<T>(&self, use_it: impl FnOnce(&mut Ring) -> T) -> T {
+        use_it(&mut self.ring.lock())
+    }
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self::new(REFUSALS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX)
+    }
+}
+
+impl Ring {
+    fn new(rows: usize, bytes: usize) -> Self {
+        Self {
+            most: (rows, bytes),
+            rows: BTreeMap::new(),
+            of: BTreeMap::new(),
+            sizes: BTreeSet::new(),
+            bytes: 0,
+            next: 0,
+            suppressed: 0,
+        }
+    }
+
+    /// Those before a number, the newest first.
+    fn newest(&self, number: u64) -> impl Iterator<Item = &Arc<Refused>> {
+        self.rows.range(..number).rev().map(|(_, row)| row)
+    }
+
+    fn push(&mut self, refused: Refused) {
+        let (number, prefix) = (self.next, Prefix::of(refused.remote.ip()));
+        self.next += 1;
+        self.bytes += bytes_of(&refused);
+        self.rows.insert(number, Arc::new(refused));
+        self.change(prefix, |numbers| numbers.push_back(number));
+        let (rows, bytes) = self.most;
+        while self.rows.len() > rows || (self.bytes > bytes && self.rows.len() > 1) {
+            self.evict();
+        }
+    }
+
+    /// Takes out the oldest of the network that has most.
+    fn evict(&mut self) {
+        let Some(&(_, Reverse(oldest), prefix)) = self.sizes.last() else {
+            return;
+        };
+        self.change(prefix, |numbers| {
+            numbers.pop_front();
+        });
+        if let Some(row) = self.rows.remove(&oldest) {
+            self.bytes -= bytes_of(&row);
+        }
+    }
+
+    fn change(&mut self, prefix: Prefix, change: impl FnOnce(&mut VecDeque<u64>)) {
+        let place = |numbers: &VecDeque<u64>| {
+            let oldest = numbers.front()?;
+            Some((numbers.len(), Reverse(*oldest), prefix))
+        };
+        let numbers = self.of.entry(prefix).or_default();
+        if let Some(before) = place(numbers) {
+            self.sizes.remove(&before);
+        }
+        change(numbers);
+        match place(numbers) {
+            Some(after) => drop(self.sizes.insert(after)),
+            None => drop(self.of.remove(&prefix)),
+        }
+    }
+}
+
+/// What a refusal takes in memory, with its places in the orders.
+fn bytes_of(refused: &Refused) -> usize {
+    let Claims {
+        channel,
+        client_id,
+        key_id,
+        principal,
+        clock_skew_s: _,
+    } = &refused.claims;
+    let texts = [channel, client_id, key_id, principal];
+    let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+    let explain = refused.explain.as_deref().map_or(0, |explain| {
+        let Explain {
+            canonical_request,
+            scope,
+        } = explain;
+        size_of::<Explain>() + canonical_request.len() + scope.len()
+    });
+    size_of::<Refused>() + refused.request_id.len() + texts + explain + ROW_BYTES
+}
+
+/// The places of a row in the orders by number, network and size.
+const ROW_BYTES: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker_core::check::Check;
+    use std::net::SocketAddr;
+
+    fn refused(remote: impl Into<SocketAddr>, id: &str) -> Refused {
+        let (at, check) = (Wall(1_000), Check::ChannelAbsent);
+        Refused::unread(
+            id,
+            at,
+            404,
+            "ResourceNotFoundException",
+            check,
+            remote.into(),
+        )
+    }
+
+    fn ids(ring: &Ring) -> Vec<&str> {
+        ring.newest(u64::MAX).map(|row| &*row.request_id).collect()
+    }
+
+    #[test]
+    fn the_newest_are_kept() {
+        let mut ring = Ring::new(3, usize::MAX);
+        for number in 0..9 {
+            ring.push(refused(([10, 0, 0, number], 1), &number.to_string()));
+        }
+        assert_eq!(ids(&ring), ["8", "7", "6"]);
+        assert_eq!((ring.of.len(), ring.sizes.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_network_pushes_out_its_own() {
+        let mut ring = Ring::new(8, usize::MAX);
+        ring.push(refused(([10, 0, 1, 1], 1), "device"));
+        for number in 0..1000_u16 {
+            let [_, low] = number.to_be_bytes();
+            ring.push(refused(([10, 0, 2, low], 1), "flood"));
+        }
+        ring.push(refused(([10, 0, 3, 1], 1), "another"));
+        assert_eq!(ring.rows.len(), 8);
+        assert!(ids(&ring).contains(&"device") && ids(&ring).contains(&"another"));
+        // Of many networks with one each, the oldest goes.
+        for network in 4..12 {
+            ring.push(refused(([10, 0, network, 1], 1), &network.to_string()));
+        }
+        assert_eq!(ids(&ring), ["11", "10", "9", "8", "7", "6", "5", "4"]);
+        assert_eq!((ring.of.len(), ring.sizes.len()), (8, 8));
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_counted() {
+        let mut ring = Ring::new(1000, 10_000);
+        for number in 0..200_u8 {
+            let mut row = refused(([10, 0, number, 1], 1), "id");
+            row.explain = Some(Box::new(Explain {
+                canonical_request: "x".repeat(usize::from(number) * 10).into(),
+                scope: "s".into(),
+            }));
+            ring.push(row);
+            let sum: usize = ring.rows.values().map(|row| bytes_of(row)).sum();
+            assert_eq!(ring.bytes, sum);
+            assert!(ring.bytes <= 10_000);
+        }
+        assert!(ring.rows.len() > 2, "{}", ring.rows.len());
+    }
+
+    #[test]
+    fn what_is_noted_is_found_the_newest_first() {
+        let recent = Recent::default();
+        for id in ["1", "2", "3"] {
+            recent.note(Entry::Refused(Box::new(refused(([10, 0, 0, 1], 1), id))));
+        }
+        recent.note(Entry::Suppressed { refusals: 7 });
+        let found = recent.find(2, |row| &*row.request_id != "2");
+        let ids: Vec<&str> = found.refusals.iter().map(|row| &*row.request_id).collect();
+        assert_eq!(ids, ["3", "1"]);
+        assert_eq!((found.kept, found.suppressed), (3, 7));
+        assert_eq!(found.since, Some(Wall(1_000)));
+        assert_eq!(recent.find(1, |_| true).refusals.len(), 1);
+        let (since, next) = recent.since(1);
+        let since: Vec<&str> = since.iter().map(|row| &*row.request_id).collect();
+        assert_eq!((since, next), (vec!["2", "3"], 3));
+        let before = recent.before(2, 9, |_| true).refusals;
+        let before: Vec<&str> = before.iter().map(|row| &*row.request_id).collect();
+        assert_eq!(before, ["2", "1"]);
+    }
+}

@@ -1,0 +1,143 @@
+//! What the trace of one viewer suggests, in plain words: a pure function of a few figures.
+//!
+//! At most one sentence of each kind, in the order of a session's life. They say what the broker saw; what it cannot
+//! see (ICE, TURN, media) they only name where signaling is done.
+
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub(in crate::side) use text::Span;
+
+/// What is known of one connection of a viewer. Times are in milliseconds since it joined.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::side) struct Facts {
+    /// When it was read.
+    pub(in crate::side) now: f64,
+    /// When the viewer left, if it did.
+    pub(in crate::side) left: Option<f64>,
+    /// Whether everything since it joined is known.
+    pub(in crate::side) whole: bool,
+    /// Whether a master is connected.
+    pub(in crate::side) master: bool,
+    /// Its first offer.
+    pub(in crate::side) offer: Option<f64>,
+    /// When an offer of it first went to a master.
+    pub(in crate::side) arrived: Option<f64>,
+    /// When an offer of it was dropped, since no master came for it.
+    pub(in crate::side) expired: Option<f64>,
+    /// When a master connected after that offer and before an answer.
+    pub(in crate::side) replaced: Option<f64>,
+    /// The first answer that went to it.
+    pub(in crate::side) answer: Option<f64>,
+    /// The first answer that was for it and found it gone.
+    pub(in crate::side) missed: Option<f64>,
+    /// An earlier connection of the same client id sent an offer, and was not answered.
+    pub(in crate::side) older_offer: bool,
+    /// The first ICE candidate of the viewer, and of the master for it.
+    pub(in crate::side) viewer_trickled: Option<f64>,
+    pub(in crate::side) master_trickled: Option<f64>,
+    /// ICE candidates that the viewer sent.
+    pub(in crate::side) viewer_candidates: usize,
+    /// ICE candidates that the master sent to it.
+    pub(in crate::side) master_candidates: usize,
+    /// The longest message, either way, in bytes.
+    pub(in crate::side) longest: usize,
+    /// Messages that were refused, came too fast or found no room.
+    pub(in crate::side) refused: usize,
+}
+
+/// One hint. Times are spans in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::side) enum Hint {
+    /// It is connected and has sent no offer.
+    NoOffer(f64),
+    /// Its offer was kept until a master came.
+    WaitedForMaster(f64),
+    /// Its offer is kept, since no master is connected.
+    NoMaster(f64),
+    /// Its offer was dropped before a master came.
+    Expired(f64),
+    /// The master connected again after it had got the offer.
+    MasterReplaced(f64),
+    /// The master got the offer and did not answer. Whether the viewer has left; how many candidates came instead.
+    Unanswered(f64, bool, usize),
+    /// The answer came after the viewer had left.
+    ViewerGaveUp(f64),
+    /// The answer went to a connection that had made no offer.
+    AnswerToNewConnection,
+    /// There is an answer, and no candidate from the master.
+    NoMasterCandidates,
+    /// A message is longer than some clients can take.
+    LargeMessage(usize),
+    /// Some of its messages were refused.
+    Refused(usize),
+    /// Offer and answer were exchanged. Whether the offer had waited for a master.
+    SignalingDone(f64, bool),
+}
+
+/// All hints of one viewer, in the order of a session's life.
+pub(in crate::side) fn hints(facts: &Facts) -> Vec<Hint> {
+    let until = facts.left.unwrap_or(facts.now);
+    let waited = facts
+        .offer
+        .zip(facts.arrived)
+        .map(|(offer, arrived)| arrived - offer)
+        .filter(|waited| *waited >= WAIT_MS);
+    let waits = facts.offer.filter(|_| facts.arrived.is_none());
+    let unanswered = facts
+        .arrived
+        .filter(|_| facts.answer.is_none() && facts.missed.is_none())
+        .map(|arrived| until - arrived)
+        .filter(|span| *span >= ANSWER_MS || facts.left.is_some());
+    let silent = facts.whole && facts.offer.is_none() && facts.answer.is_none();
+    let trickles = facts
+        .answer
+        .is_some_and(|answer| until - answer >= CANDIDATES_MS);
+    let all = [
+        (silent && facts.left.is_none() && until >= OFFER_MS).then_some(Hint::NoOffer(until)),
+        waited.map(Hint::WaitedForMaster),
+        (waits.filter(|_| !facts.master && facts.expired.is_none() && facts.left.is_none()))
+            .map(|offer| Hint::NoMaster(until - offer)),
+        (waits.zip(facts.expired)).map(|(offer, expired)| Hint::Expired(expired - offer)),
+        (facts.arrived.zip(facts.replaced))
+            .map(|(arrived, replaced)| Hint::MasterReplaced(replaced - arrived)),
+        unanswered.map(|span| {
+            let left = facts.left.is_some();
+            Hint::Unanswered(span, left, facts.master_candidates)
+        }),
+        (facts.left.zip(facts.missed))
+            .filter(|(left, missed)| missed >= left)
+            .map(|(left, missed)| Hint::ViewerGaveUp(missed - left)),
+        (facts.whole && facts.older_offer && facts.offer.is_none() && facts.answer.is_some())
+            .then_some(Hint::AnswerToNewConnection),
+        (trickles && facts.master_candidates == 0).then_some(Hint::NoMasterCandidates),
+        (facts.longest > LARGE_BYTES).then_some(Hint::LargeMessage(facts.longest)),
+        (facts.refused > 0).then_some(Hint::Refused(facts.refused)),
+        (facts.arrived.zip(facts.answer)).map(|(arrived, answer)| {
+            let began = match (waited, facts.offer) {
+                (None, Some(offer)) => offer,
+                (Some(_), _) | (None, None) => arrived,
+            };
+            Hint::SignalingDone(answer - began, waited.is_some())
+        }),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+/// A shorter wait for a master is that of its connection coming in at the same time.
+const WAIT_MS: f64 = 100.0;
+
+/// Within which a master usually answers.
+const ANSWER_MS: f64 = 2_000.0;
+
+/// Within which a viewer usually offers.
+const OFFER_MS: f64 = 5_000.0;
+
+/// Within which the first candidate follows an answer.
+const CANDIDATES_MS: f64 = 2_000.0;
+
+/// What the message buffer of C SDK builds from before it was enlarged holds; `heliograph_large_frames_total` counts
+/// such frames.
+const LARGE_BYTES: usize = 10_240;

@@ -1,0 +1,378 @@
+//! `GET /channels/{name}/trace`: what happened on a channel, from the notes of its shard. Every text of the wire is
+//! escaped by the JSON library.
+
+use super::hints::{Hint, hints};
+use super::story::{Connection, Reading, Story};
+use crate::limits::{SUGGESTING_EVENTS_MAX, TRACE_EVENTS_MAX};
+use crate::side::channels::pages::{Fault, NO_SUCH_CHANNEL, SILENT, name_node, parameter, rfc3339};
+use crate::side::inspect::nodes;
+use crate::side::pages::Admin;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use broker_core::id::Identity;
+use broker_core::shard::{Passage, Question, Reply, Towards, TraceEvent, TraceKind, TraceStep};
+use broker_core::time::Wall;
+use serde_json::{Map, Value, json as value};
+use std::net::SocketAddr;
+
+/// `GET /channels/{name}/trace?client=&since=&limit=&scope=`.
+pub(in crate::side) async fn trace(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let query = query.unwrap_or_default();
+    let own = own_trace(&admin, &name, &query).await;
+    let path = format!("/channels/{name}/trace");
+    nodes::respond(nodes::found(&admin, (&path, &query), own).await)
+}
+
+/// What happened on a channel of this node.
+pub(in crate::side) async fn own_trace(
+    admin: &Admin,
+    name: &str,
+    query: &str,
+) -> Result<Value, Fault> {
+    let identity = admin.identity(name, query)?;
+    let wanted = TraceQuery::of(query)?;
+    let _one = admin.tracing.lock().await;
+    match read(admin, &identity, TRACE_EVENTS_MAX).await {
+        Err(Unread::Silent) => Err((StatusCode::SERVICE_UNAVAILABLE, SILENT)),
+        Err(Unread::Absent) => Err((StatusCode::NOT_FOUND, NO_SUCH_CHANNEL)),
+        Ok(reading) => {
+            let mut document = document(name, reading, &wanted);
+            name_node(&mut document, admin.node());
+            Ok(document)
+        }
+    }
+}
+
+/// What the trace of one viewer suggests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::side) struct Suggestion {
+    pub(in crate::side) hints: Vec<Hint>,
+    /// Its offer was kept, and went to no master.
+    pub(in crate::side) kept: bool,
+}
+
+/// The same for a viewer's connection that was at this address; `None` when its notes are gone.
+pub(in crate::side) async fn suggestion(
+    admin: &Admin,
+    identity: &Identity,
+    client_id: &str,
+    remote: SocketAddr,
+) -> Option<Suggestion> {
+    let _one = admin.tracing.lock().await;
+    let story = Story::of(read(admin, identity, SUGGESTING_EVENTS_MAX).await.ok()?);
+    let mut newest = story.viewers.iter().rev();
+    let one = newest.find(|one| {
+        let from = one.peer.as_ref().map(|peer| peer.remote);
+        from == Some(remote) && one.client_id.as_deref() == Some(client_id)
+    });
+    one.map(|one| Suggestion {
+        hints: hints(&one.facts),
+        kept: one.facts.offer.is_some() && one.facts.arrived.is_none(),
+    })
+}
+
+/// The parameters of a request for a trace.
+#[derive(Debug, PartialEq, Eq)]
+struct TraceQuery {
+    client: Option<String>,
+    since: Option<Wall>,
+    limit: usize,
+}
+
+impl TraceQuery {
+    fn of(query: &str) -> Result<Self, (StatusCode, &'static str)> {
+        let refused = |text| (StatusCode::BAD_REQUEST, text);
+        let limit = match parameter(query, "limit")? {
+            None => LIMIT_DEFAULT,
+            Some(text) => (text.parse().ok())
+                .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+                .ok_or_else(|| refused("limit: allowed 1 to 5000"))?,
+        };
+        let since = match parameter(query, "since")? {
+            None => None,
+            Some(text) => Some(moment(&text).ok_or_else(|| {
+                refused("since: allowed a moment in UTC such as 2026-11-20T12:00:01Z")
+            })?),
+        };
+        Ok(Self {
+            client: parameter(query, "client")?,
+            since,
+            limit,
+        })
+    }
+}
+
+/// Why there is nothing to show.
+enum Unread {
+    /// The shard does not answer.
+    Silent,
+    /// There is no such channel.
+    Absent,
+}
+
+/// Reads the notes of a channel, step by step, the newest first, up to this many events.
+async fn read(admin: &Admin, identity: &Identity, most: usize) -> Result<Reading, Unread> {
+    let mut reading = Reading::default();
+    let mut from = None;
+    loop {
+        let question = Question::Trace {
+            identity: identity.clone(),
+            from,
+            limit: most - reading.events.len(),
+        };
+        let step = match admin.ask_home(identity.clone(), question).await {
+            None => return Err(Unread::Silent),
+            Some((_, Reply::Trace(Some(step)))) => *step,
+            Some(_) => return Err(Unread::Absent),
+        };
+        let TraceStep {
+            read,
+            since_us,
+            connected,
+            events,
+            next,
+        } = step;
+        if from.is_none() {
+            (reading.read, reading.connected) = (read, connected);
+        }
+        reading.since_us = since_us;
+        reading.events.extend(events);
+        reading.cut = next.is_some();
+        from = next;
+        if next.is_none() || reading.events.len() >= most {
+            return Ok(reading);
+        }
+    }
+}
+
+/// The clocks at which a trace was read: moments of the one become dates of the other.
+#[derive(Clone, Copy)]
+struct Clocks(Wall, u64);
+
+impl Clocks {
+    fn date(self, us: u64) -> String {
+        let Self(wall, now) = self;
+        rfc3339(Wall(wall.0.saturating_sub(now.saturating_sub(us) / 1000)))
+    }
+
+    fn since(self, date: Wall) -> u64 {
+        let Self(wall, now) = self;
+        now.saturating_sub(wall.0.saturating_sub(date.0).saturating_mul(1000))
+    }
+}
+
+/// The whole answer.
+fn document(name: &str, reading: Reading, wanted: &TraceQuery) -> Value {
+    let (wall, now) = reading.read;
+    let (clocks, since_us) = (Clocks(wall, now), reading.since_us);
+    let mut story = Story::of(reading);
+    if let Some(client) = &wanted.client {
+        story.only(client);
+    }
+    if let Some(since) = wanted.since {
+        story.since(clocks.since(since));
+    }
+    story.newest(wanted.limit);
+    let viewers: Vec<Value> = story
+        .viewers
+        .iter()
+        .map(|one| viewer(one, clocks))
+        .collect();
+    let masters: Vec<Value> = story
+        .masters
+        .iter()
+        .map(|one| master(one, clocks))
+        .collect();
+    value!({
+        "channel": name,
+        "recording": since_us.is_some(),
+        "reachesBackTo": since_us.map(|us| clocks.date(us)),
+        "viewers": viewers,
+        "master": masters,
+        "truncated": story.cut,
+    })
+}
+
+/// A number that no other connection of the shard has.
+fn number(one: &Connection) -> Option<u64> {
+    one.peer.as_ref().map(|peer| peer.session.pack())
+}
+
+fn viewer(one: &Connection, clocks: Clocks) -> Value {
+    let facts = &one.facts;
+    let events: Vec<Value> = (one.events.iter()).map(|event| shown(event, one)).collect();
+    let hints: Vec<String> = hints(facts).iter().map(ToString::to_string).collect();
+    let mut viewer = connection(one, clocks);
+    viewer.insert("clientId".into(), one.client_id.as_deref().into());
+    viewer.insert("events".into(), events.into());
+    viewer.insert(
+        "summary".into(),
+        value!({
+            "offerMs": facts.offer.map(rounded),
+            "answerMs": facts.answer.map(rounded),
+            "firstCandidateMs": {
+                "viewer": facts.viewer_trickled.map(rounded),
+                "master": facts.master_trickled.map(rounded),
+            },
+            "candidates": { "viewer": facts.viewer_candidates, "master": facts.master_candidates },
+        }),
+    );
+    viewer.insert("hints".into(), hints.into());
+    viewer.into()
+}
+
+fn master(one: &Connection, clocks: Clocks) -> Value {
+    let refused = one.events.iter().filter(|event| {
+        matches!(
+            event.kind,
+            TraceKind::Message {
+                passage: Passage::Refused,
+                ..
+            }
+        )
+    });
+    let mut master = connection(one, clocks);
+    master.insert("refused".into(), refused.count().into());
+    master.into()
+}
+
+fn connection(one: &Connection, clocks: Clocks) -> Map<String, Value> {
+    let remote = one.peer.as_ref().map(|peer| peer.remote.to_string());
+    let joined = one.peer.as_ref().map(|_| clocks.date(one.joined_us));
+    let (left, reason) = one.left.unzip();
+    let fields = [
+        ("connection", number(one).into()),
+        ("remote", remote.into()),
+        ("joined", joined.into()),
+        ("left", left.map(|us| clocks.date(us)).into()),
+        (
+            "reason",
+            reason.flatten().map(|reason| reason.to_string()).into(),
+        ),
+    ];
+    let named = fields.map(|(name, value)| (name.to_owned(), value));
+    Map::from_iter(named)
+}
+
+fn shown(event: &TraceEvent, of: &Connection) -> Value {
+    let mut shown = match &event.kind {
+        TraceKind::Joined(..) => value!({ "kind": "join" }),
+        TraceKind::Left(_, reason) => {
+            value!({ "kind": "left", "reason": reason.map(|reason| reason.to_string()) })
+        }
+        TraceKind::Superseded(_, by) => value!({ "kind": "superseded", "by": by.pack() }),
+        TraceKind::ToldToGo(_) => value!({ "kind": "go_away" }),
+        TraceKind::Message {
+            action,
+            towards,
+            passage,
+            bytes,
+            ..
+        } => {
+            let from = match towards {
+                Towards::Master => "viewer",
+                Towards::Viewer => "master",
+            };
+            let action = action.map_or("unknown", |action| action.as_str());
+            let (kind, field, word) = words(*passage);
+            let bytes = Some(*bytes).filter(|bytes| *bytes > 0);
+            value!({ "kind": kind, "action": action, "from": from, "bytes": bytes, field: word })
+        }
+    };
+    shown["ms"] = rounded(of.ms(event.at_us)).into();
+    shown["serial"] = event.serial.into();
+    shown
+}
+
+/// The kind of an event of a message, and the member that says more, with its value.
+fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
+    match passage {
+        Passage::Relayed => ("message", "route", "to"),
+        Passage::Kept => ("message", "route", "kept"),
+        Passage::Overflow => ("message", "route", "overflow"),
+        Passage::Throttled => ("message", "route", "throttled"),
+        Passage::Refused => ("message", "route", "refused"),
+        Passage::AnsweredCall => ("message", "route", "answers_call"),
+        Passage::TooLateForCall => ("message", "route", "late_for_call"),
+        Passage::Delivered => ("delivered", "after", "kept"),
+        Passage::Returned => ("returned", "after", "unsent"),
+        Passage::Overwritten => ("dropped", "why", "overwritten"),
+        Passage::Expired => ("dropped", "why", "expired"),
+        Passage::Evicted => ("dropped", "why", "evicted"),
+    }
+}
+
+/// To a tenth of a millisecond.
+fn rounded(ms: f64) -> f64 {
+    (ms * 10.0).round() / 10.0
+}
+
+/// A moment as RFC 3339 writes it, in UTC, with or without a fraction of the second.
+fn moment(text: &str) -> Option<Wall> {
+    let text = text.strip_suffix('Z')?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "000"));
+    if whole.len() != "2026-11-20T12:00:01".len() {
+        return None; // so that no number is too large to reckon with
+    }
+    let mut numbers = [0; 6];
+    let mut parts = whole.split(['-', 'T', ':']);
+    for number in &mut numbers {
+        *number = parts.next()?.parse().ok()?;
+    }
+    let [year, month, day, hour, minute, second] = numbers;
+    let days = u64::try_from(codec::calendar::days(year, month, day)).ok()?;
+    let of_day = u64::try_from(hour * 3600 + minute * 60 + second).ok()?;
+    let ms = format!("{fraction:0<3}").get(..3)?.parse::<u16>().ok()?;
+    let moment = Wall((days * 86_400 + of_day) * 1000 + u64::from(ms));
+    // Only what it is written as itself: no 30th of February, no other marks.
+    let digits = fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let same = rfc3339(moment).get(..19) == Some(whole);
+    (same && digits).then_some(moment)
+}
+
+/// Events in an answer, unless the query says otherwise.
+const LIMIT_DEFAULT: usize = 500;
+
+/// The most that it may say.
+const LIMIT_MAX: usize = 5_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_read_as_it_is_written_or_not_at_all() {
+        for (text, ms) in [
+            ("1970-01-01T00:00:01Z", 1000),
+            ("2026-11-20T12:00:01Z", 1_795_176_001_000),
+            ("2026-11-20T12:00:01.5Z", 1_795_176_001_500),
+            ("2026-11-20T12:00:01.1234567Z", 1_795_176_001_123),
+        ] {
+            assert_eq!(moment(text), Some(Wall(ms)), "{text}");
+        }
+        let large = i64::MAX;
+        for text in [
+            "",
+            "Z",
+            "2026-02-30T12:00:01Z",
+            "2026-11-20 12:00:01Z",
+            "2026-11-20T24:00:00Z",
+            "2026-11-20T12:00:01",
+            "2026-11-20T12:00:01.5é0Z",
+            "2026-1-20T12:00:0001Z",
+            "1969-12-31T23:59:59Z",
+            "99999999-1-1T0:0:0Z",
+            "1-1-1T1:1:99999999Z",
+            &format!("{large}-01-01T00:00:00Z"),
+            &format!("2026-01-01T{large}:00:00Z"),
+            &format!("2026-{large}-{large}T00:{large}:{large}Z"),
+        ] {
+            assert_eq!(moment(text), None, "{text}");
+        }
+    }
+}

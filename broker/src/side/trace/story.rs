@@ -1,0 +1,347 @@
+//! From the events of a channel to what each of its connections did.
+//!
+//! An event names connections, or stands for a client id by a mark where none was there. Such an event belongs to the
+//! connection of that client id that came last before it; else to the next one; else to a client that never connected.
+
+use super::hints::Facts;
+use broker_core::id::SessionKey;
+use broker_core::journal::EndReason;
+use broker_core::shard::{Passage, Towards, TraceEvent, TraceKind, TracePeer};
+use broker_core::time::Wall;
+use codec::signal::{Action, Role};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything that was read of a channel.
+#[derive(Debug, Default)]
+pub(in crate::side) struct Reading {
+    /// When, by both clocks: the calendar, and microseconds since the start.
+    pub(in crate::side) read: (Wall, u64),
+    /// Since when there are notes; `None` when nothing is recorded.
+    pub(in crate::side) since_us: Option<u64>,
+    /// Who is connected.
+    pub(in crate::side) connected: Vec<TracePeer>,
+    /// Newest first.
+    pub(in crate::side) events: Vec<TraceEvent>,
+    /// There was more than is read.
+    pub(in crate::side) cut: bool,
+}
+
+/// One connection, or a client id that had none.
+#[derive(Debug, Default)]
+pub(in crate::side) struct Connection {
+    /// Who it was; `None` for a client id without a connection.
+    pub(in crate::side) peer: Option<TracePeer>,
+    /// A viewer's client id, as far as it is known.
+    pub(in crate::side) client_id: Option<Box<str>>,
+    /// When it joined, or the first event of a client id without a connection.
+    pub(in crate::side) joined_us: u64,
+    /// When it left, and why.
+    pub(in crate::side) left: Option<(u64, Option<EndReason>)>,
+    /// What it did and got, oldest first.
+    pub(in crate::side) events: Vec<TraceEvent>,
+    /// What the hints for a viewer follow from.
+    pub(in crate::side) facts: Facts,
+}
+
+/// The connections of a channel, each kind in the order in which they came.
+#[derive(Debug)]
+pub(in crate::side) struct Story {
+    pub(in crate::side) viewers: Vec<Connection>,
+    pub(in crate::side) masters: Vec<Connection>,
+    /// Older events were left out.
+    pub(in crate::side) cut: bool,
+}
+
+/// To whom an event belongs.
+#[derive(Clone, Copy)]
+enum Whose {
+    Session(SessionKey),
+    /// A viewer by its mark.
+    Mark(u64),
+}
+
+impl Story {
+    /// Sorts out who did what.
+    pub(in crate::side) fn of(reading: Reading) -> Self {
+        let mut connections = Vec::new();
+        for peer in reading.connected {
+            connections.push(Connection::of(peer, None));
+        }
+        for event in &reading.events {
+            if let TraceKind::Left(peer, reason) = &event.kind {
+                let left = Some((event.at_us, *reason));
+                connections.push(Connection::of((**peer).clone(), left));
+            }
+        }
+        connections.sort_by_key(|one| (one.joined_us, one.session().map(SessionKey::pack)));
+        let mut sessions = BTreeMap::new();
+        let mut marks: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (place, one) in connections.iter().enumerate() {
+            sessions.extend(one.session().map(|session| (session, place)));
+            if let Some(mark) = one.peer.as_ref().and_then(|peer| peer.mark) {
+                marks.entry(mark).or_default().push(place);
+            }
+        }
+        let mut absent: BTreeMap<u64, Connection> = BTreeMap::new();
+        for event in reading.events.into_iter().rev() {
+            let place = match whose(&event.kind) {
+                Some(Whose::Session(session)) => sessions.get(&session).copied(),
+                Some(Whose::Mark(mark)) => match marks.get(&mark) {
+                    Some(places) => nearest(&connections, places, event.at_us),
+                    None => {
+                        absent.entry(mark).or_default().add_absent(event);
+                        continue;
+                    }
+                },
+                None => None,
+            };
+            let Some(one) = place.and_then(|place| connections.get_mut(place)) else {
+                continue;
+            };
+            if let TraceKind::Joined(..) = event.kind {
+                one.joined_us = event.at_us;
+            }
+            one.events.push(event);
+        }
+        let is_master = |one: &Connection| one.client_id.is_none();
+        let (masters, mut viewers): (Vec<_>, Vec<_>) = connections.into_iter().partition(is_master);
+        viewers.extend(absent.into_values());
+        let mut story = Self {
+            viewers,
+            masters,
+            cut: reading.cut,
+        };
+        story.find_facts(reading.read.1);
+        story
+    }
+
+    /// Leaves out the viewers of other client ids.
+    pub(in crate::side) fn only(&mut self, client_id: &str) {
+        self.viewers
+            .retain(|one| one.client_id.as_deref() == Some(client_id));
+    }
+
+    /// Leaves out what was before a moment, in microseconds since the start.
+    pub(in crate::side) fn since(&mut self, us: u64) {
+        self.keep(|event| event.at_us >= us);
+        self.masters
+            .retain(|one| one.left.is_none_or(|(left, _)| left >= us));
+    }
+
+    /// Leaves out all but the newest `limit` events of viewers, and all but as many masters.
+    pub(in crate::side) fn newest(&mut self, limit: usize) {
+        let events = self.viewers.iter().flat_map(|one| &one.events);
+        let mut serials: Vec<u64> = events.map(|event| event.serial).collect();
+        if serials.len() > limit {
+            serials.sort_unstable();
+            let first = serials.len() - limit;
+            let oldest = serials.get(first).copied().unwrap_or_default();
+            self.cut = true;
+            self.keep(|event| event.serial >= oldest);
+        }
+        let more = self.masters.len().saturating_sub(limit);
+        self.masters.drain(..more);
+    }
+
+    fn keep(&mut self, stays: impl Fn(&TraceEvent) -> bool) {
+        for one in &mut self.viewers {
+            one.events.retain(&stays);
+        }
+        self.viewers
+            .retain(|one| !one.events.is_empty() || (one.left.is_none() && one.peer.is_some()));
+    }
+
+    /// Works out what hints follow from: from everything that is known, whatever is shown of it.
+    fn find_facts(&mut self, now_us: u64) {
+        let joins: Vec<u64> = self.masters.iter().map(|one| one.joined_us).collect();
+        let master = self.masters.iter().any(|one| one.left.is_none());
+        let mut offered = BTreeSet::new();
+        for one in &mut self.viewers {
+            let mut facts = one.facts(now_us);
+            facts.master = master;
+            let replaced = one.arrived_us().and_then(|arrived| {
+                let next = joins.partition_point(|joined| *joined <= arrived);
+                joins.get(next).map(|joined| one.ms(*joined))
+            });
+            let until = facts.answer.or(facts.left).unwrap_or(facts.now);
+            facts.replaced = replaced.filter(|replaced| *replaced < until);
+            facts.older_offer = offered.contains(&one.client_id);
+            if facts.offer.is_some() && facts.answer.is_none() {
+                offered.insert(one.client_id.clone());
+            }
+            one.facts = facts;
+        }
+    }
+}
+
+impl Connection {
+    fn of(peer: TracePeer, left: Option<(u64, Option<EndReason>)>) -> Self {
+        Self {
+            client_id: peer.client_id.clone(),
+            joined_us: peer.opened_us,
+            peer: Some(peer),
+            left,
+            ..Self::default()
+        }
+    }
+
+    fn session(&self) -> Option<SessionKey> {
+        self.peer.as_ref().map(|peer| peer.session)
+    }
+
+    /// Of a client id without a connection.
+    fn add_absent(&mut self, event: TraceEvent) {
+        if self.events.is_empty() {
+            self.joined_us = event.at_us;
+        }
+        if let TraceKind::Message {
+            viewer: Some(id), ..
+        } = &event.kind
+        {
+            self.client_id.get_or_insert_with(|| id.clone());
+        }
+        self.events.push(event);
+    }
+
+    /// Milliseconds from when it joined to a moment.
+    pub(in crate::side) fn ms(&self, at_us: u64) -> f64 {
+        let span = |later: u64, earlier: u64| {
+            let us = u32::try_from((later - earlier) % 1000).unwrap_or_default();
+            let ms = u32::try_from((later - earlier) / 1000).unwrap_or(u32::MAX);
+            f64::from(ms) + f64::from(us) / 1000.0
+        };
+        if at_us >= self.joined_us {
+            span(at_us, self.joined_us)
+        } else {
+            -span(self.joined_us, at_us)
+        }
+    }
+
+    /// When an offer of it first went to a master.
+    fn arrived_us(&self) -> Option<u64> {
+        let went = |event: &&TraceEvent| match &event.kind {
+            TraceKind::Message {
+                action,
+                towards,
+                passage,
+                ..
+            } => {
+                let offer = *action == Some(Action::SdpOffer) && *towards == Towards::Master;
+                offer && matches!(passage, Passage::Relayed | Passage::Delivered)
+            }
+            TraceKind::Joined(..)
+            | TraceKind::Left(..)
+            | TraceKind::Superseded(..)
+            | TraceKind::ToldToGo(_) => false,
+        };
+        self.events.iter().find(went).map(|event| event.at_us)
+    }
+
+    /// What its own events say.
+    fn facts(&self, now_us: u64) -> Facts {
+        let mut facts = Facts {
+            now: self.ms(now_us),
+            left: self.left.map(|(us, _)| self.ms(us)),
+            whole: self.peer.is_none(),
+            arrived: self.arrived_us().map(|us| self.ms(us)),
+            ..Facts::default()
+        };
+        for event in &self.events {
+            match event.kind {
+                TraceKind::Message {
+                    action,
+                    towards,
+                    passage,
+                    bytes,
+                    ..
+                } => facts.message(self.ms(event.at_us), action, towards, passage, bytes),
+                TraceKind::Joined(..) => facts.whole = true,
+                TraceKind::Left(..) | TraceKind::Superseded(..) | TraceKind::ToldToGo(_) => {}
+            }
+        }
+        facts
+    }
+}
+
+impl Facts {
+    fn message(
+        &mut self,
+        at: f64,
+        action: Option<Action>,
+        towards: Towards,
+        passage: Passage,
+        bytes: usize,
+    ) {
+        let came = matches!(passage, Passage::Relayed | Passage::Kept);
+        let went = matches!(passage, Passage::Relayed | Passage::Delivered);
+        let refused = matches!(
+            passage,
+            Passage::Overflow | Passage::Throttled | Passage::Refused
+        );
+        self.longest = self.longest.max(bytes);
+        self.refused += usize::from(refused);
+        let first = |known: &mut Option<f64>, is: bool| {
+            if is {
+                known.get_or_insert(at);
+            }
+        };
+        match (action, towards) {
+            (Some(Action::SdpOffer), Towards::Master) => {
+                first(&mut self.offer, came);
+                first(&mut self.expired, passage == Passage::Expired);
+            }
+            (Some(Action::SdpAnswer), Towards::Viewer) => {
+                first(&mut self.answer, went);
+                first(&mut self.missed, passage == Passage::Kept);
+            }
+            (Some(Action::IceCandidate), Towards::Master) => {
+                first(&mut self.viewer_trickled, came);
+                self.viewer_candidates += usize::from(came);
+            }
+            (Some(Action::IceCandidate), Towards::Viewer) => {
+                first(&mut self.master_trickled, came);
+                self.master_candidates += usize::from(came);
+            }
+            (Some(_) | None, Towards::Master | Towards::Viewer) => {}
+        }
+    }
+}
+
+/// To whom an event belongs: to the viewer, where a message has one.
+fn whose(kind: &TraceKind) -> Option<Whose> {
+    match kind {
+        TraceKind::Joined(session, Role::Master | Role::Viewer)
+        | TraceKind::Superseded(session, _)
+        | TraceKind::ToldToGo(session) => Some(Whose::Session(*session)),
+        TraceKind::Left(peer, _) => Some(Whose::Session(peer.session)),
+        TraceKind::Message {
+            towards,
+            from,
+            to,
+            mark,
+            ..
+        } => {
+            let viewer = match towards {
+                Towards::Master => *from,
+                Towards::Viewer => *to,
+            };
+            let by_session = viewer.map(Whose::Session);
+            let by_mark = mark.map(Whose::Mark);
+            // A message of a master that names nobody is the master's own.
+            by_session.or(by_mark).or_else(|| from.map(Whose::Session))
+        }
+    }
+}
+
+/// Which of the connections of a client id, in the order in which they came, an event at this moment belongs to.
+fn nearest(connections: &[Connection], places: &[usize], at_us: u64) -> Option<usize> {
+    let joined = |place: &&usize| {
+        let one = connections.get(**place);
+        one.is_some_and(|one| one.joined_us <= at_us)
+    };
+    let before = places.iter().rfind(joined);
+    before.or_else(|| places.first()).copied()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,405 @@
+//! Viewers whose session did not go well: the last of them, for the overview.
+//!
+//! The log thread finds them among the ends of connections that it writes anyway, so a session that goes well costs
+//! nothing. Why it went wrong is read off the recorder's trace a little later, a bounded number of channels a second.
+
+use super::hints::{Hint, Span};
+use super::page as trace;
+use super::page::Suggestion;
+use crate::edge::calendar;
+use crate::limits::{
+    TROUBLED_KEPT_MAX, TROUBLED_PER_CHANNEL_MAX, TROUBLED_SHOWN_MAX, TROUBLED_TRACED_PER_SECOND,
+};
+use crate::side::channels::pages::rfc3339;
+use crate::side::pages::Admin;
+use crate::side::shared::Shared;
+use broker_core::id::Identity;
+use broker_core::journal::{ConnectionEnd, EndReason, Entry};
+use broker_core::time::Wall;
+use codec::signal::Role;
+use serde_json::{Value, json as value};
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// The last troubled sessions. The log thread adds to it, the admin listener reads.
+#[derive(Debug, Default)]
+pub struct Troubled(Shared<Ring>);
+
+#[derive(Debug, Default)]
+struct Ring {
+    /// The oldest first.
+    rows: VecDeque<Row>,
+    /// The number of the next row.
+    next: u64,
+    /// Grows with every change.
+    version: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    number: u64,
+    at: Wall,
+    trouble: Trouble,
+    end: ConnectionEnd,
+    /// What its trace suggests; nothing until it was read, and when its notes are gone.
+    traced: Suggestion,
+    /// How often its trace was looked at.
+    looks: usize,
+}
+
+/// What went wrong, as far as the end of the connection shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+enum Trouble {
+    /// It offered, and left without an answer.
+    Unanswered,
+    /// Its answer came late.
+    Slow,
+    /// It got an answer and sent candidates, and the master sent none.
+    NoCandidates,
+    /// The broker closed it for what it did, or did not do.
+    CutOff,
+}
+
+impl Trouble {
+    fn of(end: &ConnectionEnd) -> Option<Self> {
+        if end.role != Role::Viewer {
+            return None;
+        }
+        let cut_off = matches!(
+            end.reason,
+            EndReason::SlowConsumer
+                | EndReason::ProtocolError(_)
+                | EndReason::Unsupported
+                | EndReason::SupersededStuck
+                | EndReason::SlowMessage
+                | EndReason::Flood
+        );
+        let took = end.answered_ms.unwrap_or_default();
+        let took = took.saturating_sub(end.offered_ms.unwrap_or(took));
+        let stayed = |answered: u32| end.duration_ms.saturating_sub(answered.into());
+        match (end.offered_ms, end.answered_ms) {
+            _ if cut_off => Some(Self::CutOff),
+            (Some(_), None) => Some(Self::Unanswered),
+            (Some(_), Some(_)) if took >= SLOW_MS => Some(Self::Slow),
+            // The offer and a candidate went out, the answer alone came back.
+            (Some(_), Some(answered))
+                if end.messages_in > 1
+                    && end.messages_out == 1
+                    && stayed(answered) >= CANDIDATES_MS =>
+            {
+                Some(Self::NoCandidates)
+            }
+            (_, _) => None,
+        }
+    }
+}
+
+impl Row {
+    /// In one sentence.
+    fn says(&self) -> String {
+        let because = |hint: &&Hint| !matches!(hint, Hint::SignalingDone(..));
+        let hint = self.traced.hints.iter().find(because);
+        let ms = |ms: Option<u32>| f64::from(ms.unwrap_or_default());
+        let offered = ms(self.end.offered_ms);
+        match (self.trouble, hint) {
+            (Trouble::CutOff, _) => format!("the broker closed it: {}", self.end.reason),
+            (Trouble::NoCandidates, _) => Hint::NoMasterCandidates.to_string(),
+            (_, Some(hint)) => hint.to_string(),
+            (Trouble::Unanswered, None) => {
+                let lasted = u32::try_from(self.end.duration_ms).unwrap_or(u32::MAX);
+                let span = Span(f64::from(lasted) - offered);
+                if self.traced.kept {
+                    format!("it left {span} after its offer, and no master had connected")
+                } else {
+                    format!("it left {span} after its offer, without an answer")
+                }
+            }
+            (Trouble::Slow, None) => {
+                let span = Span(ms(self.end.answered_ms) - offered);
+                format!("the answer came {span} after the offer")
+            }
+        }
+    }
+
+    fn json(&self) -> Value {
+        let trouble: &str = self.trouble.into();
+        let hints: Vec<String> = self.traced.hints.iter().map(ToString::to_string).collect();
+        value!({
+            "at": rfc3339(self.at),
+            "channel": self.end.channel,
+            "clientId": self.end.client_id,
+            "remote": self.end.remote.to_string(),
+            "trouble": trouble,
+            "says": self.says(),
+            "hints": hints,
+            "reason": self.end.reason.to_string(),
+            "durationMs": self.end.duration_ms,
+            "offerMs": self.end.offered_ms,
+            "answerMs": self.end.answered_ms,
+        })
+    }
+
+    /// Whether its trace is to be looked at now.
+    fn is_due(&self, now: Wall) -> bool {
+        let age = now.0.saturating_sub(self.at.0);
+        let due = LOOKS_MS.get(self.looks).copied();
+        due.is_some_and(|due| age >= due)
+    }
+}
+
+impl Troubled {
+    /// Reads an entry that the log writes.
+    pub(in crate::side) fn note(&self, entry: &Entry) {
+        let Entry::ConnectionEnd(end) = entry else {
+            return;
+        };
+        if let Some(trouble) = Trouble::of(end) {
+            self.0.lock().push(calendar(), trouble, end.clone());
+        }
+    }
+
+    /// Another number than before when anything has changed.
+    pub(in crate::side) fn version(&self) -> u64 {
+        self.0.lock().version
+    }
+
+    /// The newest, for pages.
+    pub(in crate::side) fn json(&self) -> Value {
+        let ring = self.0.lock();
+        let newest = ring.rows.iter().rev().take(TROUBLED_SHOWN_MAX);
+        newest.map(Row::json).collect()
+    }
+}
+
+impl Ring {
+    fn push(&mut self, at: Wall, trouble: Trouble, end: ConnectionEnd) {
+        let same = |row: &&Row| row.end.channel == end.channel;
+        if self.rows.iter().filter(same).count() >= TROUBLED_PER_CHANNEL_MAX {
+            let oldest = self.rows.iter().position(|row| same(&row));
+            oldest.and_then(|place| self.rows.remove(place));
+        } else if self.rows.len() >= TROUBLED_KEPT_MAX {
+            self.rows.pop_front();
+        }
+        self.rows.push_back(Row {
+            number: self.next,
+            at,
+            trouble,
+            end,
+            traced: Suggestion::default(),
+            looks: 0,
+        });
+        self.next += 1;
+        self.version += 1;
+    }
+
+    /// Those whose trace is to be looked at, the newest first: the notes of older ones may be gone.
+    fn take_due(&mut self, now: Wall) -> Vec<Row> {
+        let due = self.rows.iter_mut().rev().filter(|row| row.is_due(now));
+        let due = due.take(TROUBLED_TRACED_PER_SECOND).map(|row| {
+            row.looks += 1;
+            row.clone()
+        });
+        due.collect()
+    }
+
+    fn explain(&mut self, number: u64, traced: Suggestion) {
+        let row = self.rows.iter_mut().find(|row| row.number == number);
+        if let Some(row) = row.filter(|row| row.traced != traced) {
+            row.traced = traced;
+            self.version += 1;
+        }
+    }
+}
+
+/// Looks at the traces of those that are due, for as long as the process runs.
+pub(in crate::side) async fn explain(admin: Admin) {
+    let mut every = interval(Duration::from_secs(1));
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let due = admin.troubled.0.lock().take_due(calendar());
+        for row in due {
+            let ConnectionEnd {
+                channel: Some(name),
+                client_id: Some(client_id),
+                remote,
+                ..
+            } = &row.end
+            else {
+                continue;
+            };
+            let (region, account) = (&admin.settings.region, &admin.settings.account_id);
+            let identity = Identity::new(region, account, name);
+            let traced = trace::suggestion(&admin, &identity, client_id, *remote).await;
+            if let Some(traced) = traced {
+                admin.troubled.0.lock().explain(row.number, traced);
+            }
+        }
+    }
+}
+
+/// An answer that comes later than this after its offer is slow.
+const SLOW_MS: u32 = 3_000;
+
+/// Within which the first candidate follows an answer.
+const CANDIDATES_MS: u64 = 2_000;
+
+/// How long after the end its trace is looked at: soon, while its notes are there; and again for an answer that came
+/// too late.
+const LOOKS_MS: [u64; 2] = [500, 15_000];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use codec::ws::FrameError;
+
+    fn end(offered_ms: Option<u32>, answered_ms: Option<u32>) -> ConnectionEnd {
+        ConnectionEnd {
+            role: Role::Viewer,
+            client_id: Some("v".into()),
+            channel: Some("c".into()),
+            remote: ([127, 0, 0, 1], 9).into(),
+            duration_ms: 20_000,
+            messages_in: 3,
+            messages_out: 5,
+            offered_ms,
+            answered_ms,
+            reason: EndReason::PeerClosed,
+        }
+    }
+
+    #[test]
+    fn what_is_trouble_is_seen_at_the_end() {
+        let cut = |reason| ConnectionEnd {
+            reason,
+            ..end(Some(1), Some(2))
+        };
+        let quiet = |messages_in, messages_out, duration_ms| ConnectionEnd {
+            messages_in,
+            messages_out,
+            duration_ms,
+            ..end(Some(1), Some(62))
+        };
+        let master = ConnectionEnd {
+            role: Role::Master,
+            ..end(Some(1), None)
+        };
+        for (name, end, trouble) in [
+            ("as it should be", end(Some(1), Some(62)), None),
+            ("no offer", end(None, None), None),
+            ("a master", master, None),
+            ("unanswered", end(Some(1), None), Some(Trouble::Unanswered)),
+            ("slow", end(Some(1), Some(3_001)), Some(Trouble::Slow)),
+            ("not yet slow", end(Some(1), Some(3_000)), None),
+            ("an answer to nobody", end(None, Some(9_000)), None),
+            (
+                "no candidates",
+                quiet(2, 1, 2_062),
+                Some(Trouble::NoCandidates),
+            ),
+            ("none yet", quiet(2, 1, 2_061), None),
+            ("neither trickles", quiet(1, 1, 9_000), None),
+            (
+                "slow reader",
+                cut(EndReason::SlowConsumer),
+                Some(Trouble::CutOff),
+            ),
+            (
+                "a bad frame",
+                cut(EndReason::ProtocolError(FrameError::Unmasked)),
+                Some(Trouble::CutOff),
+            ),
+            ("too old", cut(EndReason::Age), None),
+        ] {
+            assert_eq!(Trouble::of(&end), trouble, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_channel_pushes_out_its_own_and_all_are_bounded() {
+        let mut ring = Ring::default();
+        let of = |channel: String| ConnectionEnd {
+            channel: Some(channel.into()),
+            ..end(Some(1), None)
+        };
+        let push = |ring: &mut Ring, name: String| ring.push(Wall(0), Trouble::Slow, of(name));
+        push(&mut ring, "quiet".into());
+        for _ in 0..TROUBLED_KEPT_MAX * 2 {
+            push(&mut ring, "loud".into());
+        }
+        assert_eq!(ring.rows.len(), TROUBLED_PER_CHANNEL_MAX + 1);
+        assert_eq!(ring.rows[0].end.channel.as_deref(), Some("quiet"));
+        for number in 0..TROUBLED_KEPT_MAX * 2 {
+            push(&mut ring, number.to_string());
+        }
+        assert_eq!(ring.rows.len(), TROUBLED_KEPT_MAX);
+    }
+
+    #[test]
+    fn a_trace_is_looked_at_soon_and_once_more_a_few_in_a_second() {
+        let mut ring = Ring::default();
+        for _ in 0..=TROUBLED_TRACED_PER_SECOND {
+            ring.push(Wall(1_000), Trouble::Unanswered, end(Some(500), None));
+        }
+        let none: [u64; 0] = [];
+        let numbers = |ring: &mut Ring, now| -> Vec<u64> {
+            let due = ring.take_due(Wall(now));
+            due.iter().map(|row| row.number).collect()
+        };
+        assert_eq!(numbers(&mut ring, 1_499), none);
+        let newest = TROUBLED_TRACED_PER_SECOND as u64;
+        assert_eq!(
+            numbers(&mut ring, 1_500),
+            (1..=newest).rev().collect::<Vec<_>>()
+        );
+        assert_eq!(numbers(&mut ring, 2_500), [0]);
+        assert_eq!(numbers(&mut ring, 15_999), none);
+        assert_eq!(numbers(&mut ring, 16_000).len(), TROUBLED_TRACED_PER_SECOND);
+        assert_eq!(numbers(&mut ring, 17_000), [0]);
+        assert_eq!(numbers(&mut ring, 99_000), none);
+    }
+
+    #[test]
+    fn the_sentence_is_that_of_the_trace_or_of_the_end() {
+        let mut ring = Ring::default();
+        ring.push(Wall(0), Trouble::Unanswered, end(Some(500), None));
+        let says = |ring: &Ring| ring.rows[0].json()["says"].clone();
+        assert_eq!(
+            says(&ring),
+            "it left 19.5 s after its offer, without an answer"
+        );
+        let version = ring.version;
+        let of = |hints: &[Hint]| Suggestion {
+            hints: hints.to_vec(),
+            kept: true,
+        };
+        ring.explain(0, of(&[]));
+        ring.explain(0, of(&[]));
+        assert_eq!(
+            says(&ring),
+            "it left 19.5 s after its offer, and no master had connected"
+        );
+        ring.explain(0, of(&[Hint::Expired(60_000.0)]));
+        ring.explain(7, of(&[Hint::NoMasterCandidates]));
+        assert_eq!(says(&ring), Hint::Expired(60_000.0).to_string());
+        assert_eq!(ring.version, version + 2);
+        let row = |trouble, reason, hints: &[Hint]| Row {
+            number: 0,
+            at: Wall(0),
+            trouble,
+            end: ConnectionEnd {
+                reason,
+                ..end(Some(1), Some(12_401))
+            },
+            traced: of(hints),
+            looks: 0,
+        };
+        let done = Hint::SignalingDone(12_400.0, false);
+        let slow = row(Trouble::Slow, EndReason::PeerGone, &[done]);
+        assert_eq!(slow.says(), "the answer came 12.4 s after the offer");
+        let cut = row(Trouble::CutOff, EndReason::SlowConsumer, &[done]);
+        assert_eq!(cut.says(), "the broker closed it: slow_consumer");
+    }
+}

@@ -1,0 +1,4 @@
+//! `/try`: a camera and a viewer in one browser.
+
+pub(super) mod page;
+pub(super) mod session;

@@ -1,0 +1,225 @@
+//! `/try`: a page with a camera and a viewer that use this broker from one browser. The signaling is between the page
+//! and the client listeners; here are its files, and what the page must know.
+
+use super::session as try_session;
+use crate::limits::TRY_SESSION_BODY_BYTES_MAX;
+use crate::side::admin::door::Seat;
+use crate::side::pages::{Admin, error, json};
+use axum::Router;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use broker_core::settings::{Auth, Listen, Scheme, Settings};
+use serde_json::json as value;
+use std::fmt::Write as _;
+
+/// The routes of the page.
+pub(in crate::side) fn routes(admin: &Admin) -> Router<Admin> {
+    Router::new()
+        .route("/try", get(page))
+        .route("/try/settings", get(settings))
+        .route(
+            "/try/session",
+            post(try_session::session).layer(DefaultBodyLimit::max(TRY_SESSION_BODY_BYTES_MAX)),
+        )
+        .layer(from_fn_with_state(admin.clone(), only_if_on))
+}
+
+async fn only_if_on(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    if admin.settings.has_try_page() {
+        next.run(request).await
+    } else {
+        error(StatusCode::NOT_FOUND, OFF)
+    }
+}
+
+async fn page(
+    State(admin): State<Admin>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    headers: HeaderMap,
+) -> Response {
+    let signed = admin.settings.auth == Auth::Sigv4;
+    let mut page = PAGE.to_owned();
+    if signed || (admin.access.wants_token() && !seat.is_of_lan()) {
+        page = page.replace("data-token=\"none\"", "data-token=\"wanted\"");
+    }
+    if admin.lan.is_some() && !seat.is_of_lan() {
+        page = page.replacen("<html ", "<html data-phone=\"offer\" ", 1);
+    }
+    let policy = content_policy(&admin.settings, host_name(&headers));
+    let kinds = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, &*policy),
+        (
+            PERMISSIONS_POLICY,
+            "camera=(self), microphone=(), display-capture=(self)",
+        ),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (kinds, page).into_response()
+}
+
+/// `GET /try/settings`: where the client listeners are, and how they are used.
+async fn settings(
+    State(admin): State<Admin>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    headers: HeaderMap,
+) -> Response {
+    let settings = &admin.settings;
+    let host = host_name(&headers);
+    let plain = settings
+        .listen
+        .iter()
+        .find(|listen| listen.scheme == Scheme::Http);
+    // A device of the local network has accepted the certificate of this page: everything else is there too.
+    let of_lan = settings.lan_listener().filter(|_| seat.is_of_lan());
+    let Some(listen) = of_lan.or(plain).or_else(|| settings.listen.first()) else {
+        return error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "there is no client listener",
+        );
+    };
+    let authority = match of_lan {
+        Some(listen) => format!("{host}:{}", listen.addr.port()),
+        None => own_authority(listen, host),
+    };
+    let [http, ws] = urls(listen.scheme, &authority);
+    let body = value!({
+        "signed": settings.auth == Auth::Sigv4,
+        "http": http,
+        "ws": ws,
+        "channel": admin.tries.channel,
+        "warning": settings.exposure(),
+    });
+    json(StatusCode::OK, &body)
+}
+
+/// The policy of the page: its own files, and connections to the client listeners.
+fn content_policy(settings: &Settings, host: &str) -> String {
+    let mut policy = String::from(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+         trusted-types 'none'; connect-src 'self'",
+    );
+    // By its address and by the visitor's name for this machine, which a session's URL has.
+    let listeners = settings.listen.iter().flat_map(|listen| {
+        let named = format!("{host}:{}", listen.addr.port());
+        [own_authority(listen, host), named].map(|at| urls(listen.scheme, &at))
+    });
+    let listeners = listeners.flatten();
+    let advertise = &settings.advertise;
+    let fixed = [&advertise.https, &advertise.wss]
+        .into_iter()
+        .flatten()
+        .cloned();
+    let domain = advertise
+        .domain
+        .iter()
+        .map(|domain| format!("wss://*.{domain}"));
+    let mut all: Vec<String> = Vec::new();
+    for url in listeners.chain(fixed).chain(domain) {
+        // The grammar of a policy has no IPv6 addresses (CSP3 section 2.3.1): what remains is the scheme.
+        let source = match url.split_once("://[") {
+            Some((scheme, _)) => format!("{scheme}:"),
+            None => url,
+        };
+        if !all.contains(&source) {
+            let _ = write!(policy, " {source}");
+            all.push(source);
+        }
+    }
+    policy
+}
+
+/// Host and port of a listener for a browser that reached the admin listener as `host`.
+fn own_authority(listen: &Listen, host: &str) -> String {
+    if listen.addr.ip().is_unspecified() {
+        format!("{host}:{}", listen.addr.port())
+    } else {
+        listen.addr.to_string()
+    }
+}
+
+/// The URLs of calls and of WebSockets.
+fn urls(scheme: Scheme, at: &str) -> [String; 2] {
+    match scheme {
+        Scheme::Http => [format!("http://{at}"), format!("ws://{at}")],
+        Scheme::Https => [format!("https://{at}"), format!("wss://{at}")],
+    }
+}
+
+/// The host by which the request names this listener, without its port.
+pub(in crate::side) fn host_name(headers: &HeaderMap) -> &str {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    // What is part of a policy's text must not end its directive.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    let host = host.filter(|host| host.bytes().all(is_plain) && host.parse::<Authority>().is_ok());
+    host.map_or("localhost", |host| match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    })
+}
+
+const PAGE: &str = include_str!("../../../console/try/try.html");
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+const OFF: &str = "/try is off: it needs --dev, or [admin] try = true";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker_core::settings::Profile;
+
+    fn named(host: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().unwrap());
+        host_name(&headers).to_owned()
+    }
+
+    #[test]
+    fn a_host_cannot_end_a_directive() {
+        for (host, name) in [
+            ("localhost:8090", "localhost"),
+            ("bench.test", "bench.test"),
+            ("[2001:db8::7]:8090", "[2001:db8::7]"),
+            ("a; script-src *", "localhost"),
+            ("a,b", "localhost"),
+            ("", "localhost"),
+        ] {
+            assert_eq!(named(host), name, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_policy_names_the_client_listeners_as_the_visitor_reaches_them() {
+        let mut settings = Settings::new(Profile::Default, true);
+        let ends = |settings: &Settings, end: &str| {
+            let policy = content_policy(settings, "bench.test");
+            assert!(
+                policy.ends_with(&format!("connect-src 'self' {end}")),
+                "{policy}"
+            );
+        };
+        settings.listen.truncate(1);
+        let named = "http://bench.test:8080 ws://bench.test:8080";
+        ends(
+            &settings,
+            &format!("http://127.0.0.1:8080 ws://127.0.0.1:8080 {named}"),
+        );
+        settings.listen[0].addr = "0.0.0.0:8080".parse().unwrap();
+        ends(&settings, named);
+        settings.listen[0].addr = "[::1]:8080".parse().unwrap();
+        settings.advertise.wss = Some("wss://one.example".into());
+        ends(&settings, &format!("http: ws: {named} wss://one.example"));
+        settings.advertise.wss = None;
+        settings.advertise.domain = Some("signal.example".into());
+        ends(
+            &settings,
+            &format!("http: ws: {named} wss://*.signal.example"),
+        );
+    }
+}
