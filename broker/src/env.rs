@@ -3,7 +3,8 @@
 use crate::admin_client::AdminListener;
 use crate::config::{EnvFlags, EnvFormat};
 use crate::failure::Failure;
-use crate::server::{NAMES, TOKEN_FILE};
+use crate::files::token::TOKEN_FILE;
+use crate::server::NAMES;
 use crate::terminal::is_obeyed;
 use serde_json::{Map, Value};
 

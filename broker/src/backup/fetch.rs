@@ -1,5 +1,6 @@
 //! The request to a running broker: `POST /backup` at its admin listener.
 
+use super::wire;
 use crate::admin_client::AdminListener;
 use crate::failure::Failure;
 use std::io::BufReader;
@@ -29,7 +30,7 @@ pub(super) fn ask(listener: &AdminListener) -> Result<Answer, Failure> {
     if answer.status != "200" {
         return Err(listener.refusal(answer)?.into());
     }
-    let data_dir = answer.header(crate::side::DATA_DIR_HEADER);
+    let data_dir = answer.header(wire::DATA_DIR_HEADER);
     let is_local = answer.peer.ip().is_loopback();
     let data_dir = data_dir.filter(|_| is_local).map(PathBuf::from);
     Ok(Answer {

@@ -15,6 +15,9 @@ use zeroize::Zeroizing;
 /// What a stream begins with; the number is that of the format.
 pub(crate) const MAGIC: &[u8] = b"heliograph backup 1\n";
 
+/// Names the data directory in the answer, so that a command on the same machine finds the session key.
+pub(crate) const DATA_DIR_HEADER: &str = "heliograph-data-dir";
+
 /// Longest `session.key`, in bytes.
 const SESSION_KEY_BYTES_MAX: usize = 1024;
 

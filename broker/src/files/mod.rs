@@ -1,6 +1,7 @@
 //! Whole files, read within a bound: configuration, credentials, tokens, certificates, keys.
 
 pub(crate) mod etcd;
+pub(crate) mod token;
 
 use std::fmt;
 use std::fs::File;

@@ -8,6 +8,7 @@ use super::records::registry::Registry;
 use crate::data_dir::session_key;
 use crate::edge::Post;
 use crate::failure::Failure;
+use crate::files::token;
 use crate::side::{
     BUDGETS, Backup, Captures, DevTools, History, Inspect, Log, Look, MoveClocks, ProcessState,
     Refusals, Report, Scraper, ShardLook, Shows, Survey, Tries, Whom,
@@ -172,7 +173,7 @@ pub(super) fn token(settings: &Settings) -> Result<Option<String>, Failure> {
         let path = path.display();
         Failure::Configuration(format!("admin.token_file = {path}: {rule}"))
     };
-    check::token(path).map(Some).map_err(refused)
+    token::token(path).map(Some).map_err(refused)
 }
 
 /// How long `/metrics` and the inspector wait for the shards.

@@ -5,7 +5,7 @@
 //! Absent here: what is a matter of the moment (ports in use, limits of the process, a data directory in use).
 
 use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
-use crate::files;
+use crate::files::token::token;
 use crate::tls_files::{self, TlsFault};
 use broker_core::settings::Settings;
 use std::fs::{self, File};
@@ -66,22 +66,6 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
         credentials,
         warnings,
     })
-}
-
-/// The token of a file: one line.
-///
-/// # Errors
-/// What is allowed.
-pub(crate) fn token(path: &Path) -> Result<String, String> {
-    let read = files::read_text(path, TOKEN_BYTES_MAX)
-        .map_err(|error| format!("allowed a file that can be read: {error}"))?;
-    let token = read.content.trim();
-    if token.len() < TOKEN_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(format!(
-            "allowed one line of at least {TOKEN_MIN} printable ASCII characters"
-        ));
-    }
-    Ok(token.to_owned())
 }
 
 /// The token file that is to be right: under `--dev` one without a listener may be of another machine.
@@ -179,9 +163,3 @@ fn of_credentials(
     draft.fault("credentials", path, rule);
     None
 }
-
-/// Shortest admin token.
-const TOKEN_MIN: usize = 16;
-
-/// Longest file of an admin token.
-const TOKEN_BYTES_MAX: usize = 4096;

@@ -19,10 +19,6 @@ pub(crate) const NAMES: [&str; 12] = [
     "HELIOGRAPH_ADMIN",
 ];
 
-/// The file with the token of the admin listener. It is no variable of those above, which any process may answer with
-/// that has the port: who takes this one over sends what is in the file.
-pub(crate) const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
-
 /// The variables, by name. The endpoint is the TLS listener, if there is one and `--plain` does not say otherwise,
 /// since discovery names it.
 #[must_use]

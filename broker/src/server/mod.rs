@@ -29,10 +29,9 @@ mod tries;
 mod watch;
 
 use crate::failure::Failure;
-pub(crate) use check::token;
 pub use check::{Checked, check};
 pub(crate) use cluster::secret as cluster_secret;
-pub(crate) use environment::{NAMES, TOKEN_FILE};
+pub(crate) use environment::NAMES;
 
 use crate::data_dir::{self, DataDir, Reach, session_key};
 use crate::edge::{EdgeSettings, Post};

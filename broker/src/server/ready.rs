@@ -1,7 +1,8 @@
 //! The one line on stdout.
 
-use super::environment::{TOKEN_FILE, authority, environment};
+use super::environment::{authority, environment};
 use crate::failure::Failure;
+use crate::files::token::TOKEN_FILE;
 use crate::side;
 use broker_core::settings::{Listen, Scheme, Settings};
 use serde_json::{Map, Value, json};

@@ -96,7 +96,7 @@ pub(super) async fn backup(State(admin): State<Admin>, headers: HeaderMap) -> Re
     let mut response = Body::from_stream(Chunks(chunks)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     if let Ok(path) = HeaderValue::from_bytes(data_dir.as_os_str().as_encoded_bytes()) {
-        response.headers_mut().insert(DATA_DIR_HEADER, path);
+        response.headers_mut().insert(wire::DATA_DIR_HEADER, path);
     }
     response
 }
@@ -139,9 +139,6 @@ impl Stream for Chunks {
         self.0.poll_recv(context)
     }
 }
-
-/// Names the data directory in the answer, so that a command on the same machine finds the session key.
-pub const DATA_DIR_HEADER: &str = "heliograph-data-dir";
 
 /// Bytes of a chunk, except one row more.
 const CHUNK_BYTES: usize = 64 * 1024;

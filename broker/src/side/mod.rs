@@ -35,7 +35,7 @@ mod trace;
 mod try_page;
 
 pub use admin::door::{Visits, admin_descriptors, visits};
-pub use backup::{Backup, DATA_DIR_HEADER};
+pub use backup::Backup;
 pub use cluster::{ClusterPage, ClusterView, LookAtCluster, NodeView};
 pub use console::history::{History, ShardLook};
 pub use console::overview::Look;
