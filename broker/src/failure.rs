@@ -14,6 +14,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// A fatal one: what could not be done, and why.
+    pub(crate) fn fatal(what: &str, error: &dyn fmt::Display) -> Self {
+        Self::Fatal(format!("{what}: {error}"))
+    }
+
     /// The exit code.
     #[must_use]
     pub fn code(&self) -> u8 {

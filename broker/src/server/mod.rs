@@ -11,6 +11,10 @@
 //! Ports come before the data directory, so that a second server with the same configuration fails at its port first.
 //! Rings come before all that depends on the number of shards, which locked memory may lower (`threads.rs`). Nothing is
 //! written to stdout but the `ready` line.
+//!
+//! `check` refuses a start; `listeners`, `threads`, `shards`, `records` and `admin` prepare what runs; `ready`,
+//! `supervisor` and `lan` say that it does; `watch` is the main thread from then on, `reload` its files that may change,
+//! `cluster` and `node` its part of a cluster.
 
 mod admin;
 mod check;
@@ -18,7 +22,9 @@ mod cluster;
 mod environment;
 mod lan;
 mod listeners;
+mod mailboxes;
 mod node;
+mod random;
 mod ready;
 mod records;
 mod reload;
@@ -28,32 +34,31 @@ mod threads;
 mod tries;
 mod watch;
 
-use crate::failure::Failure;
 pub use check::{Checked, check};
 pub(crate) use cluster::secret as cluster_secret;
 pub(crate) use environment::NAMES;
 
 use crate::data_dir::{self, DataDir, Reach, session_key};
-use crate::edge::{EdgeSettings, Post};
+use crate::edge::EdgeSettings;
+use crate::failure::Failure;
 use crate::memory;
 use crate::side::{self, AdminPage, Log, Pairing, StatusBoard};
 use crate::tls_files::NotAfter;
 use broker_core::auth::SessionKeys;
-use broker_core::limits::{mailbox_capacity, mailbox_reserve};
 use broker_core::placement::Placement;
 use broker_core::settings::{Listen, Settings};
-use broker_core::shard::{AccountUse, Shard};
+use broker_core::shard::AccountUse;
 use cluster::Cluster;
 use cluster::follower::Follower;
 use crossbeam_channel::unbounded;
 use listeners::Bound;
-use mailbox::Mailbox;
+use mailboxes::mailboxes;
+use random::seeds;
 use records::Records;
 use reload::Reloader;
 use reload::certificate::{Certificate, InitialCertificate};
 use reload::credentials::{CredentialsFile, InitialCredentials};
-use shards::{Shards, seeds};
-use std::io;
+use shards::Shards;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Instant;
@@ -102,7 +107,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
     let captures = page.as_ref().and_then(|page| page.shows.captures());
     side::start(page, status.clone(), commands)
-        .map_err(|error| fatal("the side thread cannot be started", &error))?;
+        .map_err(|error| Failure::fatal("the side thread cannot be started", &error))?;
 
     let shards = Shards {
         settings: &settings,
@@ -269,7 +274,7 @@ fn connections(settings: &Settings) -> Result<usize, Failure> {
 /// The limit of locked memory in bytes, raised as far as this process may; `None` for no limit.
 fn memlock() -> Result<Option<u64>, Failure> {
     ring::raise_memlock()
-        .map_err(|error| fatal("the limit of locked memory cannot be read", &error))
+        .map_err(|error| Failure::fatal("the limit of locked memory cannot be read", &error))
 }
 
 /// Binds all listeners and writes their actual addresses into the settings.
@@ -293,30 +298,6 @@ fn bind(settings: &mut Settings) -> Result<(Vec<Bound>, Option<Vec<TcpListener>>
     let (addr, admin) = listeners::bind_admin(settings, addr)?;
     settings.admin.listen = Some(addr);
     Ok((all, Some(admin)))
-}
-
-fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Failure> {
-    let one = |_| Mailbox::new(mailbox_capacity(shards), mailbox_reserve(shards));
-    let all: io::Result<Vec<_>> = (0..shards).map(one).collect();
-    Ok(all
-        .map_err(|error| fatal("a mailbox cannot be made", &error))?
-        .into())
-}
-
-/// A letter that the mailbox has a place for, whatever else is in it.
-fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Post<Shard>) {
-    let mailbox = mailboxes.get(shard);
-    if mailbox.is_none_or(|mailbox| mailbox.post_always(letter).is_err()) {
-        tracing::error!(shard, "the mailbox is full");
-    }
-}
-
-fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Shard>) {
-    (0..mailboxes.len()).for_each(|shard| post(mailboxes, shard, letter()));
-}
-
-fn fatal(what: &str, error: &dyn std::fmt::Display) -> Failure {
-    Failure::Fatal(format!("{what}: {error}"))
 }
 
 /// In the environment: turns are measured by CPU time. For measurements on machines that have other work.

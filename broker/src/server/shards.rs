@@ -1,7 +1,7 @@
 //! The shards: what each is made of, and their start.
 
-use super::fatal;
 use super::listeners::Bound;
+use super::random::{random, seeds};
 use super::records::Records;
 use crate::edge::{
     Descriptors, EdgeSettings, Links, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
@@ -80,10 +80,9 @@ impl Shards<'_> {
             let start = self.machine(id, &nonce_seed)?;
             // Made on its own thread, whose memory it then is.
             let handle = thread.start(config, move || Shard::new(start));
-            handles
-                .push(handle.map_err(|error| {
-                    fatal(&format!("shard {} cannot be started", id.0), &error)
-                })?);
+            handles.push(handle.map_err(|error| {
+                Failure::fatal(&format!("shard {} cannot be started", id.0), &error)
+            })?);
         }
         Ok(handles)
     }
@@ -143,24 +142,4 @@ impl Shards<'_> {
             readiness: self.readiness.clone(),
         })
     }
-}
-
-/// Four seeds of hash tables and generators.
-///
-/// # Errors
-/// [`Failure::Fatal`] when the system gives no random bytes.
-pub(super) fn seeds() -> Result<[u64; 4], Failure> {
-    let mut seeds = [0; 4];
-    let bytes = random()?;
-    for (seed, bytes) in seeds.iter_mut().zip(bytes.as_chunks::<8>().0) {
-        *seed = u64::from_le_bytes(*bytes);
-    }
-    Ok(seeds)
-}
-
-pub(super) fn random() -> Result<[u8; 32], Failure> {
-    let mut bytes = [0; 32];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| Failure::Fatal("the system gives no random bytes".into()))?;
-    Ok(bytes)
 }

@@ -1,6 +1,6 @@
 //! What `/try` has beside the settings: a channel, and who gives sessions where requests are signed.
 
-use super::shards::random;
+use super::random::random;
 use crate::failure::Failure;
 use crate::side::{InForce, Lender, Log, Tries};
 use broker_core::auth::{Nonces, SessionKeys};

@@ -2,22 +2,13 @@
 //! process is to end, and learns of the node's own end.
 
 use crate::failure::Failure;
-use crate::server::node::Node;
+use crate::server::node::{Node, NodeNews};
 use crate::server::watch::pulse::Pulse;
 use crate::side::{Status, StatusBoard};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::message::Ending;
 use crossbeam_channel::{Receiver, never};
 use std::time::{Duration, Instant};
-
-/// What a node reports to the main thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) enum NodeNews {
-    /// An operator wants the process to end in order.
-    Drain,
-    /// It has ended.
-    Ended(Ending),
-}
 
 /// One per process; without a node it does nothing.
 pub(in crate::server) struct Follower<'n> {

@@ -1,10 +1,10 @@
 //! Between the node's thread and the shards: orders about slots on their way to each shard, and what shards report of
 //! them. Locks are held for moments, and no message of a client passes here.
 
-use super::super::post;
 use super::inquiry::Event;
 use super::journal::Journal;
 use crate::edge::Post;
+use crate::server::mailboxes::post;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::message::{Held, Parcel, ParcelSent};
 use broker_core::cluster::slot_map::SlotMap;

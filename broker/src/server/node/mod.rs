@@ -13,8 +13,10 @@ mod journal;
 mod service;
 mod view;
 
+pub(super) use service::NodeNews;
+
 use super::cluster::EtcdPart;
-use super::cluster::follower::NodeNews;
+use super::random::seeds;
 use crate::data_dir::DataDir;
 use crate::edge::{Links, Post, shards_now};
 use crate::failure::Failure;
@@ -259,7 +261,7 @@ fn pages(
 
 /// The number of the first inquiry to other nodes.
 fn first_number() -> Result<u64, Failure> {
-    let [number, ..] = super::shards::seeds()?;
+    let [number, ..] = seeds()?;
     Ok(number)
 }
 

@@ -4,8 +4,8 @@ use super::desk::Desk;
 use super::inquiry::Event;
 use super::journal::boottime;
 use crate::edge::{Links, Post, shards_now};
-use crate::server::cluster::follower::NodeNews;
-use broker_core::cluster::message::{Cause, Held};
+use crate::server::mailboxes::post;
+use broker_core::cluster::message::{Cause, Ending, Held};
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::cluster::types::ParcelId;
 use broker_core::id::{Identity, Slot};
@@ -22,6 +22,15 @@ use mailbox::Mailbox;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a node reports to the main thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) enum NodeNews {
+    /// An operator wants the process to end in order.
+    Drain,
+    /// It has ended.
+    Ended(Ending),
+}
 
 /// The shards, as the node's thread sees them.
 pub(super) struct Shards {
@@ -100,7 +109,7 @@ impl Service for Shards {
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>) {
         let Ticket { shard, channel } = ticket;
         let letter = Post::Letter(Letter::Committed(channel, result));
-        super::super::post(&self.mailboxes, shard.index(), letter);
+        post(&self.mailboxes, shard.index(), letter);
     }
 
     fn waiting(&self) -> u64 {

@@ -4,6 +4,7 @@ use crate::data_dir::DataDir;
 use crate::edge::Post;
 use crate::failure::Failure;
 use crate::registry::{self, DurableStore, Ticket};
+use crate::server::mailboxes::post;
 use crate::side::StatusBoard;
 use broker_core::id::{Identity, ShardId};
 use broker_core::placement::{Home, Placement};
@@ -124,7 +125,7 @@ fn tell(mailboxes: &[Mailbox<Post<Shard>>], status: &StatusBoard, done: Done<Tic
         channel,
         done.result.map_err(|error| registry::not_kept(&error)),
     );
-    crate::server::post(mailboxes, shard.index(), Post::Letter(letter));
+    post(mailboxes, shard.index(), Post::Letter(letter));
 }
 
 /// Says once how the store fares when that has changed.

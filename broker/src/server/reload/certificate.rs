@@ -5,7 +5,7 @@ use crate::certificate::{self, DevCertificate};
 use crate::data_dir::DataDir;
 use crate::edge::Post;
 use crate::failure::Failure;
-use crate::server::{fatal, post_to_all};
+use crate::server::mailboxes::post_to_all;
 use crate::tls_files::{Expiry, NotAfter, Presented, TlsLoader, Urgency};
 use broker_core::settings::{Scheme, Settings, TlsFiles};
 use broker_core::shard::Shard;
@@ -114,8 +114,8 @@ fn files(settings: &Settings, data_dir: &DataDir) -> Result<(TlsFiles, Option<Pa
         return Ok((files.clone(), None));
     }
     let found = certificate::development(data_dir.path(), &settings.dev_hosts, SystemTime::now());
-    let DevCertificate { ca, files, made } =
-        found.map_err(|error| fatal("the development certificate cannot be written", &error))?;
+    let DevCertificate { ca, files, made } = found
+        .map_err(|error| Failure::fatal("the development certificate cannot be written", &error))?;
     if made {
         tracing::info!(ca = %ca.display(), "made a development certificate: clients must trust this file");
     }

@@ -4,7 +4,7 @@ use super::{Stamp, Subject, stamps};
 use crate::config::{Loaded, load_credentials};
 use crate::edge::Post;
 use crate::failure::Failure;
-use crate::server::post_to_all;
+use crate::server::mailboxes::post_to_all;
 use crate::side::InForce;
 use broker_core::auth::Credentials;
 use broker_core::settings::{Auth, Settings};

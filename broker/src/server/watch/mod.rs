@@ -2,10 +2,11 @@
 
 pub(super) mod pulse;
 
-use super::cluster::follower::{self, Follower, GIVING_MAX, NodeNews};
+use super::cluster::follower::{self, Follower, GIVING_MAX};
+use super::mailboxes::post_to_all;
+use super::node::NodeNews;
 use super::reload::Reloader;
 use super::supervisor::Supervisor;
-use super::{fatal, post_to_all};
 use crate::edge::{Post, ShardEvent, ShardHandle};
 use crate::failure::Failure;
 use crate::side::{Command, History, Shared, Status, StatusBoard, give_memory_back};
@@ -99,7 +100,7 @@ impl Watch<'_> {
         for (shard, handle) in self.shards.into_iter().enumerate() {
             handle
                 .join()
-                .map_err(|error| fatal(&format!("shard {shard} ended badly"), &error))?;
+                .map_err(|error| Failure::fatal(&format!("shard {shard} ended badly"), &error))?;
         }
         tracing::info!("ended");
         Ok(())

@@ -1,0 +1,34 @@
+//! The mailboxes of all shards, and letters into them from threads that are no shards.
+
+use crate::edge::Post;
+use crate::failure::Failure;
+use broker_core::limits::{mailbox_capacity, mailbox_reserve};
+use broker_core::shard::Shard;
+use mailbox::Mailbox;
+use std::io;
+use std::sync::Arc;
+
+/// One a shard.
+///
+/// # Errors
+/// [`Failure::Fatal`] when the system gives no descriptors.
+pub(super) fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Failure> {
+    let one = |_| Mailbox::new(mailbox_capacity(shards), mailbox_reserve(shards));
+    let all: io::Result<Vec<_>> = (0..shards).map(one).collect();
+    Ok(all
+        .map_err(|error| Failure::fatal("a mailbox cannot be made", &error))?
+        .into())
+}
+
+/// A letter that the mailbox has a place for, whatever else is in it.
+pub(super) fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Post<Shard>) {
+    let mailbox = mailboxes.get(shard);
+    if mailbox.is_none_or(|mailbox| mailbox.post_always(letter).is_err()) {
+        tracing::error!(shard, "the mailbox is full");
+    }
+}
+
+/// The same letter for each shard.
+pub(super) fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Shard>) {
+    (0..mailboxes.len()).for_each(|shard| post(mailboxes, shard, letter()));
+}

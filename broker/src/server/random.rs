@@ -1,0 +1,27 @@
+//! Random numbers of the system, for what is drawn once at the start.
+
+use crate::failure::Failure;
+
+/// Four seeds of hash tables and generators.
+///
+/// # Errors
+/// [`Failure::Fatal`] when the system gives no random bytes.
+pub(super) fn seeds() -> Result<[u64; 4], Failure> {
+    let mut seeds = [0; 4];
+    let bytes = random()?;
+    for (seed, bytes) in seeds.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *seed = u64::from_le_bytes(*bytes);
+    }
+    Ok(seeds)
+}
+
+/// Thirty-two random bytes.
+///
+/// # Errors
+/// The same.
+pub(super) fn random() -> Result<[u8; 32], Failure> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Failure::Fatal("the system gives no random bytes".into()))?;
+    Ok(bytes)
+}
