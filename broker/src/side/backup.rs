@@ -7,12 +7,15 @@
 //! forged, is in it only for a request with the admin token; where none is configured, `heliograph backup` reads the
 //! file itself, if its user may.
 
-use super::pages::{Admin, error};
+use super::admin::access::Access;
+use super::admin::answer::error;
 use crate::backup::wire;
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
 use futures_core::Stream;
 use std::io;
 use std::path::PathBuf;
@@ -37,13 +40,13 @@ pub struct Backup {
 }
 
 /// The backups of a process: one at a time.
-pub(super) struct Backups {
+struct Backups {
     what: Backup,
     turn: Arc<Semaphore>,
 }
 
 impl Backups {
-    pub(super) fn new(what: Backup) -> Self {
+    fn new(what: Backup) -> Self {
         Self {
             what,
             turn: Arc::new(Semaphore::new(1)),
@@ -63,12 +66,27 @@ impl Backups {
     }
 }
 
-pub(super) async fn backup(State(admin): State<Admin>, headers: HeaderMap) -> Response {
-    let backups = Arc::clone(&admin.backups);
+/// The page, and who may have the key.
+#[derive(Clone)]
+struct BackupPage {
+    backups: Arc<Backups>,
+    access: Access,
+}
+
+/// The page.
+pub(super) fn routes(what: Backup, access: Access) -> Router {
+    let backups = Arc::new(Backups::new(what));
+    Router::new()
+        .route("/backup", post(backup))
+        .with_state(BackupPage { backups, access })
+}
+
+async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Response {
+    let BackupPage { backups, access } = page;
     let Ok(turn) = Arc::clone(&backups.turn).try_acquire_owned() else {
         return error(StatusCode::TOO_MANY_REQUESTS, "another backup is under way");
     };
-    let with_key = admin.access.is_borne(&headers);
+    let with_key = access.is_borne(&headers);
     let data_dir = std::path::absolute(&backups.what.data_dir).unwrap_or_default();
     let begun = tokio::task::spawn_blocking(move || backups.begin(with_key)).await;
     let (head, snapshot) = match begun {
@@ -206,7 +224,7 @@ mod tests {
     /// The second asker is refused while the first has not read its own, and served when it has.
     #[test]
     fn one_backup_at_a_time() {
-        use crate::side::{History, Shared, Shows, StatusBoard, pages as admin};
+        use crate::side::{History, Shared, Shows, StatusBoard, pages};
         use std::io::{Read, Write};
         use std::net::TcpStream;
         let (backups, dir) = backups("backup-turns");
@@ -257,7 +275,7 @@ mod tests {
             .unwrap();
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            tokio::spawn(admin::serve(vec![listener], StatusBoard::default(), shows));
+            tokio::spawn(pages::serve(vec![listener], StatusBoard::default(), shows));
             tokio::task::spawn_blocking(asks).await.unwrap();
         });
         drop(runtime);

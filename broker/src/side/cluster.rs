@@ -1,10 +1,12 @@
 //! `GET /cluster`, and the figures of the cluster among the metrics: what this node knows of itself and of the others,
 //! where the nodes agree in etcd on who owns what.
 
-use super::pages::{Admin, error, json};
+use super::admin::answer::{error, json};
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::routing::{get, post};
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 
@@ -117,8 +119,16 @@ impl ClusterView {
     }
 }
 
-pub(super) async fn cluster(State(admin): State<Admin>) -> Response {
-    let Some(ClusterPage { look, .. }) = admin.cluster else {
+/// The pages.
+pub(super) fn routes(page: Option<ClusterPage>) -> Router {
+    Router::new()
+        .route("/cluster", get(cluster))
+        .route("/cluster/rebalance", post(rebalance))
+        .with_state(page)
+}
+
+async fn cluster(State(page): State<Option<ClusterPage>>) -> Response {
+    let Some(ClusterPage { look, .. }) = page else {
         return error(StatusCode::NOT_FOUND, NONE);
     };
     match tokio::task::spawn_blocking(move || look()).await {
@@ -128,8 +138,8 @@ pub(super) async fn cluster(State(admin): State<Admin>) -> Response {
 }
 
 /// `POST /cluster/rebalance`: begins; `/cluster` shows how far it is.
-pub(super) async fn rebalance(State(admin): State<Admin>) -> Response {
-    match admin.cluster {
+async fn rebalance(State(page): State<Option<ClusterPage>>) -> Response {
+    match page {
         None => error(StatusCode::NOT_FOUND, NONE),
         Some(ClusterPage { rebalance, .. }) if rebalance() => {
             json(StatusCode::OK, &value!({ "rebalancing": true }))

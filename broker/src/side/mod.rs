@@ -7,7 +7,7 @@
 //! |---|---|
 //! | this page, `status`, `shared`, `process`, `feed` | its start, and what all rooms use |
 //! | `admin` | who gets in, and how a connection is served |
-//! | `pages` | the table of all pages |
+//! | `pages` `rules` `shows` | the table of all pages, what holds for each, and what they show |
 //! | `inspect` | questions to the shards and to other nodes |
 //! | `channels` `trace` `refusals` | what is there, what happened, and why not |
 //! | `console` | the operator's pages: files, figures, events |
@@ -29,7 +29,9 @@ mod pages;
 mod phones;
 mod process;
 mod refusals;
+mod rules;
 mod shared;
+mod shows;
 mod status;
 mod trace;
 mod try_page;
@@ -43,12 +45,13 @@ pub use dev::{Captures, DevTools, MoveClocks};
 pub use inspect::nodes::{
     AskedPath, FindOwner, NodePages, NodeReplies, NodeReply, Post, Posted, TakeReply,
 };
+pub use inspect::shards::{Inspect, Whom};
 pub use inspect::survey::Survey;
 pub use log::tail::LogTail;
 pub use log::{Log, log_to_stderr};
+pub use metrics::page::Scrape;
 pub use metrics::scrape::Scraper;
 pub use metrics::{BUDGETS, ProcessState, Report};
-pub use pages::{Inspect, Scrape, Whom};
 pub use phones::lan::Lan;
 pub use phones::pairing::Pairing;
 pub use process::{
@@ -57,15 +60,13 @@ pub use process::{
 };
 pub use refusals::Refusals;
 pub use shared::Shared;
+pub use shows::{AdminPage, Shows};
 pub use status::{Status, StatusBoard};
 pub use trace::troubled::Troubled;
 pub use try_page::session::{InForce, Lender, Tries};
 
-use broker_core::settings::Settings;
 use crossbeam_channel::Sender;
 use std::io;
-use std::net::TcpListener;
-use std::sync::Arc;
 use std::thread;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -76,56 +77,6 @@ pub enum Command {
     End,
     /// SIGHUP: read the files again that may change.
     Reload,
-}
-
-/// The admin listener and what it shows.
-pub struct AdminPage {
-    /// Bound, listening, nonblocking: one an address.
-    pub listeners: Vec<TcpListener>,
-    /// What it shows, and to whom.
-    pub shows: Shows,
-}
-
-/// What the admin listener shows.
-pub struct Shows {
-    /// Collects the metrics.
-    pub scrape: Scrape,
-    /// Answers the inspector.
-    pub inspect: Inspect,
-    /// Looks at the shards for figures.
-    pub look: Look,
-    /// The figures of the last hour.
-    pub history: Shared<History>,
-    /// The last lines of the log.
-    pub log: Arc<LogTail>,
-    /// What is known of refusals.
-    pub refusals: Refusals,
-    /// Viewers whose session did not go well.
-    pub troubled: Arc<Troubled>,
-    /// What a backup is made of.
-    pub backup: Backup,
-    /// The configuration, its listeners with their actual ports.
-    pub settings: Arc<Settings>,
-    /// What `/try` has beside the settings.
-    pub tries: Tries,
-    /// The bearer token that requests need, if one is configured.
-    pub token: Option<String>,
-    /// What devices of the local network get, under `--lan`.
-    pub lan: Option<Lan>,
-    /// What `/dev` is served by, under `--dev`.
-    pub dev: Option<DevTools>,
-    /// What `/cluster` asks, where the nodes agree in etcd on who owns what.
-    pub cluster: Option<ClusterPage>,
-    /// What the nodes ask each other, there.
-    pub nodes: Option<NodePages>,
-}
-
-impl Shows {
-    /// Where shards send copies of messages, if these can be requested.
-    #[must_use]
-    pub fn captures(&self) -> Option<Captures> {
-        self.dev.as_ref().and_then(|dev| dev.captures.clone())
-    }
 }
 
 /// Starts the side thread. It ends with the process. Signals are sent as `commands`; a second `End` is sent like the

@@ -2,6 +2,8 @@
 //! the folders beside this one.
 
 pub(super) mod access;
+pub(super) mod answer;
 pub(super) mod door;
+pub(super) mod request;
 pub(super) mod serve;
 mod unread;

@@ -1,13 +1,14 @@
 //! `POST /channels/{name}/disconnect`: the operator closes connections of a channel, on the node that serves it.
 
-use super::pages::{Fault, NO_SUCH_CHANNEL, SILENT};
+use crate::side::admin::answer::{SILENT, error, json};
 use crate::side::admin::door::Seat;
+use crate::side::admin::request::{Fault, is_json};
+use crate::side::inspect::inspector::{Inspector, NO_SUCH_CHANNEL};
 use crate::side::inspect::nodes::{NodePages, Posted};
-use crate::side::log::line as log_line;
-use crate::side::pages::{Admin, error, json};
+use crate::side::log::line;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use broker_core::id::Identity;
 use broker_core::shard::{Connections, Question, Reply};
@@ -15,7 +16,7 @@ use codec::http::encode;
 use serde_json::{Value, json as value};
 
 pub(in crate::side) async fn disconnect(
-    State(admin): State<Admin>,
+    State(inspector): State<Inspector>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
@@ -28,7 +29,7 @@ pub(in crate::side) async fn disconnect(
         remote: seat.remote(),
     };
     let answer = match wanted {
-        Ok(_) => answer(&admin, (&name, &query.unwrap_or_default()), posted).await,
+        Ok(_) => answer(&inspector, (&name, &query.unwrap_or_default()), posted).await,
         Err(fault) => Err(fault),
     };
     match answer {
@@ -39,19 +40,19 @@ pub(in crate::side) async fn disconnect(
 
 /// The answer of this node, or of the one that has the channel: it is asked once, whatever comes of it.
 async fn answer(
-    admin: &Admin,
+    inspector: &Inspector,
     (name, query): (&str, &str),
     posted: Posted,
 ) -> Result<(StatusCode, Value), Fault> {
-    let channel = admin.identity(name, query)?;
-    let Some(nodes) = admin.scope(query)? else {
-        return Ok((StatusCode::OK, here(admin, &channel, &posted).await?));
+    let channel = inspector.identity(name, query)?;
+    let Some(nodes) = inspector.scope(query)? else {
+        return Ok((StatusCode::OK, here(inspector, &channel, &posted).await?));
     };
     let owner = (nodes.owner)(&channel).ok_or(MOVES)?;
     if *owner != *nodes.own {
         return nodes.post(&owner, path(&channel), posted).await;
     }
-    let document = by_owner(admin, nodes, &channel, &posted).await?;
+    let document = by_owner(inspector, nodes, &channel, &posted).await?;
     Ok((StatusCode::OK, document))
 }
 
@@ -66,12 +67,12 @@ fn path(channel: &Identity) -> String {
 
 /// Closes connections of a channel that this node has. It may have gone to another one meanwhile.
 pub(in crate::side) async fn by_owner(
-    admin: &Admin,
+    inspector: &Inspector,
     nodes: &NodePages,
     channel: &Identity,
     posted: &Posted,
 ) -> Result<Value, Fault> {
-    let document = here(admin, channel, posted).await;
+    let document = here(inspector, channel, posted).await;
     let owner = (nodes.owner)(channel);
     match document {
         Err((StatusCode::NOT_FOUND, _)) if owner.is_none_or(|owner| *owner != *nodes.own) => {
@@ -82,34 +83,20 @@ pub(in crate::side) async fn by_owner(
 }
 
 /// Closes connections of a channel of this node.
-async fn here(admin: &Admin, channel: &Identity, posted: &Posted) -> Result<Value, Fault> {
+async fn here(inspector: &Inspector, channel: &Identity, posted: &Posted) -> Result<Value, Fault> {
     let which = connections(posted.body.as_bytes())?;
     let question = Question::Disconnect {
         channel: channel.clone(),
         which: which.clone(),
     };
-    match admin.ask_home(channel.clone(), question).await {
-        None => Err((StatusCode::SERVICE_UNAVAILABLE, SILENT)),
+    match inspector.shards.ask_home(channel.clone(), question).await {
+        None => Err(SILENT),
         Some((_, Reply::Disconnected(Some(closed)))) => {
-            log_line::disconnected(channel, &which, closed, posted.remote);
+            line::disconnected(channel, &which, closed, posted.remote);
             Ok(value!({ "connections": closed }))
         }
-        Some(_) => Err((StatusCode::NOT_FOUND, NO_SUCH_CHANNEL)),
+        Some(_) => Err(NO_SUCH_CHANNEL),
     }
-}
-
-/// A page of another origin cannot send this type without being asked whether it may.
-pub(in crate::side) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if kind.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    Err((
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "Content-Type: allowed application/json",
-    ))
 }
 
 /// `{"clientId":"…"|null,"role":"master|viewer|all"}`; a client id means viewers.
@@ -176,17 +163,5 @@ mod tests {
         ] {
             assert_eq!(read(body), which, "{body}");
         }
-    }
-
-    #[test]
-    fn only_json_is_read() {
-        let check = |kind: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
-            is_json(&headers).is_ok()
-        };
-        assert!(check("application/json") && check("Application/JSON; charset=utf-8"));
-        assert!(!check("text/plain") && !check("application/jsonp"));
-        assert!(is_json(&HeaderMap::new()).is_err());
     }
 }

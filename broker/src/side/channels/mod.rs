@@ -1,5 +1,27 @@
-//! The pages of channels, and what operators do to them.
+//! The pages of channels, and what operators do to them: here and, where several nodes agree in etcd, on all of them.
 
-pub(super) mod disconnect;
-pub(super) mod pages;
-pub(super) mod sessions;
+pub(super) mod asked;
+pub(super) mod channel;
+mod disconnect;
+mod list;
+mod reconnect;
+mod sessions;
+
+use super::inspect::inspector::Inspector;
+use axum::Router;
+use axum::routing::{get, post};
+
+/// The pages.
+pub(super) fn routes(inspector: Inspector) -> Router {
+    let shards = inspector.shards.clone();
+    let of_shards = Router::new()
+        .route("/sessions/{shard}/{connection}", get(sessions::one))
+        .with_state(shards);
+    Router::new()
+        .route("/channels", get(list::list))
+        .route("/channels/{name}", get(channel::one))
+        .route("/channels/{name}/disconnect", post(disconnect::disconnect))
+        .route("/ice/reconnect", post(reconnect::reconnect))
+        .with_state(inspector)
+        .merge(of_shards)
+}

@@ -1,7 +1,7 @@
 //! `GET /sessions/{shard}/{connection}`: whose connection a number was, as exemplars of `/metrics` and traces name it.
 
-use super::pages::silent;
-use crate::side::pages::{Admin, error, json};
+use crate::side::admin::answer::{error, json, silent};
+use crate::side::inspect::shards::Shards;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -10,11 +10,11 @@ use broker_core::shard::{Question, Reply};
 use serde_json::json as value;
 
 pub(in crate::side) async fn one(
-    State(admin): State<Admin>,
+    State(shards): State<Shards>,
     Path((shard, connection)): Path<(String, String)>,
 ) -> Response {
     let numbers = shard.parse().ok().zip(connection.parse::<u64>().ok());
-    let known = |(shard, _): &(u16, u64)| usize::from(*shard) < admin.settings.shards;
+    let known = |(shard, _): &(u16, u64)| shards.has(ShardId(*shard));
     let Some((shard, connection)) = numbers.filter(known) else {
         return error(StatusCode::BAD_REQUEST, BAD_NUMBERS);
     };
@@ -22,7 +22,7 @@ pub(in crate::side) async fn one(
     let mut before = None;
     loop {
         let question = Question::Session(session, before);
-        let step = match admin.ask_shard(ShardId(shard), question).await {
+        let step = match shards.ask_one(ShardId(shard), question).await {
             Some(Reply::Session(step)) => *step,
             Some(_) | None => return silent(),
         };

@@ -79,7 +79,7 @@ pub(in crate::side) async fn asset(Path(path): Path<String>, headers: HeaderMap)
 fn serve(path: &str, headers: &HeaderMap) -> Response {
     let found = ASSETS.iter().zip(&*TAGS).find(|(it, _)| it.path == path);
     let Some((asset, tag)) = found else {
-        return crate::side::pages::error(StatusCode::NOT_FOUND, "no such file");
+        return crate::side::admin::answer::error(StatusCode::NOT_FOUND, "no such file");
     };
     let same = headers.get(header::IF_NONE_MATCH) == Some(tag);
     let mut response = if same {

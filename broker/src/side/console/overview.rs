@@ -2,12 +2,15 @@
 
 use super::history::{History, Meter, ShardLook};
 use crate::edge::calendar;
-use crate::side::pages::{Admin, json};
+use crate::side::admin::answer::json;
 use crate::side::shared::Shared;
-use crate::side::status::Status;
+use crate::side::status::{Status, StatusBoard};
+use crate::side::trace::troubled::Troubled;
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::routing::get;
 use broker_core::settings::Settings;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
@@ -20,6 +23,7 @@ pub type Look = Box<dyn FnMut() -> Vec<ShardLook> + Send>;
 pub(in crate::side) struct Overview {
     live: Arc<tokio::sync::Mutex<Live>>,
     history: Shared<History>,
+    status: StatusBoard,
     node: Value,
 }
 
@@ -31,7 +35,12 @@ struct Live {
 }
 
 impl Overview {
-    pub(in crate::side) fn new(look: Look, history: Shared<History>, settings: &Settings) -> Self {
+    pub(in crate::side) fn new(
+        look: Look,
+        history: Shared<History>,
+        status: StatusBoard,
+        settings: &Settings,
+    ) -> Self {
         let live = Live {
             look,
             meter: Meter::new(Instant::now()),
@@ -40,12 +49,14 @@ impl Overview {
         Self {
             live: Arc::new(tokio::sync::Mutex::new(live)),
             history,
+            status,
             node: node(settings),
         }
     }
 
     /// The figures of this second.
-    pub(in crate::side) async fn now(&self, status: Status) -> Value {
+    pub(in crate::side) async fn now(&self) -> Value {
+        let status = self.status.status();
         let mut live = Arc::clone(&self.live).lock_owned().await;
         if let Some((at, figures)) = &live.latest
             && at.elapsed() < FRESH
@@ -68,16 +79,31 @@ impl Overview {
     }
 
     /// The whole document.
-    pub(in crate::side) async fn document(&self, status: Status) -> Value {
-        let now = self.now(status).await;
+    pub(in crate::side) async fn document(&self) -> Value {
+        let status = self.status.status();
+        let now = self.now().await;
         let history = self.history.lock().json();
         value!({ "status": status.as_str(), "node": self.node, "now": now, "history": history })
     }
 }
 
-pub(in crate::side) async fn overview(State(admin): State<Admin>) -> Response {
-    let mut document = admin.overview.document(admin.status.status()).await;
-    document["troubled"] = admin.troubled.json();
+/// What the page shows.
+#[derive(Clone)]
+struct OverviewPage {
+    overview: Arc<Overview>,
+    troubled: Arc<Troubled>,
+}
+
+/// The page.
+pub(in crate::side) fn routes(overview: Arc<Overview>, troubled: Arc<Troubled>) -> Router {
+    Router::new()
+        .route("/overview", get(page))
+        .with_state(OverviewPage { overview, troubled })
+}
+
+async fn page(State(page): State<OverviewPage>) -> Response {
+    let mut document = page.overview.document().await;
+    document["troubled"] = page.troubled.json();
     json(StatusCode::OK, &document)
 }
 

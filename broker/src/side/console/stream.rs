@@ -4,47 +4,20 @@
 //! whose peer does not read stops there: it costs what it holds, which [`Seat`] counts, and finds out later what it has
 //! missed.
 
+use super::sources::Sources;
+use super::topic::Watch;
 use crate::limits::EVENT_PIECE_BYTES;
 use crate::side::admin::door::Seat;
-use crate::side::channels::pages as channels;
-use crate::side::feed::{End, Event, Next, Position, event, fitting};
-use crate::side::pages::Admin;
-use crate::side::status::Status;
+use crate::side::feed::{Event, Next, event};
 use axum::body::Bytes;
-use broker_core::id::Identity;
 use futures_core::Stream;
-use serde_json::{Value, json as value};
+use serde_json::json as value;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, interval_at};
-
-/// What a stream may be about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::side) enum Topic {
-    /// Figures of the service.
-    Overview,
-    /// Lines of the log.
-    Log,
-    /// Requests that were refused.
-    Refusals,
-    /// Viewers whose session did not go well.
-    Troubled,
-    /// One channel.
-    Channel(Identity),
-    /// Of the process as a whole; every stream has it.
-    Notices,
-}
-
-/// A topic of a stream.
-pub(in crate::side) struct Watch {
-    pub(in crate::side) topic: Topic,
-    pub(in crate::side) position: Position,
-    /// Whether its state was sent.
-    pub(in crate::side) begun: bool,
-}
 
 /// Where the pieces of events go.
 type Pieces = mpsc::Sender<io::Result<Bytes>>;
@@ -58,13 +31,13 @@ pub(in crate::side) struct Body {
 impl Body {
     /// Starts a stream of these topics.
     pub(in crate::side) fn start(
-        admin: Admin,
+        sources: Sources,
         watches: Vec<Watch>,
         seat: Seat,
         place: OwnedSemaphorePermit,
     ) -> Self {
         let (to, pieces) = mpsc::channel(1);
-        tokio::spawn(run(admin, watches, seat, to));
+        tokio::spawn(run(sources, watches, seat, to));
         Self {
             pieces,
             _place: place,
@@ -81,8 +54,8 @@ impl Stream for Body {
 }
 
 /// Writes events until the connection ends. A comment now and then shows that it has not, also to proxies.
-async fn run(admin: Admin, mut watches: Vec<Watch>, seat: Seat, to: Pieces) {
-    let mut bell = admin.hub.listen();
+async fn run(sources: Sources, mut watches: Vec<Watch>, seat: Seat, to: Pieces) {
+    let mut bell = sources.hub.listen();
     let mut beat = interval_at(Instant::now() + BEAT_EVERY, BEAT_EVERY);
     loop {
         bell.mark_unchanged();
@@ -91,7 +64,7 @@ async fn run(admin: Admin, mut watches: Vec<Watch>, seat: Seat, to: Pieces) {
         while more {
             more = false;
             for watch in &mut watches {
-                let Some(event) = next(&admin, watch).await else {
+                let Some(event) = next(&sources, watch).await else {
                     continue;
                 };
                 more = true;
@@ -124,9 +97,9 @@ async fn send(to: &Pieces, seat: &Seat, mut event: Event) -> bool {
 }
 
 /// What a stream gets next of a topic: its state first, and again when it has missed something.
-async fn next(admin: &Admin, watch: &mut Watch) -> Option<Event> {
+async fn next(sources: &Sources, watch: &mut Watch) -> Option<Event> {
     if !std::mem::replace(&mut watch.begun, true)
-        && let Some(state) = state(admin, &watch.topic, &mut watch.position).await
+        && let Some(state) = sources.state(&watch.topic, &mut watch.position).await
     {
         return Some(state);
     }
@@ -138,57 +111,6 @@ async fn next(admin: &Admin, watch: &mut Watch) -> Option<Event> {
             Some(event("lagged", &value!({ "missed": missed })))
         }
     }
-}
-
-/// The state of a topic; the position is where it ends.
-async fn state(admin: &Admin, topic: &Topic, position: &mut Position) -> Option<Event> {
-    position.move_to_end();
-    Some(match topic {
-        Topic::Notices => {
-            let drains = admin.status.status() == Status::Draining;
-            return drains.then(|| event("draining", &value!({})));
-        }
-        Topic::Overview => {
-            let mut state = admin.overview.document(admin.status.status()).await;
-            state["topic"] = "overview".into();
-            event("snapshot", &state)
-        }
-        Topic::Log => {
-            let lines = admin.hub.log_lines(position);
-            let state = value!({ "topic": "log", "lines": lines });
-            fitting("snapshot", state, "/lines", End::Last)
-        }
-        Topic::Refusals => {
-            let mut state = admin.refusals.state(admin.hub.refusals());
-            position.move_to_end();
-            state["topic"] = "refusals".into();
-            fitting("snapshot", state, "/refusals", End::First)
-        }
-        Topic::Troubled => {
-            let sessions = admin.troubled.json();
-            event(
-                "snapshot",
-                &value!({ "topic": "troubled", "sessions": sessions }),
-            )
-        }
-        Topic::Channel(channel) => channel_event(channel_state(admin, channel).await),
-    })
-}
-
-/// A channel's document under its name, or why there is none.
-pub(in crate::side) async fn channel_state(admin: &Admin, channel: &Identity) -> Value {
-    let name = channel.name();
-    match channels::document(admin, channel).await {
-        Ok(document) => value!({ "name": name, "channel": document, "error": null }),
-        Err((code, text)) => {
-            value!({ "name": name, "channel": null, "error": text, "status": code.as_u16() })
-        }
-    }
-}
-
-/// The event of a channel's state. Of thousands of viewers it has the first.
-pub(in crate::side) fn channel_event(state: Value) -> Event {
-    fitting("channel", state, "/channel/viewers", End::First)
 }
 
 const BEAT_EVERY: Duration = Duration::from_secs(15);

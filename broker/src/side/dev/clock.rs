@@ -6,28 +6,51 @@
 use super::body::Body;
 use crate::config::{Span, duration};
 use crate::edge::Shift;
-use crate::side::channels::pages::{rfc3339, silent};
-use crate::side::pages::{Admin, error, json};
+use crate::side::admin::answer::{error, json, rfc3339, silent};
+use crate::side::refusals::Refusals;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::routing::get;
 use broker_core::id::ShardId;
 use broker_core::time::Moment;
 use serde_json::json as value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tokio::sync::Mutex;
 
 /// What moves the clocks of all shards: the moment of each once all that is due by it is done, `None` for one that does
 /// not answer; blocks for a bounded time.
 pub type MoveClocks = Box<dyn FnMut(Shift) -> Vec<(ShardId, Option<Moment>)> + Send>;
 
+/// The page. A clone is another way to the same.
+#[derive(Clone)]
+pub(super) struct ClockPage {
+    /// One move at a time.
+    clocks: Arc<Mutex<Clocks>>,
+    elapsed: Arc<Elapsed>,
+    /// Ids of refusals have the time of the shards' calendars.
+    refusals: Arc<Refusals>,
+}
+
+/// The time that has passed since the start, as the shards count it.
+pub(super) struct Elapsed {
+    began: Instant,
+    /// How far the clocks of the shards are ahead.
+    advanced_ms: AtomicU64,
+}
+
 /// The clocks, and how far they were moved.
-pub(super) struct Clocks {
+struct Clocks {
     shift: Shift,
     shards: MoveClocks,
 }
 
 impl Clocks {
-    pub(super) fn new(shards: MoveClocks) -> Self {
+    fn new(shards: MoveClocks) -> Self {
         Self {
             shift: Shift::default(),
             shards,
@@ -58,27 +81,58 @@ impl Change {
     };
 }
 
+impl Elapsed {
+    /// In milliseconds.
+    pub(super) fn ms(&self) -> u64 {
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        elapsed.saturating_add(self.advanced_ms.load(Ordering::Relaxed))
+    }
+}
+
+/// The routes.
+pub(super) fn routes(page: ClockPage) -> Router {
+    Router::new()
+        .route("/dev/clock", get(show).post(change).delete(reset))
+        .with_state(page)
+}
+
 /// `GET /dev/clock`.
-pub(super) async fn show(State(admin): State<Admin>) -> Response {
-    admin.move_clocks(Change::default()).await
+async fn show(State(page): State<ClockPage>) -> Response {
+    page.move_clocks(Change::default()).await
 }
 
 /// `POST /dev/clock`.
-pub(super) async fn change(State(admin): State<Admin>, body: Bytes) -> Response {
+async fn change(State(page): State<ClockPage>, body: Bytes) -> Response {
     match parse(&body) {
-        Ok(change) => admin.move_clocks(change).await,
+        Ok(change) => page.move_clocks(change).await,
         Err(fault) => error(StatusCode::BAD_REQUEST, &fault),
     }
 }
 
 /// `DELETE /dev/clock`: the skew ends. Time that has passed stays so.
-pub(super) async fn reset(State(admin): State<Admin>) -> Response {
-    admin.move_clocks(Change::NO_SKEW).await
+async fn reset(State(page): State<ClockPage>) -> Response {
+    page.move_clocks(Change::NO_SKEW).await
 }
 
-impl Admin {
+impl ClockPage {
+    pub(super) fn new(shards: MoveClocks, refusals: Arc<Refusals>) -> Self {
+        Self {
+            clocks: Arc::new(Mutex::new(Clocks::new(shards))),
+            elapsed: Arc::new(Elapsed {
+                began: Instant::now(),
+                advanced_ms: AtomicU64::new(0),
+            }),
+            refusals,
+        }
+    }
+
+    /// The time that has passed, for other pages.
+    pub(super) fn elapsed(&self) -> Arc<Elapsed> {
+        Arc::clone(&self.elapsed)
+    }
+
     async fn move_clocks(&self, change: Change) -> Response {
-        match self.shift_clocks(change).await {
+        match self.shift(change).await {
             Err(fault) => error(StatusCode::BAD_REQUEST, &fault),
             Ok((_, None)) => silent(),
             Ok((shift, Some(at))) => json(
@@ -96,18 +150,13 @@ impl Admin {
     ///
     /// # Errors
     /// The text for the client: they would be too far ahead.
-    pub(super) async fn shift_clocks(
-        &self,
-        change: Change,
-    ) -> Result<(Shift, Option<Moment>), String> {
-        let Some(dev) = &self.dev else {
-            return Ok((Shift::default(), None));
-        };
-        let mut clocks = dev.clocks.clone().lock_owned().await;
+    pub(super) async fn shift(&self, change: Change) -> Result<(Shift, Option<Moment>), String> {
+        let mut clocks = self.clocks.clone().lock_owned().await;
         clocks.shift = moved(clocks.shift, change)?;
         let advanced_ms = clocks.shift.advanced_ms;
-        dev.advanced_ms
-            .store(advanced_ms, std::sync::atomic::Ordering::Relaxed);
+        self.elapsed
+            .advanced_ms
+            .store(advanced_ms, Ordering::Relaxed);
         let ahead_ms = advanced_ms.saturating_add_signed(clocks.shift.skew_ms);
         self.refusals.calendars_move(ahead_ms);
         let done = tokio::task::spawn_blocking(move || clocks.apply()).await;

@@ -3,8 +3,8 @@
 //! Shards are asked again and again while a request waits: nothing reports joins, so production pays nothing for it.
 
 use super::query::Parameters;
-use crate::side::channels::pages::{rfc3339, silent};
-use crate::side::pages::{Admin, error, json};
+use crate::side::admin::answer::{error, json, rfc3339, silent};
+use crate::side::inspect::inspector::Inspector;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -34,14 +34,17 @@ enum Role {
 }
 
 /// Answers with the connections that match, once there are `min`, or `wait` is over.
-pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn list(
+    State(inspector): State<Inspector>,
+    RawQuery(query): RawQuery,
+) -> Response {
     let wanted = match parse(query.as_deref()) {
         Ok(wanted) => wanted,
         Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
     };
     let until = Instant::now() + wanted.wait;
     loop {
-        let Some(found) = admin.connections(&wanted).await else {
+        let Some(found) = connections(&inspector, &wanted).await else {
             return silent();
         };
         if found.len() >= wanted.min || Instant::now() >= until {
@@ -51,65 +54,62 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) 
     }
 }
 
-impl Admin {
-    /// The first connections that match; `None` when a shard does not answer.
-    async fn connections(&self, wanted: &ConnectionQuery) -> Option<Vec<Value>> {
-        let mut found = Vec::new();
-        for identity in self.channels_in_use(wanted.channel.as_ref()).await? {
-            let question = Question::Channel(identity.clone());
-            let (_, reply) = self.ask_home(identity, question).await?;
-            if let Reply::Channel(Some(view)) = reply {
-                let room = wanted.limit - found.len();
-                found.extend(wanted.among(&view).take(room));
-            }
-            if found.len() == wanted.limit {
-                break;
+/// The first connections that match; `None` when a shard does not answer.
+async fn connections(inspector: &Inspector, wanted: &ConnectionQuery) -> Option<Vec<Value>> {
+    let mut found = Vec::new();
+    for identity in channels_in_use(inspector, wanted.channel.as_ref()).await? {
+        let question = Question::Channel(identity.clone());
+        let (_, reply) = inspector.shards.ask_home(identity, question).await?;
+        if let Reply::Channel(Some(view)) = reply {
+            let room = wanted.limit - found.len();
+            found.extend(wanted.among(&view).take(room));
+        }
+        if found.len() == wanted.limit {
+            break;
+        }
+    }
+    Some(found)
+}
+
+/// Channels to which somebody is connected, whose names the pattern covers.
+async fn channels_in_use(inspector: &Inspector, pattern: Option<&Glob>) -> Option<Vec<Identity>> {
+    if let Some(name) = pattern.and_then(Glob::literal) {
+        return Some(vec![inspector.own(name)]);
+    }
+    let in_use = |line: &ChannelLine| line.master_connected || line.viewers > 0;
+    let covered = |line: &ChannelLine| pattern.is_none_or(|it| it.covers(line.arn.name()));
+    let lines = all_channels(inspector).await?;
+    let lines = lines
+        .into_iter()
+        .filter(|line| in_use(line) && covered(line));
+    Some(lines.map(|line| line.identity).take(LIMIT_MAX).collect())
+}
+
+/// All channels by name; `None` when a shard does not answer.
+async fn all_channels(inspector: &Inspector) -> Option<Vec<ChannelLine>> {
+    let mut all: Vec<ChannelLine> = Vec::new();
+    loop {
+        let question = Question::Page {
+            prefix: "".into(),
+            after: all.last().map(|line| line.identity.clone()),
+            limit: LIST_PAGE_MAX,
+        };
+        let (mut lines, mut more) = (Vec::new(), false);
+        for (_, reply) in inspector.shards.ask_all(question).await? {
+            if let Reply::Page(of_shard, shard_has_more) = reply {
+                more |= shard_has_more;
+                lines.extend(of_shard);
             }
         }
-        Some(found)
-    }
-
-    /// Channels to which somebody is connected, whose names the pattern covers.
-    async fn channels_in_use(&self, pattern: Option<&Glob>) -> Option<Vec<Identity>> {
-        if let Some(name) = pattern.and_then(Glob::literal) {
-            let (region, account) = (&self.settings.region, &self.settings.account_id);
-            return Some(vec![Identity::new(region, account, name)]);
-        }
-        let in_use = |line: &ChannelLine| line.master_connected || line.viewers > 0;
-        let covered = |line: &ChannelLine| pattern.is_none_or(|it| it.covers(line.arn.name()));
-        let lines = self.all_channels("").await?;
-        let lines = lines
-            .into_iter()
-            .filter(|line| in_use(line) && covered(line));
-        Some(lines.map(|line| line.identity).take(LIMIT_MAX).collect())
-    }
-
-    /// All channels whose names begin with this, by name; `None` when a shard does not answer.
-    pub(super) async fn all_channels(&self, prefix: &str) -> Option<Vec<ChannelLine>> {
-        let mut all: Vec<ChannelLine> = Vec::new();
-        loop {
-            let question = Question::Page {
-                prefix: prefix.into(),
-                after: all.last().map(|line| line.identity.clone()),
-                limit: LIST_PAGE_MAX,
-            };
-            let (mut lines, mut more) = (Vec::new(), false);
-            for (_, reply) in self.ask_all(question).await? {
-                if let Reply::Page(of_shard, shard_has_more) = reply {
-                    more |= shard_has_more;
-                    lines.extend(of_shard);
-                }
-            }
-            lines.sort_by(|one, other| {
-                let names = one.identity.name().cmp(other.identity.name());
-                names.then_with(|| one.identity.cmp(&other.identity))
-            });
-            more |= lines.len() > LIST_PAGE_MAX;
-            lines.truncate(LIST_PAGE_MAX);
-            all.extend(lines);
-            if !more || all.len() >= CHANNELS_MAX {
-                return Some(all);
-            }
+        lines.sort_by(|one, other| {
+            let names = one.identity.name().cmp(other.identity.name());
+            names.then_with(|| one.identity.cmp(&other.identity))
+        });
+        more |= lines.len() > LIST_PAGE_MAX;
+        lines.truncate(LIST_PAGE_MAX);
+        all.extend(lines);
+        if !more || all.len() >= CHANNELS_MAX {
+            return Some(all);
         }
     }
 }

@@ -4,21 +4,33 @@
 //! later, when it has ended already, and does nothing.
 
 use super::body::Body;
+use super::clock::Elapsed;
 use super::fault_rule;
-use crate::side::channels::pages::silent;
-use crate::side::pages::{Admin, error, json};
+use crate::side::admin::answer::{error, fault_id, json, silent};
+use crate::side::inspect::shards::Shards;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::routing::{delete, get};
 use broker_core::limits::FAULTS_MAX;
 use broker_core::shard::{FaultRule, Question, SharedRule};
 use serde_json::{Value, json as value};
 use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// The page. A clone is another way to the same.
+#[derive(Clone)]
+pub(super) struct FaultPage {
+    faults: Arc<Mutex<FaultList>>,
+    elapsed: Arc<Elapsed>,
+    shards: Shards,
+}
 
 /// The faults there are.
 #[derive(Debug, Default)]
-pub(super) struct FaultList {
+struct FaultList {
     faults: Vec<Listed>,
     /// Of the last one.
     number: u64,
@@ -26,45 +38,64 @@ pub(super) struct FaultList {
 
 /// A fault, as it is shown.
 #[derive(Debug)]
-pub(super) struct Listed {
+struct Listed {
     id: String,
     /// As it was asked for.
     asked: Value,
     rule: SharedRule,
-    /// When its time is over, by [`Dev::now_ms`](super::Dev::now_ms).
+    /// When its time is over, by [`Elapsed::ms`].
     ends_ms: Option<u64>,
 }
 
+impl FaultPage {
+    pub(super) fn new(elapsed: Arc<Elapsed>, shards: Shards) -> Self {
+        Self {
+            faults: Arc::default(),
+            elapsed,
+            shards,
+        }
+    }
+
+    /// Ends the faults whose channels begin with a prefix; without one, all. Returns how many.
+    pub(super) async fn end(&self, prefix: &str) -> usize {
+        let mut list = self.faults.lock().await;
+        list.remove(|fault| prefix.is_empty() || fault.is_about(prefix))
+    }
+}
+
+/// The routes.
+pub(super) fn routes(page: FaultPage) -> Router {
+    Router::new()
+        .route("/dev/faults", get(list).post(make).delete(remove_all))
+        .route("/dev/faults/allowed", get(allowed))
+        .route("/dev/faults/{id}", delete(remove))
+        .with_state(page)
+}
+
 /// `GET /dev/faults`.
-pub(super) async fn list(State(admin): State<Admin>) -> Response {
-    let Some(dev) = &admin.dev else {
-        return super::absent().await;
-    };
-    let list = dev.faults.lock().await;
-    let now_ms = dev.now_ms();
+async fn list(State(page): State<FaultPage>) -> Response {
+    let list = page.faults.lock().await;
+    let now_ms = page.elapsed.ms();
     let shown = |fault: &Listed| fault.shown(now_ms);
     let faults: Vec<Value> = list.faults.iter().map(shown).collect();
     json(StatusCode::OK, &value!({ "faults": faults }))
 }
 
 /// `GET /dev/faults/allowed`: what a fault may say.
-pub(super) async fn allowed() -> Response {
+async fn allowed() -> Response {
     json(StatusCode::OK, &fault_rule::document())
 }
 
 /// `POST /dev/faults`.
-pub(super) async fn make(State(admin): State<Admin>, body: Bytes) -> Response {
-    let Some(dev) = &admin.dev else {
-        return super::absent().await;
-    };
+async fn make(State(page): State<FaultPage>, body: Bytes) -> Response {
     let parsed = Body::parse(&body).and_then(fault_rule::parse);
     let parsed = parsed.and_then(|rule| Ok((rule, asked(&body)?)));
     let (rule, asked) = match parsed {
         Ok(parsed) => parsed,
         Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
     };
-    let mut list = dev.faults.lock().await;
-    let now_ms = dev.now_ms();
+    let mut list = page.faults.lock().await;
+    let now_ms = page.elapsed.ms();
     if list.faults.len() >= FAULTS_MAX {
         // Those that are over are shown until there is need of their places.
         list.faults.retain(|fault| !fault.is_over(now_ms));
@@ -79,7 +110,7 @@ pub(super) async fn make(State(admin): State<Admin>, body: Bytes) -> Response {
         ..rule
     });
     let question = Question::AddFault(Arc::clone(&rule));
-    if admin.ask_all(question).await.is_none() {
+    if page.shards.ask_all(question).await.is_none() {
         rule.counts.end();
         return silent();
     }
@@ -95,26 +126,15 @@ pub(super) async fn make(State(admin): State<Admin>, body: Bytes) -> Response {
     json(StatusCode::CREATED, &shown)
 }
 
-/// The id of the fault of this number.
-pub(in crate::side) fn fault_id(number: u64) -> String {
-    format!("f{number}")
-}
-
 /// `DELETE /dev/faults`.
-pub(super) async fn remove_all(State(admin): State<Admin>) -> Response {
-    let Some(dev) = &admin.dev else {
-        return super::absent().await;
-    };
-    let removed = dev.faults.lock().await.remove(|_| true);
+async fn remove_all(State(page): State<FaultPage>) -> Response {
+    let removed = page.faults.lock().await.remove(|_| true);
     json(StatusCode::OK, &value!({ "removed": removed }))
 }
 
 /// `DELETE /dev/faults/{id}`.
-pub(super) async fn remove(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
-    let Some(dev) = &admin.dev else {
-        return super::absent().await;
-    };
-    match dev.faults.lock().await.remove(|fault| fault.id == id) {
+async fn remove(State(page): State<FaultPage>, Path(id): Path<String>) -> Response {
+    match page.faults.lock().await.remove(|fault| fault.id == id) {
         0 => error(StatusCode::NOT_FOUND, "no such fault: see GET /dev/faults"),
         removed => json(StatusCode::OK, &value!({ "removed": removed })),
     }
@@ -122,7 +142,7 @@ pub(super) async fn remove(State(admin): State<Admin>, Path(id): Path<String>) -
 
 impl FaultList {
     /// Ends faults; returns how many. What they hold back is delivered when it is due.
-    pub(super) fn remove(&mut self, which: impl Fn(&Listed) -> bool) -> usize {
+    fn remove(&mut self, which: impl Fn(&Listed) -> bool) -> usize {
         let before = self.faults.len();
         self.faults.retain(|fault| {
             let goes = which(fault);
@@ -142,7 +162,7 @@ impl Listed {
     }
 
     /// Whether its pattern of channels begins with this.
-    pub(super) fn is_about(&self, prefix: &str) -> bool {
+    fn is_about(&self, prefix: &str) -> bool {
         let channel = self.asked.pointer("/match/channel").and_then(Value::as_str);
         channel.is_some_and(|channel| channel.starts_with(prefix))
     }

@@ -4,8 +4,7 @@ use super::captures::{Captures, NewestCopies};
 use super::fault_rule;
 use super::query::Parameters;
 use super::summary;
-use crate::side::channels::pages::rfc3339;
-use crate::side::pages::{Admin, error};
+use crate::side::admin::answer::{JSON, error, rfc3339};
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +13,14 @@ use codec::signal::Action;
 use serde_json::{Value, json as value};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+
+/// The page.
+#[derive(Clone)]
+pub(super) struct MessagePage {
+    pub(super) captures: Captures,
+    /// Whether shards make copies.
+    pub(super) are_kept: bool,
+}
 
 /// Which messages a request is about.
 #[derive(Debug)]
@@ -30,11 +37,8 @@ struct MessageQuery {
 }
 
 /// Answers with the oldest messages after `after` that match, once there are `min`, or `wait` is over.
-pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
-    let Some(dev) = &admin.dev else {
-        return super::absent().await;
-    };
-    if !admin.settings.dev_capture {
+pub(super) async fn list(State(page): State<MessagePage>, RawQuery(query): RawQuery) -> Response {
+    if !page.are_kept {
         return error(
             StatusCode::CONFLICT,
             "no messages are kept: dev_capture is false in the configuration",
@@ -42,8 +46,8 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) 
     }
     match parse(query.as_deref()) {
         Ok(wanted) => {
-            let kind = [(header::CONTENT_TYPE, "application/json")];
-            (kind, wait_for(&dev.captures, &wanted).await).into_response()
+            let kind = [(header::CONTENT_TYPE, JSON)];
+            (kind, wait_for(&page.captures, &wanted).await).into_response()
         }
         Err(fault) => error(StatusCode::BAD_REQUEST, &fault),
     }

@@ -18,21 +18,21 @@ mod summary;
 
 pub use captures::Captures;
 pub use clock::MoveClocks;
-pub(super) use faults::fault_id;
 
-use super::pages::{Admin, error, json};
+use super::admin::answer::{error, json};
+use super::inspect::inspector::Inspector;
+use super::refusals::Refusals;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{any, delete, get, post};
-use clock::Clocks;
-use faults::FaultList;
+use axum::routing::{MethodRouter, any, get, post};
+use clock::ClockPage;
+use faults::FaultPage;
+use messages::MessagePage;
+use reset::ResetPage;
 use serde_json::Value;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
-use tokio::sync::Mutex;
 
 /// What the pages for tests need of the process.
 pub struct DevTools {
@@ -44,76 +44,62 @@ pub struct DevTools {
     pub environment: Vec<(&'static str, String)>,
 }
 
-/// What the pages for tests remember.
-pub(super) struct Dev {
-    /// One move at a time.
-    clocks: Arc<Mutex<Clocks>>,
-    captures: Captures,
-    environment: Vec<(&'static str, String)>,
-    faults: Mutex<FaultList>,
-    began: Instant,
-    /// How far the clocks of the shards are ahead.
-    advanced_ms: AtomicU64,
-}
-
-impl Dev {
-    /// Call it on the side thread's runtime.
-    pub(super) fn new(tools: DevTools) -> Self {
-        let captures = tools.captures.unwrap_or_default();
-        tokio::spawn(captures.clone().keep_all());
-        Self {
-            clocks: Arc::new(Mutex::new(Clocks::new(tools.clocks))),
-            captures,
-            environment: tools.environment,
-            faults: Mutex::default(),
-            began: Instant::now(),
-            advanced_ms: AtomicU64::new(0),
-        }
-    }
-
-    /// Milliseconds since the start, as the shards count them.
-    fn now_ms(&self) -> u64 {
-        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        elapsed.saturating_add(self.advanced_ms.load(Ordering::Relaxed))
-    }
-}
-
-/// The pages, or why there are none.
-pub(super) fn routes(dev: bool) -> Router<Admin> {
-    if !dev {
+/// The pages, or why there are none. Call it on the side thread's runtime.
+pub(super) fn routes(
+    tools: Option<DevTools>,
+    inspector: Inspector,
+    refusals: Arc<Refusals>,
+) -> Router {
+    let Some(tools) = tools else {
         return Router::new()
             .route("/dev", any(absent))
             .route("/dev/{*page}", any(absent));
-    }
+    };
+    let are_kept = tools.captures.is_some();
+    let captures = tools.captures.unwrap_or_default();
+    tokio::spawn(captures.clone().keep_all());
+    let shards = inspector.shards.clone();
+    let clock = ClockPage::new(tools.clocks, refusals);
+    let faults = FaultPage::new(clock.elapsed(), shards.clone());
+    let messages = MessagePage {
+        captures: captures.clone(),
+        are_kept,
+    };
+    let reset = ResetPage {
+        shards: shards.clone(),
+        faults: faults.clone(),
+        captures,
+        clock: clock.clone(),
+    };
     Router::new()
-        .route(
-            "/dev/clock",
-            get(clock::show).post(clock::change).delete(clock::reset),
-        )
-        .route("/dev/connections", get(connections::list))
-        .route(
-            "/dev/faults",
-            get(faults::list)
-                .post(faults::make)
-                .delete(faults::remove_all),
-        )
-        .route("/dev/faults/allowed", get(faults::allowed))
-        .route("/dev/faults/{id}", delete(faults::remove))
-        .route("/dev/environment", get(environment))
-        .route("/dev/messages", get(messages::list))
-        .route("/dev/parity", get(parity::list))
-        .route("/dev/reset", post(reset::reset))
+        .merge(clock::routes(clock))
+        .merge(faults::routes(faults))
+        .merge(one("/dev/connections", get(connections::list), inspector))
+        .merge(one(
+            "/dev/environment",
+            get(environment),
+            tools.environment.into(),
+        ))
+        .merge(one("/dev/messages", get(messages::list), messages))
+        .merge(one("/dev/parity", get(parity::list), shards))
+        .merge(one("/dev/reset", post(reset::reset), reset))
         .route("/dev", any(unknown))
         .route("/dev/{*page}", any(unknown))
 }
 
+/// A page and what it needs.
+fn one<S: Clone + Send + Sync + 'static>(path: &str, page: MethodRouter<S>, needs: S) -> Router {
+    Router::new().route(path, page).with_state(needs)
+}
+
+/// The variables for clients, by name.
+type Environment = Arc<[(&'static str, String)]>;
+
 /// `GET /dev/environment`: the variables for clients.
-async fn environment(State(admin): State<Admin>) -> Response {
-    let variables = admin.dev.as_ref().map(|dev| {
-        let text = |(name, value): &(&str, String)| ((*name).into(), value.as_str().into());
-        Value::Object(dev.environment.iter().map(text).collect())
-    });
-    json(StatusCode::OK, &variables.unwrap_or_default())
+async fn environment(State(variables): State<Environment>) -> Response {
+    let text = |(name, value): &(&str, String)| ((*name).into(), value.as_str().into());
+    let variables = Value::Object(variables.iter().map(text).collect());
+    json(StatusCode::OK, &variables)
 }
 
 async fn absent() -> Response {

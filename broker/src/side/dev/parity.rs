@@ -1,8 +1,8 @@
 //! `GET /dev/parity`: what the cloud service would have refused, and this broker did not.
 
 use super::query::Parameters;
-use crate::side::channels::pages::{rfc3339, silent};
-use crate::side::pages::{Admin, error, json};
+use crate::side::admin::answer::{error, json, rfc3339, silent};
+use crate::side::inspect::shards::Shards;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -10,12 +10,12 @@ use broker_core::shard::{Finding, Question, Reply};
 use serde_json::{Value, json as value};
 
 /// Answers with the findings of all shards, the first ones first.
-pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery) -> Response {
     let channel = match Parameters::parse(query.as_deref(), &["channel"]) {
         Ok(parameters) => parameters.glob("channel"),
         Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
     };
-    let Some(answers) = admin.ask_all(Question::Parity).await else {
+    let Some(answers) = shards.ask_all(Question::Parity).await else {
         return silent();
     };
     let mut found: Vec<Finding> = Vec::new();

@@ -1,11 +1,12 @@
 //! `POST /dev/reset`: what a test has made ends, all of it or that of a prefix, so that tests that run at the same time
 //! can share one broker.
 
-use super::Dev;
 use super::body::Body;
-use super::clock::Change;
-use crate::side::channels::pages::silent;
-use crate::side::pages::{Admin, error, json};
+use super::captures::{Captures, NewestCopies};
+use super::clock::{Change, ClockPage};
+use super::faults::FaultPage;
+use crate::side::admin::answer::{error, json, silent};
+use crate::side::inspect::shards::Shards;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,25 +16,30 @@ use serde_json::json as value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// What a reset ends, beside what shards have.
+#[derive(Clone)]
+pub(super) struct ResetPage {
+    pub(super) shards: Shards,
+    pub(super) faults: FaultPage,
+    pub(super) captures: Captures,
+    pub(super) clock: ClockPage,
+}
+
 /// Ends connections, channels, faults and copies of messages; without a prefix the skew of the calendar too. Answers
 /// when all of it is done.
-pub(super) async fn reset(State(admin): State<Admin>, body: Bytes) -> Response {
-    let Some(dev) = &admin.dev else {
-        return super::absent().await;
-    };
+pub(super) async fn reset(State(page): State<ResetPage>, body: Bytes) -> Response {
     let prefix = match parse(&body) {
         Ok(prefix) => prefix,
         Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
     };
-    let faults = dev.end_faults(&prefix).await;
-    let Some((connections, channels)) = admin.end_channels(&prefix).await else {
+    let faults = page.faults.end(&prefix).await;
+    let Some((connections, channels)) = end_channels(&page.shards, &prefix).await else {
         return silent();
     };
-    let forgotten = |kept: &mut super::captures::NewestCopies| {
-        kept.forget(|copy| copy.channel.starts_with(&*prefix))
-    };
-    let messages = dev.captures.with(forgotten).await;
-    if prefix.is_empty() && !matches!(admin.shift_clocks(Change::NO_SKEW).await, Ok((_, Some(_)))) {
+    let forgotten =
+        |kept: &mut NewestCopies| kept.forget(|copy| copy.channel.starts_with(&*prefix));
+    let messages = page.captures.with(forgotten).await;
+    if prefix.is_empty() && !matches!(page.clock.shift(Change::NO_SKEW).await, Ok((_, Some(_)))) {
         return silent();
     }
     let done = value!({
@@ -45,50 +51,40 @@ pub(super) async fn reset(State(admin): State<Admin>, body: Bytes) -> Response {
     json(StatusCode::OK, &done)
 }
 
-impl Admin {
-    /// Ends the channels of a prefix with their connections: how many there were of both; `None` when a shard does not
-    /// answer, or the store takes too long.
-    async fn end_channels(&self, prefix: &str) -> Option<(u64, u64)> {
-        let until = Instant::now() + DONE_WITHIN;
-        let (mut connections, mut channels) = (0, 0);
-        let mut only = None;
-        loop {
-            let reset = Reset {
-                prefix: prefix.into(),
-                only: only.take(),
-            };
-            let (mut left, mut deleting) = (Vec::new(), 0);
-            for (_, reply) in self.ask_all(Question::Reset(reset)).await? {
-                if let Reply::Reset(step) = reply {
-                    let ResetStep {
-                        connections: closed,
-                        channels: ended,
-                        left: of_shard,
-                        deleting: of_store,
-                    } = step;
-                    connections += closed;
-                    channels += ended;
-                    left.extend(of_shard);
-                    deleting += of_store;
-                }
+/// Ends the channels of a prefix with their connections: how many there were of both; `None` when a shard does not
+/// answer, or the store takes too long.
+async fn end_channels(shards: &Shards, prefix: &str) -> Option<(u64, u64)> {
+    let until = Instant::now() + DONE_WITHIN;
+    let (mut connections, mut channels) = (0, 0);
+    let mut only = None;
+    loop {
+        let reset = Reset {
+            prefix: prefix.into(),
+            only: only.take(),
+        };
+        let (mut left, mut deleting) = (Vec::new(), 0);
+        for (_, reply) in shards.ask_all(Question::Reset(reset)).await? {
+            if let Reply::Reset(step) = reply {
+                let ResetStep {
+                    connections: closed,
+                    channels: ended,
+                    left: of_shard,
+                    deleting: of_store,
+                } = step;
+                connections += closed;
+                channels += ended;
+                left.extend(of_shard);
+                deleting += of_store;
             }
-            if left.is_empty() && deleting == 0 {
-                return Some((connections, channels));
-            }
-            if Instant::now() > until {
-                return None;
-            }
-            only = Some(left);
-            sleep(AGAIN).await;
         }
-    }
-}
-
-impl Dev {
-    /// Ends the faults whose channels begin with a prefix; without one, all.
-    async fn end_faults(&self, prefix: &str) -> usize {
-        let mut list = self.faults.lock().await;
-        list.remove(|fault| prefix.is_empty() || fault.is_about(prefix))
+        if left.is_empty() && deleting == 0 {
+            return Some((connections, channels));
+        }
+        if Instant::now() > until {
+            return None;
+        }
+        only = Some(left);
+        sleep(AGAIN).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the edges of the shards count: connections, sockets, turns.
 
-use super::View;
 use super::exposition::{Kind, Row, Samples, seconds};
+use super::view::View;
 use crate::edge::EdgeCounts;
 use broker_core::machine::TunnelFailure;
 use strum::VariantNames;
@@ -12,7 +12,7 @@ type Count = (&'static str, fn(&EdgeCounts) -> u64);
 impl View {
     /// The sum of a count of the shards' edges.
     fn sum(&self, count: impl Fn(&EdgeCounts) -> u64) -> u64 {
-        let shards = self.report.shards.iter();
+        let shards = self.shards.iter();
         shards.map(|shard| count(&shard.edge)).sum()
     }
 
@@ -25,7 +25,7 @@ impl View {
 
     /// The largest figure of any shard's edge.
     fn most(&self, figure: fn(&EdgeCounts) -> u64) -> u64 {
-        let shards = self.report.shards.iter();
+        let shards = self.shards.iter();
         shards.map(|shard| figure(&shard.edge)).max().unwrap_or(0)
     }
 }
@@ -196,7 +196,7 @@ pub(super) const METRICS: &[Row<View>] = &[
         help: "Part of the time since the scrape before that a shard did not wait",
         kind: Kind::Gauge,
         read: |it, to| {
-            for (shard, ratio) in it.report.busy_ratios.iter().enumerate() {
+            for (shard, ratio) in it.busy_ratios.iter().enumerate() {
                 to.labelled([("shard", &shard.to_string())], *ratio);
             }
         },

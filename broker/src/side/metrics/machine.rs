@@ -2,7 +2,7 @@
 
 use super::exposition;
 use super::exposition::{Example, Row, seconds};
-use super::{View, crossed, labelled};
+use super::view::{View, crossed, labelled};
 use broker_core::event::{
     AuthFailure, ConnectionRole, Kind, LARGE_FRAMES, Outcome, Requested, STATUS, UpgradeOutcome,
     UpgradeRole,
@@ -12,7 +12,7 @@ use broker_core::journal::EndReason;
 impl View {
     /// The last session set-up of any shard in an octave above a second.
     fn slow_setup(&self, octave: usize) -> Option<Example> {
-        let shards = self.report.shards.iter();
+        let shards = self.shards.iter();
         let exemplars = shards.filter_map(|shard| {
             let exemplar = shard.snapshot.slow_setups.of_octave(octave)?;
             Some((exemplar, shard.shard))
@@ -223,7 +223,7 @@ pub(super) const METRICS: &[Row<View>] = &[
         help: "How far back the notes of each shard's flight recorder reach; 0 when nothing is recorded",
         kind: exposition::Kind::Gauge,
         read: |it, to| {
-            for shard in &it.report.shards {
+            for shard in &it.shards {
                 let since = shard.snapshot.recorded_since_us;
                 let reach = since.map_or(0, |since| shard.edge.clock_us.saturating_sub(since));
                 let name = shard.shard.0.to_string();

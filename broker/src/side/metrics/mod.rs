@@ -5,14 +5,17 @@
 mod edge;
 pub(super) mod exposition;
 mod machine;
+pub(super) mod page;
 mod process;
 pub(super) mod scrape;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use crate::edge::Scraped;
 use broker_core::shard::Snapshot;
-use exposition::{Exposition, Format, Samples};
+use exposition::{Exposition, Format};
+use view::View;
 
 pub(super) use process::COMMIT;
 pub use process::{BUDGETS, ProcessState};
@@ -35,40 +38,21 @@ impl Report {
         for shard in &self.shards {
             sum.add(&shard.snapshot);
         }
-        let process = self.process.clone();
         let mut text = Exposition::new(format);
-        let view = View { report: self, sum };
+        let Self {
+            shards,
+            busy_ratios,
+            process,
+        } = self;
+        let view = View {
+            shards,
+            busy_ratios,
+            sum,
+        };
         text.table(machine::METRICS, &view);
         text.table(edge::METRICS, &view);
         text.table(process::OF_CLUSTER, &process);
         text.table(process::METRICS, &process);
         text.finish()
-    }
-}
-
-/// What rows are read off.
-struct View {
-    report: Report,
-    /// Of all shards.
-    sum: Snapshot,
-}
-
-/// A sample for each label.
-fn labelled(to: &mut Samples<'_>, name: &str, labels: &[&str], counts: &[u64]) {
-    for (label, count) in labels.iter().zip(counts) {
-        to.labelled([(name, label)], *count);
-    }
-}
-
-/// A sample for each pair of labels.
-fn crossed<const N: usize>(
-    to: &mut Samples<'_>,
-    [(row_name, row_labels), (name, labels)]: [(&str, &[&str]); 2],
-    counts: &[[u64; N]],
-) {
-    for (row_label, row) in row_labels.iter().zip(counts) {
-        for (label, count) in labels.iter().zip(row) {
-            to.labelled([(row_name, row_label), (name, label)], *count);
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! The metrics of the process as a whole: its state, its bounds, and the system's figures.
 
 use super::exposition::{Kind, Row};
-use super::labelled;
+use super::view::labelled;
 use crate::side::cluster::{ClusterView, MESSAGES};
 use crate::side::process::{cpu_time, open_files_max};
 use crate::side::status::Status;

@@ -1,8 +1,13 @@
 use super::*;
-use crate::side::Backup;
 use crate::side::console::history::History;
+use crate::side::inspect::shards::Whom;
 use crate::side::metrics::ProcessState;
+use crate::side::metrics::Report;
+use crate::side::rules::BROWSER_HEADERS;
 use crate::side::shared::Shared;
+use crate::side::{Backup, Refusals, Tries};
+use broker_core::id::ShardId;
+use broker_core::shard::Reply;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;

@@ -3,44 +3,57 @@
 //! A visit alone uses nothing up, since programs that preview links visit them too: the page has a button.
 
 use super::lan::cookie;
-use super::pairing::PAIR_CODE_LIFE;
+use super::pairing::{PAIR_CODE_LIFE, Pairing};
 use crate::qr::Qr;
+use crate::side::admin::answer::{error, json};
 use crate::side::admin::door::Seat;
-use crate::side::pages::{Admin, error, json};
 use axum::Router;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use broker_core::settings::Settings;
 use serde_json::json as value;
+use std::sync::Arc;
 use std::time::Instant;
 
+/// What both need.
+#[derive(Clone)]
+struct PairPage {
+    /// Under `--lan`.
+    pairing: Option<Pairing>,
+    /// The URL at which devices reach this machine, where there is one.
+    base: Option<Arc<str>>,
+}
+
 /// The routes of both.
-pub(in crate::side) fn routes() -> Router<Admin> {
+pub(in crate::side) fn routes(pairing: Option<Pairing>, settings: &Settings) -> Router {
+    let base = settings.lan_url().map(Arc::from);
     Router::new()
         .route("/pair/{code}", get(page).post(redeem))
         .route("/try/pair", post(code))
+        .with_state(PairPage { pairing, base })
 }
 
 /// `GET /pair/{code}`.
-async fn page(State(admin): State<Admin>, Path(code): Path<String>) -> Response {
-    match &admin.lan {
+async fn page(State(it): State<PairPage>, Path(code): Path<String>) -> Response {
+    match &it.pairing {
         None => error(StatusCode::NOT_FOUND, OFF),
-        Some(lan) if lan.pairing.is_open(&code, Instant::now()) => shown(StatusCode::OK, "open"),
+        Some(pairing) if pairing.is_open(&code, Instant::now()) => shown(StatusCode::OK, "open"),
         Some(_) => shown(StatusCode::GONE, "gone"),
     }
 }
 
 /// `POST /pair/{code}`: a session for the browser.
 async fn redeem(
-    State(admin): State<Admin>,
+    State(it): State<PairPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     Path(code): Path<String>,
 ) -> Response {
-    let Some(lan) = admin.lan.as_ref().filter(|_| seat.is_of_lan()) else {
+    let Some(pairing) = it.pairing.filter(|_| seat.is_of_lan()) else {
         return error(StatusCode::NOT_FOUND, OFF);
     };
-    let session = lan.pairing.redeem(&code, Instant::now());
+    let session = pairing.redeem(&code, Instant::now());
     let Some(cookie) = session.and_then(|session| cookie(&session)) else {
         return error(StatusCode::GONE, GONE);
     };
@@ -50,14 +63,14 @@ async fn redeem(
 }
 
 /// `POST /try/pair`: a code as a URL and as the drawing of a QR code.
-async fn code(State(admin): State<Admin>, ConnectInfo(seat): ConnectInfo<Seat>) -> Response {
-    let Some((lan, base)) = admin.lan.as_ref().zip(admin.settings.lan_url()) else {
+async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) -> Response {
+    let Some((pairing, base)) = it.pairing.zip(it.base) else {
         return error(StatusCode::NOT_FOUND, OFF);
     };
     if seat.is_of_lan() {
         return error(StatusCode::FORBIDDEN, ELSEWHERE);
     }
-    let code = lan.pairing.code(Instant::now());
+    let code = pairing.code(Instant::now());
     let url = code.map(|code| format!("{base}/pair/{code}"));
     let Some((qr, url)) = url.and_then(|url| Some((Qr::new(&url)?, url))) else {
         return error(StatusCode::SERVICE_UNAVAILABLE, "no code can be made");

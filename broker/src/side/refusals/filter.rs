@@ -1,6 +1,6 @@
 //! Which refusals are wanted, as `/refusals` is asked for them.
 
-use crate::side::channels::pages::Fault;
+use crate::side::admin::request::Fault;
 use axum::http::StatusCode;
 use broker_core::check::Check;
 use broker_core::journal::Refused;

@@ -7,15 +7,15 @@ mod filter;
 pub(super) mod recent;
 
 use super::Log;
-use super::channels::pages::rfc3339;
-use super::dev::fault_id;
+use super::admin::answer::{error, fault_id, json, rfc3339};
 use super::feed::Feed;
-use super::pages::{Admin, error, json};
 use crate::edge::calendar;
 use crate::limits::REFUSALS_SHOWN_MAX;
+use axum::Router;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::routing::get;
 use broker_core::auth::SessionKeys;
 use broker_core::journal::{Explain, Refused};
 use broker_core::refusal_id::{RefusalId, RefusalReader};
@@ -38,18 +38,26 @@ pub struct Refusals {
     ahead_ms: AtomicU64,
 }
 
+/// The pages.
+pub(super) fn routes(refusals: Arc<Refusals>) -> Router {
+    Router::new()
+        .route("/refusals", get(list))
+        .route("/refusals/{id}", get(one))
+        .with_state(refusals)
+}
+
 /// `GET /refusals?id=&channel=&client=&key=&remote=&check=&since=&limit=`: what is kept, the newest first.
-pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+async fn list(State(refusals): State<Arc<Refusals>>, RawQuery(query): RawQuery) -> Response {
     let filter = match Filter::parse(query.as_deref().unwrap_or_default()) {
         Ok(filter) => filter,
         Err((code, text)) => return error(code, text),
     };
-    json(StatusCode::OK, &admin.refusals.list(&filter))
+    json(StatusCode::OK, &refusals.list(&filter))
 }
 
 /// `GET /refusals/{id}`: one refusal, with what its signature was compared with, or what its id alone says.
-pub(super) async fn one(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
-    match admin.refusals.one(&plain_id(&id)) {
+async fn one(State(refusals): State<Arc<Refusals>>, Path(id): Path<String>) -> Response {
+    match refusals.one(&plain_id(&id)) {
         Some(refusal) => json(StatusCode::OK, &refusal),
         None => error(StatusCode::NOT_FOUND, NOT_OURS),
     }

@@ -1,6 +1,10 @@
 //! What happened on a channel, what that suggests, and the viewers whose session did not go well.
+//!
+//! `reader` gets the notes of a channel from its shard, `story` makes connections of them, `hints` says what they
+//! suggest; `page` shows it, and `troubled` keeps the sessions that went wrong.
 
 mod hints;
 pub(super) mod page;
+pub(super) mod reader;
 mod story;
 pub(super) mod troubled;

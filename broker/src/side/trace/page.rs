@@ -1,79 +1,57 @@
 //! `GET /channels/{name}/trace`: what happened on a channel, from the notes of its shard. Every text of the wire is
 //! escaped by the JSON library.
 
-use super::hints::{Hint, hints};
+use super::hints::hints;
+use super::reader::{Traces, Unread};
 use super::story::{Connection, Reading, Story};
-use crate::limits::{SUGGESTING_EVENTS_MAX, TRACE_EVENTS_MAX};
-use crate::side::channels::pages::{Fault, NO_SUCH_CHANNEL, SILENT, name_node, parameter, rfc3339};
-use crate::side::inspect::nodes;
-use crate::side::pages::Admin;
+use crate::side::admin::answer::{SILENT, respond, rfc3339};
+use crate::side::admin::request::{Fault, parameter};
+use crate::side::inspect::inspector::{NO_SUCH_CHANNEL, name_node};
+use axum::Router;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use broker_core::id::Identity;
-use broker_core::shard::{Passage, Question, Reply, Towards, TraceEvent, TraceKind, TraceStep};
+use axum::routing::get;
+use broker_core::shard::{Passage, Towards, TraceEvent, TraceKind};
 use broker_core::time::Wall;
 use serde_json::{Map, Value, json as value};
-use std::net::SocketAddr;
+
+/// The page.
+pub(in crate::side) fn routes(traces: Traces) -> Router {
+    Router::new()
+        .route("/channels/{name}/trace", get(trace))
+        .with_state(traces)
+}
 
 /// `GET /channels/{name}/trace?client=&since=&limit=&scope=`.
-pub(in crate::side) async fn trace(
-    State(admin): State<Admin>,
+async fn trace(
+    State(traces): State<Traces>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
     let query = query.unwrap_or_default();
-    let own = own_trace(&admin, &name, &query).await;
+    let own = own_trace(&traces, &name, &query).await;
     let path = format!("/channels/{name}/trace");
-    nodes::respond(nodes::found(&admin, (&path, &query), own).await)
+    respond(traces.inspector.found((&path, &query), own).await)
 }
 
 /// What happened on a channel of this node.
 pub(in crate::side) async fn own_trace(
-    admin: &Admin,
+    traces: &Traces,
     name: &str,
     query: &str,
 ) -> Result<Value, Fault> {
-    let identity = admin.identity(name, query)?;
+    let identity = traces.inspector.identity(name, query)?;
     let wanted = TraceQuery::of(query)?;
-    let _one = admin.tracing.lock().await;
-    match read(admin, &identity, TRACE_EVENTS_MAX).await {
-        Err(Unread::Silent) => Err((StatusCode::SERVICE_UNAVAILABLE, SILENT)),
-        Err(Unread::Absent) => Err((StatusCode::NOT_FOUND, NO_SUCH_CHANNEL)),
-        Ok(reading) => {
-            let mut document = document(name, reading, &wanted);
-            name_node(&mut document, admin.node());
+    let shown = |reading| document(name, reading, &wanted);
+    match traces.read(&identity, shown).await {
+        Err(Unread::Silent) => Err(SILENT),
+        Err(Unread::Absent) => Err(NO_SUCH_CHANNEL),
+        Ok(mut document) => {
+            name_node(&mut document, traces.inspector.node());
             Ok(document)
         }
     }
-}
-
-/// What the trace of one viewer suggests.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::side) struct Suggestion {
-    pub(in crate::side) hints: Vec<Hint>,
-    /// Its offer was kept, and went to no master.
-    pub(in crate::side) kept: bool,
-}
-
-/// The same for a viewer's connection that was at this address; `None` when its notes are gone.
-pub(in crate::side) async fn suggestion(
-    admin: &Admin,
-    identity: &Identity,
-    client_id: &str,
-    remote: SocketAddr,
-) -> Option<Suggestion> {
-    let _one = admin.tracing.lock().await;
-    let story = Story::of(read(admin, identity, SUGGESTING_EVENTS_MAX).await.ok()?);
-    let mut newest = story.viewers.iter().rev();
-    let one = newest.find(|one| {
-        let from = one.peer.as_ref().map(|peer| peer.remote);
-        from == Some(remote) && one.client_id.as_deref() == Some(client_id)
-    });
-    one.map(|one| Suggestion {
-        hints: hints(&one.facts),
-        kept: one.facts.offer.is_some() && one.facts.arrived.is_none(),
-    })
 }
 
 /// The parameters of a request for a trace.
@@ -104,49 +82,6 @@ impl TraceQuery {
             since,
             limit,
         })
-    }
-}
-
-/// Why there is nothing to show.
-enum Unread {
-    /// The shard does not answer.
-    Silent,
-    /// There is no such channel.
-    Absent,
-}
-
-/// Reads the notes of a channel, step by step, the newest first, up to this many events.
-async fn read(admin: &Admin, identity: &Identity, most: usize) -> Result<Reading, Unread> {
-    let mut reading = Reading::default();
-    let mut from = None;
-    loop {
-        let question = Question::Trace {
-            identity: identity.clone(),
-            from,
-            limit: most - reading.events.len(),
-        };
-        let step = match admin.ask_home(identity.clone(), question).await {
-            None => return Err(Unread::Silent),
-            Some((_, Reply::Trace(Some(step)))) => *step,
-            Some(_) => return Err(Unread::Absent),
-        };
-        let TraceStep {
-            read,
-            since_us,
-            connected,
-            events,
-            next,
-        } = step;
-        if from.is_none() {
-            (reading.read, reading.connected) = (read, connected);
-        }
-        reading.since_us = since_us;
-        reading.events.extend(events);
-        reading.cut = next.is_some();
-        from = next;
-        if next.is_none() || reading.events.len() >= most {
-            return Ok(reading);
-        }
     }
 }
 

@@ -4,21 +4,19 @@
 //! nothing. Why it went wrong is read off the recorder's trace a little later, a bounded number of channels a second.
 
 use super::hints::{Hint, Span};
-use super::page as trace;
-use super::page::Suggestion;
+use super::reader::{Suggestion, Traces};
 use crate::edge::calendar;
 use crate::limits::{
     TROUBLED_KEPT_MAX, TROUBLED_PER_CHANNEL_MAX, TROUBLED_SHOWN_MAX, TROUBLED_TRACED_PER_SECOND,
 };
-use crate::side::channels::pages::rfc3339;
-use crate::side::pages::Admin;
+use crate::side::admin::answer::rfc3339;
 use crate::side::shared::Shared;
-use broker_core::id::Identity;
 use broker_core::journal::{ConnectionEnd, EndReason, Entry};
 use broker_core::time::Wall;
 use codec::signal::Role;
 use serde_json::{Value, json as value};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -214,12 +212,12 @@ impl Ring {
 }
 
 /// Looks at the traces of those that are due, for as long as the process runs.
-pub(in crate::side) async fn explain(admin: Admin) {
+pub(in crate::side) async fn explain(troubled: Arc<Troubled>, traces: Traces) {
     let mut every = interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        let due = admin.troubled.0.lock().take_due(calendar());
+        let due = troubled.0.lock().take_due(calendar());
         for row in due {
             let ConnectionEnd {
                 channel: Some(name),
@@ -230,11 +228,10 @@ pub(in crate::side) async fn explain(admin: Admin) {
             else {
                 continue;
             };
-            let (region, account) = (&admin.settings.region, &admin.settings.account_id);
-            let identity = Identity::new(region, account, name);
-            let traced = trace::suggestion(&admin, &identity, client_id, *remote).await;
+            let identity = traces.inspector.own(name);
+            let traced = traces.suggestion(&identity, client_id, *remote).await;
             if let Some(traced) = traced {
-                admin.troubled.0.lock().explain(row.number, traced);
+                troubled.0.lock().explain(row.number, traced);
             }
         }
     }

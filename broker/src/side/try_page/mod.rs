@@ -1,4 +1,43 @@
-//! `/try`: a camera and a viewer in one browser.
+//! `/try`: a camera and a viewer in one browser, and sessions for them where requests are signed.
 
 pub(super) mod page;
+mod request;
 pub(super) mod session;
+
+use super::admin::answer::error;
+use crate::limits::TRY_SESSION_BODY_BYTES_MAX;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+use page::TryPage;
+use session::TrySessions;
+
+/// The routes of the page.
+pub(super) fn routes(page: TryPage, sessions: TrySessions) -> Router {
+    let is_on = page.settings.has_try_page();
+    let of_sessions = Router::new()
+        .route(
+            "/try/session",
+            post(session::session).layer(DefaultBodyLimit::max(TRY_SESSION_BODY_BYTES_MAX)),
+        )
+        .with_state(sessions);
+    Router::new()
+        .route("/try", get(page::page))
+        .route("/try/settings", get(page::settings))
+        .with_state(page)
+        .merge(of_sessions)
+        .layer(from_fn_with_state(is_on, only_if_on))
+}
+
+async fn only_if_on(State(is_on): State<bool>, request: Request, next: Next) -> Response {
+    if is_on {
+        next.run(request).await
+    } else {
+        error(StatusCode::NOT_FOUND, OFF)
+    }
+}
+
+const OFF: &str = "/try is off: it needs --dev, or [admin] try = true";

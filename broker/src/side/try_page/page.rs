@@ -1,55 +1,43 @@
 //! `/try`: a page with a camera and a viewer that use this broker from one browser. The signaling is between the page
 //! and the client listeners; here are its files, and what the page must know.
 
-use super::session as try_session;
-use crate::limits::TRY_SESSION_BODY_BYTES_MAX;
+use crate::side::admin::answer::{error, json};
 use crate::side::admin::door::Seat;
-use crate::side::pages::{Admin, error, json};
-use axum::Router;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::uri::Authority;
+use crate::side::admin::request::host_name;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use broker_core::settings::{Auth, Listen, Scheme, Settings};
 use serde_json::json as value;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-/// The routes of the page.
-pub(in crate::side) fn routes(admin: &Admin) -> Router<Admin> {
-    Router::new()
-        .route("/try", get(page))
-        .route("/try/settings", get(settings))
-        .route(
-            "/try/session",
-            post(try_session::session).layer(DefaultBodyLimit::max(TRY_SESSION_BODY_BYTES_MAX)),
-        )
-        .layer(from_fn_with_state(admin.clone(), only_if_on))
+/// What the page needs.
+#[derive(Clone)]
+pub(in crate::side) struct TryPage {
+    pub(in crate::side) settings: Arc<Settings>,
+    /// Requests for sessions need the token.
+    pub(in crate::side) wants_token: bool,
+    /// Devices of the local network can be paired.
+    pub(in crate::side) has_phones: bool,
+    /// The channel that the page proposes.
+    pub(in crate::side) channel: Arc<str>,
 }
 
-async fn only_if_on(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    if admin.settings.has_try_page() {
-        next.run(request).await
-    } else {
-        error(StatusCode::NOT_FOUND, OFF)
-    }
-}
-
-async fn page(
-    State(admin): State<Admin>,
+pub(super) async fn page(
+    State(it): State<TryPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     headers: HeaderMap,
 ) -> Response {
-    let signed = admin.settings.auth == Auth::Sigv4;
+    let signed = it.settings.auth == Auth::Sigv4;
     let mut page = PAGE.to_owned();
-    if signed || (admin.access.wants_token() && !seat.is_of_lan()) {
+    if signed || (it.wants_token && !seat.is_of_lan()) {
         page = page.replace("data-token=\"none\"", "data-token=\"wanted\"");
     }
-    if admin.lan.is_some() && !seat.is_of_lan() {
+    if it.has_phones && !seat.is_of_lan() {
         page = page.replacen("<html ", "<html data-phone=\"offer\" ", 1);
     }
-    let policy = content_policy(&admin.settings, host_name(&headers));
+    let policy = content_policy(&it.settings, host_name(&headers));
     let kinds = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, &*policy),
@@ -63,12 +51,12 @@ async fn page(
 }
 
 /// `GET /try/settings`: where the client listeners are, and how they are used.
-async fn settings(
-    State(admin): State<Admin>,
+pub(super) async fn settings(
+    State(it): State<TryPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     headers: HeaderMap,
 ) -> Response {
-    let settings = &admin.settings;
+    let settings = &it.settings;
     let host = host_name(&headers);
     let plain = settings
         .listen
@@ -91,7 +79,7 @@ async fn settings(
         "signed": settings.auth == Auth::Sigv4,
         "http": http,
         "ws": ws,
-        "channel": admin.tries.channel,
+        "channel": &*it.channel,
         "warning": settings.exposure(),
     });
     json(StatusCode::OK, &body)
@@ -151,48 +139,13 @@ fn urls(scheme: Scheme, at: &str) -> [String; 2] {
     }
 }
 
-/// The host by which the request names this listener, without its port.
-pub(in crate::side) fn host_name(headers: &HeaderMap) -> &str {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    // What is part of a policy's text must not end its directive.
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
-    let host = host.filter(|host| host.bytes().all(is_plain) && host.parse::<Authority>().is_ok());
-    host.map_or("localhost", |host| match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => host,
-    })
-}
-
 const PAGE: &str = include_str!("../../../console/try/try.html");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
-const OFF: &str = "/try is off: it needs --dev, or [admin] try = true";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use broker_core::settings::Profile;
-
-    fn named(host: &str) -> String {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, host.parse().unwrap());
-        host_name(&headers).to_owned()
-    }
-
-    #[test]
-    fn a_host_cannot_end_a_directive() {
-        for (host, name) in [
-            ("localhost:8090", "localhost"),
-            ("bench.test", "bench.test"),
-            ("[2001:db8::7]:8090", "[2001:db8::7]"),
-            ("a; script-src *", "localhost"),
-            ("a,b", "localhost"),
-            ("", "localhost"),
-        ] {
-            assert_eq!(named(host), name, "{host}");
-        }
-    }
 
     #[test]
     fn the_policy_names_the_client_listeners_as_the_visitor_reaches_them() {

@@ -4,15 +4,14 @@
 //! principal of the credentials file that may connect in this way, so they never allow what the file does not, and end
 //! with that principal.
 
-mod request;
-
-use super::page::host_name;
+use super::request::{Fault, SessionRequest};
 use crate::edge::calendar;
 use crate::limits::TRY_SESSIONS_PER_MINUTE;
+use crate::side::admin::access::Access;
+use crate::side::admin::answer::{error, json, rfc3339};
 use crate::side::admin::door::Seat;
-use crate::side::channels::disconnect::is_json;
-use crate::side::channels::pages::rfc3339;
-use crate::side::pages::{Admin, error, json};
+use crate::side::admin::request::{host_name, is_json};
+use crate::side::inspect::inspector::Inspector;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, RawQuery, State};
@@ -28,7 +27,6 @@ use broker_core::time::Wall;
 use codec::aws::ChannelArn;
 use codec::aws::policy::Request;
 use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
-use request::SessionRequest;
 use serde_json::{Value, json as value};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -65,12 +63,18 @@ struct Session {
     request_id: String,
 }
 
-/// What an answer lacks: a status and a text for the caller.
-type Fault = (StatusCode, String);
+/// What sessions are given by, and to whom.
+#[derive(Clone)]
+pub(in crate::side) struct TrySessions {
+    pub(in crate::side) tries: Arc<Tries>,
+    pub(in crate::side) access: Access,
+    pub(in crate::side) inspector: Inspector,
+    pub(in crate::side) settings: Arc<Settings>,
+}
 
 /// Answers with credentials, a presigned URL and ICE servers.
 pub(in crate::side) async fn session(
-    State(admin): State<Admin>,
+    State(it): State<TrySessions>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -83,7 +87,7 @@ pub(in crate::side) async fn session(
         }
     };
     let query = query.unwrap_or_default();
-    match give(&admin, seat.remote(), &query, &headers, &body).await {
+    match give(&it, seat.remote(), &query, &headers, &body).await {
         Ok(answer) => (
             [(header::CACHE_CONTROL, "no-store")],
             json(StatusCode::OK, &answer),
@@ -94,26 +98,26 @@ pub(in crate::side) async fn session(
 }
 
 async fn give(
-    admin: &Admin,
+    it: &TrySessions,
     remote: SocketAddr,
     query: &str,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Value, Fault> {
     let fault = |code, text: &str| (code, text.to_owned());
-    let Some(lender) = &admin.tries.lender else {
+    let Some(lender) = &it.tries.lender else {
         return Err(fault(
             StatusCode::CONFLICT,
             "requests are not signed here: connect without a session",
         ));
     };
-    if !admin.access.wants_token() {
+    if !it.access.wants_token() {
         return Err(fault(
             StatusCode::FORBIDDEN,
             "sessions need [admin] token_file",
         ));
     }
-    if !admin.access.is_borne(headers) {
+    if !it.access.is_borne(headers) {
         return Err(fault(
             StatusCode::UNAUTHORIZED,
             "Authorization: Bearer <token> is missing or wrong",
@@ -121,15 +125,16 @@ async fn give(
     }
     is_json(headers).map_err(|(code, text)| fault(code, text))?;
     let wanted = SessionRequest::of(body)?;
-    let identity = admin
+    let identity = it
+        .inspector
         .identity(&wanted.channel, query)
         .map_err(|(code, text)| fault(code, text))?;
-    let arn = arn_of(admin, identity.clone()).await?;
+    let arn = arn_of(&it.inspector, identity.clone()).await?;
     let now = calendar();
     let mut lender = lender.lock().await;
     let session = lender.lend(&wanted, &arn, now.0 / 1000, Instant::now(), remote)?;
     Ok(answer(
-        &admin.settings,
+        &it.settings,
         &wanted,
         &identity,
         &arn,
@@ -140,8 +145,9 @@ async fn give(
 }
 
 /// The ARN of a channel that exists.
-async fn arn_of(admin: &Admin, identity: Identity) -> Result<ChannelArn, Fault> {
-    let reply = admin
+async fn arn_of(inspector: &Inspector, identity: Identity) -> Result<ChannelArn, Fault> {
+    let reply = inspector
+        .shards
         .ask_home(identity.clone(), Question::Channel(identity))
         .await;
     match reply {

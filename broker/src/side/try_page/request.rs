@@ -1,11 +1,13 @@
 //! The body of a request for a session: one channel, role and client id, and the policy that allows just these.
 
-use super::Fault;
 use axum::http::StatusCode;
 use codec::aws::ClientId;
 use codec::aws::policy::{Action, Policy, PolicyError};
 use codec::signal::Role;
 use serde_json::{Value, json as value};
+
+/// What an answer lacks: a status and a text for the caller.
+pub(super) type Fault = (StatusCode, String);
 
 /// What a session is for.
 #[derive(Debug, PartialEq, Eq)]

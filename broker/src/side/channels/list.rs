@@ -1,46 +1,40 @@
-//! The inspector's pages: `/channels`, `/channels/{name}`, `/ice/reconnect`. Every text of the wire is escaped by the
-//! JSON library.
+//! `GET /channels`: the channels of all shards and nodes by name, a page at a time. Every text of the wire is escaped by
+//! the JSON library.
 
-use crate::side::inspect::nodes;
+use crate::side::admin::answer::{SILENT, respond};
+use crate::side::admin::request::{Fault, parameter};
+use crate::side::inspect::inspector::{Inspector, name_node};
 use crate::side::inspect::nodes::{NodeReplies, NodeReply};
-use crate::side::pages::{Admin, error, json};
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use broker_core::id::{Identity, ShardId};
 use broker_core::limits::LIST_PAGE_MAX;
-use broker_core::shard::Towards;
-use broker_core::shard::{ChannelLine, ChannelView, PeerView, PendingView, Question, Reply};
-use broker_core::time::Wall;
+use broker_core::shard::{ChannelLine, Question, Reply};
 use codec::aws::{ChannelArn, ChannelName};
-use codec::calendar::civil;
-use codec::http::{decode, encode, pairs};
 use serde_json::{Value, json as value};
-
-/// What an answer lacks: a status and a text for the operator.
-pub(in crate::side) type Fault = (StatusCode, &'static str);
 
 /// `GET /channels?prefix=&limit=&token=&scope=`: channels of all shards by name; of all nodes, unless the scope is
 /// `node`.
 pub(in crate::side) async fn list(
-    State(admin): State<Admin>,
+    State(inspector): State<Inspector>,
     RawQuery(query): RawQuery,
 ) -> Response {
     let query = query.unwrap_or_default();
-    nodes::respond(page_of_all(&admin, &query).await)
+    respond(page_of_all(&inspector, &query).await)
 }
 
-async fn page_of_all(admin: &Admin, query: &str) -> Result<Value, Fault> {
+async fn page_of_all(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
     let limit = page_of(query)?.limit;
-    let Some(nodes) = admin.scope(query)? else {
-        return own_page(admin, query).await;
+    let Some(nodes) = inspector.scope(query)? else {
+        return own_page(inspector, query).await;
     };
-    let (own, others) = tokio::join!(own_page(admin, query), nodes.ask("/channels", query));
+    let (own, others) = tokio::join!(own_page(inspector, query), nodes.ask("/channels", query));
     Ok(merge(own?, others?, limit))
 }
 
 /// The page of this node.
-pub(in crate::side) async fn own_page(admin: &Admin, query: &str) -> Result<Value, Fault> {
+pub(in crate::side) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
     let question = page_of(query)?;
     let limit = question.limit;
     let question = Question::Page {
@@ -48,119 +42,9 @@ pub(in crate::side) async fn own_page(admin: &Admin, query: &str) -> Result<Valu
         after: question.after,
         limit,
     };
-    let answers = admin.ask_all(question).await;
-    let answers = answers.ok_or((StatusCode::SERVICE_UNAVAILABLE, SILENT))?;
-    Ok(page(answers, limit, admin.node()))
-}
-
-/// `GET /channels/{name}?region=&account=&scope=`: one channel in full.
-pub(in crate::side) async fn one(
-    State(admin): State<Admin>,
-    Path(name): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let query = query.unwrap_or_default();
-    match admin.identity(&name, &query) {
-        Ok(identity) => nodes::respond(document_of(&admin, &identity, &query).await),
-        Err((code, text)) => error(code, text),
-    }
-}
-
-/// A channel's document, whichever node has it, or why there is none.
-pub(in crate::side) async fn document(admin: &Admin, identity: &Identity) -> Result<Value, Fault> {
-    let mut query = String::from("region=");
-    encode(&mut query, identity.region());
-    query.push_str("&account=");
-    encode(&mut query, identity.account());
-    document_of(admin, identity, &query).await
-}
-
-async fn document_of(admin: &Admin, identity: &Identity, query: &str) -> Result<Value, Fault> {
-    let path = format!("/channels/{}", identity.name());
-    let own = own_document(admin, identity).await;
-    nodes::found(admin, (&path, query), own).await
-}
-
-/// The document of a channel of this node.
-pub(in crate::side) async fn own_document(
-    admin: &Admin,
-    identity: &Identity,
-) -> Result<Value, Fault> {
-    let question = Question::Channel(identity.clone());
-    match admin.ask_home(identity.clone(), question).await {
-        None => Err((StatusCode::SERVICE_UNAVAILABLE, SILENT)),
-        Some((shard, Reply::Channel(Some(view)))) => {
-            let mut document = channel(shard, &view);
-            name_node(&mut document, admin.node());
-            Ok(document)
-        }
-        Some(_) => Err((StatusCode::NOT_FOUND, NO_SUCH_CHANNEL)),
-    }
-}
-
-/// `POST /ice/reconnect[?channel=]`: has clients fetch ICE servers again, a bounded number in each step.
-pub(in crate::side) async fn reconnect(
-    State(admin): State<Admin>,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let query = query.unwrap_or_default();
-    let channel = match parameter(&query, "channel") {
-        Ok(None) => Ok(None),
-        Ok(Some(name)) if name.starts_with("arn:") => ChannelArn::parse(&name, false)
-            .map(|arn| Some(Identity::of(&arn)))
-            .map_err(|_| (StatusCode::BAD_REQUEST, "channel: allowed a name or an ARN")),
-        Ok(Some(name)) => admin.identity(&name, &query).map(Some),
-        Err(fault) => Err(fault),
-    };
-    let channel = match channel {
-        Ok(channel) => channel,
-        Err((code, text)) => return error(code, text),
-    };
-    let (mut connections, mut from) = (0, Some(0));
-    while let Some(first) = from.take() {
-        let question = Question::ReconnectIce {
-            channel: channel.clone(),
-            from: first,
-        };
-        let answers = match &channel {
-            Some(identity) => {
-                let answer = admin.ask_home(identity.clone(), question).await;
-                answer.map(|answer| vec![answer])
-            }
-            None => admin.ask_all(question).await,
-        };
-        let Some(answers) = answers else {
-            return silent();
-        };
-        for (_, reply) in answers {
-            if let Reply::Reconnected(told, next) = reply {
-                connections += told;
-                from = from.max(next);
-            }
-        }
-    }
-    json(StatusCode::OK, &value!({ "connections": connections }))
-}
-
-pub(in crate::side) fn silent() -> Response {
-    error(StatusCode::SERVICE_UNAVAILABLE, SILENT)
-}
-
-impl Admin {
-    /// The channel of a name, in the configured region and account unless the query says otherwise.
-    pub(in crate::side) fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
-        if ChannelName::parse(name).is_err() {
-            let text = "a channel's name is 1 to 256 characters of [a-zA-Z0-9_.-]";
-            return Err((StatusCode::BAD_REQUEST, text));
-        }
-        let region = parameter(query, "region")?;
-        let account = parameter(query, "account")?;
-        Ok(Identity::new(
-            region.as_deref().unwrap_or(&self.settings.region),
-            account.as_deref().unwrap_or(&self.settings.account_id),
-            name,
-        ))
-    }
+    let answers = inspector.shards.ask_all(question).await;
+    let answers = answers.ok_or(SILENT)?;
+    Ok(page(answers, limit, inspector.node()))
 }
 
 /// The parameters of a request for a page.
@@ -187,17 +71,6 @@ fn page_of(query: &str) -> Result<PageQuery, Fault> {
         after: after.transpose()?,
         limit,
     })
-}
-
-/// The first parameter of a name, decoded; an empty one is as good as none.
-pub(in crate::side) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault> {
-    let found = pairs(query).find(|(other, _)| *other == name);
-    let text = found.map(|(_, text)| decode(text)).transpose();
-    let text = text.map_err(|_| {
-        let text = "the query is not percent-encoded UTF-8";
-        (StatusCode::BAD_REQUEST, text)
-    })?;
-    Ok(text.map(String::from).filter(|text| !text.is_empty()))
 }
 
 /// The place that a token encodes: the last channel of the page before.
@@ -278,13 +151,6 @@ fn merge(own: Value, others: NodeReplies, limit: usize) -> Value {
     value!({ "channels": lines, "nextToken": token, "missingNodes": missing })
 }
 
-/// Where several nodes have channels, a document says which one has this.
-pub(in crate::side) fn name_node(document: &mut Value, node: Option<&str>) {
-    if let Some(node) = node {
-        document["node"] = node.into();
-    }
-}
-
 fn summary(shard: ShardId, line: &ChannelLine) -> Value {
     value!({
         "name": line.arn.name(),
@@ -296,84 +162,11 @@ fn summary(shard: ShardId, line: &ChannelLine) -> Value {
     })
 }
 
-fn channel(shard: ShardId, view: &ChannelView) -> Value {
-    let viewers: Vec<Value> = view.viewers.iter().map(peer).collect();
-    let pending: Vec<Value> = view.pending.iter().map(kept).collect();
-    value!({
-        "name": view.record.arn.name(),
-        "arn": view.record.arn.as_str(),
-        "type": "SINGLE_MASTER",
-        "messageTtlSeconds": view.record.ttl_seconds,
-        "createdAt": rfc3339(view.record.created),
-        "shard": shard.0,
-        "master": view.master.as_ref().map(peer),
-        "viewers": viewers,
-        "pending": pending,
-        "superseded": view.superseded,
-        "waitingCalls": view.waiting_calls,
-    })
-}
-
-fn peer(peer: &PeerView) -> Value {
-    value!({
-        "clientId": peer.client_id,
-        "connectedAt": rfc3339(peer.connected_at),
-        "remote": peer.remote.to_string(),
-        "tls": peer.tls,
-        "messagesIn": peer.messages_in,
-        "messagesOut": peer.messages_out,
-        "lastFrameAgeSeconds": seconds(peer.last_frame_age_ms),
-        "outboxBytes": peer.outbox_bytes,
-    })
-}
-
-fn kept(message: &PendingView) -> Value {
-    let (from, to) = match message.towards {
-        Towards::Master => (&*message.viewer, MASTER),
-        Towards::Viewer => (MASTER, &*message.viewer),
-    };
-    value!({
-        "from": from,
-        "to": to,
-        "action": message.action.as_str(),
-        "bytes": message.bytes,
-        "ageSeconds": seconds(message.age_ms),
-    })
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "milliseconds beyond 2^53 are 285,000 years"
-)]
-fn seconds(ms: u64) -> f64 {
-    ms as f64 / 1000.0
-}
-
-/// RFC 3339 in UTC with milliseconds. Moments after the year 9999 read as its last one.
-pub(in crate::side) fn rfc3339(at: Wall) -> String {
-    let ms = at.0.min(LAST_MS);
-    let (days, of_day) = (ms / DAY_MS, ms % DAY_MS);
-    let (year, month, day) = civil(days.cast_signed());
-    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
-    let (second, ms) = (of_day / 1000 % 60, of_day % 1000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
-}
-
-pub(in crate::side) const SILENT: &str = "a shard does not answer";
-/// Of what is asked for by a name.
-pub(in crate::side) const NO_SUCH_CHANNEL: &str =
-    "no such channel in this account and region: see /channels";
-
 const LIMIT_DEFAULT: usize = 100;
 const BAD_TOKEN: Fault = (
     StatusCode::BAD_REQUEST,
     "token: allowed the nextToken of the page before",
 );
-/// The other end of a viewer's messages.
-const MASTER: &str = "MASTER";
-const DAY_MS: u64 = 86_400_000;
-/// 9999-12-31T23:59:59.999Z.
-const LAST_MS: u64 = 253_402_300_799_999;
 
 #[cfg(test)]
 mod tests {
@@ -489,12 +282,5 @@ mod tests {
         let wanted = page_of(&format!("token={}&prefix=a%2Db", encoded("r:a:n"))).unwrap();
         assert_eq!(wanted.prefix, "a-b");
         assert_eq!(wanted.after, Some(Identity::new("r", "a", "n")));
-    }
-
-    #[test]
-    fn moments_are_written_as_rfc_3339() {
-        assert_eq!(rfc3339(Wall(0)), "1970-01-01T00:00:00.000Z");
-        assert_eq!(rfc3339(Wall(1_795_176_001_007)), "2026-11-20T12:00:01.007Z");
-        assert_eq!(rfc3339(Wall(u64::MAX)), "9999-12-31T23:59:59.999Z");
     }
 }

@@ -1,0 +1,119 @@
+//! `GET /channels/{name}`: one channel in full. Every text of the wire is escaped by the JSON library.
+
+use crate::side::admin::answer::{SILENT, error, respond, rfc3339};
+use crate::side::admin::request::Fault;
+use crate::side::inspect::inspector::{Inspector, NO_SUCH_CHANNEL, name_node};
+use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
+use broker_core::id::{Identity, ShardId};
+use broker_core::shard::{ChannelView, PeerView, PendingView, Question, Reply, Towards};
+use codec::http::encode;
+use serde_json::{Value, json as value};
+
+/// `GET /channels/{name}?region=&account=&scope=`: one channel in full.
+pub(in crate::side) async fn one(
+    State(inspector): State<Inspector>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let query = query.unwrap_or_default();
+    match inspector.identity(&name, &query) {
+        Ok(identity) => respond(document_of(&inspector, &identity, &query).await),
+        Err((code, text)) => error(code, text),
+    }
+}
+
+/// A channel's document, whichever node has it, or why there is none.
+pub(in crate::side) async fn document(
+    inspector: &Inspector,
+    identity: &Identity,
+) -> Result<Value, Fault> {
+    let mut query = String::from("region=");
+    encode(&mut query, identity.region());
+    query.push_str("&account=");
+    encode(&mut query, identity.account());
+    document_of(inspector, identity, &query).await
+}
+
+async fn document_of(
+    inspector: &Inspector,
+    identity: &Identity,
+    query: &str,
+) -> Result<Value, Fault> {
+    let path = format!("/channels/{}", identity.name());
+    let own = own_document(inspector, identity).await;
+    inspector.found((&path, query), own).await
+}
+
+/// The document of a channel of this node.
+pub(in crate::side) async fn own_document(
+    inspector: &Inspector,
+    identity: &Identity,
+) -> Result<Value, Fault> {
+    let question = Question::Channel(identity.clone());
+    match inspector.shards.ask_home(identity.clone(), question).await {
+        None => Err(SILENT),
+        Some((shard, Reply::Channel(Some(view)))) => {
+            let mut document = channel(shard, &view);
+            name_node(&mut document, inspector.node());
+            Ok(document)
+        }
+        Some(_) => Err(NO_SUCH_CHANNEL),
+    }
+}
+
+fn channel(shard: ShardId, view: &ChannelView) -> Value {
+    let viewers: Vec<Value> = view.viewers.iter().map(peer).collect();
+    let pending: Vec<Value> = view.pending.iter().map(kept).collect();
+    value!({
+        "name": view.record.arn.name(),
+        "arn": view.record.arn.as_str(),
+        "type": "SINGLE_MASTER",
+        "messageTtlSeconds": view.record.ttl_seconds,
+        "createdAt": rfc3339(view.record.created),
+        "shard": shard.0,
+        "master": view.master.as_ref().map(peer),
+        "viewers": viewers,
+        "pending": pending,
+        "superseded": view.superseded,
+        "waitingCalls": view.waiting_calls,
+    })
+}
+
+fn peer(peer: &PeerView) -> Value {
+    value!({
+        "clientId": peer.client_id,
+        "connectedAt": rfc3339(peer.connected_at),
+        "remote": peer.remote.to_string(),
+        "tls": peer.tls,
+        "messagesIn": peer.messages_in,
+        "messagesOut": peer.messages_out,
+        "lastFrameAgeSeconds": seconds(peer.last_frame_age_ms),
+        "outboxBytes": peer.outbox_bytes,
+    })
+}
+
+fn kept(message: &PendingView) -> Value {
+    let (from, to) = match message.towards {
+        Towards::Master => (&*message.viewer, MASTER),
+        Towards::Viewer => (MASTER, &*message.viewer),
+    };
+    value!({
+        "from": from,
+        "to": to,
+        "action": message.action.as_str(),
+        "bytes": message.bytes,
+        "ageSeconds": seconds(message.age_ms),
+    })
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds beyond 2^53 are 285,000 years"
+)]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+/// The other end of a viewer's messages.
+const MASTER: &str = "MASTER";

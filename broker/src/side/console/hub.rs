@@ -1,0 +1,218 @@
+//! What streams are fed from: a feed for each topic, and one for each channel that is watched.
+
+use super::topic::{Topic, Watch};
+use crate::limits::{STREAMS_MAX, WATCHED_CHANNELS_MAX};
+use crate::side::feed::{Bell, End, Event, Feed, Position, fitting};
+use crate::side::log::tail::LogTail;
+use crate::side::shared::Shared;
+use broker_core::id::Identity;
+use serde_json::{Value, json as value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// What streams are fed from.
+pub(in crate::side) struct Hub {
+    /// Rung by every feed.
+    bell: Bell,
+    overview: Arc<Feed>,
+    log: Arc<LogTail>,
+    refusals: Arc<Feed>,
+    troubled: Arc<Feed>,
+    /// Of the process as a whole.
+    notices: Arc<Feed>,
+    channels: Shared<BTreeMap<Identity, Watched>>,
+    places: Arc<Semaphore>,
+}
+
+/// A channel that is watched, or was within the last second.
+struct Watched {
+    feed: Arc<Feed>,
+    /// What was sent last, without what changes with time alone.
+    sent: Option<Value>,
+    at: Instant,
+}
+
+impl Hub {
+    pub(in crate::side) fn new(log: Arc<LogTail>) -> Self {
+        let bell = log.bell().clone();
+        Self {
+            overview: Feed::of_states(&bell),
+            log,
+            refusals: Feed::of_events(&bell),
+            troubled: Feed::of_states(&bell),
+            notices: Feed::of_states(&bell),
+            channels: Shared::default(),
+            places: Arc::new(Semaphore::new(STREAMS_MAX)),
+            bell,
+        }
+    }
+
+    /// Counts what was sent in the second that ends.
+    pub(super) fn tick(&self, now: Instant) {
+        self.log.tick(now);
+        self.refusals.tick(now);
+    }
+
+    /// A place for a stream; `None` when there is none.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// Says that the process is about to end.
+    pub(super) fn send_draining(&self) {
+        self.notices.send("draining", || value!({}));
+    }
+
+    /// Sends the sessions that did not go well.
+    pub(super) fn send_troubled(&self, sessions: impl FnOnce() -> Value) {
+        self.troubled.send("troubled", sessions);
+    }
+
+    /// Whether a stream is about the figures.
+    pub(super) fn wants_overview(&self) -> bool {
+        self.overview.is_watched()
+    }
+
+    /// Sends the figures.
+    pub(super) fn send_overview(&self, figures: Value) {
+        self.overview.send("overview", || figures);
+    }
+
+    /// How many streams are open.
+    pub(in crate::side) fn streams(&self) -> usize {
+        STREAMS_MAX - self.places.available_permits()
+    }
+
+    /// What streams wait for.
+    pub(in crate::side) fn listen(&self) -> watch::Receiver<()> {
+        self.bell.listen()
+    }
+
+    /// Where refusals are sent.
+    pub(in crate::side) fn refusals(&self) -> &Feed {
+        &self.refusals
+    }
+
+    /// The lines that are kept, with a position behind them.
+    pub(in crate::side) fn log_lines(&self, position: &mut Position) -> Vec<Value> {
+        self.log.kept(position)
+    }
+
+    /// A topic of a stream; `None` when it is a channel, and too many others are watched.
+    pub(super) fn watch(&self, topic: Topic) -> Option<Watch> {
+        let position = match &topic {
+            Topic::Overview => self.overview.watch(),
+            Topic::Log => self.log.watch(),
+            Topic::Refusals => self.refusals.watch(),
+            Topic::Troubled => self.troubled.watch(),
+            Topic::Channel(channel) => self.watch_channel(channel)?,
+            Topic::Notices => self.notices.watch(),
+        };
+        Some(Watch {
+            topic,
+            position,
+            begun: false,
+        })
+    }
+
+    fn watch_channel(&self, channel: &Identity) -> Option<Position> {
+        let mut channels = self.channels.lock();
+        channels.retain(|_, watched| watched.feed.is_watched());
+        if channels.len() >= WATCHED_CHANNELS_MAX && !channels.contains_key(channel) {
+            return None;
+        }
+        let watched = channels.entry(channel.clone()).or_insert_with(|| Watched {
+            feed: Feed::of_states(&self.bell),
+            sent: None,
+            at: Instant::now(),
+        });
+        Some(watched.feed.watch())
+    }
+
+    /// The channels that streams are about.
+    pub(super) fn watched(&self) -> Vec<Identity> {
+        let mut channels = self.channels.lock();
+        channels.retain(|_, watched| watched.feed.is_watched());
+        channels.keys().cloned().collect()
+    }
+
+    /// Sends a channel's state if it has changed.
+    pub(super) fn update(&self, channel: &Identity, state: Value) {
+        let mut channels = self.channels.lock();
+        let Some(watched) = channels.get_mut(channel) else {
+            return;
+        };
+        let steady = without_ages(&state);
+        if watched.sent.as_ref() != Some(&steady) || watched.at.elapsed() > REFRESH {
+            watched.feed.send_event(|| channel_event(state));
+            (watched.sent, watched.at) = (Some(steady), Instant::now());
+        }
+    }
+}
+
+/// The event of a channel's state. Of thousands of viewers it has the first.
+pub(super) fn channel_event(state: Value) -> Event {
+    fitting("channel", state, "/channel/viewers", End::First)
+}
+
+/// A document without the ages in it, which change while nothing happens.
+fn without_ages(document: &Value) -> Value {
+    match document {
+        Value::Object(members) => {
+            let lasting = members
+                .iter()
+                .filter(|(name, _)| !name.ends_with("AgeSeconds"));
+            let lasting = lasting.filter(|(name, _)| *name != "ageSeconds");
+            let lasting = lasting.map(|(name, value)| (name.clone(), without_ages(value)));
+            Value::Object(lasting.collect())
+        }
+        Value::Array(items) => items.iter().map(without_ages).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => document.clone(),
+    }
+}
+
+/// How long a channel's ages may be old on a page.
+const REFRESH: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::side::feed::Next;
+
+    fn channel(name: &str) -> Identity {
+        Identity::new("r", "a", name)
+    }
+
+    #[test]
+    fn sixteen_channels_are_watched_and_those_of_closed_pages_make_room() {
+        let hub = Hub::new(Arc::default());
+        let name = |number: usize| channel(&format!("c{number}"));
+        let mut watches: Vec<_> = (0..WATCHED_CHANNELS_MAX)
+            .map(|number| hub.watch_channel(&name(number)).unwrap())
+            .collect();
+        assert!(hub.watch_channel(&channel("more")).is_none());
+        let known = hub.watch_channel(&name(3));
+        assert!(known.is_some(), "it is watched already");
+        watches.remove(5);
+        assert!(hub.watch_channel(&channel("more")).is_some());
+        assert_eq!(hub.watched().len(), WATCHED_CHANNELS_MAX - 1);
+    }
+
+    #[test]
+    fn a_channel_is_sent_when_it_changes() {
+        let hub = Hub::new(Arc::default());
+        let one = channel("one");
+        let mut from = hub.watch_channel(&one).unwrap();
+        let state = |viewers: u32, age: f64| {
+            value!({ "viewers": [viewers], "master": { "lastFrameAgeSeconds": age },
+                     "pending": [{ "ageSeconds": age }] })
+        };
+        let mut is_sent = |viewers, age| {
+            hub.update(&one, state(viewers, age));
+            from.next() != Next::Nothing
+        };
+        assert!(is_sent(1, 0.5) && !is_sent(1, 1.5) && is_sent(2, 2.5));
+    }
+}

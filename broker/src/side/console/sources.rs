@@ -1,0 +1,74 @@
+//! What streams are about, at the moment: the state that a stream begins with, and starts from again when it has missed
+//! something.
+
+use super::hub::{Hub, channel_event};
+use super::overview::Overview;
+use super::topic::Topic;
+use crate::side::channels::channel;
+use crate::side::feed::{End, Event, Position, event, fitting};
+use crate::side::inspect::inspector::Inspector;
+use crate::side::refusals::Refusals;
+use crate::side::status::{Status, StatusBoard};
+use crate::side::trace::troubled::Troubled;
+use broker_core::id::Identity;
+use serde_json::{Value, json as value};
+use std::sync::Arc;
+
+/// Where each topic's state is read; a clone is another way to the same.
+#[derive(Clone)]
+pub(in crate::side) struct Sources {
+    pub(in crate::side) hub: Arc<Hub>,
+    pub(in crate::side) status: StatusBoard,
+    pub(in crate::side) overview: Arc<Overview>,
+    pub(in crate::side) refusals: Arc<Refusals>,
+    pub(in crate::side) troubled: Arc<Troubled>,
+    pub(in crate::side) inspector: Inspector,
+}
+
+impl Sources {
+    /// The state of a topic; the position is where it ends.
+    pub(super) async fn state(&self, topic: &Topic, position: &mut Position) -> Option<Event> {
+        position.move_to_end();
+        Some(match topic {
+            Topic::Notices => {
+                let drains = self.status.status() == Status::Draining;
+                return drains.then(|| event("draining", &value!({})));
+            }
+            Topic::Overview => {
+                let mut state = self.overview.document().await;
+                state["topic"] = "overview".into();
+                event("snapshot", &state)
+            }
+            Topic::Log => {
+                let lines = self.hub.log_lines(position);
+                let state = value!({ "topic": "log", "lines": lines });
+                fitting("snapshot", state, "/lines", End::Last)
+            }
+            Topic::Refusals => {
+                let mut state = self.refusals.state(self.hub.refusals());
+                position.move_to_end();
+                state["topic"] = "refusals".into();
+                fitting("snapshot", state, "/refusals", End::First)
+            }
+            Topic::Troubled => {
+                let sessions = self.troubled.json();
+                event(
+                    "snapshot",
+                    &value!({ "topic": "troubled", "sessions": sessions }),
+                )
+            }
+            Topic::Channel(channel) => channel_event(self.channel_state(channel).await),
+        })
+    }
+
+    /// A channel's document under its name, or why there is none.
+    pub(super) async fn channel_state(&self, channel: &Identity) -> Value {
+        let name = channel.name();
+        match channel::document(&self.inspector, channel).await {
+            Ok(document) => value!({ "name": name, "channel": document, "error": null }),
+            Err((code, text)) => {
+                value!({ "name": name, "channel": null, "error": text, "status": code.as_u16() })
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What a stream may be about, and how far it is with that.
+
+use crate::side::feed::Position;
+use broker_core::id::Identity;
+
+/// What a stream may be about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::side) enum Topic {
+    /// Figures of the service.
+    Overview,
+    /// Lines of the log.
+    Log,
+    /// Requests that were refused.
+    Refusals,
+    /// Viewers whose session did not go well.
+    Troubled,
+    /// One channel.
+    Channel(Identity),
+    /// Of the process as a whole; every stream has it.
+    Notices,
+}
+
+/// A topic of a stream.
+pub(in crate::side) struct Watch {
+    pub(in crate::side) topic: Topic,
+    pub(in crate::side) position: Position,
+    /// Whether its state was sent.
+    pub(in crate::side) begun: bool,
+}

@@ -1,0 +1,112 @@
+//! The inspector: what pages about channels ask, of the shards here and of the other nodes.
+
+use super::nodes::{NodePages, NodeReplies, NodeReply};
+use super::shards::Shards;
+use crate::side::admin::request::{Fault, parameter};
+use axum::http::StatusCode;
+use broker_core::id::Identity;
+use broker_core::settings::Settings;
+use codec::aws::ChannelName;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Shards and nodes, and which channel is meant by a name. A clone is another way to the same.
+#[derive(Clone)]
+pub(in crate::side) struct Inspector {
+    pub(in crate::side) shards: Shards,
+    /// What the nodes ask each other, where they agree in etcd on who owns what.
+    pub(in crate::side) nodes: Option<NodePages>,
+    region: Arc<str>,
+    account: Arc<str>,
+}
+
+impl Inspector {
+    pub(in crate::side) fn new(
+        shards: Shards,
+        nodes: Option<NodePages>,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            shards,
+            nodes,
+            region: settings.region.as_str().into(),
+            account: settings.account_id.as_str().into(),
+        }
+    }
+
+    /// The channel of a name, in the configured region and account unless the query says otherwise.
+    pub(in crate::side) fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
+        if ChannelName::parse(name).is_err() {
+            let text = "a channel's name is 1 to 256 characters of [a-zA-Z0-9_.-]";
+            return Err((StatusCode::BAD_REQUEST, text));
+        }
+        let region = parameter(query, "region")?;
+        let account = parameter(query, "account")?;
+        Ok(Identity::new(
+            region.as_deref().unwrap_or(&self.region),
+            account.as_deref().unwrap_or(&self.account),
+            name,
+        ))
+    }
+
+    /// The channel of a name in the configured region and account.
+    pub(in crate::side) fn own(&self, name: &str) -> Identity {
+        Identity::new(&self.region, &self.account, name)
+    }
+
+    /// This node's name, where several nodes have channels.
+    pub(in crate::side) fn node(&self) -> Option<&str> {
+        self.nodes.as_ref().map(|nodes| &*nodes.own)
+    }
+
+    /// The nodes, if all are to answer.
+    ///
+    /// # Errors
+    /// The query has another scope than there is.
+    pub(in crate::side) fn scope(&self, query: &str) -> Result<Option<&NodePages>, Fault> {
+        match parameter(query, "scope")?.as_deref() {
+            None | Some("cluster") => Ok(self.nodes.as_ref()),
+            Some("node") => Ok(None),
+            Some(_) => Err((StatusCode::BAD_REQUEST, "scope: allowed node, or cluster")),
+        }
+    }
+
+    /// The document of a channel: this node's, or that of the node that has it.
+    pub(in crate::side) async fn found(
+        &self,
+        (path, query): (&str, &str),
+        own: Result<Value, Fault>,
+    ) -> Result<Value, Fault> {
+        let (Err((StatusCode::NOT_FOUND, _)), Some(nodes)) = (&own, self.scope(query)?) else {
+            return own;
+        };
+        let NodeReplies { replies, missing } = nodes.ask(path, query).await?;
+        let mut failed = !missing.is_empty();
+        for NodeReply { status, body, .. } in replies {
+            match status {
+                200 => return Ok(body),
+                404 => {}
+                _ => failed = true,
+            }
+        }
+        if failed {
+            return Err((StatusCode::SERVICE_UNAVAILABLE, NOT_ALL));
+        }
+        own
+    }
+}
+
+/// Where several nodes have channels, a document says which one has this.
+pub(in crate::side) fn name_node(document: &mut Value, node: Option<&str>) {
+    if let Some(node) = node {
+        document["node"] = node.into();
+    }
+}
+
+const NOT_ALL: &str = "not on the nodes that answer, and not all do: see /cluster";
+
+/// There is no such channel.
+pub(in crate::side) const NO_SUCH_CHANNEL: Fault = (
+    StatusCode::NOT_FOUND,
+    "no such channel in this account and region: see /channels",
+);

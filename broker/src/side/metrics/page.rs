@@ -1,0 +1,60 @@
+//! `GET /metrics`: one scrape at a time.
+
+use super::Report;
+use super::exposition::Format;
+use crate::side::admin::answer::error;
+use crate::side::console::hub::Hub;
+use crate::side::status::StatusBoard;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// Collects the numbers of `/metrics`: blocks for a bounded time, `None` when a shard does not answer.
+pub type Scrape = Box<dyn FnMut() -> Option<Report> + Send>;
+
+/// What is scraped, and what the side thread adds.
+#[derive(Clone)]
+pub(in crate::side) struct Metrics {
+    /// One scrape at a time; the others wait for their turn.
+    scrape: Arc<Mutex<Scrape>>,
+    hub: Arc<Hub>,
+    status: StatusBoard,
+}
+
+impl Metrics {
+    pub(in crate::side) fn new(scrape: Scrape, hub: Arc<Hub>, status: StatusBoard) -> Self {
+        Self {
+            scrape: Arc::new(Mutex::new(scrape)),
+            hub,
+            status,
+        }
+    }
+}
+
+/// The page.
+pub(in crate::side) fn routes(metrics: Metrics) -> Router {
+    Router::new()
+        .route("/metrics", get(page))
+        .with_state(metrics)
+}
+
+async fn page(State(metrics): State<Metrics>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT);
+    let accept = accept.and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    let mut scrape = metrics.scrape.lock_owned().await;
+    let report = tokio::task::spawn_blocking(move || (*scrape)()).await;
+    match report.ok().flatten() {
+        Some(mut report) => {
+            report.process.streams = metrics.hub.streams() as u64;
+            report.process.status = metrics.status.status();
+            let kind = [(header::CONTENT_TYPE, format.content_type())];
+            (kind, report.text(format)).into_response()
+        }
+        None => error(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer"),
+    }
+}

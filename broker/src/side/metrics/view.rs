@@ -1,0 +1,34 @@
+//! What rows are read off, and samples with labels.
+
+use super::exposition::Samples;
+use crate::edge::Scraped;
+use broker_core::shard::Snapshot;
+
+/// What rows are read off.
+pub(super) struct View {
+    pub(super) shards: Vec<Scraped<Snapshot>>,
+    /// How much of its time each shard, in its order, did not wait.
+    pub(super) busy_ratios: Vec<f64>,
+    /// Of all shards.
+    pub(super) sum: Snapshot,
+}
+
+/// A sample for each label.
+pub(super) fn labelled(to: &mut Samples<'_>, name: &str, labels: &[&str], counts: &[u64]) {
+    for (label, count) in labels.iter().zip(counts) {
+        to.labelled([(name, label)], *count);
+    }
+}
+
+/// A sample for each pair of labels.
+pub(super) fn crossed<const N: usize>(
+    to: &mut Samples<'_>,
+    [(row_name, row_labels), (name, labels)]: [(&str, &[&str]); 2],
+    counts: &[[u64; N]],
+) {
+    for (row_label, row) in row_labels.iter().zip(counts) {
+        for (label, count) in labels.iter().zip(row) {
+            to.labelled([(row_name, row_label), (name, label)], *count);
+        }
+    }
+}

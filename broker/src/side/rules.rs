@@ -1,0 +1,128 @@
+//! What holds for every page of the admin listener: who may see it, and what each answer has.
+
+use super::admin::access::{self, Access, Refusal};
+use super::admin::answer::{JSON, error};
+use super::admin::door::Seat;
+use super::phones::lan::LanAccess;
+use super::phones::page;
+use crate::limits::ADMIN_BODY_BYTES_MAX;
+use axum::Router;
+use axum::body::{HttpBody, to_bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use std::time::Instant;
+
+/// Who may see pages.
+#[derive(Clone)]
+pub(super) struct Rules {
+    pub(super) access: Access,
+    /// For devices of the local network, under `--lan`.
+    pub(super) lan: Option<LanAccess>,
+}
+
+impl Rules {
+    /// The pages, behind these rules.
+    pub(super) fn hold_for(self, pages: Router) -> Router {
+        pages
+            .layer(middleware::from_fn_with_state(self, authorise))
+            .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
+            .layer(middleware::map_response(errors_as_json))
+            .layer(middleware::map_response(for_browsers))
+            .layer(middleware::from_fn(last_answer))
+    }
+}
+
+/// Answers requests that the rules allow, and says why it does not answer others.
+async fn authorise(
+    State(rules): State<Rules>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    let refusal = match &rules.lan {
+        Some(lan) if seat.is_of_lan() => lan.check(method, path, request.headers(), Instant::now()),
+        Some(_) | None => rules.access.check(method, path, request.headers()),
+    };
+    let Err(refusal) = refusal else {
+        return next.run(request).await;
+    };
+    if refusal == Refusal::Unpaired && *method == Method::GET && access::is_page(path) {
+        return page::unpaired();
+    }
+    let (code, text) = refusal.answer();
+    let mut response = error(code, text);
+    if code == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, scheme);
+    }
+    response
+}
+
+/// One request a connection: who has been answered keeps no place from others. What is not read is counted.
+async fn last_answer(
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(bytes) = response.body().size_hint().exact() {
+        seat.answers(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
+/// What the framework refuses by itself (a method, a path that is no UTF-8, a long body) has the form of every other
+/// refusal.
+async fn errors_as_json(response: Response) -> Response {
+    let (status, headers) = (response.status(), response.headers());
+    let kind = headers.get(header::CONTENT_TYPE);
+    let is_ours = kind.is_some_and(|kind| OUR_KINDS.iter().any(|ours| kind == ours));
+    if is_ours || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        return error(
+            status,
+            "not with this method: the header Allow names others",
+        );
+    }
+    let text = to_bytes(response.into_body(), ADMIN_BODY_BYTES_MAX).await;
+    error(status, &String::from_utf8_lossy(&text.unwrap_or_default()))
+}
+
+/// What every answer says to browsers, unless it says something else itself: nothing but our own files and requests,
+/// no frames, nothing kept.
+async fn for_browsers(mut response: Response) -> Response {
+    for (name, value) in BROWSER_HEADERS {
+        let headers = response.headers_mut();
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+pub(super) const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri \
+         'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// Types of bodies that no refusal of the framework has: errors, and pages that say what to do.
+const OUR_KINDS: [&str; 2] = [JSON, "text/html; charset=utf-8"];
