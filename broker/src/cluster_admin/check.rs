@@ -2,8 +2,9 @@
 //! `ok`, a
 //! `warning` or an `error`; only errors make the exit code 1.
 
+use super::nodes;
+use super::place::{Place, written};
 use super::table::bytes;
-use super::{Place, nodes, written};
 use crate::failure::Failure;
 use crate::server::cluster_secret;
 use crate::terminal::plain;

@@ -1,7 +1,7 @@
 //! `heliograph cluster dns`: records by which the names of endpoints lead to the nodes, for a zone file.
 
-use super::Place;
 use super::nodes::KINDS;
+use super::place::Place;
 use crate::failure::Failure;
 use crate::terminal::plain;
 use broker_core::control::node_label;

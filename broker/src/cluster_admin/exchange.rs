@@ -1,7 +1,7 @@
 //! `heliograph cluster import` and `export`: all channels of a data directory into etcd, and back into one that a
 //! single node can be started from.
 
-use super::Place;
+use super::place::Place;
 use crate::backup::Folder;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;

@@ -2,23 +2,22 @@
 //! there. Each command asks etcd itself; what nodes are to do is asked through it.
 //!
 //! In reading order: `status`, `check` with `nodes`, `dns`; `moves` (drain, rebalance, the end of an upgrade);
-//! `exchange` (records from a data directory into etcd, and back); `table`.
+//! `exchange` (records from a data directory into etcd, and back); `place`, `table`.
 
 mod check;
 mod dns;
 mod exchange;
 mod moves;
 mod nodes;
+mod place;
 mod status;
 mod table;
 
-use crate::config::{self, ClusterCommand, ClusterFlags};
+use crate::config::{ClusterCommand, ClusterFlags};
 use crate::failure::Failure;
-use crate::files::etcd;
 use crate::terminal::plain;
-use broker_core::settings::Settings;
-use broker_etcd::Options;
-use broker_etcd::operator::{RemoveError, Slots, Survey, remove, survey};
+use broker_etcd::operator::{RemoveError, Slots, remove};
+use place::{Place, written};
 use std::io::Write;
 
 /// Runs a command; what there is to say goes to `out`.
@@ -42,62 +41,6 @@ pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
         ClusterCommand::Dns => dns::text(&place, &place.survey()?)?,
     };
     written(out, &text)
-}
-
-fn written(out: &mut dyn Write, text: &str) -> Result<(), Failure> {
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| Failure::Fatal(format!("stdout: {error}")))
-}
-
-/// A cluster, and how its etcd is reached.
-struct Place {
-    settings: Settings,
-    name: String,
-    etcd: Options,
-}
-
-impl Place {
-    /// Of the configuration file.
-    fn of(flags: &ClusterFlags) -> Result<Self, Failure> {
-        let Some(config) = &flags.config else {
-            let text = "heliograph cluster: --config FILE is needed, the configuration of a node";
-            return Err(Failure::Configuration(text.into()));
-        };
-        let mut draft = config::draft_of(config, "cluster");
-        let mut etcd = None;
-        if let Some(cluster) = draft.settings().map(|settings| settings.cluster.clone()) {
-            if cluster.etcd.is_on() {
-                match etcd::options(&cluster.etcd) {
-                    Ok(options) => etcd = Some(options),
-                    Err(faults) => {
-                        for fault in faults {
-                            draft.fault(fault.key, fault.path.display(), fault.rule);
-                        }
-                    }
-                }
-            } else {
-                draft.fault(
-                    "cluster.etcd",
-                    "",
-                    "allowed the members of etcd, which this command asks",
-                );
-            }
-        }
-        let settings = draft.finish(Vec::new());
-        let settings = settings.map_err(|error| Failure::Configuration(error.to_string()))?;
-        let place = settings.cluster.name.clone().zip(etcd);
-        let (name, etcd) =
-            place.ok_or_else(|| Failure::Configuration("[cluster] is needed".into()))?;
-        Ok(Self {
-            settings,
-            name,
-            etcd,
-        })
-    }
-
-    fn survey(&self) -> Result<Survey, Failure> {
-        survey(&self.etcd, &self.name).map_err(|why| Failure::Fatal(format!("etcd: {why}")))
-    }
 }
 
 fn removed(place: &Place, node: &str, lost: bool) -> Result<String, Failure> {

@@ -1,7 +1,7 @@
 //! `heliograph cluster drain`, `rebalance` and `finish-upgrade`: what nodes do because an operator asks for it.
 
+use super::place::{Place, written};
 use super::table::table;
-use super::{Place, written};
 use crate::failure::Failure;
 use crate::terminal::plain;
 use broker_etcd::operator::{

@@ -1,7 +1,7 @@
 //! The nodes' part of `heliograph cluster check`: their clocks, the links between them, and where their names lead.
 
-use super::Place;
 use super::check::{Finding, error, ok, resolve, warning};
+use super::place::Place;
 use broker_core::control::node_label;
 use broker_etcd::operator::{Reports, Survey, reports};
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! `heliograph cluster status`: the members of the cluster and of its etcd, and who owns how many slots.
 
-use super::Place;
+use super::place::Place;
 use super::table::{bytes, table};
 use crate::terminal::plain;
 use broker_etcd::operator::{EtcdMember, NodeStatus, Survey};

@@ -1,0 +1,67 @@
+//! The cluster that a command is about.
+
+use crate::config::{self, ClusterFlags};
+use crate::failure::Failure;
+use crate::files::etcd;
+use broker_core::settings::Settings;
+use broker_etcd::Options;
+use broker_etcd::operator::{Survey, survey};
+use std::io::Write;
+
+/// A cluster, and how its etcd is reached.
+pub(super) struct Place {
+    pub(super) settings: Settings,
+    pub(super) name: String,
+    pub(super) etcd: Options,
+}
+
+impl Place {
+    /// Of the configuration file.
+    pub(super) fn of(flags: &ClusterFlags) -> Result<Self, Failure> {
+        let Some(config) = &flags.config else {
+            let text = "heliograph cluster: --config FILE is needed, the configuration of a node";
+            return Err(Failure::Configuration(text.into()));
+        };
+        let mut draft = config::draft_of(config, "cluster");
+        let mut etcd = None;
+        if let Some(cluster) = draft.settings().map(|settings| settings.cluster.clone()) {
+            if cluster.etcd.is_on() {
+                match etcd::options(&cluster.etcd) {
+                    Ok(options) => etcd = Some(options),
+                    Err(faults) => {
+                        for fault in faults {
+                            draft.fault(fault.key, fault.path.display(), fault.rule);
+                        }
+                    }
+                }
+            } else {
+                draft.fault(
+                    "cluster.etcd",
+                    "",
+                    "allowed the members of etcd, which this command asks",
+                );
+            }
+        }
+        let settings = draft.finish(Vec::new());
+        let settings = settings.map_err(|error| Failure::Configuration(error.to_string()))?;
+        let place = settings.cluster.name.clone().zip(etcd);
+        let (name, etcd) =
+            place.ok_or_else(|| Failure::Configuration("[cluster] is needed".into()))?;
+        Ok(Self {
+            settings,
+            name,
+            etcd,
+        })
+    }
+
+    /// What etcd has of it.
+    pub(super) fn survey(&self) -> Result<Survey, Failure> {
+        survey(&self.etcd, &self.name).map_err(|why| Failure::Fatal(format!("etcd: {why}")))
+    }
+}
+
+/// Prints a text.
+pub(super) fn written(out: &mut dyn Write, text: &str) -> Result<(), Failure> {
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Failure::Fatal(format!("stdout: {error}")))
+}
