@@ -8,8 +8,8 @@
 use super::connection::{Connection, Standing};
 use super::limits::{ACCEPT_REST_MS, REFUSAL_READ_BYTES};
 use super::shard::Edge;
+use super::start::Listener;
 use super::tls::Tls;
-use super::{Descriptors, Listener};
 use broker_core::crowd::{Origin, canonical};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, Peer, TurnedAway};
@@ -21,7 +21,6 @@ use socket2::SockRef;
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// One listener and how it is doing.
@@ -59,24 +58,6 @@ impl Accepting {
 
     pub(super) fn closed(&self) -> bool {
         self.state == State::Closed
-    }
-}
-
-impl Descriptors {
-    /// Counts one more and returns how many there are with it.
-    pub(super) fn opened(&self) -> usize {
-        self.open.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Counts one less.
-    pub(super) fn closed(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// How many client descriptors are open in the process.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
     }
 }
 

@@ -11,11 +11,12 @@
 //!                └─────────────┴── Machine::handle, poll_output (shard.rs) ──► marks connections dirty
 //! ```
 //!
-//! In reading order: this page; `letters/post.rs` (what travels between shards); `runtime.rs` (executor, loop, parking);
-//! `shard.rs` (the state and the seam to the machine); `accept.rs`, `intake.rs`, `flush.rs`, `farewell.rs`, `letters/`
-//! (a connection from its first to its last moment); `room.rs` (who makes room when there is none); `overdue.rs` (the
-//! edge's own deadlines); `nodes/` (connections between the nodes of a cluster); `connection.rs` and `table.rs` (what is
-//! kept of one); `tls/` (the engine of an encrypted one).
+//! In reading order: this page; `letters/post.rs` (what travels between shards); `start.rs` (what a shard is made
+//! of); `runtime.rs` (executor, loop, parking); `shard.rs` (the state and the seam to the machine); `accept.rs`,
+//! `intake.rs`, `flush.rs`, `farewell.rs`, `letters/` (a connection from its first to its last moment); `room.rs`
+//! (who makes room when there is none); `overdue.rs` (the edge's own deadlines); `nodes/` (connections between the
+//! nodes of a cluster); `connection.rs` and `table.rs` (what is kept of one); `tls/` (the engine of an encrypted
+//! one).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
 //! and asks for an abort).
@@ -34,213 +35,23 @@ mod overdue;
 mod room;
 mod runtime;
 mod shard;
+mod start;
 mod table;
 mod tls;
 
 pub use clock::Shift;
 pub(crate) use clock::calendar;
 pub(crate) use clock::shards_now;
-pub use letters::counts::{AcceptErrors, EdgeCounts, Handshakes};
+pub use letters::counts::{AcceptErrors, EdgeCounts, Handshakes, InnerRefusals};
 pub use letters::post::{Handover, Post, Scraped, Travelling};
-pub use nodes::inner::InnerRefusals;
 pub use nodes::links::{LinkTls, Links};
+pub use start::{Descriptors, EdgeSettings, Listener, ShardConfig, ShardEvent, TakeAdmin};
 
 use broker_core::id::ShardId;
-use broker_core::limits::share;
 use broker_core::machine::Machine;
 use crossbeam_channel::Sender;
-use limits::{
-    HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, INNER_WAITING_MAX, LINK_ENGINE_BYTES, LINK_HELD_BYTES,
-    RECORD_BYTES_MAX, TUNNEL_BYTES_MIN, TUNNEL_REQUEST_BYTES_MAX, TUNNEL_STALLED_BYTES_MAX,
-    TUNNELS_BEGINNING_MAX, receive_buffers,
-};
-use mailbox::Mailbox;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
-
-/// All that one shard is given at its start.
-pub struct ShardConfig<M: Machine> {
-    /// Its own listening sockets.
-    pub listeners: Vec<Listener>,
-    /// One mailbox a shard, by [`ShardId`].
-    pub mailboxes: Arc<[Mailbox<Post<M>>]>,
-    /// What TLS listeners present; must be there when a listener is TLS. Replaced later by [`Post::Tls`].
-    pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Where other nodes are, in a cluster; must be there when a listener is inner or the machine says
-    /// [`Output::Tunnel`](broker_core::machine::Output::Tunnel).
-    pub links: Option<Arc<Links>>,
-    /// Takes connections for pages of the admin listener; must be there when the machine says
-    /// [`Output::Admin`](broker_core::machine::Output::Admin).
-    pub admin: Option<TakeAdmin>,
-    /// Sizes and bounds.
-    pub settings: EdgeSettings,
-    /// Client descriptors open in the whole process: one for all shards.
-    pub descriptors: Arc<Descriptors>,
-    /// Where the shard reports. Room for two events a shard, or an event waits for it.
-    pub events: Sender<ShardEvent>,
-}
-
-/// Takes one end of a connection for pages of the admin listener, and the address of the client whose bytes come
-/// through it; false when there is no room.
-pub type TakeAdmin = Arc<dyn Fn(OwnedFd, SocketAddr) -> bool + Send + Sync>;
-
-/// A listening socket: bound, listening, **blocking**, and a shard's own (`SO_REUSEPORT`). `TCP_NODELAY` and
-/// `TCP_USER_TIMEOUT` that are set on it hold for what it accepts.
-#[derive(Debug)]
-pub struct Listener {
-    /// The socket. The shard closes it after [`Post::Stop`].
-    pub socket: OwnedFd,
-    /// The place of its listener in the configured list, for [`Peer::listener`](broker_core::machine::Peer): sockets
-    /// of several addresses may be one listener.
-    pub number: u16,
-    /// Whether its connections speak TLS.
-    pub tls: bool,
-    /// Whether other nodes pass connections on to it; then [`Links::tls`] says what they speak. Behind all others in
-    /// the list.
-    pub inner: bool,
-}
-
-/// Sizes and bounds of one shard's edge.
-#[derive(Clone, Copy, Debug)]
-pub struct EdgeSettings {
-    /// The ring and its receive buffers.
-    pub ring: ring::Settings,
-    /// Client connections of the process, over which accepting pauses. Keep a few per cent of `RLIMIT_NOFILE` free
-    /// above it: a multishot accept takes a whole backlog before anybody can count.
-    pub connections: usize,
-    /// TLS handshakes under way per shard. For one more the address with most makes room, or a silent one; else it is
-    /// closed.
-    pub handshakes: usize,
-    /// TLS handshakes under way per shard and address. For one more a silent one of the address makes room, else it is
-    /// closed. 0 for no limit but the one above.
-    pub handshakes_per_address: usize,
-    /// Bytes of incomplete TLS records of handshakes per shard: beyond it connections of the address that holds most
-    /// are cut off.
-    pub handshake_bytes: usize,
-    /// The same of connections whose handshake is over; who was not let in by the machine pays before all others.
-    pub partial_record_bytes: usize,
-    /// From the first byte of a TLS record to its last, in milliseconds, once the handshake is over; the machine limits
-    /// the handshake. Longer: cut off.
-    pub record_ms: u64,
-    /// Empty buffers of sends kept for reuse.
-    pub spare_sends: usize,
-    /// Bytes received that end the serving of completions in a turn: what they lead to waits in outboxes until its end.
-    pub turn_bytes: u64,
-    /// Measure turns by the CPU time of their thread, not by the clock: on a machine with other work the clock shows
-    /// that work too. Costs a system call a turn.
-    pub turn_cpu: bool,
-    /// How long a connection may wait for what keeps it from leaving for another shard, in milliseconds: its peer does
-    /// not take what was answered before. Longer: cut off.
-    pub leaving_ms: u64,
-    /// `TCP_USER_TIMEOUT` of connections to other nodes, in milliseconds; 0 leaves it to the kernel.
-    pub tcp_user_ms: u64,
-    /// Bytes of requests whose tunnels the owner has not greeted, per shard.
-    pub tunnel_request_bytes: usize,
-    /// Bytes of tunnels that wait for a side without room, per shard.
-    pub tunnel_stalled_bytes: usize,
-}
-
-impl Default for EdgeSettings {
-    fn default() -> Self {
-        Self {
-            ring: ring::Settings {
-                buffers_at_start: limits::RECEIVE_BUFFERS_MIN,
-                ..ring::Settings::default()
-            },
-            connections: 60_000,
-            handshakes: 1024,
-            handshakes_per_address: 0,
-            handshake_bytes: 8 << 20,
-            partial_record_bytes: 16 << 20,
-            record_ms: 10_000, // as long as a message may take
-            leaving_ms: 10_000,
-            tcp_user_ms: 30_000,
-            tunnel_request_bytes: 8 << 20,
-            tunnel_stalled_bytes: 16 << 20,
-            spare_sends: limits::SPARE_SENDS,
-            turn_bytes: 8 << 20,
-            turn_cpu: false,
-        }
-    }
-}
-
-impl EdgeSettings {
-    /// Its part of what a process may have, for one of this many shards: unfinished TLS records, receive buffers, 20
-    /// MiB of spare buffers; and what one connection needs at least.
-    #[must_use]
-    pub fn for_shards(shards: usize) -> Self {
-        let usual = Self::default();
-        let part = |total, least, most| share(total, shards, least, most);
-        Self {
-            ring: ring::Settings {
-                buffers: receive_buffers(shards, usual.ring.buffers, usual.ring.buffer_bytes),
-                ..usual.ring
-            },
-            handshake_bytes: part(HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, usual.handshake_bytes),
-            partial_record_bytes: part(
-                RECORD_BYTES_MAX,
-                HELD_BYTES_MIN,
-                usual.partial_record_bytes,
-            ),
-            spare_sends: part(64, 0, usual.spare_sends),
-            tunnel_request_bytes: part(
-                TUNNEL_REQUEST_BYTES_MAX,
-                TUNNEL_BYTES_MIN,
-                usual.tunnel_request_bytes,
-            ),
-            tunnel_stalled_bytes: part(
-                TUNNEL_STALLED_BYTES_MAX,
-                TUNNEL_BYTES_MIN,
-                usual.tunnel_stalled_bytes,
-            ),
-            ..usual
-        }
-    }
-
-    /// Inner connections of one shard whose header is awaited, and the bytes that each may hold.
-    #[must_use]
-    pub const fn inner_waiting() -> (usize, usize) {
-        // A buffer that doubled when it grew, and what is kept with it.
-        (INNER_WAITING_MAX, 3 * codec::proxy::HEADER_BYTES_MAX)
-    }
-
-    /// Encrypted connections of one shard with other nodes that begin, and the bytes that each may hold.
-    #[must_use]
-    pub fn link_handshakes() -> (usize, usize) {
-        let receive = Self::default().ring.buffer_bytes as usize;
-        let held = LINK_HELD_BYTES + receive;
-        (
-            INNER_WAITING_MAX + TUNNELS_BEGINNING_MAX,
-            LINK_ENGINE_BYTES + held,
-        )
-    }
-
-    /// The most bytes of one spare buffer.
-    #[must_use]
-    pub const fn spare_send_bytes() -> usize {
-        limits::LAUNCH_BYTES + limits::ENCRYPT_BYTES
-    }
-}
-
-/// How many client descriptors the process has open. Counted on accept and close only, and relaxed: a few more or less
-/// do no harm, since `EMFILE` is handled as well.
-#[derive(Debug, Default)]
-pub struct Descriptors {
-    open: AtomicUsize,
-}
-
-/// What a shard reports to the thread that started it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShardEvent {
-    /// The machine said [`Output::Drained`](broker_core::machine::Output::Drained).
-    Drained(ShardId),
-    /// The shard's thread is about to end: after [`Post::Stop`] when it has closed everything, or at any other time
-    /// because it failed ([`ShardHandle::failure`] says why).
-    Ended(ShardId),
-}
 
 /// A shard's thread with its executor and ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`].
 /// Dropped before that, it ends.

@@ -17,7 +17,8 @@
 use super::clock::thread_time;
 use super::limits::{COMPLETIONS_PER_TURN, HOLD_MS, LONG_TURN_US, TICKS_PER_TURN};
 use super::shard::Edge;
-use super::{ShardConfig, ShardEvent, ShardHandle, ShardThread};
+use super::start::{ShardConfig, ShardEvent};
+use super::{ShardHandle, ShardThread};
 use broker_core::id::ShardId;
 use broker_core::machine::{Input, Machine};
 use broker_core::work;

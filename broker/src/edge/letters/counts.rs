@@ -1,6 +1,5 @@
 //! The edge's own counters: plain numbers of one shard, copied out by a scrape.
 
-use crate::edge::nodes::inner::InnerRefusals;
 use broker_core::machine::TunnelFailure;
 use strum::EnumCount;
 
@@ -76,6 +75,19 @@ pub struct EdgeCounts {
     pub inner_accepted: u64,
     /// Connections to inner listeners that were closed.
     pub inner_refused: InnerRefusals,
+}
+
+/// Why connections of other nodes were closed, as `heliograph_cluster_inner_refused_total{reason}` names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InnerRefusals {
+    /// There was no room for it.
+    pub limit: u64,
+    /// Its header did not come in time, or its end came first.
+    pub incomplete: u64,
+    /// What came is no header that a node writes.
+    pub malformed: u64,
+    /// The header is not signed for this connection.
+    pub forged: u64,
 }
 
 /// Why connections were not served, as `heliograph_accept_errors_total{reason}` names it.

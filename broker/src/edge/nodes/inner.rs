@@ -72,19 +72,6 @@ struct Inner {
     due: Now,
 }
 
-/// Why connections of other nodes were closed, as `heliograph_cluster_inner_refused_total{reason}` names it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InnerRefusals {
-    /// There was no room for it.
-    pub limit: u64,
-    /// Its header did not come in time, or its end came first.
-    pub incomplete: u64,
-    /// What came is no header that a node writes.
-    pub malformed: u64,
-    /// The header is not signed for this connection.
-    pub forged: u64,
-}
-
 impl<M: Machine> Edge<M> {
     /// Greets a connection to an inner listener.
     pub(in crate::edge) fn greet(&mut self, socket: OwnedFd) {
