@@ -1,16 +1,22 @@
-//! Rules of the project as tests: imports between modules, lengths, citations, documents, and plain words.
+//! Rules of the project as tests: imports between modules and files, lengths, citations, documents, and plain words.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/citations.rs"]
 mod citations;
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/imports.rs"]
+mod imports;
 #[path = "tidy/pages.rs"]
 mod pages;
 #[path = "tidy/sections.rs"]
 mod sections;
+#[path = "tidy/tokens.rs"]
+mod tokens;
 #[path = "tidy/words.rs"]
 mod words;
 

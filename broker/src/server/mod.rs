@@ -13,8 +13,8 @@
 //! written to stdout but the `ready` line.
 //!
 //! `check` refuses a start; `listeners`, `threads`, `shards`, `records` and `admin` prepare what runs; `ready`,
-//! `supervisor` and `lan` say that it does; `watch` is the main thread from then on, `reload` its files that may change,
-//! `cluster` and `node` its part of a cluster.
+//! `supervisor` and `lan` say that it does; `watch` is the main thread from then on, `reload` its files that may
+//! change, `cluster` and `node` its part of a cluster.
 
 mod admin;
 mod check;

@@ -1,5 +1,5 @@
-//! `GET /channels`: the channels of all shards and nodes by name, a page at a time. Every text of the wire is escaped by
-//! the JSON library.
+//! `GET /channels`: the channels of all shards and nodes by name, a page at a time. Every text of the wire is escaped
+//! by the JSON library.
 
 use crate::side::admin::answer::{SILENT, respond};
 use crate::side::admin::request::{Fault, parameter};

@@ -1,7 +1,7 @@
 //! The console: its files, the figures of its first page, and the events that keep its pages up to date.
 //!
-//! `events` is the page that streams are asked for; `hub` has the feeds that they are fed from, `sources` the state that
-//! each begins with, `stream` one of them, `topic` what it may be about.
+//! `events` is the page that streams are asked for; `hub` has the feeds that they are fed from, `sources` the state
+//! that each begins with, `stream` one of them, `topic` what it may be about.
 
 pub(super) mod assets;
 pub(super) mod events;
