@@ -145,7 +145,7 @@ fn query_all(
     };
     if let Some(refused) = directory.lists.ask(caller, question) {
         let answer = too_busy().into();
-        answers::take_answer(sockets, directory, books, refused, answer, at);
+        sockets.send_answer(refused, answer);
     }
     pages::begin_lists(sockets, directory, books, at);
 }
@@ -212,7 +212,7 @@ pub(super) fn send_query(
         sockets.output(Output::Post(home, Letter::Query(caller, Box::new(query))));
     } else {
         let answer = too_busy().into();
-        answers::take_answer(sockets, directory, books, caller, answer, at);
+        sockets.send_answer(caller, answer);
     }
 }
 
@@ -282,17 +282,11 @@ impl Sockets {
 }
 
 /// A query found no room in its mailbox: its caller gets that as the answer.
-pub(super) fn refused(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    letter: Letter,
-    at: Moment,
-) {
+pub(super) fn refused(sockets: &mut Sockets, letter: Letter) {
     if let Letter::Query(caller, query) = letter {
         sockets.heard_from(sockets.home_of(&query.kind), caller);
         let answer = too_busy().into();
-        answers::take_answer(sockets, directory, books, caller, answer, at);
+        sockets.send_answer(caller, answer);
     }
 }
 
@@ -300,17 +294,14 @@ pub(super) fn refused(
 /// nobody.
 pub(super) fn offer_answered(
     sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
     home: ShardId,
     caller: CallRef,
     answer: Answer,
-    at: Moment,
 ) {
     sockets.output(Output::Post(home, Letter::CallOver(caller)));
     if sockets.awaited_offer(caller).is_some_and(|taken| *taken) {
         sockets.shards.offers_out = sockets.shards.offers_out.saturating_sub(1);
-        answers::take_answer(sockets, directory, books, caller, answer, at);
+        sockets.send_answer(caller, answer);
     }
 }
 

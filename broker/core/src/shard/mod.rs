@@ -33,6 +33,7 @@ mod road;
 mod shares;
 mod sockets;
 mod start;
+mod todo;
 #[cfg(test)]
 mod transitions;
 
@@ -68,7 +69,7 @@ use crate::time::{Moment, Now};
 use ahash::RandomState;
 use books::Books;
 use books::recorder::Recorder;
-use calls::{alexa, answers, home};
+use calls::{alexa, home};
 use changes::commits;
 use connect::{handover, turned_away};
 use dev::parity;
@@ -193,9 +194,9 @@ impl Machine for Shard {
     }
 
     fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
-        let (sockets, directory, books, gate) = self.parts();
+        let (sockets, directory, books, _) = self.parts();
         let session = handover::adopt_parcel(sockets, directory, books, *parcel, at);
-        turns::receive_answered(sockets, directory, books, gate, at);
+        self.work_off(at);
         session
     }
 
@@ -246,11 +247,11 @@ impl Machine for Shard {
             Input::Ended { session } => leave::peer_ended(sockets, directory, books, session, at),
             Input::Gone { session } => leave::gone(sockets, directory, books, session, at),
             Input::Letter(letter) => self.take_in(letter, at),
-            Input::Refused(letter) => calls::refused(sockets, directory, books, letter, at),
+            Input::Refused(letter) => calls::refused(sockets, letter),
             Input::Tick => timers::tick(sockets, directory, books, gate, at),
         }
-        let (sockets, directory, books, gate) = self.parts();
-        turns::receive_answered(sockets, directory, books, gate, at);
+        self.work_off(at);
+        let (sockets, directory, books, _) = self.parts();
         drain::look_at_drain(sockets, directory, books, at);
     }
 
@@ -351,10 +352,10 @@ impl Machine for Shard {
     }
 
     fn inspect(&mut self, question: Question, at: Moment) -> Reply {
-        let (sockets, directory, books, gate) = self.parts();
+        let (sockets, directory, books, _) = self.parts();
         let reply = inspect::answer_operator(sockets, directory, books, question, at);
         // The end of a channel answers its waiting calls: what is behind them begins.
-        turns::receive_answered(sockets, directory, books, gate, at);
+        self.work_off(at);
         reply
     }
 
@@ -405,17 +406,17 @@ impl Shard {
             }
             Letter::Answer(from, caller, answer) => {
                 sockets.heard_from(from, caller);
-                answers::take_answer(sockets, directory, books, caller, *answer, at);
+                sockets.send_answer(caller, *answer);
             }
             Letter::CallTaken(from, caller) => {
                 sockets.heard_from(from, caller);
                 sockets.offer_taken(from, caller);
             }
             Letter::CallAnswer(from, caller, answer) => {
-                calls::offer_answered(sockets, directory, books, from, caller, *answer, at);
+                calls::offer_answered(sockets, from, caller, *answer);
             }
             Letter::CallWithdrawn(caller) => {
-                alexa::withdraw_offer(sockets, directory, books, caller, at);
+                alexa::withdraw_offer(sockets, directory, books, caller);
             }
             Letter::CallOver(caller) => directory.waits.free(caller),
             Letter::Committed(key, result) => {

@@ -26,6 +26,7 @@ use crate::shard::dev::faults::Faults;
 use crate::shard::dev::parity::Parity;
 use crate::shard::end::drain::Drain;
 use crate::shard::end::timers::Timer;
+use crate::shard::todo::Todo;
 use crate::time::{Moment, Now};
 use crate::wheel::Wheel;
 use ahash::RandomState;
@@ -42,6 +43,8 @@ pub(super) struct Sockets {
     pub(super) settings: Arc<Settings>,
     pub(super) rules: Bounds,
     pub(super) sessions: Table<SessionKey, Session>,
+    /// What is left for the end of an input, oldest first. Empty between two inputs.
+    pub(super) todo: VecDeque<Todo>,
     /// What the edge is to do, oldest first.
     pub(super) outputs: VecDeque<Output<Letter>>,
     /// Deadlines of sessions, and of channels: one list, so that what is due first is done first.
@@ -118,6 +121,7 @@ impl Sockets {
         Self {
             rules: Bounds::of(&settings),
             sessions: Table::new(settings.connections_per_shard()),
+            todo: VecDeque::new(),
             outputs: VecDeque::new(),
             wheel: Wheel::default(),
             scratch: Scratch {

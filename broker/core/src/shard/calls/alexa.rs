@@ -10,7 +10,6 @@ pub(in crate::shard) use ends::{
     end_call, expire_calls, fail_calls, withdraw_local, withdraw_offer,
 };
 
-use super::home;
 use crate::channel::{Channel, Waiting};
 use crate::check::Check;
 use crate::event::{Kind, Outcome};
@@ -44,9 +43,9 @@ pub(in crate::shard) fn take_offer(
     at: Moment,
 ) {
     match room_for_offer(sockets, directory, caller, key, sender) {
-        Err(refused) => return home::send_answer(sockets, directory, books, caller, refused, at),
-        Ok(Some(other)) => end_for_another(sockets, directory, books, other, at),
-        Ok(None) => drop(end_call(sockets, directory, books, key, sender, None, at)),
+        Err(refused) => return sockets.send_answer(caller, refused),
+        Ok(Some(other)) => end_for_another(sockets, directory, books, other),
+        Ok(None) => drop(end_call(sockets, directory, books, key, sender, None)),
     }
     let Some(channel) = directory.channels.get_mut(key) else {
         return;

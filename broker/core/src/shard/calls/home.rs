@@ -1,7 +1,7 @@
 //! Calls on the shard that owns their channel.
 
 use super::pages::PageOf;
-use super::{alexa, answers, pages};
+use super::{alexa, pages};
 use crate::channel::{Channel, Life, Metered};
 use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
@@ -14,6 +14,7 @@ use crate::shard::end::drain::shutting_down;
 use crate::shard::end::leave;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
+use crate::shard::todo::Todo;
 use crate::shard::{Answer, Fault, Letter, Query, QueryKind, changes};
 use crate::time::Moment;
 use codec::aws::ChannelArn;
@@ -31,7 +32,7 @@ pub(in crate::shard) fn answer(
     let (operation, kind) = (query.operation, &query.kind);
     if !serves(directory, kind, at) {
         let answer = tunnel::nobody().into();
-        return send_answer(sockets, directory, books, caller, answer, at);
+        return sockets.send_answer(caller, answer);
     }
     let forbidden = match (&query.caller, kind) {
         (Some(judged), QueryKind::Look(identity, None)) => {
@@ -40,7 +41,7 @@ pub(in crate::shard) fn answer(
         (Some(_) | None, _) => None,
     };
     match forbidden.or_else(|| over_rate(sockets, directory, books, &query, at)) {
-        Some(answer) => send_answer(sockets, directory, books, caller, answer, at),
+        Some(answer) => sockets.send_answer(caller, answer),
         None => serve(sockets, directory, books, caller, query, at),
     }
 }
@@ -108,7 +109,7 @@ pub(in crate::shard) fn serve(
                 after,
                 limit,
             };
-            return pages::send_page(sockets, directory, books, caller, of, at);
+            return pages::send_page(sockets, directory, caller, of, at);
         }
         QueryKind::Permit(account) => directory.permit(operation, &account, at),
         QueryKind::Count { of: _, prefix } => {
@@ -128,25 +129,18 @@ pub(in crate::shard) fn serve(
             None => directory.not_found(&Identity::of(&arn), Some(&arn)).into(),
         },
     };
-    send_answer(sockets, directory, books, caller, answer, at);
+    sockets.send_answer(caller, answer);
 }
 
-/// Sends an answer to its caller.
-pub(in crate::shard) fn send_answer(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    caller: CallRef,
-    answer: Answer,
-    at: Moment,
-) {
-    if caller.shard == sockets.shards.id {
-        answers::take_answer(sockets, directory, books, caller, answer, at);
-    } else {
-        sockets.output(Output::Post(
-            caller.shard,
-            Letter::Answer(sockets.shards.id, caller, Box::new(answer)),
-        ));
+impl Sockets {
+    /// Sends an answer to its caller.
+    pub(in crate::shard) fn send_answer(&mut self, caller: CallRef, answer: Answer) {
+        if caller.shard == self.shards.id {
+            self.todo.push_back(Todo::Answer(caller, answer));
+        } else {
+            let letter = Letter::Answer(self.shards.id, caller, Box::new(answer));
+            self.output(Output::Post(caller.shard, letter));
+        }
     }
 }
 

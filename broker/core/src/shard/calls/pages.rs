@@ -10,7 +10,6 @@ mod parts;
 pub use parts::{PagePart, PageQuestion};
 
 use super::home::status;
-use super::{answers, home};
 use crate::id::{CallRef, Identity, ShardId};
 use crate::limits::{LIST_MERGED_MAX, RECORDS_PER_TURN};
 use crate::record::Listed;
@@ -76,7 +75,6 @@ impl PageTurn {
 pub(in crate::shard) fn send_page(
     sockets: &mut Sockets,
     directory: &mut Directory,
-    books: &mut Books,
     caller: CallRef,
     of: PageOf,
     at: Moment,
@@ -91,7 +89,7 @@ pub(in crate::shard) fn send_page(
     let (page, more) = directory.page(&of.prefix, of.after.as_deref(), of.limit);
     directory.pages.records += directory.pages.records_read - before;
     let answer = Answer::Page(page, more);
-    home::send_answer(sockets, directory, books, caller, answer, at);
+    sockets.send_answer(caller, answer);
 }
 
 /// Whether the last part of a page, which just came, waits for a turn with room to merge it. It is added to the others.
@@ -157,7 +155,7 @@ pub(in crate::shard) fn begin_lists(
             directory.lists.end(caller);
             sockets.drop_call(caller.session, at);
         } else if directory.slots.is_some() {
-            ask_nodes(sockets, directory, books, caller, question, at);
+            ask_nodes(sockets, directory, caller, question);
         } else {
             ask_shards(sockets, directory, books, caller, &question, at);
         }
@@ -196,15 +194,13 @@ fn ask_shards(
 fn ask_nodes(
     sockets: &mut Sockets,
     directory: &mut Directory,
-    books: &mut Books,
     caller: CallRef,
     question: PageQuestion,
-    at: Moment,
 ) {
     let slots = directory.slots.as_mut();
     if !slots.is_some_and(|slots| slots.list(caller, question)) {
         let answer = calls::too_busy().into();
-        answers::take_answer(sockets, directory, books, caller, answer, at);
+        sockets.send_answer(caller, answer);
     }
 }
 
@@ -219,17 +215,10 @@ pub(in crate::shard) fn work_on_pages(
         let mut waiting = std::mem::take(&mut directory.pages.waiting);
         let work = waiting.pop_front();
         match work {
-            Some(PageWork::Send(caller, of)) => {
-                send_page(sockets, directory, books, caller, of, at)
+            Some(PageWork::Send(caller, of)) => send_page(sockets, directory, caller, of, at),
+            Some(PageWork::Merge(caller)) => {
+                sockets.send_answer(caller, Answer::Page(Vec::new(), false));
             }
-            Some(PageWork::Merge(caller)) => answers::take_answer(
-                sockets,
-                directory,
-                books,
-                caller,
-                Answer::Page(Vec::new(), false),
-                at,
-            ),
             None => {}
         }
         waiting.append(&mut directory.pages.waiting);

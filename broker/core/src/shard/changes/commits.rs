@@ -56,7 +56,7 @@ pub(in crate::shard) fn conclude(
         Err(error) => unmake(sockets, directory, books, key, &step, &error, at),
     };
     if let Some(caller) = caller {
-        home::send_answer(sockets, directory, books, caller, answer, at);
+        sockets.send_answer(caller, answer);
     }
     while let Some((caller, query)) = directory.changes.next_waiting(&mut waiting) {
         home::serve(sockets, directory, books, caller, *query, at);
@@ -151,7 +151,7 @@ pub(in crate::shard) fn end_channel(
     (fault, reason): &(Fault, EndReason),
     at: Moment,
 ) {
-    alexa::fail_calls(sockets, directory, books, key, fault, at);
+    alexa::fail_calls(sockets, directory, books, key, fault);
     directory.free_name(key);
     let Some(channel) = census::remove_channel(sockets, directory, key) else {
         return;

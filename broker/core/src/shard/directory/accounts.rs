@@ -25,7 +25,6 @@ use crate::record::Holding;
 use crate::session::{Expected, PendingCall};
 use crate::settings::{Quotas, Rate};
 use crate::shard::books::Books;
-use crate::shard::calls::answers;
 use crate::shard::calls::home::RATE_EXCEEDED;
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
@@ -86,7 +85,7 @@ pub(in crate::shard) fn ask_for_permit(
         let slots = directory.slots.as_mut();
         if !slots.is_some_and(|slots| slots.count(caller, account.as_str())) {
             let answer = calls::too_busy().into();
-            answers::take_answer(sockets, directory, books, caller, answer, at);
+            sockets.send_answer(caller, answer);
         }
     }
 }

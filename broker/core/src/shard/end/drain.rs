@@ -133,7 +133,7 @@ pub(in crate::shard) fn step_drain(
         .saturating_sub(LAST_CALL_MS.min(drain.ends.since(drain.began) / 10)));
     if at.now >= last_call && !drain.calls_ended {
         drain.calls_ended = true;
-        fail_all_calls(sockets, directory, books, at);
+        fail_all_calls(sockets, directory, books);
     }
     drain.next = Now(at.now.0 + DRAIN_STEP_MS);
     sockets.ends.drain = Some(drain);
@@ -165,9 +165,9 @@ pub(in crate::shard) fn look_at_drain(
     }
 }
 
-fn fail_all_calls(sockets: &mut Sockets, directory: &mut Directory, books: &mut Books, at: Moment) {
+fn fail_all_calls(sockets: &mut Sockets, directory: &mut Directory, books: &mut Books) {
     for key in directory.waits.channels() {
-        alexa::fail_calls(sockets, directory, books, key, &shutting_down(), at);
+        alexa::fail_calls(sockets, directory, books, key, &shutting_down());
     }
 }
 

@@ -339,7 +339,6 @@ pub(in crate::shard) fn answer_call(
         passing.channel,
         passing.recipient,
         Some(payload),
-        at,
     ) {
         books.counters.end(kind, Outcome::Delivered);
         passing.note(books, Passage::AnsweredCall, at);

@@ -100,17 +100,20 @@ impl Sockets {
     }
 }
 
-/// Requests that waited behind a call which was answered, or for their peer to take answers, begin.
+/// The next request that waited behind a call which was answered, or for its peer to take answers, begins. False when
+/// there is none.
 pub(in crate::shard) fn receive_answered(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
     gate: &mut Gate,
     at: Moment,
-) {
-    while let Some(session) = sockets.requests.turns.answered.pop_front() {
-        receive_requests(sockets, directory, books, gate, session, &mut [], at);
-    }
+) -> bool {
+    let Some(session) = sockets.requests.turns.answered.pop_front() else {
+        return false;
+    };
+    receive_requests(sockets, directory, books, gate, session, &mut [], at);
+    true
 }
 
 /// Goes on with connections whose requests wait, each at most once. A visit costs at least one request: the look at an

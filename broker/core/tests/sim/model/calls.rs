@@ -185,8 +185,7 @@ impl Model {
         } else {
             self.met("call refused: too many between two shards");
             let refusal = Refusal::new(Check::MailboxFull, UNAVAILABLE);
-            self.part_came(caller);
-            self.told(caller, Told::Fault(503, refusal));
+            self.answers.push_back((caller, Told::Fault(503, refusal)));
         }
     }
 
@@ -328,8 +327,7 @@ impl Model {
 
     pub(super) fn tell(&mut self, home: usize, caller: Caller, told: Told) {
         if home == caller.shard {
-            self.part_came(caller);
-            self.told(caller, told);
+            self.answers.push_back((caller, told));
         } else {
             self.out.tells.push_back((caller, home, told));
         }
@@ -342,10 +340,17 @@ impl Model {
         self.told(caller, told);
     }
 
-    /// Requests behind the calls that were answered begin once the input is done with.
+    /// Once the input is done with, answers come to callers, and the requests behind their calls begin.
     pub(crate) fn go_on(&mut self) {
-        while let Some(conn) = self.answered.pop_front() {
-            self.visit(conn);
+        loop {
+            if let Some((caller, told)) = self.answers.pop_front() {
+                self.part_came(caller);
+                self.told(caller, told);
+            } else if let Some(conn) = self.answered.pop_front() {
+                self.visit(conn);
+            } else {
+                return;
+            }
         }
     }
 

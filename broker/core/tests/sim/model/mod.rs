@@ -85,6 +85,8 @@ pub(crate) struct Model {
     pub(crate) held: BTreeMap<Caller, u64>,
     /// Tokens of the account, by operation.
     pub(crate) account_taken: quotas::Taken,
+    /// Answers for callers on the shard that has the channel: they come when the step is over.
+    pub(crate) answers: VecDeque<(Caller, Told)>,
     /// Connections whose call was just answered.
     answered: VecDeque<ConnId>,
     /// Faults, in the order in which they were made.
@@ -148,6 +150,7 @@ impl Model {
             expired_bytes: 0,
             held: BTreeMap::new(),
             account_taken: BTreeMap::new(),
+            answers: VecDeque::new(),
             answered: VecDeque::new(),
             rules: Vec::new(),
             twice: BTreeSet::new(),

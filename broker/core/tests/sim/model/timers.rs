@@ -61,7 +61,9 @@ impl Model {
         }
         self.end_calls(shard);
         self.forgive_pings(shard);
-        let with_more = (self.answered.iter()).filter(|conn| !self.conns[**conn].pieces.is_empty());
+        let answered = (self.answers.iter()).map(|(caller, _)| &caller.conn);
+        let answered = answered.chain(&self.answered);
+        let with_more = answered.filter(|conn| !self.conns[**conn].pieces.is_empty());
         let overdue = |conn: &&ConnId| self.untaken(**conn);
         let waiting = &self.shards[shard].waiting;
         let either = with_more.clone().chain(waiting).find(overdue);

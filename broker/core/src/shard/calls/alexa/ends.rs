@@ -6,7 +6,6 @@ use crate::event::Outcome;
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::machine::Output;
 use crate::shard::books::Books;
-use crate::shard::calls::answers;
 use crate::shard::directory::Directory;
 use crate::shard::directory::waits::Call;
 use crate::shard::sockets::Sockets;
@@ -22,7 +21,6 @@ pub(in crate::shard) fn end_call(
     key: ChannelKey,
     sender: &str,
     answer: Option<&str>,
-    at: Moment,
 ) -> bool {
     let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut) else {
         return false;
@@ -36,14 +34,7 @@ pub(in crate::shard) fn end_call(
         Outcome::Overwritten
     };
     close_call(directory, books, key, &call, outcome);
-    answer_offer(
-        sockets,
-        directory,
-        books,
-        &call,
-        Answer::Answer(answer.map(Into::into)),
-        at,
-    );
+    answer_offer(sockets, &call, Answer::Answer(answer.map(Into::into)));
     true
 }
 
@@ -60,7 +51,7 @@ pub(in crate::shard) fn expire_calls(
             return;
         };
         close_call(directory, books, key, &call, Outcome::Expired);
-        answer_offer(sockets, directory, books, &call, Answer::Answer(None), at);
+        answer_offer(sockets, &call, Answer::Answer(None));
     }
 }
 
@@ -82,11 +73,10 @@ pub(in crate::shard) fn withdraw_offer(
     directory: &mut Directory,
     books: &mut Books,
     caller: CallRef,
-    at: Moment,
 ) {
     let call = directory.waits.of(caller);
     if let Some(call) = call.and_then(|(key, _)| take_back_offer(directory, books, caller, key)) {
-        answer_offer(sockets, directory, books, &call, Answer::Answer(None), at);
+        answer_offer(sockets, &call, Answer::Answer(None));
     }
 }
 
@@ -113,21 +103,13 @@ pub(in crate::shard) fn fail_calls(
     books: &mut Books,
     key: ChannelKey,
     fault: &Fault,
-    at: Moment,
 ) {
     while let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut) {
         let Some(call) = live.calls.take_any() else {
             return;
         };
         close_call(directory, books, key, &call, Outcome::Withdrawn);
-        answer_offer(
-            sockets,
-            directory,
-            books,
-            &call,
-            Answer::Fault(fault.clone()),
-            at,
-        );
+        answer_offer(sockets, &call, Answer::Fault(fault.clone()));
     }
 }
 
@@ -157,12 +139,11 @@ pub(super) fn end_for_another(
     directory: &mut Directory,
     books: &mut Books,
     (key, order): Call,
-    at: Moment,
 ) {
     let live = directory.channels.get_mut(key).and_then(Channel::live_mut);
     if let Some(call) = live.and_then(|live| live.calls.take_of_order(order)) {
         close_call(directory, books, key, &call, Outcome::Overflow);
-        answer_offer(sockets, directory, books, &call, over_limit(MADE_ROOM), at);
+        answer_offer(sockets, &call, over_limit(MADE_ROOM));
     }
     if let Some(channel) = directory.channels.get_mut(key) {
         channel.rest();
@@ -170,17 +151,10 @@ pub(super) fn end_for_another(
 }
 
 /// Answers the caller of a call that waited.
-fn answer_offer(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    call: &Waiting,
-    answer: Answer,
-    at: Moment,
-) {
+fn answer_offer(sockets: &mut Sockets, call: &Waiting, answer: Answer) {
     let caller = call.caller;
     if caller.shard == sockets.shards.id {
-        answers::take_answer(sockets, directory, books, caller, answer, at);
+        sockets.send_answer(caller, answer);
     } else {
         let letter = Letter::CallAnswer(sockets.shards.id, caller, Box::new(answer));
         sockets.output(Output::Post(caller.shard, letter));

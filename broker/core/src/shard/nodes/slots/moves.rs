@@ -10,7 +10,7 @@ use crate::limits::{ALONE_CLOSE_MS, SLOT_LOOK_MS, SLOT_ORDERS_PER_TURN, SLOT_STI
 use crate::record::Record;
 use crate::shard::Fault;
 use crate::shard::books::Books;
-use crate::shard::calls::{alexa, answers, home};
+use crate::shard::calls::alexa;
 use crate::shard::changes::{ChangeStep, ChangeUnderWay, commits};
 use crate::shard::directory::Directory;
 use crate::shard::end::leave;
@@ -73,7 +73,7 @@ fn obey(
             drop_slot(sockets, directory, books, held.slot, at);
         }
         SlotOrder::Answered(caller, answer) => {
-            answers::take_answer(sockets, directory, books, caller, *answer, at);
+            sockets.send_answer(caller, *answer);
         }
         SlotOrder::CloseAll => {
             if let Some(slots) = &mut directory.slots {
@@ -161,7 +161,7 @@ fn pack_when_still(
         releases,
     });
     for key in slots.channels(held.slot) {
-        alexa::fail_calls(sockets, directory, books, key, &tunnel::nobody(), at);
+        alexa::fail_calls(sockets, directory, books, key, &tunnel::nobody());
         close_connections(sockets, directory, books, key, at);
     }
 }
@@ -251,7 +251,7 @@ fn drop_slot(
     slots.enter(slot, Stage::Absent);
     for key in slots.channels(slot) {
         if let Some(changing) = directory.changes.take(key) {
-            answer_change(sockets, directory, books, key, changing, at);
+            answer_change(sockets, directory, key, changing);
         }
         let end = (tunnel::nobody(), EndReason::Drain);
         commits::end_channel(sockets, directory, books, key, &end, at);
@@ -262,10 +262,8 @@ fn drop_slot(
 fn answer_change(
     sockets: &mut Sockets,
     directory: &mut Directory,
-    books: &mut Books,
     key: ChannelKey,
     changing: ChangeUnderWay,
-    at: Moment,
 ) {
     let ChangeUnderWay {
         caller,
@@ -285,7 +283,7 @@ fn answer_change(
         ..tunnel::nobody()
     };
     for caller in caller.into_iter().chain(waiting) {
-        home::send_answer(sockets, directory, books, caller, fault.clone().into(), at);
+        sockets.send_answer(caller, fault.clone().into());
     }
 }
 
