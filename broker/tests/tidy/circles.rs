@@ -25,7 +25,6 @@ const CIRCLES: &[(&str, usize)] = &[
 /// Larger folders: at most this many files until it is divided.
 const FOLDERS: &[(&str, usize)] = &[
     ("codec/src/control", 26),
-    ("broker/core/src/shard", 61),
     ("broker/core/src/cluster", 23),
     ("broker/src/config", 18),
     ("broker/etcd/src", 21),

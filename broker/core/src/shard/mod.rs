@@ -33,7 +33,6 @@ mod road;
 mod shares;
 mod sockets;
 mod start;
-mod todo;
 #[cfg(test)]
 mod transitions;
 
@@ -69,7 +68,7 @@ use crate::time::{Moment, Now};
 use ahash::RandomState;
 use books::Books;
 use books::recorder::Recorder;
-use calls::{alexa, home};
+use calls::{alexa, answers, home};
 use changes::commits;
 use connect::{handover, turned_away};
 use dev::parity;
@@ -81,6 +80,7 @@ use operator::{inspect, trace};
 use road::frames;
 use shares::Member;
 use sockets::Sockets;
+use sockets::todo::Todo;
 use sockets::{backlog, turns};
 use std::net::SocketAddr;
 
@@ -371,6 +371,20 @@ impl Machine for Shard {
 }
 
 impl Shard {
+    /// Does what steps left, and what that leaves; then the requests that waited for it begin.
+    fn work_off(&mut self, at: Moment) {
+        loop {
+            let (sockets, directory, books, gate) = self.parts();
+            match sockets.todo.pop_front() {
+                Some(Todo::Answer(caller, answer)) => {
+                    answers::take_answer(sockets, directory, books, caller, answer, at);
+                }
+                None if !turns::receive_answered(sockets, directory, books, gate, at) => return,
+                None => {}
+            }
+        }
+    }
+
     #[inline]
     fn parts(&mut self) -> (&mut Sockets, &mut Directory, &mut Books, &mut Gate) {
         let Self {

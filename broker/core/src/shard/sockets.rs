@@ -10,6 +10,7 @@ pub(in crate::shard) mod census;
 pub(in crate::shard) mod outboxes;
 pub(in crate::shard) mod request_bytes;
 pub(in crate::shard) mod tables;
+pub(in crate::shard) mod todo;
 pub(in crate::shard) mod turns;
 
 use super::Letter;
@@ -26,7 +27,6 @@ use crate::shard::dev::faults::Faults;
 use crate::shard::dev::parity::Parity;
 use crate::shard::end::drain::Drain;
 use crate::shard::end::timers::Timer;
-use crate::shard::todo::Todo;
 use crate::time::{Moment, Now};
 use crate::wheel::Wheel;
 use ahash::RandomState;
@@ -36,6 +36,7 @@ use request_bytes::RequestBytes;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use tables::Table;
+use todo::Todo;
 use turns::Turns;
 
 /// The connections of a shard.

@@ -14,7 +14,7 @@ use crate::shard::end::drain::shutting_down;
 use crate::shard::end::leave;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
-use crate::shard::todo::Todo;
+use crate::shard::sockets::todo::Todo;
 use crate::shard::{Answer, Fault, Letter, Query, QueryKind, changes};
 use crate::time::Moment;
 use codec::aws::ChannelArn;

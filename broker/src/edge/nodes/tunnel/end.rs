@@ -207,7 +207,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Ends one that makes room for another connection.
-    pub(in super::super) fn displace_tunnel(&mut self, place: u32) {
+    pub(in crate::edge) fn displace_tunnel(&mut self, place: u32) {
         if let Some(mut tunnel) = self.tunnels.all.borrow(place) {
             self.counts.evicted += 1;
             tunnel.owner_fails(TunnelFailure::NoRoom, Ending::Close);
