@@ -2,9 +2,10 @@
 # Attacks the release binary for some minutes, each attack beside healthy clients, and prints a Markdown table of what was
 # seen: for deploy/SECURITY.md. Exit code 1 if an attack did more than is promised there.
 #
-# Wants two CPUs or more: shards run on CPU 0, attackers and healthy clients on the others. Whatever else the machine does,
-# its hypervisor included, only makes times longer; so an attack with a time above its bound is run again, and has failed
-# when the bound is exceeded in each of ATTACKS_ROUNDS (3) rounds. What counts messages, bytes or connections fails at once.
+# Wants two CPUs or more: shards run on CPU 0, attackers and healthy clients on the others; a reader of the CPU clock runs
+# on each while it is idle. Whatever else the machine does, its hypervisor included, only makes times longer; so an attack
+# with a time above its bound is run again, and has failed when the bound is exceeded in each of ATTACKS_ROUNDS (3) rounds.
+# What counts messages, bytes or connections fails at once.
 # Arguments choose attacks by the names of their modules, such as `million`; `build` alone builds and attacks nobody.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -19,9 +19,9 @@ const CONNECTIONS: usize = 500;
 const OWN: usize = 5;
 const ASKS: usize = 40;
 
-/// How often it asks in a full run, before the attack too; the first asks are not measured.
-const ASKS_IN_FULL: usize = 500;
-const ASKS_TO_WARM_UP: usize = 5;
+/// Its lists in a full run, before the attack and in it; the first of all are not measured.
+const LISTS_IN_FULL: usize = 500;
+const LISTS_TO_WARM_UP: usize = 5;
 
 /// What lists may take of memory, beyond what the process had. The parts of all that are asked for would take twice as
 /// much.
@@ -44,11 +44,11 @@ fn lists_of_a_tenant_take_no_memory_and_no_places_of_another() {
     let mut latencies = Latencies::default();
     if full() {
         gauges::go_first();
-        for number in 0..ASKS_TO_WARM_UP {
-            neighbour.ask(number);
+        for _ in 0..LISTS_TO_WARM_UP {
+            neighbour.list();
         }
-        for number in 0..ASKS_IN_FULL {
-            latencies.quiet.note(Wait::List, neighbour.ask(number));
+        for _ in 0..LISTS_IN_FULL {
+            latencies.quiet.note(Wait::List, neighbour.list());
         }
     }
     let mut callers: Vec<_> = (0..CONNECTIONS)
@@ -60,16 +60,19 @@ fn lists_of_a_tenant_take_no_memory_and_no_places_of_another() {
         thread::scope(|scope| {
             scope.spawn(|| insist(&mut callers, &list, &over));
             let _over = Raised(&over);
-            for number in 0..ASKS_IN_FULL {
-                latencies.attacked.note(Wait::List, neighbour.ask(number));
+            for _ in 0..LISTS_IN_FULL {
+                latencies.attacked.note(Wait::List, neighbour.list());
             }
+            // No more: a channel has a rate.
+            (0..ASKS).for_each(|number| neighbour.describe(number));
         });
         let [quiet, attacked] = [&latencies.quiet, &latencies.attacked].map(|it| it.column());
         eprintln!("lists of another tenant: p99 {quiet}, attacked {attacked}");
         print_late("lists of another tenant", latencies.faults(&[Wait::List]));
     } else {
         for number in 0..ASKS {
-            neighbour.ask(number);
+            neighbour.list();
+            neighbour.describe(number);
         }
         for caller in &mut callers {
             assert_answered(caller);
@@ -92,8 +95,8 @@ struct Neighbour<'b> {
 }
 
 impl Neighbour<'_> {
-    /// Asks for a list and then for a channel; returns how long the list took.
-    fn ask(&mut self, number: usize) -> Duration {
+    /// Asks for all of its channels; returns how long that took.
+    fn list(&mut self) -> Duration {
         let list = list_of(self.broker, &self.signer);
         let begun = Instant::now();
         self.connection.send(&list);
@@ -102,12 +105,17 @@ impl Neighbour<'_> {
         let page = answer.ok();
         let infos = page["ChannelInfoList"].as_array().map(Vec::len);
         assert_eq!(infos, Some(OWN), "{page}");
+        self.look();
+        took
+    }
+
+    /// Asks for one of them.
+    fn describe(&mut self, number: usize) {
         let body = json!({"ChannelName": format!("own-{}", number % OWN)});
         let call = Call::api(self.broker, "/describeSignalingChannel", &body);
         self.connection.send(&self.signer.sign(call).bytes());
         self.connection.answer().expect("an answer").ok();
         self.look();
-        took
     }
 
     fn look(&mut self) {

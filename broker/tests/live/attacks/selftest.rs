@@ -133,6 +133,7 @@ fn long_turns_count_unless_a_reader_of_the_clock_saw_a_step_in_their_second() {
         assert_eq!(turns, wanted, "{long:?} {steps:?}");
         assert_eq!(turns.fault().is_some(), is_fault, "{turns:?}");
     }
+    assert!(Turns::default().fault().is_some(), "nothing was counted");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! How many turns of shards are long under attack, and which of them count.
 //!
-//! Turns are measured as CPU time of their thread. On a virtual machine, time that the hypervisor takes is part of
-//! that: a program that does nothing but read its own CPU time sees steps of many milliseconds. So such a program runs
-//! on each CPU, whenever nobody else wants it, and long turns of a second in which one of them saw a step are left out:
+//! Turns are measured as CPU time of their thread. On a virtual machine, time that the hypervisor takes is part of it:
+//! a program that does nothing but read its own CPU time sees steps of many milliseconds. So such a program runs on
+//! each CPU, whenever nobody else wants it, and long turns of a second in which one of them saw a step are left out:
 //! ```text
 //!  samples     |    1 long    |    0 long    |    3 long    |    one a second, from the metrics
 //!  readers          |                              | 6 ms
@@ -74,6 +74,9 @@ impl Turns {
 
     /// What is wrong with them, if anything.
     pub(super) fn fault(&self) -> Option<String> {
+        if self.all == 0 {
+            return Some("no turn was counted".to_owned());
+        }
         (self.long * TURNS_PER_LONG > self.all).then(|| {
             let Self {
                 all,
