@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Does the simulation notice when a rule of the broker is broken?
+# Do the simulation and the attacks notice when a rule of the broker is broken?
 #
 # usage: deploy/ci/mutants.sh [--check] [NAME…]       NAME is that of a patch, without .patch; default: all
 #
-# Each patch of broker/core/tests/sim/mutants breaks one rule of a node, each of broker/core/tests/cluster/mutants one of the cluster;
-# its first line names it. The last commit is copied to target/mutants, and there, for each patch: applied, built, simulated until a
-# seed fails, taken back. Prints the seed that caught each mutant.
+# Each patch of broker/core/tests/sim/mutants breaks one rule of a node, each of broker/core/tests/cluster/mutants one of the cluster,
+# each of broker/tests/live/attacks/mutants one that a module of the attacks holds, with which its name begins; its first line names
+# the rule. The last commit is copied to target/mutants, and there, for each patch: applied, built, simulated until a seed fails, or
+# attacked; taken back. Prints the seed or the test that caught each mutant.
 # Exit code 1 if one is not caught, does not apply, or does not build; or if a world fails without any.
 # --check only looks whether all patches apply, which takes a second.
 # SIM_SEEDS: how many worlds at most for each (400), CLUSTER_SEEDS: the same for clusters (20000). MUTANTS_TARGET: where to build (target/mutants/build). Not the target directory of
@@ -14,7 +15,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 exec </dev/null
 
-readonly tests="$PWD/broker/core/tests"
+readonly folders=("$PWD"/broker/core/tests/{sim,cluster}/mutants "$PWD/broker/tests/live/attacks/mutants")
 readonly tree="$PWD/target/mutants/tree"
 readonly log="$PWD/target/mutants/log"
 export SIM_SEEDS="${SIM_SEEDS:-400}" CLUSTER_SEEDS="${CLUSTER_SEEDS:-20000}" RUST_BACKTRACE=0 CARGO_TERM_COLOR=never
@@ -29,15 +30,15 @@ main() {
     shift
   fi
   names=("$@")
-  [ "${#names[@]}" -gt 0 ] || mapfile -t names < <(basename --suffix=.patch --multiple "$tests"/{sim,cluster}/mutants/*.patch)
+  [ "${#names[@]}" -gt 0 ] || mapfile -t names < <(find "${folders[@]}" -name '*.patch' -printf '%f\n' | sed 's/\.patch$//' | sort)
   copy
   for name in "${names[@]}"; do
     git -C "$tree" apply --check "$(patch_of "$name")" || { echo "$name: does not apply"; failed=1; }
   done
   [ -z "$only_check" ] || { [ "$failed" -eq 0 ] && echo "${#names[@]} mutants apply"; exit "$failed"; }
   [ "$failed" -eq 0 ] || exit 1
-  for name in $(printf '%s\n' "${names[@]}" | while read -r name; do simulation_of "$name"; done | sort -u); do
-    simulate "$name" || { tail -n 40 "$log"; echo "a world fails without any mutant"; exit 1; }
+  for name in $(printf '%s\n' "${names[@]}" | while read -r name; do test_of "$name"; done | sort -u); do
+    run "$name" || { tail -n 40 "$log"; echo "$name fails without any mutant"; exit 1; }
   done
   for name in "${names[@]}"; do
     git -C "$tree" apply "$(patch_of "$name")"
@@ -56,31 +57,38 @@ copy() {
 }
 
 patch_of() {
-  printf '%s\n' "$tests"/{sim,cluster}/mutants/"$1.patch" | while read -r patch; do [ ! -e "$patch" ] || echo "$patch"; done
+  printf '%s\n' "${folders[@]/%//$1.patch}" | while read -r patch; do [ ! -e "$patch" ] || echo "$patch"; done
 }
 
 # The test that a mutant is for.
-simulation_of() {
-  if [ -e "$tests/cluster/mutants/$1.patch" ]; then echo cluster_sim; else echo sim; fi
+test_of() {
+  case "$(patch_of "$1")" in
+    */attacks/mutants/*) echo "attacks::${1%%-*}" ;;
+    */cluster/mutants/*) echo cluster_sim ;;
+    *) echo sim ;;
+  esac
 }
 
-simulate() {
-  (cd "$tree" && cargo test --locked -p broker-core --test "$1") >"$log" 2>&1
+run() {
+  local test=(-p broker-core --test "$1")
+  [[ "$1" != attacks::* ]] || test=(-p broker --test live "$1")
+  (cd "$tree" && cargo test --locked "${test[@]}") >"$log" 2>&1
 }
 
 one() {
-  local name="$1" began="$SECONDS" seed
-  if simulate "$(simulation_of "$name")"; then
+  local name="$1" began="$SECONDS" caught_by
+  if run "$(test_of "$name")"; then
     echo "$name: NOT CAUGHT, $((SECONDS - began)) s"
     return 1
   fi
-  seed="$(sed -n 's/^\(seed [0-9]*, \(step\|class\) [a-z0-9 ]*\):.*/\1/p' "$log" | head -n 1)"
-  if [ -z "$seed" ] && ! grep -q "^no world met" "$log"; then
+  caught_by="$(sed -n -e 's/^\(seed [0-9]*, \(step\|class\) [a-z0-9 ]*\):.*/\1/p' -e 's/^test \(attacks::.*\) \.\.\. FAILED$/\1/p' \
+    "$log" | head -n 1)"
+  if [ -z "$caught_by" ] && ! grep -q "^no world met" "$log"; then
     tail -n 40 "$log"
     echo "$name: does not build"
     return 1
   fi
-  echo "$name: ${seed:-a rule that no world met}, $((SECONDS - began)) s"
+  echo "$name: ${caught_by:-a rule that no world met}, $((SECONDS - began)) s"
 }
 
 main "$@"
