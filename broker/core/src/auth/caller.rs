@@ -167,15 +167,6 @@ impl Caller {
         }
     }
 
-    /// Whether these are temporary credentials of GetFederationToken.
-    #[must_use]
-    pub fn is_federated(&self) -> bool {
-        match &self.who {
-            CallerKind::Anyone(_) | CallerKind::Principal(_) => false,
-            CallerKind::Session(_) => true,
-        }
-    }
-
     /// The identity that tells callers of a channel apart where they share something: the access key id of a
     /// principal; account and name of a federated user, and its client id, if its policy lets it connect by one alone.
     /// The holder of a key may choose any other client id, so those count for nothing. `None` for anyone.

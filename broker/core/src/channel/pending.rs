@@ -196,14 +196,14 @@ impl Pending {
         let key = keys.find(|key| key.is(name.towards, name.viewer));
         let leaving = self.leaving(name, gone).ok()?;
         let leaving = leaving.and_then(|place| self.keys.get(place));
-        let freed =
-            key.map_or(0, |key| key.freed_by(action)) + leaving.map_or(0, PendingKey::bytes);
+        let going = key.map_or(0, |key| key.freed_by(action));
+        let left = leaving.map_or(0, PendingKey::bytes);
+        let freed = going + left;
         let fits = self.bytes + bytes <= channel_bytes + freed;
         let caller = key.map_or(name.caller, |key| key.caller);
         let own = caller.map_or(0, |caller| {
-            let leaves = leaving.filter(|key| key.caller == Some(caller));
-            let going = key.map_or(0, |key| key.freed_by(action));
-            self.bytes_of(caller) - going - leaves.map_or(0, PendingKey::bytes)
+            let own_leaves = leaving.is_some_and(|key| key.caller == Some(caller));
+            self.bytes_of(caller) - going - if own_leaves { left } else { 0 }
         });
         let has_part = own == 0 || own + bytes <= channel_bytes / PENDING_BYTES_PARTS;
         (fits && has_part).then(|| bytes.saturating_sub(freed))

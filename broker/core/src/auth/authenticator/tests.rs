@@ -273,7 +273,7 @@ fn temporary_credentials_need_no_stored_state() {
     assert_eq!(caller.user_id(), "123456789012:browser");
     assert_eq!(caller.parent_access_key_id(), Some("AKIDA"));
     assert_eq!(caller.expires_s(), Some(NOW + 60));
-    assert!(caller.is_federated() && may(&caller, Action::ConnectAsViewer, ARN, Some("v1")));
+    assert!(may(&caller, Action::ConnectAsViewer, ARN, Some("v1")));
     assert!(!may(&caller, Action::ConnectAsViewer, ARN, Some("v2")));
     assert!(!may(&caller, Action::ConnectAsMaster, ARN, None));
 

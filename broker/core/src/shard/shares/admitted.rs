@@ -226,8 +226,8 @@ impl Admitted {
             lists: [List::EMPTY; STANDINGS],
         };
         let number = self.free.pop().unwrap_or_else(|| {
-            let sessions_fit = "there are fewer callers than sessions";
-            u32::try_from(self.callers.len()).expect(sessions_fit)
+            let callers_fit = "there are no more callers than connections";
+            u32::try_from(self.callers.len()).expect(callers_fit)
         });
         match self.callers.get_mut(number as usize) {
             Some(former) => *former = caller,
