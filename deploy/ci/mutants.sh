@@ -9,8 +9,9 @@
 # attacked; taken back. Prints the seed or the test that caught each mutant.
 # Exit code 1 if one is not caught, does not apply, or does not build; or if a world fails without any.
 # --check only looks whether all patches apply, which takes a second.
-# SIM_SEEDS: how many worlds at most for each (400), CLUSTER_SEEDS: the same for clusters (20000). MUTANTS_TARGET: where to build (target/mutants/build). Not the target directory of
-# the repository itself: cargo tells the crates of a copy from those of the original by nothing.
+# SIM_SEEDS: how many worlds at most for each (400), CLUSTER_SEEDS: the same for clusters (20000). MUTANTS_TARGET: where to build
+# (target/mutants/build), not the target directory of the repository itself: cargo tells the crates of a copy from those of the
+# original by nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 exec </dev/null
