@@ -21,6 +21,7 @@ mod owners;
 mod registry;
 mod routing;
 mod script;
+mod slot_records;
 mod slots;
 mod store;
 mod takeover;

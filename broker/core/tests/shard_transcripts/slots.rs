@@ -9,6 +9,7 @@ use broker_core::id::{CallRef, Identity, NodeId, SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, Output};
 use broker_core::placement::Placement;
 use broker_core::record::{Record, Version};
+use broker_core::registry::{MemoryStore, Store};
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::{Letter, PageQuestion, Shard, SlotOrder, SlotOrders, Start};
 use broker_core::time::{Moment, Now, Wall};
@@ -95,6 +96,10 @@ impl Node {
     }
 
     pub(super) fn with(settings: Settings) -> Self {
+        Self::with_store(settings, Box::new(MemoryStore))
+    }
+
+    pub(super) fn with_store(settings: Settings, store: Box<dyn Store>) -> Self {
         let auth = Auth::None;
         let settings = Settings { auth, ..settings };
         let map = Arc::new(SlotMap::unknown(NodeId(0)));
@@ -103,6 +108,7 @@ impl Node {
         let placement = Placement::new([1, 2, 3, 4], 1).in_cluster(Arc::clone(&map));
         let end = End::default();
         let start = Start {
+            store,
             slot_orders: Some(Box::new(end.clone())),
             ..Start::bare(Arc::new(settings), ShardId(0), placement, [5, 6, 7, 8])
         };
