@@ -1,7 +1,7 @@
 //! One key of the configuration: what it may hold, the field of [`Settings`] that it sets, and its defaults.
 
 use super::value::{self, Checked};
-use super::{Profile, Rate, Settings};
+use super::{KEYS, Profile, Rate, Settings};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -129,6 +129,12 @@ impl Key {
     pub(super) const fn flag(mut self, flag: Flag) -> Self {
         self.flag = Some(flag);
         self
+    }
+
+    /// The key of a path, such as `limits.payload_bytes`.
+    #[must_use]
+    pub fn of(path: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.path == path)
     }
 
     /// Its table, such as `limits`; empty for keys of the top.

@@ -34,7 +34,7 @@ macro_rules! text {
 macro_rules! some_text {
     ($($name:ident).+, $parse:expr) => {
         Kind::Text {
-            get: |settings| settings.$($name).+.clone(),
+            get: |settings| settings.$($name).+.as_ref().map(ToString::to_string),
             set: |settings, text| {
                 settings.$($name).+ = Some($parse(text)?);
                 Ok(())
@@ -314,24 +314,15 @@ pub const KEYS: &[Key] = &[
     Key::new("cluster.secret_file", path!(cluster.secret_file))
         .doc("one line of 64 hexadecimal digits (`openssl rand -hex 32`), the same on every node; a second one is \
               accepted beside it, to replace the first"),
-    Key::new("cluster.listen", Kind::Text {
-            get: |s| s.cluster.listen.map(|addr| addr.to_string()),
-            set: |s, text| { s.cluster.listen = Some(value::socket(text)?); Ok(()) },
-        })
+    Key::new("cluster.listen", some_text!(cluster.listen, value::socket))
         .doc("ADDR:PORT where other nodes connect; for them alone. With etcd shards have a port each: the further ones \
               begin two behind that one"),
     Key::new("cluster.advertise", some_text!(cluster.advertise, value::node_host))
         .doc("HOST, with etcd: the name or address at which other nodes reach this one, where it is not that of \
               listen, as behind NAT or with names for hosts; the ports are those of listen and peers"),
-    Key::new("cluster.peers", Kind::Text {
-            get: |s| s.cluster.peers.map(|addr| addr.to_string()),
-            set: |s, text| { s.cluster.peers = Some(value::socket(text)?); Ok(()) },
-        })
+    Key::new("cluster.peers", some_text!(cluster.peers, value::socket))
         .doc("ADDR:PORT where other nodes send messages, with etcd; the default is the port behind that of listen"),
-    Key::new("cluster.link", Kind::Text {
-            get: |s| s.cluster.link.map(|link| link.to_string()),
-            set: |s, text| { s.cluster.link = Some(value::word(text)?); Ok(()) },
-        })
+    Key::new("cluster.link", some_text!(cluster.link, value::word))
         .doc("the default is tls, by keys that follow from the secret; with plain connections between nodes begin with \
               a signed header and are not encrypted: for a network that nobody else reads. The same on every node"),
     Key::new("cluster.direct", Kind::Switch(field!(cluster.direct))).default("false")
@@ -340,15 +331,7 @@ pub const KEYS: &[Key] = &[
     Key::new("cluster.map_file", path!(cluster.map_file))
         .doc("a line for each node: its name, its address and its slots of 4096, such as `n1 10.0.0.1:7443 0-2047`. \
               This map is fixed; the same on every node"),
-    Key::new("cluster.etcd", Kind::List {
-            entries: "URLs",
-            may_be_empty: false,
-            get: |s| s.cluster.etcd.endpoints.clone(),
-            set: |s, texts| {
-                s.cluster.etcd.endpoints = texts.iter().map(|text| value::etcd(text)).collect::<Result<_, _>>()?;
-                Ok(())
-            },
-        })
+    Key::new("cluster.etcd", list!("URLs", cluster.etcd.endpoints, value::etcd, may_be_empty: false))
         .doc("instead of map_file: the members of etcd, 16 at most"),
     Key::new("cluster.etcd_ca", path!(cluster.etcd.ca))
         .doc("PEM file of the authorities that sign the members' certificates; needed by https:// alone"),

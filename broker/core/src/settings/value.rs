@@ -10,6 +10,22 @@ use strum::VariantNames;
 /// A value, or the rule it breaks: the text after `key = value: `.
 pub type Checked<T> = Result<T, String>;
 
+/// A text whose length in bytes is one of `lengths`, and whose bytes are allowed.
+///
+/// # Errors
+/// `rule`, which says that.
+pub fn letters<'t>(
+    text: &'t str,
+    lengths: RangeInclusive<usize>,
+    is_allowed: impl Fn(u8) -> bool,
+    rule: &str,
+) -> Checked<&'t str> {
+    if lengths.contains(&text.len()) && text.bytes().all(is_allowed) {
+        return Ok(text);
+    }
+    Err(rule.into())
+}
+
 /// One of a closed set of words, such as `default` or `strict`.
 pub fn word<T: FromStr + VariantNames>(text: &str) -> Checked<T> {
     let words = || T::VARIANTS.iter().map(|word| format!("\"{word}\""));
@@ -19,19 +35,15 @@ pub fn word<T: FromStr + VariantNames>(text: &str) -> Checked<T> {
 
 /// The region part of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`); the length is ours.
 pub fn region(text: &str) -> Checked<String> {
-    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if (1..=32).contains(&text.len()) && text.bytes().all(letter) {
-        return Ok(text.into());
-    }
-    Err("allowed 1 to 32 of the characters a-z 0-9 -".into())
+    let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    let rule = "allowed 1 to 32 of the characters a-z 0-9 -";
+    letters(text, 1..=32, is_allowed, rule).map(str::to_owned)
 }
 
 /// An AWS account.
 pub fn account_id(text: &str) -> Checked<String> {
-    if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(text.into());
-    }
-    Err("allowed 12 digits".into())
+    let is_digit = |byte: u8| byte.is_ascii_digit();
+    letters(text, 12..=12, is_digit, "allowed 12 digits").map(str::to_owned)
 }
 
 /// A path, or anything else that only must not be empty.
@@ -78,13 +90,9 @@ pub fn socket(text: &str) -> Checked<SocketAddr> {
 
 /// The name of a node or of a cluster: as long as a label in the domain name system.
 pub fn node(text: &str) -> Checked<String> {
-    let letter = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
-    };
-    if (1..=63).contains(&text.len()) && text.bytes().all(letter) {
-        return Ok(text.into());
-    }
-    Err("allowed 1 to 63 of the characters a-z 0-9 . -".into())
+    let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    let rule = "allowed 1 to 63 of the characters a-z 0-9 . -";
+    letters(text, 1..=63, is_allowed, rule).map(str::to_owned)
 }
 
 /// The host of a node for other nodes, without a port. IPv6 addresses are written without brackets. With a port it is
@@ -196,25 +204,22 @@ pub fn ice_url(text: &str) -> Checked<String> {
     let known = ["stun:", "turn:", "turns:"]
         .iter()
         .find_map(|scheme| text.strip_prefix(scheme));
-    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    match known {
-        Some(host) if !host.is_empty() && text.len() <= 127 && text.bytes().all(plain) => {
-            Ok(text.into())
-        }
-        Some(_) | None => {
-            Err("allowed stun:, turn: or turns: URLs of at most 127 characters".into())
-        }
+    let rule = "allowed stun:, turn: or turns: URLs of at most 127 characters";
+    if known.is_none_or(str::is_empty) {
+        return Err(rule.into());
     }
+    letters(text, 0..=127, needs_no_escape, rule).map(str::to_owned)
 }
 
 /// A name or password towards a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters; no escape
 /// may be needed, since the C SDK never unescapes.
 pub fn ice_word(text: &str) -> Checked<String> {
-    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    if (1..=256).contains(&text.len()) && text.bytes().all(plain) {
-        return Ok(text.into());
-    }
-    Err("allowed 1 to 256 printable ASCII characters without space, \" and \\".into())
+    let rule = "allowed 1 to 256 printable ASCII characters without space, \" and \\";
+    letters(text, 1..=256, needs_no_escape, rule).map(str::to_owned)
+}
+
+fn needs_no_escape(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'
 }
 
 /// A list of CPUs such as `0-3,6`: at least one, none twice.
