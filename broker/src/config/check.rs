@@ -1,52 +1,40 @@
-//! Rules across several keys of the configuration, and what this version supports.
+//! Rules across several keys of the configuration: bounds of lists, listeners beside each other, and numbers that must
+//! not be below others. The rules with a fixed text are the table in `rules`.
 
-use super::cluster;
 use super::cpus::Cpus;
-use super::document::Reader;
-use broker_core::limits::{ENVELOPE_BYTES_MAX, RECORDER_NOTES_LEAST};
+use super::draft::Findings;
+use super::error::Fault;
+use super::json::shown;
+use super::rules::{self, ADDRESS_OF_ITS_OWN};
+use broker_core::limits::ENVELOPE_BYTES_MAX;
 use broker_core::settings::value::Span;
-use broker_core::settings::{Auth, Listen, Scheme, Settings, overlap};
+use broker_core::settings::{Auth, Key, Kind, Listen, Scheme, Settings, overlap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// Notes every rule that `settings` break.
-pub(super) fn check(settings: &Settings, machine: &Cpus, reader: &mut Reader<'_>) {
-    authentication(settings, reader);
-    origins(settings, reader);
-    hosts(settings, reader);
-    listeners(settings, reader);
-    admin(settings, reader);
-    limits(settings, reader);
-    timeouts(settings, reader);
-    advertise(settings, reader);
-    cluster::check(settings, reader);
-    let notes = settings.recorder.notes;
-    if notes > 0 && (notes < RECORDER_NOTES_LEAST || !notes.is_power_of_two()) {
-        let rule = "allowed 0 for off, or a power of two from 1024 to 4194304";
-        reader.fault("recorder.notes", notes, rule);
-    }
-    if settings.ice.len() > ICE_MAX {
-        reader.fault(
-            "ice",
-            format!("{} entries", settings.ice.len()),
-            format!("allowed at most {ICE_MAX} entries"),
-        );
-    }
-    let foreign: Vec<_> = settings
-        .cpus
-        .iter()
-        .filter(|cpu| !machine.allowed.contains(cpu))
-        .collect();
-    if !foreign.is_empty() {
-        let rule = format!(
-            "allowed the CPUs that this process may use: {:?}",
-            machine.allowed
-        );
-        reader.fault("cpus", format!("{:?}", settings.cpus), rule);
-    }
+/// Notes every rule that `settings` break. Faults of one place are listed in this order.
+pub(super) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings) {
+    let mut check = Check {
+        settings,
+        read: findings.faults.clone(),
+        findings,
+    };
+    let (origins, hosts) = (&settings.dev_origins, &settings.dev_hosts);
+    let console = &settings.admin.origins;
+    check.at_most("admin.origins", console, ORIGINS_MAX, "origins");
+    check.members();
+    rules::check(&mut check);
+    check.at_most("dev_origins", origins, ORIGINS_MAX, "origins");
+    check.at_most("dev_hosts", hosts, DEV_HOSTS_MAX, "names and addresses");
+    check.listeners();
+    check.limits();
+    check.timeouts();
+    check.ice();
+    check.cpus(machine);
+    check.inner_listeners();
 }
 
 /// Notes a certificate that the file names without its key or the other way around; it is then as if not written.
-pub(super) fn certificate(settings: &mut Settings, reader: &mut Reader<'_>) {
+pub(super) fn certificate(settings: &mut Settings, findings: &mut Findings) {
     let Some(files) = &settings.tls else {
         return;
     };
@@ -55,229 +43,226 @@ pub(super) fn certificate(settings: &mut Settings, reader: &mut Reader<'_>) {
         [true, true] => "allowed client_ca together with cert and key",
         [true, false] | [false, true] => "allowed cert and key together",
     };
-    reader.fault("tls", "{ … }", rule);
+    findings.fault("tls", shown("tls", settings), rule);
     settings.tls = None;
 }
 
-fn authentication(settings: &Settings, reader: &mut Reader<'_>) {
-    match settings.auth {
-        Auth::None => {}
-        Auth::Sigv4 if settings.credentials.is_some() => {}
-        Auth::Sigv4 if reader.is_wrong("credentials") => {}
-        Auth::Sigv4 => {
-            let rule = "allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, \
-                        or none \
-                        with every listener on loopback";
-            reader.fault("auth", "sigv4", rule);
+/// The settings, and what was found wrong with them so far.
+pub(super) struct Check<'s> {
+    pub(super) settings: &'s Settings,
+    /// What was wrong before any rule was checked.
+    read: Vec<Fault>,
+    findings: &'s mut Findings,
+}
+
+impl Check<'_> {
+    /// Notes that the value of `key`, or of that table, breaks a rule.
+    pub(super) fn broken(&mut self, key: &str, rule: impl Into<String>) {
+        self.findings.fault(key, shown(key, self.settings), rule);
+    }
+
+    /// Whether the value of `key`, or of a key of that table, was found wrong as it was read: what follows from its
+    /// absence is not worth saying.
+    pub(super) fn is_wrong(&self, key: &str) -> bool {
+        self.read.iter().any(|fault| fault.is_of(key))
+    }
+
+    /// Notes a list that is too long.
+    fn at_most(&mut self, key: &str, list: &[String], most: usize, entries: &str) {
+        if list.len() > most {
+            let rule = format!("allowed at most {most} {entries}");
+            self.findings.fault(key, list.len(), rule);
         }
     }
-}
 
-fn origins(settings: &Settings, reader: &mut Reader<'_>) {
-    if settings.auth != Auth::None && !settings.dev_origins.is_empty() {
-        let rule = "allowed with --dev or auth none; where requests are signed, pages of any origin may send them";
-        reader.fault("dev_origins", settings.dev_origins.join(" "), rule);
-    }
-    if settings.dev_origins.len() > ORIGINS_MAX {
-        let rule = format!("allowed at most {ORIGINS_MAX} origins");
-        reader.fault("dev_origins", settings.dev_origins.len(), rule);
-    }
-    let of_console = settings.admin.origins.len();
-    if of_console > ORIGINS_MAX {
-        let rule = format!("allowed at most {ORIGINS_MAX} origins");
-        reader.fault("admin.origins", of_console, rule);
-    }
-}
-
-fn hosts(settings: &Settings, reader: &mut Reader<'_>) {
-    if !settings.dev && !settings.dev_hosts.is_empty() {
-        let rule = "allowed with --dev";
-        reader.fault("dev_hosts", settings.dev_hosts.join(" "), rule);
-    }
-    if settings.dev_hosts.len() > DEV_HOSTS_MAX {
-        let rule = format!("allowed at most {DEV_HOSTS_MAX} names and addresses");
-        reader.fault("dev_hosts", settings.dev_hosts.len(), rule);
-    }
-}
-
-fn listeners(settings: &Settings, reader: &mut Reader<'_>) {
-    for (nth, listen) in settings.listen.iter().enumerate() {
-        let mut earlier = settings.listen.iter().take(nth);
-        if let Some(other) = earlier.find(|other| clash(other.addr, listen.addr)) {
-            reader.fault("listen", listen, once(other, listen));
+    fn listeners(&mut self) {
+        let settings = self.settings;
+        for (nth, listen) in settings.listen.iter().enumerate() {
+            let mut earlier = settings.listen.iter().take(nth);
+            if let Some(other) = earlier.find(|other| clash(other.addr, listen.addr)) {
+                self.findings.fault("listen", listen, once(other, listen));
+            }
+            let ip = listen.addr.ip();
+            let of_lan =
+                listen.scheme == Scheme::Https && settings.lan.is_some_and(|lan| ip == lan);
+            let is_open = !ip.is_loopback() && !of_lan && !settings.allow_remote;
+            if is_open && settings.dev {
+                let rule = "allowed loopback addresses only, since --dev lets everybody in; --allow-remote permits \
+                            others";
+                self.findings.fault("listen", listen, rule);
+            } else if is_open && settings.auth == Auth::None {
+                self.findings.fault("listen", listen, LOOPBACK_WITHOUT_AUTH);
+            }
+            let certified = settings.tls.is_some() || settings.dev || self.is_wrong("tls");
+            if listen.scheme == Scheme::Https && !certified {
+                let rule = "allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and key in the \
+                            file; --dev makes one of its own";
+                self.findings.fault("listen", listen, rule);
+            }
         }
-        let ip = listen.addr.ip();
-        let of_lan = listen.scheme == Scheme::Https && settings.lan.is_some_and(|lan| ip == lan);
-        let is_open = !ip.is_loopback() && !of_lan && !settings.allow_remote;
-        if is_open && settings.dev {
-            reader.fault(
-                "listen",
-                listen,
-                "allowed loopback addresses only, since --dev lets everybody in; --allow-remote permits others",
+        if settings.listen.len() > LISTENERS_MAX {
+            let rule = format!("allowed 1 to {LISTENERS_MAX}");
+            let count = format!("{} listeners", settings.listen.len());
+            self.findings.fault("listen", count, rule);
+        }
+    }
+
+    fn limits(&mut self) {
+        let limits = &self.settings.limits;
+        let least = limits.payload_bytes + ENVELOPE_BYTES_MAX;
+        if limits.message_bytes < least {
+            let rule = format!(
+                "allowed at least {least}: limits.payload_bytes and {ENVELOPE_BYTES_MAX} for what is around it"
             );
-        } else if is_open && settings.auth == Auth::None {
-            reader.fault(
-                "listen",
-                listen,
-                "allowed loopback addresses only, since auth none lets everybody in",
+            self.broken("limits.message_bytes", rule);
+        }
+        for (larger, smaller) in AT_LEAST {
+            let (bytes, least) = (self.limit(larger), self.limit(smaller));
+            // 0 stands for a part of the total, which is never too small.
+            if bytes != 0 && bytes < least {
+                let rule = format!("allowed at least {least}, which is limits.{smaller}");
+                self.broken(&format!("limits.{larger}"), rule);
+            }
+        }
+        if limits.pending_bytes_per_channel < least {
+            let rule = format!(
+                "allowed at least {least}, which is limits.payload_bytes with what is around it"
             );
-        }
-        let certified = settings.tls.is_some() || settings.dev || reader.is_wrong("tls");
-        if listen.scheme == Scheme::Https && !certified {
-            let rule = "allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and key in the file; \
-                        --dev \
-                        makes one of its own";
-            reader.fault("listen", listen, rule);
+            self.broken("limits.pending_bytes_per_channel", rule);
         }
     }
-    if settings.listen.len() > LISTENERS_MAX {
-        reader.fault(
-            "listen",
-            format!("{} listeners", settings.listen.len()),
-            format!("allowed 1 to {LISTENERS_MAX}"),
-        );
-    }
-}
 
-fn admin(settings: &Settings, reader: &mut Reader<'_>) {
-    let has_token = settings.admin.token_file.is_some() || reader.is_wrong("admin.token_file");
-    if !settings.admin.origins.is_empty() && !has_token {
-        reader.fault(
-            "admin.origins",
-            settings.admin.origins.join(" "),
-            "allowed with admin.token_file, since who asks a proxy reaches the listener from loopback",
-        );
+    /// The value of a key of `[limits]`.
+    fn limit(&self, name: &str) -> usize {
+        let key = Key::of(&format!("limits.{name}"));
+        let Some(Kind::Number(field, _)) = key.map(|key| &key.kind) else {
+            unreachable!("limits.{name} is a number")
+        };
+        (field.get)(self.settings)
     }
-    if settings.admin.try_page && !settings.dev && !has_token {
-        reader.fault(
-            "admin.try",
-            "true",
-            "allowed with admin.token_file, since the page gives away credentials",
-        );
-    }
-    let Some(addr) = settings.admin.listen else {
-        return;
-    };
-    if settings
-        .listen
-        .iter()
-        .any(|listen| clash(listen.addr, addr))
-    {
-        reader.fault(
-            "admin.listen",
-            addr,
-            "allowed an address and port that no other listener has",
-        );
-    }
-    if addr.ip().is_loopback() {
-        return;
-    }
-    if settings.dev && !settings.allow_remote {
-        reader.fault(
-            "admin.listen",
-            addr,
-            "allowed loopback addresses only, under --dev without --allow-remote",
-        );
-    } else if !has_token {
-        reader.fault(
-            "admin.listen",
-            addr,
-            "allowed loopback addresses, or others with admin.token_file",
-        );
-    }
-}
 
-fn limits(settings: &Settings, reader: &mut Reader<'_>) {
-    let limits = &settings.limits;
-    let least = limits.payload_bytes + ENVELOPE_BYTES_MAX;
-    if limits.message_bytes < least {
-        let rule = format!(
-            "allowed at least {least}: limits.payload_bytes and {ENVELOPE_BYTES_MAX} for what is around it"
-        );
-        reader.fault("limits.message_bytes", limits.message_bytes, rule);
+    fn timeouts(&mut self) {
+        let timeouts = &self.settings.timeouts;
+        let (age, idle) = (timeouts.connection_age_ms, timeouts.idle_ms);
+        if age != 0 && timeouts.go_away_grace_ms >= age {
+            let age = Span(age);
+            let rule = format!("allowed less than timeouts.connection_age, which is {age}");
+            self.broken("timeouts.go_away_grace", rule);
+        }
+        if timeouts.ping_ms != 0 && timeouts.ping_ms >= idle {
+            let idle = Span(idle);
+            let rule = format!("allowed less than timeouts.idle, which is {idle}, or off");
+            self.broken("timeouts.ping", rule);
+        }
     }
-    // 0 stands for a part of the total, which is never too small.
-    let written = |bytes| if bytes == 0 { usize::MAX } else { bytes };
-    let pairs = [
-        (
-            "limits.outbox_bytes",
-            limits.outbox_bytes,
-            "limits.pending_bytes_per_channel",
-            limits.pending_bytes_per_channel,
-        ),
-        (
-            "limits.outbox_bytes_per_shard",
-            written(limits.outbox_bytes_per_shard),
-            "limits.outbox_bytes",
-            limits.outbox_bytes,
-        ),
-        (
-            "limits.outbox_bytes_total",
-            limits.outbox_bytes_total,
-            "limits.outbox_bytes",
-            limits.outbox_bytes,
-        ),
-        (
-            "limits.pending_bytes_per_shard",
-            written(limits.pending_bytes_per_shard),
-            "limits.pending_bytes_per_channel",
-            limits.pending_bytes_per_channel,
-        ),
-        (
-            "limits.pending_bytes_total",
-            limits.pending_bytes_total,
-            "limits.pending_bytes_per_channel",
-            limits.pending_bytes_per_channel,
-        ),
-        (
-            "limits.pending_bytes_per_channel",
-            limits.pending_bytes_per_channel,
-            "limits.payload_bytes with what is around it",
-            least,
-        ),
-    ];
-    for (larger_key, larger, smaller_key, smaller) in pairs {
-        if larger < smaller {
-            reader.fault(
-                larger_key,
-                larger,
-                format!("allowed at least {smaller}, which is {smaller_key}"),
+
+    /// Notes listeners for other nodes that cannot be, or that others cannot find.
+    fn inner_listeners(&mut self) {
+        let (settings, cluster) = (self.settings, &self.settings.cluster);
+        let inner = cluster.inner(settings.shards);
+        if let Some(addr) = cluster.listen {
+            self.inner_listener("cluster.listen", addr, &[]);
+            if !cluster.etcd.is_on() || self.has_next_port() {
+                self.further_ports(addr, inner.as_deref());
+            }
+        }
+        if let Some(addr) = cluster.peers {
+            let inner = inner.unwrap_or_default();
+            self.inner_listener("cluster.peers", addr, &inner);
+        }
+    }
+
+    /// A listener for other nodes, beside those for clients and operators, and beside `own`.
+    fn inner_listener(&mut self, key: &str, addr: SocketAddr, own: &[SocketAddr]) {
+        let (settings, cluster) = (self.settings, &self.settings.cluster);
+        let clashes = own.iter().any(|other| clash(*other, addr));
+        if clashes || is_taken(addr, settings) {
+            self.broken(key, ADDRESS_OF_ITS_OWN);
+        }
+        if settings.auth == Auth::None && !addr.ip().is_loopback() {
+            self.broken(key, LOOPBACK_WITHOUT_AUTH);
+        }
+        let is_told = cluster.etcd.is_on() && cluster.advertise.is_none();
+        if is_told && addr.ip().is_unspecified() && !self.is_wrong("cluster.advertise") {
+            let rule = "allowed the address at which other nodes reach this one, which they learn from etcd; any \
+                        together with cluster.advertise";
+            self.broken(key, rule);
+        }
+    }
+
+    /// Messages between nodes have the port behind that of `cluster.listen`, where nothing else is configured. False if
+    /// it cannot be had, which is noted.
+    fn has_next_port(&mut self) -> bool {
+        let (settings, cluster) = (self.settings, &self.settings.cluster);
+        let is_free = |peers| !is_taken(peers, settings);
+        let has_one = cluster.peers.is_some() || cluster.peers().is_some_and(is_free);
+        if !has_one {
+            let rule = "allowed a port with a free one behind it, which messages between nodes take, or cluster.peers \
+                        with another";
+            self.broken("cluster.listen", rule);
+        }
+        has_one
+    }
+
+    /// Shards but the first have ports behind that one, where the nodes follow etcd.
+    fn further_ports(&mut self, listen: SocketAddr, inner: Option<&[SocketAddr]>) {
+        let (settings, shards) = (self.settings, self.settings.shards);
+        let Some(inner) = inner else {
+            let rule = format!(
+                "allowed ports up to {}, since {shards} shards listen on others behind it",
+                usize::from(u16::MAX) - shards
             );
+            return self.broken("cluster.listen", rule);
+        };
+        let mut further = inner.iter().filter(|at| at.port() != listen.port());
+        if let Some(taken) = further.find(|at| is_taken(**at, settings)) {
+            let rule = format!(
+                "allowed a port with free ones behind it: of {shards} shards one also listens on {}, which another \
+                 listener has",
+                taken.port()
+            );
+            self.broken("cluster.listen", rule);
+        }
+    }
+
+    /// Notes too many members of etcd, and one that is named twice.
+    fn members(&mut self) {
+        let members = &self.settings.cluster.etcd.endpoints;
+        if members.len() > MEMBERS_MAX {
+            let rule = format!("allowed at most {MEMBERS_MAX} URLs");
+            let count = format!("{} URLs", members.len());
+            self.findings.fault("cluster.etcd", count, rule);
+        }
+        let mut others = members.iter().enumerate();
+        let again = others.find(|(nth, member)| members[..*nth].contains(member));
+        if let Some((_, again)) = again {
+            let rule = "allowed each URL once";
+            self.findings.fault("cluster.etcd", again, rule);
+        }
+    }
+
+    fn ice(&mut self) {
+        let count = self.settings.ice.len();
+        if count > ICE_MAX {
+            let rule = format!("allowed at most {ICE_MAX} entries");
+            self.findings.fault("ice", format!("{count} entries"), rule);
+        }
+    }
+
+    fn cpus(&mut self, machine: &Cpus) {
+        let (cpus, allowed) = (&self.settings.cpus, &machine.allowed);
+        if cpus.iter().any(|cpu| !allowed.contains(cpu)) {
+            let rule = format!("allowed the CPUs that this process may use: {allowed:?}");
+            self.findings.fault("cpus", format!("{cpus:?}"), rule);
         }
     }
 }
 
-fn timeouts(settings: &Settings, reader: &mut Reader<'_>) {
-    let timeouts = &settings.timeouts;
-    let (age, grace) = (timeouts.connection_age_ms, timeouts.go_away_grace_ms);
-    if age != 0 && grace >= age {
-        let rule = format!(
-            "allowed less than timeouts.connection_age, which is {}",
-            Span(age)
-        );
-        reader.fault("timeouts.go_away_grace", Span(grace), rule);
-    }
-    if timeouts.ping_ms != 0 && timeouts.ping_ms >= timeouts.idle_ms {
-        let rule = format!(
-            "allowed less than timeouts.idle, which is {}, or off",
-            Span(timeouts.idle_ms)
-        );
-        reader.fault("timeouts.ping", Span(timeouts.ping_ms), rule);
-    }
-}
-
-fn advertise(settings: &Settings, reader: &mut Reader<'_>) {
-    let advertise = &settings.advertise;
-    if let (Some(domain), true) = (
-        &advertise.domain,
-        advertise.wss.is_some() || advertise.https.is_some(),
-    ) {
-        reader.fault(
-            "advertise.domain",
-            domain,
-            "allowed without advertise.wss and advertise.https only",
-        );
-    }
+/// Whether a listener for clients or operators is in the way.
+fn is_taken(addr: SocketAddr, settings: &Settings) -> bool {
+    let clients = settings.listen.iter().map(|listen| listen.addr);
+    let mut others = clients.chain(settings.admin.listen);
+    others.any(|other| clash(other, addr))
 }
 
 /// The rule for two client listeners that would get in each other's way.
@@ -299,6 +284,19 @@ pub(super) fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && overlap(one, other)
 }
 
+/// Keys of `[limits]`, each with one that it must not be less than.
+const AT_LEAST: [(&str, &str); 5] = [
+    ("outbox_bytes", "pending_bytes_per_channel"),
+    ("outbox_bytes_per_shard", "outbox_bytes"),
+    ("outbox_bytes_total", "outbox_bytes"),
+    ("pending_bytes_per_shard", "pending_bytes_per_channel"),
+    ("pending_bytes_total", "pending_bytes_per_channel"),
+];
+
+/// The rule for a listener that all may use who reach it.
+const LOOPBACK_WITHOUT_AUTH: &str =
+    "allowed loopback addresses only, since auth none lets everybody in";
+
 /// Source: C SDK, `MAX_ICE_CONFIG_COUNT` 5: it takes more for an error.
 const ICE_MAX: usize = 5;
 
@@ -310,3 +308,6 @@ const DEV_HOSTS_MAX: usize = 16;
 
 /// Each is compared with the origin of a request.
 const ORIGINS_MAX: usize = 64;
+
+/// Members of an etcd: five is what its documentation advises at most.
+const MEMBERS_MAX: usize = 16;

@@ -25,21 +25,22 @@ impl Cpus {
 
     /// What `shards` and `cpus` become when they are not written (0 shards, no CPUs).
     pub(super) fn resolve(&self, shards: usize, cpus: Vec<usize>) -> (usize, Vec<usize>) {
-        let cpus = if cpus.is_empty() {
-            self.allowed.clone()
-        } else {
-            cpus
+        let cpus = match cpus.is_empty() {
+            true => self.allowed.clone(),
+            false => cpus,
         };
-        let usable = self.count.min(cpus.len()).clamp(1, SHARDS_MAX);
-        (if shards == 0 { usable } else { shards }, cpus)
+        let shards = match shards {
+            0 => self.count.min(cpus.len()).clamp(1, SHARDS_MAX),
+            written => written,
+        };
+        (shards, cpus)
     }
 }
 
 fn allowed(status: &str) -> Option<Vec<usize>> {
-    let list = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-    value::cpus(list.trim()).ok()
+    let mut lists = status.lines();
+    let list = lists.find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    value::cpus(list?.trim()).ok()
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! The credentials file: principals and policies. All errors are found in one pass; what looks forgotten is a warning.
 
-use super::credentials_files::{Files, SecretFile};
-use super::document::Reader;
+mod files;
+
+use super::document::{Document, Raw, Section, text};
+use super::draft::Findings;
 use super::error::{ConfigError, ValuePlace};
-use super::section::{Raw, Section, text};
 use broker_core::auth::{Credentials, Principal, Secret};
 use broker_core::limits::PRINCIPALS_MAX;
-use broker_core::settings::value::{self, Checked};
+use broker_core::settings::value::{self, Checked, letters};
 use codec::aws::policy::{Policy, PolicyError};
 use codec::aws::sigv4::CLOCK_TOLERANCE_S_MAX;
 use codec::calendar;
+use files::{Files, SecretFile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,41 +33,34 @@ pub struct Loaded {
 /// # Errors
 /// Every fault, with the line and column of its key.
 pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigError> {
+    let refused = |faults| ConfigError::new(Some(path), faults);
     let mut files = Files::of(path);
-    let content = files
-        .read_main()
-        .map_err(|fault| ConfigError::new(Some(path), vec![fault]))?;
-    let mut reader = Reader::confidential(&content);
-    let document = reader.parse();
-    if !reader.faults.is_empty() {
-        return Err(ConfigError::new(Some(path), reader.faults));
-    }
+    let content = files.read_main().map_err(|fault| refused(vec![fault]))?;
     let mut book = Book::default();
-    reader.document(&document, |top| {
+    let read = Document::confidential(&content).read(|top| {
         top.named_tables("policy", |name, section| {
-            policy(section, name, &mut book, &mut files)
+            let policy = policy(section, name, book.policies.len(), &mut files);
+            book.policies.insert(name.to_owned(), policy.map(Arc::new));
         });
         top.tables("principal", |nth, section| {
             let principal = principal(section, account_id, &book, &mut files);
             book.principals
-                .extend(principal.map(|principal| (nth, principal)));
+                .extend(principal.map(|written| (nth, written)));
         });
     });
-    book.check(&mut reader);
-    let mut warnings = std::mem::take(&mut files.warnings);
-    book.warn(&reader, path, &mut warnings);
-    if !reader.faults.is_empty() {
-        return Err(ConfigError::new(Some(path), reader.faults));
+    let mut findings = read.map_err(|findings| refused(findings.faults))?;
+    book.check(&mut findings);
+    let mut warnings = files.warnings;
+    warnings.extend(book.warnings(&findings, path));
+    if !findings.faults.is_empty() {
+        return Err(refused(findings.faults));
     }
-    let principals = book
-        .principals
-        .into_iter()
-        .map(|(_, written)| written.principal);
+    let principals = book.principals.into_iter();
+    let principals = principals.map(|(_, written)| written.principal).collect();
     // What is refused here was refused above, with its place.
-    let credentials = Credentials::new(principals.collect()).map_err(|error| {
-        let mut last = Reader::confidential("");
-        last.fault("principal", "…", error.to_string());
-        ConfigError::new(Some(path), last.faults)
+    let credentials = Credentials::new(principals).map_err(|error| {
+        findings.fault("principal", "…", error.to_string());
+        refused(findings.faults)
     })?;
     Ok(Loaded {
         credentials: Arc::new(credentials),
@@ -89,89 +84,74 @@ struct Written {
     policies: Vec<String>,
 }
 
-fn policy(section: &mut Section<'_, '_, '_>, name: &str, book: &mut Book, files: &mut Files) {
-    let (mut from_file, mut written) = (None, None);
+/// The policy of a file or a document; `None` when it does not load. There are `others` already.
+fn policy(
+    section: &mut Section<'_, '_>,
+    name: &str,
+    others: usize,
+    files: &mut Files,
+) -> Option<Policy> {
     if let Err(rule) = user_name(name) {
-        section.fault("{ … }", format!("the name: {rule}"));
+        section.fault(format!("the name: {rule}"));
     }
-    section.text_with_faults("file", &mut from_file, |text| files.policy(text).map(Some));
-    section.text_with_faults("document", &mut written, |text| {
+    let any_text = |value| text(value, Ok).map_err(|rule| vec![rule]);
+    let from_file = section.read_with_faults("file", |value| files.policy(any_text(value)?));
+    let written = section.read_with_faults("document", |value| {
         let told = |error: &PolicyError| format!("the document is no policy: {error}");
-        let policy = Policy::parse_with_faults(text);
-        policy
-            .map(Some)
-            .map_err(|errors| errors.iter().map(told).collect::<Vec<_>>())
+        let policy = Policy::parse_with_faults(any_text(value)?);
+        policy.map_err(|errors| errors.iter().map(told).collect())
     });
     if section.has("file") == section.has("document") {
-        section.fault("{ … }", "allowed with either file or document");
-    } else if book.policies.len() == POLICIES_MAX {
-        section.fault("{ … }", format!("allowed at most {POLICIES_MAX} policies"));
+        section.fault("allowed with either file or document");
+    } else if others == POLICIES_MAX {
+        section.fault(format!("allowed at most {POLICIES_MAX} policies"));
     }
-    let policy = from_file.or(written).map(Arc::new);
-    book.policies.insert(name.to_owned(), policy);
+    from_file.or(written)
 }
 
 fn principal(
-    section: &mut Section<'_, '_, '_>,
+    section: &mut Section<'_, '_>,
     account_id: &str,
     book: &Book,
     files: &mut Files,
 ) -> Option<Written> {
-    let (mut name, mut account) = (String::new(), account_id.to_owned());
-    let (mut access_key_id, mut names) = (String::new(), Vec::new());
-    let (mut secret, mut secret_file, mut session_token) = (None, None, None);
-    let (mut expires_s, mut tolerance_ms) = (None, 0);
-    section.text("name", &mut name, user_name);
-    section.text("account", &mut account, value::account_id);
-    section.text("access_key_id", &mut access_key_id, key_id);
-    section.text("secret_access_key", &mut secret, |text| {
-        secret_key(text).map(Some)
-    });
-    section.text("secret_access_key_file", &mut secret_file, |text| {
+    let name = section.text("name", user_name);
+    let account = section.text("account", value::account_id);
+    let access_key_id = section.text("access_key_id", key_id);
+    let secret = section.text("secret_access_key", secret_key);
+    let from_file = section.text("secret_access_key_file", |text| {
         let SecretFile { content, path } = files.secret(text)?;
-        let secret = secret_key(&content)
-            .map_err(|rule| format!("{}: the content: {rule}", path.display()))?;
-        Ok(Some(secret))
+        secret_key(&content).map_err(|rule| format!("{}: the content: {rule}", path.display()))
     });
-    section.text("session_token", &mut session_token, |text| {
-        token(text).map(Some)
+    let session_token = section.text("session_token", token);
+    let expires_s = section.read("expires", moment);
+    let tolerance_ms = section.text("clock_tolerance", |text| {
+        value::duration(text, 1000..=CLOCK_TOLERANCE_S_MAX * 1000)
     });
-    section.read("expires", &mut expires_s, |value| moment(value).map(Some));
-    section.duration(
-        "clock_tolerance",
-        &mut tolerance_ms,
-        1000..=CLOCK_TOLERANCE_S_MAX * 1000,
-    );
-    section.read("policies", &mut names, |value| {
-        policy_names(value, &book.policies)
-    });
-    let missing: Vec<_> = ["name", "access_key_id"]
-        .into_iter()
-        .filter(|key| !section.has(key))
-        .collect();
+    let names = section.read("policies", |value| policy_names(value, &book.policies));
+    let names = names.unwrap_or_default();
+    let needed = ["name", "access_key_id"].into_iter();
+    let missing: Vec<_> = needed.filter(|key| !section.has(key)).collect();
     if !missing.is_empty() {
-        section.fault("{ … }", format!("{} needed", missing.join(" and ")));
+        section.fault(format!("{} needed", missing.join(" and ")));
     }
     if section.has("secret_access_key") == section.has("secret_access_key_file") {
-        section.fault(
-            "{ … }",
-            "allowed with either secret_access_key or secret_access_key_file",
-        );
+        section.fault("allowed with either secret_access_key or secret_access_key_file");
     }
-    if !missing.is_empty() || section.has_faults() {
+    if section.has_faults() {
         return None;
     }
     let policies = names
         .iter()
         .filter_map(|name| book.policies.get(name)?.clone());
     let principal = Principal {
-        name,
-        account,
-        access_key_id,
-        secret: secret.or(secret_file)?,
+        name: name?,
+        account: account.unwrap_or_else(|| account_id.to_owned()),
+        access_key_id: access_key_id?,
+        secret: secret.or(from_file)?,
         session_token,
         expires_s,
-        clock_tolerance_s: (tolerance_ms > 0).then_some(tolerance_ms / 1000),
+        clock_tolerance_s: tolerance_ms.map(|ms| ms / 1000),
         policies: policies.collect(),
     };
     Some(Written {
@@ -182,14 +162,11 @@ fn principal(
 
 impl Book {
     /// Notes what principals break together.
-    fn check(&self, reader: &mut Reader<'_>) {
-        if self.principals.len() > PRINCIPALS_MAX {
-            let count = format!("{} principals", self.principals.len());
-            reader.fault(
-                "principal",
-                count,
-                format!("allowed at most {PRINCIPALS_MAX}"),
-            );
+    fn check(&self, findings: &mut Findings) {
+        let count = self.principals.len();
+        if count > PRINCIPALS_MAX {
+            let rule = format!("allowed at most {PRINCIPALS_MAX}");
+            findings.fault("principal", format!("{count} principals"), rule);
         }
         let (mut names, mut ids) = (BTreeMap::new(), BTreeMap::new());
         for (nth, Written { principal, .. }) in &self.principals {
@@ -199,56 +176,42 @@ impl Book {
             ] {
                 let first = *seen.entry(value).or_insert(nth);
                 if first != nth {
+                    let key = format!("principal[{nth}].{key}");
                     let rule = format!("allowed once; principal[{first}] has it as well");
-                    reader.fault(
-                        &format!("principal[{nth}].{key}"),
-                        format!("\"{value}\""),
-                        rule,
-                    );
+                    findings.fault(&key, format!("\"{value}\""), rule);
                 }
             }
         }
     }
 
-    /// Notes what is right but looks forgotten.
-    fn warn(&self, reader: &Reader<'_>, path: &Path, warnings: &mut Vec<String>) {
+    /// What is right but looks forgotten.
+    fn warnings(&self, findings: &Findings, path: &Path) -> Vec<String> {
+        let mut warnings = Vec::new();
         let mut warn = |key: &str, text: String| {
-            let place = match reader.place_of(key) {
+            let place = match findings.place_of(key) {
                 ValuePlace::File { line, column } => format!("{}:{line}:{column}", path.display()),
                 ValuePlace::Flag(_) | ValuePlace::Default => path.display().to_string(),
             };
             warnings.push(format!("{place}: {text}"));
         };
         if self.principals.is_empty() {
-            warn(
-                "principal",
-                "no [[principal]], so nobody may do anything".into(),
-            );
+            let text = "no [[principal]], so nobody may do anything";
+            warn("principal", text.into());
         }
         let mut used = BTreeSet::new();
-        for (
-            nth,
-            Written {
-                principal,
-                policies,
-            },
-        ) in &self.principals
-        {
-            used.extend(policies);
-            if policies.is_empty() {
-                let name = &principal.name;
-                warn(
-                    &format!("principal[{nth}]"),
-                    format!("principal {name} has no policies, so it may do nothing"),
-                );
+        for (nth, written) in &self.principals {
+            used.extend(&written.policies);
+            if written.policies.is_empty() {
+                let name = &written.principal.name;
+                let text = format!("principal {name} has no policies, so it may do nothing");
+                warn(&format!("principal[{nth}]"), text);
             }
         }
         for name in self.policies.keys().filter(|name| !used.contains(name)) {
-            warn(
-                &format!("policy.{name}"),
-                format!("no principal has the policy {name}"),
-            );
+            let text = format!("no principal has the policy {name}");
+            warn(&format!("policy.{name}"), text);
         }
+        warnings
     }
 }
 
@@ -266,19 +229,17 @@ fn policy_names(
     for entry in entries {
         let name = text(entry.get_ref(), |text| Ok(text.to_owned())).map_err(|_| rule())?;
         if !known.contains_key(&name) {
-            let some: Vec<_> = known
+            let mut some: Vec<_> = known
                 .keys()
                 .take(NAMES_TOLD_MAX)
                 .map(String::as_str)
                 .collect();
-            let more = if known.len() > some.len() {
-                ", …"
-            } else {
-                ""
-            };
+            if known.len() > some.len() {
+                some.push("…");
+            }
             return Err(match some.join(", ") {
                 none if none.is_empty() => format!("there is no [policy.{name}], nor any other"),
-                some => format!("there is no [policy.{name}], allowed {some}{more}"),
+                some => format!("there is no [policy.{name}], allowed {some}"),
             });
         }
         names.push(name);
@@ -288,36 +249,30 @@ fn policy_names(
 
 /// A name of an IAM user. Source: IAM API Reference, `userNameType`.
 fn user_name(text: &str) -> Checked<String> {
-    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
-    if (1..=64).contains(&text.len()) && text.bytes().all(letter) {
-        return Ok(text.into());
-    }
-    Err("allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -".into())
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
+    let rule = "allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -";
+    letters(text, 1..=64, is_allowed, rule).map(str::to_owned)
 }
 
 /// An access key id. Source: IAM API Reference, `accessKeyIdType`, except its least length of 16: ids of tests are
 /// shorter.
 fn key_id(text: &str) -> Checked<String> {
-    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if (1..=128).contains(&text.len()) && text.bytes().all(letter) {
-        return Ok(text.into());
-    }
-    Err("allowed 1 to 128 of the characters A-Z a-z 0-9 _".into())
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let rule = "allowed 1 to 128 of the characters A-Z a-z 0-9 _";
+    letters(text, 1..=128, is_allowed, rule).map(str::to_owned)
 }
 
 /// A secret. AWS makes them 40 characters long; what is much shorter can be guessed from one signature.
 fn secret_key(text: &str) -> Checked<Secret> {
-    if (16..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Ok(text.into());
-    }
-    Err("allowed 16 to 128 visible ASCII characters".into())
+    let is_visible = |byte: u8| byte.is_ascii_graphic();
+    let rule = "allowed 16 to 128 visible ASCII characters";
+    letters(text, 16..=128, is_visible, rule).map(Secret::from)
 }
 
 fn token(text: &str) -> Checked<Secret> {
-    if (1..=4096).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Ok(text.into());
-    }
-    Err("allowed 1 to 4096 visible ASCII characters".into())
+    let is_visible = |byte: u8| byte.is_ascii_graphic();
+    let rule = "allowed 1 to 4096 visible ASCII characters";
+    letters(text, 1..=4096, is_visible, rule).map(Secret::from)
 }
 
 /// A date and time with its offset, in seconds since 1970 UTC.

@@ -1,130 +1,74 @@
-//! A TOML document read key by key: every error is recorded with its line, and reading continues.
+//! A TOML document read key by key: every fault is noted with its place, and reading continues.
 //!
-//! A [`Reader`] holds what was found so far, a [`Section`] walks one table.
+//! A [`Document`] is a text with what was found in it so far, a [`Section`] is one of its tables. A section names the
+//! keys it knows by asking for them; what is left in the table when it ends is unknown.
 
+use super::draft::Findings;
 use super::error::{Fault, ValuePlace};
-use super::section::Section;
-use std::collections::{BTreeMap, BTreeSet};
+use broker_core::settings::value::Checked;
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The faults found so far, and where each key was written.
-pub(super) struct Reader<'t> {
-    text: &'t str,
+/// A text, and what was found in it.
+pub(super) struct Document<'d> {
+    text: &'d str,
     /// Where each line begins.
     lines: Vec<usize>,
     /// Values of unknown keys are not quoted: they may be secrets under a misspelt key.
-    pub(super) confidential: bool,
-    pub(super) faults: Vec<Fault>,
-    places: BTreeMap<String, ValuePlace>,
-    /// Keys whose value could not be read: what they hold instead is not worth a second complaint.
-    wrong: BTreeSet<String>,
+    confidential: bool,
+    findings: Findings,
 }
 
-impl<'t> Reader<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+/// A value as the document has it, for functions that read one.
+pub(super) type Raw<'d> = DeValue<'d>;
+
+impl<'d> Document<'d> {
+    pub(super) fn new(text: &'d str) -> Self {
         let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         Self {
             text,
             lines: std::iter::once(0).chain(breaks).collect(),
             confidential: false,
-            faults: Vec::new(),
-            places: BTreeMap::new(),
-            wrong: BTreeSet::new(),
+            findings: Findings::default(),
         }
     }
 
-    /// A reader of a file that holds secrets.
-    pub(super) fn confidential(text: &'t str) -> Self {
+    /// A file that holds secrets.
+    pub(super) fn confidential(text: &'d str) -> Self {
         Self {
             confidential: true,
             ..Self::new(text)
         }
     }
 
-    /// Parses the text; faults of TOML itself are noted.
-    pub(super) fn parse(&mut self) -> DeTable<'t> {
-        let (document, errors) = DeTable::parse_recoverable(self.text);
-        for error in errors {
-            let place = self.place(&error.span().unwrap_or(0..0));
-            let rule = error.message().lines().collect::<Vec<_>>().join(", ");
-            self.faults.push(Fault {
-                place,
-                key: String::new(),
-                value: String::new(),
-                rule,
-            });
-        }
-        document.into_inner()
-    }
-
     /// Reads the document's top table with `read`, then complains of the keys that `read` did not ask for.
-    pub(super) fn document(
-        &mut self,
-        table: &DeTable<'_>,
-        read: impl FnOnce(&mut Section<'_, '_, 't>),
-    ) {
-        Section::walk(self, String::new(), table, read);
-    }
-
-    /// Where `key` was written; by flag or in the file.
-    pub(super) fn place_of(&self, key: &str) -> ValuePlace {
-        self.places.get(key).cloned().unwrap_or(ValuePlace::Default)
-    }
-
-    /// Whether the value of `key`, or of a key of that table, is wrong: what follows from its absence is not worth
-    /// saying.
-    pub(super) fn is_wrong(&self, key: &str) -> bool {
-        let of_the_table = |fault: &Fault| {
-            let rest = fault.key.strip_prefix(key);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        self.faults.iter().any(of_the_table)
-    }
-
-    /// All faults, and where each key was written.
-    pub(super) fn end(self) -> (Vec<Fault>, BTreeMap<String, ValuePlace>) {
-        (self.faults, self.places)
-    }
-
-    /// Notes that `flag` overrides `key`.
-    pub(super) fn flag(&mut self, key: &str, flag: &'static str) {
-        self.places.insert(key.into(), ValuePlace::Flag(flag));
-    }
-
-    /// Notes that the value of `key` breaks a rule, unless it could not be read at all.
-    pub(super) fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
-        if self.wrong.contains(key) {
-            return;
+    ///
+    /// # Errors
+    /// Why the text is no TOML; `read` was not called.
+    pub(super) fn read(
+        self,
+        read: impl FnOnce(&mut Section<'_, '_>),
+    ) -> Result<Findings, Findings> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        let mut document: Document<'_> = self; // of the table's lifetime
+        if errors.is_empty() {
+            Section::walk(&mut document, String::new(), table.get_ref(), read);
+            return Ok(document.findings);
         }
-        let place = self.place_of(key);
-        self.faults.push(Fault {
-            place,
-            key: key.into(),
-            value: value.to_string(),
-            rule: rule.into(),
-        });
+        for error in errors {
+            let place = document.place(&error.span().unwrap_or(0..0));
+            let rule = error.message().lines().collect::<Vec<_>>().join(", ");
+            let fault = Fault::of_text(place, rule);
+            document.findings.faults.push(fault);
+        }
+        Err(document.findings)
     }
 
     /// Notes where a key was written, or the table of that path.
-    pub(super) fn note_place(&mut self, key: &str, span: &Range<usize>) {
+    fn note_place(&mut self, key: &str, span: &Range<usize>) {
         let place = self.place(span);
-        self.places.insert(key.into(), place);
-    }
-
-    /// Notes that the value of `key` cannot be read, for each of these reasons.
-    pub(super) fn unreadable(
-        &mut self,
-        key: &str,
-        value: &Spanned<DeValue<'_>>,
-        rules: Vec<String>,
-    ) {
-        let value = self.excerpt(key, value);
-        for rule in rules {
-            self.fault(key, &value, rule);
-        }
-        self.wrong.insert(key.into());
+        self.findings.written(key, place);
     }
 
     fn place(&self, span: &Range<usize>) -> ValuePlace {
@@ -135,8 +79,14 @@ impl<'t> Reader<'t> {
         ValuePlace::File { line, column }
     }
 
+    /// Notes that `key` breaks `rule`, with its value as it is in the file.
+    fn fault(&mut self, key: &str, value: &Spanned<Raw<'_>>, rule: String) {
+        let value = self.excerpt(key, value);
+        self.findings.fault(key, value, rule);
+    }
+
     /// A value as it is in the file, on one line and cut off when long.
-    pub(super) fn excerpt(&self, key: &str, value: &Spanned<DeValue<'_>>) -> String {
+    fn excerpt(&self, key: &str, value: &Spanned<Raw<'_>>) -> String {
         let last = key.rsplit('.').next().unwrap_or(key);
         let secret = ["secret", "password", "token"]
             .iter()
@@ -153,7 +103,231 @@ impl<'t> Reader<'t> {
     }
 }
 
+/// One table of the document.
+pub(super) struct Section<'d, 'r> {
+    document: &'r mut Document<'d>,
+    /// With a dot at its end, or empty for the document itself.
+    path: String,
+    table: &'d DeTable<'d>,
+    known: Vec<&'static str>,
+}
+
+impl<'d> Section<'d, '_> {
+    /// Reads a table with `read`, then complains of the keys that `read` did not ask for.
+    fn walk<'r>(
+        document: &'r mut Document<'d>,
+        path: String,
+        table: &'d DeTable<'d>,
+        read: impl FnOnce(&mut Section<'d, 'r>),
+    ) {
+        let mut section = Section {
+            document,
+            path,
+            table,
+            known: Vec::new(),
+        };
+        read(&mut section);
+        section.refuse_unknown_keys();
+    }
+
+    /// The value of `key` as `check` understands it; `None` when the key is absent, or wrong, which is noted.
+    pub(super) fn read<T>(
+        &mut self,
+        key: &'static str,
+        check: impl FnOnce(&'d Raw<'d>) -> Checked<T>,
+    ) -> Option<T> {
+        self.read_with_faults(key, |value| check(value).map_err(|rule| vec![rule]))
+    }
+
+    /// The same with a `check` that finds several faults of one value.
+    pub(super) fn read_with_faults<T>(
+        &mut self,
+        key: &'static str,
+        check: impl FnOnce(&'d Raw<'d>) -> Result<T, Vec<String>>,
+    ) -> Option<T> {
+        let (path, value) = self.value(key)?;
+        let note = |rules| {
+            for rule in rules {
+                self.document.fault(&path, value, rule);
+            }
+            self.document.findings.unreadable(&path);
+        };
+        check(value.get_ref()).map_err(note).ok()
+    }
+
+    /// A text that `check` understands.
+    pub(super) fn text<T>(
+        &mut self,
+        key: &'static str,
+        check: impl FnOnce(&'d str) -> Checked<T>,
+    ) -> Option<T> {
+        self.read(key, |value| text(value, check))
+    }
+
+    /// A table of its own.
+    pub(super) fn section(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, '_>)) {
+        if let Some((path, value)) = self.value(key) {
+            self.enter(path, value, read);
+        }
+    }
+
+    /// A list of tables, each read by `read` with its place in the list.
+    pub(super) fn tables(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(usize, &mut Section<'_, '_>),
+    ) {
+        let Some((path, value)) = self.value(key) else {
+            return;
+        };
+        let entries = value.get_ref().as_array();
+        let as_table = |entry: &'d Spanned<Raw<'d>>| entry.get_ref().as_table();
+        let tables = entries.and_then(|all| all.iter().map(as_table).collect::<Option<Vec<_>>>());
+        let Some(tables) = tables else {
+            let rule = format!("allowed a list of tables: [[{path}]]");
+            return self.document.fault(&path, value, rule);
+        };
+        for (nth, table) in tables.into_iter().enumerate() {
+            let path = format!("{path}[{nth}]");
+            let keys = table.iter().map(|(key, _)| key.span());
+            let first = keys.min_by_key(|span| span.start).unwrap_or(0..0);
+            self.document.note_place(&path, &first);
+            let path = format!("{path}.");
+            Section::walk(self.document, path, table, |section| read(nth, section));
+        }
+    }
+
+    /// A table of tables with names of the writer's choice, each read by `read` with its name.
+    pub(super) fn named_tables(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&str, &mut Section<'_, '_>),
+    ) {
+        let Some((path, value)) = self.value(key) else {
+            return;
+        };
+        let Some(table) = self.table(&path, value) else {
+            return;
+        };
+        for (name, value) in table {
+            let name = name.get_ref().as_ref();
+            let path = format!("{path}.{name}");
+            self.document.note_place(&path, &value.span());
+            self.enter(path, value, |section| read(name, section));
+        }
+    }
+
+    /// The text of `key`, if it is one; nothing is noted.
+    pub(super) fn peek(&self, key: &str) -> Option<&'d str> {
+        self.table.get(key)?.get_ref().as_str()
+    }
+
+    /// Whether `key` is written, right or wrong.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Whether a value of this table is wrong, so that what follows from its absence is not worth saying.
+    pub(super) fn has_faults(&self) -> bool {
+        let mut faults = self.document.findings.faults.iter();
+        faults.any(|fault| fault.key.starts_with(&self.path))
+    }
+
+    /// Notes a fault of this table as a whole.
+    pub(super) fn fault(&mut self, rule: impl Into<String>) {
+        let path = self.path.trim_end_matches('.');
+        self.document.findings.fault(path, A_TABLE, rule);
+    }
+
+    /// The value of `key` with its path, if it is there. The key is known from here on.
+    fn value(&mut self, key: &'static str) -> Option<(String, &'d Spanned<Raw<'d>>)> {
+        self.known.push(key);
+        let value = self.table.get(key)?;
+        let path = format!("{}{key}", self.path);
+        self.document.note_place(&path, &value.span());
+        Some((path, value))
+    }
+
+    /// Reads a value that should be a table.
+    fn enter(
+        &mut self,
+        path: String,
+        value: &'d Spanned<Raw<'d>>,
+        read: impl FnOnce(&mut Section<'_, '_>),
+    ) {
+        if let Some(table) = self.table(&path, value) {
+            Section::walk(self.document, format!("{path}."), table, read);
+        }
+    }
+
+    fn table(&mut self, path: &str, value: &'d Spanned<Raw<'d>>) -> Option<&'d DeTable<'d>> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            let rule = format!("allowed a table: [{path}]");
+            self.document.fault(path, value, rule);
+        }
+        table
+    }
+
+    fn refuse_unknown_keys(self) {
+        for (key, value) in self.table {
+            let name = key.get_ref().as_ref();
+            if self.known.contains(&name) {
+                continue;
+            }
+            let path = format!("{}{name}", self.path);
+            self.document.note_place(&path, &key.span());
+            let rule = format!("unknown key, allowed {}", self.known.join(", "));
+            if self.document.confidential {
+                self.document.findings.fault(&path, REDACTED, rule);
+            } else {
+                self.document.fault(&path, value, rule);
+            }
+        }
+    }
+}
+
+/// A string that `check` understands.
+pub(super) fn text<'d, T>(
+    value: &'d Raw<'_>,
+    check: impl FnOnce(&'d str) -> Checked<T>,
+) -> Checked<T> {
+    match value.as_str() {
+        Some(text) => check(text),
+        // What the check says of an empty text is what is allowed, but a number could be right in every other way.
+        None => Err(match check("") {
+            Ok(_) => "allowed a text in quotes".into(),
+            Err(rule) => format!("{rule}, in quotes"),
+        }),
+    }
+}
+
+/// A whole number as a flag is written. What is none becomes the empty text, which no rule allows.
+pub(super) fn digits(value: &Raw<'_>) -> String {
+    let number = value.as_integer().and_then(|number| {
+        u64::from_str_radix(number.as_str().trim_start_matches('+'), number.radix()).ok()
+    });
+    number.map_or_else(String::new, |number| number.to_string())
+}
+
+/// A list of at least 0 or 1 `entries`, which `check` understands.
+pub(super) fn list<'d, T>(
+    value: &'d Raw<'d>,
+    least: usize,
+    entries: &str,
+    check: impl Fn(&'d Raw<'d>) -> Checked<T>,
+) -> Checked<Vec<T>> {
+    match value.as_array() {
+        None => Err(format!("allowed a list of {entries}")),
+        Some(all) if all.len() < least => Err(format!("allowed a list of {entries}, not empty")),
+        Some(all) => all.iter().map(|entry| check(entry.get_ref())).collect(),
+    }
+}
+
 /// Shown in place of a secret.
 pub(super) const REDACTED: &str = "<redacted>";
+
+/// Shown in place of what a table holds.
+pub(super) const A_TABLE: &str = "{ … }";
 
 const EXCERPT_CHARS_MAX: usize = 80;

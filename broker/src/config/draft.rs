@@ -2,7 +2,7 @@
 
 use super::error::{ConfigError, Fault, ValuePlace};
 use broker_core::settings::Settings;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What flags and file amount to. Made by [`super::draft`], ended by [`Draft::finish`].
@@ -12,23 +12,16 @@ pub struct Draft {
     /// `None` when the text is no TOML: what a broken text means cannot be known. Wrong values are replaced by
     /// defaults.
     settings: Option<Settings>,
-    faults: Vec<Fault>,
-    /// Where each key was written.
-    places: BTreeMap<String, ValuePlace>,
+    findings: Findings,
 }
 
 impl Draft {
-    pub(super) fn new(
-        file: Option<&Path>,
-        settings: Option<Settings>,
-        faults: Vec<Fault>,
-        places: BTreeMap<String, ValuePlace>,
-    ) -> Self {
+    pub(super) fn new(file: Option<&Path>, settings: Option<Settings>, findings: Findings) -> Self {
+        let file = file.map(Path::to_path_buf);
         Self {
-            file: file.map(Path::to_path_buf),
+            file,
             settings,
-            faults,
-            places,
+            findings,
         }
     }
 
@@ -41,21 +34,13 @@ impl Draft {
 
     /// Notes that the value of `key` breaks a rule, such as `allowed a file that can be read`.
     pub fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
-        self.faults.push(Fault {
-            place: self.places.get(key).cloned().unwrap_or(ValuePlace::Default),
-            key: key.into(),
-            value: value.to_string(),
-            rule: rule.into(),
-        });
+        self.findings.push(key, value, rule);
     }
 
     /// Forgets what is wrong with other keys than those of one table. A text that is no TOML stays wrong.
     pub(crate) fn only(&mut self, table: &str) {
-        self.faults.retain(|fault| {
-            let rest = fault.key.strip_prefix(table);
-            fault.key.is_empty()
-                || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        });
+        let stays = |fault: &Fault| fault.key.is_empty() || fault.is_of(table);
+        self.findings.faults.retain(stays);
     }
 
     /// The settings, when nothing is wrong with them nor with what they name: `others` are the faults of other files.
@@ -63,9 +48,51 @@ impl Draft {
     /// # Errors
     /// Every fault.
     pub fn finish(self, others: Vec<ConfigError>) -> Result<Settings, ConfigError> {
+        let faults = self.findings.faults;
         match self.settings {
-            Some(settings) if self.faults.is_empty() && others.is_empty() => Ok(settings),
-            Some(_) | None => Err(ConfigError::new(self.file.as_deref(), self.faults).with(others)),
+            Some(settings) if faults.is_empty() && others.is_empty() => Ok(settings),
+            Some(_) | None => Err(ConfigError::new(self.file.as_deref(), faults).with(others)),
         }
+    }
+}
+
+/// Where keys were written, by flag or in a file, and what is wrong with them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Findings {
+    pub(super) faults: Vec<Fault>,
+    places: BTreeMap<String, ValuePlace>,
+    /// Keys whose value could not be read: what they hold instead is not worth a second complaint.
+    wrong: BTreeSet<String>,
+}
+
+impl Findings {
+    /// Notes where `key` was written. A flag overrides the file.
+    pub(super) fn written(&mut self, key: &str, place: ValuePlace) {
+        self.places.insert(key.into(), place);
+    }
+
+    pub(super) fn place_of(&self, key: &str) -> ValuePlace {
+        self.places.get(key).cloned().unwrap_or(ValuePlace::Default)
+    }
+
+    /// Notes that the value of `key` breaks a rule, unless it could not be read at all.
+    pub(super) fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
+        if !self.wrong.contains(key) {
+            self.push(key, value, rule);
+        }
+    }
+
+    /// Notes that the value of `key` could not be read.
+    pub(super) fn unreadable(&mut self, key: &str) {
+        self.wrong.insert(key.into());
+    }
+
+    fn push(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
+        self.faults.push(Fault {
+            place: self.place_of(key),
+            key: key.into(),
+            value: value.to_string(),
+            rule: rule.into(),
+        });
     }
 }

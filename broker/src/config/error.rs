@@ -41,6 +41,47 @@ pub struct ConfigError {
     others: Vec<Self>,
 }
 
+impl Fault {
+    /// A fault of a text as a whole, at `place`.
+    pub(super) fn of_text(place: ValuePlace, rule: String) -> Self {
+        let (key, value) = (String::new(), String::new());
+        Self {
+            place,
+            key,
+            value,
+            rule,
+        }
+    }
+
+    /// Whether this is about `key`, or a key of that table.
+    pub(super) fn is_of(&self, key: &str) -> bool {
+        let rest = self.key.strip_prefix(key);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
+    /// The line that an operator reads.
+    fn line(&self, file: Option<&Path>) -> String {
+        let Self {
+            place,
+            key,
+            value,
+            rule,
+        } = self;
+        match place {
+            ValuePlace::File { line, column } => {
+                let file = file.unwrap_or_else(|| Path::new("configuration")).display();
+                match key.as_str() {
+                    "" => format!("{file}:{line}:{column}: {rule}"),
+                    key => format!("{file}:{line}:{column}: {key} = {value}: {rule}"),
+                }
+            }
+            ValuePlace::Flag(flag) => format!("{flag} {value}: {rule}"),
+            ValuePlace::Default if key.is_empty() => rule.clone(),
+            ValuePlace::Default => format!("{key} = {value} (default): {rule}"),
+        }
+    }
+}
+
 impl ConfigError {
     /// The faults of `file` and the flags, in the order of their places: file, flags, defaults.
     pub(crate) fn new(file: Option<&Path>, mut faults: Vec<Fault>) -> Self {
@@ -68,40 +109,11 @@ impl std::error::Error for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut first = true;
-        let mut line = |to: &mut fmt::Formatter<'_>| {
-            let is_first = std::mem::take(&mut first);
-            to.write_str(if is_first { "" } else { "\n" })
-        };
-        for fault in &self.faults {
-            line(to)?;
-            let Fault {
-                place,
-                key,
-                value,
-                rule,
-            } = fault;
-            match place {
-                ValuePlace::File { line, column } => {
-                    let file = self
-                        .file
-                        .as_deref()
-                        .unwrap_or_else(|| Path::new("configuration"));
-                    write!(to, "{}:{line}:{column}: ", file.display())?;
-                    if !key.is_empty() {
-                        write!(to, "{key} = {value}: ")?;
-                    }
-                    to.write_str(rule)?;
-                }
-                ValuePlace::Flag(flag) => write!(to, "{flag} {value}: {rule}")?,
-                ValuePlace::Default if key.is_empty() => to.write_str(rule)?,
-                ValuePlace::Default => write!(to, "{key} = {value} (default): {rule}")?,
-            }
-        }
-        for other in &self.others {
-            line(to)?;
-            other.fmt(to)?;
-        }
-        Ok(())
+        let own = self
+            .faults
+            .iter()
+            .map(|fault| fault.line(self.file.as_deref()));
+        let others = self.others.iter().map(ToString::to_string);
+        to.write_str(&own.chain(others).collect::<Vec<_>>().join("\n"))
     }
 }

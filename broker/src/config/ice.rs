@@ -1,55 +1,41 @@
 //! The entries of `[[ice]]`.
 
-use super::section::{Raw, Section, list, text};
+use super::document::{Raw, Section, list, text};
 use crate::files;
 use broker_core::settings::value::{self, Checked};
 use broker_core::settings::{Ice, IceCredential};
 use std::path::Path;
 
 /// Reads one entry.
-pub(super) fn read(section: &mut Section<'_, '_, '_>) -> Option<Ice> {
-    let mut urls = Vec::new();
-    section.read("urls", &mut urls, |value| self::urls(value));
-    let (mut secret, mut from_file) = (None, None);
-    section.read("secret", &mut secret, |value| secrets(value).map(Some));
-    section.text("secret_file", &mut from_file, |path| {
-        secret_file(Path::new(path)).map(Some)
-    });
-    let (mut username, mut password) = (None, None);
-    section.text("username", &mut username, |text| {
-        value::ice_word(text).map(Some)
-    });
-    section.text("password", &mut password, |text| {
-        value::ice_word(text).map(Some)
-    });
-    let mut ttl_ms = ICE_TTL_MS;
-    section.duration("ttl", &mut ttl_ms, ICE_TTL_MS_LEAST..=DAY);
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Ice> {
+    let urls = section.read("urls", urls).unwrap_or_default();
+    let secrets = section.read("secret", secrets);
+    let from_file = section.text("secret_file", |path| secret_file(Path::new(path)));
+    let username = section.text("username", value::ice_word);
+    let password = section.text("password", value::ice_word);
+    let ttl_ms = section.text("ttl", |text| value::duration(text, ICE_TTL_MS_LEAST..=DAY));
+    let ttl_seconds = u32::try_from(ttl_ms.unwrap_or(ICE_TTL_MS) / 1000).ok()?;
 
-    let written = ["username", "password", "secret", "secret_file"].map(|key| section.has(key));
-    match written {
-        [false, false, false, false] => {
-            if urls.iter().any(|url| url.starts_with("turn")) {
-                section.fault(
-                    "{ … }",
-                    "allowed without username and password, secret or secret_file for stun: URLs only",
-                );
-            }
+    let rule = match ["username", "password", "secret", "secret_file"].map(|key| section.has(key)) {
+        [true, true, false, false] | [false, false, true, false] | [false, false, false, true] => {
+            None
         }
-        [true, true, false, false] | [false, false, true, false] | [false, false, false, true] => {}
-        [_, _, _, _] => section.fault(
-            "{ … }",
-            "allowed one of username with password, secret, secret_file",
+        [false, false, false, false] => urls.iter().any(|url| url.starts_with("turn")).then_some(
+            "allowed without username and password, secret or secret_file for stun: URLs only",
         ),
+        [_, _, _, _] => Some("allowed one of username with password, secret, secret_file"),
+    };
+    if let Some(rule) = rule {
+        section.fault(rule);
     }
     if !section.has("urls") {
-        section.fault("{ … }", "allowed entries with urls");
+        section.fault("allowed entries with urls");
     }
-    let credential = match (username, password, secret.or(from_file)) {
+    let credential = match (username, password, secrets.or(from_file)) {
         (Some(username), Some(password), _) => IceCredential::Fixed { username, password },
         (_, _, Some(secrets)) => IceCredential::Secrets(secrets),
         (_, _, None) => IceCredential::None,
     };
-    let ttl_seconds = u32::try_from(ttl_ms / 1000).ok()?;
     Some(Ice {
         urls,
         credential,
@@ -59,7 +45,7 @@ pub(super) fn read(section: &mut Section<'_, '_, '_>) -> Option<Ice> {
 
 /// Source: C SDK, `MAX_ICE_CONFIG_URI_COUNT` 4: it takes more for an error.
 fn urls(value: &Raw<'_>) -> Checked<Vec<String>> {
-    let urls = list(value, "URLs", |url| text(url, value::ice_url))?;
+    let urls = list(value, 1, "URLs", |url| text(url, value::ice_url))?;
     if urls.len() > 4 {
         return Err("allowed a list of 1 to 4 URLs".into());
     }
@@ -71,7 +57,7 @@ fn secrets(value: &Raw<'_>) -> Checked<Vec<String>> {
     if value.is_str() {
         return Ok(vec![text(value, value::ice_word)?]);
     }
-    list(value, "secrets", |secret| text(secret, value::ice_word))
+    list(value, 1, "secrets", |secret| text(secret, value::ice_word))
 }
 
 /// One secret a line.

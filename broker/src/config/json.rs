@@ -1,5 +1,6 @@
 //! The settings as JSON under the names of the configuration file, without secrets: what `/config` shows.
 
+use super::document::{A_TABLE, REDACTED};
 use broker_core::settings::value::Span;
 use broker_core::settings::{Field, Ice, IceCredential, KEYS, Key, Kind, Rate, Settings};
 use serde_json::{Value, json};
@@ -25,6 +26,24 @@ pub fn json(settings: &Settings) -> Value {
         document["tls"] = Value::Null;
     }
     document
+}
+
+/// The value of a key as a fault shows it; empty when it is unset. What is no key is a table.
+pub(super) fn shown(path: &str, settings: &Settings) -> String {
+    let Some(key) = Key::of(path) else {
+        return A_TABLE.into();
+    };
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let value = value(key, settings);
+    match value.as_array() {
+        Some(entries) => entries.iter().map(text).collect::<Vec<_>>().join(" "),
+        None if value.is_null() => String::new(),
+        None => text(&value),
+    }
 }
 
 fn value(key: &Key, settings: &Settings) -> Value {
@@ -61,13 +80,9 @@ fn ice(server: &Ice) -> Value {
         } => {
             json!({ "urls": urls, "ttl": ttl, "username": username, "password": REDACTED })
         }
-        IceCredential::Secrets(_) => {
-            json!({ "urls": urls, "ttl": ttl, "secret": REDACTED })
-        }
+        IceCredential::Secrets(_) => json!({ "urls": urls, "ttl": ttl, "secret": REDACTED }),
     }
 }
-
-const REDACTED: &str = "<redacted>";
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,9 @@
 //! The flags of `heliograph serve` that override keys of the configuration file, made from the table of keys.
 
-use super::document::Reader;
+use super::draft::Findings;
+use super::error::ValuePlace;
 use broker_core::settings::{Flag, KEYS, Key, Kind, Profile, Settings};
-use clap::builder::PathBufValueParser;
+use clap::builder::{ArgPredicate, PathBufValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -24,17 +25,17 @@ impl KeyFlags {
     }
 
     /// Overrides the values of the file by the flags.
-    pub(super) fn apply(&self, settings: &mut Settings, reader: &mut Reader<'_>) {
+    pub(super) fn apply(&self, settings: &mut Settings, findings: &mut Findings) {
         for (key, flag) in flags() {
             let Some(values) = self.0.get(key.path) else {
                 continue;
             };
-            reader.flag(key.path, flag.name);
+            findings.written(key.path, ValuePlace::Flag(flag.name));
             let texts: Vec<_> = values.iter().filter_map(|value| value.to_str()).collect();
             if let (Kind::Path { set, .. }, Some(path)) = (&key.kind, values.last()) {
                 set(settings, path.into());
             } else if let Err(rule) = key.put(settings, &texts) {
-                reader.fault(key.path, texts.join(" "), rule);
+                findings.fault(key.path, texts.join(" "), rule);
             }
         }
     }
@@ -71,24 +72,17 @@ fn flags() -> impl Iterator<Item = (&'static Key, &'static Flag)> {
 }
 
 fn argument(key: &'static Key, flag: &'static Flag) -> Arg {
+    let action = match matches!(key.kind, Kind::List { .. }) {
+        true => ArgAction::Append,
+        false => ArgAction::Set,
+    };
+    let required = flag.requires.map(|path| (ArgPredicate::IsPresent, path));
     let argument = Arg::new(key.path)
         .long(flag.name.trim_start_matches("--"))
         .value_name(flag.value)
-        .requires_ifs(
-            flag.requires
-                .map(|path| (clap::builder::ArgPredicate::IsPresent, path)),
-        )
+        .requires_ifs(required)
+        .action(action)
         .help(format!("{} [default: {}]", flag.help, default(key, flag)));
-    let argument = match key.kind {
-        Kind::List { .. } => argument.action(ArgAction::Append),
-        Kind::Cpus { .. }
-        | Kind::Duration(..)
-        | Kind::Number(..)
-        | Kind::Path { .. }
-        | Kind::Rate(_)
-        | Kind::Switch(_)
-        | Kind::Text { .. } => argument.action(ArgAction::Set),
-    };
     if let Kind::Path { .. } = key.kind {
         // A path may be other than UTF-8.
         return argument.value_parser(PathBufValueParser::new());
@@ -98,16 +92,14 @@ fn argument(key: &'static Key, flag: &'static Flag) -> Arg {
 
 /// The default, and what `--dev` makes of it.
 fn default(key: &Key, flag: &Flag) -> String {
-    let of = |dev| {
-        key.default_of(Profile::Default, dev)
-            .filter(|text| !text.is_empty())
-    };
-    match (of(false), of(true)) {
-        (Some(usual), Some(dev)) => match dev.strip_prefix(usual) {
-            Some("") => usual.to_owned(),
-            Some(more) => format!("{usual}; with --dev also{more}"),
-            None => format!("{usual}; with --dev {dev}"),
-        },
-        (None, _) | (_, None) => flag.default.to_owned(),
+    let of = |dev| key.default_of(Profile::Default, dev).unwrap_or_default();
+    let (usual, dev) = (of(false), of(true));
+    if usual.is_empty() {
+        return flag.default.to_owned();
+    }
+    match dev.strip_prefix(usual) {
+        Some("") => usual.to_owned(),
+        Some(more) => format!("{usual}; with --dev also{more}"),
+        None => format!("{usual}; with --dev {dev}"),
     }
 }

@@ -1,7 +1,8 @@
 //! The meaning of `--lan`: a TLS listener on the machine's address in the local network, and that address among the
 //! names of the development server.
 
-use super::document::Reader;
+use super::draft::Findings;
+use super::error::ValuePlace;
 use crate::lan::Networks;
 use broker_core::settings::{Listen, Scheme, Settings};
 use std::io;
@@ -12,21 +13,21 @@ pub(super) fn apply(
     wanted: Option<Ipv4Addr>,
     networks: io::Result<Networks>,
     settings: &mut Settings,
-    reader: &mut Reader<'_>,
+    findings: &mut Findings,
 ) {
     let given = wanted.map(|address| address.to_string());
-    reader.flag("lan", "--lan");
+    findings.written("lan", ValuePlace::Flag("--lan"));
     let chosen = networks
         .map_err(|error| format!("the addresses of this machine cannot be read: {error}"))
         .and_then(|networks| networks.choose(wanted));
     let address = match chosen {
         Ok(address) => address,
-        Err(rule) => return reader.fault("lan", given.unwrap_or_default(), rule),
+        Err(rule) => return findings.fault("lan", given.unwrap_or_default(), rule),
     };
     if settings.admin.listen.is_none() {
         let rule =
             "allowed with an admin listener, whose pages a phone opens: leave out --admin off";
-        reader.fault("lan", address, rule);
+        findings.fault("lan", address, rule);
     }
     settings.lan = Some(address);
     let name = address.to_string();
@@ -57,10 +58,10 @@ mod tests {
     }
 
     fn with_lan(mut settings: Settings) -> (Settings, usize) {
-        let mut reader = Reader::new("");
+        let mut findings = Findings::default();
         let networks = Networks::of(&[ADDRESS]);
-        apply(Some(ADDRESS), Ok(networks), &mut settings, &mut reader);
-        (settings, reader.end().0.len())
+        apply(Some(ADDRESS), Ok(networks), &mut settings, &mut findings);
+        (settings, findings.faults.len())
     }
 
     /// Whether the last listener is the one with pages.

@@ -2,18 +2,15 @@
 //!
 //! The keys, with their ranges, defaults and flags, are the table [`KEYS`](broker_core::settings::KEYS). In reading
 //! order: `flags` (the command line), `key_flags` (flags of keys), `lan` (what `--lan` stands for), `file` and
-//! `ice` (the file), `check` and `cluster` (rules that join keys), `credentials` (who may do what: a file of its
-//! own), `document` (how a text is read), `draft` (what was read, with all that is wrong), `json`, `summary`,
-//! `error`, `cpus`.
+//! `ice` (the file), `rules` and `check` (rules that join keys), `credentials` (who may do what: a file of its own),
+//! `document` (how a text is read), `draft` (what was read, with all that is wrong), `error`, `json`, `summary`,
+//! `cpus`.
 //!
 //! All faults are found in one go. Nothing outside this folder knows that there was a file.
 
 mod check;
-mod cluster;
 mod cpus;
 mod credentials;
-mod credentials_files;
-mod credentials_summary;
 mod document;
 mod draft;
 mod error;
@@ -23,13 +20,12 @@ mod ice;
 mod json;
 mod key_flags;
 mod lan;
-mod section;
+mod rules;
 mod summary;
 
 pub(crate) use broker_core::settings::value::{Span, duration};
 pub use cpus::Cpus;
 pub use credentials::{Loaded, load_credentials};
-pub use credentials_summary::credentials_summary;
 pub use draft::Draft;
 pub use error::{ConfigError, Fault, ValuePlace};
 pub use flags::{
@@ -38,13 +34,13 @@ pub use flags::{
 };
 pub use json::json;
 pub use key_flags::KeyFlags;
-pub use summary::summary;
+pub use summary::{credentials_summary, summary};
 
 use crate::files;
 use crate::lan::Networks;
 use broker_core::settings::{Profile, Settings, channels_per_account_strict, value};
-use document::Reader;
-use std::collections::BTreeMap;
+use document::Document;
+use draft::Findings;
 use std::path::{Path, PathBuf};
 
 /// The settings of `heliograph serve`: the file that the flags name, overridden by the flags. The files that it
@@ -57,13 +53,10 @@ pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
     match files::read_text(path, FILE_BYTES_MAX) {
         Ok(read) => settle(Some(path), &read.content, flags, machine),
         Err(error) => {
-            let fault = Fault {
-                place: ValuePlace::Default,
-                key: String::new(),
-                value: String::new(),
-                rule: format!("{}: cannot be read: {error}", path.display()),
-            };
-            Draft::new(Some(path), None, vec![fault], BTreeMap::new())
+            let rule = format!("{}: cannot be read: {error}", path.display());
+            let mut findings = Findings::default();
+            findings.fault("", "", rule);
+            Draft::new(Some(path), None, findings)
         }
     }
 }
@@ -102,40 +95,37 @@ pub fn load_text(
 }
 
 fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -> Draft {
-    let mut reader = Reader::new(text);
-    let document = reader.parse();
-    if !reader.faults.is_empty() {
-        return Draft::new(file, None, reader.faults, BTreeMap::new());
-    }
-    let written = document
-        .get("profile")
-        .and_then(|value| value.get_ref().as_str());
-    let given = flags.keys.text("profile").or(written);
-    let profile = given.and_then(|text| value::word(text).ok());
-
-    let mut settings = Settings::new(profile.unwrap_or(Profile::Default), flags.dev);
-    (settings.shards, settings.cpus) = (0, Vec::new());
-    reader.document(&document, |top| file::read(top, &mut settings));
-    check::certificate(&mut settings, &mut reader);
-    flags.keys.apply(&mut settings, &mut reader);
+    let mut settings = Settings::default();
+    let read = Document::new(text).read(|top| {
+        let given = flags.keys.text("profile").or_else(|| top.peek("profile"));
+        let profile = given.and_then(|text| value::word(text).ok());
+        settings = Settings::new(profile.unwrap_or(Profile::Default), flags.dev);
+        (settings.shards, settings.cpus) = (0, Vec::new());
+        file::read(top, &mut settings);
+    });
+    let mut findings = match read {
+        Ok(findings) => findings,
+        Err(findings) => return Draft::new(file, None, findings),
+    };
+    check::certificate(&mut settings, &mut findings);
+    flags.keys.apply(&mut settings, &mut findings);
     (settings.allow_remote, settings.open_try) = (flags.allow_remote, flags.open);
     settings.accept_etcd = flags.accept_etcd;
     (settings.plain, settings.ready_file) = (flags.plain, flags.ready_file.clone());
     if let Some(wanted) = flags.lan {
-        lan::apply(wanted, Networks::read(), &mut settings, &mut reader);
+        lan::apply(wanted, Networks::read(), &mut settings, &mut findings);
     }
     if settings.data_dir == Path::new(IN_MEMORY) {
         (settings.data_dir, settings.data_dir_ends) = (memory_directory(), true);
     }
     settings.fewer_shards = settings.dev && settings.shards == 0;
     (settings.shards, settings.cpus) = machine.resolve(settings.shards, settings.cpus);
-    let is_written = reader.place_of("limits.channels_per_account") != ValuePlace::Default;
+    let is_written = findings.place_of("limits.channels_per_account") != ValuePlace::Default;
     if settings.strict() && !is_written {
         settings.limits.channels_per_account = channels_per_account_strict(&settings.region);
     }
-    check::check(&settings, machine, &mut reader);
-    let (faults, places) = reader.end();
-    Draft::new(file, Some(settings), faults, places)
+    check::check(&settings, machine, &mut findings);
+    Draft::new(file, Some(settings), findings)
 }
 
 /// A directory of its own in memory. Where the machine has no such place, the start takes another one.

@@ -1,66 +1,110 @@
-//! A readable summary of a configuration.
+//! Readable summaries: of a configuration, and of permissions.
 
+use super::credentials::Loaded;
 use crate::memory;
+use broker_core::auth::Principal;
 use broker_core::settings::Settings;
 use broker_core::settings::value::Span;
+use codec::aws::policy::Action;
+use codec::aws::sigv4::Stamp;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// A few lines on the settings; no secrets.
 #[must_use]
 pub fn summary(settings: &Settings) -> String {
-    let mut lines = String::new();
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(lines, "{name:<12}{value}");
-    };
+    let Settings {
+        region,
+        account_id,
+        profile,
+        auth,
+        shards,
+        cpus,
+        log_format,
+        limits,
+        timeouts,
+        ..
+    } = settings;
     let listen: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();
-    let admin = settings
-        .admin
-        .listen
-        .map_or_else(|| "off".to_owned(), |addr| format!("http://{addr}"));
-    line("listen", listen.join(" "));
-    line("admin", admin);
-    line(
-        "region",
-        format!("{}, account {}", settings.region, settings.account_id),
+    let admin = settings.admin.listen;
+    let admin = admin.map_or_else(|| "off".to_owned(), |addr| format!("http://{addr}"));
+    let (payload, message) = (limits.payload_bytes, limits.message_bytes);
+    let (viewers, connections) = (limits.viewers_per_channel, limits.connections);
+    let (idle, drain) = (Span(timeouts.idle_ms), Span(timeouts.drain_ms));
+    let memory = memory::sum(&memory::budget(settings), &memory::records(settings));
+    let directory = settings.data_dir.display();
+    let limits = format!(
+        "payload {payload} B, message {message} B, {viewers} viewers a channel, {connections} connections"
     );
-    line("profile", settings.profile.to_string());
-    line("auth", settings.auth.to_string());
-    line(
-        "shards",
-        format!("{} on CPUs {:?}", settings.shards, settings.cpus),
-    );
-    line(
-        "data",
-        format!(
-            "{}, log {}",
-            settings.data_dir.display(),
-            settings.log_format
-        ),
-    );
-    let limits = &settings.limits;
-    line(
-        "limits",
-        format!(
-            "payload {} B, message {} B, {} viewers a channel, {} connections",
-            limits.payload_bytes,
-            limits.message_bytes,
-            limits.viewers_per_channel,
-            limits.connections
-        ),
-    );
-    let timeouts = &settings.timeouts;
-    line(
-        "timeouts",
-        format!(
-            "idle {}, drain {}",
-            Span(timeouts.idle_ms),
-            Span(timeouts.drain_ms)
-        ),
-    );
-    line("ice", format!("{} servers", settings.ice.len()));
-    line(
-        "memory",
-        memory::sum(&memory::budget(settings), &memory::records(settings)),
-    );
-    lines
+    lines([
+        ("listen", listen.join(" ")),
+        ("admin", admin),
+        ("region", format!("{region}, account {account_id}")),
+        ("profile", profile.to_string()),
+        ("auth", auth.to_string()),
+        ("shards", format!("{shards} on CPUs {cpus:?}")),
+        ("data", format!("{directory}, log {log_format}")),
+        ("limits", limits),
+        ("timeouts", format!("idle {idle}, drain {drain}")),
+        ("ice", format!("{} servers", settings.ice.len())),
+        ("memory", memory),
+    ])
 }
+
+/// A line for each principal (of very many only the first), then the warnings; no secrets.
+#[must_use]
+pub fn credentials_summary(loaded: &Loaded) -> String {
+    let principals = loaded.credentials.principals().take(PRINCIPALS_TOLD_MAX);
+    let more = loaded.credentials.len().saturating_sub(PRINCIPALS_TOLD_MAX);
+    let more = (more > 0).then(|| format!("… and {more} more"));
+    let principals = principals.map(permissions).chain(more);
+    let warnings = loaded.warnings.iter().cloned();
+    lines(
+        principals
+            .map(|line| ("principal", line))
+            .chain(warnings.map(|line| ("warning", line))),
+    )
+}
+
+fn permissions(principal: &Principal) -> String {
+    let Principal {
+        name,
+        account,
+        access_key_id,
+        policies,
+        ..
+    } = principal;
+    let mut text = format!("{name}, account {account}, key {access_key_id}");
+    if let Some(expires_s) = principal.expires_s {
+        let _ = write!(text, ", until {}", Stamp::from_epoch(expires_s));
+    }
+    if let Some(tolerance_s) = principal.clock_tolerance_s {
+        let _ = write!(text, ", clock off by up to {tolerance_s}s");
+    }
+    let allowed = policies
+        .iter()
+        .flat_map(|policy| policy.allowed_somewhere());
+    let allowed: BTreeSet<_> = allowed.collect();
+    let actions = if allowed.is_empty() {
+        "nothing".to_owned()
+    } else if allowed.len() == Action::ALL.len() {
+        "every action".to_owned()
+    } else {
+        let names: Vec<_> = allowed.into_iter().map(Action::name).collect();
+        names.join(" ")
+    };
+    let _ = write!(text, ": may {actions}");
+    if policies.iter().any(|policy| policy.denies()) {
+        text.push_str(", less what its policies deny");
+    }
+    text
+}
+
+/// A line each, the values below each other.
+fn lines(rows: impl IntoIterator<Item = (&'static str, String)>) -> String {
+    let line = |(name, value)| format!("{name:<12}{value}\n");
+    rows.into_iter().map(line).collect()
+}
+
+/// Most principals that are listed one by one.
+const PRINCIPALS_TOLD_MAX: usize = 100;

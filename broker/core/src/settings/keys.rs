@@ -198,10 +198,7 @@ impl Key {
 }
 
 /// A number as a size of this machine.
-///
-/// # Errors
-/// What is allowed.
-pub fn size(number: u64) -> Checked<usize> {
+fn size(number: u64) -> Checked<usize> {
     usize::try_from(number).map_err(|_| format!("allowed at most {}", usize::MAX))
 }
 

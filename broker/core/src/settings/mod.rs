@@ -19,7 +19,7 @@ pub mod value;
 pub use crate::quota::Rate;
 pub use cluster::{Cluster, Etcd, Link};
 pub use ice::{Ice, IceCredential};
-pub use keys::{Field, Flag, Key, Kind, RATE_MAX, size};
+pub use keys::{Field, Flag, Key, Kind, RATE_MAX};
 pub use limits::{Limits, channels_per_account_strict};
 pub use overlap::overlap;
 pub use pages::host_text;

@@ -1,6 +1,6 @@
 //! The files of a credentials file: itself, policies, secrets. Bounded, and checked for permissions that are too wide.
 
-use super::error::{Fault, ValuePlace};
+use super::super::error::{Fault, ValuePlace};
 use crate::files::{self, Content, ReadError};
 use broker_core::settings::value::{self, Checked};
 use codec::aws::policy::{POLICY_BYTES_MAX, Policy, PolicyError};
@@ -38,13 +38,8 @@ impl Files {
     /// The credentials file.
     pub(super) fn read_main(&mut self) -> Result<Zeroizing<String>, Fault> {
         let main = self.main.clone();
-        let content = self.secretive(main.clone(), MAIN_BYTES_MAX);
-        content.map_err(|rule| Fault {
-            place: ValuePlace::Default,
-            key: String::new(),
-            value: String::new(),
-            rule,
-        })
+        let content = self.secretive(main, MAIN_BYTES_MAX);
+        content.map_err(|rule| Fault::of_text(ValuePlace::Default, rule))
     }
 
     /// A policy of a file that is relative to the credentials file.
