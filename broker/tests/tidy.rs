@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 mod circles;
 #[path = "tidy/citations.rs"]
 mod citations;
+#[path = "tidy/comments.rs"]
+mod comments;
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/figures.rs"]
+mod figures;
 #[path = "tidy/imports.rs"]
 mod imports;
 #[path = "tidy/pages.rs"]

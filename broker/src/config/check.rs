@@ -50,7 +50,7 @@ pub(super) fn certificate(settings: &mut Settings, findings: &mut Findings) {
 /// The settings, and what was found wrong with them so far.
 pub(super) struct Check<'s> {
     pub(super) settings: &'s Settings,
-    /// What was wrong before any rule was checked.
+    /// Faults that were found before any rule was checked.
     read: Vec<Fault>,
     findings: &'s mut Findings,
 }

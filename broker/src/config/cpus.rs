@@ -23,7 +23,7 @@ impl Cpus {
         Self { allowed, count }
     }
 
-    /// What `shards` and `cpus` become when they are not written (0 shards, no CPUs).
+    /// `shards` and `cpus` with the defaults of this machine where they are not written (0 shards, no CPUs).
     pub(super) fn resolve(&self, shards: usize, cpus: Vec<usize>) -> (usize, Vec<usize>) {
         let cpus = match cpus.is_empty() {
             true => self.allowed.clone(),

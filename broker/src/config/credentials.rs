@@ -16,12 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What a credentials file amounts to.
+/// The contents of a credentials file.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The principals.
     pub credentials: Arc<Credentials>,
-    /// What is right but looks forgotten or careless, a line each; no secrets.
+    /// Remarks on what is valid but looks forgotten or careless, a line each; no secrets.
     pub warnings: Vec<String>,
     /// Every file that was read, the credentials file first: when one of them changes, all are to be read again.
     pub files: Vec<PathBuf>,
@@ -69,7 +69,7 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
     })
 }
 
-/// What was read so far.
+/// The parts of a file that were read so far.
 #[derive(Default)]
 struct Book {
     /// By name; `None` when it does not load, so that its absence is not reported as well.
@@ -184,7 +184,7 @@ impl Book {
         }
     }
 
-    /// What is right but looks forgotten.
+    /// Remarks on what is valid but looks forgotten.
     fn warnings(&self, findings: &Findings, path: &Path) -> Vec<String> {
         let mut warnings = Vec::new();
         let mut warn = |key: &str, text: String| {

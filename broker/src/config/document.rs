@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 /// A text, and what was found in it.
 pub(super) struct Document<'d> {
     text: &'d str,
-    /// Where each line begins.
+    /// Offsets of the lines' first bytes.
     lines: Vec<usize>,
     /// Values of unknown keys are not quoted: they may be secrets under a misspelt key.
     confidential: bool,

@@ -5,7 +5,7 @@ use broker_core::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// What flags and file amount to. Made by [`super::draft`], ended by [`Draft::finish`].
+/// Flags and file, read together. Made by [`super::draft`], ended by [`Draft::finish`].
 #[derive(Clone, Debug)]
 pub struct Draft {
     file: Option<PathBuf>,
@@ -56,7 +56,7 @@ impl Draft {
     }
 }
 
-/// Where keys were written, by flag or in a file, and what is wrong with them.
+/// The places of keys, by flag or in a file, and their faults.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Findings {
     pub(super) faults: Vec<Fault>,

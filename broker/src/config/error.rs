@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// One fault: `FILE:LINE:COL: key = value: allowed …`, or `--flag value: allowed …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Where the value was written.
+    /// The place of the value.
     pub place: ValuePlace,
     /// The key with its tables, such as `limits.payload_bytes`; empty when the file as a whole is at fault.
     pub key: String,
@@ -16,7 +16,7 @@ pub struct Fault {
     pub rule: String,
 }
 
-/// Where a value was written.
+/// The place at which a value was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValuePlace {
     /// In the file, counted from 1; columns in characters.

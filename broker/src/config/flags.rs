@@ -11,12 +11,12 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "heliograph", version, arg_required_else_help = true)]
 pub struct Arguments {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the binary can do.
+/// The commands of the binary.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the service
@@ -71,7 +71,7 @@ pub struct ClusterFlags {
     /// Configuration file (TOML) of one of the nodes, with [cluster] etcd; needed
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: ClusterCommand,
 }
@@ -228,7 +228,7 @@ pub struct WhyFlags {
     /// Requests since this moment, such as 2026-01-02T03:04:05Z [default: any]
     #[arg(long, value_name = "MOMENT")]
     pub since: Option<String>,
-    /// How many at most, the newest first
+    /// Number of requests at most, the newest first
     #[arg(
         long,
         value_name = "N",
@@ -259,7 +259,7 @@ pub struct PresignFlags {
     /// The region of the signature; the channel's if absent
     #[arg(long, value_name = "NAME", value_parser = value::region)]
     pub region: Option<String>,
-    /// How long the URL is valid, in seconds
+    /// Validity of the URL in seconds
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = expires)]
     pub expires: u32,
 }

@@ -61,8 +61,8 @@ pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
     }
 }
 
-/// What a file says in one table, for commands that run beside the server. What is wrong elsewhere is not looked at:
-/// flags of `serve` may set it right.
+/// One table of a file, for commands that run beside the server. Faults elsewhere are not looked at: flags of `serve`
+/// may set them right.
 pub(crate) fn draft_of(file: &Path, table: &str) -> Draft {
     let flags = ServeFlags {
         config: Some(file.into()),

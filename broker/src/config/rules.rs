@@ -5,13 +5,13 @@ use super::check::{Check, clash};
 use broker_core::limits::RECORDER_NOTES_LEAST;
 use broker_core::settings::{Auth, Cluster, Settings};
 
-/// What one key may be beside others.
+/// A bound of one key that depends on others.
 struct Rule {
     /// The key, or a table.
     key: &'static str,
     /// Whether its value is wrong.
     is_broken: fn(&Settings) -> bool,
-    /// What is allowed instead.
+    /// The values that are allowed instead, as the error names them.
     allowed: &'static str,
     /// Keys and tables that the rule looks at, too. When one of them was found wrong as it was read, what follows from
     /// its absence is not worth saying.

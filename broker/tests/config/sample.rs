@@ -163,7 +163,7 @@ fn the_comment_on_each_key_is_that_of_the_table() {
     }
 }
 
-/// What the sample says of a key.
+/// The sample's comment on a key.
 fn comment(key: &Key) -> String {
     let range = match &key.kind {
         Kind::Number(_, range) => Some(format!("{} to {}", range.start(), range.end())),
@@ -236,7 +236,7 @@ struct Line {
     /// Not behind a hash.
     is_written: bool,
     text: &'static str,
-    /// Where the value is in `text`.
+    /// The value's range in `text`.
     value: std::ops::Range<usize>,
     comment: &'static str,
 }
@@ -285,7 +285,7 @@ fn value_bytes(text: &str) -> usize {
 
 /// A key as the configuration's reader knows it.
 struct Known {
-    /// What is allowed.
+    /// The allowed values, as an error names them.
     rule: String,
     /// Its table, such as `limits`.
     table: String,
@@ -330,7 +330,7 @@ fn rule_of(header: &str, key: &str, value: &str) -> String {
         .clone()
 }
 
-/// What a comment must contain of a rule: the range of a number or a duration, the words of an enumeration.
+/// The phrases of a rule that a comment must contain: the range of a number or a duration, the words of an enumeration.
 fn phrases(rule: &str) -> Vec<String> {
     let rule = rule.strip_prefix("allowed ").unwrap_or(rule);
     let rule = rule.strip_suffix(", in quotes").unwrap_or(rule);

@@ -18,9 +18,9 @@ pub(crate) struct Crate {
 struct Module {
     path: Vec<String>,
     children: BTreeMap<String, usize>,
-    /// What its `use` lines name, and the visibility of each.
+    /// The names of its `use` lines, and the visibility of each.
     uses: Vec<Use>,
-    /// What its code names with a path.
+    /// The paths that its code names.
     paths: Vec<Vec<String>>,
 }
 
@@ -191,7 +191,7 @@ fn circles(imports: &[BTreeSet<usize>]) -> Vec<BTreeSet<usize>> {
     all.into_iter().filter(|circle| circle.len() > 1).collect()
 }
 
-/// Where the modules are that a file declares.
+/// The folder of the modules that a file declares.
 fn folder_of(file: &str) -> &str {
     let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
     match name {

@@ -101,7 +101,7 @@ fn no_line_is_longer_than_a_screen_is_wide() {
     );
 }
 
-/// What of a line is written for readers: all of Markdown, comments, and string literals of Rust.
+/// The part of a line that is written for readers: all of Markdown, comments, and string literals of Rust.
 fn prose(page: &Page, line: &str) -> String {
     let comment = |mark: &str| line.find(mark).map_or("", |at| &line[at..]).to_owned();
     if page.is_markdown() {

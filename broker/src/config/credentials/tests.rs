@@ -31,7 +31,7 @@ impl Folder {
         load_credentials(&path, "123456789012")
     }
 
-    /// What a text is refused with or warned of, with this folder's name taken away.
+    /// The error or warning without this folder's name.
     fn bare(&self, text: &str) -> String {
         text.replace(&format!("{}/", self.0.display()), "")
     }
