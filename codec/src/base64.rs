@@ -5,7 +5,7 @@
 
 use base64_simd::STANDARD;
 
-/// What the characters of a text are.
+/// The alphabet of the characters of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alphabet {
     /// Only `A-Z a-z 0-9 + / =`.

@@ -17,7 +17,7 @@ const INFO: ChannelInfo<'_> = ChannelInfo {
 };
 const INFO_TEXT: &str = r#"{"ChannelName":"demo","ChannelARN":"arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/1767323075123","ChannelType":"SINGLE_MASTER","ChannelStatus":"ACTIVE","CreationTime":1767323075.123,"SingleMasterConfiguration":{"MessageTtlSeconds":60},"Version":"bQ9NQnvAUVdoQFFM1234"}"#;
 
-/// What a writer appends, after a check that it is JSON and that the bytes before it are untouched.
+/// The text that a writer appends, after a check that it is JSON and that the bytes before it are untouched.
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = b"before".to_vec();
     write(&mut out);

@@ -307,8 +307,8 @@ fn upgrades_calls_and_faults_are_distinguished() {
     );
 }
 
-/// What a server that reads a connection's first bytes makes of them: the status of a refusal, 200 with the body's
-/// length for a request, or 0 while it waits for more.
+/// The verdict of a server on a connection's first bytes: the status of a refusal, 200 with the body's length for a
+/// request, or 0 while it waits for more.
 fn verdict(bytes: &[u8]) -> (u16, u64) {
     let end = match HeadScanner::new().end(bytes, &LIMITS) {
         Ok(Some(end)) => end,

@@ -5,7 +5,7 @@ use codec::http::{Head, HeadLimits, HeadScanner};
 
 const HEADS: u32 = 200_000;
 
-/// What is seen of a head: its length, method, target and lines.
+/// The parts of a head that are compared: its length, method, target and lines.
 #[derive(Debug, PartialEq)]
 struct Seen {
     bytes: usize,

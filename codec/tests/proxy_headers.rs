@@ -40,7 +40,7 @@ fn read(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyError> {
     parse(bytes, &link(&key()))
 }
 
-/// With `entry` before the HMAC, signed or as it was.
+/// The header with `entry` before its HMAC, which stays as it is.
 fn with_entry(bytes: &[u8], entry: &[u8]) -> Vec<u8> {
     let (before, mac) = bytes.split_at(bytes.len() - 35);
     let mut all = [before, entry, mac].concat();

@@ -1,4 +1,4 @@
-//! What clients send, and what becomes of it: recorded frames, then every rule and every fault.
+//! Messages of clients and their verdicts: recorded frames, then every rule and every fault.
 
 use codec::signal::{Action, FaultKind, MessageRules, Parser, Role};
 use serde_json::Value;
@@ -195,7 +195,7 @@ fn each_fault_has_its_status_where_it_can_be_sent() {
     table(Role::Viewer, &MessageRules::DEFAULT, FAULTS);
 }
 
-/// What viewers may send wrongly, and what it is: the fault, and the id of its response.
+/// Faulty messages of viewers, each with its fault and the id of its response.
 const FAULTS: &[(&str, &str)] = &[
     // Not JSON: silence, whatever it contains.
     ("", "NotJson id -"),

@@ -1,5 +1,5 @@
-//! What one end writes the other reads: requests, deliveries, status responses, whole frames through the WebSocket
-//! codec.
+//! Texts that one end writes and the other reads: requests, deliveries, status responses, whole frames through the
+//! WebSocket codec.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use codec::signal::client::{EventParser, Outgoing};

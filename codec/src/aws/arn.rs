@@ -232,7 +232,7 @@ impl Parts {
     }
 }
 
-/// What is left to read of an ARN.
+/// An ARN that is being read: the whole text and its unread remainder.
 struct Rest<'a> {
     whole: &'a str,
     left: &'a str,

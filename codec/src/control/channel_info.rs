@@ -10,18 +10,18 @@ pub struct ChannelInfo<'a> {
     pub name: &'a str,
     /// The channel's ARN.
     pub arn: &'a str,
-    /// Where in its life the channel is.
+    /// The state in the channel's life.
     pub status: ChannelStatus,
     /// When it was created, in milliseconds since the epoch.
     pub created_ms: u64,
-    /// How long undelivered messages are kept, in seconds.
+    /// The time that undelivered messages are kept, in seconds.
     pub ttl_seconds: u32,
     /// The record's version: 1 to 64 characters of `[a-zA-Z0-9]`.
     pub version: &'a str,
 }
 
-/// The states that AWS knows. Here a channel is made and changed before that is answered, so that nobody meets it
-/// meanwhile.
+/// The states that AWS knows. Here a call that makes or changes a channel is answered after the change, so that no
+/// caller sees a state in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum ChannelStatus {

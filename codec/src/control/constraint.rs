@@ -8,7 +8,7 @@ use super::owned::{OwnedClientId, OwnedName};
 use crate::aws::{ArnError, ChannelArn, ChannelName, ClientId};
 use std::ops::RangeInclusive;
 
-/// How bodies are judged.
+/// The rules by which bodies are checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodyRules {
     /// Only ARNs of the partition `aws`, as the signaling model's pattern has it. Off, any partition is taken: devices
@@ -19,7 +19,7 @@ pub struct BodyRules {
 /// `MessageTtlSeconds` when the caller names none, in seconds. Source: API Reference, "SingleMasterConfiguration".
 pub(super) const TTL_SECONDS_DEFAULT: u32 = 60;
 
-/// What `MessageTtlSeconds` may be, in seconds. Source: API Reference, "SingleMasterConfiguration".
+/// The values that `MessageTtlSeconds` may have, in seconds. Source: API Reference, "SingleMasterConfiguration".
 const TTL_SECONDS: RangeInclusive<u32> = 5..=120;
 
 /// The longest `CurrentVersion`, in characters. Source: model `kinesisvideo`, shape `Version`.
@@ -110,7 +110,7 @@ pub(super) fn next_token(text: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The `NextToken` of an operation whose answer is one page: there is none to give but the empty one.
+/// Checks the `NextToken` of an operation whose answer is one page: only the empty one is valid.
 pub(super) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(());

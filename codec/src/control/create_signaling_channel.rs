@@ -12,7 +12,7 @@ use super::write;
 pub struct CreateSignalingChannel {
     /// The name, unique per account and region.
     pub name: OwnedName,
-    /// How long undelivered messages are kept, in seconds: 5 to 120.
+    /// The time that undelivered messages are kept, in seconds: 5 to 120.
     pub ttl_seconds: u32,
     /// At most 50, no key twice, in the order of the request.
     pub tags: Vec<Tag>,

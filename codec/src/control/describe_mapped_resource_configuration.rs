@@ -6,7 +6,7 @@ use super::member::Object;
 use super::owned::OwnedName;
 use std::ops::RangeInclusive;
 
-/// What `MaxResults` may be. Source: model `kinesisvideo`, shape `MappedResourceConfigurationListLimit`.
+/// The values that `MaxResults` may have. Source: model `kinesisvideo`, shape `MappedResourceConfigurationListLimit`.
 const MAX_RESULTS: RangeInclusive<u32> = 1..=1;
 
 /// Returns which channels store into a stream. None does: there are no streams here.

@@ -34,7 +34,7 @@ impl Selector {
         }
     }
 
-    /// Of the members `ChannelName` and `ChannelARN`, one or both; others are the caller's business.
+    /// Reads the members `ChannelName` and `ChannelARN`, one or both of them; others are the caller's business.
     pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [name, arn] = object.members(["ChannelName", "ChannelARN"])?;
         let (name, arn) = (name.text()?, arn.text()?);

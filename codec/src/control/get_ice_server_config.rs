@@ -56,7 +56,7 @@ impl GetIceServerConfig {
 pub struct IceServer<'a> {
     /// The credential.
     pub password: &'a str,
-    /// How long the credential is good, in seconds.
+    /// The life of the credential, in seconds.
     pub ttl_seconds: u32,
     /// `stun:`, `turn:` and `turns:` URIs, at least one.
     pub uris: &'a [String],

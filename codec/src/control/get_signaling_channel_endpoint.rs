@@ -8,7 +8,7 @@ use crate::aws::ChannelArn;
 use crate::signal::Role;
 use std::ops::RangeInclusive;
 
-/// How many protocols may be asked for. Source: API Reference, "SingleMasterChannelEndpointConfiguration".
+/// The number of protocols that may be asked for. Source: API Reference, "SingleMasterChannelEndpointConfiguration".
 const PROTOCOLS: RangeInclusive<usize> = 1..=5;
 
 /// Returns where to connect. The answer grants nothing: permission is checked at connect.
@@ -18,11 +18,11 @@ pub struct GetSignalingChannelEndpoint {
     pub arn: ChannelArn,
     /// Each protocol once, in the order asked; at least one. `[WSS]` when the caller names none.
     pub protocols: Vec<Protocol>,
-    /// Whom the endpoint is for; viewers when the caller does not say.
+    /// The role that the endpoint is for; viewer when the caller does not say.
     pub role: Role,
 }
 
-/// What an endpoint is spoken to with.
+/// The protocol of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum Protocol {

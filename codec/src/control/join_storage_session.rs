@@ -1,7 +1,7 @@
 //! JoinStorageSession, `/joinStorageSession`, and JoinStorageSessionAsViewer, `/joinStorageSessionAsViewer`.
 //!
 //! On AWS they make the service itself call the master or a viewer. Here they have no response to write: the answer to
-//! a caller who may is [`super::MEDIA_STORAGE_REFUSED`]. Their members begin with a small letter, unlike all others.
+//! a permitted caller is [`super::MEDIA_STORAGE_REFUSED`]. Their members begin with a small letter, unlike all others.
 
 use super::constraint::{BodyRules, arn, client_id, required};
 use super::error::ApiError;

@@ -16,7 +16,7 @@ use std::ops::RangeInclusive;
 /// Most entries of one page, whatever `MaxResults` says: about 400 KiB of text.
 pub const LIST_ENTRIES_MAX: usize = 1000;
 
-/// What `MaxResults` may be. Source: API Reference, "ListSignalingChannels".
+/// The values that `MaxResults` may have. Source: API Reference, "ListSignalingChannels".
 const MAX_RESULTS: RangeInclusive<u32> = 1..=10_000;
 
 /// Entries of one page when the caller does not say. Source: API Reference, "ListSignalingChannels".

@@ -103,7 +103,7 @@ impl Operation {
         self.action().split_at(ACTION_PREFIX.len()).1
     }
 
-    /// What policies are asked about when the operation is called.
+    /// The action that policies are asked about when the operation is called.
     #[must_use]
     pub const fn policy_action(self) -> Action {
         match self {
@@ -168,7 +168,7 @@ impl Operation {
     }
 }
 
-/// What every action begins with.
+/// The prefix of every action's name.
 const ACTION_PREFIX: &str = "kinesisvideo:";
 
 #[cfg(test)]

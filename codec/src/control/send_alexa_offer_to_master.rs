@@ -9,7 +9,7 @@ use crate::aws::ChannelArn;
 use crate::base64::{self, Alphabet};
 use std::ops::RangeInclusive;
 
-/// How long `MessagePayload` may be, in characters. Source: API Reference, "SendAlexaOfferToMaster".
+/// The length that `MessagePayload` may have, in characters. Source: API Reference, "SendAlexaOfferToMaster".
 const PAYLOAD_CHARS: RangeInclusive<usize> = 1..=10_000;
 
 /// Brings an offer to the master and waits for the answer.
@@ -17,7 +17,7 @@ const PAYLOAD_CHARS: RangeInclusive<usize> = 1..=10_000;
 pub struct SendAlexaOfferToMaster {
     /// Which channel.
     pub arn: ChannelArn,
-    /// Who sends; the master answers to this id.
+    /// The client id of the sender, to which the master answers.
     pub sender: OwnedClientId,
     /// The offer: 1 to 10,000 characters of `[a-zA-Z0-9+/=]`, carried and never decoded.
     pub payload: Box<str>,

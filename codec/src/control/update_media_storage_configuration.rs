@@ -10,7 +10,7 @@ use crate::aws::ChannelArn;
 /// after the caller's permission and the channel were found good.
 pub const MEDIA_STORAGE_REFUSED: &str = "Media storage is not supported by this server.";
 
-/// Switches a channel's media storage on or off. Off is how every channel is and stays.
+/// Switches a channel's media storage on or off. It is off for every channel, and stays so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateMediaStorageConfiguration {
     /// Which channel.

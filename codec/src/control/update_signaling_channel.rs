@@ -13,7 +13,7 @@ pub struct UpdateSignalingChannel {
     pub arn: ChannelArn,
     /// The version it must have: 1 to 64 characters of `[a-zA-Z0-9]`.
     pub version: Box<str>,
-    /// How long messages accepted from now on are kept, in seconds: 5 to 120.
+    /// The time that messages accepted after the change are kept, in seconds: 5 to 120.
     pub ttl_seconds: u32,
 }
 

@@ -12,14 +12,14 @@ use crate::limits::HEADER_LINES;
 pub struct Head<'a> {
     method: &'a str,
     target: &'a str,
-    /// Where path and query begin in the target: behind the authority of an absolute target, else at 0.
+    /// The start of path and query in the target: behind the authority of an absolute target, else at 0.
     origin: usize,
     minor: u8,
     lines: [(&'a str, &'a str); HEADER_LINES],
     line_count: usize,
 }
 
-/// How long the body of a request is.
+/// The length of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
     /// No body follows.
@@ -154,7 +154,7 @@ impl<'a> Head<'a> {
                 .any(|word| word.eq_ignore_ascii_case("100-continue"))
     }
 
-    /// How long the body is.
+    /// The length of the body.
     ///
     /// # Errors
     /// [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not taken), and for a POST that states
@@ -218,7 +218,7 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Where path and query begin in a target (RFC 9112 section 3.2): origin form, absolute form, or the asterisk of
+/// The start of path and query in a target (RFC 9112 section 3.2): origin form, absolute form, or the asterisk of
 /// OPTIONS.
 fn origin(method: &str, target: &str) -> Result<usize, HeadError> {
     if target.contains('#') {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 pub enum QueryError {
     /// A percent sign without two hexadecimal digits behind it.
     Percent,
-    /// What is decoded is not UTF-8.
+    /// The decoded bytes are not UTF-8.
     Utf8,
 }
 

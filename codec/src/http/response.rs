@@ -10,7 +10,7 @@ use super::scanner::is_token_byte;
 /// The interim answer for a client that waits before it sends its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What every response says beside its content.
+/// The values of the fields that every response has beside its content.
 #[derive(Clone, Copy, Debug)]
 pub struct Meta<'a> {
     /// The moment of the answer, milliseconds since 1970 UTC.
@@ -21,12 +21,12 @@ pub struct Meta<'a> {
     pub close: bool,
 }
 
-/// What the head of an error says beside its status.
+/// The values of the fields that only errors have.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorHead<'a> {
     /// The bare exception name.
     pub error_type: &'a str,
-    /// Where an operator reads why; none in production.
+    /// The place where an operator reads the reason; `None` in production.
     pub why: Option<&'a str>,
 }
 

@@ -1,4 +1,4 @@
-//! Where a request head ends, found while its bytes arrive, in time linear in the bytes.
+//! The end of a request head, found while its bytes arrive, in time linear in the bytes.
 
 use crate::limits;
 use memchr::memchr;
@@ -21,7 +21,7 @@ impl Default for HeadLimits {
     }
 }
 
-/// What is wrong with a request head. After any of them the connection is answered and closed: what follows the head
+/// The fault of a request head. After any of them the connection is answered and closed: the bytes behind the head
 /// cannot be distinguished from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {

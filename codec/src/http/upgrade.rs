@@ -3,7 +3,7 @@
 use super::head::Head;
 use crate::ws;
 
-/// What a WebSocket client asks for.
+/// A WebSocket client's request for an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upgrade<'a> {
     /// `Sec-WebSocket-Key`: base64 of 16 bytes, checked.

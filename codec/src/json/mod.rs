@@ -2,15 +2,14 @@
 //!
 //! Clients nearly always send one flat object of strings, without escapes but perhaps `\/`. The flat scanner (`scan`)
 //! reads that shape, skips what unknown members hold (`skip`), and stops at anything else *before it has changed a
-//! byte*; then simd-json (`tape`) decides. So the scanner can only
-//! be quicker, never laxer: whatever it accepts, simd-json reads alike, which tests hold over generated and mutated
-//! texts.
+//! byte*; then simd-json (`tape`) decides. So the scanner can only be quicker, never laxer: whatever it accepts,
+//! simd-json reads alike, which tests hold over generated and mutated texts.
 //!
-//! What both find is where the values of the four known members are in the text. Escapes are undone in place, so that
-//! these strings are in the text as well.
+//! Both find the places of the values of the four known members in the text. Escapes are undone in place, so that these
+//! strings are in the text as well.
 //!
-//! Where simd-json and RFC 8259 differ: numbers beyond 64 bits and beyond the range of a double are grammatical, and
-//! refused.
+//! simd-json differs from RFC 8259 in one point: numbers beyond 64 bits and beyond the range of a double are
+//! grammatical, and refused.
 
 mod members;
 #[cfg(test)]

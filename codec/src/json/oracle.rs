@@ -6,7 +6,7 @@ use crate::limits::JSON_DEPTH;
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// What a reader found, with strings instead of places.
+/// The result of a reader, with strings instead of places.
 #[derive(Debug, PartialEq, Eq)]
 struct MemberTexts {
     values: [Option<String>; 4],
@@ -91,7 +91,7 @@ fn wanted(members: &serde_json::Map<String, Value>) -> [Option<String>; 4] {
     })
 }
 
-/// What simd-json may refuse although it is grammatical: numbers beyond 64 bits, and what we call too deep.
+/// Whether simd-json may refuse the text although it is grammatical: for numbers beyond 64 bits, or for its depth.
 fn is_beyond(text: &str) -> bool {
     let digits = text
         .split(|byte: char| !byte.is_ascii_digit())

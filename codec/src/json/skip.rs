@@ -1,14 +1,14 @@
-//! Past the values of unknown members, and what all strings have in common.
+//! Skipping the values of unknown members, and the rules that all strings have in common.
 //!
 //! Strictly the grammar of RFC 8259, and less of it: escapes by code point, fractions, exponents, numbers of more than
 //! 18 digits and deep nesting are left to simd-json.
 
 use memchr::memchr2;
 
-/// How deep unknown values are followed: what clients send, and less than what is read at all.
+/// The depth to which unknown values are followed: what clients send, and less than what is read at all.
 const DEPTH_MAX: u32 = 4;
 
-/// What follows a value.
+/// Skips a value; returns the text behind it.
 pub(super) fn value(mut rest: &[u8]) -> Option<&[u8]> {
     // A bit for each container that is open, the innermost lowest: whether it is an object.
     let (mut open, mut depth) = (0_u32, 0_u32);
@@ -56,13 +56,13 @@ pub(super) fn value(mut rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The value that follows a name.
+/// Skips a name and its colon; returns the text from the value on.
 fn name(rest: &[u8]) -> Option<&[u8]> {
     let after = text(rest.strip_prefix(b"\"")?)?;
     Some(blank(blank(after).strip_prefix(b":")?))
 }
 
-/// What follows a string, behind its opening quote.
+/// Skips a string from behind its opening quote; returns the text behind it.
 fn text(rest: &[u8]) -> Option<&[u8]> {
     let mut from = 0;
     loop {
@@ -79,7 +79,7 @@ fn text(rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// What follows a word or an integer.
+/// Skips a word or an integer; returns the text behind it.
 fn scalar(rest: &[u8]) -> Option<&[u8]> {
     for word in [&b"null"[..], b"true", b"false"] {
         if let Some(after) = rest.strip_prefix(word) {
@@ -113,7 +113,7 @@ pub(super) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// What follows the white space of RFC 8259 section 2.
+/// Skips the white space of RFC 8259 section 2; returns the text behind it.
 #[inline]
 pub(super) fn blank(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t' | b'\n' | b'\r', after @ ..] = text {

@@ -71,7 +71,7 @@ impl TapeReader {
     }
 }
 
-/// What a client finds in a text of the service.
+/// The members of a text of the service that clients read.
 #[derive(Default)]
 pub(crate) struct Event<'a> {
     pub(crate) message_type: Option<&'a str>,
@@ -80,7 +80,7 @@ pub(crate) struct Event<'a> {
     pub(crate) status: Option<EventStatus<'a>>,
 }
 
-/// What a client finds in a `statusResponse`.
+/// The members of a `statusResponse` that clients read.
 #[derive(Default)]
 pub(crate) struct EventStatus<'a> {
     pub(crate) correlation_id: Option<&'a str>,

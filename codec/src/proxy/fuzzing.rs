@@ -49,7 +49,7 @@ fn in_pieces(data: &[u8], link: &Link<'_>) -> Verdict {
     whole
 }
 
-/// The same with the length and the HMAC that make it whole.
+/// `data` with the length and the HMAC that make it a whole header.
 fn signed(data: &[u8], link: &Link<'_>) -> Vec<u8> {
     let [high, low] = u16::try_from(MAC_BYTES).unwrap_or_default().to_be_bytes();
     let mut bytes = [data, &[TYPE_MAC, high, low]].concat();

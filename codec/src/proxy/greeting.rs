@@ -1,4 +1,4 @@
-//! The first words of the node that is connected to.
+//! The greeting: the first bytes from the node that is connected to.
 
 /// Bytes of a challenge.
 pub const CHALLENGE_BYTES: usize = 32;
@@ -6,7 +6,7 @@ pub const CHALLENGE_BYTES: usize = 32;
 /// Bytes of a greeting.
 pub const GREETING_BYTES: usize = MAGIC.len() + CHALLENGE_BYTES;
 
-/// What answers is no inner listener of this version.
+/// The peer is not an inner listener of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotGreeting;
 
@@ -25,7 +25,7 @@ pub fn greeting(challenge: &[u8; CHALLENGE_BYTES]) -> [u8; GREETING_BYTES] {
 /// The challenge of the greeting received so far; `None` while it is incomplete.
 ///
 /// # Errors
-/// It is none, or something follows it: the owner waits for the header.
+/// The bytes are no greeting, or others follow it: the owner sends nothing more before it has the header.
 pub fn read_greeting(bytes: &[u8]) -> Result<Option<[u8; CHALLENGE_BYTES]>, NotGreeting> {
     let begun = bytes.len().min(MAGIC.len());
     if bytes.get(..begun) != MAGIC.get(..begun) || bytes.len() > GREETING_BYTES {

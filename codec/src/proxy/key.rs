@@ -9,7 +9,7 @@ use std::fmt;
 #[derive(Clone)]
 pub struct LinkKey {
     signs: hmac::Key,
-    /// What others may still, or already, sign with while the secret is replaced.
+    /// The key that other nodes may still, or already, sign with while the secret is replaced.
     accepted: Option<hmac::Key>,
 }
 
@@ -30,7 +30,7 @@ impl LinkKey {
         }
     }
 
-    /// The same key, with which headers that `other` signed are right too.
+    /// The same key, which also accepts headers that `other` signed.
     #[must_use]
     pub fn accepting(self, other: Self) -> Self {
         Self {

@@ -30,7 +30,7 @@ pub use write::write;
 
 use std::net::SocketAddr;
 
-/// Whose connection a node passes on.
+/// The client's connection that a node passes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyHeader {
     /// The client's address.
@@ -43,12 +43,12 @@ pub struct ProxyHeader {
     pub tls: bool,
 }
 
-/// What a header is signed for: one connection to one node.
+/// The connection that a header is signed for: one connection to one node.
 #[derive(Clone, Copy, Debug)]
 pub struct Link<'a> {
     /// The key of the cluster.
     pub key: &'a LinkKey,
-    /// What the owner asked with.
+    /// The challenge in the owner's greeting.
     pub challenge: &'a [u8; CHALLENGE_BYTES],
     /// The owner's name.
     pub node: &'a str,
@@ -57,7 +57,7 @@ pub struct Link<'a> {
 /// Longest header that is taken, in bytes: one of ours has at most 93, the rest is room for entries of later versions.
 pub const HEADER_BYTES_MAX: usize = 256;
 
-/// What every header of version 2 begins with.
+/// The first bytes of every header of version 2.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Version 2, command PROXY.

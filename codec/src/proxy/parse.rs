@@ -17,7 +17,7 @@ pub enum ProxyError {
     Unsupported,
     /// It is longer than [`HEADER_BYTES_MAX`].
     TooLong,
-    /// An entry exceeds the header, comes twice, or lacks.
+    /// An entry exceeds the header, comes twice, or is missing.
     Malformed,
     /// It has no HMAC, or a wrong one: another secret, cluster, node or connection.
     Forged,
@@ -28,7 +28,8 @@ pub enum ProxyError {
 /// Entries of other types are skipped, as the specification wants; the HMAC covers them, and must be the last.
 ///
 /// # Errors
-/// It is none that was written for this connection. What is wrong shows at its first wrong byte, its length or its end.
+/// The header was not written for this connection. The fault is found at the first wrong byte, at the length or at the
+/// end of the header.
 pub fn parse(bytes: &[u8], link: &Link<'_>) -> Result<Option<(ProxyHeader, usize)>, ProxyError> {
     let begun = bytes.len().min(SIGNATURE.len());
     if bytes.get(..begun) != SIGNATURE.get(..begun) {

@@ -46,7 +46,7 @@ fn mapped(address: SocketAddr) -> [u8; 16] {
     address.octets()
 }
 
-/// The low byte of the length of its entry.
+/// The low byte of the length of the HMAC's entry.
 const MAC_LENGTH: u8 = 32;
 
 const _: () = assert!(MAC_LENGTH as usize == MAC_BYTES);

@@ -13,7 +13,7 @@ pub struct Outgoing<'a> {
     pub action: Action,
     /// Base64 text.
     pub payload: &'a str,
-    /// Whom it is for; viewers leave it out.
+    /// The client id of the recipient; viewers leave it out.
     pub recipient: Option<&'a str>,
     /// The id of responses to faults.
     pub correlation_id: Option<&'a str>,
@@ -54,7 +54,7 @@ pub struct Incoming<'a> {
     pub payload: Option<&'a str>,
     /// The viewer that sent it; towards masters only.
     pub sender: Option<&'a str>,
-    /// What a status response reports.
+    /// The contents of a status response.
     pub status: Option<Status<'a>>,
 }
 

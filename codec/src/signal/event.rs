@@ -64,7 +64,7 @@ impl Delivery<'_> {
     }
 }
 
-/// The frame by which a client is to finish, and to connect again if it wants; the service closes within a minute.
+/// The frame that asks a client to finish, and to connect again if it wants; the service closes within a minute.
 ///
 /// Source: WebRTC guide, "Asynchronous message reception", "Disconnect".
 pub const GO_AWAY: &[u8] = b"\x81\x19{\"messageType\":\"GO_AWAY\"}";

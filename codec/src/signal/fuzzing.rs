@@ -41,7 +41,7 @@ pub fn fuzz(data: &[u8]) {
     let _ = EventParser::new().parse(&mut text.into_bytes());
 }
 
-/// What every request promises, and that its delivery is read back as it was written.
+/// Checks what every request promises, and that its delivery is read back as it was written.
 fn check(request: &Request<'_>, role: Role, rules: &MessageRules) {
     assert!((1..=rules.payload_bytes).contains(&request.payload.len()));
     assert!(

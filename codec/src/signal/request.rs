@@ -12,7 +12,7 @@ use crate::json::{self, Member, Members, Span};
 use crate::limits;
 use std::fmt;
 
-/// What a message is.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     /// A session description that opens or changes a session.
@@ -64,7 +64,7 @@ pub enum Role {
     Viewer,
 }
 
-/// What an operator may choose about messages.
+/// The operator's choices about messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageRules {
     /// Longest payload in bytes of base64 text.
@@ -97,13 +97,13 @@ pub struct Request<'a> {
     pub action: Action,
     /// Base64 text of the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes; never decoded.
     pub payload: &'a str,
-    /// Whom a master means; `None` for viewers, whatever they wrote.
+    /// The recipient that a master names; `None` for viewers, whatever they wrote.
     pub recipient: Option<ClientId<'a>>,
     /// The id that the sender wants in responses to faults.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// What is wrong with a message.
+/// The kind of a message's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// A known member twice or of a wrong JSON type, or a correlation id against its pattern (not reported).
@@ -140,9 +140,9 @@ impl FaultKind {
 /// A refused message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault<'a> {
-    /// What is wrong.
+    /// The kind of the fault.
     pub kind: FaultKind,
-    /// Where to send the status; `None`: the sender gave none that can be echoed, and gets nothing.
+    /// The correlation id of the status response; `None`: the sender gave none that can be echoed, and gets nothing.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 

@@ -57,7 +57,7 @@ pub enum ErrorKind {
     InvalidAction,
     /// A parameter is missing or breaks its constraints.
     ValidationError,
-    /// A parameter asks for what this service has not.
+    /// A parameter asks for something that this service does not have.
     InvalidParameterValue,
     /// The policy does not load.
     MalformedPolicyDocument,
@@ -116,7 +116,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whose fault it is, as `<Type>` carries it.
+    /// The party at fault, as `<Type>` carries it.
     const fn blame(self) -> &'static str {
         if self.status() < 500 {
             "Sender"

@@ -9,8 +9,8 @@
 //!  Action=…&Version=…&… ──► parameters, decoded once ──► constraints ──► Request ──► (broker) ──► <…Response>
 //!                              └ InvalidQueryParameter ┘  └ ValidationError ┘
 //! ```
-//! A parameter that is not known is refused, though AWS ignores it: it might have been meant to take rights away. So
-//! are managed policies and session tags, which this service has not.
+//! An unknown parameter is refused, though AWS ignores it: it might have been meant to take rights away. Managed
+//! policies and session tags, which this service does not have, are refused as well.
 //!
 //! Source: AWS STS API Reference, version 2011-06-15, and botocore's model `sts`.
 

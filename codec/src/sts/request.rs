@@ -4,10 +4,10 @@ use super::error::{Error, ErrorKind, shown};
 use super::form::Form;
 use super::{DURATION_S_DEFAULT, DURATION_S_MAX, POLICY_CHARS_MAX, VERSION};
 
-/// How requests are judged.
+/// The rules by which requests are checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FormRules {
-    /// As AWS: no token lives for less than 900 s. Off, 60 s are enough.
+    /// Whether tokens live for at least 900 s, as those of AWS do. Off, 60 s are enough.
     pub strict: bool,
 }
 
@@ -16,12 +16,12 @@ pub struct FormRules {
 pub enum Request {
     /// Makes temporary credentials with a part of the caller's rights.
     GetFederationToken {
-        /// The name of who will use them: 2 to 32 characters of `[a-zA-Z0-9_+=,.@-]`.
+        /// The name of the user of the credentials: 2 to 32 characters of `[a-zA-Z0-9_+=,.@-]`.
         name: Box<str>,
-        /// The rights they have, as far as the caller has them too: 1 to 2,048 characters of Latin-1, of a JSON text
-        /// that nobody has read so far. Absent, they have none.
+        /// The rights of the credentials, as far as the caller has them too: 1 to 2,048 characters of Latin-1, of a
+        /// JSON text that is not parsed here. Absent, they have none.
         policy: Option<Box<str>>,
-        /// How long they are good, in seconds: 60 (under strict rules 900) to [`DURATION_S_MAX`].
+        /// The life of the credentials, in seconds: 60 (under strict rules 900) to [`DURATION_S_MAX`].
         duration_s: u32,
     },
     /// Returns who the caller is. Allowed to everyone.

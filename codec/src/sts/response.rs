@@ -11,15 +11,15 @@ pub struct FederationToken<'a> {
     pub access_key_id: &'a str,
     /// The key's secret.
     pub secret_access_key: &'a str,
-    /// What must accompany each request that is signed with the key.
+    /// The token that must accompany each request that is signed with the key.
     pub session_token: &'a str,
     /// When the key expires, in seconds since the epoch.
     pub expires_s: u64,
-    /// Who uses it: `arn:aws:sts::<account>:federated-user/<name>`.
+    /// The ARN of the key's user: `arn:aws:sts::<account>:federated-user/<name>`.
     pub user_arn: &'a str,
     /// The same as `<account>:<name>`.
     pub user_id: &'a str,
-    /// How much of the room for policies is used, in percent: 0 to 100.
+    /// The used part of the room for policies, in percent: 0 to 100.
     pub packed_policy_percent: u8,
 }
 

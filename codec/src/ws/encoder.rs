@@ -48,7 +48,7 @@ pub fn header(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_bytes: usize
     head(out, opcode, fin, payload_bytes, 0);
 }
 
-/// How many bytes [`header`] appends for a payload of this many: 2, 4 or 10. A masked frame has 4 more.
+/// The bytes that [`header`] appends for a payload of this many: 2, 4 or 10. A masked frame has 4 more.
 #[must_use]
 #[inline]
 pub const fn header_bytes(payload_bytes: usize) -> usize {

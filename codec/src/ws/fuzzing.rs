@@ -78,7 +78,7 @@ pub fn fuzz(data: &[u8]) {
     );
 }
 
-/// What a receiver sees of a stream that arrives in reads of these lengths (the last one holds the rest).
+/// Returns what a receiver sees of a stream that arrives in reads of these lengths (the last one holds the rest).
 ///
 /// # Panics
 /// When the receiver breaks its own contract.
@@ -134,7 +134,7 @@ pub fn run(
     }
 }
 
-/// What a stream means, said in the plainest way: all of it in memory, copied, std's UTF-8.
+/// The meaning of a stream, found in the plainest way: all of it in memory, copied, std's UTF-8.
 pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> Seen {
     let mut seen = Seen {
         items: Vec::new(),

@@ -14,7 +14,7 @@ pub const HEADER_BYTES_MAX: usize = 14;
 /// Longest payload of a control frame in bytes (RFC 6455 section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// What a frame is (RFC 6455 section 5.2). The reserved values 3 to 7 and 11 to 15 do not exist here.
+/// The type of a frame (RFC 6455 section 5.2). The reserved values 3 to 7 and 11 to 15 do not exist here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opcode {
     /// A further frame of a fragmented message (0).
@@ -25,7 +25,7 @@ pub enum Opcode {
     Binary,
     /// The closing handshake (8).
     Close,
-    /// A question for life (9).
+    /// A request for a sign of life (9).
     Ping,
     /// The answer to a ping, or a sign of life unasked (10).
     Pong,
@@ -47,7 +47,7 @@ pub enum Side {
 pub struct Header {
     /// Whether this frame ends its message.
     pub fin: bool,
-    /// What the frame is.
+    /// The type of the frame.
     pub opcode: Opcode,
     /// The mask key in wire order; zeros, which mask nothing, in a frame from a server.
     pub key: [u8; 4],
@@ -65,7 +65,7 @@ impl Header {
     /// the same answer.
     ///
     /// # Errors
-    /// What section 5 of the RFC forbids in a header by itself: reserved bits and opcodes, the wrong side's masking,
+    /// Violations of section 5 of the RFC in a header by itself: reserved bits and opcodes, the wrong side's masking,
     /// lengths in a longer form than needed or with the top bit, control frames that are long or fragmented.
     #[inline]
     pub fn parse(bytes: &[u8], side: Side) -> Result<Option<Self>, FrameError> {

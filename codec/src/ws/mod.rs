@@ -11,7 +11,7 @@
 //! * [`accept_key`], [`valid_key`] and [`request`] are the opening handshake's own fields.
 //! * [`FrameError`] names each way to break the protocol, with its close code.
 //!
-//! What of the RFC is not implemented, and why: `codec/tests/rfc6455.md`.
+//! The parts of the RFC that are not implemented, and why: `codec/tests/rfc6455.md`.
 
 pub mod close;
 mod encoder;

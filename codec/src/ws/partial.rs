@@ -24,9 +24,9 @@ pub(super) struct Partial {
     message: Option<Message>,
     /// Whether `message` was lent: the next call forgets it.
     lent: bool,
-    /// How many bytes of `head` are filled.
+    /// Bytes of `head` that are filled.
     head_bytes: u8,
-    /// How many bytes of `control` are filled.
+    /// Bytes of `control` that are filled.
     control_bytes: u8,
     /// The start of a header.
     head: [u8; HEADER_BYTES_MAX],
@@ -38,7 +38,7 @@ pub(super) struct Partial {
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     header: Header,
-    /// How many bytes of its payload were taken in.
+    /// Bytes of its payload that were taken in.
     taken: usize,
 }
 
@@ -46,9 +46,9 @@ struct Frame {
 #[derive(Debug)]
 struct Message {
     kind: Kind,
-    /// How many frames it has so far.
+    /// Its frames so far.
     frames: u32,
-    /// Up to where its text is known to be UTF-8.
+    /// Bytes at its start that are known to be UTF-8, if it is text.
     proven: usize,
     bytes: Vec<u8>,
 }
@@ -351,8 +351,8 @@ impl Message {
 }
 
 impl Header {
-    /// What the frame is as an item by itself and where its payload ends, if it is an item by itself and the payload,
-    /// which starts at `from`, is whole in the caller's `length` bytes.
+    /// The kind of item that the frame is and the end of its payload; `None` unless the frame is an item by itself and
+    /// its payload, which starts at `from`, is whole in the caller's `length` bytes.
     #[inline]
     pub(super) fn item_in(&self, from: usize, length: usize) -> Option<(ItemKind, usize)> {
         let end = from.checked_add(usize::try_from(self.payload_bytes).ok()?)?;

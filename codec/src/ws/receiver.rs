@@ -20,16 +20,16 @@ use super::header::{Header, Side};
 use super::mask::mask_and_look;
 use super::partial::Partial;
 
-/// What a receiver takes. The same for all connections of a kind, so it is not kept in each.
+/// The bounds of a receiver. The same for all connections of a kind, so they are not kept in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRules {
     /// Longest message in bytes, over all its fragments. Checked on each header, before the payload arrives.
     pub message_bytes: usize,
-    /// How many frames a message may have, empty ones included; 0 is like 1.
+    /// Most frames of a message, empty ones included; 0 is like 1.
     pub fragments: u32,
 }
 
-/// What a message is said to be.
+/// The type of a message, as its first frame declares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Text: UTF-8.
@@ -38,7 +38,7 @@ pub enum Kind {
     Binary,
 }
 
-/// What arrived. Lent until the next call.
+/// A message or control frame that arrived. Lent until the next call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     /// A whole message.
@@ -92,14 +92,14 @@ const _: () = assert!(
     "a million idle connections pay for each byte"
 );
 
-/// Where an item is.
+/// An item's kind and the place of its payload.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LocatedItem {
     pub(super) what: ItemKind,
     pub(super) place: PayloadPlace,
 }
 
-/// What an item is.
+/// The kind of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ItemKind {
     Message(Kind),
@@ -108,7 +108,7 @@ pub(super) enum ItemKind {
     Close,
 }
 
-/// Where an item's payload is.
+/// The place of an item's payload.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum PayloadPlace {
     /// In the caller's bytes, from here to there.
@@ -185,7 +185,7 @@ impl Receiver {
             .map_or(0, |partial| partial.kept_bytes())
     }
 
-    /// Where the next item is.
+    /// Locates the next item.
     #[inline]
     fn find(
         &mut self,
@@ -216,7 +216,7 @@ impl Receiver {
         self.find_kept(rules, bytes)
     }
 
-    /// Where the next item is, if it takes what is kept or leaves something to keep.
+    /// Locates the next item, if it takes what is kept or leaves something to keep.
     #[inline(never)]
     fn find_kept(
         &mut self,

@@ -72,7 +72,7 @@ pub fn request(out: &mut Vec<u8>, host: &str, target: &str, key: &str) {
     }
 }
 
-/// What every server appends to the key (RFC 6455 section 1.3).
+/// The text that every server appends to the key (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub(super) fn prove(text: &[u8], proven: usize) -> Option<usize> {
     Some(text.len() - begun.len())
 }
 
-/// How many bytes at the end are the start of a character whose length, by its first byte, goes beyond the end.
+/// Bytes at the end that are the start of a character whose length, by its first byte, goes beyond the end.
 fn begun_bytes(text: &[u8]) -> usize {
     for (behind, &byte) in (1..=CHARACTER_BYTES_MAX - 1).zip(text.iter().rev()) {
         let length = match byte {
@@ -42,7 +42,7 @@ const CHARACTER_BYTES_MAX: usize = 4;
 mod tests {
     use super::*;
 
-    /// What std says of the whole: the boundary, or nothing.
+    /// The boundary by std's check of the whole text; `None` if it is invalid.
     fn oracle(text: &[u8]) -> Option<usize> {
         match std::str::from_utf8(text) {
             Ok(_) => Some(text.len()),

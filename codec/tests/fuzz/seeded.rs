@@ -1,8 +1,8 @@
-//! What the fuzz tests share: a seeded generator, mutations, and how many inputs run.
+//! Shared by the fuzz tests: a seeded generator, mutations, and the number of inputs.
 
 use std::path::Path;
 
-/// How many inputs run in each test; `FUZZ_RUNS` asks for another number.
+/// Inputs of each test; `FUZZ_RUNS` asks for another number.
 const RUNS: u64 = 20_000;
 
 #[expect(

@@ -31,7 +31,7 @@ fn committed_inputs_hold() {
     }
 }
 
-/// How many items an input's stream has, and whether it ends in an error.
+/// The number of items in an input's stream, and whether it ends in an error.
 fn meaning(input: &[u8]) -> (usize, bool) {
     let side = if input[0] & 1 == 0 {
         Side::Server

@@ -1,4 +1,4 @@
-//! What a verifier decides beside the signature itself: which form counts, clocks, tokens, unknown keys, and the
+//! The verifier's decisions beside the signature itself: which form counts, clocks, tokens, unknown keys, and the
 //! order of refusals. Everything is signed by aws-sigv4.
 
 use crate::support::{Call, NOON, SECRET, Shard, Signer};
@@ -57,7 +57,7 @@ fn what_is_sloppily_escaped_is_tried_raw() {
     );
 }
 
-/// Nobody signs what is as long as the form that would be tried next.
+/// A request longer than the URLs of any SDK is not tried in the raw form as well.
 #[test]
 fn long_requests_are_hashed_once() {
     let signer = Signer::default();
@@ -390,7 +390,7 @@ fn a_claim_has_the_access_key_id_of_the_request() {
     }
 }
 
-/// By a fresh shard, at the moment of signing, with the signer's own key.
+/// Verifies a call by a fresh shard, at the moment of signing, with the signer's own key.
 pub(crate) fn verify(signer: &Signer, call: &Call) -> Result<Form, Refusal> {
     assert_eq!(signer.key().secret_access_key, SECRET);
     Shard::new().verify(

@@ -1,5 +1,5 @@
-//! What the signer writes: for the recorded requests the signatures of other signers, and for any request a signature
-//! that the verifier accepts.
+//! The signer's output: for the recorded requests the signatures of other signers, and for any request a signature that
+//! the verifier accepts.
 
 use crate::support::{ID, REGION, SECRET, Shard, Signer as Clock};
 use crate::vectors::{accepted, document, key_of, limits, parameter, request, text};

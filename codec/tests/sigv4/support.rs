@@ -85,7 +85,7 @@ impl Call {
     }
 }
 
-/// Who signs, and when.
+/// A signer with its key's token and its clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Signer {
     pub(crate) token: Option<String>,

@@ -395,6 +395,6 @@ pub(crate) fn limits() -> HeadLimits {
     HeadLimits::default()
 }
 
-/// Of every key of the document.
+/// The secret of every key of the document.
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const TOKEN: &str = "FwoGZXIvYXdzEXAMPLE//token+with/odd==chars";

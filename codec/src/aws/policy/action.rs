@@ -100,11 +100,11 @@ const _: () = assert!(Action::ALL.len() <= u32::BITS as usize);
 pub(super) struct Actions(u32);
 
 impl Actions {
-    /// The actions that a pattern of a policy means, without regard to case. An action of another service, or one of
-    /// these services that is not served here, is no fault and means none.
+    /// The actions that a pattern of a policy matches, without regard to case. A pattern for an action of another
+    /// service, or for one of these services that is not served here, is valid and matches none.
     ///
     /// # Errors
-    /// What is wrong with it: its form, or that these services have no such action.
+    /// The fault of the pattern: its form, or that these services have no such action.
     pub(super) fn of_pattern(text: &str) -> Result<Self, String> {
         if text == "*" {
             return Ok(Self(u32::MAX));
@@ -340,7 +340,7 @@ mod tests {
         }
     }
 
-    /// Tokens hold them.
+    /// Sealed session tokens hold the bits.
     #[test]
     fn actions_keep_their_bits() {
         let names: Vec<_> = Action::ALL.into_iter().map(Action::name).collect();

@@ -33,7 +33,7 @@ impl PolicyError {
         self.column
     }
 
-    /// What is wrong and what is allowed.
+    /// The fault, and what is allowed instead.
     #[must_use]
     pub fn rule(&self) -> &str {
         &self.rule

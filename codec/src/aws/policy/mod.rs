@@ -8,8 +8,8 @@
 //! Request{action, resource, client id} ─ Policy::decide ──▶ Deny (one is enough) | Allow | NoMatch
 //! ```
 //! A statement matches when its actions hold the request's, one of its resources matches, and each of its conditions
-//! holds. A condition on the client id does not hold for a request that has none. Nobody allowed means denied: that is
-//! the caller's to say, who joins the decisions of several documents.
+//! holds. A condition on the client id does not hold for a request that has none. A request that no document allows is
+//! denied by the caller, which joins the decisions of several documents.
 //!
 //! A policy is its bytes: reading them again takes no work, so a sealed token holds them in place of the text.
 //!
@@ -44,8 +44,8 @@ pub struct Policy {
 pub struct Request<'a> {
     /// The action.
     pub action: Action,
-    /// The ARN it is done to; `*` for actions without a resource. To create, the time is not known yet, and
-    /// `arn:aws:kinesisvideo:<region>:<account>:channel/<name>/*` is asked for literally.
+    /// The ARN that the action applies to; `*` for actions without a resource. For the creation of a channel, whose
+    /// creation time is not known yet, literally `arn:aws:kinesisvideo:<region>:<account>:channel/<name>/*`.
     pub resource: &'a str,
     /// The client id of a viewer that connects or fetches ICE servers.
     pub client_id: Option<&'a str>,
@@ -94,8 +94,8 @@ impl Policy {
     /// Reads a document as [`Self::parse`] does, for the operator who wrote it.
     ///
     /// # Errors
-    /// All faults in their order, [`FAULTS_MAX`] at most; what is no JSON, or a list or an object where none may be,
-    /// ends the reading. Takes as many readings as there are faults.
+    /// All faults in their order, [`FAULTS_MAX`] at most. Invalid JSON, and a list or an object where none is allowed,
+    /// end the reading. The document is read as often as it has faults.
     pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
         let first = match Self::parse(text) {
             Ok(policy) => return Ok(policy),
@@ -177,8 +177,8 @@ impl Policy {
             .filter(move |action| all.has(*action))
     }
 
-    /// The client id of everybody who may do this by the policy: each statement that allows it names this one, and no
-    /// other, by `StringEquals`. `None` where there is a choice.
+    /// The only client id for which the policy allows the action: each statement that allows it names this id alone by
+    /// `StringEquals`. `None` where more than one client id may be allowed, or none.
     #[must_use]
     pub fn sole_client_id(&self, action: Action) -> Option<&[u8]> {
         let allows = |statement: &Statement<'_>| {
@@ -209,7 +209,7 @@ impl Policy {
     }
 }
 
-/// What a statement that matches is for.
+/// The effect of a statement on the requests that it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     Allow,

@@ -14,11 +14,11 @@ pub(super) struct Names {
 
 struct Name {
     name: &'static str,
-    /// What it means.
+    /// The action of this name; none if it is not served here.
     actions: Actions,
 }
 
-/// How often each letter occurs in a name, in either case.
+/// Occurrences of each letter in a name, in either case.
 type Letters = [u8; 26];
 
 impl Names {
@@ -54,7 +54,7 @@ impl Names {
         }
     }
 
-    /// What a pattern means, without regard to case; `None` when it matches no name.
+    /// The actions whose names match a pattern, without regard to case; `None` when it matches no name.
     pub(super) fn matching(&self, pattern: &str) -> Option<Actions> {
         // A bit for each place in a name that the pattern so far leads to.
         let mut names = [1u64; NAMES_MAX];
@@ -85,9 +85,10 @@ impl Names {
             .reduce(Actions::union)
     }
 
-    /// The known name that takes the fewest edits; for a pattern, that begins so with the fewest. `None` when the
-    /// fewest are more than [`HINT_EDITS_MAX`]. Compares the [`HINT_NAMES_MAX`] names whose letters differ least, and
-    /// none whose letters differ more: so no name is compared with one that is much longer or shorter.
+    /// The known name that takes the fewest edits; for a pattern, the known name whose beginning takes the fewest.
+    /// `None` when the fewest are more than [`HINT_EDITS_MAX`]. Compares the [`HINT_NAMES_MAX`] names whose letters
+    /// differ least, and none whose letters differ by more edits than that: so no name is compared with one that is
+    /// much longer or shorter.
     pub(super) fn nearest(&self, written: &str) -> Option<&'static str> {
         let written = written.to_ascii_lowercase();
         let plain = written.replace(['*', '?'], "");
@@ -111,7 +112,7 @@ impl Names {
     }
 }
 
-/// How many edits two names are apart at least: each adds, takes away or replaces one letter, or swaps two.
+/// A lower bound of the edits between two names: each adds, removes or replaces one letter, or swaps two.
 fn fewest_edits(one: &Letters, other: &Letters) -> usize {
     let pairs = one.iter().zip(other);
     let (more, fewer) = pairs.fold((0, 0), |(more, fewer), (one, other)| {
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a pattern means, by the general matcher, name by name.
+    /// The actions that a pattern matches by the general matcher, name by name.
     fn one_by_one(names: &Names, text: &str) -> Option<Actions> {
         let mut pattern = Vec::new();
         pattern::push(&mut pattern, &text.to_ascii_lowercase());

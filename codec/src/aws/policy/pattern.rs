@@ -1,7 +1,7 @@
 //! Texts with `*` and `?`, matched 64 places of the text at a time.
 //!
 //! # Theory of operation
-//! What a pattern has before its first `*` is compared with the beginning of the text, what it has behind its last one
+//! The part of a pattern before its first `*` is compared with the beginning of the text, the part behind its last one
 //! with the end. The parts between are looked for one behind the other. Each is taken where it is found first: a later
 //! place would leave less text to the parts behind it.
 //!
@@ -259,7 +259,7 @@ mod tests {
         }
     }
 
-    /// What costs most: no part fits, each fits nearly everywhere, or there are many.
+    /// The most expensive patterns: no part fits, each fits nearly everywhere, or there are many.
     #[test]
     fn hostile_patterns_keep_to_the_bound() {
         let long = "a".repeat(1024);

@@ -16,8 +16,8 @@ use serde::de::{
 use std::cell::Cell;
 use std::fmt;
 
-/// Reads a document: its statements, one behind the other. The first faults, this many as are `forgiven`, are read
-/// over: the statements are then of no use, but the error is the next fault.
+/// Reads a document and returns its statements, one behind the other. The first `forgiven` faults are skipped: the
+/// statements are then of no use, but the error is the next fault.
 pub(super) fn document(text: &str, forgiven: usize) -> Result<Vec<u8>, PolicyError> {
     let mut json = serde_json::Deserializer::from_str(text);
     let forgive = Forgive(Cell::new(forgiven));
@@ -26,11 +26,11 @@ pub(super) fn document(text: &str, forgiven: usize) -> Result<Vec<u8>, PolicyErr
     Ok(statements)
 }
 
-/// How many faults are still read over.
+/// The number of faults that are still skipped.
 struct Forgive(Cell<usize>);
 
 impl Forgive {
-    /// What was checked; `instead` of it when it is a fault that is read over.
+    /// Returns the checked value, or `instead` when it is a fault that is skipped.
     fn or<T, E: Error>(&self, checked: Result<T, String>, instead: T) -> Result<T, E> {
         let rule = match checked {
             Ok(value) => return Ok(value),
@@ -62,7 +62,7 @@ struct Values {
     like: Option<Vec<u8>>,
 }
 
-/// What an operator holds: the key with its values, each of which is passed to a function that appends it to a list.
+/// The value of an operator: the key with its values, each of which is passed to a function that appends it to a list.
 struct Operator<'f>(&'f Forgive, fn(&mut Vec<u8>, &str));
 
 /// A string that is passed to a function.
@@ -223,7 +223,7 @@ impl<'de> Visitor<'de> for Conditions<'_> {
     }
 }
 
-/// Where the values of an operator go, and how one is appended.
+/// The list for the values of an operator, and the function that appends one.
 type Place<'v> = (&'v mut Option<Vec<u8>>, fn(&mut Vec<u8>, &str));
 
 impl Values {
@@ -303,7 +303,7 @@ impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for Text<'_
     }
 }
 
-/// Visits of scalars that are no strings: faults that are read over like others, since they are read whole.
+/// Visits of scalars that are not strings: faults that can be skipped like others, since the scalar was read whole.
 macro_rules! no_strings {
     ($($visit:ident $kind:ty: $unexpected:ident),+) => {
         $(fn $visit<E: Error>(self, value: $kind) -> Result<(), E> {

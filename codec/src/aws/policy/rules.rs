@@ -1,4 +1,4 @@
-//! What a policy document may hold: its members and their values.
+//! The members that a policy document may hold, and their values.
 
 use super::{Effect, PATTERN_BYTES_MAX};
 
@@ -32,7 +32,7 @@ impl Members {
         Ok(member)
     }
 
-    /// That a statement had these members. What is there but wrong was reported at its place.
+    /// Checks that a statement had these members. A member with an invalid value was reported at its place.
     pub(super) fn require(&self, names: &[&'static str]) -> Result<(), String> {
         let missing = names.iter().filter(|name| !self.0.contains(name));
         let missing: Vec<_> = missing.copied().collect();
@@ -105,7 +105,7 @@ pub(super) fn excerpt(text: &str) -> String {
     }
 }
 
-/// In place of a member that is read over.
+/// In place of the name of a member that is skipped.
 pub(super) const IGNORED: &str = "";
 
 pub(super) const DOCUMENT_MEMBERS: &[&str] = &["Version", "Id", "Statement"];

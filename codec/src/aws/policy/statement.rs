@@ -71,7 +71,7 @@ impl<'p> Statement<'p> {
     /// Appends the statement.
     ///
     /// # Errors
-    /// That a list is too long.
+    /// A list is too long.
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), String> {
         out.push(match self.effect {
             Effect::Allow => ALLOW,
@@ -146,14 +146,14 @@ impl<'p> List<'p> {
     }
 }
 
-/// Begins another entry of a list: what the caller writes behind it.
+/// Begins another entry of a list; the caller appends its bytes.
 pub(super) fn begin_entry(list: &mut Vec<u8>) {
     if !list.is_empty() {
         list.push(BETWEEN);
     }
 }
 
-/// Stands between two entries of a list. No byte of UTF-8.
+/// The separator between two entries of a list. No byte of UTF-8.
 const BETWEEN: u8 = 0xFF;
 
 const ALLOW: u8 = 1;

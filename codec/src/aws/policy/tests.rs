@@ -89,7 +89,7 @@ fn a_denial_by_client_id_spares_requests_without_one() {
     assert_eq!(ask(policy, get, ARN, None), Decision::Allow);
 }
 
-/// Holds what each document is refused with.
+/// Asserts the error that each document is refused with.
 fn refused(table: &[(&str, &str)]) {
     for (text, wanted) in table {
         let error = Policy::parse(text).unwrap_err().to_string();
@@ -347,7 +347,7 @@ fn an_operation_has_its_action() {
     }
 }
 
-/// Fewer than the text has, so that a token has room for them; what is none of them is no policy.
+/// The bytes are fewer than those of the text, so that a token has room for them; other bytes are not a policy.
 #[test]
 fn a_policy_is_its_bytes() {
     let text = r#"{"Statement": [{"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": ["arn:*", "*"],

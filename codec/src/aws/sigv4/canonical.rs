@@ -11,7 +11,7 @@ use crate::http::Head;
 use crate::limits::HEADER_LINES;
 use memchr::memchr2;
 
-/// What a canonical request is made of besides the query's form.
+/// The parts of a canonical request besides the query's form.
 pub(super) struct Source<'a> {
     pub(super) head: &'a Head<'a>,
     /// The names of the signed headers, joined by `;`.

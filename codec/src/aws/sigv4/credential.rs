@@ -56,8 +56,8 @@ impl<'a> Credential<'a> {
         })
     }
 
-    /// Whether the scope is the one that a request of this moment, in the basic format, to this server has. No
-    /// `region`: any.
+    /// Checks that the scope is that of a request to this server at this moment, in the basic format. Without `region`,
+    /// any region is right.
     pub(super) fn check(
         &self,
         service: Service,

@@ -114,8 +114,8 @@ pub(super) const fn is_unreserved(byte: u8) -> bool {
     is_letter | is_digit | (byte == b'-') | (byte == b'_') | (byte == b'.') | (byte == b'~')
 }
 
-/// What a byte is as a hexadecimal digit: its value, with [`LOWER_CASE`] or [`NO_DIGIT`]. A table, because the digits
-/// of escapes are as good as random, and a branch would be guessed wrong half the time.
+/// The class of a byte as a hexadecimal digit: its value, with [`LOWER_CASE`] or [`NO_DIGIT`]. A table, because the
+/// digits of escapes are as good as random, and a branch would be guessed wrong half the time.
 fn hex_class(byte: u8) -> u8 {
     HEX_CLASS
         .get(usize::from(byte))

@@ -48,7 +48,7 @@ pub use signing_keys::SigningKeys;
 pub use stamp::Stamp;
 pub use verify::{AccessKey, Claim, Form, RequestRules, Signed, Verified, Verifier};
 
-/// How far a client's clock may be off by default, in seconds.
+/// The default tolerance for a client's clock, in seconds.
 ///
 /// Source: AWS, "Troubleshoot Signature Version 4 signing": *within five minutes*.
 pub const CLOCK_TOLERANCE_S: u64 = 300;
@@ -71,5 +71,5 @@ pub const QUERY_PARAMETERS_MAX: usize = 128;
 /// The one algorithm.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// How a scope ends.
+/// The last element of a scope.
 const TERMINATOR: &str = "aws4_request";

@@ -68,14 +68,14 @@ pub(super) struct Query {
     strict: Vec<u8>,
 }
 
-/// What a query holds besides its pairs in order.
+/// The parameters of the protocol in a query, and its faults.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ProtocolParameters {
-    /// Where the values of the protocol's parameters were decoded to; the first of each.
+    /// The places of their decoded values; the first occurrence of each.
     values: [Option<(usize, usize)>; Parameter::COUNT],
     /// The first parameter of the protocol that occurs twice.
     pub(super) twice: Option<Parameter>,
-    /// What keeps the query from being canonical.
+    /// The fault that keeps the query from being canonical.
     pub(super) fault: Option<Malformed>,
 }
 
@@ -113,7 +113,7 @@ impl ProtocolParameters {
 }
 
 impl Query {
-    /// Takes the pairs of a query in, `decoded` what they say. Empty pairs are left out.
+    /// Reads the pairs of a query and writes their decoded names and values to `decoded`. Empty pairs are left out.
     pub(super) fn read(&mut self, query: &str, decoded: &mut Vec<u8>) -> ProtocolParameters {
         self.pairs.clear();
         self.strict.clear();
@@ -141,7 +141,7 @@ impl Query {
         found
     }
 
-    /// Takes one pair in; says whether it is encoded strictly.
+    /// Adds one pair; returns whether it is encoded strictly.
     fn take(
         &mut self,
         text: &[u8],
@@ -201,8 +201,8 @@ impl Query {
         Ok(name_is_strict && value_is_strict && equals.is_some())
     }
 
-    /// Writes every pair in the strict encoding, unless the query came so. It has no fault, and `decoded` is what
-    /// [`Query::read`] left there.
+    /// Writes every pair in the strict encoding, unless the query came so. The query must have no fault, and `decoded`
+    /// must be as [`Query::read`] left it.
     pub(super) fn encode(&mut self, decoded: &[u8]) {
         if self.is_strict {
             return;

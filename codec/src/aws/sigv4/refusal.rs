@@ -24,7 +24,7 @@ pub enum Refusal {
         signed: Stamp,
         /// The server's clock.
         now: Stamp,
-        /// How old it might be.
+        /// The greatest age that is allowed.
         window: Window,
     },
     /// Signed in the future.
@@ -33,16 +33,16 @@ pub enum Refusal {
         signed: Stamp,
         /// The server's clock.
         now: Stamp,
-        /// How early it might be.
+        /// The time by which the signature may be ahead of the server's clock.
         window: Window,
     },
     /// The credential is scoped to something else.
     Scope(Scope),
     /// The access key id is not known.
     UnknownKey,
-    /// The session token is absent, wrong or out of place, the signature being good.
+    /// The session token is absent, wrong or out of place, although the signature is valid.
     Token,
-    /// The key was good once, and so are signature and token.
+    /// The key has expired; signature and token are valid.
     TokenExpired,
     /// The signature is another than ours; also when `host` is not signed or a signed header is absent.
     Mismatch,
@@ -73,14 +73,14 @@ pub enum Malformed {
     Signature,
     /// A percent sign in the query without two hexadecimal digits behind it.
     Percent,
-    /// The name of a parameter of the protocol is percent-encoded. Nobody needs that, and who reads the query without
-    /// decoding names would see another request than the one that was signed.
+    /// The name of a parameter of the protocol is percent-encoded. No client needs that, and a party that reads the
+    /// query without decoding names would see another request than the one that was signed.
     Disguised,
     /// More query parameters than [`super::QUERY_PARAMETERS_MAX`].
     TooMany,
 }
 
-/// What the credential should have been scoped to.
+/// The element that a credential's scope should have had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// This service.
@@ -98,7 +98,7 @@ pub enum Scope {
     },
 }
 
-/// How far the clocks may be apart, or how long a URL lives. Displays as `5 min.` or `299 sec.`.
+/// The allowed difference of the clocks, or the life of a URL. Displays as `5 min.` or `299 sec.`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
     /// The tolerance of clocks, in seconds.

@@ -56,12 +56,12 @@ pub struct Call<'a> {
     pub now_s: u64,
 }
 
-/// What the headers of a signed call carry besides `Host` and `Content-Type`.
+/// The headers of a signed call besides `Host` and `Content-Type`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedHeaders<'a> {
     authorization: String,
     date: String,
-    /// Of temporary keys.
+    /// The token of a temporary key.
     session_token: Option<&'a str>,
 }
 
@@ -218,9 +218,9 @@ fn text_of(ascii: &[u8]) -> &str {
 /// The `Content-Type` of a call's body, which is signed.
 pub const JSON: &str = "application/json";
 const SERVICE: &str = "kinesisvideo";
-/// Of `YYYYMMDD`.
+/// Bytes of `YYYYMMDD`.
 const DAY_BYTES: usize = 8;
 /// Room for path and query without a session token.
 const TARGET_BYTES: usize = 640;
-/// Of one byte that is percent-encoded.
+/// Bytes of one percent-encoded byte.
 const ESCAPED_BYTES: usize = 3;

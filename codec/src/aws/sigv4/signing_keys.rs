@@ -14,9 +14,9 @@ use std::fmt;
 /// A place costs 1.5 KiB once it is used. A place is bound to the secret it was derived from: after a rotation the old
 /// derivation matches no more and is replaced.
 pub struct SigningKeys {
-    /// As many as there are sets; each grows to [`WAYS`] entries.
+    /// The sets of the table; each grows to [`WAYS`] entries.
     sets: Vec<Vec<Entry>>,
-    /// How often the table was asked; orders entries by their last use.
+    /// The number of look-ups so far; orders entries by their last use.
     tick: u64,
 }
 
@@ -37,7 +37,7 @@ impl SigningKeys {
         Self { sets, tick: 0 }
     }
 
-    /// How many derived keys it holds.
+    /// The number of derived keys in the table.
     #[must_use]
     pub fn len(&self) -> usize {
         self.sets.iter().map(Vec::len).sum()
@@ -92,8 +92,8 @@ impl SigningKeys {
     }
 }
 
-/// Whose place a further key of this id takes; `None` when there is room. The least recently used of the id's own if it
-/// has two, else of the whole set.
+/// The place that a further key of this id takes; `None` when there is room. It is that of the least recently used key:
+/// of the id's own if it has two, else of the whole set.
 fn victim(set: &[Entry], id: &str) -> Option<usize> {
     let own = set.iter().filter(|entry| entry.access_key_id == id).count();
     let crowded = own >= PLACES_PER_ID;

@@ -13,7 +13,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use std::fmt;
 
-/// What this server requires of a request at this moment.
+/// The server's requirements on a request at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRules<'a> {
     /// The service of the scope.
@@ -22,7 +22,7 @@ pub struct RequestRules<'a> {
     pub region: Option<&'a str>,
     /// The server's clock, in seconds since 1970 UTC.
     pub now_s: u64,
-    /// How far the clock of a client may be off, in seconds, unless its key says otherwise; at most
+    /// The tolerance for a client's clock, in seconds, unless its key says otherwise; at most
     /// [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: u64,
 }
@@ -36,7 +36,7 @@ pub struct AccessKey<'a> {
     pub session_token: Option<&'a str>,
     /// When a temporary key ends, in seconds since 1970 UTC: from this second on it is expired.
     pub expires_s: Option<u64>,
-    /// How far this client's clock may be off, in seconds, if not as [`RequestRules`] say; at most
+    /// The tolerance for this client's clock, in seconds, if not as [`RequestRules`] say; at most
     /// [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: Option<u64>,
 }
@@ -64,7 +64,7 @@ pub struct Claim<'a> {
     signed_headers: &'a [u8],
     signature: [u8; 32],
     signed: Stamp,
-    /// `signed` as it is written: asked for twice.
+    /// `signed` in its written form, which is needed twice.
     moment: [u8; 16],
     token: Option<&'a [u8]>,
     carrier: Signed,
@@ -75,7 +75,7 @@ pub struct Claim<'a> {
     hashed_bytes: &'a mut u64,
 }
 
-/// Where a signature is.
+/// The place of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signed {
     /// In the `Authorization` header.
@@ -87,7 +87,7 @@ pub enum Signed {
     },
 }
 
-/// How a signature was found to be right.
+/// The form in which a signature matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     /// Signed in the `Authorization` header.
@@ -98,7 +98,7 @@ pub enum Form {
     Raw,
 }
 
-/// Who signed a request.
+/// The verified signer of a request, with the form and the time of the signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified<'a> {
     /// The key that signed. Visible ASCII, 1 to 128 bytes.
@@ -207,7 +207,7 @@ impl Verifier {
         &self.canonical_request
     }
 
-    /// How many bytes of canonical requests and bodies were hashed since the verifier was made: the work of
+    /// Bytes of canonical requests and bodies that were hashed since the verifier was made: the work of
     /// [`Claim::verify`].
     #[must_use]
     pub const fn hashed_bytes(&self) -> u64 {
@@ -240,7 +240,7 @@ impl<'a> Claim<'a> {
         self.token
     }
 
-    /// Where the signature is.
+    /// The place of the signature.
     #[must_use]
     pub const fn carrier(&self) -> Signed {
         self.carrier
