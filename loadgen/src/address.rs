@@ -1,4 +1,4 @@
-//! Where the load goes, and where it comes from.
+//! The addresses of a load: its target and its local addresses.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 /// The service under load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Where to connect.
+    /// The first address to connect to.
     pub address: SocketAddr,
     /// Its other addresses: connections are spread over all, and try the next one when one refuses.
     pub others: Vec<SocketAddr>,
@@ -220,7 +220,7 @@ impl Sources {
         Ok(Self { first, count })
     }
 
-    /// How many addresses there are.
+    /// The number of addresses.
     #[must_use]
     pub const fn count(&self) -> u32 {
         self.count

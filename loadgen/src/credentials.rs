@@ -42,7 +42,7 @@ impl Credentials {
         })
     }
 
-    /// As a signer takes them.
+    /// The keys in the form that a signer takes.
     #[must_use]
     pub fn keys(&self) -> Keys<'_> {
         Keys {

@@ -1,4 +1,4 @@
-//! What a worker counts. At its end this becomes a document, and documents add up exactly: [`crate::result::merge`].
+//! The counts of a worker. At its end they become a document, and documents add up exactly: [`crate::result::merge`].
 
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -59,8 +59,7 @@ impl Errors {
     }
 
     /// Counts this many of this kind; none leaves no trace. A kind holds words of the service, which may have many of
-    /// them: over
-    /// [`ERROR_KINDS_MAX`] they are counted as `other`.
+    /// them: over [`ERROR_KINDS_MAX`] they are counted as `other`.
     pub fn count_many(&mut self, kind: &str, count: u64) {
         if count == 0 {
             return;
@@ -79,14 +78,14 @@ impl Errors {
 pub struct Latency(Histogram<u64>);
 
 impl Latency {
-    /// One without a value.
+    /// A histogram without a value.
     #[must_use]
     pub fn new() -> Self {
         let bounds = Histogram::new_with_bounds(1, LONGEST_US, 3);
         Self(bounds.expect("the bounds are constants that it takes"))
     }
 
-    /// One of two digits, for what is kept every second: a tenth of the memory.
+    /// A histogram of two digits, for spans that are kept every second: a tenth of the memory.
     #[must_use]
     pub fn coarse() -> Self {
         let bounds = Histogram::new_with_bounds(1, LONGEST_US, 2);
@@ -131,7 +130,7 @@ pub struct Latencies {
     pub message: Latency,
     /// A session: from the moment that it was due to the SDP answer, all of the above and every delay of ours in it.
     pub setup: Latency,
-    /// By how much sessions began, or messages were sent, later than they were due: the driver's fault alone.
+    /// The time by which sessions began, or messages were sent, later than they were due: the driver's fault alone.
     pub lag: Latency,
 }
 

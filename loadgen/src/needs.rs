@@ -1,11 +1,11 @@
-//! What a run takes, and what this machine allows: reported before anything is opened.
+//! The needs of a run and the limits of this machine, reported before anything is opened.
 
 use crate::edge::Limits;
 use crate::options::{Mode, Options};
 use crate::plan::Plan;
 use std::fmt;
 
-/// What a plan would open and take, beside what the machine allows.
+/// The connections and the memory that a plan would take, beside those that the machine allows.
 #[derive(Clone, Debug)]
 pub struct Needs {
     lines: Vec<String>,
@@ -173,7 +173,7 @@ impl fmt::Display for Needs {
 
 /// Descriptors that are no connections: ring, files, standard streams.
 pub const DESCRIPTORS_BESIDE: u64 = 64;
-/// How long a port is not given to the same pair of addresses again. Source: Linux, `TCP_TIMEWAIT_LEN`.
+/// The time in which a port is not given to the same pair of addresses again. Source: Linux, `TCP_TIMEWAIT_LEN`.
 const TIME_WAIT_S: f64 = 60.0;
 /// User space of a connection, with the growth of its tables and its timers: twice the sizes that the tables assert.
 const CONNECTION_BYTES: u64 = 500;

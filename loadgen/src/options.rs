@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
     args_override_self = true
 )]
 pub struct CommandLine {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the program can do.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Put load on a service and report the results.
@@ -40,7 +40,7 @@ pub enum Command {
 /// The flags of `loadgen report`.
 #[derive(Clone, Debug, Args)]
 pub struct Reports {
-    /// What --json wrote
+    /// Reports that --json wrote
     #[arg(required = true, value_name = "FILE.json")]
     pub files: Vec<PathBuf>,
     /// Merge files that are parts of one run (--part)
@@ -55,7 +55,7 @@ pub struct Reports {
 }
 
 impl Options {
-    /// Where the service's CPU time and memory are read, if the flags name a source.
+    /// The source of the service's CPU time and memory, if the flags name one.
     ///
     /// # Errors
     /// The source cannot be found or does not answer; exit code 2.
@@ -282,7 +282,7 @@ pub struct Options {
     /// Version of the service, for the report
     #[arg(long, value_name = "TEXT")]
     pub service_version: Option<String>,
-    /// What the report compares the measurements with.
+    /// The thresholds that the report compares the measurements with.
     #[command(flatten)]
     #[serde(flatten)]
     pub thresholds: Thresholds,
@@ -343,7 +343,7 @@ fn joined<S: serde::Serializer>(targets: &[String], out: S) -> Result<S::Ok, S::
     out.serialize_str(&targets.join(","))
 }
 
-/// What a run should reach. The report marks in colour what it misses; exit codes do not depend on it.
+/// The values that a run should reach. The report marks in colour those that it misses; exit codes do not depend on it.
 ///
 /// The latency is the one that the verdict names: from a session's start to its answer (sessions, storm), of a message
 /// (relay), of the upgrade (idle, connect).
@@ -396,7 +396,7 @@ fn cpu_list(text: &str) -> Result<CpuList, String> {
     Ok(CpuList(list))
 }
 
-/// What a kernel's default CPU mask holds.
+/// The number of CPUs in a kernel's default CPU mask.
 const CPUS_MAX: usize = 1024;
 
 #[cfg(test)]

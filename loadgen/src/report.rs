@@ -1,4 +1,4 @@
-//! What was run, as the document that the engine fills.
+//! The description of a run, as the document that the engine fills.
 
 use crate::edge::Machine;
 use crate::options::Options;

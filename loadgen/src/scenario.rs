@@ -9,7 +9,7 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What is wrong with a scenario file, and where; exit code 2.
+/// A fault of a scenario file, with its place; exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScenarioError {
     line: usize,
@@ -73,7 +73,7 @@ pub fn flags(text: &str) -> Result<Vec<String>, ScenarioError> {
     Ok(flags)
 }
 
-/// Where a command line names its scenario: the first word ending in `.toml` that is no flag and no flag's value.
+/// The place of the scenario in a command line: the first word ending in `.toml` that is no flag and no flag's value.
 pub(crate) fn place(words: &[String]) -> Option<usize> {
     let command = crate::options::CommandLine::command();
     let run = command.find_subcommand("run")?;

@@ -100,7 +100,7 @@ impl Channel {
     }
 }
 
-/// What is counted when a relay with this fault carries 1,000 messages.
+/// The counts of a relay with this fault that carries 1,000 messages.
 fn tally(fault: Fault) -> Tally {
     let mut channel = Channel::connected(TERMS);
     channel.exchange(&mut Relay::new(fault), 1_000);

@@ -134,7 +134,7 @@ impl Channel {
     }
 }
 
-/// What is counted over many sessions through a relay with this fault, and how many of them settled.
+/// The counts of many sessions through a relay with this fault, and the number of those that settled.
 fn tally(fault: Fault) -> (Tally, usize) {
     let mut channel = Channel::new(fault, TERMS);
     let settled = (0..50).map(|_| channel.round()).sum();
@@ -273,7 +273,7 @@ fn messages_of_an_earlier_connection_are_no_fault() {
     );
 }
 
-/// The viewer waits since before it sent that offer, and is not open again yet: the master answers its next one.
+/// The viewer's wait began before it sent that offer, and it is not open again yet: the master answers its next one.
 #[test]
 fn an_offer_that_comes_while_its_viewer_connects_again_is_no_fault() {
     let mut channel = Channel::new(Fault::Nothing, TERMS);

@@ -1,4 +1,4 @@
-//! What becomes of news: a party goes a step further, comes back later, or is through.
+//! Reactions to news: a party goes a step further, comes back later, or is through.
 
 use super::board::Phase;
 use super::lines::News;
@@ -207,7 +207,7 @@ impl Worker<'_> {
         }
     }
 
-    /// A party without a connection comes back, or that was it.
+    /// Schedules another connection of a party that has none, or counts the party as failed.
     pub(super) fn again_or_failed(&mut self, party: Party) {
         match party {
             Party::Nobody => {}

@@ -41,7 +41,7 @@ impl From<ureq::Error> for ApiError {
 /// The channels of a share that were made for a run, or were there already.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
-    /// By their place in the share.
+    /// The ARNs of the channels, by their place in the share.
     pub(super) arns: Vec<String>,
     /// Those that were made; they are deleted after the run.
     made: Vec<String>,
@@ -178,9 +178,9 @@ impl<'a> Api<'a> {
     }
 }
 
-/// How long a call may take.
+/// The time that a call may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// How often a call is tried, and how long the first and the longest pause is.
+/// Attempts of a call, and the first and the longest pause between them.
 const ATTEMPTS: u32 = 30;
 const PATIENCE: Duration = Duration::from_millis(100);
 const PATIENCE_MAX: Duration = Duration::from_secs(2);

@@ -1,10 +1,10 @@
-//! What the threads of a run show each other: the phase that the conductor sets, and each worker's numbers.
+//! The shared state of a run's threads: the phase that the conductor sets, and each worker's numbers.
 
 use crate::measure::Errors;
 use crate::result::{CLASSES, ErrorKind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-/// What a run is doing. Phases follow each other in this order and none comes back.
+/// The phases of a run. They follow each other in this order and none comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
@@ -26,7 +26,7 @@ pub enum Phase {
 #[derive(Debug)]
 pub(super) struct Board {
     phase: AtomicU8,
-    /// Where the schedule begins, in nanoseconds of the run's clock; [`u64::MAX`] until that is known.
+    /// The beginning of the schedule, in nanoseconds of the run's clock; [`u64::MAX`] until it is known.
     begins_ns: AtomicU64,
     /// One for each worker, written by it alone, once a turn.
     pub(super) gauges: Vec<Gauge>,
@@ -56,9 +56,9 @@ pub(super) struct Gauge {
     pub(super) completed: AtomicU64,
     /// Sessions that did not.
     pub(super) unwell: AtomicU64,
-    /// Median and 99th percentile of the last whole interval, in microseconds.
+    /// Median of the last whole interval, in microseconds.
     pub(super) p50_us: AtomicU64,
-    /// See there.
+    /// 99th percentile of the last whole interval, in microseconds.
     pub(super) p99_us: AtomicU64,
     /// Failures by [`ErrorKind::class`]: names have no bound and stay with the worker.
     classes: [AtomicU64; CLASSES.len()],
@@ -138,13 +138,13 @@ impl Board {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Where the schedule begins, if that is known.
+    /// The beginning of the schedule, if it is known.
     pub(super) fn begins_ns(&self) -> Option<u64> {
         let moment = self.begins_ns.load(Ordering::Relaxed);
         (moment != u64::MAX).then_some(moment)
     }
 
-    /// Announces to every worker where the schedule begins.
+    /// Announces the beginning of the schedule to every worker.
     pub(super) fn begin_at(&self, moment_ns: u64) {
         self.begins_ns.store(moment_ns, Ordering::Relaxed);
     }

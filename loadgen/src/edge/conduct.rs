@@ -32,7 +32,7 @@ pub(super) struct Conductor<'a, 'w> {
     watch: &'a Watch<'w>,
 }
 
-/// What the conductor saw of a run.
+/// The conductor's record of a run.
 pub(super) struct Course {
     started: SystemTime,
     /// Whether every connection that was to be there before the load was.
@@ -52,7 +52,7 @@ struct Sample {
     server_cpu_ns: Option<u64>,
 }
 
-/// What the opening came to.
+/// The result of opening the connections.
 struct OpeningResult {
     /// Whether the load can begin.
     all: bool,
@@ -61,7 +61,7 @@ struct OpeningResult {
 }
 
 impl<'a, 'w> Conductor<'a, 'w> {
-    /// For this run.
+    /// A conductor of this run.
     pub(super) const fn new(
         shared: Shared<'a>,
         server: Option<Server>,
@@ -136,7 +136,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until every master is open or was given up; whether any is open.
+    /// Waits until every master is open or was given up; returns whether any is open.
     fn open_masters(&self) -> bool {
         let wanted = self.plan.share.channels(self.plan.channels).count() as u64;
         self.watch.say(&format!("opening {wanted} masters"));
@@ -217,7 +217,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// By how many bytes the server grew for each connection since `base`.
+    /// Bytes by which the server grew for each connection since `base`.
     fn growth_since(&self, base: Option<(u64, u64)>) -> Option<f64> {
         let (rss_before, open_before) = base?;
         self.wait(SETTLE, |_| false);
@@ -297,7 +297,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits for something, at most so long; whether it happened. Ctrl-C and the end of a worker end it as well.
+    /// Waits until something happens, at most `patience`; returns whether it did. Ctrl-C and the end of a worker end it
+    /// as well.
     fn wait(&self, patience: Duration, happened: impl Fn(&Sum) -> bool) -> bool {
         let begun = Instant::now();
         let was_stopped = signal::stopped();
@@ -364,16 +365,16 @@ impl Course {
 
 /// The load before it is measured.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Between the word to begin and the first session: every worker has seen it by then.
+/// The time from the word to begin to the first session: every worker has seen it by then.
 const LEAD: Duration = Duration::from_millis(100);
-/// Nothing has changed for so long: what was asked for is there.
+/// After this long without a change, everything that was asked for is there.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Nothing has opened or failed for so long: the target does not answer.
+/// After this long without a connection that opened or failed, the target does not answer.
 const STALL: Duration = Duration::from_secs(25);
-/// Beside its patience, what a session needs to close.
+/// The time that a session needs to close, beside its patience.
 const FAREWELL: Duration = Duration::from_secs(6);
-/// Nothing has arrived for so long: it is lost.
+/// After this long without an arrival, what is missing is lost.
 const DRAIN_STALL: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
-/// How often the board is looked at while waiting.
+/// The time between two looks at the board while waiting.
 const LOOK: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! The endpoints that a worker knows, and who waits for one that is being looked up.
+//! The endpoints that a worker knows, and the connections that wait for one that is being looked up.
 
 use super::lines::Route;
 use super::lookup::{ENDPOINTS_MAX, Lookup, LookupAnswer, LookupRequest};
@@ -16,7 +16,7 @@ pub(super) struct Directory {
     found: Receiver<LookupAnswer>,
 }
 
-/// How far an endpoint is.
+/// The state of an endpoint.
 enum EndpointState {
     /// It has a route of this number.
     Route(u16),

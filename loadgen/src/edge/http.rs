@@ -48,7 +48,7 @@ impl Resolver for Checked {
     }
 }
 
-/// What [`ResolvedSocketAddrs`] has room for.
+/// Addresses that [`ResolvedSocketAddrs`] has room for.
 const ADDRESSES_MAX: usize = 16;
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl Worker<'_> {
         }
     }
 
-    /// How many may begin to connect in this turn.
+    /// The number of connections that may begin in this turn.
     fn room(&self) -> usize {
         let room = match self.shared.plan.mode {
             Mode::Storm if !self.is_begun() => 0,
@@ -149,7 +149,7 @@ impl Worker<'_> {
         }
     }
 
-    /// What a viewer awaits first.
+    /// The first stage of a viewer.
     pub(super) fn first_stage(&self) -> Stage {
         if self.shared.plan.discover {
             Stage::AwaitCalls
@@ -279,7 +279,7 @@ impl Worker<'_> {
         u16::try_from(number % targets).unwrap_or_default()
     }
 
-    /// Which route a session takes: the detour for its share of them, spread over all channels, or a target.
+    /// The route of a session: the detour for its share of them, spread over all channels, or a target.
     fn route_of(&self, viewer: &Viewer) -> u16 {
         let plan = self.shared.plan;
         let session = viewer.session;

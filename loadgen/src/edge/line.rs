@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 pub(super) struct Line {
     pub(super) socket: Option<Socket>,
     pub(super) tls: Option<Box<Tls>>,
-    /// What waits to be sent, as it goes to the socket. Without capacity while there is nothing.
+    /// Bytes that wait to be sent, as they go to the socket. Without capacity while there are none.
     pub(super) out: Vec<u8>,
     /// When the present step of connecting began, nanoseconds of the run's clock.
     pub(super) since_ns: u64,
@@ -21,9 +21,9 @@ pub(super) struct Line {
     pub(super) route: u16,
     /// The address of the route that it connects to, counted on from where it began.
     pub(super) address: u8,
-    /// How many addresses it has tried without success.
+    /// Addresses that it has tried without success.
     pub(super) tried: u8,
-    /// Where it connects from; `None` leaves it to the kernel.
+    /// The address that it connects from; `None` leaves it to the kernel.
     pub(super) source: Option<Ipv4Addr>,
     pub(super) state: LineState,
     /// A connect is in the kernel.
@@ -38,7 +38,7 @@ pub(super) struct Line {
     pub(super) cut: bool,
 }
 
-/// How far a connection is.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum LineState {
     /// There is none.
@@ -71,8 +71,8 @@ impl Line {
         !self.sending && !self.connecting && !self.cut && !self.out.is_empty()
     }
 
-    /// The name of a failure, if what was just received was answered, with a pong or a close, and too much waits:
-    /// before it `waiting` bytes did.
+    /// The name of a failure, if an answer to received bytes (a pong or a close) was added to the `waiting` bytes
+    /// before it, and too many wait.
     pub(super) fn has_unread_answers(&self, waiting: usize) -> Option<&'static str> {
         let bytes = self.out.len();
         (bytes > waiting && bytes > OUT_BYTES_MAX).then_some("answers_not_read")

@@ -1,5 +1,5 @@
-//! Connections by the dozen thousand on one ring: dialled, secured, read, written, ended. What a byte means is the
-//! crew's.
+//! Connections by the dozen thousand on one ring: dialled, secured, read, written, ended. The crew knows what the bytes
+//! mean.
 //!
 //! ```text
 //!  open ─► Connecting ─► Securing (TLS) ─► Up ─► finish ─► Ending ─► Free
@@ -25,13 +25,13 @@ use std::time::Duration;
 /// One way to reach the service.
 #[derive(Clone, Debug)]
 pub(super) struct Route {
-    /// Where.
+    /// The target.
     pub(super) target: Target,
-    /// How it is secured, if it is.
+    /// The TLS configuration, if it is secured.
     pub(super) tls: Option<Client>,
 }
 
-/// What happened on a line.
+/// An event on a line.
 #[derive(Debug)]
 pub(super) enum News {
     /// TCP is established.
@@ -180,7 +180,7 @@ impl Lines {
         self.lines.len() - self.free.len()
     }
 
-    /// How many lines there are, free or not.
+    /// The number of lines, free or not.
     pub(super) fn len(&self) -> u32 {
         narrow(self.lines.len())
     }
@@ -207,7 +207,7 @@ impl Lines {
         self.ring.enter(want, Some(patience))
     }
 
-    /// What happened, in order; `None` when it is time for another turn.
+    /// The next event; `None` when it is time for another turn.
     pub(super) fn next(&mut self) -> Option<News> {
         loop {
             if let Some(news) = self.news.pop_front() {

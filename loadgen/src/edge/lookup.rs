@@ -47,7 +47,7 @@ impl Lookup {
     }
 }
 
-/// What was found, and what may be.
+/// The endpoints that were found, and the rules for those to come.
 struct Finder {
     trust: Trust,
     resumes: bool,

@@ -1,4 +1,4 @@
-//! What this machine is and allows: descriptors, CPUs, kernel.
+//! This machine and its limits: descriptors, CPUs, kernel.
 #![expect(
     unsafe_code,
     reason = "one socket option is set through libc; no safe wrapper has it"
@@ -48,7 +48,7 @@ pub fn machine() -> Machine {
     }
 }
 
-/// What this machine allows a process that opens many connections. What cannot be found out is null.
+/// The limits of this machine for a process that opens many connections. Those that cannot be found out are `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Open descriptors, if the limit is raised as far as it goes.
@@ -91,7 +91,7 @@ pub fn run_id() -> u32 {
 /// Raises this process's limit of open descriptors as far as it may; returns the limit.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub(super) fn raise_descriptors() -> io::Result<u64> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let current = maximum;
@@ -103,7 +103,7 @@ pub(super) fn raise_descriptors() -> io::Result<u64> {
 /// serves as many connections as there are pairs of addresses.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub(super) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;

@@ -27,7 +27,7 @@ impl Opened {
         }
     }
 
-    /// How many are open.
+    /// The number of open connections.
     pub(super) fn count(&self) -> u64 {
         self.count
     }

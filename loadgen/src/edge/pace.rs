@@ -10,9 +10,9 @@ pub(super) struct Pace {
     /// The lines of its peers, in whose order they send.
     lines: Vec<u32>,
     begun_ns: u64,
-    /// From one message to the next.
+    /// The time from one message to the next.
     gap_ns: f64,
-    /// How many were due until now.
+    /// The number of messages that were due so far.
     count: u64,
 }
 

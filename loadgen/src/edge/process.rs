@@ -1,4 +1,4 @@
-//! What the kernel reports of a process: CPU time and memory, from `/proc`.
+//! CPU time and memory of a process, as the kernel reports them in `/proc`.
 
 use rustix::param::clock_ticks_per_second;
 use std::fs;

@@ -56,7 +56,7 @@ pub fn run_parts(
     Ok(report)
 }
 
-/// What a part waits for: the moment that comes on standard input, in nanoseconds since 1970.
+/// The start of a part: the moment that comes on standard input, in nanoseconds since 1970.
 #[must_use]
 pub fn word_of_stdin() -> Start {
     let (tell, word) = mpsc::channel();
@@ -101,14 +101,14 @@ fn command(
 /// One of the processes.
 struct Part {
     child: Child,
-    /// Where it waits for the moment to begin.
+    /// The stream on which it gets the moment to begin.
     word: Option<ChildStdin>,
     is_ready: bool,
-    /// Where it is, since it said so.
+    /// Its latest progress; `None` before it reported any.
     progress: Option<Progress>,
 }
 
-/// What the part at a place reports; `None`: it has ended.
+/// A report of the part at a place; `None`: it has ended.
 type News = (usize, Option<PartNews>);
 
 impl Part {
@@ -135,7 +135,7 @@ impl Part {
     }
 }
 
-/// Follows all parts to their end: has them begin together, shows where they are, passes the operator's signal on once.
+/// Follows all parts to their end: has them begin together, shows their progress, passes the operator's signal on once.
 fn follow(
     parts: &mut [Part],
     news: &Receiver<News>,
@@ -220,9 +220,9 @@ impl Drop for Folder {
     }
 }
 
-/// How often the operator's signal is looked for.
+/// The time between two looks for the operator's signal.
 const LOOK: Duration = Duration::from_millis(20);
-/// How often progress is shown.
+/// The time between two displays of the progress.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
-/// From the word to begin to the beginning: every part has it by then.
+/// The time from the word to begin to the beginning: every part has it by then.
 const LEAD: Duration = Duration::from_millis(200);

@@ -21,7 +21,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// What the load waits for when everything is ready.
+/// The event that the load waits for when everything is ready.
 #[derive(Debug)]
 pub enum Start {
     /// Nothing.

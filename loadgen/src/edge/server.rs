@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use ureq::tls::TlsConfig;
 
-/// Where the figures of the service's process come from.
+/// The source of the figures of the service's process.
 #[derive(Clone, Debug)]
 pub enum Server {
     /// A process on this machine.
@@ -114,7 +114,7 @@ fn whole(figure: f64) -> u64 {
     whole
 }
 
-/// How long a request may take.
+/// The time that a request may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;

@@ -13,7 +13,7 @@ static STOPPED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// From here on the first SIGINT or SIGTERM only raises a flag.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub(super) fn watch() -> io::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first one finds the flag down.

@@ -191,7 +191,7 @@ impl Worker<'_> {
     }
 }
 
-/// How long a close may take.
+/// The time that a close may take.
 const FAREWELL_NS: u64 = 5_000_000_000;
 /// The first span of the back-off, and the longest. Source: C SDK `StateMachine.c`.
 const BACK_OFF_NS: u64 = 100_000_000;

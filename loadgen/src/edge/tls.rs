@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tickets::Tickets;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-/// What all TLS connections of a run share.
+/// The configuration that all TLS connections of a run share, with the name of a host.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     config: Arc<ClientConfig>,

@@ -1,4 +1,4 @@
-//! Shows a run to its audience: looks at the board while the conductors wait, and hands on where the run is four
+//! Shows a run to its audience: looks at the board while the conductors wait, and hands on the run's progress four
 //! times a second.
 
 use super::board::Sum;
@@ -13,8 +13,8 @@ pub(super) struct Watch<'a>(RefCell<Inner<'a>>);
 
 struct Inner<'a> {
     audience: &'a mut dyn Audience,
-    /// What the run is doing, since when, and how long it takes or how many connections it opens; nothing before the
-    /// first.
+    /// The name of the phase, its beginning, and its time or the number of connections that it opens; `None` before the
+    /// first phase.
     phase: Option<(&'static str, Instant, Goal)>,
     /// The sums of the last second, the oldest first.
     seen: VecDeque<(Instant, Sum)>,
@@ -34,7 +34,7 @@ pub(super) enum Goal {
 }
 
 impl<'a> Watch<'a> {
-    /// For this audience.
+    /// A watch for this audience.
     pub(super) fn new(audience: &'a mut dyn Audience) -> Self {
         Self(RefCell::new(Inner {
             audience,
@@ -58,7 +58,7 @@ impl<'a> Watch<'a> {
         self.0.borrow_mut().phase = Some((phase, Instant::now(), goal));
     }
 
-    /// Hands on where the run is, if it is time to.
+    /// Hands on the run's progress, if it is time to.
     pub(super) fn look(&self, sum: &Sum) {
         let inner = &mut *self.0.borrow_mut();
         let now = Instant::now();
@@ -123,7 +123,7 @@ fn errors(sum: &Sum) -> Vec<(String, u64)> {
     errors
 }
 
-/// What came about each second; `None` for what the mode does not do.
+/// Events of each second; `None` for those that the mode does not have.
 struct Rates {
     sessions: Option<f64>,
     messages: Option<f64>,

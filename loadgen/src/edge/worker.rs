@@ -21,16 +21,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// What is the same for all workers of a run.
+/// The parts of a run that are the same for all its workers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shared<'a> {
     pub(super) plan: &'a Plan,
-    /// What is run, and no figures yet.
+    /// The description of the run, without figures.
     pub(super) document: &'a Document,
     pub(super) board: &'a Board,
     /// The ways to the service: the target, and a detour if there is one.
     pub(super) routes: &'a [Arc<Route>],
-    /// Who looks endpoints up, if they are asked for.
+    /// The thread that looks endpoints up, if they are asked for.
     pub(super) lookup: Option<&'a Lookup>,
     /// The ARNs of this process's channels, by their place in its share; empty if the plan names them.
     pub(super) arns: &'a [String],
@@ -58,15 +58,15 @@ pub(super) struct Worker<'a> {
     pub(super) next: Option<u32>,
     /// Masters and peers that are to be connected.
     pub(super) waiting: VecDeque<Name>,
-    /// How many of them may be connected in the first phase.
+    /// The number of them that may be connected in the first phase.
     pub(super) first: u64,
-    /// How many of them are connecting.
+    /// The number of them that are connecting.
     pub(super) opening: usize,
     /// Masters that are open or were given up.
     pub(super) masters_settled: u64,
     /// Which masters of the share these are.
     pub(super) settled: Vec<bool>,
-    /// How often each master of the share has failed to open in a row.
+    /// Failures of each master of the share to open, in a row.
     pub(super) master_attempts: Vec<u32>,
     pub(super) connections: Connections,
     /// The same for each target, where there are several.
@@ -84,7 +84,7 @@ pub(super) struct Worker<'a> {
 /// The interval log as it grows.
 #[derive(Debug)]
 struct Log {
-    /// Where the schedule begins.
+    /// The beginning of the schedule.
     begins_ns: Option<u64>,
     intervals: Vec<Interval>,
     /// Median and 99th percentile of the last one, in microseconds.
@@ -233,7 +233,7 @@ impl<'a> Worker<'a> {
         self.phase = phase;
     }
 
-    /// How long there is nothing to do unless something happens.
+    /// The time until the next moment that is due, at most [`LOOK_EVERY`].
     fn patience(&mut self) -> Duration {
         let now_ns = self.now_ns();
         let message = self.pace.as_ref().map(Pace::next_due);
@@ -392,12 +392,12 @@ impl Log {
     }
 }
 
-/// Of this many connections, the first is opened in the first phase; and at most this many in all.
+/// The first phase opens one of this many connections, and at most this many in all.
 const FIRST_SHARE: u64 = 8;
 const FIRST_MAX: u64 = 1024;
-/// How long a worker without work sleeps at most before it looks at the phase.
+/// Longest sleep of a worker without work before it looks at the phase.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long closing handshakes may take at the end of a run.
+/// The time that closing handshakes may take at the end of a run.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// One interval of the log.
 const INTERVAL_NS: u64 = 1_000_000_000;

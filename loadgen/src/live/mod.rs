@@ -1,4 +1,4 @@
-//! What is seen of a run while it runs: one line that moves on a terminal, a plain line every few seconds elsewhere, or
+//! The progress of a run while it runs: one line that moves on a terminal, a plain line every few seconds elsewhere, or
 //! nothing.
 //!
 //! The engine hands a [`Progress`] to a [`View`] four times a second. [`words`] makes the text of a line and touches
@@ -15,27 +15,27 @@ pub use view::{Mode, View};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// Who follows a run.
+/// A follower of a run.
 pub trait Audience {
-    /// A line that is said once.
+    /// Shows a line, once.
     fn say(&mut self, line: &str);
-    /// All is there, and the load waits for the word to begin.
+    /// Notes that all is ready and that the load waits for the word to begin.
     fn ready(&mut self) {}
-    /// Where the run is, at most four times a second.
+    /// Shows the progress of the run; called at most four times a second.
     fn show(&mut self, progress: &Progress);
 }
 
 /// A run at one moment. What is not known, or means nothing in this mode, is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// What the run is doing, in a word or two: `opening`, `measuring`, `closing`.
+    /// The phase in a word or two: `opening`, `measuring`, `closing`.
     pub phase: Cow<'static, str>,
     /// Seconds since this phase began.
     pub elapsed_s: f64,
     /// Seconds that it takes, if that is known.
     pub total_s: Option<f64>,
-    /// How much is done, and of how much: sessions, or connections while they are opened. Goes before the time if it is
-    /// known.
+    /// The number that is done, and of how many: sessions, or connections while they are opened. Takes precedence over
+    /// the time if it is known.
     pub done: Option<(u64, u64)>,
     /// Sessions completed each second, lately.
     pub sessions_per_s: Option<f64>,

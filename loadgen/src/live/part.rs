@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
 
-/// What a part reports to the process that started it, a line of JSON each.
+/// A report of a part to the process that started it, a line of JSON each.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum PartNews {
     /// See [`Audience::say`].

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
-/// How a run is shown.
+/// The form in which a run is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// A bar that moves, on a terminal.
@@ -18,7 +18,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// What suits the standard error stream.
+    /// The form that suits the standard error stream.
     #[must_use]
     pub fn of_stderr(quiet: bool) -> Self {
         if quiet {
@@ -107,7 +107,7 @@ impl<W: Write> Audience for View<W> {
         }
     }
 
-    /// Above the bar if there is one.
+    /// Prints the line above the bar if there is one.
     fn say(&mut self, line: &str) {
         match (self.mode, &self.bar) {
             (Mode::Quiet, _) => {}

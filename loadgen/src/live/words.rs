@@ -4,7 +4,7 @@ use super::Progress;
 use crate::result::words;
 
 impl Progress {
-    /// How much is done, from 0 to 1; `None` if unknown.
+    /// The share that is done, from 0 to 1; `None` if unknown.
     #[must_use]
     pub fn share(&self) -> Option<f64> {
         let share = match (self.done, self.total_s) {

@@ -1,6 +1,6 @@
-//! Where values lie on a plot, and which of them are written beside it.
+//! The places of values on a plot, and the values that are written beside it.
 
-/// How values are laid out from one edge of a plot to the other.
+/// The layout of values from one edge of a plot to the other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Axis {
     /// Evenly from `from` to `to`.
@@ -137,7 +137,7 @@ fn is_decade(value: f64) -> bool {
 
 /// Lines across a plot.
 const TICKS_WANTED: f64 = 5.0;
-/// Of a double's 600 decades no plot shows more.
+/// Most ticks of a plot: a double has 600 decades.
 const TICKS_MAX: usize = 100;
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! What was run, in a line below the title: scenario, offered load, version of the service, load of the machine.
+//! The description of a run in a line below the title: scenario, offered load, version of the service, load of the
+//! machine.
 
 use crate::result::{Document, words};
 use serde_json::Value;
 use std::path::Path;
 
-/// What is known of these.
+/// The facts that are known.
 pub(super) fn facts(document: &Document) -> Vec<String> {
     let scenario = text(document, "scenario").map(|path| {
         let stem = Path::new(path).file_stem();

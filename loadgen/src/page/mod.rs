@@ -75,7 +75,7 @@ pub fn page(runs: &[Run]) -> Result<String, PageError> {
     Ok(out)
 }
 
-/// That many runs do not fit a page.
+/// The number of runs does not fit a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageError(usize);
 
@@ -185,7 +185,7 @@ mod tests {
         }
     }
 
-    /// What HTML makes of a page: elements opened and not closed, and the text of no script.
+    /// The elements of a page that are opened and not closed, without the text of scripts and styles.
     fn unbalanced(html: &str) -> Vec<String> {
         const VOID: [&str; 3] = ["meta", "!DOCTYPE", "path"];
         let mut open = Vec::new();
@@ -238,7 +238,7 @@ mod tests {
         assert!(saturated < html.find("Messages went wrong").unwrap());
     }
 
-    /// Where columns have no room, each cell of a table says which one it is of.
+    /// In a layout without room for columns, each cell of a table names its column.
     #[test]
     fn cells_that_stack_name_their_column() {
         let html = page(&[run("one"), run("other")]).unwrap();

@@ -8,7 +8,7 @@ use std::fmt::Write;
 /// One plot with its lines.
 #[derive(Clone, Debug)]
 pub struct Plot<'a> {
-    /// What it shows.
+    /// The title.
     pub title: &'a str,
     /// In which unit, and how to read it.
     pub note: &'a str,
@@ -35,13 +35,13 @@ pub struct Line {
     pub name: String,
     /// Its colour, a number below [`COLOURS`].
     pub colour: usize,
-    /// How it is drawn.
+    /// The stroke that it is drawn with.
     pub stroke: Stroke,
     /// From left to right; where y is unknown, the line has a gap.
     pub points: Vec<(f64, Option<f64>)>,
 }
 
-/// How a line is drawn.
+/// The stroke of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stroke {
     /// In full, over a light ground of its colour.
@@ -205,7 +205,7 @@ impl Plot<'_> {
         path
     }
 
-    /// For those who do not see it: the range of each line.
+    /// The range of each line in words, for readers who do not see the plot.
     fn in_words(&self) -> String {
         let mut words = self.title.to_owned();
         for line in &self.lines {
@@ -221,7 +221,8 @@ impl Plot<'_> {
         words
     }
 
-    /// What the script shows under the pointer: for each line its name, colour, and for each point its place and words.
+    /// The readings under the pointer, for the script: for each line its name, colour, and for each point its place and
+    /// words.
     fn readings(&self, out: &mut String) {
         let lines = self.lines.iter().map(|line| {
             let known = line.points.iter().filter_map(|(x, y)| Some((*x, (*y)?)));

@@ -4,7 +4,7 @@
 use super::Run;
 use crate::result::Document;
 
-/// How a note explains the shaded ground.
+/// The explanation of the shaded ground in a note.
 pub(super) const NOTE: &str = "shaded: sessions start or end";
 
 /// The shaded stretches of these runs, in seconds: where any of them is not at its full load.
@@ -49,7 +49,7 @@ fn full_to(document: &Document) -> f64 {
     schedule_s(document).map_or(whole, |schedule_s| whole.min(schedule_s))
 }
 
-/// How long sessions begin.
+/// The time in which sessions begin, in seconds.
 fn schedule_s(document: &Document) -> Option<f64> {
     if document.mode != "sessions" {
         return None;

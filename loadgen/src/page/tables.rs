@@ -11,7 +11,7 @@ use std::fmt::Write;
 /// Which figures a comparison holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// What a reader asks first.
+    /// The figures that a reader asks for first.
     Key,
     /// Every one.
     All,
@@ -58,7 +58,8 @@ pub fn comparison(out: &mut String, runs: &[Run], extent: Extent) {
     out.push_str("</tbody></table>");
 }
 
-/// Of latencies the median and the 99th percentile; failures by kind have a section of their own.
+/// Whether a row is a key figure: of latencies the median and the 99th percentile. Failures by kind have a section of
+/// their own.
 fn is_key(row: &Row) -> bool {
     match row.group {
         "Latency" => row.label.ends_with(" p50") || row.label.ends_with(" p99"),
@@ -66,7 +67,7 @@ fn is_key(row: &Row) -> bool {
     }
 }
 
-/// How a figure differs from that of the first run: whether that is good, and how much it is; empty if there is nothing
+/// The difference of a figure from that of the first run: whether it is good, and its size; empty if there is nothing
 /// to say.
 fn difference(base: &Row, row: &Row) -> (&'static str, String) {
     let both = base.value.zip(row.value).filter(|(base, _)| *base > 0.0);

@@ -1,4 +1,4 @@
-//! Where the time goes: the parts of a session's way to its answer, and the quantiles of each.
+//! The times of a session: the parts of its way to its answer, and the quantiles of each.
 
 use super::{Run, escape};
 use crate::result::rows::{QUANTILES, UNKNOWN};
@@ -127,7 +127,7 @@ fn split(out: &mut String, run: &Run, parts: &[Part], named: bool) {
     out.push_str("</div></div>");
 }
 
-/// Says so where not every connection spoke TLS, as its part is that of all.
+/// Notes how many connections spoke TLS if it was not all, since the part of TLS is that of all connections.
 fn tls_share(out: &mut String, run: &Run, named: bool) {
     let latencies = &run.document.latency_us;
     let Some((tls, all)) = latencies.tls.as_ref().zip(latencies.upgrade.as_ref()) else {
@@ -195,7 +195,7 @@ const WAITING: &str = "waiting in the driver";
 const NOTE: &str = "The bar is the mean, of which the parts add up to the mean of a whole session. The driver waits \
                     when it is \
                     behind its schedule, before it tries again, and for API calls.";
-/// From this share of a bar in percent on, a part has room for its figure.
+/// The share of a bar, in percent, from which on a part has room for its figure.
 const ROOM: f64 = 16.0;
 
 #[cfg(test)]

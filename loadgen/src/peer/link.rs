@@ -23,7 +23,7 @@ enum LinkState {
     Ended,
 }
 
-/// What the bytes that a peer receives amount to.
+/// An event in the bytes that a peer receives.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The upgrade was accepted.
@@ -76,7 +76,7 @@ impl Link {
         }
     }
 
-    /// One that is not connected.
+    /// A link that is not connected.
     #[must_use]
     pub const fn ended() -> Self {
         Self {
@@ -244,7 +244,7 @@ mod tests {
         format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into()
     }
 
-    /// What comes of `bytes` given in pieces of `piece`.
+    /// The events of `frames`, received in pieces of `piece` bytes, and the bytes sent in return.
     fn feed(piece: usize, frames: &[u8]) -> (Vec<String>, Vec<u8>) {
         let (mut link, mut random, request) = opened();
         let mut stream = answer(&request);

@@ -1,5 +1,5 @@
-//! What a simulated client is made of, without I/O: its name, its connection's protocol, its messages and what arrived
-//! of them.
+//! The parts of a simulated client, without I/O: its name, its connection's protocol, its messages and the record of
+//! those that arrived.
 //!
 //! Every message carries a [`Stamp`] that says who sent it to whom, which one it is and when, under a checksum; a
 //! recipient keeps a [`Sequence`] for each sender. So a recipient knows from the messages alone what is missing,

@@ -1,4 +1,4 @@
-//! Who a peer is, and how the service knows it.
+//! The identity of a peer, and the names by which the service knows it.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ pub struct Name {
     pub place: u32,
 }
 
-/// What the names of all channels have in common.
+/// The parts that the names of all channels have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Naming {
     /// Such as `us-west-2`.

@@ -13,7 +13,7 @@ pub struct Sequence {
     written_off: u64,
 }
 
-/// What an arrival is.
+/// The kind of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// Above all that came before.
@@ -51,7 +51,7 @@ impl Sequence {
         Arrival::Late
     }
 
-    /// How many of the first `sent` messages have not arrived.
+    /// The number of the first `sent` messages that have not arrived.
     #[must_use]
     pub fn missing(&self, sent: u64) -> u64 {
         let in_gaps: u64 = self.gaps.iter().map(|gap| gap.end - gap.start).sum();

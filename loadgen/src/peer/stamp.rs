@@ -15,7 +15,7 @@ pub const STAMP_BYTES: usize = 72;
 /// Longest payload in characters. No service takes more than this in one message.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
-/// What a payload says about its message.
+/// The facts about a message in its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Distinguishes the messages of one run from what an earlier run left behind.

@@ -1,4 +1,4 @@
-//! What is wrong with the flags.
+//! Faults of the flags.
 
 use super::{ABROAD_MAX, ABROAD_RATE_MAX};
 use crate::address::AddressError;
@@ -6,7 +6,7 @@ use crate::credentials::MissingKeys;
 use crate::schedule::ScheduleError;
 use std::fmt;
 
-/// What is wrong with the flags; exit code 2.
+/// A fault of the flags; exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OptionError {
     /// A flag's value is out of range: the flag, and what is allowed.
@@ -17,11 +17,11 @@ pub enum OptionError {
     InsecureAbroad,
     /// A heavy load on another machine, without `--yes`.
     Unconfirmed,
-    /// See there.
+    /// See [`AddressError`].
     Address(AddressError),
-    /// See there.
+    /// See [`ScheduleError`].
     Schedule(ScheduleError),
-    /// See there.
+    /// See [`MissingKeys`].
     Keys(MissingKeys),
 }
 

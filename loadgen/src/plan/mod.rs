@@ -29,9 +29,9 @@ use std::time::Duration;
 pub struct Plan {
     /// Kind of load.
     pub mode: Mode,
-    /// Where it goes: the nodes of the service, one at least.
+    /// The targets of the load: the nodes of the service, one at least.
     pub targets: Vec<Target>,
-    /// Where it comes from; `None` leaves it to the kernel.
+    /// The addresses that it comes from; `None` leaves them to the kernel.
     pub sources: Option<Sources>,
     /// The names of the channels.
     pub naming: Naming,
@@ -54,13 +54,13 @@ pub struct Plan {
     /// Messages that the peers of all parts send a second, on schedule; `None` outside of mode relay, and there in the
     /// closed loop.
     pub pace: Option<f64>,
-    /// What is the same for every party.
+    /// The terms that are the same for every party.
     pub terms: visit::Terms,
-    /// How long a session stays after its last message.
+    /// The time that a session stays after its last message.
     pub hold: Duration,
-    /// How long a session may take from its connect to its last message.
+    /// The time that a session may take from its connect to its last message.
     pub patience: Duration,
-    /// Another way to the service, and how much of a hundred sessions takes it.
+    /// Another way to the service, and the percentage of sessions that take it.
     pub detour: Option<(Target, u32)>,
     /// The keys to sign with.
     pub credentials: Option<Credentials>,
@@ -92,7 +92,7 @@ impl Plan {
         1 + self.viewers
     }
 
-    /// Who is connected, of this share of the channels: all peers in the closed modes, else the masters.
+    /// The connected peers of this share of the channels: all peers in the closed modes, else the masters.
     pub fn held(&self, share: Share) -> impl Iterator<Item = Name> {
         let places = match self.mode {
             Mode::Relay | Mode::Idle => 0..=self.viewers,

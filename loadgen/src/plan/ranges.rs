@@ -1,4 +1,4 @@
-//! What each flag may be, by itself and in its mode.
+//! The values that each flag may have, by itself and in its mode.
 
 use super::OptionError;
 use crate::options::{Mode, Options};

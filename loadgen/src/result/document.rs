@@ -29,16 +29,16 @@ pub struct Document {
     pub arguments: Arguments,
     /// When it began: RFC 3339, UTC.
     pub started: String,
-    /// How long was measured, in seconds.
+    /// The length of the measured span, in seconds.
     pub duration_s: f64,
     /// Whether all was well, as [`Document::verdict`] says it.
     pub ok: bool,
-    /// How it ended, if the engine said it; else [`Document::verdict`] judges by the figures.
+    /// The engine's verdict, if it gave one; else [`Document::verdict`] judges by the figures.
     #[serde(default)]
     pub verdict: Option<Verdict>,
-    /// What the driver ran out of, if anything: then the figures are its limit and not the service's.
+    /// The resource that the driver ran out of, if any: then the figures are its limit and not the service's.
     pub saturated: Option<Saturated>,
-    /// By how much sessions began or messages were sent later than their schedule, in microseconds.
+    /// The time by which sessions began or messages were sent later than their schedule, in microseconds.
     #[serde(default, deserialize_with = "or_default")]
     pub schedule_lag_us: ScheduleLag,
     /// Sessions by what became of them.

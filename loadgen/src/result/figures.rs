@@ -5,8 +5,8 @@ use crate::measure;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// What the driver ran out of. In the order in which one hides the next: without a descriptor or a port nothing begins
-/// at all.
+/// The resource that the driver ran out of. In the order in which one hides the next: without a descriptor or a port
+/// nothing begins at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Saturated {
@@ -21,7 +21,7 @@ pub enum Saturated {
 }
 
 impl Saturated {
-    /// In plain words, for the first line of a report.
+    /// The resource in plain words, for the first line of a report.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl Saturated {
         }
     }
 
-    /// What to do about it.
+    /// The advice for the operator.
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
@@ -50,8 +50,8 @@ impl Saturated {
     }
 }
 
-/// By how much sessions began or messages were sent later than their schedule, in microseconds. Open loop: each figure
-/// of a latency holds this already.
+/// The time by which sessions began or messages were sent later than their schedule, in microseconds. Open loop: each
+/// figure of a latency holds this already.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleLag {
     /// 99 of 100 were not later than this.
@@ -77,7 +77,7 @@ impl ScheduleLag {
         }
     }
 
-    /// All of it, if the histogram is known.
+    /// The spread of the lag, if the histogram is known.
     #[must_use]
     pub fn spread(&self) -> Option<Spread> {
         Spread::of(&super::spread::decode(self.hdr.as_deref()?).ok()?)
@@ -271,7 +271,7 @@ impl Span {
     /// Those that follow each other in a session.
     pub const STEPS: [Self; 4] = [Self::Connect, Self::Tls, Self::Upgrade, Self::OfferAnswer];
 
-    /// What people call it.
+    /// The name for people.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -301,7 +301,7 @@ impl Latencies {
         }
     }
 
-    /// What a user waits for: the answer where there are sessions, else a message, else the way to the 101.
+    /// The spans that a user waits for: the answer where there are sessions, else a message, else the way to the 101.
     #[must_use]
     pub fn headline(&self) -> Option<(Span, &Spread)> {
         let order = [
@@ -359,7 +359,7 @@ pub struct Memory {
     pub driver_rss_bytes: Option<u64>,
     /// The service's.
     pub server_rss_bytes: Option<u64>,
-    /// By how much the service grew for each connection, after the first ones.
+    /// Bytes by which the service grew for each connection, after the first ones.
     #[serde(default)]
     pub server_bytes_per_connection: Option<f64>,
 }

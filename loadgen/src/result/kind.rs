@@ -27,7 +27,7 @@ pub enum ErrorKind {
     ClockSkew,
     /// Discovery led to where no connection can be made, or must not.
     Endpoint,
-    /// What came is not what the protocol allows.
+    /// The service sent something that the protocol does not allow.
     Protocol,
     /// A STATUS_RESPONSE refused a message.
     Refusal,
@@ -40,7 +40,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// What it says of the target and what to do about it.
+    /// The probable cause, and the advice for the operator.
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
@@ -187,7 +187,7 @@ pub const CLASSES: [&str; 22] = [
     "other",
 ];
 
-/// How the names of each kind begin; the first that fits.
+/// The beginnings of the names of each kind; the first that fits counts.
 const NAMES: &[(ErrorKind, &str)] = &[
     (ErrorKind::Refused, "refused"),
     (ErrorKind::Refused, "connect_refused"),
@@ -256,7 +256,7 @@ mod tests {
         }
     }
 
-    /// Who is over a limit of one channel finds no fault in the channels' names.
+    /// The advice on a limit of one channel finds no fault in the channels' names.
     #[test]
     fn a_limit_of_clients_is_helped_by_more_channels() {
         let advice = ErrorKind::of("refused_400_ClientLimitExceededException").advice();

@@ -229,7 +229,7 @@ fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
 }
 
 /// Both logs, interval by interval: the n-th of each ends n seconds after its beginning, or later if there was a stall.
-/// Where one has no entry it adds nothing.
+/// A log without an entry adds nothing.
 fn intervals(one: &[Interval], other: &[Interval]) -> Vec<Interval> {
     let (longer, shorter) = if one.len() >= other.len() {
         (one, other)
@@ -269,7 +269,7 @@ fn both_intervals(one: &Interval, other: &Interval) -> Interval {
     sum
 }
 
-/// What both say stays; what differs becomes a list of all that was said, in a fixed order.
+/// Values that both have in common stay; those that differ become a list of all, in a fixed order.
 fn lists(one: &Arguments, other: &Arguments) -> Arguments {
     let mut all = Arguments::new();
     for name in one.keys().chain(other.keys()) {

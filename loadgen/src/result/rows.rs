@@ -7,19 +7,19 @@ use std::collections::BTreeSet;
 /// One figure of one document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// What it belongs to.
+    /// The group that it belongs to.
     pub group: &'static str,
-    /// What it is.
+    /// The name of the figure.
     pub label: String,
     /// The figure for people; `–` if it is not known.
     pub text: String,
     /// The figure itself, for comparisons.
     pub value: Option<f64>,
-    /// How it is judged.
+    /// The rule by which it is judged.
     pub sense: Sense,
 }
 
-/// How a figure is judged.
+/// The rule by which a figure is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sense {
     /// It says what was asked for, or is neither good nor bad.
@@ -54,7 +54,7 @@ impl Document {
         (self.duration_s > 0.0).then(|| cycles as f64 / self.duration_s)
     }
 
-    /// By the log if there is one, else by the count of the whole run.
+    /// The rate by the log if there is one, else by the count of the whole run.
     fn rate(&self, seen: u64, whole: Option<u64>) -> Option<f64> {
         match self.intervals.last() {
             Some(last) => (last.t_s > 0.0).then(|| seen as f64 / last.t_s),

@@ -15,7 +15,7 @@ pub struct Spread {
     histogram: Option<Histogram<u64>>,
 }
 
-/// As in the file.
+/// The figures as they are in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Figures {
     count: u64,
@@ -49,7 +49,7 @@ impl Spread {
         })
     }
 
-    /// How many there are.
+    /// The number of spans.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.figures.count
@@ -121,7 +121,7 @@ impl From<Spread> for Figures {
 impl TryFrom<Figures> for Spread {
     type Error = String;
 
-    /// Where there is a histogram, the figures are taken from it: a file whose figures say otherwise does not deceive.
+    /// The figures are taken from the histogram if there is one: a file whose figures say otherwise does not deceive.
     fn try_from(figures: Figures) -> Result<Self, Self::Error> {
         let Some(text) = &figures.hdr else {
             return Ok(Self {
@@ -134,7 +134,7 @@ impl TryFrom<Figures> for Spread {
     }
 }
 
-/// Both together, in the finer of the two resolutions.
+/// The sum of both, in the finer of the two resolutions.
 fn sum_of(one: &Histogram<u64>, other: &Histogram<u64>) -> Option<Histogram<u64>> {
     let (finer, coarser) = if one.sigfig() >= other.sigfig() {
         (one, other)
@@ -147,7 +147,7 @@ fn sum_of(one: &Histogram<u64>, other: &Histogram<u64>) -> Option<Histogram<u64>
     Some(sum)
 }
 
-/// As HDR V2 deflate in base64.
+/// Encodes a histogram as HDR V2 deflate in base64.
 pub(super) fn encode(histogram: &Histogram<u64>) -> Option<String> {
     let mut bytes = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
@@ -163,7 +163,7 @@ pub(super) fn encode(histogram: &Histogram<u64>) -> Option<String> {
 /// for true and reserve up to 4 GiB.
 ///
 /// # Errors
-/// What is wrong with it, for the operator.
+/// The fault of the text, for the operator.
 pub(super) fn decode(text: &str) -> Result<Histogram<u64>, String> {
     let wrong =
         |what: &str| format!("hdr: {what}; allowed is a histogram as HDR V2 deflate in base64");
@@ -205,7 +205,7 @@ fn check_header(plain: &[u8]) -> Option<()> {
 
 /// First bytes of a deflated V2 histogram.
 const DEFLATE_COOKIE: u32 = 0x1c84_9314;
-/// Of a V2 histogram before its counts.
+/// Bytes of a V2 histogram before its counts.
 const HEADER_BYTES: usize = 40;
 /// Digits and highest value that are taken: a histogram of these bounds has 29,000 counts.
 const DIGITS_MAX: u32 = 3;

@@ -1,5 +1,5 @@
-//! What the operator wants of a run (`--p99-below` and the like) beside what was measured: it colours the verdict, and
-//! changes no exit code.
+//! The operator's thresholds for a run (`--p99-below` and the like) beside the measurements: they colour the verdict,
+//! and change no exit code.
 
 use super::{Document, Spread, words};
 use serde_json::Value;
@@ -42,8 +42,8 @@ impl Document {
         (!is_empty).then_some(thresholds)
     }
 
-    /// How many failed, of how many, of what: sessions, or connections where there are none. `None` if there was
-    /// nothing that could fail.
+    /// The number of failures, the number of all, and their noun: sessions, or connections where there are none. `None`
+    /// if there was nothing that could fail.
     fn failures(&self) -> Option<(u64, u64, &'static str)> {
         let sessions = self.sessions.failed.zip(self.sessions.scheduled);
         let (failed, all, what) = match sessions {
@@ -73,7 +73,7 @@ impl Thresholds {
         !self.missed.is_empty()
     }
 
-    /// In one sentence or two, those that are missed first.
+    /// The thresholds in one sentence or two, those that are missed first.
     #[must_use]
     pub fn words(&self) -> String {
         let sentence = |how: &str, clauses: &[String]| match clauses {

@@ -1,9 +1,9 @@
-//! What a document comes to.
+//! The verdict of a document, as a word and as an exit code.
 
 use super::{Document, Saturated};
 use serde::{Deserialize, Serialize};
 
-/// How a run ended, as the program's exit code says it; each outranks those before it.
+/// The end of a run, as the program's exit code says it; each outranks those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -33,7 +33,7 @@ impl Verdict {
     }
 }
 
-/// What only the engine knows of the end of a run.
+/// The facts about the end of a run that only the engine knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Ending {
     /// Every connection that was to be opened before the load was.
@@ -77,7 +77,7 @@ impl Document {
             .or_else(|| is_late.then_some(Saturated::Lag));
     }
 
-    /// What this machine had too little of.
+    /// The resource that this machine had too little of.
     fn exhausted(&self) -> Option<Saturated> {
         let some = |kind: &str| self.errors.get(kind).is_some_and(|&count| count > 0);
         if some("descriptors_exhausted") {
@@ -89,7 +89,7 @@ impl Document {
         }
     }
 
-    /// What the engine said, or else what the figures say: a target that is gone, or was never there, outranks what
+    /// The engine's verdict, or else that of the figures: a target that is gone, or was never there, outranks what
     /// became of messages, and `ok` is looked at last.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
@@ -197,9 +197,9 @@ impl Document {
     }
 }
 
-/// From this share of its CPUs on the driver is what limits the run.
+/// The share of its CPUs from which on the driver limits the run.
 const BUSY_MAX: f64 = 0.95;
-/// From this 99th percentile of the schedule's lag on the driver is what limits the run, in microseconds.
+/// The 99th percentile of the schedule's lag from which on the driver limits the run, in microseconds.
 const LAG_US_MAX: u64 = 20_000;
 
 #[cfg(test)]
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
     use crate::result::{Arguments, ScheduleLag, Sessions};
 
-    /// What is spoilt, the exit code, words of the verdict.
+    /// A change that spoils a run, the exit code, words of the verdict.
     type Case = (fn(&mut Document), u8, &'static str);
 
     fn well() -> Document {

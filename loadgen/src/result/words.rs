@@ -132,7 +132,7 @@ fn three(value: f64) -> String {
     }
 }
 
-/// From here on a span is no span of a run.
+/// Seconds from which on a span is not one of a run.
 const LONGEST_S: f64 = 1e10;
 
 #[cfg(test)]

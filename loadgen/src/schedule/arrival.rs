@@ -5,7 +5,7 @@ use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How sessions follow each other.
+/// The distribution of session starts over time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Arrival {
@@ -131,13 +131,13 @@ impl Schedule {
         }
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     #[must_use]
     pub const fn sessions(&self) -> u32 {
         self.sessions
     }
 
-    /// From the run's first moment to the end of the schedule, in nanoseconds. No session is due later.
+    /// The time from the run's first moment to the end of the schedule, in nanoseconds. No session is due later.
     #[must_use]
     pub const fn span_ns(&self) -> u64 {
         self.span_ns

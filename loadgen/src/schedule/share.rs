@@ -28,7 +28,7 @@ impl Share {
         })
     }
 
-    /// How many shares there are.
+    /// The number of shares.
     #[must_use]
     pub const fn of(self) -> u32 {
         self.of

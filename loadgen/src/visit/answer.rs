@@ -15,7 +15,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// What came is no answer: no HTTP, or without the length that these services always give.
+/// The bytes are no answer: no HTTP, or without the length that these services always give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoAnswer;
 

@@ -1,15 +1,15 @@
-//! What arrived of one direction of a session: a bit for each message, so that a million books fit in memory.
+//! The record of one direction of a session: a bit for each message, so that a million books fit in memory.
 
 /// One direction of a session: message 0 is the offer or the answer, from 1 on the candidates. 8 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Book {
     /// A bit for each number that arrived intact.
     heard: u32,
-    /// How many were composed.
+    /// The number of messages composed.
     sent: u8,
 }
 
-/// What an arrival is.
+/// The kind of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// Behind all that came before.
@@ -56,13 +56,13 @@ impl Book {
         }
     }
 
-    /// How many were composed.
+    /// The number of messages composed.
     #[must_use]
     pub fn sent(self) -> u64 {
         u64::from(self.sent)
     }
 
-    /// How many of those have not arrived.
+    /// The number of those that have not arrived.
     #[must_use]
     pub fn missing(self) -> u64 {
         self.sent() - u64::from(self.heard.count_ones())

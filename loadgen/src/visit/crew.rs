@@ -16,7 +16,7 @@ use crate::schedule::Share;
 use ahash::AHashMap;
 use std::collections::VecDeque;
 
-/// Who is on a line.
+/// The party on a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Party {
     /// Nobody: the line is free, or its party has left it.
@@ -32,13 +32,13 @@ pub enum Party {
 /// A party without sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Who it is.
+    /// Its name.
     pub name: Name,
-    /// How far its connection is: [`Stage::Hold`] while it is open.
+    /// The stage of its connection: [`Stage::Hold`] while it is open.
     pub stage: Stage,
 }
 
-/// What a call of [`Crew::receive`] brought about.
+/// The outcome of a call of [`Crew::receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// Messages, or nothing.
@@ -55,7 +55,7 @@ pub enum Heard {
     ClosedByService,
 }
 
-/// How a session ended.
+/// The end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Everything was sent and received.
@@ -71,7 +71,7 @@ pub enum Verdict {
 pub struct Crew {
     /// Counters, buffers, the moment.
     pub desk: Desk,
-    /// What peers have said to each other.
+    /// The messages between peers.
     pub relay: Relay,
     share: Share,
     people: Vec<Person>,
@@ -95,8 +95,8 @@ struct Person {
     party: Party,
 }
 
-/// What a crew keeps for each line, and for each session in its table of lines, in bytes: the table is filled to a half
-/// at least, a place in it is a key, a value and a byte.
+/// Bytes that a crew keeps for each line, and for each session in its table of lines: the table is filled to a half at
+/// least, a place in it is a key, a value and a byte.
 pub const LINE_BYTES: usize = size_of::<Person>() + 2 * (2 * size_of::<u32>() + 1);
 
 const _: () = assert!(
@@ -144,7 +144,7 @@ impl Crew {
         }
     }
 
-    /// Who is on a line.
+    /// The party on a line.
     #[must_use]
     pub fn party(&self, line: u32) -> &Party {
         self.people

@@ -1,4 +1,4 @@
-//! What the parties of one thread share: buffers, counters, and the writing and reading of messages.
+//! The shared parts of one thread's parties: buffers, counters, and the writing and reading of messages.
 
 use super::recovery::Recovery;
 use crate::measure::{Errors, Latencies, Latency, Sessions, Tally};
@@ -7,7 +7,7 @@ use codec::signal::Action;
 use codec::signal::client::{EventParser, Outgoing};
 use fastrand::Rng;
 
-/// What is the same for every party of a run.
+/// The terms that are the same for every party of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// Distinguishes this run's messages from others'.
@@ -33,7 +33,7 @@ pub struct Terms {
 pub struct Desk {
     /// The moment of this turn, nanoseconds of the run's clock. Set by the edge.
     pub now_ns: u64,
-    /// What is the same for every party.
+    /// The terms that are the same for every party.
     pub terms: Terms,
     /// Mask keys, handshake keys, back-off.
     pub random: Rng,
@@ -67,7 +67,7 @@ pub(super) struct Message {
     pub(super) to: u32,
     pub(super) sequence: u64,
     pub(super) action: Action,
-    /// From when its way counts, nanoseconds of the run's clock.
+    /// The moment from which its way counts, nanoseconds of the run's clock.
     pub(super) since_ns: u64,
 }
 
@@ -140,7 +140,7 @@ impl Desk {
         self.tally.sent += 1;
     }
 
-    /// Reads a text that arrived and counts it; `None` when there is nothing more to it. `sdp` is the type of message
+    /// Reads a text that arrived and counts it; `None` when it needs no further handling. `sdp` is the type of message
     /// 0, an offer or an answer; without it all are candidates.
     pub(super) fn read(&mut self, text: &mut [u8], sdp: Option<&str>) -> Option<Letter> {
         let Some(event) = self.parser.parse(text) else {

@@ -27,7 +27,7 @@ pub enum Role {
     Viewer,
 }
 
-/// What GetSignalingChannelEndpoint answered. Source: AWS "GetSignalingChannelEndpoint", `ResourceEndpointList`.
+/// The answer to GetSignalingChannelEndpoint. Source: AWS "GetSignalingChannelEndpoint", `ResourceEndpointList`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Endpoints {
     /// For the connection.
@@ -79,7 +79,7 @@ impl Discovery {
         }
     }
 
-    /// Where the next call goes, or the connection if there is none; `None` is where this one began.
+    /// The endpoint of the next call, or of the connection if there is none; `None`: the target of the first call.
     #[must_use]
     pub fn place(&self) -> Option<&Endpoint> {
         let endpoints = self.endpoints.as_ref()?;

@@ -1,16 +1,16 @@
-//! How long channels are cut off when the service loses their connections: from the first that it ends to the moment
-//! when master and viewers have met again.
+//! The time for which channels are cut off when the service loses their connections: from the first that it ends to the
+//! moment when master and viewers have met again.
 
 use crate::measure::Latency;
 use ahash::AHashMap;
 
-/// The channels of a thread that are cut off, and how long others were. Those that never were cost nothing.
+/// The channels of a thread that are cut off, and the times for which others were. Those that never were cost nothing.
 #[derive(Debug)]
 pub struct Recovery {
     cut_off: AHashMap<u32, CutOff>,
     /// Channels that were cut off, each as often as it was.
     pub cut_offs: u64,
-    /// How long each was that has met again.
+    /// The time for which each was cut off that has met again.
     pub spans: Latency,
 }
 

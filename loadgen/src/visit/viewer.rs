@@ -7,9 +7,9 @@ use super::book::Book;
 pub struct Viewer {
     /// Which session of the run.
     pub session: u32,
-    /// How often it tried to connect since it was last open.
+    /// Attempts to connect since it was last open.
     pub attempts: u32,
-    /// What it awaits.
+    /// The event that it awaits.
     pub stage: Stage,
     /// It had its answer, lost its connection, and has none since.
     pub returns: bool,
@@ -23,7 +23,7 @@ pub struct Viewer {
     pub to_viewer: Book,
 }
 
-/// What a session awaits.
+/// The event that a session awaits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Answers to its API calls.

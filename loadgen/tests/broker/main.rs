@@ -201,7 +201,7 @@ fn a_storm() {
     assert_eq!(broker.channels(), 3);
 }
 
-/// What a newcomer runs first leaves no channels behind.
+/// The first scenario that a newcomer runs leaves no channels behind.
 #[test]
 fn the_first_minute_leaves_nothing_behind() {
     let broker = Broker::dev();
@@ -257,7 +257,7 @@ fn signed_and_with_channels_made_for_the_run() {
     broker.assert_channels_made_and_removed(made + 3.0);
 }
 
-/// What the strict service refuses ends in exit code 3, with the service's reason; the books balance here, too.
+/// A refusal of the strict service ends in exit code 3, with the service's reason; the books balance here, too.
 #[test]
 fn refused_by_a_strict_service() {
     let broker = Broker::signed();
@@ -307,7 +307,7 @@ fn assert_sessions(report: &Value, sessions: u64, messages: u64) {
     }
 }
 
-/// How many spans of this kind were measured.
+/// The number of spans of this kind that were measured.
 fn count(report: &Value, name: &str) -> u64 {
     report["latency_us"][name]["count"]
         .as_u64()

@@ -59,7 +59,7 @@ fn the_loss_of_a_node_is_counted_channel_by_channel() {
     assert!(counts[1]["failed"].as_u64().unwrap() > 0, "{report}");
 }
 
-/// Each on an address of loopback that no other test uses, so that it can start again where it was.
+/// Two nodes, each on an address of loopback that no other test uses, so that it can start again where it was.
 fn nodes() -> [Broker; 2] {
     let [low, high, ..] = std::process::id().to_le_bytes();
     let ip = |node: u8| Ipv4Addr::new(127, 192 + node, high, low);

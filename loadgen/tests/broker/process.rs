@@ -21,7 +21,7 @@ pub(crate) struct Broker {
     ready: String,
 }
 
-/// How a run of loadgen ended.
+/// The end of a run of loadgen.
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) code: Option<i32>,
@@ -31,13 +31,13 @@ pub(crate) struct End {
 }
 
 impl Broker {
-    /// Without signatures; channels are created by connecting.
+    /// A broker without signatures; channels are created by connecting.
     pub(crate) fn dev() -> Self {
         let listeners = "--listen http://127.0.0.1:0 --listen https://127.0.0.1:0";
         Self::start(fresh_directory(), &format!("--dev {listeners}"))
     }
 
-    /// Signatures are checked, payloads and channels are as the real service wants them; quotas are off.
+    /// A broker that checks signatures, and payloads and channels as the real service does; quotas are off.
     pub(crate) fn signed() -> Self {
         let directory = fresh_directory();
         let (credentials, config) = (directory.join("credentials"), directory.join("broker.toml"));
@@ -55,7 +55,7 @@ impl Broker {
         Self::start(directory, &flags)
     }
 
-    /// SIGKILL, and the same again on the same directory, before anybody can have noticed more than that.
+    /// Kills the broker with SIGKILL and starts it again at once, with the same flags and directory.
     pub(crate) fn kill_and_start_again(mut self) -> Self {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -138,7 +138,7 @@ impl Broker {
         end.report
     }
 
-    /// What loadgen takes for the authorities that this system trusts; not there unless a test writes it.
+    /// The file that loadgen takes for the authorities that this system trusts; not there unless a test writes it.
     pub(crate) fn system_authorities(&self) -> PathBuf {
         self.directory.join("system.pem")
     }
@@ -227,7 +227,7 @@ impl Broker {
         assert_eq!(self.channels(), 0);
     }
 
-    /// How many channels there are, as far as one page has them.
+    /// The number of channels, as far as one page has them.
     pub(crate) fn channels(&self) -> usize {
         let page: Value = serde_json::from_str(&self.get("/channels")).unwrap();
         page["channels"].as_array().unwrap().len()

@@ -1,4 +1,4 @@
-//! How the program ends, and what it says then.
+//! The exit codes of the program, and the texts that go with them.
 
 use crate::program::{Live, loadgen, run, tempfile};
 use crate::service::service;
@@ -33,7 +33,7 @@ fn ctrl_c_ends_gently_with_the_report() {
     assert!(report["messages"]["sent"].as_u64().unwrap() > 0);
 }
 
-/// What is missed is named in the first line; the exit code is that of the run.
+/// A missed threshold is named in the first line; the exit code is that of the run.
 #[test]
 fn thresholds_are_named_and_change_no_exit_code() {
     let target = service(Fault::Nothing);

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-/// A service that accepts each upgrade and then does as told.
+/// A service that accepts each upgrade and then calls `then`.
 fn service(then: impl Fn(&TcpStream, &[u8]) + Copy + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -29,7 +29,7 @@ pub(crate) fn run(target: &str, flags: &str) -> (Option<i32>, serde_json::Value)
 /// A run whose progress is followed.
 pub(crate) struct Live {
     pub(crate) child: Child,
-    /// What it writes to standard error.
+    /// The lines that it writes to standard error.
     pub(crate) progress: Lines<BufReader<ChildStderr>>,
     json: PathBuf,
 }

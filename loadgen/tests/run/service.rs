@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime};
 /// The sockets of all peers: channel by the ARN's text, place in it.
 pub(crate) type Sockets = Arc<Mutex<HashMap<(String, u32), TcpStream>>>;
 
-/// Where a service sends callers, and the heads of all requests that it received.
+/// The endpoints to which a service sends callers, and the heads of all requests that it received.
 #[derive(Default)]
 pub(crate) struct Reception {
-    /// For the connection, and for the calls after it; none is where they asked.
+    /// For the connection, and for the calls after it; `None`: the address that was asked.
     pub(crate) endpoints: Option<[String; 2]>,
     pub(crate) heads: Mutex<Vec<String>>,
     /// Upgrades whose head has this text are answered after so long, and that is noted among the heads.
@@ -38,7 +38,7 @@ impl Reception {
         format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")
     }
 
-    /// Notes when a viewer comes, and keeps those waiting who are to wait.
+    /// Records when a viewer comes, and delays the upgrades that `slow` names.
     fn receive_upgrade(&self, head: &str) {
         if head.contains("X-Amz-ClientId") {
             self.viewers.lock().unwrap().push(SystemTime::now());

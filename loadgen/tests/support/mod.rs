@@ -4,7 +4,7 @@
 use codec::ws::{self, FrameRules, Opcode};
 use serde_json::{Value, json};
 
-/// What a service takes from its clients.
+/// The bounds of the frames that a service takes from its clients.
 pub(crate) const RULES: FrameRules = FrameRules {
     message_bytes: 1 << 16,
     fragments: 1,
@@ -20,7 +20,7 @@ pub(crate) fn accepted(head: &str) -> Option<String> {
     ))
 }
 
-/// What a relay does wrong.
+/// The fault of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Nothing,
@@ -31,7 +31,7 @@ pub(crate) enum Fault {
     Misroutes,
 }
 
-/// What goes to the peer at a place.
+/// A message to the peer at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Delivery {
     pub(crate) from: u32,
@@ -67,7 +67,7 @@ impl Relay {
         }
     }
 
-    /// What comes of a text that the peer at a place sent.
+    /// The deliveries of a text that the peer at a place sent.
     pub(crate) fn route(&mut self, from: u32, text: &[u8]) -> Vec<Delivery> {
         let message: Value = serde_json::from_slice(text).unwrap();
         let mut event = json!({

@@ -10,7 +10,7 @@ fn histogram(values: &[u64]) -> Histogram<u64> {
     histogram
 }
 
-/// What one part saw: spans by the second in which they ended.
+/// The document of one part: spans by the second in which they ended.
 fn part(name: u64, seen: &[(u64, u64)]) -> Document {
     let mut document = Document::new(
         "sessions",

@@ -10,7 +10,7 @@ use crate::visit::desk::{Desk, MASTER, Message, Terms};
 use crate::visit::viewer::Stage;
 use codec::signal::Action;
 
-/// What the peers of one thread have said to each other. Both ends of every message are on the same thread.
+/// The messages between the peers of one thread. Both ends of every message are on the same thread.
 #[derive(Debug)]
 pub struct Relay {
     /// Whether what arrives is answered. Set by the edge.
@@ -30,7 +30,7 @@ struct Pair {
     to_viewer: Direction,
 }
 
-/// What one of them sent to the other.
+/// The messages from one of them to the other.
 #[derive(Clone, Debug, Default)]
 struct Direction {
     sent: u64,
@@ -167,8 +167,8 @@ impl Relay {
             .sum()
     }
 
-    /// What the peer at place `from` of a channel sends to the one at place `to`, and what it gets back; `None` unless
-    /// one of them is the master.
+    /// The messages from the peer at place `from` of a channel to the one at place `to`, and those in return; `None`
+    /// unless one of them is the master.
     fn directions(
         &mut self,
         channel: u32,

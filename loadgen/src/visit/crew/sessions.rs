@@ -135,8 +135,8 @@ impl Crew {
     }
 }
 
-/// The viewer on a line, if a message that was sent then is one of its connection; one of an earlier connection, as are
-/// all while it has none, is counted.
+/// The viewer on a line, if a message that was sent at `sent_ns` is one of its present connection. Else the message is
+/// counted as one of an earlier connection, as is every message while the viewer has no connection.
 fn viewer_of<'a>(
     people: &'a mut [Person],
     desk: &mut Desk,
