@@ -34,7 +34,8 @@ fn time_check<D: Digits>(group: &mut Group<'_>, text: &[u8]) {
     });
 }
 
-/// What is asked of a payload that is not well-formed. No rival recognises an alphabet without decoding.
+/// Times finding the alphabet of a payload, as the broker does if it is not well-formed. No rival recognises one
+/// without decoding.
 fn classify(criterion: &mut Timer, case: &Case) {
     let text = case.payload.as_bytes();
     assert_eq!(alphabet(text), Alphabet::Standard);

@@ -19,7 +19,7 @@ fn main() {
     });
 }
 
-/// This many frames in one read.
+/// Decodes this many frames from one read.
 fn decode(criterion: &mut Timer, case: &Case, name: &str, count: usize) {
     let (text, read) = (case.text(Role::Master), case.frames(Role::Master, count));
     let mut group = group(criterion, "frame/decode", name, count, text.len() * count);
@@ -47,7 +47,7 @@ fn time_decode<D: Decode>(group: &mut Group<'_>, read: &[u8], text: &[u8], count
     });
 }
 
-/// As a server sends.
+/// Encodes a frame as a server sends it.
 fn encode(criterion: &mut Timer, case: &Case) {
     let (text, mut expected) = (case.text(Role::Viewer), Vec::new());
     frame(&mut expected, Opcode::Text, &text);
@@ -57,7 +57,7 @@ fn encode(criterion: &mut Timer, case: &Case) {
     group.finish();
 }
 
-/// As a client sends: masked with a key that is given, so that no generator of keys is timed.
+/// Encodes a frame as a client sends it: masked with a key that is given, so that no generator of keys is timed.
 fn encode_masked(criterion: &mut Timer, case: &Case) {
     let (text, mut expected) = (case.text(Role::Viewer), Vec::new());
     frame_masked(&mut expected, Opcode::Text, &text, KEY);

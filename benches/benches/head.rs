@@ -41,7 +41,7 @@ fn time_parse<R: ReadHead>(group: &mut Group<'_>, case: &HeadCase) {
     });
 }
 
-/// What is in a head, by splitting it.
+/// The parts of a head, found by splitting it.
 fn expected(head: &[u8]) -> Seen {
     let text = std::str::from_utf8(head).expect("a recorded head is ASCII");
     let mut lines = text.trim_end().split("\r\n");

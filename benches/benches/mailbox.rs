@@ -22,7 +22,7 @@ fn main() {
     });
 }
 
-/// What travels is as large as a letter of the shards in a box.
+/// A letter as large as one of the shards in a box.
 type Letter = [u64; 2];
 
 fn pass(criterion: &mut Timer, letters: usize) {

@@ -1,4 +1,4 @@
-//! What an upgrade's target is read by: the query's pairs decoded, and the channel's ARN; and both written.
+//! The names in an upgrade's target: the query's pairs decoded, the channel's ARN parsed, and both written.
 //!
 //! Beside them, as the floor, a copy of the same text.
 

@@ -19,7 +19,7 @@ fn main() {
     });
 }
 
-/// A policy, and what it says to a viewer of [`CHANNEL`].
+/// A policy, and its decision on a viewer of [`CHANNEL`].
 struct Case {
     name: &'static str,
     policy: String,
@@ -27,9 +27,9 @@ struct Case {
     decision: Decision,
 }
 
-/// What a browser is given; a fleet's, whose last statement is the one that counts, or whose last says no, or of which
-/// none says anything; a pattern that makes the matcher go back at each character; and the longest policies that may
-/// come with temporary credentials, of patterns that fit nearly everywhere in the longest ARN.
+/// A browser's policy; a fleet's, whose last statement allows or denies the request, or of which no statement applies;
+/// a pattern that makes the matcher go back at each character; and the longest policies that may come with temporary
+/// credentials, of patterns that fit nearly everywhere in the longest ARN.
 fn cases() -> [Case; 9] {
     let case = |name, policy, client_id, decision| Case {
         name,

@@ -22,7 +22,7 @@ fn main() {
     });
 }
 
-/// One request, its key and what becomes of it.
+/// One request, its key and its verdict.
 struct Case {
     name: &'static str,
     head: String,
@@ -115,7 +115,7 @@ fn call_of_path(upgrade: &Case, kib: usize) -> Case {
     Case::new("path-15KiB-stranger", head, String::new(), token, verdict)
 }
 
-/// The same with the bytes in the parameter.
+/// As [`call_of_path`], with the KiB in the parameter.
 fn call_of_query(upgrade: &Case, kib: usize) -> Case {
     let query = format!("GET /?a={}&", ":".repeat((kib - 2) * 1024));
     let head = upgrade.head.replacen("GET /?", &query, 1);
@@ -341,5 +341,5 @@ const RULES: RequestRules<'_> = RequestRules {
     clock_tolerance_s: 300,
 };
 
-/// Of every recorded request.
+/// The secret of every recorded request.
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";

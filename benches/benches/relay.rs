@@ -45,13 +45,13 @@ struct Options {
     /// Seconds that are measured in each round
     #[arg(long, value_name = "S", default_value_t = 3.0)]
     seconds: f64,
-    /// Where the record goes [default: benches/record/DATE-relay.json]
+    /// File for the record [default: benches/record/DATE-relay.json]
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Only check that all cases run and all answers are right, without measuring
     #[arg(long)]
     test: bool,
-    /// What cargo says when it measures
+    /// Passed by cargo when it measures
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -217,5 +217,5 @@ fn compiler() -> String {
     text.unwrap_or_default()
 }
 
-/// Where a report says how late the driver was.
+/// The place of the driver's lateness in a report.
 const LATENESS: &str = "/schedule_lag_us/p99";

@@ -78,7 +78,7 @@ fn relay_to_viewer(criterion: &mut Timer, case: &Case, window: usize) {
     group.finish();
 }
 
-/// What the flight recorder adds to that: without it, and with a ring of the default length.
+/// The cost of the flight recorder in that: without it, and with a ring of the default length.
 fn record(criterion: &mut Timer, case: &Case, window: usize) {
     let name = format!("{}-window-{window}", case.name);
     let read = case.frames(Role::Master, window);
@@ -175,7 +175,7 @@ fn accept(driver: &mut Driver, head: &mut [u8]) -> SessionKey {
     session
 }
 
-/// What the recipient is to get.
+/// The bytes that the recipient is to get.
 fn events(case: &Case, sender: Option<&str>, count: usize) -> Vec<u8> {
     let delivery = Delivery {
         sender,

@@ -55,9 +55,9 @@ fn pass(criterion: &mut Timer, owners: usize) {
 trait Deadlines {
     fn new(owners: usize) -> Self;
     fn call_by(&mut self, owner: usize, at: u64);
-    /// One that is due.
+    /// An owner that is due.
     fn pop(&mut self, now: u64) -> Option<usize>;
-    /// How many have a deadline.
+    /// The number of owners that have a deadline.
     fn owners(&self) -> usize;
 }
 
@@ -84,7 +84,7 @@ impl<D: Deadlines> Course<D> {
         }
     }
 
-    /// A turn: how many were called.
+    /// A turn: returns how many owners were called.
     fn step(&mut self) -> usize {
         self.now += STEP_MS;
         let mut called = 0;
@@ -148,7 +148,7 @@ impl Deadlines for Sorted {
 }
 
 const MINUTE_MS: u64 = 60_000;
-/// From one deadline of an owner to its next one, where they pass.
+/// The time from one deadline of an owner to its next one, where they pass.
 const PERIOD_MS: u64 = 15_000;
-/// From turn to turn.
+/// The time from turn to turn.
 const STEP_MS: u64 = 10;

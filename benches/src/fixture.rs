@@ -1,4 +1,4 @@
-//! What the benches work on: messages of three sizes, and request heads as real clients sent them.
+//! The inputs of the benches: messages of three sizes, and request heads as real clients sent them.
 
 use codec::base64;
 use codec::signal::client::Outgoing;
@@ -85,7 +85,7 @@ impl Case {
         text.replace('/', "\\/").into_bytes()
     }
 
-    /// What a client of this role sends: this many frames of this text, masked, in one piece.
+    /// The bytes that a client of this role sends: this many frames of this text, masked, in one piece.
     #[must_use]
     pub fn frames(&self, role: Role, count: usize) -> Vec<u8> {
         let (text, mut out) = (self.text(role), Vec::new());

@@ -1,4 +1,4 @@
-//! How things are timed: criterion's settings, thread CPU time, and the form of groups.
+//! The timing of benches: criterion's settings, thread CPU time, and the form of groups.
 
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkGroup, Criterion, Throughput};

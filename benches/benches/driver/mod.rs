@@ -33,7 +33,7 @@ impl Driver {
         Self::started(channels, notes, |_| {})
     }
 
-    /// The same with what else the shard starts with.
+    /// The same with `more` applied to what the shard starts with.
     pub(crate) fn started(
         channels: &[String],
         notes: usize,

@@ -82,7 +82,7 @@ impl Caller {
         Ok(())
     }
 
-    /// Makes both calls in turn on all connections until the time is over; how many were answered.
+    /// Makes both calls in turn on all connections until the time is over; returns how many were answered.
     fn run(&mut self, span: Duration) -> io::Result<u64> {
         let begun = Instant::now();
         let mut calls = 0;
@@ -132,7 +132,7 @@ impl Caller {
     }
 }
 
-/// Reads one answer, which must be a success; its body.
+/// Reads one answer, which must be a success; returns its body.
 fn answer<'a>(socket: &mut TcpStream, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
     let mut filled = 0;
     buffer.resize(ANSWER_BYTES_MAX, 0);
@@ -174,9 +174,9 @@ const REGION: &str = "us-west-2";
 /// The load before it is measured.
 const WARM_UP: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_millis(50);
-/// How long a signed request is repeated.
+/// The time for which a signed request is repeated.
 const SIGNED_FOR: Duration = Duration::from_millis(500);
-/// How long an answer may take.
+/// The time that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest answer.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;

@@ -6,15 +6,15 @@
 pub struct Case {
     /// Its name in records.
     pub name: &'static str,
-    /// What it is.
+    /// A description for readers.
     pub what: &'static str,
-    /// What is measured.
+    /// The figure that is measured.
     pub figure: Figure,
     /// The mode and what does not depend on its size.
     mode: &'static [&'static str],
-    /// How large it is when it is measured.
+    /// Its size when it is measured.
     size: &'static [&'static str],
-    /// How large it is when only its answers count.
+    /// Its size when only its answers count.
     small: &'static [&'static str],
     /// Whether it goes over TLS 1.3.
     pub is_tls: bool,
@@ -51,7 +51,7 @@ impl Figure {
         }
     }
 
-    /// Where it is in a report.
+    /// The place of the figure in a report, as a JSON pointer.
     #[must_use]
     pub const fn pointer(self) -> &'static str {
         match self {
@@ -275,7 +275,7 @@ impl Case {
         self.mode.first() == SESSION.first()
     }
 
-    /// How many connections make API calls; `None` if that is not the load.
+    /// The number of connections that make API calls; `None` if that is not the load.
     pub(super) fn callers(&self, is_small: bool) -> Option<usize> {
         let size = if is_small { self.small } else { self.size };
         let callers = size.first().filter(|_| self.mode == CALLS)?;
@@ -316,7 +316,7 @@ impl Case {
 /// A viewer's session; each side's candidates follow 20 ms after one another.
 const SESSION: &[&str] = &["sessions", "--payload", "200", "--sdp-payload", "3000"];
 const PRESIGN: &str = "--presign";
-/// What share of sessions goes to the second target, in per cent.
+/// The flag for the share of sessions that goes to the second target, in per cent.
 const TLS_PERCENT: &str = "--tls-percent";
 /// API calls, of which `loadgen` knows nothing; a size is a number of connections.
 const CALLS: &[&str] = &["calls"];

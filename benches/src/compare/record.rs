@@ -12,7 +12,7 @@ pub struct Record {
     pub started: String,
     /// The machine, as the driver describes it.
     pub machine: Value,
-    /// What `rustc --version` says.
+    /// The output of `rustc --version`.
     pub compiler: String,
     /// Seconds that were measured in each round.
     pub seconds: f64,
@@ -29,12 +29,12 @@ pub struct Figures {
     pub case: String,
     /// The server.
     pub server: String,
-    /// Of the values.
+    /// The unit of the values.
     pub unit: String,
     /// One for each round.
     pub values: Vec<f64>,
-    /// Where messages are sent on schedule: by how much the driver was late, in microseconds, the 99th percentile of
-    /// each round.
+    /// The lateness of the driver, if messages are sent on schedule: the 99th percentile of each round, in
+    /// microseconds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub driver_late_us: Vec<f64>,
 }
@@ -75,7 +75,7 @@ impl Record {
         }
     }
 
-    /// Adds how late the driver was in the round that was added last.
+    /// Adds the lateness of the driver in the round that was added last.
     pub fn add_lateness(&mut self, case: &str, server: &str, us: f64) {
         let mut figures = self.figures.iter_mut();
         if let Some(figures) = figures.find(|one| one.case == case && one.server == server) {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{fs, io};
 
-/// How servers are run.
+/// The terms on which servers are run.
 #[derive(Clone, Debug)]
 pub struct Terms {
     /// Seconds that are measured.

@@ -25,7 +25,7 @@ enum Kind {
     Node(PathBuf),
 }
 
-/// Where the programs of this workspace are.
+/// The programs of this workspace.
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// The broker.
@@ -36,7 +36,7 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Builds the programs in this profile and says where they are. `target` is the workspace's target directory.
+    /// Builds the programs in this profile and returns their places. `target` is the workspace's target directory.
     ///
     /// # Errors
     /// cargo fails; it has said why.
@@ -201,7 +201,7 @@ impl Server {
     }
 }
 
-/// How a binary of the broker is started.
+/// The command that starts a binary of the broker.
 fn broker(
     binary: &Path,
     shards: u8,
@@ -239,9 +239,9 @@ fn broker(
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    /// Where it listens, on 127.0.0.1.
+    /// The port that it listens on, on 127.0.0.1.
     pub port: u16,
-    /// Where it listens for TLS, if it is the broker and does.
+    /// The port that it listens on for TLS, if it is the broker and does.
     pub tls_port: Option<u16>,
 }
 

@@ -115,7 +115,7 @@ fn shown(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "–".into(), |ratio| format!("{ratio:.2}"))
 }
 
-/// What names of the broker's binaries begin with.
+/// The prefix of the names of the broker's binaries.
 pub const BROKER: &str = "heliograph";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Who is connected: channels by name, and in each its master and its viewers by client id.
+//! The connected clients: channels by name, and in each its master and its viewers by client id.
 
 use super::place::Place;
 use ahash::AHashMap;
@@ -27,7 +27,7 @@ impl<T> Default for Directory<T> {
 }
 
 impl<T> Directory<T> {
-    /// Takes a client in, in place of an earlier one. Gives what [`Self::leave`] wants.
+    /// Adds a client, in place of an earlier one. Returns the number that [`Self::leave`] takes.
     pub(super) fn enter(&mut self, place: &Place, way: T) -> u64 {
         self.entered += 1;
         let entry = (self.entered, way);

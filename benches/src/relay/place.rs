@@ -1,4 +1,4 @@
-//! Who connects, by the target of its upgrade.
+//! The channel and the role of a client, by the target of its upgrade.
 
 /// A channel and a role in it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -140,7 +140,7 @@ fn bytes(digits: &str) -> Option<[u8; 32]> {
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
-/// How far a signature's time may be from the clock's, in seconds.
+/// The tolerance between a signature's time and the clock's, in seconds.
 const TOLERANCE_S: u64 = 300;
 const CHANNEL: &str =
     r#"{"ChannelARN":"arn:aws:kinesisvideo:us-west-2:123456789012:channel/bench/1700000000000"}"#;

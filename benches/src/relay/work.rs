@@ -1,4 +1,4 @@
-//! What a rival does with a text: the work that the broker does, by serde_json.
+//! A rival's work on a text: that of the broker, by serde_json.
 
 use super::place::Place;
 use crate::rival::{SerdeJson, event_text};

@@ -10,7 +10,7 @@ use codec::ws::{self, Item, Opcode, Receiver, Side};
 #[derive(Debug)]
 pub struct Heliograph<T>(T);
 
-/// What the intake of one connection is made of.
+/// The parts of one connection's intake.
 #[derive(Debug)]
 pub struct Intake {
     read: Box<[u8]>,

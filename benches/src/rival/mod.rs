@@ -29,7 +29,7 @@ pub trait Decode {
     /// A connection on which each read gives `read`: whole frames.
     fn new(read: &[u8]) -> Self;
 
-    /// Takes one read in: copies its bytes to where the library wants them, as the kernel would, and shows each
+    /// Handles one read: copies its bytes to where the library wants them, as the kernel would, and shows each
     /// message, unmasked and known to be UTF-8.
     fn decode(&mut self, see: impl FnMut(&[u8]));
 }
@@ -73,7 +73,7 @@ pub trait Write {
     fn write(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>);
 }
 
-/// What is looked at in a head: every part is touched, so that no library gets away with less.
+/// The parts of a head that are looked at: all of them are touched, so that no library gets away with less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Bytes of the head.

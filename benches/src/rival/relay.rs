@@ -1,4 +1,4 @@
-//! What a relay made of well-known parts does with a message, without sockets: tungstenite's frames, serde_json's
+//! The work of a relay made of well-known parts on a message, without sockets: tungstenite's frames, serde_json's
 //! parser and serializer, a hash map of recipients, an outbox each.
 
 use super::serde_json::SerdeJson;
@@ -31,7 +31,7 @@ impl Relay {
         }
     }
 
-    /// Takes one read in and moves each message into its recipient's outbox. A recipient that is not there gets
+    /// Handles one read and moves each message into its recipient's outbox. A recipient that is not there gets
     /// nothing.
     pub fn relay(&mut self) {
         let Self {

@@ -14,7 +14,7 @@ use std::mem;
 #[derive(Debug)]
 pub struct SimdJson<T>(T);
 
-/// What its reader uses again.
+/// The memory that its reader uses again.
 pub struct Reader {
     buffers: Buffers,
     tape: Tape<'static>,

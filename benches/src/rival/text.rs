@@ -1,5 +1,5 @@
-//! What a JSON library has found in a message, and the checks that it leaves to its caller: the same calls that ours
-//! makes.
+//! The members that a JSON library has found in a message, and the checks that it leaves to its caller: the same calls
+//! that ours makes.
 
 use codec::aws::{ClientId, CorrelationId};
 use codec::base64::{Alphabet, alphabet, is_well_formed};

@@ -50,7 +50,7 @@ impl io::Write for Pipe {
 }
 
 impl Tungstenite<WebSocket<Pipe>> {
-    /// Takes one read in and lends each message as it came.
+    /// Handles one read and lends each message as it came.
     pub(super) fn messages(&mut self, mut see: impl FnMut(&str)) {
         self.0.get_mut().at = 0;
         while let Ok(message) = self.0.read() {

@@ -1,4 +1,4 @@
-//! What the floor does with received bytes: copies from fixed places to fixed places.
+//! The floor's work on received bytes: copies from fixed places to fixed places.
 
 use crate::relay::place::Place;
 use codec::ws::{self, Opcode, accept_key, mask};
@@ -25,7 +25,7 @@ struct Peer {
     is_dirty: bool,
 }
 
-/// What received bytes came to.
+/// The outcome of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// The upgrade was answered.
@@ -55,7 +55,7 @@ impl Passing {
         }
     }
 
-    /// What waits for a peer; the caller sends all of it and gives the buffer back.
+    /// The bytes that wait for a peer; the caller sends all of them and gives the buffer back.
     pub(super) fn take_out(&mut self, peer: u32) -> Vec<u8> {
         let peer = &mut self.peers[peer as usize];
         peer.is_dirty = false;
@@ -68,7 +68,7 @@ impl Passing {
         self.peers[peer as usize].out = out;
     }
 
-    /// Takes in what came from a peer.
+    /// Handles bytes that came from a peer.
     pub(super) fn receive(&mut self, from: u32, bytes: &[u8]) -> Step {
         let peer = &mut self.peers[from as usize];
         if !peer.tail.is_empty() {
@@ -196,10 +196,10 @@ impl Passing {
     }
 }
 
-/// Where a client's frame is.
+/// The header of a client's frame, and the place of its payload.
 struct Frame {
     is_close: bool,
-    /// Where its payload begins.
+    /// The place of its payload.
     start: usize,
     bytes: usize,
     key: [u8; 4],
@@ -246,7 +246,7 @@ const fn decimal_digits(number: u32) -> usize {
 const BEFORE_PAYLOAD: &[u8] = br#"{"action":"ICE_CANDIDATE","messagePayload":""#;
 const AFTER_PAYLOAD: &[u8] = br#"","recipientClientId":"viewer-"#;
 const END: &[u8] = br#""}"#;
-/// Where the payload says whom it is for: eight hexadecimal digits.
+/// The place of the recipient in the payload: eight hexadecimal digits.
 const STAMP_TO: usize = 24;
 /// An event, cut at its payload and its sender.
 const EVENT_PAYLOAD: &[u8] = br#"{"messagePayload":""#;
