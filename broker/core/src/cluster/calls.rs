@@ -27,13 +27,13 @@ pub(super) struct UnderWay {
     pub(super) sent: Now,
     /// The highest revision that was known by then: a linearizable reply cannot show a lower one.
     pub(super) known: Revision,
-    /// What it is for.
+    /// Its purpose, which decides what its reply changes.
     pub(super) purpose: Purpose,
-    /// What is put if it is a transaction and is made.
+    /// The puts of a transaction, in effect once it is made; none for other calls.
     pub(super) puts: Vec<(Key, Value)>,
 }
 
-/// What a call is for.
+/// The purpose of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// A lease for the next registration.
@@ -44,7 +44,7 @@ pub(super) enum Purpose {
     KeepAlive(LeaseId),
     /// A read of the whole.
     Read,
-    /// How far the watch is.
+    /// The progress of the watch.
     Progress,
     /// A claim of slots.
     Claim,

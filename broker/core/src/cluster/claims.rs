@@ -9,10 +9,10 @@ use super::types::{Epoch, Key, NodeId, Slot};
 use super::view::View;
 use crate::time::Now;
 
-/// What became of the last claim. One per process.
+/// The last claim, and the pause after it. One per process.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// What it compared.
+    /// The compares of its transaction.
     compared: Vec<Compare>,
     /// Until when it is not repeated, if it was not made and the view shows the same.
     paused: Option<Now>,

@@ -1,4 +1,5 @@
-//! What a node does by itself: questions, keepalives, its registration; and what is decided after each input.
+//! Actions of a node that need no input but time: questions, keepalives, its registration; and the decisions after each
+//! input.
 
 use super::calls::Purpose;
 use super::limits::{ABSENT_MS, GRACE_MS, ROUND_MS};
@@ -55,7 +56,7 @@ impl Cluster {
         self.times.next_round = now;
     }
 
-    /// What follows from any input: own slots as the view has them, the right to serve, loads, claims, transfers.
+    /// Follows up any input: own slots as the view has them, the right to serve, loads, claims, transfers.
     pub(super) fn settle(&mut self, now: Now) {
         if self.obstacles.ended {
             return;

@@ -24,7 +24,7 @@ impl FixedMap {
     /// Reads the text of a file.
     ///
     /// # Errors
-    /// What is allowed, and in which line.
+    /// The error says what is allowed, and in which line or for which slot.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut nodes: Vec<(Box<str>, SocketAddr)> = Vec::new();
         let mut owners = vec![None; usize::from(SLOTS)];

@@ -1,7 +1,8 @@
 //! Bounds and spans of the cluster. Spans are milliseconds of the node's own monotonic clock.
 
-/// What nodes of one cluster understand of each other: keys in etcd, messages, headers of connections that are passed
-/// on. Raised with each change that the version before would not understand; two neighbouring ones share a cluster.
+/// The version of all that nodes of one cluster exchange: keys in etcd, messages, headers of connections that are
+/// passed on. Raised with each change that the version before would not understand; two neighbouring ones share a
+/// cluster.
 pub const INNER_VERSION: u32 = 1;
 
 /// Slots of a cluster: the number of parts that channels are divided into. It never changes.
@@ -25,7 +26,7 @@ pub const MARGIN_MS: u64 = 2_000;
 /// A longer span without a tick means that the process was stopped: nothing from before it counts.
 pub const GAP_MS: u64 = 2_000;
 
-/// How long a registration must be absent from a current view before its slots may be taken.
+/// Time that a registration must be absent from a current view before its slots may be taken.
 pub const ABSENT_MS: u64 = 2_000;
 
 /// Progress reports of the watch that are further apart than this leave a gap in what the view knows.
@@ -40,10 +41,10 @@ pub const CALL_MS: u64 = 3_000;
 /// The slots are read as a whole this often, whatever the watch reports.
 pub const READ_EVERY_MS: u64 = 60_000;
 
-/// How long others leave a node's slots to its next incarnation.
+/// Time that other nodes leave a node's slots to its next incarnation.
 pub const RESTARTED_MS: u64 = 5_000;
 
-/// How long the other nodes leave a slot to the one that rendezvous hashing names, at least.
+/// The least time that the other nodes leave a slot to the one that rendezvous hashing names.
 pub const FALLBACK_MS: u64 = 1_000;
 
 /// The most that chance adds to [`FALLBACK_MS`], so that the others do not all claim at once. Together they are part of
@@ -51,23 +52,23 @@ pub const FALLBACK_MS: u64 = 1_000;
 /// before.
 pub const FALLBACK_SPREAD_MS: u64 = 500;
 
-/// How much longer they leave a slot that nobody ever owned, counted from when the named node last took such a
-/// slot: all nodes claim their parts of 4,096 slots then, batch by batch, and the quickest would take what the others
-/// have not come to.
+/// Time added to both for a slot that nobody ever owned, counted from when the named node last took such a slot: all
+/// nodes then claim their parts of 4,096 slots batch by batch, and the fastest would take slots that the others have
+/// not reached.
 pub const FIRST_FALLBACK_MS: u64 = 4_000;
 
 /// For this long after its start a node takes no slot of an owner that did not answer it since then.
 pub const GRACE_MS: u64 = 30_000;
 
-/// How long after the first registration slots that nobody ever owned are claimed, unless a node has begun to: one that
-/// starts later would otherwise count longer than the others wait for it.
+/// Time from the first registration until a node claims slots that nobody ever owned. It ends early once a node has
+/// begun to: one that starts later would otherwise count longer than the others wait for it.
 pub const FIRST_CLAIM_MS: u64 = 10_000;
 
 /// A slot is given up when loading it was tried for this long, with etcd answering. One that waits behind [`LOADS_MAX`]
 /// others counts from the last slot that was loaded, not from its claim.
 pub const LOAD_MAX_MS: u64 = 10_000;
 
-/// How long a node leaves a slot that it could not load to the others.
+/// Time that a node leaves a slot that it could not load to the others.
 pub const SHUN_MS: u64 = 30_000;
 
 /// Slots in one claim: etcd takes 128 operations a transaction.
@@ -86,19 +87,19 @@ pub const LOADS_MAX: usize = 8;
 /// Slots that one node transfers at a time.
 pub const TRANSFERS_MAX: usize = 8;
 
-/// How long a drain waits for a node that can take its slots.
+/// Longest time that a drain waits for a node that can take its slots.
 pub const DRAIN_MAX_MS: u64 = 25_000;
 
-/// How long a transfer waits for a parcel's answer, and a slot for the next attempt.
+/// Time that a transfer waits for a parcel's answer, and a slot for the next attempt.
 pub const PARCEL_WAIT_MS: u64 = 3_000;
 
-/// How long a parcel is kept for a transfer that does not come: the life of a pending message.
+/// Time that a parcel is kept for a transfer that does not come: the life of a pending message.
 pub const PARCEL_KEPT_MS: u64 = 120_000;
 
 /// Parcels that one node keeps for transfers to come; further ones are refused, and the giver asks another node.
 pub const PARCELS_MAX: usize = 8 * 64;
 
-/// How long a transfer without an outcome keeps its slot from being served.
+/// Longest time that a transfer without an outcome keeps its slot from being served.
 pub const UNKNOWN_MAX_MS: u64 = 10_000;
 
 /// A node that is alone for the second time within this span waits a whole TTL before it serves again.

@@ -1,5 +1,5 @@
-//! What goes in and out of a node's part of the cluster: calls of etcd, questions and answers between nodes, orders
-//! to the shards.
+//! Inputs and outputs of a node's part of the cluster: calls of etcd, questions and answers between nodes, orders to
+//! the shards.
 
 use super::types::{
     Change, Epoch, EtcdId, Incarnation, Key, LeaseId, NodeId, Owner, ParcelId, Revision, Slot,
@@ -30,13 +30,13 @@ pub struct Compare {
 pub struct Transaction {
     /// Without all of these nothing is put.
     pub compares: Vec<Compare>,
-    /// What is put; a registration is put under its lease.
+    /// The keys to put, with their values; a registration is put under its lease.
     pub puts: Vec<(Key, Value)>,
     /// Whether the reply shows all slots, registrations and members, whatever came of the compares.
     pub reads: bool,
 }
 
-/// What is asked of etcd.
+/// A call to etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
     /// A lease of the configured TTL.
@@ -60,7 +60,7 @@ pub enum Call {
     Progress(WatchId),
 }
 
-/// What etcd answers to a call. A watch has no reply of its own.
+/// The reply of etcd to a call. A watch has no reply of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The lease.
@@ -69,7 +69,7 @@ pub enum Reply {
     KeptAlive,
     /// There is no such lease.
     LeaseGone,
-    /// What was read.
+    /// The result of a read.
     Snapshot(Snapshot),
     /// A transaction's outcome, which is durable.
     Outcome {
@@ -79,7 +79,7 @@ pub enum Reply {
         revision: Revision,
         /// Which etcd cluster answered.
         etcd: EtcdId,
-        /// What it read, if it reads.
+        /// The snapshot that it read, if it reads.
         snapshot: Option<Snapshot>,
     },
     /// Up to which revision the watch has delivered.
@@ -97,7 +97,7 @@ pub struct Held {
     pub epoch: Epoch,
 }
 
-/// What nodes ask each other once a second.
+/// A question of one node to another, asked once a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
     /// When it was asked, by the clock of the node that asks; the answer repeats it.
@@ -117,7 +117,7 @@ pub struct Answer {
     pub has_etcd: bool,
     /// Whether it is stopping: no target for transfers.
     pub stopping: bool,
-    /// What it serves, in the order of slots.
+    /// The slots that it serves, in order.
     pub serves: Arc<[Held]>,
     /// Slot changes that it knows and the node that asked may not: at most one for each slot.
     pub changes: Vec<(Slot, SlotRecord)>,
@@ -147,7 +147,7 @@ pub enum ParcelSent {
     Late,
 }
 
-/// What happens to a node. One input, then all outputs, then the next input.
+/// An input to a node. One input, then all outputs, then the next input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// Time has passed: at least every [`super::limits::TICK_MS`]. `stuck`: a shard does not answer its pulse.
@@ -180,7 +180,7 @@ pub enum Input {
     Parcel(NodeId, Parcel),
     /// Another node took a parcel, or refused it.
     ParcelAnswer {
-        /// Who.
+        /// The node that answers.
         from: NodeId,
         /// Its number.
         id: ParcelId,
@@ -195,7 +195,7 @@ pub enum Input {
     Rebalance,
 }
 
-/// What is to be done, in order.
+/// An action for the driver, which carries out all outputs in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// A call of etcd.
@@ -210,7 +210,7 @@ pub enum Output {
     Send(NodeId, Parcel),
     /// Whether a parcel was taken.
     Receipt {
-        /// Who offered it.
+        /// The node that offered it.
         to: NodeId,
         /// Its number.
         id: ParcelId,
@@ -241,7 +241,7 @@ pub enum Output {
     Exit(Ending),
 }
 
-/// What becomes of packed messages when the slot stays.
+/// The treatment of packed messages when the slot stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packed {
     /// They are pending again: no other node will use the parcel.
@@ -250,7 +250,7 @@ pub enum Packed {
     Withdrawn,
 }
 
-/// How a slot came to this process.
+/// The origin of a slot that this process owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gain {
     /// By a claim of its own.
@@ -264,7 +264,7 @@ pub enum Gain {
 pub struct Taking {
     /// The owner, if it had one.
     pub from: Option<NodeId>,
-    /// What let this node claim it.
+    /// The condition under which this node could claim it.
     pub reason: Reason,
 }
 
@@ -322,7 +322,7 @@ pub enum Ending {
 /// A target of transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Who would own the slot.
+    /// The future owner of the slot.
     pub owner: Owner,
     /// The revision of its registration, which the transaction compares.
     pub registered: Revision,

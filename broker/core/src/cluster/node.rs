@@ -19,7 +19,7 @@ use crate::time::Now;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What a process is given at its start.
+/// The configuration of a process at its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// The node and this start of it.
@@ -28,13 +28,13 @@ pub struct Config {
     pub slots: u16,
     /// Life of a registration without a keepalive, in milliseconds.
     pub ttl_ms: u64,
-    /// What the data directory remembers; nothing of it when the operator accepts etcd as it is.
+    /// The state that the data directory kept; the default when the operator accepts etcd as it is.
     pub memory: Memory,
     /// Decides what chance decides.
     pub seed: u64,
 }
 
-/// What the data directory keeps of etcd from one start to the next.
+/// The state of etcd that the data directory keeps from one start to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// The highest revision that anybody showed.
@@ -71,7 +71,7 @@ pub(super) struct Times {
     pub(super) next_round: Now,
 }
 
-/// What keeps a node from acting.
+/// The obstacles that keep a node from acting.
 #[derive(Debug)]
 pub(super) struct Obstacles {
     /// etcd showed another history.
@@ -153,7 +153,7 @@ impl Cluster {
         self.view.set_key(node, key);
     }
 
-    /// What is to be done next.
+    /// Removes and returns the next output.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
@@ -185,13 +185,13 @@ impl Cluster {
         self.authority.has_etcd(now)
     }
 
-    /// How many slots this process owns, whether it serves them or not.
+    /// The number of slots that this process owns, whether it serves them or not.
     #[must_use]
     pub fn owned(&self) -> usize {
         self.slots.count()
     }
 
-    /// How many of them it holds the channels of.
+    /// The number of owned slots whose channels it holds.
     #[must_use]
     pub fn served(&self) -> usize {
         self.slots.iter().filter(|(_, own)| own.is_held()).count()
@@ -203,7 +203,7 @@ impl Cluster {
         self.transfers.is_draining()
     }
 
-    /// How many changes of slots it has seen: owners and epochs.
+    /// The number of changes of slots that it has seen: owners and epochs.
     #[must_use]
     pub fn slot_changes(&self) -> u64 {
         self.slots.changes
@@ -228,7 +228,7 @@ impl Cluster {
         self.silence.reaches(node, now)
     }
 
-    /// What this node knows of a slot: where to find its channels.
+    /// The record of a slot, as far as this node knows: it says where to find the slot's channels.
     #[must_use]
     pub fn record(&self, slot: Slot) -> SlotRecord {
         self.view.slot(slot)
@@ -249,7 +249,7 @@ impl Cluster {
             || self.view.slots().iter().any(owns)
     }
 
-    /// What the data directory is to keep.
+    /// The state of etcd that the data directory is to keep.
     #[must_use]
     pub fn memory(&self) -> Memory {
         Memory {

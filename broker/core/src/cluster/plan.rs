@@ -1,4 +1,4 @@
-//! Who takes what: a function of the view, the same on every node that has the same view.
+//! The choice of the slots that a node takes: a function of the view, the same on every node that has the same view.
 
 use super::limits::{
     ABSENT_MS, FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS,
@@ -22,7 +22,7 @@ pub struct Plan {
     random: fastrand::Rng,
 }
 
-/// What is noted of a slot while it could be taken, under the epoch that it has.
+/// The state of a slot that could be taken, under the epoch that it has.
 #[derive(Clone, Copy, Debug, Default)]
 struct Prospect {
     epoch: Epoch,
@@ -30,9 +30,9 @@ struct Prospect {
     followed: Option<Now>,
     /// Since when nothing protects the slot.
     free: Option<Now>,
-    /// How long this node leaves it to the one that rendezvous hashing names.
+    /// Time that this node leaves it to the one that rendezvous hashing names.
     fallback_ms: u64,
-    /// What let this node claim it, once something did.
+    /// The former owner and the condition of this node's claim, once it may claim.
     taking: Option<Taking>,
 }
 
@@ -80,7 +80,8 @@ impl Plan {
         }
     }
 
-    /// What let this node claim a slot that has come to it; nothing if it came in another way.
+    /// Removes and returns the former owner and the condition of a claim by which a slot came to this node; `None` if
+    /// it came in another way.
     pub fn take(&mut self, slot: Slot) -> Option<Taking> {
         self.prospects.get_mut(slot.index())?.taking.take()
     }

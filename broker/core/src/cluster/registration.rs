@@ -1,7 +1,7 @@
 //! The registration: a key under a lease, which says that this process is there.
 //!
-//! What is registered is what the view shows: of several attempts without a known outcome the one that was made counts,
-//! with its lease.
+//! The registration that the view shows counts: of several attempts without a known outcome that is the one that was
+//! made, with its lease.
 
 use super::message::{Compare, Transaction};
 use super::types::{Key, LeaseId, Owner, Registration, Revision, RosterState, Value};
@@ -24,7 +24,7 @@ pub(super) struct Registering {
     foreign_since: Option<Now>,
 }
 
-/// What the roster and the registrations mean for this process.
+/// The right of this process to its node's name, by the roster and the registrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// It may register, or is registered.
@@ -85,7 +85,8 @@ impl Registering {
         self.gone = Some(lease);
     }
 
-    /// What the roster and the registrations mean. Another machine's registration is waited for, `patience_ms` long.
+    /// Returns this process's right to its name. Another machine's registration has `patience_ms` to lapse, unless this
+    /// process had joined before.
     pub(super) fn place(&mut self, view: &View, patience_ms: u64, now: Now) -> Place {
         let is_member = view.roster(self.me.node).is_some();
         if self.joined && !is_member {

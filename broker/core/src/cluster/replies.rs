@@ -1,4 +1,4 @@
-//! What etcd's replies and its watch change.
+//! The effects of etcd's replies and of its watch.
 
 use super::calls::{Purpose, UnderWay};
 use super::message::{CallId, Output, Packed, Reply, WatchId};
@@ -149,7 +149,7 @@ impl Cluster {
         }
     }
 
-    /// What ended the watch may also have changed etcd's history, so the next one begins with a read.
+    /// The event that ended the watch may also have changed etcd's history, so the next watch begins with a read.
     pub(super) fn watch_ended(&mut self, watch: WatchId, now: Now) {
         if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
             self.calls.close_watch();

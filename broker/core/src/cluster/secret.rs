@@ -65,7 +65,8 @@ impl ClusterSecret {
         self.each(b"heliograph session 1", cluster)
     }
 
-    /// What the keys of TLS tickets for clients are derived from: the one that is used, then what is accepted as well.
+    /// The keys that those of TLS tickets for clients are derived from: the one that is used, then one that is accepted
+    /// as well.
     #[must_use]
     pub fn ticket_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph tickets 1", cluster)
@@ -102,7 +103,7 @@ fn derived<const N: usize>(secret: &Bytes, salt: &[u8], cluster: &str) -> Zeroiz
     bytes
 }
 
-/// How many bytes are derived.
+/// The number of bytes to derive.
 #[derive(Clone, Copy)]
 struct Length(usize);
 

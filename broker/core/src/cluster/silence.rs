@@ -1,4 +1,4 @@
-//! What other nodes answer, and which of them do not.
+//! The answers of other nodes, and the nodes that do not answer.
 //!
 //! Only answers count, each from the moment its question was *sent*: a question that arrives proves nothing, since old
 //! ones lie in socket buffers. For taking a slot the words count from when they *arrive*. Both err on the safe side.
@@ -8,7 +8,7 @@ use super::message::Answer;
 use super::types::{Epoch, Incarnation, NodeId, Slot};
 use crate::time::Now;
 
-/// What a node knows of its peers by asking them. One per process.
+/// A node's knowledge of its peers from asking them. One per process.
 #[derive(Debug)]
 pub struct Silence {
     peers: Vec<Peer>,
@@ -19,7 +19,7 @@ pub struct Silence {
     reach_ms: u64,
 }
 
-/// What one peer answered.
+/// The answers of one peer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Peer {
     /// When an uninterrupted series of questions began.
@@ -34,7 +34,7 @@ struct Peer {
     written_off: bool,
 }
 
-/// What a peer's newest answer said of itself.
+/// A peer's statement about itself in its newest answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word {
     /// Its process.
@@ -45,7 +45,7 @@ pub struct Word {
     pub stopping: bool,
 }
 
-/// How a peer left, if it did.
+/// The departure of a peer, if it left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Parting {
     #[default]
@@ -141,7 +141,7 @@ impl Silence {
         self.peer(peer).word.is_some()
     }
 
-    /// What the newest answer of `peer` said.
+    /// The statement of `peer` about itself in its newest answer.
     #[must_use]
     pub fn word(&self, peer: NodeId) -> Option<Word> {
         self.peer(peer).word

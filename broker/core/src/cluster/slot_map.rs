@@ -20,7 +20,7 @@ pub struct SlotMap {
     owners: Box<[AtomicU16]>,
     /// Up to when this node may admit to its own slots, by the clock of its shards.
     valid_until: AtomicU64,
-    /// How many nodes there are that own slots or could.
+    /// Number of nodes that own slots or could.
     nodes: AtomicU16,
     is_fixed: bool,
 }
@@ -87,7 +87,7 @@ impl SlotMap {
         self.nodes.store(nodes.max(1), Ordering::Release);
     }
 
-    /// How many nodes are registered, this one included: 1 at least.
+    /// The number of registered nodes, this one included: 1 at least.
     #[must_use]
     pub fn nodes(&self) -> u16 {
         self.nodes.load(Ordering::Acquire)
@@ -178,7 +178,7 @@ fn hash([low, high]: [u64; 2], identity: &Identity) -> Slot {
 const NOBODY: u16 = u16::MAX;
 const _: () = assert!(NODES_MAX < NOBODY as usize);
 
-/// What a node with a fixed map may.
+/// The end of validity on a node with a fixed map.
 const FOR_EVER: Now = Now(u64::MAX);
 
 /// The key as the hash takes it.

@@ -19,7 +19,7 @@ pub struct Slots {
     shunned: Vec<Option<Now>>,
     held: Arc<[Held]>,
     held_is_old: bool,
-    /// What other nodes sent for slots that they give to this one.
+    /// Parcels of other nodes, for slots that they give to this one.
     pub(super) parcels: Parcels,
     /// Changes of slots that were seen so far, also of others' slots.
     pub(super) changes: u64,
@@ -30,11 +30,11 @@ pub struct Slots {
 pub struct Own {
     /// Since which epoch it is owned.
     pub epoch: Epoch,
-    /// How far it is.
+    /// The stage that it has reached.
     pub stage: Stage,
 }
 
-/// How far an own slot is.
+/// The stage of an own slot, between its load and its transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Other slots are loaded first, or the load is tried again.
@@ -112,7 +112,7 @@ impl Slots {
         self.own.get(slot.index()).copied().flatten()
     }
 
-    /// How many slots are owned.
+    /// The number of owned slots.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
@@ -125,7 +125,7 @@ impl Slots {
             .filter_map(|(number, own)| own.map(|own| (Slot(number), own)))
     }
 
-    /// What is served, in order.
+    /// The slots whose channels this node holds, in order.
     pub fn held(&mut self) -> Arc<[Held]> {
         if self.held_is_old {
             let held = self.iter().filter(|(_, own)| own.is_held());

@@ -20,7 +20,7 @@ use super::types::{NodeId, Owner, ParcelId, RosterState, Slot};
 use super::view::View;
 use crate::time::Now;
 
-/// What one process gives away.
+/// Slots to give away, in a drain or by `rebalance`, and the pauses between attempts. One per process.
 #[derive(Debug)]
 pub struct Transfers {
     me: Owner,

@@ -2,8 +2,8 @@
 
 pub use crate::id::{NodeId, Slot};
 
-/// What all nodes know a node by, where its [`NodeId`] is a number of one process: a hash of its name. What nodes must
-/// decide alike goes by it.
+/// The identity of a node that all nodes have in common, where its [`NodeId`] is a number of one process: a hash of its
+/// name. Decisions that all nodes must make alike go by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeKey(pub u64);
 
@@ -45,13 +45,13 @@ pub struct EtcdId(pub u64);
 /// The pending messages of one slot on their way to its next owner. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ParcelId {
-    /// Who packed it.
+    /// The process that packed it.
     pub giver: Incarnation,
     /// Counts the parcels of that incarnation.
     pub number: u32,
 }
 
-/// Who owns a slot.
+/// The owner of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
     /// The node.
@@ -82,7 +82,7 @@ pub struct Registration {
     pub revision: Revision,
 }
 
-/// What the roster has of a node.
+/// The state of a node in the roster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RosterState {
     /// It belongs to the cluster and is expected to run.
@@ -104,7 +104,7 @@ pub enum Key {
     Record(Slot, u32),
 }
 
-/// What a key holds.
+/// The value of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     /// See [`SlotRecord`], whose epoch is the key's revision.

@@ -1,4 +1,4 @@
-//! What a node knows of etcd's keys: per key the higher revision wins, whether it came by a read, a watch or a peer.
+//! A node's knowledge of etcd's keys: per key the higher revision wins, whether it came by a read, a watch or a peer.
 
 use super::limits::{NODES_MAX, PROGRESS_GAP_MS};
 use super::types::{
@@ -25,7 +25,7 @@ pub struct View {
     first_registration: Option<Now>,
 }
 
-/// What is known of one node.
+/// The known state of one node.
 #[derive(Clone, Copy, Debug, Default)]
 struct NodeView {
     roster: Option<RosterState>,
@@ -151,7 +151,7 @@ impl View {
         }
     }
 
-    /// What all nodes know a node by; its number where all have the same.
+    /// The key of a node that all nodes have in common; its number where all nodes have the same numbers.
     #[must_use]
     pub fn key(&self, node: NodeId) -> NodeKey {
         let key = self.keys.get(node.index()).copied();
