@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use strum::{Display, EnumString, VariantNames};
 
-/// What this node needs to be one of several; all unset where it is the whole service.
+/// Settings of a node that is one of several; all unset where it is the whole service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     /// The name of the cluster, the same on every node.
@@ -13,19 +13,20 @@ pub struct Cluster {
     pub node: Option<String>,
     /// A file with the secret that all nodes share.
     pub secret_file: Option<PathBuf>,
-    /// Where other nodes pass connections on.
+    /// The address at which this node takes connections that other nodes pass on.
     pub listen: Option<SocketAddr>,
     /// The name or address of this node's host for other nodes, with etcd, where it is not that of [`Self::listen`].
     pub advertise: Option<String>,
     /// The port of each shard there, once they are bound; empty where all share that of [`Self::listen`].
     pub ports: Vec<u16>,
-    /// What is spoken there, if it was configured: see [`Self::link`].
+    /// The protocol spoken there, if it was configured: see [`Self::link`].
     pub link: Option<Link>,
     /// A file that says which node owns which slots.
     pub map_file: Option<PathBuf>,
     /// Whether discovery names the owner in the host.
     pub direct: bool,
-    /// Where other nodes send messages to this one, with etcd, if it was configured: see [`Self::peers`].
+    /// The address to which other nodes send messages for this one, with etcd, if it was configured: see
+    /// [`Self::peers`].
     pub peers: Option<SocketAddr>,
     /// Instead of the file: where the nodes agree on it.
     pub etcd: Etcd,
@@ -35,7 +36,7 @@ pub struct Cluster {
     pub lease_ms: u64,
 }
 
-/// How etcd is reached.
+/// The members of etcd, and the certificates for connections to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Etcd {
     /// `http://` or `https://` with a host and perhaps a port, one for each member; none without etcd.
@@ -53,13 +54,13 @@ pub struct Etcd {
 }
 
 impl Cluster {
-    /// What nodes speak with each other: TLS, unless configured otherwise.
+    /// The protocol between nodes: TLS, unless configured otherwise.
     #[must_use]
     pub fn link(&self) -> Link {
         self.link.unwrap_or(Link::Tls)
     }
 
-    /// Where other nodes send messages to this one, with etcd: the port behind that of [`Self::listen`], unless
+    /// The address to which other nodes send messages, with etcd: the port behind that of [`Self::listen`], unless
     /// configured otherwise.
     #[must_use]
     pub fn peers(&self) -> Option<SocketAddr> {
@@ -70,9 +71,9 @@ impl Cluster {
         self.peers.or_else(|| self.listen.and_then(behind))
     }
 
-    /// Where each shard listens for connections that are passed on: with etcd the first at [`Self::listen`], the others
-    /// alone on the ports behind that of messages; with a fixed map, which names one port, all at [`Self::listen`].
-    /// `None` where there is no port of so high a number.
+    /// The addresses at which the shards listen for connections that are passed on: with etcd the first at
+    /// [`Self::listen`], the others alone on the ports behind that of messages; with a fixed map, which names one port,
+    /// all at [`Self::listen`]. `None` where there is no port of so high a number.
     #[must_use]
     pub fn inner(&self, shards: usize) -> Option<Vec<SocketAddr>> {
         let listen = self.listen?;
@@ -168,7 +169,7 @@ impl Etcd {
     }
 }
 
-/// What nodes speak with each other.
+/// The protocol between nodes.
 #[derive(Clone, Copy, Debug, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Link {

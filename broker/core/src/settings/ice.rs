@@ -7,13 +7,13 @@ use std::fmt;
 pub struct Ice {
     /// `stun:`, `turn:` and `turns:` URLs in the order in which clients see them: 1 to 4.
     pub urls: Vec<String>,
-    /// What a client shows the server.
+    /// The client's credential for the server.
     pub credential: IceCredential,
-    /// How long the answer is good for: 30 to 86 400 seconds. Source: GetIceServerConfig, `Ttl`.
+    /// Time for which the answer is valid: 30 to 86 400 seconds. Source: GetIceServerConfig, `Ttl`.
     pub ttl_seconds: u32,
 }
 
-/// What a client shows a STUN or TURN server. Never printed.
+/// The credential that a client shows a STUN or TURN server. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub enum IceCredential {
     /// Nothing: STUN only. The answer carries placeholders, since clients refuse entries without credentials.

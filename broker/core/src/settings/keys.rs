@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub struct Key {
     /// With its table, such as `limits.payload_bytes`.
     pub path: &'static str,
-    /// What it may hold, and its field.
+    /// The values that it may hold, and its field.
     pub kind: Kind,
     /// As a flag would be written; entries of a list are separated by spaces. `None`: unset, or found out at start.
     pub default: Option<&'static str>,
@@ -29,7 +29,7 @@ pub struct Key {
 pub struct Flag {
     /// With its dashes, such as `--data-dir`.
     pub name: &'static str,
-    /// What its value is called in the help.
+    /// The name of its value in the help.
     pub value: &'static str,
     /// The help, without the default.
     pub help: &'static str,
@@ -39,7 +39,7 @@ pub struct Flag {
     pub requires: Option<&'static str>,
 }
 
-/// What a key may hold, and how its field is read and written. Durations are in milliseconds.
+/// The values that a key may hold, and the functions that read and write its field. Durations are in milliseconds.
 #[derive(Debug)]
 pub enum Kind {
     /// A count or a size in a range.
@@ -59,7 +59,7 @@ pub enum Kind {
     },
     /// A list of such texts.
     List {
-        /// What the entries are called.
+        /// The name of the entries.
         entries: &'static str,
         /// Whether there may be none.
         may_be_empty: bool,
@@ -84,7 +84,7 @@ pub enum Kind {
     },
 }
 
-/// How a field of [`Settings`] is read and written.
+/// The functions that read and write a field of [`Settings`].
 #[derive(Debug)]
 pub struct Field<T> {
     /// Reads it.
@@ -164,7 +164,7 @@ impl Key {
     /// Stores a value as a flag is written: the only text, or the entries of a list.
     ///
     /// # Errors
-    /// What is allowed; the settings are then as before.
+    /// The error says what is allowed; the settings are then as before.
     pub fn put(&self, settings: &mut Settings, texts: &[&str]) -> Checked<()> {
         let text = texts.last().copied().unwrap_or_default();
         match &self.kind {
@@ -191,7 +191,7 @@ impl Key {
     /// Whether `text` may be the value, or an entry of it.
     ///
     /// # Errors
-    /// What is allowed.
+    /// The error says what is allowed.
     pub fn check(&self, text: &str) -> Checked<()> {
         self.put(&mut Settings::default(), &[text])
     }

@@ -62,11 +62,11 @@ pub struct Settings {
     pub region: String,
     /// The AWS account of created channels: 12 digits.
     pub account_id: String,
-    /// Where clients connect, in the order of `--listen`; at least one.
+    /// The listeners for clients, in the order of `--listen`; at least one.
     pub listen: Vec<Listen>,
     /// The admin listener.
     pub admin: Admin,
-    /// How many shards run: 1 to [`SHARDS_MAX`](crate::limits::SHARDS_MAX).
+    /// Number of shards: 1 to [`SHARDS_MAX`](crate::limits::SHARDS_MAX).
     pub shards: usize,
     /// Whether fewer shards will do when locked memory has no room for all: `--dev` with no number of them written.
     pub fewer_shards: bool,
@@ -74,7 +74,7 @@ pub struct Settings {
     pub cpus: Vec<usize>,
     /// Which set of numbers the defaults come from.
     pub profile: Profile,
-    /// How callers prove who they are.
+    /// The proof of identity that callers must give.
     pub auth: Auth,
     /// Development mode: any region and account, unknown channels are created by a connect.
     pub dev: bool,
@@ -99,7 +99,7 @@ pub struct Settings {
     pub plain: bool,
     /// Written with what the ready line says, once every listener accepts.
     pub ready_file: Option<PathBuf>,
-    /// Where the process keeps its files.
+    /// The directory of the process's files.
     pub data_dir: PathBuf,
     /// Whether that directory ends with the process.
     pub data_dir_ends: bool,
@@ -117,9 +117,9 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Rates that clients may use up.
     pub quotas: Quotas,
-    /// Who gets which notices of the service.
+    /// The recipients of notices of the service.
     pub signaling: Signaling,
-    /// What shards remember of what happened.
+    /// The flight recorder of the shards.
     pub recorder: Recorder,
     /// Extensions that AWS does not have.
     pub options: Options,
@@ -131,7 +131,7 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// What an empty configuration file means without `--dev`, on one shard.
+    /// The settings of an empty configuration file without `--dev`, on one shard.
     fn default() -> Self {
         Self::new(Profile::Default, false)
     }
@@ -164,7 +164,7 @@ impl Settings {
         self.cpus.get(shard % self.cpus.len().max(1)).copied()
     }
 
-    /// What is required of signatures: `--dev` takes any region, the strict profile heeds no tolerance but AWS's.
+    /// The requirements on signatures: `--dev` takes any region, the strict profile allows no tolerance but AWS's.
     #[must_use]
     pub fn signature_rules(&self) -> SignatureRules {
         let tolerance_s = self.timeouts.clock_tolerance_ms.div_ceil(1000);
@@ -215,7 +215,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// What a listener speaks. Both kinds serve the HTTP API and WebSocket.
+/// The protocol of a listener. Both kinds serve the HTTP API and WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// Plain: HTTP API and `ws`.
@@ -245,14 +245,14 @@ pub struct Admin {
 )]
 #[strum(serialize_all = "lowercase")]
 pub enum Profile {
-    /// What today's browsers need, payloads up to 32 KiB.
+    /// The needs of today's browsers, payloads up to 32 KiB.
     #[default]
     Default,
     /// Every number as AWS documents it, no extension.
     Strict,
 }
 
-/// How callers prove who they are.
+/// The proof of identity that callers must give.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Auth {
@@ -296,15 +296,15 @@ pub struct Advertise {
     pub https: Option<String>,
 }
 
-/// Who gets which notices of the service.
+/// The recipients of notices of the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signaling {
-    /// Who gets GO_AWAY and RECONNECT_ICE_SERVER.
+    /// The recipients of GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: GoAway,
 }
 
-/// Who gets GO_AWAY and RECONNECT_ICE_SERVER. A connection that gets neither is closed with 1001 where another one
-/// gets them.
+/// The recipients of GO_AWAY and RECONNECT_ICE_SERVER. A connection that gets neither is closed with 1001 where another
+/// one gets them.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum GoAway {
@@ -318,7 +318,7 @@ pub enum GoAway {
     Never,
 }
 
-/// What shards remember of what happened on their channels.
+/// The flight recorder: notes that shards keep of events on their channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recorder {
     /// Notes of one shard, a power of two; 0 is off. See [`Settings::recorder_notes_of_shard`].

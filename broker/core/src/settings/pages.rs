@@ -1,4 +1,4 @@
-//! Where people find the pages of the admin listener.
+//! The URLs under which people find the pages of the admin listener.
 
 use super::{Listen, Scheme, Settings};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -33,7 +33,7 @@ impl Settings {
 }
 
 impl Settings {
-    /// What everybody must know who uses a development server that other machines reach.
+    /// The warning to all who use a development server that other machines reach.
     #[must_use]
     pub fn exposure(&self) -> Option<&'static str> {
         if self.allow_remote {
@@ -60,7 +60,7 @@ impl Settings {
         listen.is_some_and(|listen| self.is_of_lan(listen))
     }
 
-    /// What the URLs of pages for devices of the local network begin with, such as `https://192.168.1.20:8443`.
+    /// The beginning of the URLs of pages for devices of the local network, such as `https://192.168.1.20:8443`.
     #[must_use]
     pub fn lan_url(&self) -> Option<String> {
         let port = self.lan_listener()?.addr.port();

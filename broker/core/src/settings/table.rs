@@ -7,7 +7,7 @@ use super::keys::{Field, Flag, Key, Kind};
 use super::value;
 use crate::limits::{RECORDER_NOTES_MOST, SHARDS_MAX};
 
-/// How a number or switch is read and written.
+/// The functions that read and write a number or switch.
 macro_rules! field {
     ($($name:ident).+) => {
         Field {

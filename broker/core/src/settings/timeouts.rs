@@ -34,7 +34,7 @@ pub struct Timeouts {
     pub drain_ms: u64,
     /// Longest wait of a SendAlexaOfferToMaster call below its channel's MessageTtlSeconds; 0 is off.
     pub alexa_wait_max_ms: u64,
-    /// How far a signer's clock may be off.
+    /// The most by which a signer's clock may be off.
     pub clock_tolerance_ms: u64,
 }
 
