@@ -14,11 +14,11 @@ use codec::signal::Role;
 /// The HTTP state of one connection. Bytes are kept only while a head or body is incomplete or a call is under way.
 #[derive(Debug)]
 pub(crate) struct Http {
-    /// What is awaited.
+    /// The awaited event.
     pub stage: HttpStage,
     /// Bytes received and not used yet; begins with the head or body that is awaited.
     pub buffer: Vec<u8>,
-    /// How far the awaited head was searched for its end.
+    /// The scanner of the awaited head, which keeps how far it was searched for its end.
     pub scanner: HeadScanner,
     /// When the awaited thing is overdue.
     pub deadline: Now,
@@ -40,7 +40,7 @@ pub(crate) struct Http {
     pub ended: bool,
 }
 
-/// What an HTTP connection waits for.
+/// The event that an HTTP connection waits for.
 #[derive(Debug)]
 #[expect(
     clippy::enum_variant_names,
@@ -68,7 +68,7 @@ pub(crate) enum HttpStage {
 /// A request that another node answers.
 #[derive(Debug)]
 pub struct Onward {
-    /// What it asks for.
+    /// The purpose of the request.
     pub purpose: Purpose,
     /// The channel.
     pub identity: Identity,
@@ -78,7 +78,7 @@ pub struct Onward {
     pub channel: Box<str>,
     /// The viewer's client id, if it is one that connects.
     pub client_id: Option<Box<str>>,
-    /// Who asks.
+    /// The caller.
     pub caller: Caller,
     /// The request as it came, and what followed it so far.
     pub bytes: Vec<u8>,
@@ -104,14 +104,14 @@ pub struct Admission {
     pub accept: [u8; 28],
     /// The client offered the subprotocol `wss`, which is then echoed.
     pub wss: bool,
-    /// Who connects.
+    /// The caller that connects.
     pub caller: Caller,
 }
 
-/// What is kept of a request head while its body is awaited.
+/// The parts of a request head that are kept while its body is awaited.
 #[derive(Debug)]
 pub(crate) struct PendingBody {
-    /// Whose call it is.
+    /// The service that the call is for.
     pub target: Target,
     /// The `Host` field as sent.
     pub host: Box<str>,
@@ -132,7 +132,7 @@ pub(crate) enum Target {
     Sts,
 }
 
-/// What is kept of a call while its answer is awaited.
+/// The parts of a call that are kept while its answer is awaited.
 #[derive(Debug)]
 pub(crate) struct PendingCall {
     /// The operation that the path names.
@@ -141,11 +141,11 @@ pub(crate) struct PendingCall {
     pub host: Box<str>,
     /// The connection ends with the answer.
     pub close: bool,
-    /// Who calls.
+    /// The caller.
     pub caller: Caller,
     /// The name of the channel that the call is about: for the log, if it is refused.
     pub channel: Option<Box<str>>,
-    /// What the call is about, where an audit line names it: a channel's ARN, or the name of one to be made.
+    /// The subject of the call, where an audit line names it: a channel's ARN, or the name of one to be made.
     pub subject: Option<Box<str>>,
     /// The log keeps a place for that line.
     pub place_kept: bool,
@@ -154,14 +154,14 @@ pub(crate) struct PendingCall {
 }
 
 impl PendingCall {
-    /// Whose places and shares the call uses.
+    /// The account whose places and shares the call uses.
     #[must_use]
     pub(crate) fn account(&self) -> Account {
         Account::of_digits(self.caller.account())
     }
 }
 
-/// What a home shard's reply is to become.
+/// The answer that a home shard's reply is to become.
 #[derive(Debug)]
 pub(crate) enum Expected {
     /// The new channel's ARN.
@@ -174,7 +174,7 @@ pub(crate) enum Expected {
         missing: usize,
         /// Entries asked for.
         limit: usize,
-        /// What came.
+        /// The entries of the pages that came.
         records: Vec<Listed>,
         /// The least of the last names of shards that have more: what comes after it may be incomplete.
         complete_to: Option<Box<str>>,

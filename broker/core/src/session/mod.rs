@@ -61,7 +61,7 @@ enum Remote {
 pub(crate) enum Mute {
     /// No.
     No,
-    /// What waits is sent later.
+    /// For a time: waiting answers are sent later.
     ForATime,
     /// It is never sent anything again.
     ForGood,
@@ -87,7 +87,7 @@ pub(crate) struct Ending {
     pub deadline: Now,
     /// Its channel and role: what it does not send goes back there.
     pub was: Option<(ChannelKey, Role)>,
-    /// What the log says of a WebSocket when it has ended.
+    /// The log's figures of a WebSocket that has ended.
     pub tally: Option<Tally>,
     /// Why it ends: the first thing that happened.
     pub reason: Option<EndReason>,
@@ -129,7 +129,7 @@ impl Session {
         }
     }
 
-    /// Who is at the other end.
+    /// The peer at the other end.
     #[must_use]
     pub(crate) fn peer(&self) -> Peer {
         Peer {
@@ -225,7 +225,7 @@ impl Session {
         }
     }
 
-    /// What the log says when it ends, if it was admitted as a WebSocket.
+    /// The log's figures, written when it ends, if it was admitted as a WebSocket.
     pub(crate) fn tally_mut(&mut self) -> Option<&mut Tally> {
         match &mut self.state {
             SessionState::Open(web_socket) => Some(&mut web_socket.tally),

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 /// One message in an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Where its frame begins and ends, in bytes of the buffer.
+    /// Offsets of its frame's begin and end in the buffer, in bytes.
     pub begin: usize,
     /// See `begin`.
     pub end: usize,
@@ -28,7 +28,7 @@ pub(crate) struct Mark {
     pub launch: Launch,
 }
 
-/// What is known of a message under way to a socket.
+/// The properties of a message under way to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Launch {
     /// Its action.
@@ -48,7 +48,7 @@ pub(crate) struct Launch {
     pub accepted_us: Option<u32>,
 }
 
-/// How many bytes wait, by what they are.
+/// Waiting bytes, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
     /// Of messages.

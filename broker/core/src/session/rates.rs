@@ -1,4 +1,4 @@
-//! How fast one connection may send. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer",
+//! The rates at which one connection may send. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer",
 //! "SendIceCandidate".
 
 use crate::quota::Bucket;

@@ -1,10 +1,10 @@
-//! For every state of a connection, what ends it when its peer is silent.
+//! For every state of a connection, the event that ends it when its peer is silent.
 
 use super::{Due, HttpStage, NEVER, Session, SessionState};
 use crate::settings::Timeouts;
 use crate::time::Now;
 
-/// What ends a state in which nothing happens.
+/// The event that ends a state in which nothing happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// The shard, at this moment at the latest: its timer wheel calls for the session by then.
@@ -17,7 +17,7 @@ pub(crate) enum Wait {
 }
 
 impl Session {
-    /// How long it stays as it is if nothing happens.
+    /// Returns the event that ends its state if nothing happens.
     ///
     /// A state that is added does not compile without an answer here; the simulation checks after every step that each
     /// answer is armed.

@@ -9,7 +9,7 @@ use crate::time::Now;
 use codec::ws::{Receiver, Side};
 use std::rc::Rc;
 
-/// Who a connection is on its channel.
+/// The role of a connection on its channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// The device.
@@ -38,7 +38,7 @@ impl Role {
     }
 }
 
-/// What the log says of a connection when it ends. Kept from its admission until its descriptor is free.
+/// The log's figures of a connection, written when it ends. Kept from its admission until its descriptor is free.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tally {
     /// When it was admitted.
@@ -90,7 +90,7 @@ impl Tally {
     }
 }
 
-/// What is settled when a connection is admitted.
+/// The terms that are settled when a connection is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     /// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER. One that may not is closed with 1001 instead.
@@ -112,13 +112,13 @@ pub(crate) struct WebSocket {
     pub caller: Option<CallerId>,
     /// A newer connection took its place: it may send, but receives nothing (codec/PROTOCOL.md, TAKE-2).
     pub superseded: bool,
-    /// How fast it sends.
+    /// The buckets that limit its messages.
     pub rates: MessageRates,
     /// GO_AWAY was sent.
     told_to_go: bool,
     /// An operator asked it to come back: it is closed for that, not for its age.
     recalled: bool,
-    /// What the log says of it when it ends.
+    /// The log's figures, written when it ends.
     pub tally: Tally,
     /// Why it ends: the first thing that happened. Not in the tally, where it would cost each connection a word.
     pub(super) reason: Option<EndReason>,
@@ -169,7 +169,7 @@ struct IdleFrames {
     count: u16,
 }
 
-/// What is due on an open WebSocket.
+/// The action that is due on an open WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// Nothing before this moment.
@@ -332,9 +332,10 @@ impl WebSocket {
         Some(whole_second(pinged.after(timeouts.pong_ms)))
     }
 
-    /// What is due at `now`, the gravest first. Superseded connections are neither pinged nor sent GO_AWAY.
+    /// Returns the action that is due at `now`, the gravest first. Superseded connections are neither pinged nor sent
+    /// GO_AWAY.
     ///
-    /// What comes by silence alone comes on whole seconds, so that one turn serves all clients of a second.
+    /// Actions that follow from silence alone fall on whole seconds, so that one turn serves all clients of a second.
     #[must_use]
     pub(crate) fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
         let age = Some(self.times.ends).filter(|ends| *ends != NEVER);
