@@ -13,12 +13,12 @@ use codec::http::Head;
 use std::fmt;
 use std::sync::Arc;
 
-/// What the operator requires of signatures.
+/// The operator's requirements on signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureRules {
     /// The region that requests must be scoped to, and the one whose channels exist; `None`: any.
     pub region: Option<Arc<str>>,
-    /// How far the clock of a caller may be off, in seconds.
+    /// The most by which the clock of a caller may be off, in seconds.
     pub clock_tolerance_s: u64,
     /// Whether a principal's own tolerance counts; not so under the strict profile.
     pub own_tolerances: bool,
@@ -36,7 +36,7 @@ pub struct Authenticator {
 /// Why a signature is refused: what the caller reads, and the check, by which operators learn more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsigned {
-    /// What the caller reads.
+    /// The refusal that the caller reads.
     pub refusal: Refusal,
     /// Why.
     pub check: Check,
@@ -69,7 +69,7 @@ impl From<Refusal> for Unsigned {
     }
 }
 
-/// Whose key a request says it is signed with.
+/// The owner of the key that a request names, before its signature is checked.
 enum Signer {
     Principal(Arc<Principal>),
     Federated(Arc<Principal>, OpenedToken),
@@ -131,7 +131,8 @@ impl Authenticator {
         Ok(check_region(&self.rules, service, claim.region())?)
     }
 
-    /// Who signed a request with this whole body: the signature first, then the token, then the end of the key.
+    /// Identifies the signer of a request with this whole body: the signature first, then the token, then the end of
+    /// the key.
     ///
     /// # Errors
     /// As [`Self::precheck`] and [`codec::aws::sigv4::Claim::verify`]. A token that is not ours, and one whose parent
@@ -174,13 +175,13 @@ impl Authenticator {
         }
     }
 
-    /// How many bytes were hashed to check signatures: see [`Verifier::hashed_bytes`].
+    /// The number of bytes hashed to check signatures: see [`Verifier::hashed_bytes`].
     #[must_use]
     pub const fn hashed_bytes(&self) -> u64 {
         self.verifier.hashed_bytes()
     }
 
-    /// Who may sign.
+    /// The credentials of those who may sign.
     #[must_use]
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
@@ -287,8 +288,8 @@ impl fmt::Debug for Authenticator {
     }
 }
 
-/// What older SDKs sign for, whatever their region: that of the global endpoint. Source: AWS SDKs and Tools Reference
-/// Guide, "AWS STS Regional endpoints", `legacy`.
+/// The region that older SDKs sign for, whatever their own: that of the global endpoint. Source: AWS SDKs and Tools
+/// Reference Guide, "AWS STS Regional endpoints", `legacy`.
 const STS_GLOBAL_REGION: &str = "us-east-1";
 
 #[cfg(test)]

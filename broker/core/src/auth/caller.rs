@@ -29,7 +29,7 @@ enum CallerKind {
     Session(Arc<Session>),
 }
 
-/// What temporary credentials grant.
+/// The identity and the rights that temporary credentials grant.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) parent: Arc<Principal>,
@@ -41,7 +41,7 @@ pub(super) struct Session {
     pub(super) expires_s: u64,
 }
 
-/// What the policies of a caller say to a request.
+/// The decision of a caller's policies on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Ruling {
@@ -53,7 +53,7 @@ pub struct Ruling {
 }
 
 impl Session {
-    /// What both sides say: each must allow, none may deny.
+    /// The decision of the session and its parent together: each must allow, none may deny.
     fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
         let own = self.policy.as_ref();
         let own = own.map_or(Decision::NoMatch, |policy| policy.decide(request, steps));

@@ -92,7 +92,7 @@ impl Credentials {
         self.by_id.values().map(Arc::as_ref)
     }
 
-    /// How many principals there are.
+    /// The number of principals.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_id.len()

@@ -38,21 +38,21 @@ impl fmt::Debug for Secret {
 /// Somebody who may sign requests. About half a KiB; shared by all shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// What logs and refusals call it; `[\w+=,.@-]{1,64}`, unique.
+    /// The name in logs and refusals; `[\w+=,.@-]{1,64}`, unique.
     pub name: String,
     /// The account it belongs to: 12 digits.
     pub account: String,
-    /// What its requests say they are signed with; `\w{1,128}`, unique.
+    /// The access key id that its requests name; `\w{1,128}`, unique.
     pub access_key_id: String,
-    /// What they are signed with.
+    /// The secret access key that signs them.
     pub secret: Secret,
     /// The token that its requests must carry; `None`: they must carry none.
     pub session_token: Option<Secret>,
     /// When it ends, in seconds since 1970 UTC; `None` is never.
     pub expires_s: Option<u64>,
-    /// How far its clock may be off, in seconds; `None`: as for everybody.
+    /// The most by which its clock may be off, in seconds; `None`: as for everybody.
     pub clock_tolerance_s: Option<u64>,
-    /// What it may do. Without any it may do nothing.
+    /// The policies that grant its rights. Without any it may do nothing.
     pub policies: Vec<Arc<Policy>>,
 }
 
@@ -63,7 +63,7 @@ impl Principal {
         format!("arn:aws:iam::{}:user/{}", self.account, self.name)
     }
 
-    /// What its policies say to a request, together. Adds the work to `steps`, as [`Policy::decide`] does.
+    /// The decision of all its policies on a request. Adds the work to `steps`, as [`Policy::decide`] does.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
         self.policies

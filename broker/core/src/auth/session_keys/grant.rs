@@ -1,10 +1,10 @@
-//! What temporary credentials are granted, and its bytes in a token.
+//! The grant of temporary credentials, and its bytes in a token.
 
 use super::{FINGERPRINT_BYTES, ISSUER_BYTES, VERSION};
 use crate::auth::principal::Secret;
 use codec::aws::policy::{Policy, SESSION_POLICY_BYTES_MAX};
 
-/// What temporary credentials grant.
+/// The grant of temporary credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant<'a> {
     /// The account: 12 digits.
@@ -34,9 +34,9 @@ pub struct OpenedToken {
     pub policy: Option<Policy>,
     /// See [`Grant::expires_s`].
     pub expires_s: u64,
-    /// What requests are signed with.
+    /// The secret access key that signs requests.
     pub secret_access_key: Secret,
-    /// Whose secret it was asked for with; `None` in tokens of version 1.
+    /// The fingerprint of the principal's secret that asked for it; `None` in tokens of version 1.
     pub(super) issuer: Option<Issuer>,
 }
 

@@ -1,4 +1,4 @@
-//! What is derived from one session key: marks, issuers, the seal of a token, keys of refusal ids.
+//! Values that are derived from one session key: marks, issuers, the seal of a token, keys of refusal ids.
 
 use super::grant::{Grant, write_grant};
 use super::{
@@ -116,7 +116,7 @@ impl Sealer {
     }
 }
 
-/// What is derived from a mark: the key of the seal, the access key id, the secret.
+/// Bytes derived from a mark: the key of the seal, the access key id, the secret.
 pub(super) struct Derived(Zeroizing<[u8; DERIVED_BYTES]>);
 
 struct DerivedLength;
