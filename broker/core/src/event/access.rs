@@ -1,4 +1,4 @@
-//! What is counted of clients: upgrades, HTTP requests, signatures and policies. Closed sets of labels.
+//! Labels of the counters of clients: upgrades, HTTP requests, signatures and policies. Their sets are closed.
 
 use codec::aws::sigv4;
 use codec::control::Operation;
@@ -14,7 +14,7 @@ pub enum UpgradeRole {
     Viewer,
 }
 
-/// How many roles there are.
+/// The number of roles.
 pub const UPGRADE_ROLES: usize = UpgradeRole::COUNT;
 
 impl UpgradeRole {
@@ -28,7 +28,7 @@ impl UpgradeRole {
     }
 }
 
-/// What became of an upgrade. Exactly one of these for each request that asks for a WebSocket.
+/// The outcome of an upgrade. Exactly one of these for each request that asks for a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum UpgradeOutcome {
@@ -48,7 +48,7 @@ pub enum UpgradeOutcome {
     Unavailable,
 }
 
-/// How many outcomes there are.
+/// The number of outcomes.
 pub const UPGRADE_OUTCOMES: usize = UpgradeOutcome::COUNT;
 
 impl UpgradeOutcome {
@@ -71,7 +71,7 @@ pub enum AuthFailure {
     Policy,
 }
 
-/// How many failures there are.
+/// The number of failures.
 pub const AUTH_FAILURES: usize = sigv4::Reason::ALL.len() + 1;
 
 impl AuthFailure {
@@ -95,7 +95,7 @@ impl AuthFailure {
     }
 }
 
-/// What an HTTP request was for, as `heliograph_http_requests_total{operation}` names it.
+/// The purpose of an HTTP request, as `heliograph_http_requests_total{operation}` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requested {
     /// An operation of the service.
@@ -110,7 +110,7 @@ pub enum Requested {
     Unknown,
 }
 
-/// How many things a request may be for.
+/// The number of purposes.
 pub const REQUESTED: usize = Operation::ALL.len() + 4;
 
 impl Requested {

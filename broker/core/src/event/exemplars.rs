@@ -14,7 +14,7 @@ const FIRST: usize = 20;
 pub struct Exemplar {
     /// The number of the viewer's connection on its shard.
     pub connection: u64,
-    /// How long it took, in milliseconds.
+    /// Its duration, in milliseconds.
     pub ms: u64,
     /// When it was over, in milliseconds since 1970.
     pub at_ms: u64,

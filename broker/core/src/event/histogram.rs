@@ -2,7 +2,7 @@
 //!
 //! Each octave has four buckets of equal width, so that quantiles are known within 12 %; what is exported are octaves.
 
-/// How many exported bounds a histogram has: 2 µs, 4 µs, … 67 s. What took longer is in one more bucket.
+/// The number of exported bounds of a histogram: 2 µs, 4 µs, … 67 s. Longer durations are in one more bucket.
 pub const BOUNDS: usize = 26;
 
 /// Buckets within the highest bound: 1, 2, 3 and 4 µs, then four for each octave.
@@ -35,7 +35,7 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(us.saturating_mul(times));
     }
 
-    /// How many durations were counted.
+    /// The number of counted durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -49,7 +49,7 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(other.sum_us);
     }
 
-    /// What was counted since an earlier state of the same histogram.
+    /// The durations counted since an earlier state of the same histogram.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut since = self.clone();

@@ -19,7 +19,7 @@ use access::status_index;
 use codec::signal::Action;
 use strum::{EnumCount, VariantNames};
 
-/// What a received message is counted as: an action, or `unknown` when it could not be understood.
+/// The kind that a received message is counted as: an action, or `unknown` when it could not be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A message with a known action.
@@ -45,10 +45,10 @@ impl Kind {
     }
 }
 
-/// How many kinds there are.
+/// The number of kinds.
 pub const KINDS: usize = 4;
 
-/// What became of a received message. Exactly one of these, in the end, for each.
+/// The outcome of a received message. Exactly one of these, in the end, for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
@@ -81,7 +81,7 @@ impl Outcome {
     }
 }
 
-/// How many outcomes there are.
+/// The number of outcomes.
 pub const OUTCOMES: usize = Outcome::COUNT;
 
 /// The role of a connection, as the gauge `heliograph_connections{role}` counts it.
@@ -100,7 +100,7 @@ pub enum ConnectionRole {
     Superseded,
 }
 
-/// How many places there are.
+/// The number of roles.
 pub const CONNECTION_ROLES: usize = ConnectionRole::COUNT;
 
 impl ConnectionRole {
@@ -257,7 +257,7 @@ impl Counters {
         self.waiting_calls += other.waiting_calls;
     }
 
-    /// What the conservation law says of these: received minus ended minus the gauges. Always 0.
+    /// The balance of the conservation law: received minus ended minus the gauges. Always 0.
     #[must_use]
     pub fn unaccounted(&self) -> i128 {
         let received: u64 = self.received.iter().sum();

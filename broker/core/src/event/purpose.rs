@@ -1,9 +1,9 @@
-//! What a response answers.
+//! The purpose of a response: the request that it answers.
 
 use super::access::{Requested, UpgradeRole};
 use codec::control::{ErrorKind, Family, Operation};
 
-/// What a response answers: how it is counted, and how its errors look.
+/// The purpose of a response: it decides how the response is counted, and how its errors look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A call of the service's API.
@@ -16,7 +16,7 @@ pub enum Purpose {
     Unknown,
 }
 
-/// How many purposes there are.
+/// The number of purposes.
 pub const PURPOSES: usize = Operation::ALL.len() + OTHERS.len();
 
 impl Purpose {
@@ -34,7 +34,7 @@ impl Purpose {
         }
     }
 
-    /// What errors look like.
+    /// The form of errors.
     #[must_use]
     pub fn family(self) -> Family {
         match self {
@@ -58,7 +58,7 @@ impl Purpose {
         }
     }
 
-    /// What policies call it, and audit lines; `None` if it was not understood that far.
+    /// The name in policies and audit lines; `None` if the request was not understood that far.
     #[must_use]
     pub fn action(self) -> Option<&'static str> {
         match self {
