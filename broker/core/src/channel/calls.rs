@@ -10,7 +10,7 @@ use crate::time::Now;
 /// A call without an answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
-    /// Who is to be answered.
+    /// The call that is to be answered.
     pub caller: CallRef,
     /// The sender's id, which the master answers to.
     pub sender: Box<str>,
@@ -37,7 +37,7 @@ impl Calls {
         self.0.is_empty()
     }
 
-    /// How many wait.
+    /// The number of waiting calls.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.0.len()

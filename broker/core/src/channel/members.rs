@@ -1,4 +1,4 @@
-//! Who is connected to a channel: the master's slot, the viewers' slots, and the connections that were superseded.
+//! The connections of a channel: the master's slot, the viewers' slots, and the connections that were superseded.
 //!
 //! A connection that lost its slot may have begun a message: some of its bytes left, the rest did not. Whether it was
 //! handed over is known when the rest is, or when the connection is gone. Until then the slot is *held*: what is for
@@ -20,7 +20,7 @@ use crate::time::Now;
 use ahash::RandomState;
 use std::rc::Rc;
 
-/// Whose place a connection takes.
+/// The slot that a connection takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
     /// The master's.
@@ -51,7 +51,7 @@ struct Held {
     until: Now,
 }
 
-/// What a join did.
+/// The result of a join.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Joined {
     /// The connection whose place was taken: silent from here on.
@@ -150,7 +150,7 @@ impl Members {
         self.held.iter().any(|held| held.slot == *slot)
     }
 
-    /// How many viewers are connected, superseded ones not counted.
+    /// The number of connected viewers, superseded ones not counted.
     #[must_use]
     pub(crate) fn viewers(&self) -> usize {
         self.viewers.len()

@@ -26,16 +26,16 @@ use crate::time::Now;
 /// A channel on its home shard. What only a channel in use needs is boxed: most of a million channels are idle.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    /// What is known of it.
+    /// The channel's record.
     pub record: Record,
-    /// Where in its life it is.
+    /// Its state.
     pub state: Life,
     /// Its place in the shard's timer wheel.
     pub timer: TimerId,
     /// Connections that were admitted and are not gone: its members, and those that are ending.
     pub connections: u32,
     live: Option<Box<Live>>,
-    /// What was used up of its rates.
+    /// Its rates, while any of them is used up in part.
     rates: Option<Box<Rates>>,
 }
 
@@ -53,12 +53,12 @@ pub(crate) enum Life {
 // What each of a million channels costs, and each of those in use, before their names and the tables around them.
 const _: () = assert!(size_of::<Channel>() <= 104 && size_of::<Live>() <= 104);
 
-/// What a channel in use has.
+/// The state of a channel in use.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    /// Who is connected.
+    /// The connected members.
     pub members: Members,
-    /// What waits for those who are not.
+    /// Messages for members who are not connected.
     pub pending: Pending,
     /// Alexa calls without an answer.
     pub calls: Calls,
@@ -136,7 +136,7 @@ impl Channel {
         live.into_iter().chain(rates.flatten()).min()
     }
 
-    /// What it has while in use, if it is.
+    /// The state that it has while in use.
     #[must_use]
     pub(crate) fn live(&self) -> Option<&Live> {
         self.live.as_deref()
@@ -162,7 +162,7 @@ impl Channel {
         }
     }
 
-    /// How long messages accepted at `now` are kept.
+    /// The end of the time that messages accepted at `now` are kept.
     #[must_use]
     pub(crate) fn expiry(&self, now: Now) -> Now {
         now.after(u64::from(self.record.ttl_seconds) * 1000)

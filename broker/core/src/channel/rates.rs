@@ -8,7 +8,7 @@ use crate::settings::{Quotas, Rate};
 use crate::time::Now;
 use codec::control::Operation;
 
-/// What is counted per channel. Source: KVS WebRTC service quotas, the column "per channel".
+/// Events that are counted per channel. Source: KVS WebRTC service quotas, the column "per channel".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metered {
     /// A master that connects.

@@ -4,7 +4,7 @@ use super::{Live, Towards};
 use crate::id::SessionKey;
 use codec::signal::{Action, Role};
 
-/// Where a message goes: a small value, never the message itself.
+/// The destination of a message: a small value, never the message itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// To this connection.

@@ -36,7 +36,7 @@ impl Viewers {
         }
     }
 
-    /// How many there are.
+    /// The number of viewers.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::None => 0,
