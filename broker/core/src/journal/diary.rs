@@ -33,7 +33,7 @@ struct Limiter<K> {
     of_one_most: u32,
     second: u64,
     noted: u32,
-    /// Whose entries were noted in this second: at most as many as may be.
+    /// The holders of this second's entries, each with its number of them: at most as many as may be.
     holders: Vec<(K, u32)>,
     /// Entries that were not noted since the last one that was.
     untold: u64,
@@ -81,7 +81,8 @@ impl<K: Copy + PartialEq> Limiter<K> {
     }
 }
 
-/// Where a peer is, as the log shares its lines out: the /24 network of an IPv4 address, the /48 of an IPv6 one.
+/// The network of a peer, by which the log shares its lines out: the /24 network of an IPv4 address, the /48 of an IPv6
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Prefix {
     /// An IPv4 network.
@@ -147,7 +148,7 @@ impl Diary {
         self.journal.give_back(account);
     }
 
-    /// How many changes were refused since their entry had no place.
+    /// The number of changes that were refused since their entry had no place.
     #[must_use]
     pub fn unauditable(&self) -> u64 {
         self.unauditable

@@ -57,7 +57,7 @@ pub enum Entry {
     Refused(Box<Refused>),
     /// Some refusals were not noted, since there were too many within a second.
     Suppressed {
-        /// How many.
+        /// Their number.
         refusals: u64,
     },
     /// Some ends of connections were not noted, since there were too many within a second.
@@ -78,7 +78,7 @@ pub enum Entry {
     },
     /// The registry's store failed.
     StoreTrouble {
-        /// What the store says; no wire text.
+        /// The text of the store's error; no wire text.
         error: Box<str>,
     },
 }
@@ -168,7 +168,7 @@ pub enum EndReason {
     MadeRoom,
 }
 
-/// How many reasons there are; protocol errors are one.
+/// The number of reasons; protocol errors are one.
 pub const END_REASONS: usize = EndReason::COUNT;
 
 impl EndReason {

@@ -1,4 +1,4 @@
-//! What is noted of a refused request, for operators alone.
+//! The record of a refused request, for operators alone.
 
 use crate::check::Check;
 use crate::time::Wall;
@@ -20,15 +20,15 @@ pub struct Refused {
     pub check: Check,
     /// The peer's address.
     pub remote: SocketAddr,
-    /// What was asked for: an operation's name, `upgrade`, or `head` when that much was not understood.
+    /// The request: an operation's name, `upgrade`, or `head` when that much was not understood.
     pub what: &'static str,
     /// The same as policies call it: an operation's name, `ConnectAsMaster` or `ConnectAsViewer`.
     pub action: Option<&'static str>,
-    /// What it says of itself.
+    /// Its statements about itself.
     pub claims: Claims,
     /// The number of the fault that a test made and that refused it; under `--dev` only.
     pub fault: Option<u64>,
-    /// How the signature was checked, if it came to that and was not right.
+    /// The texts that the signature was compared with, if it came to that and was not right.
     pub explain: Option<Box<Explain>>,
 }
 
@@ -59,7 +59,7 @@ impl Refused {
     }
 }
 
-/// What a refused request says of itself, true or not.
+/// The statements of a refused request about itself, true or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// The name of the channel that it names; its text, if that is no ARN.
@@ -68,14 +68,14 @@ pub struct Claims {
     pub client_id: Option<Box<str>>,
     /// The access key id that it is signed with.
     pub key_id: Option<Box<str>>,
-    /// Who signed it; where the signature was not found right, the owner of that key id.
+    /// The signer; where the signature was not found right, the owner of that key id.
     pub principal: Option<Box<str>>,
     /// When it was signed, minus the server's clock, in seconds. A presigned URL is signed before it is used, so a
     /// negative number may be its age.
     pub clock_skew_s: Option<i64>,
 }
 
-/// What a signature was compared with. Values that are secret are cut to eight characters.
+/// The texts that a signature was compared with. Values that are secret are cut to eight characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explain {
     /// The canonical request, at most [`EXPLAINED_BYTES_MAX`] bytes of it. It ends early where a header that was signed
