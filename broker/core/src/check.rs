@@ -315,7 +315,7 @@ pub enum Check {
     RecordsFull = 68,
 }
 
-/// How many checks there are.
+/// The number of checks.
 pub const CHECKS: usize = Check::COUNT;
 
 impl Check {
@@ -340,13 +340,13 @@ impl Check {
         self.into()
     }
 
-    /// What happened, in one sentence.
+    /// The check's explanation in one sentence.
     #[must_use]
     pub fn says(self) -> &'static str {
         self.get_documentation().unwrap_or_default()
     }
 
-    /// What to do about it.
+    /// The action that remedies it.
     #[must_use]
     pub fn remedy(self) -> &'static str {
         self.get_message().unwrap_or_default()

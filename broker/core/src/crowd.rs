@@ -9,7 +9,7 @@ use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-/// Where connections come from: an IPv4 address, or the /64 network of an IPv6 one, since the holder of one address of
+/// The origin of a connection: an IPv4 address, or the /64 network of an IPv6 one, since the holder of one address of
 /// it has them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -50,7 +50,7 @@ pub struct Crowd<K> {
     members: BTreeMap<K, Member>,
     /// The members of an origin, in the order in which they make room.
     ranks: BTreeMap<Rank, K>,
-    /// Who has sent nothing, the oldest first.
+    /// Members that have sent nothing, the oldest first.
     silent: BTreeMap<u64, K>,
     counts: BTreeMap<Origin, usize>,
     /// The same, the largest last.
@@ -86,7 +86,7 @@ impl<K> Default for Crowd<K> {
 }
 
 impl<K: Copy + Ord> Crowd<K> {
-    /// How many members there are.
+    /// The number of members.
     #[must_use]
     pub fn len(&self) -> usize {
         self.members.len()
@@ -98,7 +98,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.members.is_empty()
     }
 
-    /// How many members there are of one origin.
+    /// The number of members of one origin.
     #[must_use]
     pub fn count(&mut self, origin: Origin) -> usize {
         self.file_all();
@@ -239,11 +239,11 @@ impl<K: Copy + Ord> Crowd<K> {
     }
 }
 
-/// How long a member may send nothing before it makes room for anybody, in milliseconds: a first packet that was lost
-/// comes again after one second (RFC 6298 section 2).
+/// Longest silence of a member before it makes room for anybody, in milliseconds: a first packet that was lost comes
+/// again after one second (RFC 6298 section 2).
 pub const GRACE_MS: u64 = 2_000;
 
-/// How many members may be in no order: more than come and go in one turn.
+/// Members that may be in no order: more than come and go in one turn.
 const UNFILED_MAX: usize = 256;
 
 #[cfg(test)]
@@ -329,7 +329,7 @@ mod tests {
         assert!(crowd.counts.is_empty() && crowd.sizes.is_empty() && crowd.unfiled.is_empty());
     }
 
-    /// What [`Crowd`] keeps in order, looked for among all.
+    /// A crowd in no order, which looks for each member among all.
     #[derive(Default)]
     struct Plain(Vec<(u64, Origin, bool, Now)>);
 

@@ -144,7 +144,7 @@ generational_key! {
     ChannelKey
 }
 
-/// What a channel is known by: region, account and name, without the creation time.
+/// The identity of a channel: region, account and name, without the creation time.
 ///
 /// As text `region:account:name`; none of the three can hold a colon, so names of one account sort bytewise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,7 +188,7 @@ impl Identity {
         self.0.split(':').nth(1).unwrap_or_default()
     }
 
-    /// What all channels of its account in its region begin with: `region:account:`.
+    /// The prefix that all channels of its account in its region share: `region:account:`.
     #[must_use]
     pub fn tenant(&self) -> &str {
         self.0.strip_suffix(self.name()).unwrap_or(&self.0)

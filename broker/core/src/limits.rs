@@ -108,7 +108,7 @@ pub const SUPERSEDED_PER_SLOT_MAX: usize = 4;
 /// Superseded connections per channel: as many as ten busy slots could have. The oldest is closed 1001.
 pub const SUPERSEDED_PER_CHANNEL_MAX: usize = 44;
 
-/// How long a slot is vacant before the last connection that was superseded in it is closed 1001, in milliseconds:
+/// Time that a slot is vacant before the last connection that was superseded in it is closed 1001, in milliseconds:
 /// longer than any client takes to reconnect, so that the one that left has the first chance.
 pub const VACANT_SLOT_MS: u64 = 5_000;
 
@@ -211,7 +211,7 @@ pub const fn lists_waiting(shards: usize) -> usize {
 /// Further ones wait.
 pub const LISTS_OF_NODES_MAX: usize = 16;
 
-/// What one of those records takes: an ARN of the longest name is 340 bytes.
+/// Bytes of one of those records, at most: an ARN of the longest name is 340 bytes.
 pub const LISTED_BYTES: usize = 512;
 
 /// Channel records that a shard looks at, or merges, for pages of ListSignalingChannels in one turn: about a
@@ -295,14 +295,14 @@ pub const RECALL_STEP_MS: u64 = 10;
 /// stopped, its machine suspended): what peers sent meanwhile is not read yet.
 pub const STALL_MS: u64 = 2_000;
 
-/// How long a message may take from its first byte to its last, in milliseconds. Longer: close 1008.
+/// Longest time from a message's first byte to its last, in milliseconds. Longer: close 1008.
 pub const MESSAGE_MS_MAX: u64 = 10_000;
 
-/// How long an API call waits for its answer at most, in milliseconds; then 503. The longest allowed wait is that of
+/// Longest wait of an API call for its answer, in milliseconds; then 503. The longest allowed wait is that of
 /// SendAlexaOfferToMaster, a MessageTtlSeconds of at most 120 s; the rest is for a store that is slow.
 pub const REPLY_MS_MAX: u64 = 150_000;
 
-/// How long a request waits for a node that has its channel, where slots go from one node to another, in milliseconds;
+/// Longest wait of a request for a node that has its channel, where slots go from one node to another, in milliseconds;
 /// then 503. The C SDK gives up after 5 s.
 pub const OWNER_WAIT_MS: u64 = 3_000;
 
@@ -328,7 +328,7 @@ pub const PARCEL_BYTES_MAX: usize = 48 << 20;
 /// Bytes of kept messages of slots that other nodes offer; a parcel beyond it is refused, and its slot stays there.
 pub const KEPT_PARCEL_BYTES_MAX: usize = 64 << 20;
 
-/// How long a shard waits for connections of a slot that another node gets to hand over what they have begun to send,
+/// Longest wait of a shard for connections of a slot that another node gets to hand over what they have begun to send,
 /// in milliseconds: below half of what the transfer waits for.
 pub const SLOT_STILL_MS: u64 = 1_000;
 
@@ -399,7 +399,7 @@ pub const FAULT_HELD_BYTES_MAX: usize = 4 << 20;
 /// Messages and connections that go on in one tick after a fault held them back.
 pub const FAULTS_DUE_PER_TICK: usize = 256;
 
-/// How long a message that is to be sent after the next one waits for that.
+/// Longest wait for the next message by one that is to be sent after it, in milliseconds.
 pub const FAULT_REORDER_MS: u64 = 1000;
 
 /// Bytes of one note of the flight recorder.

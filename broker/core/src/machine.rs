@@ -24,7 +24,7 @@ use crate::time::{Moment, Now};
 use std::net::SocketAddr;
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
-/// Who connected, and to what.
+/// A connected peer, and the listener that accepted it.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
     /// The address of the other end.
@@ -58,7 +58,7 @@ pub enum TunnelFailure {
     Connect,
     /// It did not answer in time.
     Timeout,
-    /// What answers is no node of a cluster.
+    /// The peer that answers is no node of a cluster.
     Foreign,
     /// It ended the connection without an answer: it has no room, or does not accept this node's header.
     Closed,
@@ -75,7 +75,7 @@ pub enum TurnedAway {
     PlainHttp,
 }
 
-/// What happens to a machine.
+/// An input to a machine.
 #[derive(Debug)]
 pub enum Input<'a, Letter> {
     /// The TLS handshake of this session is over.
@@ -94,7 +94,7 @@ pub enum Input<'a, Letter> {
     Sent {
         /// The owner.
         session: SessionKey,
-        /// How many.
+        /// The number of bytes.
         bytes: usize,
     },
     /// The peer will send no more: end of stream, reset, or a TLS failure. Comes at most once, and not after `Gone`.
@@ -117,7 +117,7 @@ pub enum Input<'a, Letter> {
     Tick,
 }
 
-/// What a machine wants done.
+/// An action that a machine wants done.
 #[derive(Debug)]
 pub enum Output<Letter> {
     /// [`Machine::unsent`] of this session is not empty. Emitted once until the edge has taken all of it.
@@ -147,7 +147,7 @@ pub enum Output<Letter> {
     Drained,
 }
 
-/// How the edge is to read a session's socket. Asked after each input of that session.
+/// The mode in which the edge reads a session's socket. Asked after each input of that session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intake {
     /// One receive at a time: a request head or body is awaited, or a call's caller is watched for its end.
@@ -160,13 +160,13 @@ pub enum Intake {
 
 /// One shard's state: what the edge drives.
 pub trait Machine {
-    /// What travels between shards beside connections.
+    /// A message between shards. Connections travel as [`Self::Parcel`].
     type Letter: Send + 'static;
     /// A session on its way to another shard.
     type Parcel: Send + 'static;
     /// A copy of the machine's counters, taken between two turns.
     type Snapshot: Send + 'static;
-    /// What an operator asks of the machine.
+    /// An operator's question to the machine.
     type Question: Send + 'static;
     /// The answer to such a question.
     type Reply: Send + 'static;
@@ -240,7 +240,7 @@ pub trait Machine {
     /// When [`Input::Tick`] is due at the latest.
     fn deadline(&self) -> Option<Now>;
 
-    /// How to read this session's socket.
+    /// The mode in which to read this session's socket.
     fn intake(&self, session: SessionKey) -> Intake;
 
     /// The plaintext bytes that wait for the socket, without those in flight. Empty for an unknown session.

@@ -6,7 +6,7 @@ use crate::time::Now;
 use ahash::RandomState;
 use std::sync::Arc;
 
-/// Where a channel lives.
+/// The home of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
     /// On this shard of this process.
@@ -63,7 +63,7 @@ impl Placement {
         self.cluster.clone()
     }
 
-    /// Where a channel lives at `now`. A look-up by name and one by ARN agree: the creation time has no part in it.
+    /// The home of a channel at `now`. A look-up by name and one by ARN agree: the creation time has no part in it.
     #[must_use]
     pub fn home(&self, identity: &Identity, now: Now) -> Home {
         match &self.cluster {
@@ -89,7 +89,7 @@ impl Placement {
         ShardId(u16::try_from(place).unwrap_or(0))
     }
 
-    /// How many shards there are.
+    /// The number of shards.
     #[must_use]
     pub fn shards(&self) -> u16 {
         self.shards

@@ -44,7 +44,7 @@ impl Version {
 pub struct Record {
     /// The ARN, which holds region, account, name and creation time.
     pub arn: ChannelArn,
-    /// How long undelivered messages are kept: 5 to 120.
+    /// Seconds that undelivered messages are kept: 5 to 120.
     pub ttl_seconds: u32,
     /// When it was made.
     pub created: Wall,
@@ -88,7 +88,7 @@ impl Deref for Tags {
     }
 }
 
-/// What a page of channels has of one: all but the tags, of which a channel may have some 80 KiB.
+/// The entry of a channel in a page: all but the tags, of which a channel may have some 80 KiB.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// See [`Record::arn`].
@@ -119,7 +119,7 @@ impl Record {
         RECORD_BYTES_FIXED + name + list + self.tags.iter().map(tag).sum::<usize>()
     }
 
-    /// What a page has of the channel.
+    /// The channel's entry in a page.
     #[must_use]
     pub fn listed(&self, status: ChannelStatus) -> Listed {
         Listed {
@@ -170,7 +170,7 @@ impl Records {
         }
     }
 
-    /// How many there are.
+    /// The number of tags.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.iter().map(Vec::len).sum()

@@ -22,7 +22,7 @@ use aws_lc_rs::cipher::{
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
 
-/// What the id of a refusal says.
+/// The content of a refusal's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusalId {
     /// When the answer was made.
@@ -33,7 +33,7 @@ pub struct RefusalId {
     pub status: u16,
     /// Why.
     pub check: Check,
-    /// What was asked for.
+    /// The purpose of the response.
     pub purpose: Purpose,
 }
 
@@ -97,7 +97,7 @@ impl RefusalReader {
         }
     }
 
-    /// What an id says; `None` when it is none of ours, was not made before `now`, or not by one of this many shards.
+    /// Reads an id; `None` when it is none of ours, was not made before `now`, or not by one of this many shards.
     #[must_use]
     pub fn read(&self, id: &str, now: Wall, shards: u16) -> Option<RefusalId> {
         let encrypted = bytes_of(id)?;

@@ -133,13 +133,13 @@ impl<T: Copy> Wheel<T> {
         near.into_iter().chain(far).min().map(Now)
     }
 
-    /// How many places are in use: never more than owners.
+    /// The number of places in use: never more than owners.
     #[must_use]
     pub fn places(&self) -> usize {
         self.entries.used
     }
 
-    /// What was in a far slot goes where it belongs.
+    /// Moves the entries of a far slot to where they belong.
     fn bring_near(&mut self, slot: u64) {
         while let Some(place) = self.first(far_head(slot)) {
             let tick = self.entries.get(place).map_or(0, |entry| entry.tick);

@@ -7,7 +7,7 @@ use codec::control::Protocol;
 use codec::signal::Role;
 use std::net::Ipv4Addr;
 
-/// What the answer depends on beside the configuration.
+/// The request's part in the answer, beside the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointRequest<'a> {
     /// The protocols asked for, each once.
@@ -126,7 +126,7 @@ pub(crate) fn host_name(host: &str) -> &str {
     }
 }
 
-/// What names a node in the hosts of its channels, with `[cluster] direct`: behind `m-`, `v-` or `r-`, and before the
+/// The label of a node in the hosts of its channels, with `[cluster] direct`: behind `m-`, `v-` or `r-`, and before the
 /// domain.
 #[must_use]
 pub fn node_label(node: &str) -> String {

@@ -1,5 +1,5 @@
-//! What API calls return beyond a channel's record: endpoints, and ICE servers with their credentials. Pure functions
-//! of configuration, request and time.
+//! Answers of API calls beyond a channel's record: endpoints, and ICE servers with their credentials. Pure functions of
+//! configuration, request and time.
 
 mod endpoint;
 mod ice;

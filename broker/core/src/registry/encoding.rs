@@ -127,7 +127,7 @@ pub fn decode(key: &str, bytes: &[u8]) -> Result<Record, RecordError> {
     })
 }
 
-/// What is still to be read.
+/// The bytes that are still to be read.
 struct Rest<'b>(&'b [u8]);
 
 impl<'b> Rest<'b> {

@@ -34,7 +34,7 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// What became of a change that was handed to a store.
+/// The state of a change that was handed to a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
     /// It is kept, as well as this store keeps anything.
@@ -43,7 +43,7 @@ pub enum Submitted {
     Later,
 }
 
-/// Who gets the result of a change that is kept later: the shard, and the channel there.
+/// The recipient of the result of a change that is kept later: the shard, and the channel there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The channel's home.
