@@ -1,5 +1,5 @@
-//! What a shard holds for idle connections and channels: as bytes that were asked for, before the allocator's rounding
-//! and without the edge, whose part is asserted where its types are.
+//! Memory that a shard holds for idle connections and channels: as bytes that were asked for, before the allocator's
+//! rounding and without the edge, whose part is asserted where its types are.
 
 use super::driver::{self, Driver};
 use broker_core::limits::RECORD_BYTES_MAX;

@@ -1,4 +1,4 @@
-//! What a shard allocates, counted.
+//! Allocations of a shard, counted.
 //!
 //! A message's way through a shard allocates nothing once its buffers are there: counted, in both directions, alone and
 //! in bursts. Buffers of more than `SPARE_OUTBOX_BYTES_MAX` are not kept, so larger bursts allocate theirs.
@@ -53,7 +53,7 @@ fn a_connection_allocates() {
     assert!(counted.count_total > 0, "{counted:?}");
 }
 
-/// What a client sends in one piece.
+/// The bytes that a client sends in one piece.
 fn frames(payload: usize, count: usize, recipient: Option<&str>) -> Vec<u8> {
     let payload = "A".repeat(payload);
     let (mut out, mut scratch) = (Vec::new(), Vec::new());

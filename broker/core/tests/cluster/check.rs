@@ -1,4 +1,4 @@
-//! What must hold in every world.
+//! Rules that must hold in every world.
 //!
 //! | rule | what |
 //! |---|---|
@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const RELEASE_MS: u64 = 2_000;
 
 pub(crate) struct Check {
-    /// What broke, if something did.
+    /// The rule that broke, if one did.
     pub(crate) fault: Option<String>,
     pub(crate) met: BTreeMap<&'static str, u64>,
     /// By slot: who owned it last by etcd, and who served it under which epoch.

@@ -85,7 +85,7 @@ impl Script {
     }
 }
 
-/// How long it takes to load all slots on one node, eight at a time, beyond the first eight.
+/// The time that it takes to load all slots on one node, eight at a time, beyond the first eight.
 fn loads_ms(slots: u16) -> u64 {
     u64::from(slots.saturating_sub(8)) * 60
 }

@@ -35,12 +35,12 @@ struct Backup {
     leases: BTreeMap<u64, u64>,
 }
 
-/// What a call comes to.
+/// The effect of a call.
 pub(crate) enum Effect {
     Reply(Reply),
     /// A watch from this revision.
     Watch(WatchId, Revision),
-    /// How far a watch is, which its stream answers.
+    /// The progress of a watch, which its stream answers.
     Progress(WatchId),
     None,
 }
@@ -256,7 +256,7 @@ impl Etcd {
         self.compacted = backup.revision;
     }
 
-    /// Who owns a slot.
+    /// The owner of a slot.
     pub(crate) fn owner(&self, slot: usize) -> Option<Owner> {
         match self.slots[slot] {
             Some((_, Value::Slot { owner, .. })) => owner,

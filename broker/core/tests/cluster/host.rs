@@ -81,7 +81,7 @@ impl Host {
         }
     }
 
-    /// Who the process is, or the last one was.
+    /// The identity of the process, or of the last one.
     pub(crate) fn owner(&self) -> Owner {
         Owner {
             node: self.node,
@@ -158,7 +158,7 @@ impl Host {
         self.pause = Pause::None;
     }
 
-    /// What clients of a slot meet here: admitted under this epoch, or not.
+    /// The epoch under which clients of a slot are admitted here, if they are.
     pub(crate) fn admits(&self, slot: usize, now: u64) -> Option<Held> {
         if !self.runs() || self.is_stuck {
             return None;

@@ -37,7 +37,7 @@ const SEEDS: u64 = 1_000;
 /// Worlds from one line about a long run to the next.
 const PROGRESS: u64 = 100_000;
 
-/// What an ordinary run must meet.
+/// Events that an ordinary run must meet.
 const MUST_MEET: &[&str] = &[
     "alone",
     "claimed after a restart",
@@ -131,7 +131,7 @@ fn a_seed_replays_byte_for_byte() {
     }
 }
 
-/// How a run is configured.
+/// Reads a variable of the environment, which configures a run.
 #[expect(
     clippy::disallowed_methods,
     reason = "the test is configured by its environment; the nodes are not"

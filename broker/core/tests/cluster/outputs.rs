@@ -1,4 +1,4 @@
-//! What a node wants done, and what becomes of its pending messages.
+//! Outputs of a node, and the movements of its pending messages.
 
 use crate::net::ETCD;
 use crate::world::{What, World};
@@ -228,7 +228,7 @@ impl World {
         host.pending.entry(held.slot).or_default().extend(messages);
     }
 
-    /// What this host packed of a slot, which the parcels no longer hold if the messages are `Kept`.
+    /// Takes the messages that this host packed of a slot. Their parcels are void if the messages are `Kept`.
     fn unpack_own(&mut self, number: usize, slot: Slot, packed: Packed) -> Vec<u32> {
         let of_slot = |_: &ParcelId, packed: &mut (Slot, Vec<u32>)| packed.0 == slot;
         let parcels = self.hosts[number].packed.extract_if(.., of_slot);

@@ -1,4 +1,4 @@
-//! What happens to a world: its class, its faults and when they end, and what must not happen meanwhile.
+//! The script of a world: its class, its faults and when they end, and the events that must not happen meanwhile.
 
 use crate::host::Pause;
 use crate::net::ETCD;

@@ -33,16 +33,16 @@ pub(crate) struct World {
     pub(crate) script: Script,
     pub(crate) log: Option<String>,
     pub(crate) watches: Vec<Option<Stream>>,
-    /// How much of etcd's history watches were sent.
+    /// Number of changes in etcd's history that watches were sent.
     pub(crate) published: usize,
     queue: BinaryHeap<Reverse<Event>>,
     sequence: u64,
-    /// What waits for a process that is stopped, a way that is cut, or an etcd that is frozen.
+    /// Events that wait for a process that is stopped, a way that is cut, or an etcd that is frozen.
     waiting: Vec<(u64, What)>,
     pub(crate) loads_max: u64,
 }
 
-/// How etcd is.
+/// The state of etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EtcdState {
     Up,
@@ -124,7 +124,7 @@ impl What {
     }
 }
 
-/// What keeps something from happening.
+/// The obstacle that keeps an event from happening.
 enum Obstacle {
     None,
     /// It happens when a process goes on, a way is mended, or etcd thaws.
@@ -282,7 +282,7 @@ impl World {
         }
     }
 
-    /// What keeps something from happening now.
+    /// The obstacle that keeps an event from happening now.
     fn obstacle(&self, what: &What) -> Obstacle {
         let (from, to) = match what {
             What::Arrives { from, to, .. } => (*from, *to),
@@ -311,7 +311,7 @@ impl World {
         Obstacle::None
     }
 
-    /// What waited may happen: a process goes on, a way is mended, etcd thaws.
+    /// Events that waited may happen: a process goes on, a way is mended, etcd thaws.
     pub(crate) fn release(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         for (since, what) in waiting {

@@ -5,7 +5,7 @@ use crate::words::words;
 use broker_core::id::SessionKey;
 use broker_core::machine::Peer;
 
-/// Where a connection comes from: a client, without TLS.
+/// The origin of a connection: a client, without TLS.
 pub(crate) fn peer() -> Peer {
     Peer {
         remote: ([127, 0, 0, 1], 4000).into(),
@@ -20,7 +20,7 @@ pub(crate) struct Client {
     pub(crate) name: String,
     pub(crate) shard: usize,
     pub(crate) key: SessionKey,
-    /// What the server sent, how much of it was read, and whether it is frames.
+    /// Bytes that the server sent, how many of them were read, and whether they are frames.
     pub(crate) stream: Vec<u8>,
     pub(crate) read: usize,
     pub(crate) upgraded: bool,
@@ -48,7 +48,7 @@ impl Client {
         }
     }
 
-    /// What it has received whole and not returned yet.
+    /// Returns the items that it has received whole and that were not returned before.
     pub(crate) fn reads(&mut self) -> Vec<String> {
         let mut received = Vec::new();
         while let Some(end) = whole(&self.stream[self.read..], self.upgraded) {

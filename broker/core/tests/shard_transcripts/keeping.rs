@@ -1,4 +1,4 @@
-//! What is kept for absent peers: codec/PROTOCOL.md, KEEP.
+//! Messages kept for absent peers: codec/PROTOCOL.md, KEEP.
 
 use crate::script::Script;
 use broker_core::event::{Kind, Outcome};

@@ -1,4 +1,4 @@
-//! What the log has of connections.
+//! The log's entries about connections.
 
 use crate::script::Script;
 use broker_core::auth::SessionKeys;

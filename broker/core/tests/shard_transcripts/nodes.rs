@@ -75,7 +75,7 @@ impl Node {
         self.shard.open(peer, self.at).expect("there is room")
     }
 
-    /// Where the connection is to be passed on after these bytes, if it is.
+    /// The node to which the connection is to be passed on after these bytes, if it is.
     fn receive(&mut self, session: SessionKey, bytes: &[u8]) -> Option<NodeId> {
         let mut bytes = bytes.to_vec();
         let bytes = &mut bytes[..];

@@ -1,4 +1,4 @@
-//! Who gets what: codec/PROTOCOL.md, ROUTE.
+//! The recipients of messages: codec/PROTOCOL.md, ROUTE.
 
 use crate::script::Script;
 

@@ -165,12 +165,12 @@ impl Script {
         self.pass(ms);
     }
 
-    /// What everybody gets meanwhile.
+    /// The items that all clients get meanwhile.
     pub(crate) fn hear(&mut self) -> Vec<String> {
         self.heard()
     }
 
-    /// How many turns there were for deadlines, and how many bytes wait for all.
+    /// The number of turns for deadlines, and of bytes that wait for all clients.
     pub(crate) fn turns(&mut self) -> (u64, u64) {
         let counters = self.counters();
         (self.turns, counters.outbox_bytes + counters.control_bytes)
@@ -195,7 +195,7 @@ impl Script {
         all
     }
 
-    /// What each shard answers an operator.
+    /// The answer of each shard to an operator.
     pub(crate) fn inspect(&mut self, question: &Question) -> Vec<Reply> {
         let at = self.at;
         let answers = self.shards.iter_mut();
@@ -214,12 +214,12 @@ impl Script {
         (sum.timers, owners)
     }
 
-    /// What was noted in the log since the last call, by all shards.
+    /// The entries of the log since the last call, of all shards.
     pub(crate) fn log(&self) -> impl Iterator<Item = Entry> {
         self.log.try_iter()
     }
 
-    /// How many channels there are.
+    /// The number of channels.
     pub(crate) fn channels(&self) -> u64 {
         let counts = self.shards.iter().map(|shard| shard.snapshot().channels);
         counts.sum()

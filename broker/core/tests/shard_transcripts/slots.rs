@@ -27,7 +27,7 @@ pub(super) const CHANNEL: &str = "cam";
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// What is ordered of a shard, and what it reports.
+/// Orders for a shard, and its reports.
 #[derive(Default)]
 pub(super) struct Desk {
     orders: VecDeque<SlotOrder>,
@@ -250,7 +250,7 @@ impl Node {
         usize::try_from(self.shard.snapshot().parked).expect("a few")
     }
 
-    /// What was received is what ended and what waits; and nothing is forgotten.
+    /// Asserts that all messages received have ended or wait, and that nothing is forgotten.
     pub(super) fn assert_balanced(&mut self) {
         assert_eq!(self.shard.snapshot().counters.unaccounted(), 0);
         assert_eq!(self.shard.forgotten(self.at.now), 0);

@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What the stores of all shards were given and have not reported.
+/// Changes that the stores of all shards were given and have not reported.
 #[derive(Clone)]
 pub(crate) struct Changes {
     wait: Arc<AtomicBool>,

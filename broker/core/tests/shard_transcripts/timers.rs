@@ -1,4 +1,4 @@
-//! What happens by the clock: codec/PROTOCOL.md, LIFE.
+//! Events that come by the clock: codec/PROTOCOL.md, LIFE.
 
 use crate::script::Script;
 use broker_core::journal::Entry;

@@ -1,4 +1,4 @@
-//! What the recorder has of a channel when an operator asks.
+//! The recorder's notes of a channel when an operator asks.
 
 use crate::script::Script;
 

@@ -1,4 +1,4 @@
-//! What clients send and receive, in the words of a transcript.
+//! Requests, frames and responses of clients, in the words of a transcript.
 
 use crate::wire::Item;
 use broker_core::time::Moment;

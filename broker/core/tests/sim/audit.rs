@@ -1,4 +1,4 @@
-//! What must hold of logs, stores and counters after every step.
+//! Rules that must hold of logs, stores and counters after every step.
 
 use crate::letters::Change;
 use crate::model::changes::Life;

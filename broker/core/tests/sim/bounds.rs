@@ -1,4 +1,4 @@
-//! What no step may exceed, and what is left at the end.
+//! Bounds that no step may exceed, and the state at the end.
 
 use crate::letters::{Post, Tag};
 use crate::world::World;

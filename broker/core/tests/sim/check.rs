@@ -1,4 +1,4 @@
-//! What must hold after every step: the machine did what the model says, nothing else, and the books agree.
+//! Rules that must hold after every step: the machine did what the model says, nothing else, and the books agree.
 
 use crate::letters::{Post, Tag};
 use crate::model::{Body, ConnId, Expect, Question};
@@ -34,7 +34,8 @@ impl World {
         socket.stream.len() - socket.sent + queued
     }
 
-    /// How many of these are messages. Of an HTTP connection's answers none but the last is begun beyond the bound.
+    /// The number of these bytes that belong to messages. Of an HTTP connection's answers none but the last is begun
+    /// beyond the bound.
     pub(crate) fn message_bytes(&self, conn: ConnId, own: usize) -> usize {
         if own == 0 {
             return 0;
@@ -277,7 +278,7 @@ impl World {
         }
     }
 
-    /// What a request id says of a refusal.
+    /// Reads a refusal from its request id.
     pub(crate) fn id_says(&self, id: &str) -> Option<RefusalId> {
         let shards = u16::try_from(self.shards.len()).expect("few");
         self.reader.read(id, Wall(self.model.wall), shards)

@@ -1,4 +1,4 @@
-//! What clients write: upgrades, messages of all kinds, calls, violations.
+//! Input of clients: upgrades, messages of all kinds, calls, violations.
 
 use crate::faults::Action;
 use crate::model::ConnId;

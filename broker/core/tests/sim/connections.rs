@@ -1,4 +1,4 @@
-//! What becomes of connections: they come, write, end, and go to their channel's home.
+//! The life of connections: they come, write, end, and go to their channel's home.
 
 use crate::letters::Post;
 use crate::model::ConnId;

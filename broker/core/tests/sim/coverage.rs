@@ -1,6 +1,6 @@
-//! What a long run must meet.
+//! Events that a long run must meet.
 
-/// What must be met in some world of a run of many: faults, and rules that only the unusual brings about.
+/// Events that some world of a run of many must meet: faults, and rules that only the unusual brings about.
 pub(crate) const MUST_HIT: &[&str] = &[
     "fault: partial read",
     "fault: partial write",

@@ -1,5 +1,5 @@
-//! What kind of world a seed makes: its size, its limits, which actions happen and how often (some never), and what
-//! goes wrong.
+//! The kind of world that a seed makes: its size, its limits, the weights of its actions (some never happen), and its
+//! faults.
 
 use crate::store::{Kind, Verdicts};
 use broker_core::settings::{GoAway, Profile, Quotas, Rate, Settings};
@@ -23,7 +23,7 @@ pub(crate) struct Plan {
     pub(crate) drains: bool,
     /// Whether it begins with a master and viewers that are connected.
     pub(crate) settled: bool,
-    /// How many client ids viewers use.
+    /// Number of client ids that viewers use.
     pub(crate) ids: usize,
     small_outbox: Option<usize>,
     small_shard: Option<usize>,
@@ -49,7 +49,7 @@ pub(crate) struct Plan {
     store: Kind,
 }
 
-/// What may happen next.
+/// The actions that may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     ConnectMaster,
@@ -131,7 +131,7 @@ impl Action {
         Self::Reconnect,
     ];
 
-    /// How often it happens in the average world, and whether a world may lack it.
+    /// The frequency of an action in the average world, and whether a world may lack it.
     fn usual(self) -> (u32, bool) {
         match self {
             Self::ConnectMaster => (5, true),
@@ -293,7 +293,7 @@ impl Plan {
         [0, 16, 64, 512, 1 << 16][random.usize(0..5)]
     }
 
-    /// What becomes of changes.
+    /// The verdicts on changes.
     pub(crate) fn verdicts(&self, seed: u64) -> Verdicts {
         let kind = self.store;
         Verdicts { kind, seed }

@@ -1,4 +1,4 @@
-//! What an operator asks between two turns, compared with what the model knows.
+//! Questions of an operator between two turns; the answers are compared with the model.
 
 use crate::clients::account_of;
 use crate::faults::Action;

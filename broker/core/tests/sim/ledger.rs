@@ -1,10 +1,10 @@
-//! What clients know by themselves: what they sent, to whom, and what came. Shares nothing with the model.
+//! The clients' own knowledge: messages that they sent, to whom, and those that came. Shares nothing with the model.
 
 use crate::model::ConnId;
 use crate::socket::Role;
 use std::collections::BTreeMap;
 
-/// What clients know by themselves: what they sent, to whom, and what came. Independent of the model.
+/// The clients' own knowledge: messages that they sent, to whom, and those that came. Independent of the model.
 #[derive(Default)]
 pub(crate) struct Ledger {
     sent: BTreeMap<String, Sent>,

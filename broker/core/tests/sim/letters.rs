@@ -1,4 +1,4 @@
-//! What lies in the mailboxes of shards, and how it is taken out.
+//! The mailboxes of shards: their entries, and how these are taken out.
 
 use crate::model::{Caller, ConnId, Question, Refusal, Told};
 use crate::store::trouble;
@@ -17,7 +17,7 @@ pub(crate) struct Change {
     pub(crate) kept: bool,
 }
 
-/// What lies in a mailbox.
+/// An entry of a mailbox.
 pub(crate) enum Post {
     /// A letter, with what the model knows of it.
     Letter(Letter, Tag),
@@ -25,7 +25,7 @@ pub(crate) enum Post {
     Handover(Box<Parcel>, ConnId),
 }
 
-/// What the model knows of a letter.
+/// The model's knowledge of a letter.
 pub(crate) enum Tag {
     Ask(Caller, Question),
     /// Of which home, like the two that follow.

@@ -44,7 +44,7 @@ use world::World;
 /// Worlds of an ordinary run: a few seconds.
 const SEEDS: u64 = 400;
 
-/// How a world ends that the model gives up.
+/// The end of a world that the model gives up.
 const GIVEN_UP: &str = "world ended: an order that does not show";
 
 /// Worlds from one line about a long run to the next.
@@ -121,7 +121,7 @@ fn report(seed: u64, world: &World) {
     eprintln!("replay: SEED={seed} cargo test --workspace --test sim");
 }
 
-/// How a run is configured: `SEED`, `SIM_SEEDS`, `SIM_TRACE`.
+/// Reads a variable of the environment, which configures a run: `SEED`, `SIM_SEEDS`, `SIM_TRACE`.
 #[expect(
     clippy::disallowed_methods,
     reason = "the test is configured by its environment; the shards are not"

@@ -4,7 +4,7 @@ use broker_core::id::Account;
 use broker_core::journal::{Entry, Journal};
 use std::sync::mpsc::Sender;
 
-/// Where a shard notes what operators read.
+/// The journal in which a shard notes entries for operators.
 pub(crate) struct Notes {
     pub(crate) to: Sender<Entry>,
     /// For changes under way.

@@ -1,4 +1,4 @@
-//! What a client has yet to read of a stream, looked at again and again.
+//! The part of a stream that a client has yet to read, looked at again and again.
 
 use crate::wire::{self, Item, Placed};
 use std::rc::Rc;
@@ -82,7 +82,7 @@ impl Reader {
     }
 }
 
-/// How many bytes are the same at the beginning of both.
+/// The number of bytes that are the same at the beginning of both.
 fn common(one: &[u8], other: &[u8]) -> usize {
     if other.starts_with(one) {
         return one.len();

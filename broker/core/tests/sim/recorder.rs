@@ -1,5 +1,5 @@
-//! What the flight recorder has of a channel, read in steps between inputs and at the end of the world: exactly what
-//! the model saw happen there, as far as the ring still holds it.
+//! The flight recorder's notes of a channel, read in steps between inputs and at the end of the world: exactly the
+//! events that the model saw happen there, as far as the ring still holds them.
 
 use crate::model::changes::Life;
 use crate::model::trail::{Recorded, What};
@@ -311,7 +311,7 @@ impl World {
         }
     }
 
-    /// What stands for a client id on a shard: 48 bits of its hash under the shard's key, which its seeds are.
+    /// The mark of a client id on a shard: 48 bits of its hash under the shard's key, which its seeds are.
     fn mark(&self, shard: usize, client_id: &str) -> u64 {
         let hash = self
             .traces
@@ -321,7 +321,7 @@ impl World {
         hash.expect("of each shard") >> 16
     }
 
-    /// What is different in an event, if anything.
+    /// The difference in an event, if any.
     fn differs(
         &self,
         shard: usize,

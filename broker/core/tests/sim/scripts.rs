@@ -1,4 +1,4 @@
-//! What a test of a client scripts: faults, clocks that are moved, and a clean state. With a generator of its own, so
+//! The script of a client's test: faults, clocks that are moved, and a clean state. With a generator of its own, so
 //! that worlds without it are the same as if there were none.
 
 use crate::faults::Plan;
@@ -15,7 +15,7 @@ use codec::control::Operation;
 use codec::signal::{Action, Role};
 use std::sync::Arc;
 
-/// What a world has of it.
+/// The script of a world.
 pub(crate) struct Script {
     random: fastrand::Rng,
     /// Of how many actions one is followed by something of it; never, if 0.

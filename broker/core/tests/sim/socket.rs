@@ -18,18 +18,19 @@ pub(crate) struct Socket {
     pub(crate) stage: Stage,
     pub(crate) secured: bool,
     pub(crate) ended: bool,
-    /// What the client wrote, how much of it the machine got, and the pieces it consists of with their ends.
+    /// Bytes that the client wrote, how many of them the machine got, and the pieces that they consist of with their
+    /// ends.
     pub(crate) up: Vec<u8>,
     pub(crate) fed: usize,
     pub(crate) pieces: VecDeque<(usize, Piece)>,
-    /// Where the first of these begins.
+    /// Begin of the first of these.
     pub(crate) next_begin: usize,
-    /// What the edge took, what of it the kernel has; the rest is in flight.
+    /// Bytes that the edge took, and how many of them the kernel has; the rest is in flight.
     pub(crate) stream: Vec<u8>,
     pub(crate) sent: usize,
-    /// What was in flight when the connection broke will never be reported.
+    /// The bytes in flight when the connection broke will never be reported.
     pub(crate) lost: bool,
-    /// Where the client's reading has come to: the next thing begins here; frames or responses.
+    /// End of the client's reading: the next thing begins here; frames or responses.
     pub(crate) read: usize,
     pub(crate) upgraded: bool,
     pub(crate) reader: RefCell<Reader>,
@@ -51,7 +52,7 @@ pub(crate) struct Socket {
     pub(crate) role: Role,
 }
 
-/// Who a client means to be, as it knows itself.
+/// The role that a client means to have, as it knows itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     Caller,

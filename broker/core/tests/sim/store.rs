@@ -5,7 +5,7 @@ use broker_core::id::ChannelKey;
 use broker_core::registry::{Change, Store, StoreError, Submitted};
 use std::sync::mpsc::Sender;
 
-/// How a world's stores are.
+/// The behaviour of a world's stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Everything is kept at once.
@@ -18,7 +18,7 @@ pub(crate) enum Kind {
     Refusing,
 }
 
-/// What becomes of one change.
+/// The verdict on one change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Kept,
@@ -47,7 +47,7 @@ impl Verdicts {
     }
 }
 
-/// What the store says of a change that it did not keep: that it is busy, or what is wrong.
+/// The error of the store for a change that it did not keep: that it is busy, or what is wrong.
 pub(crate) fn trouble(number: u64) -> StoreError {
     if number.is_multiple_of(4) {
         return StoreError::Busy;
@@ -63,7 +63,7 @@ pub(crate) struct Given {
     pub(crate) put: Option<Put>,
 }
 
-/// What of a record can change.
+/// The parts of a record that can change.
 #[derive(Debug)]
 pub(crate) struct Put {
     pub(crate) ttl: u64,

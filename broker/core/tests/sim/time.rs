@@ -1,4 +1,4 @@
-//! How time passes, and how a world ends: by a drain, and by everybody's going.
+//! The passing of time, and the end of a world: by a drain, and by everybody's going.
 
 use crate::faults::Action;
 use crate::letters::{Post, Tag};

@@ -41,7 +41,7 @@ pub(crate) struct Response {
     pub(crate) body: String,
 }
 
-/// Where a thing begins and ends, in bytes of the stream, and what it is.
+/// An item, with its begin and end in bytes of the stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Placed {
     /// Its first byte.

@@ -1,4 +1,4 @@
-//! What clients write: requests and frames, each with what it means. The bytes are the codec's client side or made by
+//! The words of clients: requests and frames, each with its meaning. The bytes are the codec's client side or made by
 //! hand.
 
 use codec::control::Operation;
@@ -80,7 +80,7 @@ pub(crate) enum Call {
     Missing,
 }
 
-/// What SendAlexaOfferToMaster carries.
+/// The body of SendAlexaOfferToMaster.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
     /// The channel.
@@ -98,15 +98,15 @@ pub(crate) struct Text {
     pub(crate) action: Option<Action>,
     /// As sent.
     pub(crate) payload: String,
-    /// Whom a master means.
+    /// The recipient that a master means.
     pub(crate) recipient: Option<String>,
     /// The id of responses to faults.
     pub(crate) correlation: Option<String>,
-    /// What is wrong with its JSON.
+    /// The form of its JSON.
     pub(crate) shape: Shape,
 }
 
-/// How a message is written.
+/// The form of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// As the JavaScript SDK does.

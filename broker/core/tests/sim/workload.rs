@@ -1,4 +1,4 @@
-//! What clients, the network and time do: one action after the other, drawn by the world's weights.
+//! Actions of clients, the network and time: one after the other, drawn by the world's weights.
 
 use crate::faults::Action;
 use crate::model::ConnId;

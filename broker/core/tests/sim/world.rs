@@ -37,7 +37,7 @@ pub(crate) struct World {
     /// Reads the request ids of refusals.
     pub(crate) reader: RefusalReader,
     pub(crate) stores: Vec<Receiver<Given>>,
-    /// What each store has not reported, in order.
+    /// Changes that each store has not reported, in order.
     pub(crate) changes: Vec<VecDeque<Change>>,
     pub(crate) mail: Vec<VecDeque<Post>>,
     pub(crate) sockets: Vec<Socket>,
@@ -50,7 +50,7 @@ pub(crate) struct World {
     /// Shards whose tick of this moment is still to come.
     pub(crate) ticks_due: Vec<usize>,
     pub(crate) drained: Vec<bool>,
-    /// What is compared next was an input.
+    /// The next comparison follows an input.
     pub(crate) input: bool,
     pub(crate) traces: Traces,
     /// Each input is printed: for the replay of one seed.

@@ -1,4 +1,4 @@
-//! What the clients of a script do, and what reaches them.
+//! Actions of the clients of a script, and the items that reach them.
 
 use super::Script;
 use crate::client::{Client, peer};

@@ -1,4 +1,4 @@
-//! How connections are admitted to channels: the newest of a slot wins, and what was kept for it is delivered. See
+//! Admission of connections to channels: the newest of a slot wins, and the messages kept for it are delivered. See
 //! codec/PROTOCOL.md, CON and TAKE.
 
 use super::changes::Life;

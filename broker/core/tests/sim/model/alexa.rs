@@ -6,7 +6,7 @@ use broker_core::check::Check;
 use broker_core::event::{Kind, Outcome};
 use codec::signal::Action;
 
-/// What becomes of one more call.
+/// The room for one more call.
 enum Room {
     Free,
     /// Once a call of this channel has ended.

@@ -1,11 +1,11 @@
-//! What callers read.
+//! Answers that callers read.
 
 use super::connections::name_of;
 use super::{Body, Named, Refusal, Told};
 use crate::words::{Call, Offer};
 use broker_core::check::Check;
 
-/// What an audit line says a call was about; `None` for calls that change nothing.
+/// The subject of a call in its audit line; `None` for calls that change nothing.
 pub(super) fn subject(call: &Call, told: &Told) -> Option<String> {
     match (call, told) {
         (Call::Create(..), Told::Record(record)) => Some(record.arn.clone()),
@@ -22,7 +22,7 @@ pub(super) fn subject(call: &Call, told: &Told) -> Option<String> {
     }
 }
 
-/// What the line of a call's refusal names.
+/// The names in the line of a call's refusal.
 pub(super) fn named(call: &Call) -> Named {
     Named {
         channel: channel_of(call).map(str::to_owned),

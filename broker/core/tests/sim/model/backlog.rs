@@ -1,4 +1,4 @@
-//! Who does not read: closed by its own bound, or as the slowest of all.
+//! Connections that do not read: closed by their own bound, or as the slowest of all.
 
 use super::{ConnId, Model, Stage};
 use broker_core::journal::EndReason;

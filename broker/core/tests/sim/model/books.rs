@@ -1,4 +1,4 @@
-//! What operators see: requests and upgrades counted, durations measured, and the lines of the log.
+//! Figures and lines for operators: requests and upgrades counted, durations measured, and the lines of the log.
 
 use super::admission::role_of;
 use super::{ConnId, Model, Named, Queued, Refusal, Stage};
@@ -23,13 +23,13 @@ const REFUSALS_OF_NETWORK: u32 = 10;
 /// Ends of connections that are logged within one second, in all and of one account.
 const ENDS_TOLD: [usize; 2] = [200, 50];
 
-/// What a shard has logged of refusals.
+/// The lines that a shard has logged where their number is limited.
 #[derive(Default)]
 pub(crate) struct DiaryModel {
     second: u64,
     told: u32,
     untold: u64,
-    /// How many were logged of each network.
+    /// Number of logged refusals by network.
     networks: BTreeMap<[u8; 3], u32>,
     /// The second of the last end of a connection, and whose were logged in it.
     ends: (u64, Vec<String>),

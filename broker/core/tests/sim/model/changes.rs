@@ -17,7 +17,7 @@ const TAGS: usize = 50;
 /// Keys and values.
 pub(crate) type Tags = Vec<(String, String)>;
 
-/// Where in its life a channel is.
+/// The state of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     Creating,
@@ -69,7 +69,7 @@ pub(crate) struct Changing {
     waiting: VecDeque<(Caller, Call)>,
 }
 
-/// What a change makes.
+/// The effect of a change.
 #[derive(Clone)]
 pub(crate) enum Step {
     Create,
@@ -78,7 +78,7 @@ pub(crate) enum Step {
     Delete,
 }
 
-/// What a store must be given in this step.
+/// A change that a store must be given in this step.
 pub(crate) struct Submission {
     pub(crate) number: u64,
     pub(crate) channel: usize,

@@ -1,4 +1,4 @@
-//! What the model remembers of one connection.
+//! The model of one connection.
 
 use super::{Expect, quotas};
 use crate::words::{Call, Piece};
@@ -29,9 +29,9 @@ pub(crate) struct Conn {
     pub(crate) ws: Option<Ws>,
     /// Messages queued for it and not wholly handed over, in order.
     pub(crate) outbox: VecDeque<Queued>,
-    /// How many of these the edge has begun to take.
+    /// Number of these that the edge has begun to take.
     pub(crate) begun: usize,
-    /// What the machine calls it: of two that wait for the same number of bytes the greater pays.
+    /// The machine's key of it: of two that wait for the same number of bytes the greater pays.
     pub(crate) key: SessionKey,
     /// Its socket had no room, and it has not taken everything since.
     pub(crate) behind: bool,
@@ -39,7 +39,7 @@ pub(crate) struct Conn {
     pub(crate) cut: bool,
     /// Bytes of its outbox: read off the machine before each input, then predicted.
     pub(crate) bytes: usize,
-    /// How many of these are no messages.
+    /// Bytes of these that belong to no messages.
     pub(crate) control: usize,
     /// Answers that were queued in this step and whose length the model does not know.
     pub(crate) unsure: usize,
@@ -47,7 +47,7 @@ pub(crate) struct Conn {
     pub(crate) queued: bool,
     /// Since when it has taken nothing of the answers that wait for it.
     pub(crate) untaken: Option<u64>,
-    /// What must appear in its stream in this step, beside messages.
+    /// Items that must appear in its stream in this step, beside messages.
     pub(crate) expects: VecDeque<Expect>,
     /// Our close frame was queued by the connection's own doing, so what followed in the same read was dropped.
     pub(crate) lost_sync: bool,
@@ -59,7 +59,7 @@ pub(crate) struct Conn {
     pub(crate) unmuted: u64,
 }
 
-/// What a WebSocket is to its channel.
+/// The place of a WebSocket on its channel.
 #[derive(Debug)]
 pub(crate) struct Ws {
     pub(crate) channel: usize,
@@ -81,7 +81,7 @@ pub(crate) struct Ws {
     pub(crate) ends: u64,
     pub(crate) recalled: bool,
     pub(crate) message_began: Option<u64>,
-    /// How long after its admission a viewer sent its first offer that was within its rate, and the first SDP_ANSWER
+    /// Times from a viewer's admission to its first offer that was within its rate, and to the first SDP_ANSWER that
     /// was handed to it.
     pub(crate) setup: [Option<u64>; 2],
     pub(crate) messages_in: u32,
@@ -100,7 +100,7 @@ pub(crate) struct Queued {
     pub(crate) number: usize,
     /// It counts in the gauge.
     pub(crate) counted: bool,
-    /// How long its delivery takes is measured.
+    /// The duration of its delivery is measured.
     pub(crate) timed: bool,
 }
 
@@ -120,11 +120,11 @@ pub(crate) enum Stage {
     Gone,
 }
 
-/// What a call waits for.
+/// A call that waits, with the answers so far.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) call: Call,
-    /// What its account has to say first.
+    /// The permission that its account has to give first.
     pub(crate) permit: Option<Permit>,
     pub(crate) missing: usize,
     pub(crate) names: Vec<String>,

@@ -183,7 +183,8 @@ impl Model {
         }
     }
 
-    /// What a client sent behind an upgrade that did not open its connection, or that was closed at once, is dropped.
+    /// Drops the bytes that a client sent behind an upgrade that did not open its connection, or that was closed at
+    /// once.
     pub(super) fn drop_rest(&mut self, id: ConnId) {
         let conn = &mut self.conns[id];
         if matches!(conn.stage, Stage::AwaitEcho(..)) {

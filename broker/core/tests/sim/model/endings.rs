@@ -1,10 +1,10 @@
-//! How connections end, and what goes back. See codec/PROTOCOL.md, LIFE.
+//! Ends of connections, and the messages that go back. See codec/PROTOCOL.md, LIFE.
 
 use super::trail::What;
 use super::{ConnId, Expect, Model, Queued, Stage};
 use broker_core::journal::EndReason;
 
-/// How long nobody has a slot before somebody who lost it is closed, to come back.
+/// Time that nobody has a slot before somebody who lost it is closed, to come back.
 const VACANT_MS: u64 = 5_000;
 
 impl Model {

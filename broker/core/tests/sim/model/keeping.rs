@@ -1,5 +1,5 @@
-//! What is kept for absent peers, given back by connections that go, and delivered at a connect. See codec/PROTOCOL.md,
-//! KEEP.
+//! Messages kept for absent peers, given back by connections that go, and delivered at a connect. See
+//! codec/PROTOCOL.md, KEEP.
 
 use super::{ConnId, Message, Model, Queued};
 use broker_core::event::Outcome;
@@ -201,7 +201,7 @@ impl Model {
         self.deliver_kept(channel, viewer);
     }
 
-    /// What is kept goes to the connection that has the slot, if there is one.
+    /// Hands kept messages to the connection that has the slot, if there is one.
     pub(super) fn deliver_kept(&mut self, channel: usize, viewer: Option<&str>) {
         let Some(to) = self.reach(channel, viewer) else {
             return;

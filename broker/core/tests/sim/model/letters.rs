@@ -1,4 +1,4 @@
-//! What shards ask each other, and what callers learn.
+//! Questions between shards, and the answers that callers read.
 
 use super::{ConnId, Refusal, changes};
 
@@ -10,14 +10,14 @@ pub(crate) struct Caller {
     pub(crate) shard: usize,
 }
 
-/// What a letter asks on behalf of a call.
+/// The question of a letter on behalf of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// What the call is about.
+    /// The call's own question.
     Call,
     /// A token of its account.
     Permit,
-    /// How many channels a shard has.
+    /// The number of a shard's channels.
     Count,
 }
 
@@ -32,7 +32,7 @@ pub(crate) enum Told {
     Fault(u16, Refusal),
 }
 
-/// What callers learn of a channel.
+/// The record of a channel that callers read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) name: String,

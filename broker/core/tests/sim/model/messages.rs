@@ -16,7 +16,7 @@ const IDLE_PER_SECOND: u32 = 200;
 /// A message on its way.
 #[derive(Clone)]
 pub(crate) struct Passing {
-    /// Who sent it; `None` when a fault held it back.
+    /// The sender's connection; `None` when a fault held it back.
     pub(super) from: Option<ConnId>,
     pub(super) channel: usize,
     /// The viewer that sent it; `None` for the master.
@@ -38,7 +38,7 @@ impl Passing {
     }
 }
 
-/// What a message is refused for, and whether its sender gets a response.
+/// The reason for which a message is refused, and the response that its sender gets, if any.
 struct Refused(Kind, Option<(&'static str, String)>);
 
 impl Model {

@@ -59,7 +59,7 @@ pub(crate) struct Model {
     pub(crate) waiting_most: usize,
     /// Changes under way of one shard's connections for which its log has places.
     pub(crate) audits_most: usize,
-    /// Where channels live, by name: the one thing taken from the broker.
+    /// The home of a channel, by its name: the one thing taken from the broker.
     pub(crate) home: Box<dyn Fn(&str) -> usize>,
     pub(crate) now: u64,
     pub(crate) wall: u64,
@@ -73,9 +73,9 @@ pub(crate) struct Model {
     pub(crate) hazy: bool,
     /// That was in this very tick: how much is kept is known after the next one.
     pub(crate) haze_now: bool,
-    /// What of the rules was met, for the coverage table.
+    /// Rules that were met, for the coverage table.
     pub(crate) met: BTreeSet<&'static str>,
-    /// What each call asked, also when its caller has gone since.
+    /// The request of each call, also when its caller has gone since.
     pub(crate) asked: BTreeMap<Caller, Call>,
     /// Departures seen in this tick, and whether something of them found no room.
     pub(crate) departures: usize,

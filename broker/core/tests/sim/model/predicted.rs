@@ -1,11 +1,11 @@
-//! What one input must lead to.
+//! The effects that one input must have.
 
 use super::{Caller, ConnId, Question, Told, changes, trail};
 use broker_core::check::Check;
 use broker_core::journal::{EndReason, Entry};
 use std::collections::{BTreeSet, VecDeque};
 
-/// What must appear in a stream.
+/// An item that must appear in a stream.
 #[derive(Clone, Debug)]
 pub(crate) enum Expect {
     Upgraded,
@@ -18,7 +18,7 @@ pub(crate) enum Expect {
     Close(u16, String),
 }
 
-/// What a refusal must be.
+/// The refusal that must be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) check: Check,
@@ -32,7 +32,7 @@ impl Refusal {
     }
 }
 
-/// What a request named, for the line of its refusal.
+/// The names in a request, for the line of its refusal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Named {
     pub(crate) channel: Option<String>,
@@ -41,7 +41,7 @@ pub(crate) struct Named {
     pub(crate) fault: Option<u64>,
 }
 
-/// What a response body must hold.
+/// The content that a response body must hold.
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
     Error,
@@ -53,7 +53,7 @@ pub(crate) enum Body {
     Names(Vec<String>, bool),
 }
 
-/// What one input must lead to, beside bytes.
+/// The effects that one input must have, beside bytes.
 #[derive(Default)]
 pub(crate) struct Predicted {
     /// The input is a tick: what a connection's own deadlines lead to comes before it, and is observed after it.

@@ -137,7 +137,7 @@ impl Model {
         has
     }
 
-    /// What a call needs of its account before it is made, if anything.
+    /// The permission of its account that a call needs before it is made, if any.
     pub(super) fn permit_for(&self, operation: Operation) -> Option<Permit> {
         let counts = self.counts_channels(operation) || self.counts_bytes(operation);
         let needed = counts || self.account_rate(operation).is_some();

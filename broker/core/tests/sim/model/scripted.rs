@@ -28,7 +28,7 @@ pub(crate) struct Rule {
     hits: u64,
 }
 
-/// What a fault is about: all that is named must agree.
+/// The conditions of a fault: all that are named must hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct About {
     /// Patterns: `*` is any text, `?` any one character.
@@ -39,7 +39,7 @@ pub(crate) struct About {
     pub(crate) action: Option<Action>,
 }
 
-/// What a fault may be about.
+/// The subject that a fault may match.
 #[derive(Default)]
 pub(super) struct Subject<'a> {
     pub(super) channel: Option<&'a str>,
@@ -129,7 +129,7 @@ impl Model {
         None
     }
 
-    /// What a fault does to a request for a WebSocket; true when it is dealt with.
+    /// Applies a fault to a request for a WebSocket; true when it is dealt with.
     pub(super) fn disturb_connect(&mut self, id: ConnId, arn: &str, viewer: Option<&str>) -> bool {
         let subject = Subject {
             channel: Some(name_of(arn)),
@@ -158,7 +158,7 @@ impl Model {
         self.disturb(id, (purpose, named, true), &act)
     }
 
-    /// What a fault does to a call; true when it is dealt with.
+    /// Applies a fault to a call; true when it is dealt with.
     pub(super) fn disturb_call(&mut self, id: ConnId, call: &Call) -> bool {
         let mut named = super::answers::named(call);
         let operation = call.operation();
@@ -216,7 +216,7 @@ impl Model {
         }
     }
 
-    /// What a fault does to a connection that is open, or opens.
+    /// Applies a fault to a connection that is open, or opens.
     pub(super) fn disturb_session(&mut self, id: ConnId) {
         let conn = &self.conns[id];
         let (Stage::Open, Some(ws)) = (&conn.stage, &conn.ws) else {

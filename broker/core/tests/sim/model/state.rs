@@ -1,4 +1,4 @@
-//! What the model remembers of shards, channels and messages.
+//! The model's state of shards, channels and messages.
 
 use super::{Caller, ConnId, books, changes, quotas, trail, withheld};
 use broker_core::event::Counters;
@@ -41,7 +41,7 @@ pub(crate) struct ShardModel {
     /// When the last connection is closed that was to come back for ICE servers.
     pub(crate) recalled: u64,
     pub(crate) trail: trail::Trail,
-    /// What faults hold back, by when it is due.
+    /// Messages and closes that faults hold back, by when they are due.
     pub(crate) later: BTreeMap<(u64, u64), withheld::Later>,
     pub(crate) serial: u64,
 }

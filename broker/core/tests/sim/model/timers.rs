@@ -1,5 +1,5 @@
-//! What comes by the clock. Expiry is predicted; what a session's own deadlines lead to is observed, and must then be
-//! allowed and never overdue.
+//! Events that come by the clock. Expiry is predicted; the effects of a session's own deadlines are observed, and must
+//! then be allowed and never overdue.
 //!
 //! The world's clock moves in steps of the wheel's grain, so that "due" is the same for both.
 
@@ -15,7 +15,7 @@ use broker_core::journal::EndReason;
 /// The grain of the wheel and of the world's clock, in milliseconds.
 pub(crate) const GRAIN_MS: u64 = 64;
 
-/// How late a deadline may be served: its own slot, and one more for each thing that was due before it.
+/// The most by which a deadline may be served late: its own slot, and one more for each thing that was due before it.
 const LATE_MS: u64 = 4 * GRAIN_MS;
 
 /// It was old, recalled or drained. Returns the rule that was met.
@@ -147,7 +147,7 @@ impl Model {
         }
     }
 
-    /// Who lost its slot and does not take the rest of a message is cut off, once.
+    /// Cuts off, once, a connection that lost its slot and does not take the rest of a message.
     fn abort_stuck(&mut self, channel: usize) {
         let now = self.now;
         let held = self.channels[channel].held.iter_mut();

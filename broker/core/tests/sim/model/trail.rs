@@ -1,5 +1,6 @@
-//! What the flight recorder gets to note. See the theory of operation in `core/src/shard/books/recorder.rs`: of each
-//! event the model knows how many notes it takes, so it knows the serial numbers too, and which notes are overwritten.
+//! The events that the flight recorder notes. See the theory of operation in `core/src/shard/books/recorder.rs`: of
+//! each event the model knows how many notes it takes, so it knows the serial numbers too, and which notes are
+//! overwritten.
 
 use super::messages::{self, delivery};
 use super::{ConnId, Model};
@@ -8,7 +9,7 @@ use broker_core::journal::EndReason;
 use broker_core::shard::Passage;
 use codec::signal::Action;
 
-/// What one shard recorded since its start.
+/// The events that one shard recorded since its start.
 #[derive(Default)]
 pub(crate) struct Trail {
     /// In the order of their serial numbers.
@@ -27,7 +28,7 @@ pub(crate) struct Recorded {
     pub(crate) what: What,
 }
 
-/// What an event is.
+/// The kind of an event.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     Joined(ConnId),
@@ -74,7 +75,7 @@ impl Model {
         self.out.trail.push((channel, what));
     }
 
-    /// How many notes with names and addresses precede that of an event.
+    /// The number of notes with names and addresses that precede that of an event.
     pub(crate) fn notes_before(&self, what: &What) -> u64 {
         let pieces = |name: Option<&str>| name.map_or(0, |name| name.len().div_ceil(NAME_BYTES));
         let notes = match what {

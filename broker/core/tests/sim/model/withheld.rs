@@ -1,4 +1,4 @@
-//! What scripted faults do to messages, and what they hold back: messages, close frames, and all that a connection
+//! Acts of scripted faults on messages, and all that they hold back: messages, close frames, and all that a connection
 //! would be sent. See deploy/testing/README.md, "Faults".
 
 use super::keeping::Full;
@@ -12,7 +12,7 @@ use broker_core::shard::{DeliveryAct, FaultAct, MessageAct};
 use codec::signal::Action;
 use std::collections::VecDeque;
 
-/// What is due at some time.
+/// An action that is due at some time.
 pub(crate) enum Later {
     /// A message, and behind whose next one it goes if that is earlier.
     Message(Passing, Option<ConnId>),
@@ -20,7 +20,7 @@ pub(crate) enum Later {
 }
 
 impl Model {
-    /// What faults do to a message that came in; true when it is dealt with.
+    /// Applies faults to a message that came in; true when it is dealt with.
     pub(super) fn disturb_message(&mut self, passing: &Passing) -> bool {
         if self.rules.is_empty() {
             return false;
@@ -107,7 +107,8 @@ impl Model {
         self.fault(kind, &subject).map(|(_, act)| act)
     }
 
-    /// What faults do to kept messages that go to a connection, in this order: those that are left, some with a copy.
+    /// Applies faults to kept messages that go to a connection; returns those that are left, in their new order, some
+    /// with a copy.
     pub(super) fn disturb_kept(
         &mut self,
         to: ConnId,
@@ -225,7 +226,7 @@ impl Model {
         }
     }
 
-    /// How many messages a shard holds back.
+    /// The number of messages that a shard holds back.
     pub(super) fn held(&self, shard: usize) -> usize {
         let messages = self.shards[shard].later.values();
         messages
@@ -297,7 +298,7 @@ impl Model {
         self.conns[id].mute.filter(|until| *until != NEVER)
     }
 
-    /// What faults held back until now goes on.
+    /// Releases all that faults held back until now.
     pub(super) fn end_waits(&mut self, shard: usize) {
         for _ in 0..FAULTS_DUE_PER_TICK {
             let later = &mut self.shards[shard].later;
