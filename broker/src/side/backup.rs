@@ -29,7 +29,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-/// What a backup is made of.
+/// The sources of a backup.
 pub struct Backup {
     /// Returns a snapshot of the registry; blocks for a commit.
     pub snapshot: Box<dyn Fn() -> Result<Snapshot, String> + Send + Sync>,
@@ -162,9 +162,9 @@ impl Stream for Chunks {
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that wait for the reader: with one row of the largest size each, less than 1 MiB.
 const CHUNKS_WAITING_MAX: usize = 4;
-/// How long a chunk waits for room; then the backup ends, since the store keeps what it reads.
+/// The longest wait of a chunk for room; then the backup ends, since the store keeps what it reads.
 const STALL_MAX: Duration = Duration::from_secs(30);
-/// How long a backup may take: a million channels take some seconds.
+/// The longest duration of a backup: a million channels take some seconds.
 const BACKUP_MAX: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use std::sync::Arc;
 /// Asks the node; blocks for a second at most. `None` when it has ended or hangs.
 pub type LookAtCluster = Arc<dyn Fn() -> Option<ClusterView> + Send + Sync>;
 
-/// What operators may ask of the node.
+/// The requests that operators may make of the node.
 #[derive(Clone)]
 pub struct ClusterPage {
-    /// How it fares.
+    /// Reads the node's view of the cluster.
     pub look: LookAtCluster,
     /// To give what is above an equal part of the slots to other nodes. False when it has ended, or too much waits.
     pub rebalance: Arc<dyn Fn() -> bool + Send + Sync>,
@@ -25,7 +25,7 @@ pub struct ClusterPage {
 /// The labels of [`ClusterView::messages`].
 pub(super) const MESSAGES: [&str; 3] = ["sent", "received", "lost"];
 
-/// What a node knows.
+/// The cluster, as one node knows it.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterView {
     /// The cluster's name.
@@ -38,7 +38,7 @@ pub struct ClusterView {
     pub has_etcd: bool,
     /// etcd shows another history than was known.
     pub other_history: bool,
-    /// What was last wrong with etcd, while it is.
+    /// The latest trouble with etcd, while it lasts.
     pub trouble: Option<Box<str>>,
     /// Slots that this process owns, and those of them whose channels it holds.
     pub owned: u64,
@@ -50,7 +50,7 @@ pub struct ClusterView {
     pub slot_changes: u64,
     /// For how much longer it may admit if nobody answers any more.
     pub valid_ms: u64,
-    /// How long etcd took for the last keepalive that it answered.
+    /// Seconds that etcd took for the last keepalive that it answered.
     pub etcd_seconds: f64,
     /// Bytes of its database that are in use, and its quota; 0 while they are not known.
     pub etcd_fill: (u64, u64),
@@ -62,12 +62,12 @@ pub struct ClusterView {
     pub nodes: Vec<NodeView>,
 }
 
-/// What a node knows of one.
+/// A node of the cluster, as this one knows it.
 #[derive(Clone, Debug, Default)]
 pub struct NodeView {
     /// Its name.
     pub name: String,
-    /// Where it is reached, by the roster.
+    /// Its address, by the roster.
     pub address: Option<Box<str>>,
     /// All ports there, one for each shard.
     pub ports: Vec<u16>,
@@ -113,7 +113,7 @@ impl ClusterView {
         })
     }
 
-    /// How many nodes belong to the cluster and are expected to run.
+    /// The number of nodes that belong to the cluster and are expected to run.
     pub(super) fn members(&self) -> u64 {
         self.nodes.iter().filter(|node| node.is_here).count() as u64
     }

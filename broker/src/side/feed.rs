@@ -64,7 +64,7 @@ impl Bell {
         self.0.send_replace(());
     }
 
-    /// What a stream waits for.
+    /// A receiver for a stream, which sees each ring.
     pub(super) fn listen(&self) -> watch::Receiver<()> {
         self.0.subscribe()
     }
@@ -78,7 +78,7 @@ pub(super) struct Feed {
     bell: Bell,
 }
 
-/// What is sent.
+/// The kind of a feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Events that each matter.
@@ -98,7 +98,7 @@ struct Ring {
     pace: Pace,
 }
 
-/// What was sent within one second.
+/// The rate of a feed: events sent and skipped within one second.
 #[derive(Debug)]
 struct Pace {
     since: Instant,
@@ -113,7 +113,7 @@ pub(super) struct Position {
     next: u64,
 }
 
-/// What a stream finds at its position.
+/// The result of a read at a stream's position.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Nothing new.
@@ -242,7 +242,7 @@ impl Position {
         self.next = self.feed.ring.lock().next;
     }
 
-    /// What comes next.
+    /// Returns the next event, or how many were lost, and moves behind it.
     pub(super) fn next(&mut self) -> Next {
         let ring = self.feed.ring.lock();
         let first = ring.next - ring.events.len() as u64;

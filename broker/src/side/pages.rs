@@ -117,7 +117,7 @@ fn of_console(sources: &Sources) -> Router {
         .merge(events::routes(sources.clone()))
 }
 
-/// How the process is, and by what settings it runs.
+/// The routes of the process's state and of the settings by which it runs.
 fn of_process(status: StatusBoard, settings: Arc<Settings>) -> Router {
     let of_settings = Router::new()
         .route("/config", get(config))

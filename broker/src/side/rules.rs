@@ -1,4 +1,4 @@
-//! What holds for every page of the admin listener: who may see it, and what each answer has.
+//! The rules for every page of the admin listener: who may see it, and what each answer has.
 
 use super::admin::access::{self, Access, Refusal};
 use super::admin::answer::{JSON, error};
@@ -14,7 +14,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use std::time::Instant;
 
-/// Who may see pages.
+/// The checks of who may see pages.
 #[derive(Clone)]
 pub(super) struct Rules {
     pub(super) access: Access,
@@ -78,7 +78,7 @@ async fn last_answer(
     response
 }
 
-/// What the framework refuses by itself (a method, a path that is no UTF-8, a long body) has the form of every other
+/// Gives refusals by the framework itself (a method, a path that is no UTF-8, a long body) the form of every other
 /// refusal.
 async fn errors_as_json(response: Response) -> Response {
     let (status, headers) = (response.status(), response.headers());
@@ -97,8 +97,8 @@ async fn errors_as_json(response: Response) -> Response {
     error(status, &String::from_utf8_lossy(&text.unwrap_or_default()))
 }
 
-/// What every answer says to browsers, unless it says something else itself: nothing but our own files and requests,
-/// no frames, nothing kept.
+/// Adds the headers for browsers, except those that an answer sets itself: nothing but our own files and requests, no
+/// frames, nothing kept.
 async fn for_browsers(mut response: Response) -> Response {
     for (name, value) in BROWSER_HEADERS {
         let headers = response.headers_mut();

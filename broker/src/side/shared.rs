@@ -1,4 +1,4 @@
-//! What threads that are no shards share: the main thread, the log thread, the side thread.
+//! Values shared by threads that are no shards: the main thread, the log thread, the side thread.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 

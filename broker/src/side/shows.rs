@@ -1,4 +1,4 @@
-//! What the admin listener shows, as the start hands it over.
+//! The sources of the admin listener's pages, as the start hands them over.
 
 use super::backup::Backup;
 use super::cluster::ClusterPage;
@@ -22,11 +22,11 @@ use std::sync::Arc;
 pub struct AdminPage {
     /// Bound, listening, nonblocking: one an address.
     pub listeners: Vec<TcpListener>,
-    /// What it shows, and to whom.
+    /// The sources of its pages, and the tokens that open them.
     pub shows: Shows,
 }
 
-/// What the admin listener shows.
+/// The sources of the admin listener's pages.
 pub struct Shows {
     /// Collects the metrics.
     pub scrape: Scrape,
@@ -38,30 +38,30 @@ pub struct Shows {
     pub history: Shared<History>,
     /// The last lines of the log.
     pub log: Arc<LogTail>,
-    /// What is known of refusals.
+    /// The kept refusals, and the reader of refusals' ids.
     pub refusals: Refusals,
     /// Viewers whose session did not go well.
     pub troubled: Arc<Troubled>,
-    /// What a backup is made of.
+    /// The sources of a backup.
     pub backup: Backup,
     /// The configuration, its listeners with their actual ports.
     pub settings: Arc<Settings>,
-    /// What `/try` has beside the settings.
+    /// The channel that `/try` proposes, and the issuer of its sessions.
     pub tries: Tries,
     /// The bearer token that requests need, if one is configured.
     pub token: Option<String>,
-    /// What devices of the local network get, under `--lan`.
+    /// The pages for devices of the local network, under `--lan`.
     pub lan: Option<Lan>,
-    /// What `/dev` is served by, under `--dev`.
+    /// The tools of `/dev`, under `--dev`.
     pub dev: Option<DevTools>,
-    /// What `/cluster` asks, where the nodes agree in etcd on who owns what.
+    /// The requests behind `/cluster`, where the nodes agree in etcd on who owns what.
     pub cluster: Option<ClusterPage>,
-    /// What the nodes ask each other, there.
+    /// The requests between the nodes, there.
     pub nodes: Option<NodePages>,
 }
 
 impl Shows {
-    /// Where shards send copies of messages, if these can be requested.
+    /// The receiver of the shards' copies of messages, if these can be requested.
     #[must_use]
     pub fn captures(&self) -> Option<Captures> {
         self.dev.as_ref().and_then(|dev| dev.captures.clone())

@@ -1,4 +1,4 @@
-//! Who may ask the admin listener.
+//! Checks of requests to the admin listener.
 //!
 //! ```text
 //!  Host          without a token: an address, localhost, or the host of a configured origin (DNS rebinding)
@@ -171,7 +171,7 @@ pub(in crate::side) fn is_page(path: &str) -> bool {
     matches!(path, "/" | "/try")
 }
 
-/// What shows nothing of the service but one word, or is the same bytes for everybody.
+/// True for paths that show nothing of the service but one word, or the same bytes to everybody.
 fn is_public(path: &str) -> bool {
     is_page(path) || matches!(path, "/live" | "/ready") || path.starts_with("/assets/")
 }

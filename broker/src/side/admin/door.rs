@@ -39,7 +39,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use visits::Visit;
 
-/// How many connections may be inside at a time, of a process that may have this many descriptors.
+/// Connections that may be inside at a time, of a process that may have this many descriptors.
 fn places(open_files: usize) -> usize {
     if open_files < ADMIN_FILES_MIN {
         ADMIN_CONNECTIONS_FEW
@@ -68,7 +68,7 @@ const LIFE: Duration = Duration::from_secs(30);
 /// it is large, if the client reads it.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
-/// How long nothing is accepted after an error that is not of one connection.
+/// The pause in accepting after an error that is not of one connection.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
 
 /// The origin of connections.

@@ -4,7 +4,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use codec::http::{decode, pairs};
 
-/// What an answer lacks: a status and a text for the operator.
+/// The refusal of a request: a status and a text for the operator.
 pub(in crate::side) type Fault = (StatusCode, &'static str);
 
 /// The first parameter of a name, decoded; an empty one is as good as none.

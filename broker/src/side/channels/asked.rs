@@ -33,7 +33,7 @@ pub(in crate::side) async fn answer_nodes(inspector: Inspector, traces: Traces) 
     }
 }
 
-/// What this node answers to what is posted to a path of its channels.
+/// This node's answer to what is posted to a path of its channels.
 async fn own_post(
     inspector: &Inspector,
     nodes: &NodePages,
@@ -49,7 +49,7 @@ async fn own_post(
     disconnect::by_owner(inspector, nodes, &channel, posted).await
 }
 
-/// What this node has at a path.
+/// This node's document at a path.
 async fn own(inspector: &Inspector, traces: &Traces, path: &str) -> Result<Value, Fault> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let mut parts = path.split('/').skip(1);

@@ -56,7 +56,7 @@ async fn answer(
     Ok((StatusCode::OK, document))
 }
 
-/// Where another node has the page of a channel.
+/// The path of a channel's page on another node.
 fn path(channel: &Identity) -> String {
     let mut path = format!("/channels/{}/disconnect?region=", channel.name());
     encode(&mut path, channel.region());

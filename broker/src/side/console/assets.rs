@@ -133,7 +133,7 @@ mod tests {
         }
     }
 
-    /// What the modules import, and what the page names, is there.
+    /// Every file that the modules import and that the page names is there.
     #[test]
     fn every_file_that_is_named_is_served() {
         let named: BTreeSet<&str> = ASSETS.iter().map(|asset| asset.path).collect();

@@ -9,14 +9,14 @@ use serde_json::{Value, json as value};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// What one look saw of a shard.
+/// One look at a shard.
 #[derive(Clone, Debug)]
 pub struct ShardLook {
     /// The shard.
     pub shard: ShardId,
     /// Its counters, unless it does not answer.
     pub answer: Option<Scraped<Snapshot>>,
-    /// How long it has not answered.
+    /// The time for which it has not answered, if an answer is due.
     pub silence: Option<Duration>,
 }
 
@@ -228,7 +228,7 @@ pub struct History {
     points: VecDeque<Sums>,
 }
 
-/// What is kept of a point: 1,800 take 130 KiB.
+/// A point, as the history keeps it: 1,800 take 130 KiB.
 #[derive(Clone, Copy, Debug)]
 struct Sums {
     at_ms: u64,
@@ -237,7 +237,7 @@ struct Sums {
 
 type Column = (&'static str, fn(&Point) -> Option<f64>);
 
-/// What the history has of each point.
+/// The columns of the history: a figure of each point.
 const COLUMNS: [Column; 8] = [
     ("messagesPerSecond", |it| Some(it.messages_per_second)),
     ("deliveryP50Us", |it| it.delivery.p50),
@@ -311,7 +311,7 @@ impl History {
         });
     }
 
-    /// What later looks are compared with.
+    /// The meter that later looks are compared with.
     pub(in crate::side) fn meter(&self) -> Meter {
         self.meter.clone()
     }

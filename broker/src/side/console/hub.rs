@@ -1,4 +1,4 @@
-//! What streams are fed from: a feed for each topic, and one for each channel that is watched.
+//! The feeds of streams: one for each topic, and one for each channel that is watched.
 
 use super::topic::{Topic, Watch};
 use crate::limits::{STREAMS_MAX, WATCHED_CHANNELS_MAX};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// What streams are fed from.
+/// The feeds of all streams.
 pub(in crate::side) struct Hub {
     /// Rung by every feed.
     bell: Bell,
@@ -29,7 +29,7 @@ pub(in crate::side) struct Hub {
 /// A channel that is watched, or was within the last second.
 struct Watched {
     feed: Arc<Feed>,
-    /// What was sent last, without what changes with time alone.
+    /// The last state sent, without what changes with time alone.
     sent: Option<Value>,
     at: Instant,
 }
@@ -80,17 +80,17 @@ impl Hub {
         self.overview.send("overview", || figures);
     }
 
-    /// How many streams are open.
+    /// The number of open streams.
     pub(in crate::side) fn streams(&self) -> usize {
         STREAMS_MAX - self.places.available_permits()
     }
 
-    /// What streams wait for.
+    /// A receiver for streams, which sees when any feed has news.
     pub(in crate::side) fn listen(&self) -> watch::Receiver<()> {
         self.bell.listen()
     }
 
-    /// Where refusals are sent.
+    /// The feed of refusals.
     pub(in crate::side) fn refusals(&self) -> &Feed {
         &self.refusals
     }
@@ -173,7 +173,7 @@ fn without_ages(document: &Value) -> Value {
     }
 }
 
-/// How long a channel's ages may be old on a page.
+/// The time after which a watched channel's state is sent again for its ages alone.
 const REFRESH: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use serde_json::{Value, json as value};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What looks at every shard; blocks for a bounded time.
+/// Looks at every shard; blocks for a bounded time.
 pub type Look = Box<dyn FnMut() -> Vec<ShardLook> + Send>;
 
 /// The figures of the process, shared by all who ask: shards are looked at once a second at most.
@@ -87,7 +87,7 @@ impl Overview {
     }
 }
 
-/// What the page shows.
+/// The sources of the page.
 #[derive(Clone)]
 struct OverviewPage {
     overview: Arc<Overview>,
@@ -107,7 +107,7 @@ async fn page(State(page): State<OverviewPage>) -> Response {
     json(StatusCode::OK, &document)
 }
 
-/// What does not change while the process runs.
+/// The properties of the node that do not change while the process runs.
 fn node(settings: &Settings) -> Value {
     let profile: &str = settings.profile.into();
     value!({

@@ -1,5 +1,4 @@
-//! What streams are about, at the moment: the state that a stream begins with, and starts from again when it has missed
-//! something.
+//! The current state of each topic: a stream begins with it, and starts from it again when it has missed something.
 
 use super::hub::{Hub, channel_event};
 use super::overview::Overview;
@@ -14,7 +13,7 @@ use broker_core::id::Identity;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 
-/// Where each topic's state is read; a clone is another way to the same.
+/// The sources of the topics' states; a clone is another way to the same.
 #[derive(Clone)]
 pub(in crate::side) struct Sources {
     pub(in crate::side) hub: Arc<Hub>,

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, interval_at};
 
-/// Where the pieces of events go.
+/// The sender of the pieces of events.
 type Pieces = mpsc::Sender<io::Result<Bytes>>;
 
 /// The body of a stream; its place is free when the connection drops it.
@@ -96,7 +96,7 @@ async fn send(to: &Pieces, seat: &Seat, mut event: Event) -> bool {
     true
 }
 
-/// What a stream gets next of a topic: its state first, and again when it has missed something.
+/// Returns the next event of a topic for a stream: its state first, and again when it has missed something.
 async fn next(sources: &Sources, watch: &mut Watch) -> Option<Event> {
     if !std::mem::replace(&mut watch.begun, true)
         && let Some(state) = sources.state(&watch.topic, &mut watch.position).await

@@ -1,9 +1,9 @@
-//! What a stream may be about, and how far it is with that.
+//! The topics of streams, and a stream's position in each of its own.
 
 use crate::side::feed::Position;
 use broker_core::id::Identity;
 
-/// What a stream may be about.
+/// A topic that a stream may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::side) enum Topic {
     /// Figures of the service.

@@ -1,4 +1,4 @@
-//! What the body of a request says. A fault names the key and what is allowed.
+//! Reads the body of a request. A fault names the key and what is allowed.
 
 use crate::config::duration;
 use serde_json::{Map, Value};
@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 /// A JSON object that is read key by key.
 #[derive(Debug)]
 pub(super) struct Body {
-    /// What leads to it from the request's body: `do.refuse.`, or nothing.
+    /// The path to it from the request's body: `do.refuse.`, or nothing.
     path: String,
     members: Map<String, Value>,
 }

@@ -51,7 +51,7 @@ impl Default for Captures {
 }
 
 impl Captures {
-    /// What a shard hands its copies to.
+    /// The receiver of one shard's copies.
     #[must_use]
     pub fn of_shard(&self) -> Box<dyn Capture> {
         Box::new(self.clone())
@@ -141,7 +141,7 @@ impl NewestCopies {
     }
 }
 
-/// What a copy takes of memory, about.
+/// The approximate size of a copy in memory, in bytes.
 fn size(copy: &Captured) -> usize {
     size_of::<Captured>() + copy.channel.len() + copy.viewer.len() + copy.payload.len()
 }

@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::Mutex;
 
-/// What moves the clocks of all shards: the moment of each once all that is due by it is done, `None` for one that does
-/// not answer; blocks for a bounded time.
+/// Moves the clocks of all shards: returns the moment of each once all that is due by it is done, `None` for one that
+/// does not answer; blocks for a bounded time.
 pub type MoveClocks = Box<dyn FnMut(Shift) -> Vec<(ShardId, Option<Moment>)> + Send>;
 
 /// The page. A clone is another way to the same.
@@ -39,7 +39,7 @@ pub(super) struct ClockPage {
 /// The time that has passed since the start, as the shards count it.
 pub(super) struct Elapsed {
     began: Instant,
-    /// How far the clocks of the shards are ahead.
+    /// Milliseconds by which the clocks of the shards are ahead.
     advanced_ms: AtomicU64,
 }
 
@@ -66,7 +66,7 @@ impl Clocks {
     }
 }
 
-/// What a request changes.
+/// A change of the clocks, as a request asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
     advance_ms: u64,

@@ -184,5 +184,5 @@ const LIMIT_MAX: usize = 1000;
 /// Channels that are looked at: as many lines as a test may make, a few MiB.
 const CHANNELS_MAX: usize = 20_000;
 
-/// How often shards are asked while a request waits.
+/// The interval at which shards are asked while a request waits.
 const AGAIN: Duration = Duration::from_millis(20);

@@ -243,7 +243,7 @@ fn close_code(how: &mut Body) -> Result<u16, String> {
     code.ok_or_else(|| "do.close.code: allowed 1000 to 1003, 1007 to 1014, 3000 to 4999".into())
 }
 
-/// What may be in a close frame (RFC 6455 section 7.4).
+/// True for codes that a close frame may have (RFC 6455 section 7.4).
 fn sendable(code: u16) -> bool {
     !matches!(code, 1004..=1006 | 1015..=2999)
 }
@@ -318,7 +318,7 @@ const DELAY_MS_MAX: u64 = 600_000;
 /// The longest life of a fault that has an end.
 const LASTS_MS_MAX: u64 = 86_400_000;
 
-/// How long a client has after GO_AWAY unless the fault says otherwise.
+/// Milliseconds that a client has after GO_AWAY unless the fault says otherwise.
 const GRACE_MS: u64 = 5000;
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ fn row(seq: u64, copy: &Captured) -> Value {
     })
 }
 
-/// Who sent it, and for whom, if that is known.
+/// The sender of a message, and its recipient if that is known.
 fn ends(copy: &Captured) -> (&str, Option<&str>) {
     match copy.towards {
         Some(Towards::Master) => (&copy.viewer, Some(MASTER)),

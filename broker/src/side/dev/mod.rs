@@ -34,7 +34,7 @@ use reset::ResetPage;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// What the pages for tests need of the process.
+/// The parts of the process that the pages for tests need.
 pub struct DevTools {
     /// Moves the clocks of all shards.
     pub clocks: MoveClocks,

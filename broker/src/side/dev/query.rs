@@ -63,7 +63,7 @@ impl Parameters {
         number.map(Some).ok_or_else(rule)
     }
 
-    /// How long to wait: at most [`WAIT_MAX`], by default not at all.
+    /// The time to wait: at most [`WAIT_MAX`], by default none.
     ///
     /// # Errors
     /// It is no span of time, or too long.

@@ -16,7 +16,7 @@ use serde_json::json as value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// What a reset ends, beside what shards have.
+/// The parts of the process that a reset clears.
 #[derive(Clone)]
 pub(super) struct ResetPage {
     pub(super) shards: Shards,
@@ -101,8 +101,8 @@ fn parse(bytes: &[u8]) -> Result<String, String> {
     Ok(prefix.unwrap_or_default())
 }
 
-/// How long deletions may take to become durable.
+/// The longest wait for deletions to become durable.
 const DONE_WITHIN: Duration = Duration::from_secs(10);
 
-/// How often that is looked at.
+/// The interval at which shards are asked whether they are.
 const AGAIN: Duration = Duration::from_millis(2);

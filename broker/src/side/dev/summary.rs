@@ -1,4 +1,4 @@
-//! What a payload says: the session description or the candidate in it, as it is of use in a test.
+//! Summaries of payloads: the session description or the candidate in one, as it is of use in a test.
 
 use serde_json::{Value, json as value};
 

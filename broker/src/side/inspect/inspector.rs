@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(in crate::side) struct Inspector {
     pub(in crate::side) shards: Shards,
-    /// What the nodes ask each other, where they agree in etcd on who owns what.
+    /// The requests between the nodes, where they agree in etcd on who owns what.
     pub(in crate::side) nodes: Option<NodePages>,
     region: Arc<str>,
     account: Arc<str>,
@@ -96,7 +96,7 @@ impl Inspector {
     }
 }
 
-/// Where several nodes have channels, a document says which one has this.
+/// Names in a document the node that has its channel, where several nodes have channels.
 pub(in crate::side) fn name_node(document: &mut Value, node: Option<&str>) {
     if let Some(node) = node {
         document["node"] = node.into();

@@ -1,4 +1,4 @@
-//! How pages ask the shards of this process, and the other nodes.
+//! Questions of pages to the shards of this process, and to the other nodes.
 
 pub(super) mod inspector;
 pub(super) mod nodes;

@@ -1,5 +1,5 @@
-//! What nodes that follow etcd ask each other: each node answers for its own channels, and the one that is asked puts
-//! the answers together. `scope=node` asks one node alone, and so do nodes each other.
+//! Requests between nodes that follow etcd: each node answers for its own channels, and the one that is asked puts the
+//! answers together. `scope=node` asks one node alone, and so do nodes each other.
 
 use crate::side::admin::request::Fault;
 use axum::http::StatusCode;
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-/// What this node asks the others, and what it is asked.
+/// The requests of this node to the others, and of the others to it.
 #[derive(Clone)]
 pub struct NodePages {
     /// This node's name.
@@ -31,16 +31,16 @@ pub type FindOwner = dyn Fn(&Identity) -> Option<Box<str>> + Send + Sync;
 /// Takes the name of a node, a path, and what is posted to it.
 pub type Post = dyn Fn(&str, String, Posted) -> oneshot::Receiver<NodeReplies> + Send + Sync;
 
-/// What an operator posts to a path.
+/// A request by which an operator posts to a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posted {
     /// The body.
     pub body: String,
-    /// Where the operator is, for the log.
+    /// The operator's address, for the log.
     pub remote: SocketAddr,
 }
 
-/// What the other nodes have at a path.
+/// The other nodes' replies to a request for a path.
 #[derive(Debug, Default)]
 pub struct NodeReplies {
     /// Of those that replied in time.
@@ -49,7 +49,7 @@ pub struct NodeReplies {
     pub missing: Vec<String>,
 }
 
-/// What a node has at a path.
+/// A node's reply to a request for a path.
 #[derive(Debug)]
 pub struct NodeReply {
     /// Its name.
@@ -67,14 +67,14 @@ pub type TakeReply = Box<dyn FnOnce(u16, &Value) + Send>;
 pub struct AskedPath {
     /// The path with its query.
     pub path: String,
-    /// What is posted to it, unless it is read.
+    /// The request that is posted to it; `None` when it is read.
     pub posted: Option<Posted>,
     /// Takes status and document.
     pub reply: TakeReply,
 }
 
 impl NodePages {
-    /// What the other nodes have at a path.
+    /// Asks the other nodes for a path.
     pub(in crate::side) async fn ask(&self, path: &str, query: &str) -> Result<NodeReplies, Fault> {
         // The first of a name counts.
         let replies = (self.ask)(format!("{path}?scope=node&{query}")).await;

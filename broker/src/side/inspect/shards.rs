@@ -5,7 +5,7 @@ use broker_core::shard::{Question, Reply};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
-/// What answers the inspector: the answer of each shard that was meant, in the order of shards, `None` for one that
+/// Answers the inspector: returns the answer of each shard that was meant, in the order of shards, `None` for one that
 /// does not answer; blocks for a bounded time.
 pub type Inspect = Box<dyn FnMut(&Whom, &Question) -> Vec<(ShardId, Option<Reply>)> + Send>;
 

@@ -21,7 +21,7 @@ pub struct Survey<M: Machine, A> {
 }
 
 struct SurveyedShard<A> {
-    /// Where the answer arrives while the question is under way.
+    /// The receiver of the answer while the question is under way.
     from: Option<Receiver<A>>,
     /// Since when there has been no answer, also for want of room in the mailbox.
     silent_since: Option<Instant>,
@@ -96,7 +96,7 @@ impl<M: Machine, A> Survey<M, A> {
         self.receive(shard, |from| from.try_recv().ok())
     }
 
-    /// How long the shard has not answered.
+    /// The time for which the shard has not answered, if an answer is due.
     #[must_use]
     pub fn silence(&self, shard: usize, now: Instant) -> Option<Duration> {
         let since = self.shards.get(shard)?.silent_since?;

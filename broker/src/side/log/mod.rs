@@ -42,7 +42,7 @@ pub struct Log {
     kept: LogMemory,
 }
 
-/// What the log thread keeps in memory of what it wrote.
+/// The part of the written log that stays in memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LogMemory {
     pub(super) tail: Arc<LogTail>,
@@ -50,7 +50,7 @@ pub(super) struct LogMemory {
     pub(super) troubled: Arc<Troubled>,
 }
 
-/// Who may use which of the queue's places.
+/// The places of the queue, by who may use them.
 #[derive(Debug)]
 pub(super) struct Places {
     pub(super) lines: LinePlaces,
@@ -91,7 +91,7 @@ impl LinePlaces {
     }
 }
 
-/// What waits for the log thread.
+/// An item of the log thread's queue.
 #[derive(Debug)]
 pub(super) enum Item {
     Entry(Entry),
@@ -195,7 +195,7 @@ impl Log {
         Arc::clone(&self.kept.troubled)
     }
 
-    /// How many lines and entries found the queue full.
+    /// Lines and entries that found the queue full.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.places.dropped.load(Ordering::Relaxed)
@@ -281,8 +281,8 @@ impl Write for Lines<'_> {
 
 const LOG_THREAD: &str = "log";
 
-/// How long a thread that panics waits for a queue with room, and again for the lines: a stderr that takes nothing must
-/// not keep a process that is broken.
+/// The longest wait of a thread that panics for a queue with room, and again for the lines: a stderr that takes nothing
+/// must not keep a process that is broken.
 const PANIC_FLUSH_MAX: Duration = Duration::from_millis(500);
 
 /// Threads that wait for a flush at a time: the main thread at the end, and one that panics.

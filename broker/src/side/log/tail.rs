@@ -47,7 +47,7 @@ impl LogTail {
         self.feed.send("log", || line_json(line));
     }
 
-    /// What wakes the streams of the process: log lines ring it, and all that have a clone of it.
+    /// The bell that wakes the streams of the process: log lines ring it, and all that have a clone of it.
     pub(in crate::side) fn bell(&self) -> &Bell {
         &self.bell
     }
@@ -57,7 +57,7 @@ impl LogTail {
         self.feed.watch()
     }
 
-    /// What is kept, the oldest first; the position is behind it then.
+    /// The kept lines, the oldest first; the position is behind them then.
     pub(in crate::side) fn kept(&self, position: &mut Position) -> Vec<Value> {
         let lines = self.lines.lock();
         position.move_to_end();

@@ -1,4 +1,4 @@
-//! What the edges of the shards count: connections, sockets, turns.
+//! The metrics of the shards' edges: connections, sockets, turns.
 
 use super::exposition::{Kind, Row, Samples, seconds};
 use super::view::View;

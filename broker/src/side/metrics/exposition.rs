@@ -63,7 +63,7 @@ pub(in crate::side) struct Row<V> {
     pub(in crate::side) read: fn(&V, &mut Samples<'_>),
 }
 
-/// What a metric is.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::side) enum Kind {
     /// It only grows; its name ends in `_total`.
@@ -104,7 +104,7 @@ pub(in crate::side) struct Example {
     pub(in crate::side) at: f64,
 }
 
-/// Where a metric's samples are written.
+/// Writes the samples of one metric.
 pub(in crate::side) struct Samples<'t> {
     text: &'t mut String,
     name: &'static str,

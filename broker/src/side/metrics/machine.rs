@@ -1,4 +1,4 @@
-//! What the machines of the shards count: the sums of their snapshots.
+//! The metrics of the shards' machines: the sums of their snapshots.
 
 use super::exposition;
 use super::exposition::{Example, Row, seconds};

@@ -27,7 +27,7 @@ pub struct Report {
     pub shards: Vec<Scraped<Snapshot>>,
     /// Since the scrape before, or since the start: how much of its time each shard (in its order) did not wait.
     pub busy_ratios: Vec<f64>,
-    /// What is not of a shard.
+    /// The figures that are of no shard.
     pub process: ProcessState,
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 /// Collects the numbers of `/metrics`: blocks for a bounded time, `None` when a shard does not answer.
 pub type Scrape = Box<dyn FnMut() -> Option<Report> + Send>;
 
-/// What is scraped, and what the side thread adds.
+/// The sources of the metrics: the scrape, and what the side thread adds.
 #[derive(Clone)]
 pub(in crate::side) struct Metrics {
     /// One scrape at a time; the others wait for their turn.

@@ -7,7 +7,7 @@ use crate::side::process::{cpu_time, open_files_max};
 use crate::side::status::Status;
 use strum::VariantArray;
 
-/// What a report has of the process as a whole.
+/// The figures of the process as a whole, for a report.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessState {
     /// When the first certificate that is presented ends, in seconds since 1970; 0 without TLS.
@@ -20,13 +20,13 @@ pub struct ProcessState {
     pub started: u64,
     /// Event streams that are open.
     pub streams: u64,
-    /// What `/ready` reports.
+    /// The status that `/ready` reports.
     pub status: Status,
     /// The bytes that outboxes, kept messages, requests and records may take in all, in the order of [`BUDGETS`].
     pub budgets: [u64; BUDGETS.len()],
-    /// What the file system of the data directory has left for us; `None` when it does not say.
+    /// Bytes that the file system of the data directory has left for us; `None` when it does not say.
     pub data_dir_free: Option<u64>,
-    /// What the node knows of its cluster, where that changes.
+    /// The node's view of its cluster, where that changes.
     pub cluster: Option<ClusterView>,
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Asks the shards; one exists, and one scrape runs at a time.
 pub struct Scraper<M: Machine<Snapshot = Snapshot>> {
     survey: Survey<M, Scraped<Snapshot>>,
-    /// How long each shard had been busy in all, in microseconds, at the last whole report.
+    /// Microseconds that each shard had been busy in all, at the last whole report.
     busy_us: Vec<u64>,
     /// When the last whole report was made.
     reported: Instant,

@@ -1,13 +1,13 @@
-//! What rows are read off, and samples with labels.
+//! The figures that rows are read off, and samples with labels.
 
 use super::exposition::Samples;
 use crate::edge::Scraped;
 use broker_core::shard::Snapshot;
 
-/// What rows are read off.
+/// The figures that rows are read off.
 pub(super) struct View {
     pub(super) shards: Vec<Scraped<Snapshot>>,
-    /// How much of its time each shard, in its order, did not wait.
+    /// The part of its time that each shard, in its order, did not wait.
     pub(super) busy_ratios: Vec<f64>,
     /// Of all shards.
     pub(super) sum: Snapshot,

@@ -17,7 +17,7 @@ use serde_json::json as value;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What both need.
+/// The state that both pages need.
 #[derive(Clone)]
 struct PairPage {
     /// Under `--lan`.

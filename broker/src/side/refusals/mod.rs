@@ -1,7 +1,7 @@
 //! Why requests were refused: `GET /refusals` and `GET /refusals/{id}`.
 //!
-//! What is kept is searched; an id alone is enough for what is not kept any more, since ids of refusals say themselves
-//! when, where and why. Every text of the wire is escaped by the JSON library.
+//! Searches cover the kept refusals; an id alone is enough for one that is not kept any more, since ids of refusals say
+//! themselves when, where and why. Every text of the wire is escaped by the JSON library.
 
 mod filter;
 pub(super) mod recent;
@@ -26,7 +26,7 @@ use serde_json::{Value, json as value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is known of refusals.
+/// The kept refusals, and the reader of refusals' ids.
 #[derive(Debug)]
 pub struct Refusals {
     recent: Arc<Recent>,
@@ -34,7 +34,7 @@ pub struct Refusals {
     shards: u16,
     /// The number of the next one that streams get.
     next: AtomicU64,
-    /// How far the shards' calendars have been ahead of the system's at most, in milliseconds: tests move them.
+    /// Milliseconds by which the shards' calendars have been ahead of the system's at most: tests move them.
     ahead_ms: AtomicU64,
 }
 
@@ -102,7 +102,7 @@ impl Refusals {
         }
     }
 
-    /// What a stream begins with: the newest that streams were sent, or would have been.
+    /// The state that a stream begins with: the newest refusals that streams were sent, or would have been.
     pub(super) fn state(&self, feed: &Feed) -> Value {
         self.publish(feed);
         let next = self.next.load(Ordering::Relaxed);
@@ -165,7 +165,7 @@ impl Refusals {
     }
 }
 
-/// What an id says of a refusal that is not kept.
+/// The document of a refusal that is not kept: what its id says.
 fn of_id(id: &str, says: &RefusalId) -> Value {
     value!({
         "requestId": id,

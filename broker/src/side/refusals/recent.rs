@@ -20,16 +20,16 @@ pub(in crate::side) struct Recent {
     noted: Notify,
 }
 
-/// What was found, and what it was looked for in.
+/// The result of a search: the refusals, and the extent of what was searched.
 #[derive(Debug)]
 pub(in crate::side) struct RefusalMatches {
     /// The newest first.
     pub(in crate::side) refusals: Vec<Arc<Refused>>,
-    /// How many are kept.
+    /// The number of kept refusals.
     pub(in crate::side) kept: usize,
     /// When the oldest that is kept happened.
     pub(in crate::side) since: Option<Wall>,
-    /// How many were counted and not noted, since there were too many within a second.
+    /// Refusals that were counted and not noted, since there were too many within a second.
     pub(in crate::side) suppressed: u64,
 }
 
@@ -178,7 +178,7 @@ impl Ring {
     }
 }
 
-/// What a refusal takes in memory, with its places in the orders.
+/// Bytes that a refusal takes in memory, with its places in the orders.
 fn bytes_of(refused: &Refused) -> usize {
     let Claims {
         channel,

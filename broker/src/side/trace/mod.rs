@@ -1,4 +1,4 @@
-//! What happened on a channel, what that suggests, and the viewers whose session did not go well.
+//! Traces of channels: what happened, what that suggests, and the viewers whose session did not go well.
 //!
 //! `reader` gets the notes of a channel from its shard, `story` makes connections of them, `hints` says what they
 //! suggest; `page` shows it, and `troubled` keeps the sessions that went wrong.

@@ -35,7 +35,7 @@ async fn trace(
     respond(traces.inspector.found((&path, &query), own).await)
 }
 
-/// What happened on a channel of this node.
+/// The trace of a channel of this node.
 pub(in crate::side) async fn own_trace(
     traces: &Traces,
     name: &str,

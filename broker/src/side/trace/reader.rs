@@ -18,7 +18,7 @@ pub(in crate::side) struct Traces {
     turn: Arc<Mutex<()>>,
 }
 
-/// What the trace of one viewer suggests.
+/// The suggestion of one viewer's trace.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::side) struct Suggestion {
     pub(in crate::side) hints: Vec<Hint>,
@@ -52,7 +52,7 @@ impl Traces {
         self.newest(identity, TRACE_EVENTS_MAX).await.map(make)
     }
 
-    /// What the trace of a viewer's connection that was at this address suggests; `None` when its notes are gone.
+    /// The suggestion of the trace of a viewer's connection that was at this address; `None` when its notes are gone.
     pub(super) async fn suggestion(
         &self,
         identity: &Identity,

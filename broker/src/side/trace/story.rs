@@ -18,7 +18,7 @@ pub(in crate::side) struct Reading {
     pub(in crate::side) read: (Wall, u64),
     /// Since when there are notes; `None` when nothing is recorded.
     pub(in crate::side) since_us: Option<u64>,
-    /// Who is connected.
+    /// The connected peers.
     pub(in crate::side) connected: Vec<TracePeer>,
     /// Newest first.
     pub(in crate::side) events: Vec<TraceEvent>,
@@ -29,7 +29,7 @@ pub(in crate::side) struct Reading {
 /// One connection, or a client id that had none.
 #[derive(Debug, Default)]
 pub(in crate::side) struct Connection {
-    /// Who it was; `None` for a client id without a connection.
+    /// Its peer; `None` for a client id without a connection.
     pub(in crate::side) peer: Option<TracePeer>,
     /// A viewer's client id, as far as it is known.
     pub(in crate::side) client_id: Option<Box<str>>,
@@ -37,9 +37,9 @@ pub(in crate::side) struct Connection {
     pub(in crate::side) joined_us: u64,
     /// When it left, and why.
     pub(in crate::side) left: Option<(u64, Option<EndReason>)>,
-    /// What it did and got, oldest first.
+    /// Its events, oldest first: what it did and got.
     pub(in crate::side) events: Vec<TraceEvent>,
-    /// What the hints for a viewer follow from.
+    /// The facts that the hints for a viewer follow from.
     pub(in crate::side) facts: Facts,
 }
 
@@ -237,7 +237,7 @@ impl Connection {
         self.events.iter().find(went).map(|event| event.at_us)
     }
 
-    /// What its own events say.
+    /// The facts that its own events show.
     fn facts(&self, now_us: u64) -> Facts {
         let mut facts = Facts {
             now: self.ms(now_us),

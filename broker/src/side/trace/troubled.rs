@@ -40,13 +40,13 @@ struct Row {
     at: Wall,
     trouble: Trouble,
     end: ConnectionEnd,
-    /// What its trace suggests; nothing until it was read, and when its notes are gone.
+    /// The suggestion of its trace; empty until that was read, and when its notes are gone.
     traced: Suggestion,
-    /// How often its trace was looked at.
+    /// The number of looks at its trace.
     looks: usize,
 }
 
-/// What went wrong, as far as the end of the connection shows it.
+/// The kind of trouble, as far as the end of the connection shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 enum Trouble {
@@ -243,8 +243,8 @@ const SLOW_MS: u32 = 3_000;
 /// Within which the first candidate follows an answer.
 const CANDIDATES_MS: u64 = 2_000;
 
-/// How long after the end its trace is looked at: soon, while its notes are there; and again for an answer that came
-/// too late.
+/// Milliseconds from the end to each look at its trace: soon, while its notes are there; and again for an answer that
+/// came too late.
 const LOOKS_MS: [u64; 2] = [500, 15_000];
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde_json::json as value;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// What the page needs.
+/// The state of the page.
 #[derive(Clone)]
 pub(in crate::side) struct TryPage {
     pub(in crate::side) settings: Arc<Settings>,

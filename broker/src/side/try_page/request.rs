@@ -6,10 +6,10 @@ use codec::aws::policy::{Action, Policy, PolicyError};
 use codec::signal::Role;
 use serde_json::{Value, json as value};
 
-/// What an answer lacks: a status and a text for the caller.
+/// The refusal of a request: a status and a text for the caller.
 pub(super) type Fault = (StatusCode, String);
 
-/// What a session is for.
+/// A request for a session: its channel, role and client id.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SessionRequest {
     pub(super) channel: String,

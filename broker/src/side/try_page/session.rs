@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 
-/// What `/try` has beside the settings.
+/// The channel that `/try` proposes, and the issuer of its sessions.
 #[derive(Default)]
 pub struct Tries {
     /// The channel that the page proposes.
@@ -63,7 +63,7 @@ struct Session {
     request_id: String,
 }
 
-/// What sessions are given by, and to whom.
+/// The sources of sessions, and the check of who gets one.
 #[derive(Clone)]
 pub(in crate::side) struct TrySessions {
     pub(in crate::side) tries: Arc<Tries>,

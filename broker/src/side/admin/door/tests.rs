@@ -71,7 +71,7 @@ fn the_oldest_makes_room_and_a_prompt_request_is_answered() {
     });
 }
 
-/// What is read of a long answer prolongs a life; who stops reading has no longer one than others.
+/// Reading a long answer prolongs the connection's life; who stops reading has no longer one than others.
 #[test]
 fn a_long_answer_lasts_for_as_long_as_it_is_read() {
     // Far longer than a busy machine keeps the reading thread waiting.

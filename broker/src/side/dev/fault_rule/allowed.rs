@@ -34,7 +34,7 @@ impl On {
         }
     }
 
-    /// What `match` may name.
+    /// The keys that `match` may name.
     pub(super) fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Api => &["channel", "operation"],
@@ -43,7 +43,7 @@ impl On {
         }
     }
 
-    /// What `do` may name.
+    /// The acts that `do` may name.
     pub(super) fn acts(self) -> &'static [&'static str] {
         match self {
             Self::Connect | Self::Api => &["refuse", "throttle", "delay", "hang", "reset"],

@@ -1,4 +1,4 @@
-//! What the trace of one viewer suggests, in plain words: a pure function of a few figures.
+//! Hints that the trace of one viewer gives, in plain words: a pure function of a few figures.
 //!
 //! At most one sentence of each kind, in the order of a session's life. They say what the broker saw; what it cannot
 //! see (ICE, TURN, media) they only name where signaling is done.
@@ -10,7 +10,7 @@ mod tests;
 
 pub(in crate::side) use text::Span;
 
-/// What is known of one connection of a viewer. Times are in milliseconds since it joined.
+/// The known facts of one connection of a viewer. Times are in milliseconds since it joined.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::side) struct Facts {
     /// When it was read.
@@ -138,6 +138,6 @@ const OFFER_MS: f64 = 5_000.0;
 /// Within which the first candidate follows an answer.
 const CANDIDATES_MS: f64 = 2_000.0;
 
-/// What the message buffer of C SDK builds from before it was enlarged holds; `heliograph_large_frames_total` counts
-/// such frames.
+/// Bytes that the message buffer of C SDK builds from before it was enlarged holds; `heliograph_large_frames_total`
+/// counts longer frames.
 const LARGE_BYTES: usize = 10_240;

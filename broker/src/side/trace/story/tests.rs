@@ -1,6 +1,6 @@
 use super::*;
 
-/// What is read of a channel, written down in the order in which it happened.
+/// The events read of a channel, written down in the order in which they happened.
 #[derive(Default)]
 struct Script(Reading);
 
@@ -106,7 +106,7 @@ fn sent_to(id: &str, action: Action, passage: Passage, from: u64, named: bool) -
     }
 }
 
-/// What became of a kept message from or for a client id.
+/// The passage of a kept message from or for a client id.
 fn became(
     id: &str,
     action: Action,
