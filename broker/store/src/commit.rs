@@ -41,7 +41,7 @@ impl<T> Change<T> {
     }
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Debug)]
 pub struct Done<T> {
     /// The change's.
@@ -103,7 +103,7 @@ impl<T> Committer<T> {
         answer.recv().unwrap_or(Err(SnapshotError::Closed))
     }
 
-    /// How the store fares. Costs one load, may be asked at any time.
+    /// The health of the store. Costs one load, may be asked at any time.
     #[must_use]
     pub fn health(&self) -> Health {
         match self.health.load(Ordering::Acquire) {
@@ -187,7 +187,7 @@ where
     })
 }
 
-/// What the thread owns. `database` is `None` after a failed batch, until the next one opens it again.
+/// The state that the thread owns. `database` is `None` after a failed batch, until the next one opens it again.
 struct CommitThread<T, F, R> {
     letters: Receiver<Letter<T>>,
     on_done: F,
@@ -196,7 +196,7 @@ struct CommitThread<T, F, R> {
     database: Option<Database>,
     /// Of the snapshots of this `database`.
     gate: Arc<Gate>,
-    /// Who gets one when the batch is done.
+    /// The requester of a snapshot, which gets it when the batch is done.
     wanted: Option<Sender<Result<Snapshot, SnapshotError>>>,
     disk: Arc<Disk>,
     probe: PathBuf,

@@ -31,17 +31,17 @@ pub(crate) struct Disk {
     pub(crate) breakage: Breakage,
 }
 
-/// What a test makes fail: error numbers, 0 for none.
+/// The failures that a test injects: error numbers, 0 for none.
 #[cfg(test)]
 #[derive(Debug, Default)]
 pub(crate) struct Breakage {
     pub(crate) writes: std::sync::atomic::AtomicI32,
-    /// How many writes still succeed before they fail.
+    /// Writes that still succeed before they fail.
     pub(crate) writes_left: std::sync::atomic::AtomicU32,
     pub(crate) syncs: std::sync::atomic::AtomicI32,
-    /// How often a sync was asked for.
+    /// The number of syncs that were asked for.
     pub(crate) syncs_seen: std::sync::atomic::AtomicU32,
-    /// Who wants to know of every call.
+    /// Receives every call, where a test has set it.
     pub(crate) log: std::sync::OnceLock<crossbeam_channel::Sender<Call>>,
 }
 

@@ -11,7 +11,7 @@ pub enum OpenError {
     Damaged {
         /// The file.
         file: PathBuf,
-        /// What does not fit.
+        /// The fault that was found.
         what: String,
     },
     /// The file was written by a later version of this program.
@@ -32,7 +32,7 @@ pub enum OpenError {
     Io {
         /// The file or directory.
         file: PathBuf,
-        /// What was refused.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -72,7 +72,7 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// How a running store fares.
+/// The state of a running store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// The last commit succeeded, or there was none.
@@ -88,9 +88,9 @@ pub enum Health {
 /// changed when it is opened again: whether the disk kept what it could not confirm is unknown.
 #[derive(Clone, Debug)]
 pub struct CommitError {
-    /// What became of the store.
+    /// The health of the store after it.
     pub health: Health,
-    /// What failed, with the remedy; holds no key and no value.
+    /// The failure, with the remedy; holds no key and no value.
     pub text: Arc<str>,
 }
 

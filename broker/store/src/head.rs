@@ -25,7 +25,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-/// What the head says. Made of a file; lives while that file is opened.
+/// The contents of the head. Made of a file; lives while that file is opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
     flags: u8,
@@ -109,6 +109,6 @@ const TRANSACTION_AT: usize = 104;
 const CHECKSUM_AT: usize = 112;
 const HEAD_BYTES: usize = slot_at(2);
 
-/// How far the engine says to be when it has found the named commit unsound and is about to try the other one: 0.3. It
-/// says 0 when it begins, and 0.6 and 0.9 later on.
+/// The engine's progress when it has found the named commit unsound and is about to try the other one: 0.3. The
+/// engine says 0 when it begins, and 0.6 and 0.9 later on.
 const OTHER_COMMIT_TRIED: RangeInclusive<f64> = 0.1..=0.45;

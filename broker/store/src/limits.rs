@@ -26,7 +26,7 @@ pub const BATCH_CHANGES_MAX: usize = QUEUE_CHANGES_MAX;
 /// Bytes of keys and values after which a batch takes no further change. Bounds what a commit holds in memory at once.
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How often the thread looks for room on a disk that was full.
+/// The interval at which the thread looks for room on a disk that was full.
 pub const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Bytes that a disk must take to count as having room: more than any one commit of usual changes needs. A batch of

@@ -142,11 +142,11 @@ impl Store {
     }
 }
 
-/// What the thread begins with.
+/// The parts that the thread begins with.
 pub(crate) struct Parts {
     pub(crate) database: Database,
     pub(crate) disk: Arc<Disk>,
-    /// What holds the lock.
+    /// The file that holds the lock.
     pub(crate) lock: File,
     /// A file whose writing shows whether there is room.
     pub(crate) probe: PathBuf,
@@ -215,7 +215,7 @@ pub type Fill<'f> = dyn FnMut(&mut dyn FnMut(&str, &[u8]) -> io::Result<()>) -> 
 /// returns, the store is complete and on the disk. Memory is bounded by [`CACHE_BYTES`], however many rows there are.
 ///
 /// # Errors
-/// What `fill` or the system refused; then there is no store.
+/// The error of `fill` or of the system; then there is no store.
 pub fn create(dir: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
     let (young, file) = (dir.join(YOUNG_NAME), dir.join(FILE_NAME));
     if file.try_exists()? {
@@ -322,7 +322,7 @@ fn io_error(file: &Path, error: io::Error) -> OpenError {
 
 /// The map itself.
 pub(crate) const ROWS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("rows");
-/// What is known of the file as a whole.
+/// Properties of the file as a whole.
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
 /// The format this version writes. A change of what rows mean to this crate makes it one higher; a lower one is

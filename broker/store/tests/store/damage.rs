@@ -4,7 +4,7 @@ use crate::support::{Dir, Rows, fill, rows, some_rows};
 use std::fs;
 use store::{OpenError, Store};
 
-/// What came of opening a changed file.
+/// The outcome of opening a changed file.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Same,

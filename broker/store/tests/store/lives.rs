@@ -1,4 +1,4 @@
-//! What one life of a process has committed, the next one finds; whatever ended the first.
+//! Changes that one life of a process has committed are there in the next one, whatever ended the first.
 
 use crate::support::{Dir, Rows, Running, fill, rows, some_rows};
 use std::io::{BufRead, BufReader, Write};
