@@ -36,8 +36,8 @@ impl Key {
     }
 }
 
-/// What one operation came to. `more`: the same operation is still armed and will complete again; `false` is
-/// its final completion, after which nothing in the kernel refers to the descriptor on its behalf.
+/// The result of one operation. `more`: the same operation is still armed and will complete again; `false` is its final
+/// completion, after which nothing in the kernel refers to the descriptor on its behalf.
 #[derive(Debug)]
 pub enum Completion {
     /// [`Ring::accept`](crate::Ring::accept): a connection, or why there is none.
@@ -64,8 +64,8 @@ pub enum Completion {
         key: Key,
         /// The buffer, unchanged.
         bytes: Vec<u8>,
-        /// How many bytes, counted from where the send began, were handed to the kernel. All of them unless the
-        /// connection broke in between.
+        /// Bytes handed to the kernel, counted from where the send began. All of them unless the connection broke in
+        /// between.
         result: io::Result<usize>,
     },
     /// [`Ring::connect`](crate::Ring::connect).
@@ -86,7 +86,7 @@ pub enum Completion {
     TimedOut,
 }
 
-/// What a receive came to.
+/// The result of a receive.
 #[derive(Debug)]
 pub enum Received {
     /// Bytes in a lent buffer, at least one. It must be given back.

@@ -91,8 +91,8 @@ impl Ring {
     /// next enter.
     ///
     /// # Safety
-    /// What the entry points at must live in a field of this ring until the entry's completion (or, for data that the
-    /// kernel copies, until it is submitted).
+    /// Everything that the entry points at must live in a field of this ring until the entry's completion (or, for data
+    /// that the kernel copies, until it is submitted).
     pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
         self.armed += 1;
         // SAFETY: the caller's promise.

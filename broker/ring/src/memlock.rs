@@ -73,9 +73,9 @@ fn bytes(limit: &libc::rlimit) -> Option<u64> {
     (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
-/// How many bytes, at most `max`, this user's processes can still lock: learned by registering so much memory and
-/// letting go of it. Exact to the page, except a ring of two pages. Takes some milliseconds and `max` bytes of memory
-/// for as long.
+/// Returns how many bytes, at most `max`, this user's processes can still lock: learned by registering so much memory
+/// and letting go of it. Exact to the page, except a ring of two pages. Takes some milliseconds and `max` bytes of
+/// memory for as long.
 ///
 /// # Errors
 /// No address space for `max` bytes.

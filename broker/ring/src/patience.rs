@@ -1,4 +1,4 @@
-//! How long a ring retries while the kernel takes no entries.
+//! The patience of a ring while the kernel takes no entries.
 //!
 //! `EAGAIN` (no memory for a request) and `EBUSY` (completions that overflowed were not served) pass: the entries stay
 //! where they are and are offered again. Served completions are what helps against both, so a turn with any goes on at
@@ -48,8 +48,8 @@ impl Patience {
     }
 }
 
-/// How long the kernel may take no entries. As long as a shard may be silent before a service manager's watchdog takes
-/// it for stuck.
+/// The longest time for which the kernel may take no entries. As long as a shard may be silent before a service
+/// manager's watchdog takes it for stuck.
 const REFUSED_MAX: Duration = Duration::from_secs(10);
 
 /// Between two tries: a thousand system calls a second at most.

@@ -26,7 +26,7 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// How many bytes were received; at least 1.
+    /// The number of received bytes; at least 1.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "it never is")]
     pub fn len(&self) -> usize {
@@ -40,7 +40,7 @@ pub(crate) struct Pool {
     buffers: NonNull<u8>,
     count: u16,
     buffer_bytes: u32,
-    /// How many of them were ever handed out, lowest numbers first; the others were never touched.
+    /// The number of buffers ever handed out, lowest numbers first; the others were never touched.
     offered: u16,
     tail: u16,
     /// Distinguishes pools, so that a buffer of one is never looked up in another.
@@ -93,7 +93,7 @@ impl Pool {
         self.offered > first
     }
 
-    /// How many buffers are in use.
+    /// The number of buffers ever handed out.
     pub(crate) fn offered(&self) -> u16 {
         self.offered
     }

@@ -181,7 +181,7 @@ impl Ring {
     /// Switched off until [`Self::eventfd_on`].
     ///
     /// # Errors
-    /// What the kernel says; `EBUSY` when one is registered.
+    /// The kernel's error; `EBUSY` when one is registered.
     pub fn register_eventfd(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         self.io.submitter().register_eventfd(eventfd.as_raw_fd())?;
         self.eventfd_off();
@@ -317,6 +317,6 @@ fn owned(result: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
 }
 
-/// How often a dropped ring looks for the end of what it cancelled, and how long each time: 2 s in all at worst.
+/// The number of looks by a dropped ring for the end of what it cancelled, and the length of each: 2 s in all at worst.
 const DROP_ROUNDS: u32 = 20;
 const DROP_PATIENCE: Duration = Duration::from_millis(100);
