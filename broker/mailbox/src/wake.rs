@@ -23,7 +23,7 @@ use loom::sync::atomic::{AtomicU8, Ordering, fence};
 #[cfg(not(model))]
 use std::sync::atomic::{AtomicU8, Ordering, fence};
 
-/// How a reader waits.
+/// The kind of a reader's wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sleep {
     /// Blocked in its own ring: woken through the bell.
@@ -32,7 +32,7 @@ pub enum Sleep {
     InGlommio,
 }
 
-/// What wakes a reader. The model counts rings; the mailbox writes an eventfd.
+/// Wakes a reader. The model counts rings; the mailbox writes an eventfd.
 pub(crate) trait Door {
     /// Ends the reader's wait at this door, or its next one.
     fn ring(&self);
