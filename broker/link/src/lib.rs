@@ -5,8 +5,8 @@
 //! derives itself: so nothing expires, no clock matters, and no authority has to be trusted or renewed. Who has the
 //! secret is a node; which node it is, the protocols above say for themselves. See broker/decisions/0028-links.md.
 //!
-//! What a connection is for is agreed on by ALPN (RFC 7301), so that a connection for one purpose is refused where
-//! another is served.
+//! Both sides agree on the purpose of a connection by ALPN (RFC 7301), so that a connection for one purpose is refused
+//! where another is served.
 
 mod tickets;
 mod verifier;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use tickets::Tickets;
 use verifier::Derived;
 
-/// What a connection between nodes is for.
+/// The purpose of a connection between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Messages of the nodes themselves.

@@ -15,7 +15,7 @@ struct Pair {
     server: Connection,
 }
 
-/// What each side's handshake came to.
+/// The result of each side's handshake.
 type Ends = (Result<(), rustls::Error>, Result<(), rustls::Error>);
 
 impl Pair {
