@@ -22,14 +22,14 @@ pub(crate) struct Echo {
     counts: Counts,
 }
 
-/// What travels between shards beside connections.
+/// Letters between shards beside connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Letter {
     /// Say that you are drained.
     Drain,
 }
 
-/// What a machine has done.
+/// The counters of a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Sessions open.

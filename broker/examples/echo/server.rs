@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where to listen, and how.
+/// The address of a listener, and whether it speaks TLS.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listen {
     /// The address; port 0 picks one.
@@ -27,7 +27,7 @@ pub(crate) struct Listen {
 pub(crate) struct Server<M: Machine> {
     /// The actual addresses, in the order of what was asked.
     pub(crate) addrs: Vec<SocketAddr>,
-    /// What the shards report.
+    /// Events that the shards report.
     pub(crate) events: Receiver<ShardEvent>,
     /// Client descriptors open.
     pub(crate) descriptors: Arc<Descriptors>,

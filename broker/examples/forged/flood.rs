@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What is asked for, signed with whose key; `None` is not signed at all.
+/// The kind of a request, with the key that signs it; `None` is not signed at all.
 #[derive(Clone, Copy)]
 pub(crate) enum Target {
     /// A WebSocket, on a connection of its own.

@@ -1,4 +1,4 @@
-//! What refusing costs: wrong signatures against one shard, beside pairs that go on relaying.
+//! The cost of refusing: wrong signatures against one shard, beside pairs that go on relaying.
 //!
 //! ```text
 //! cargo build --release -p broker
@@ -31,7 +31,7 @@ struct Flags {
     /// Wrong signatures a second.
     #[arg(long, default_value_t = 10_000)]
     rate: u32,
-    /// How long each phase takes, in seconds.
+    /// Seconds that each phase takes.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Threads that ask.

@@ -11,7 +11,7 @@ use tungstenite::{Message, WebSocket, client};
 /// Connected pairs, used in turn.
 pub(crate) struct Pairs(Vec<[WebSocket<TcpStream>; 2]>);
 
-/// How long messages took, in microseconds from send to receipt.
+/// The spread of messages' latencies, in microseconds from send to receipt.
 pub(crate) struct Spread {
     pub(crate) count: usize,
     pub(crate) p50: u128,
