@@ -1,5 +1,5 @@
-//! What `deploy/` ships, as far as it can be checked without systemd and without a container runtime: flags and keys
-//! that exist, settings that go together, texts that parse.
+//! Checks of `deploy/`, as far as they need neither systemd nor a container runtime: flags and keys that exist,
+//! settings that go together, texts that parse.
 
 use broker::config::{Arguments, Command, Cpus, check_text};
 use broker_core::check::Check;
@@ -17,7 +17,7 @@ const COMPOSE_CONFIG: &str = include_str!("../../deploy/compose.toml");
 const SECCOMP: &str = include_str!("../../deploy/seccomp.json");
 const TOOLCHAIN: &str = include_str!("../../rust-toolchain.toml");
 
-/// How long the end may take beyond `[timeouts] drain`: two seconds for a shard that hangs, five to stop.
+/// Seconds that the end may take beyond `[timeouts] drain`: two for a shard that hangs, five to stop.
 const END_SECONDS: u64 = 7;
 
 #[test]
@@ -314,7 +314,8 @@ fn the_clients_packages_are_read_by_debians_npm() {
     }
 }
 
-/// What `strace -f -c` saw of a start, calls, connections over TLS, a scrape, a reload and a drain, except clone3.
+/// System calls that `strace -f -c` saw in a start, calls, connections over TLS, a scrape, a reload and a drain, except
+/// clone3.
 const SEEN: &str = "accept4 access arch_prctl bind brk close epoll_create1 epoll_ctl epoll_wait eventfd2 execve fcntl \
                     flock fsync futex \
                     getdents64 getpeername getpid getrandom getrusage getsockname gettid io_uring_enter \

@@ -1,5 +1,6 @@
-//! What the workspace is built from: the licences of all packages of Cargo.lock, where they come from, and which are
-//! there in more than one version; `deploy/ci/check.sh` shows the report. And what the core is not built from.
+//! The packages that the workspace is built from: the licences of all in Cargo.lock, where they come from, and which
+//! are there in more than one version; `deploy/ci/check.sh` shows the report. And those that the core is not built
+//! from.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,8 +97,8 @@ fn licence_expressions_are_read_as_spdx_says() {
     }
 }
 
-/// What `broker-core` is built from. Its own dependencies are few and named here; below them is nothing that waits,
-/// encrypts connections, keeps files or calls the system.
+/// The packages that `broker-core` is built from. Its own dependencies are few and named here; below them is nothing
+/// that waits, encrypts connections, keeps files or calls the system.
 #[test]
 fn the_core_is_built_from_nothing_that_does_input_or_output() {
     let tree = |depth: &str| -> BTreeSet<String> {
@@ -169,7 +170,7 @@ fn metadata() -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// What cargo prints when it is run with these arguments.
+/// The output of cargo for these arguments.
 fn cargo(arguments: &[&str]) -> String {
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let output = Command::new(program).args(arguments).output();

@@ -1,4 +1,4 @@
-//! What a start checks: the admin port, the data directory, limits of the process.
+//! Checks of a start: the admin port, the data directory, limits of the process.
 
 use crate::support::{Directory, broker, run, stderr};
 use std::net::TcpListener;

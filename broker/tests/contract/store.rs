@@ -1,5 +1,5 @@
-//! What every store of the registry holds to, whatever is under it: tests of the store on a disk and of the one on etcd
-//! run these.
+//! The contract of every store of the registry, whatever is under it: tests of the store on a disk and of the one on
+//! etcd run these.
 
 use broker_core::id::{ChannelKey, ShardId};
 use broker_core::record::{Record, Version};
@@ -16,7 +16,7 @@ pub(crate) struct Open<S> {
     pub(crate) results: Receiver<(Ticket, Result<(), StoreError>)>,
 }
 
-/// Where records are kept. Opened again after it was closed, it has what was kept.
+/// A place of records. Opened again after it was closed, it has what was kept.
 pub(crate) trait Place {
     /// One shard's end.
     type End: Store;

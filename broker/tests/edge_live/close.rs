@@ -1,4 +1,4 @@
-//! How connections end, and how shards do.
+//! The ends of connections, and those of shards.
 
 use crate::machine::Letter;
 use crate::segments::segments_received;
@@ -30,7 +30,7 @@ fn fin_follows_the_last_byte() {
     bench.finish();
 }
 
-/// What is sent last and the end of the stream are one segment: each costs its sender and its recipient what a message
+/// The last bytes and the end of the stream are one segment: each costs its sender and its recipient what a message
 /// costs.
 #[test]
 fn the_last_bytes_and_the_end_share_a_packet() {
@@ -76,7 +76,7 @@ fn who_has_closed_by_the_protocol_is_not_waited_for() {
     bench.finish();
 }
 
-/// Whose end is awaited does not lose the answer by what it sends on.
+/// A peer whose end is awaited does not lose the answer by what it sends on.
 #[test]
 fn who_is_refused_may_send_on_and_reads_the_answer() {
     let bench = Bench::start(1);

@@ -1,4 +1,4 @@
-//! What happens when there are too many connections.
+//! Answers and recovery when there are too many connections.
 
 use crate::support::{Bench, HEAD, connect, pause, read_head, wait_for};
 use broker::edge::EdgeSettings;

@@ -1,4 +1,4 @@
-//! What goes in comes out, in any shape and at any pace.
+//! Bytes that go in come out, in any shape and at any pace.
 
 use crate::support::{Bench, HEAD, close, echo, frame, read_head};
 use broker::edge::{EdgeCounts, EdgeSettings};

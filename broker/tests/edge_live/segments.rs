@@ -1,4 +1,4 @@
-//! What the kernel counts of one TCP connection.
+//! The kernel's counts of one TCP connection.
 #![expect(unsafe_code, reason = "no crate of the project reads TCP_INFO")]
 
 use std::net::TcpStream;

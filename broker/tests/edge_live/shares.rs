@@ -1,4 +1,4 @@
-//! What one address may use up, and who makes room for others.
+//! The share that one address may use up, and who makes room for others.
 
 use crate::support::{Bench, HEAD, close, connect, connect_from, echo, frame, read_head, wait_for};
 use broker::edge::EdgeSettings;
@@ -31,7 +31,7 @@ fn crowd(bench: &Bench, many: usize, first: &[u8]) -> Vec<TcpStream> {
     crowd
 }
 
-/// How many of them were ended by the server.
+/// The number of them that the server ended.
 fn ended(crowd: &mut [TcpStream]) -> usize {
     let ended = |stream: &mut TcpStream| {
         stream.set_nonblocking(true).unwrap();

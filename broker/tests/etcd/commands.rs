@@ -1,4 +1,4 @@
-//! What `status`, `check`, `remove` and `dns` make of what is in etcd.
+//! The commands `status`, `check`, `remove` and `dns`, on given contents of etcd.
 
 use crate::server::{self, Etcd};
 use crate::support::Place;

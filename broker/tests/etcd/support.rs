@@ -12,7 +12,7 @@ pub(crate) struct Place {
     pub(crate) scratch: Scratch,
 }
 
-/// What a command said.
+/// The output of a command, and its exit code.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: Option<i32>,

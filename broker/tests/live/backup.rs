@@ -156,7 +156,8 @@ fn the_session_key_is_given_for_the_token_alone() {
     assert_eq!(names(&without.data()), ["store.redb"]);
 }
 
-/// Where no token is configured, the command reads the file; without that there is none, which must be wanted.
+/// The command reads the session key itself where no token is configured; if it cannot, a backup without it must be
+/// wanted.
 #[test]
 fn without_a_token_the_session_key_is_read_by_the_command() {
     let home = Home::new();
@@ -322,7 +323,7 @@ impl Load {
         }
     }
 
-    /// What was answered once there is so much of it.
+    /// Waits for more answers than this, and returns all up to then.
     fn answers_more_than(&self, answers: usize) -> Answered {
         crate::process::until("load", || {
             let answered = self.lock();

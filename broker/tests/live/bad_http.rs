@@ -13,7 +13,7 @@ on_shards!(
     what_is_not_tls_ends_on_a_tls_port,
 );
 
-/// What cannot be understood as HTTP, or not within bounds, ends its connection.
+/// Bytes that cannot be understood as HTTP, or not within bounds, end their connection.
 fn wrong_bytes_are_answered_and_the_connection_ends(broker: &Broker) {
     let mut pair = HealthyPair::new(broker);
     for (what, head, status) in wrong_heads() {

@@ -52,7 +52,7 @@ fn every_scrape_balances_under_load(broker: &Broker) {
     );
 }
 
-/// How many scrapes saw messages that wait.
+/// The number of scrapes that saw messages that wait.
 fn scraped(broker: &Broker) -> usize {
     let (mut before, mut waiting) = (0.0, 0);
     for _ in 0..SCRAPES {

@@ -70,7 +70,7 @@ fn pages_ask_for_the_token() {
     let _ = fs::remove_dir_all(&directory);
 }
 
-/// Where pictures of pages are left for people to look at.
+/// The directory for pictures of pages, which people look at.
 pub(crate) fn screenshots() -> std::path::PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| scripts("../../target"), Into::into)

@@ -94,7 +94,7 @@ fn fixed_credentials_allocate() {
     assert!(relayed, "{said}");
 }
 
-/// What one entry of GetIceServerConfig says.
+/// One entry of GetIceServerConfig.
 #[derive(Clone)]
 struct Credentials {
     port: u16,

@@ -103,7 +103,7 @@ fn wrong_and_temporary_keys_of_javascript() {
     node("signed.mjs", &Broker::signed(&credentials(), 2));
 }
 
-/// Who may sign, as the scripts know it.
+/// The file of those who may sign, as the scripts know them.
 pub(crate) fn credentials() -> PathBuf {
     workspace().join("deploy/conformance/credentials.toml")
 }
@@ -220,7 +220,7 @@ pub(crate) fn clients() -> PathBuf {
         .map_or_else(|| workspace().join("target/clients"), PathBuf::from)
 }
 
-/// Where the scripts of a language lie.
+/// The directory of a language's scripts.
 pub(crate) fn scripts(language: &str) -> PathBuf {
     workspace().join("deploy/conformance").join(language)
 }

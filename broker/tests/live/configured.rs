@@ -1,4 +1,4 @@
-//! What a configuration file changes on the wire: host names, ICE servers, deadlines.
+//! Effects of a configuration file on the wire: host names, ICE servers, deadlines.
 
 use crate::http::{Connection, call, create, request};
 use crate::peer::{Peer, master_query, offer, to_master, upgrade, upgrade_head, viewer_query};

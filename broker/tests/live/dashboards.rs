@@ -17,7 +17,7 @@ const ALERT_TESTS: &str = include_str!("../../../deploy/prometheus/alerts_test.y
 const DASHBOARD: &str = include_str!("../../../deploy/grafana/heliograph.json");
 const RUNBOOK: &str = include_str!("../../../deploy/runbook.md");
 
-/// What Prometheus itself knows of each target.
+/// Metrics that Prometheus itself has of each target.
 const OF_PROMETHEUS: [&str; 2] = ["up", "scrape_duration_seconds"];
 /// Labels that Prometheus adds.
 const OF_TARGETS: [&str; 2] = ["job", "instance"];
@@ -232,7 +232,7 @@ impl Scraped {
         scraped
     }
 
-    /// What is wrong with a selector, if anything.
+    /// The fault of a selector, if it has one.
     fn fault(&self, selector: &Selector, recorded: &BTreeSet<String>) -> Option<String> {
         let name = selector.name.as_str();
         if name.contains(':') {
@@ -283,7 +283,7 @@ fn recorded() -> BTreeSet<String> {
         .collect()
 }
 
-/// How many tests of each alert expect it, and how many expect that it stays quiet.
+/// The number of tests of each alert that expect it, and of those that expect it to stay quiet.
 fn alert_tests() -> BTreeMap<String, (usize, usize)> {
     let documents = YamlLoader::load_from_str(ALERT_TESTS).expect("YAML");
     let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();

@@ -5,14 +5,14 @@ use crate::http::{Connection, request};
 use crate::process::Broker;
 use std::io::Read;
 
-/// What a case leads to, the status of its answer first.
+/// The consequence of a case, the status of its answer first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     /// The request behind it is answered.
     Kept(u16),
     /// The connection ends without another byte.
     Closed(u16),
-    /// What follows are frames.
+    /// Frames follow.
     Frames,
 }
 

@@ -43,7 +43,7 @@ fn discovery_answers_with_the_scheme_of_the_request_under_plain() {
     }
 }
 
-/// Who listens at the port of an admin listener may be anybody: neither the terminal nor a shell obeys it.
+/// Anybody may listen at the port of an admin listener: neither the terminal nor a shell obeys them.
 #[test]
 fn a_stranger_in_place_of_a_broker_is_not_believed() {
     let variables = r#"{"AWS_REGION":"us-west-2","LD_PRELOAD":"/tmp/x.so","A;reboot;B":"x","CONTROL_PLANE_URI":"a\nb"}"#;

@@ -1,4 +1,4 @@
-//! What outlives the process: every change that was answered, whatever ends it and however many shards there are
+//! Changes that outlive the process: every one that was answered, whatever ends it and however many shards there are
 //! afterwards (codec/PROTOCOL.md, CHAN-8).
 
 use crate::http::{Connection, call, create};
@@ -212,7 +212,7 @@ fn tag(broker: &Broker, arn: &str) {
     call(broker.plain, "/TagResource", &wanted).ok();
 }
 
-/// What waits for a peer that is absent lives in memory, and the documents say so.
+/// Messages that wait for an absent peer live in memory, and the documents say so.
 #[test]
 fn kept_messages_end_with_the_process() {
     let home = Home::new();

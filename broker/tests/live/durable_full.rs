@@ -191,7 +191,7 @@ fn an_end_answers_the_changes_that_are_under_way() {
     }
 }
 
-/// What one client learned of the channels that it created.
+/// The names of channels that one client tried to create, by what it learned of them.
 #[derive(Debug, Default)]
 struct Outcome {
     kept: BTreeSet<String>,

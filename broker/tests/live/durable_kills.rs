@@ -128,7 +128,7 @@ impl Client {
 #[derive(Debug, Default)]
 struct Name {
     now: Option<Known>,
-    /// What the change leads to that was not answered, if there is one.
+    /// The result of the change that was not answered, if there is one.
     perhaps: Option<Option<Known>>,
     last_time: u64,
 }
@@ -267,7 +267,7 @@ impl Name {
     }
 }
 
-/// What is known of the name that all clients create and delete.
+/// The known history of the name that all clients create and delete.
 #[derive(Debug, Default)]
 struct Quarrel {
     created: BTreeSet<String>,

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long an answer may take before the test fails.
+/// The longest wait for an answer before the test fails.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// An answer of the broker.

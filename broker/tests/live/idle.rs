@@ -1,4 +1,4 @@
-//! What shards without work take: memory, and turns of their threads.
+//! Resources that shards without work take: memory, and turns of their threads.
 
 use crate::peer::{Peer, viewer_query};
 use crate::process::{Broker, arn};
@@ -58,7 +58,7 @@ fn the_pings_of_a_second_take_one_wake_up() {
     assert!(woken <= most, "{woken} times, at most {most}");
 }
 
-/// How often the shards' threads slept and were woken.
+/// The number of times that the shards' threads slept and were woken.
 fn wake_ups(broker: &Broker) -> u64 {
     let threads = fs::read_dir(format!("/proc/{}/task", broker.id())).expect("its threads");
     let of_shards = threads.filter_map(|thread| {

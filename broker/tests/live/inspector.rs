@@ -1,4 +1,4 @@
-//! What operators see of channels and connections: `GET /channels` of the admin listener.
+//! The operators' view of channels and connections: `GET /channels` of the admin listener.
 
 use crate::http::{create, exchange, get};
 use crate::peer::{Peer, answer, candidate_to, offer, to_master, to_viewer, viewer_query};

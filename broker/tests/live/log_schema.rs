@@ -20,7 +20,7 @@ pub(crate) fn assert_valid(log: &str) {
     }
 }
 
-/// What of a value is not as a schema says.
+/// Checks a value against a schema; the error says what of the value does not fit.
 fn check(value: &Value, schema: &Value, root: &Value) -> Result<(), String> {
     let Some(rules) = schema.as_object() else {
         return Err(format!("{schema} is no schema"));

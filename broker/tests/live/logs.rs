@@ -1,4 +1,4 @@
-//! What operators read: a line for each connection that ended, with the reason, and nothing that is secret.
+//! The log as operators read it: a line for each connection that ended, with the reason, and nothing that is secret.
 
 use crate::http::call;
 use crate::peer::{HealthyPair, Peer, answer, offer, to_master, to_viewer, viewer_query};

@@ -168,8 +168,8 @@ impl User {
         })
     }
 
-    /// How many shards fit under a limit, as a refusal says; `None`, with the reason printed, where a kernel does not
-    /// charge rings.
+    /// Returns how many shards fit under a limit, as a refusal says; `None`, with the reason printed, where a kernel
+    /// does not charge rings.
     fn fit(&self, limit: u64) -> Option<u64> {
         match self.start(&memlock(limit), &DEV, Some(64)) {
             Err(text) => Some(number_after(&text, "--shards ").unwrap_or_else(|| panic!("{text}"))),
@@ -262,7 +262,7 @@ impl Drop for User {
 struct Running {
     child: Child,
     log: PathBuf,
-    /// How many of its user there are.
+    /// The number of its user's running brokers.
     running: Rc<Cell<u32>>,
 }
 

@@ -1,4 +1,4 @@
-//! What an expression of Prometheus selects: enough of its grammar to compare rules and dashboards with a scrape.
+//! The selectors of a Prometheus expression: enough of its grammar to compare rules and dashboards with a scrape.
 
 /// A metric as an expression selects it.
 #[derive(Debug, PartialEq, Eq)]

@@ -115,7 +115,7 @@ fn order_is_kept_in_bursts(broker: &Broker) {
     }
 }
 
-/// What C, Android and iOS clients write differently (codec/PROTOCOL.md, MSG-3).
+/// Spellings in which C, Android and iOS clients differ (codec/PROTOCOL.md, MSG-3).
 #[test]
 fn spellings_of_all_clients_are_understood() {
     let broker = Broker::dev(1);

@@ -222,7 +222,7 @@ fn permission_is_asked_before_existence(service: &Service) {
         .refused(401, "AccessDeniedException");
 }
 
-/// Whose policy says viewer is no master, whatever the host's name makes of a request.
+/// A principal whose policy says viewer is no master, whatever the host's name makes of a request.
 #[test]
 fn roles_are_permissions_on_every_host() {
     let names = "[advertise]\ndomain = \"signal.example.test\"\n";

@@ -1,4 +1,4 @@
-//! What signatures and the requests that carry them may measure: clocks, lives, lengths.
+//! Bounds of signatures and of the requests that carry them: clocks, lives, lengths.
 
 use crate::signed_refused::{MISMATCH, TOKEN, UNKNOWN_KEY, both, describe, malformed, viewer};
 use crate::signed_service::{Refusal, Service, on_signed_shards, temporary};
@@ -34,7 +34,7 @@ const TOO_LARGE: Refusal = Refusal {
     reason: None,
 };
 
-/// How far a test's moment may be from the broker's.
+/// Seconds by which a test's moment may differ from the broker's.
 const SLACK_S: i64 = 20;
 
 fn clocks_may_be_off_by_their_tolerance(service: &Service) {

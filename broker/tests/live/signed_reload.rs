@@ -91,7 +91,7 @@ fn principals_come_and_go_and_connections_stay() {
     }
 }
 
-/// How often the broker said that it keeps what it has.
+/// The number of times that the broker said that it keeps what it has.
 fn told(service: &Service) -> usize {
     let text = "the credentials file stays as it was";
     service.broker.log().matches(text).count()

@@ -32,7 +32,7 @@ macro_rules! on_signed_shards {
 }
 pub(crate) use on_signed_shards;
 
-/// Who is in the credentials file, and the policies they have.
+/// The principals in the credentials file, and the policies they have.
 const PRINCIPALS: &[(&str, &str)] = &[
     ("admin", r#"["all"]"#),
     ("camera", r#"["cameras"]"#),
@@ -65,7 +65,7 @@ const ENDED: &str = "FwoGZXIvYXdzTESTTOKEN//of+ended/odd==chars";
 pub(crate) struct Service {
     /// The process.
     pub(crate) broker: Broker,
-    /// Where its credentials file lies.
+    /// The directory of its credentials file.
     pub(crate) directory: PathBuf,
     secrets: RefCell<BTreeSet<String>>,
 }
@@ -243,12 +243,12 @@ fn refusals(broker: &Broker) -> Vec<String> {
     ids.map(page).chain([list.text()]).collect()
 }
 
-/// How a request is refused.
+/// The form of a refusal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) kind: &'static str,
-    /// What its text holds.
+    /// A part of its text.
     pub(crate) text: &'static str,
     /// The label under which it is counted.
     pub(crate) reason: Option<&'static str>,

@@ -28,7 +28,7 @@ pub(crate) struct Call {
     pub(crate) body: String,
 }
 
-/// Who signs, for what, and by which clock.
+/// A signing principal with the scope of its signatures and its clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Signer {
     /// The access key id.
@@ -157,7 +157,7 @@ impl Call {
         (self.head() + &self.body).into_bytes()
     }
 
-    /// What nobody but its sender and the broker may see: signatures and tokens.
+    /// The parts that nobody but its sender and the broker may see: signatures and tokens.
     pub(crate) fn secrets(&self) -> Vec<String> {
         let mut found = Vec::new();
         for (name, value) in self.pairs.iter().chain(&self.headers) {

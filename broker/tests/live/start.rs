@@ -127,7 +127,7 @@ fn a_signal_ends_an_empty_broker_at_once() {
     }
 }
 
-/// What is started is the desktop's own program, which a signal must be able to end.
+/// The desktop's own program is started, which a signal must be able to end.
 #[test]
 fn the_page_is_opened_with_the_flag_open() {
     let programs = fresh_directory();

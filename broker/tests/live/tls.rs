@@ -238,13 +238,13 @@ fn the_end_of_a_certificate_is_shown_and_logged_in_time() {
     assert_eq!(plain.scrape().sum("heliograph_tls_not_after_seconds"), 0.0);
 }
 
-/// What clients of today speak.
+/// The protocol versions that clients of today speak.
 pub(crate) const BOTH: &[&rustls::SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 
 /// An authority, a certificate of it and its key, as files; removed on drop.
 pub(crate) struct Identity {
     directory: PathBuf,
-    /// What others trust.
+    /// The authority's certificate, which others trust.
     pub(crate) ca: PathBuf,
     /// The leaf.
     pub(crate) cert: PathBuf,

@@ -1,4 +1,4 @@
-//! What the edge refuses before there is a request: counted, and found like every other refusal.
+//! Refusals by the edge before there is a request: counted, and found like every other refusal.
 
 use crate::http::{Connection, get};
 use crate::peer::{Peer, tcp_from};
@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 
-/// What is known of the only refusal for this check; it is from there, and counted.
+/// The only refusal for this check, as it is shown; it is from [`FROM`], and counted.
 fn refused(broker: &Broker, check: Check) -> Value {
     let id = check.id();
     let path = format!("/refusals?check={id}&remote={FROM}");

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How many streams there may be.
+/// The most streams that a broker has.
 const WATCHERS: usize = 32;
 
 /// Beyond the noise of a busy machine, and far below what waiting for a watcher would take.
@@ -27,8 +27,8 @@ const TOGETHER: usize = 8;
 /// Long enough for events that a stream kept for itself to be many.
 const WATCHED_FOR: Duration = Duration::from_secs(12);
 
-/// What watchers may add, beside the refusals that are kept for all: 32 queues of the events of this test would be
-/// above 100 MiB.
+/// Bytes that watchers may add, beside the refusals that are kept for all: 32 queues of the events of this test would
+/// be above 100 MiB.
 const MORE_BYTES_MAX: u64 = 32 << 20;
 
 /// Refusals without end, each few from a network of its own, since the log shares its lines out among networks: every
@@ -50,7 +50,7 @@ fn refusals(broker: &Broker, over: &AtomicBool) {
     }
 }
 
-/// How long exchanges take: an offer, its answer, and a candidate each way.
+/// The latency of exchanges: an offer, its answer, and a candidate each way.
 #[derive(Debug)]
 struct Latency {
     /// The slowest of a hundred.

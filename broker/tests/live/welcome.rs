@@ -1,4 +1,4 @@
-//! What a browser gets at `/` of a client listener.
+//! The answer to a browser at `/` of a client listener.
 
 use crate::http::{Answer, Connection, exchange};
 use crate::process::Broker;

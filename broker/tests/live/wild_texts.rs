@@ -10,7 +10,7 @@ on_shards!(
     a_channel_that_does_not_exist_has_nothing_on_any_page,
 );
 
-/// What a page would run, what would clear a terminal, what would forge a line, and what turns text around.
+/// Text that a page would run, that would clear a terminal, forge a line, and turn text around.
 const WILD: &str = "<img src=x onerror=alert(1)>\u{1b}[2J\r\n\u{202e}v1";
 
 fn a_wild_client_id_is_text_on_every_page(broker: &Broker) {

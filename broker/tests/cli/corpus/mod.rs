@@ -27,7 +27,7 @@ fn serve_and_check_config_refuse_the_same_with_the_same_words() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// What is right by itself is taken, so that the fixtures of the table are not what is refused.
+/// The fixtures are taken where all else is right, so no case of the table is refused for them.
 #[test]
 fn the_fixtures_of_the_corpus_are_right_by_themselves() {
     let directory = fixtures();
@@ -66,7 +66,7 @@ fn check_config_takes_the_flags_of_serve() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// What is wrong with how a case is refused.
+/// Returns the faults in how a case is refused.
 fn refused((text, keys, expected): &Case) -> Vec<String> {
     let directory = fixtures();
     write(&directory, text, keys);

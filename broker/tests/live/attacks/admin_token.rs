@@ -29,7 +29,7 @@ const GUARDED: [&str; 15] = [
     "POST /try/session",
 ];
 
-/// What probes and browsers get before anybody has a token.
+/// Pages that probes and browsers get before anybody has a token.
 const OPEN: [&str; 6] = [
     "/live",
     "/ready",

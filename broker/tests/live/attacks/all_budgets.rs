@@ -38,10 +38,10 @@ const FILLED: [&str; 9] = [
 const CHANNELS: usize = 4;
 const CALLS_EACH: usize = 40;
 
-/// What one input may add before who pays is found: an unfinished message each of two.
+/// Bytes that one input may add before it is known who pays: an unfinished message each of two.
 const INPUT: usize = 2 * 60_000;
 
-/// Where what never ends comes from.
+/// The address from which heads, messages and handshakes come that never end.
 const CRAWLER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 4));
 
 #[test]

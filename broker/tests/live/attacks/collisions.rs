@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// How much more work names that collide may be than others (full runs): a head, and a message to a client id, of which
-/// a look-up is a small part.
+/// The most work of names that collide, in multiples of that of others (full runs): a head, and a message to a client
+/// id, of which a look-up is a small part.
 const RATIO_MAX: f64 = 1.5;
 const MESSAGE_RATIO_MAX: f64 = 1.25;
 

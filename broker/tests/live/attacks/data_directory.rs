@@ -1,4 +1,4 @@
-//! Who may read what a broker keeps: modes under any umask, of older directories, and directories of other users.
+//! Permissions of a broker's files: modes under any umask, of older directories, and directories of other users.
 
 use crate::http::create;
 use crate::process::{Broker, DEV, SERVE_IN, binary, fresh_directory, run_to_end};

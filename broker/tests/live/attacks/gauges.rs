@@ -1,4 +1,4 @@
-//! What a process holds, as the kernel counts it.
+//! The resources that a process holds, as the kernel counts them.
 
 use crate::process::Broker;
 use std::collections::BTreeMap;
@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How often peaks are looked for.
+/// The interval at which peaks are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What a process holds at one moment.
+/// The resources that a process holds at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Footprint {
     /// Resident memory.
@@ -39,7 +39,7 @@ impl<'b> Watched<'b> {
         Self(broker)
     }
 
-    /// What it holds now.
+    /// The resources that it holds at this moment.
     pub(super) fn footprint(&self) -> Footprint {
         let id = self.0.id();
         let descriptors = fs::read_dir(format!("/proc/{id}/fd")).expect("the broker is there");

@@ -24,7 +24,7 @@ const BURST: usize = 4;
 /// Rest of a pair between two rounds.
 const REST: Duration = Duration::from_millis(2);
 
-/// How long clients are alone before the attack.
+/// The time for which clients are alone before the attack.
 const QUIET: Duration = Duration::from_millis(500);
 const QUIET_IN_FULL: Duration = Duration::from_secs(5);
 

@@ -1,4 +1,4 @@
-//! How long healthy clients wait for what they do, alone and under attack, and when that is too long.
+//! The waits of healthy clients for what they do, alone and under attack, and when these are too long.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 const P99_MS_MAX: f64 = 5.0;
 const TIMES_QUIET_MAX: f64 = 3.0;
 
-/// What a healthy client waits for.
+/// An operation that a healthy client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
     /// A message of a viewer, at its master.
@@ -33,7 +33,7 @@ impl Wait {
     }
 }
 
-/// How long each of them took, by when it began.
+/// The samples of all waits, by when each began.
 #[derive(Debug, Default)]
 pub(super) struct Latencies {
     pub(super) quiet: Samples,
@@ -51,7 +51,7 @@ impl Latencies {
         self.attacked.add(other.attacked);
     }
 
-    /// What is wrong with those that are judged: those that are too long, and those that nobody waited for.
+    /// The faults of those that are judged: those that are too long, and those that nobody waited for.
     pub(super) fn faults(&self, judged: &[Wait]) -> Vec<String> {
         let fault = |wait: &Wait| {
             let name = wait.name();
@@ -78,7 +78,7 @@ impl Samples {
         self.0[wait as usize].push(micros);
     }
 
-    /// How many there are of this kind.
+    /// The number of samples of this kind.
     pub(super) fn count(&self, wait: Wait) -> usize {
         self.0[wait as usize].len()
     }

@@ -61,13 +61,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 use turns::Turns;
 
-/// Where healthy clients come from.
+/// The address of healthy clients.
 pub(crate) const HEALTHY: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-/// Where an attacker comes from that needs no other address.
+/// The address of an attacker that needs no other one.
 pub(crate) const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
 
-/// How soon after the last attacker left the process is as small as before.
+/// The time within which the process is as small as before, after the last attacker left.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// The most work of a shard's turn under any attack, in units: 4 ms of a slow core.
@@ -96,19 +96,19 @@ pub(crate) struct Trial<'b> {
     lasts: Duration,
 }
 
-/// What an attack sees of its trial.
+/// The attack's view of its trial.
 pub(crate) struct Attack {
     begun: Instant,
     lasts: Duration,
     did: AtomicU64,
 }
 
-/// What was seen in a trial.
+/// The observations of a trial.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// What the attack counted of itself.
+    /// The attack's own count.
     pub(crate) did: u64,
-    /// How long it took.
+    /// The duration of the attack.
     pub(crate) took: Duration,
     /// Before the attack, healthy clients connected.
     pub(crate) before: Footprint,
@@ -122,7 +122,7 @@ pub(crate) struct Outcome {
     pub(crate) healthy_lists: u64,
 }
 
-/// What an attack took of the shards.
+/// The load of an attack on the shards.
 struct Load {
     /// The part of its time that the busiest one ran.
     busy: f64,
@@ -310,7 +310,7 @@ impl Attack {
         self.begun.elapsed() >= self.lasts
     }
 
-    /// What the attack has counted.
+    /// The attack's own count so far.
     pub(crate) fn count(&self) -> u64 {
         self.did.load(Ordering::Relaxed)
     }

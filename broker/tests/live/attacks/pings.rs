@@ -19,7 +19,7 @@ const ROUND: Duration = Duration::from_millis(20);
 const LENGTH: u8 = 125;
 const PAYLOAD: usize = LENGTH as usize;
 
-/// What a connection that does not read may have waiting for it: the bound, and the pongs of one receive.
+/// Bytes that may wait for a connection that does not read: the bound, and the pongs of one receive.
 const CONTROL_BYTES: usize = (64 << 10) + 16 * (PAYLOAD + 2);
 
 const CONFIGURATION: &str = "[limits]\nviewers_per_channel = 100\n";

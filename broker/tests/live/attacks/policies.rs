@@ -19,7 +19,7 @@ const CALLS: u32 = 200;
 /// CPU time of a call beyond that of a plain one at most (full runs).
 const EXTRA_MAX: Duration = Duration::from_micros(50);
 
-/// How many times the CPU time of a plain call another one may take, also in a build that is not optimized.
+/// The most CPU time of a call, in multiples of a plain one's, also in a build that is not optimized.
 const TIMES_MAX: u32 = 8;
 
 const ACCOUNT: &str = "123456789012";
@@ -110,7 +110,7 @@ fn policies_are_read_quickly_and_once() {
     service.end();
 }
 
-/// What calls took of a shard.
+/// The costs of calls for a shard.
 #[derive(Debug)]
 struct Costs {
     steps: u64,

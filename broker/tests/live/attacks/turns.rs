@@ -1,4 +1,4 @@
-//! How many turns of shards are long under attack, and which of them count.
+//! Long turns of shards under attack, and which of them count.
 //!
 //! Turns are measured as CPU time of their thread. On a virtual machine, time that the hypervisor takes is part of it:
 //! a program that does nothing but read its own CPU time sees steps of many milliseconds. So such a program runs on
@@ -72,7 +72,7 @@ impl Turns {
         sum
     }
 
-    /// What is wrong with them, if anything.
+    /// The fault of these turns, if they have one.
     pub(super) fn fault(&self) -> Option<String> {
         if self.all == 0 {
             return Some("no turn was counted".to_owned());

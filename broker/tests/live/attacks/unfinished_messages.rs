@@ -5,7 +5,7 @@ use crate::peer::{Peer, viewer_query};
 use crate::process::arn;
 use std::time::Duration;
 
-/// What unfinished messages of all connections may take, with requests.
+/// Bytes that unfinished messages of all connections may take, with requests.
 const BUDGET: usize = 1 << 20;
 
 /// Bytes of each message that come; one more would end it.

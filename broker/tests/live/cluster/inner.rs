@@ -92,7 +92,7 @@ impl Inner {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// What comes until the end, however that is.
+    /// Reads to the end, however that comes.
     fn rest(&mut self) -> String {
         let mut bytes = Vec::new();
         let _ = self.stream.read_to_end(&mut bytes);
@@ -126,7 +126,7 @@ fn strangers_are_closed_without_a_word() {
     world.assert_serves();
 }
 
-/// What strangers say, and as what it is counted.
+/// The kinds of strangers' bytes, each with the label under which it is counted.
 const STRANGERS: [(&str, &str); 11] = [
     ("HTTP", "malformed"),
     ("TLS", "malformed"),

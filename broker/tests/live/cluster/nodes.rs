@@ -28,7 +28,7 @@ pub(crate) struct Nodes {
     pub(crate) files: Files,
 }
 
-/// Where the files of a cluster lie, and the addresses of its nodes.
+/// The directory of a cluster's files, and the addresses of its nodes.
 pub(crate) struct Files {
     pub(crate) directory: PathBuf,
     pub(crate) inner: [SocketAddr; 2],

@@ -1,5 +1,5 @@
-//! What follows from the secret that nodes share: temporary credentials and tickets of TLS are good on each of them.
-//! And what a client meets that goes to a node by its name.
+//! Effects of the secret that nodes share: temporary credentials and tickets of TLS are good on each of them. And the
+//! case of a client that goes to a node by its name.
 
 use super::meeting::{assert_quiet, exchange};
 use super::nodes::{Files, NONE, Nodes, call, with_tls};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 const ALL: &str = "{\"role\":\"all\"}";
 
-/// What the lines have about what operators closed.
+/// The text that marks log lines about what operators closed.
 const LINE: &str = "operation=\"Disconnect\"";
 
 #[test]

@@ -97,7 +97,7 @@ fn shown(page: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What the admin listener of each node shows of all.
+/// Checks the lists of each node's admin listener: of its own channels, and of all.
 fn operators(nodes: &Nodes, wanted: &[String]) {
     let mut own = Vec::new();
     for (number, node) in nodes.all() {

@@ -40,7 +40,7 @@ fn endpoints_name_the_owner_and_any_node_passes_on() {
     nodes.journal().assert_sound();
 }
 
-/// Where a master of a channel is to connect, as this node answers.
+/// The endpoint of a channel for its master, as this node answers.
 fn endpoint(node: &Broker, arn: &str) -> String {
     let wanted = json!({ "Protocols": ["WSS"], "Role": "MASTER" });
     let asked = json!({ "ChannelARN": arn, "SingleMasterChannelEndpointConfiguration": wanted });

@@ -16,8 +16,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-/// Where nodes listen for each other, with the next ports: known before they start, since a port that the system chose
-/// may have a next one that is taken.
+/// The first port on which nodes listen for each other, followed by the next ones: known before they start, since a
+/// port that the system chose may have a next one that is taken.
 const LINK_PORT: u16 = 7_443;
 
 /// From the ports of one process of tests to those of the next: more than a node has.
@@ -39,7 +39,7 @@ pub(crate) struct Nodes {
     /// See [`Setup::library`].
     library: Option<String>,
     cluster: u8,
-    /// Where they are, if not on loopback; the last to go.
+    /// The network that they are on, unless they are on loopback; the last to go.
     network: Option<Network>,
 }
 
@@ -229,7 +229,7 @@ impl Nodes {
         self.directory.join(format!("n{}.journal", node + 1))
     }
 
-    /// What became of slots on all nodes.
+    /// The journal of slots on all nodes.
     pub(crate) fn journal(&self) -> Journal {
         Journal::read([0, 1, 2].map(|node| self.journal_of(node)))
     }
@@ -326,7 +326,7 @@ impl Nodes {
         owner
     }
 
-    /// How long it takes from now until one of these nodes has a channel.
+    /// Returns the time until one of these nodes has a channel.
     pub(crate) fn until_owned_by(&self, nodes: [usize; 2], name: &str) -> Duration {
         let began = Instant::now();
         let has = |node: &usize| {
@@ -372,7 +372,7 @@ pub(crate) fn served(node: &Broker) -> f64 {
     now.map_or(0.0, |now| now.sum("heliograph_cluster_slots"))
 }
 
-/// What a node says of its cluster.
+/// A node's view of its cluster.
 pub(crate) fn cluster(node: &Broker) -> Value {
     get(node.admin, "/cluster").json()
 }
@@ -394,7 +394,7 @@ pub(crate) fn name_of(arn: &str) -> &str {
     arn.split('/').nth(1).expect("as written")
 }
 
-/// How long it takes from now until a master of this channel is admitted through this node.
+/// Returns the time until a master of this channel is admitted through this node.
 pub(crate) fn until_admitted(node: &Broker, arn: &str) -> Duration {
     let began = Instant::now();
     until("an admission", || {

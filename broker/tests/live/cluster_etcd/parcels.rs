@@ -5,7 +5,7 @@ use super::setup::NONE;
 use crate::peer::{Peer, candidate, offer, to_master};
 use std::time::Duration;
 
-/// What 60 viewers left for a master that is not there, half a mebibyte each.
+/// Messages of 60 viewers for a master that is not there, half a mebibyte each.
 #[test]
 #[ignore = "needs etcd"]
 fn thirty_mebibytes_wait_at_the_next_owner_in_their_order() {

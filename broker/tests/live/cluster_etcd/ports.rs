@@ -1,4 +1,5 @@
-//! Where other nodes reach a node: a port for each shard, each of which gets a part of what they pass on; and by name.
+//! Addresses at which other nodes reach a node: a port for each shard, each of which gets a part of what they pass on;
+//! and by name.
 
 use super::nodes::{Nodes, cluster};
 use super::setup::Link;
@@ -78,7 +79,7 @@ fn nodes_reach_each_other_by_name() {
     nodes.journal().assert_sound();
 }
 
-/// Where a node is reached, as another one knows it.
+/// The address and the ports of a node, as another one knows them.
 fn inner(nodes: &Nodes, asked: usize, of: usize) -> (String, BTreeSet<u16>) {
     let view = cluster(nodes.node(asked));
     let mut listed = view["nodes"].as_array().expect("a list").iter();

@@ -1,8 +1,8 @@
-//! What differs between clusters of tests.
+//! The differences between clusters of tests.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// What is not as usual where nodes are on hosts of their own.
+/// The differences from the usual, where nodes are on hosts of their own.
 pub(crate) struct Setup<'s> {
     /// Further arguments of each node, in which `{ip}` is its address.
     pub(crate) arguments: &'s [&'s str],
@@ -10,7 +10,7 @@ pub(crate) struct Setup<'s> {
     pub(crate) etcd: &'s [&'s str],
     /// etcd is on a fourth host.
     pub(crate) etcd_is_apart: bool,
-    /// What is loaded before each node's program: its clock is in a file, see [`Nodes::set_clock`].
+    /// The library that is loaded before each node's program: its clock is in a file, see [`Nodes::set_clock`].
     pub(crate) library: Option<&'s str>,
 }
 
@@ -27,7 +27,7 @@ impl Default for Setup<'_> {
     }
 }
 
-/// How they reach each other.
+/// The links between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
     /// Not encrypted.
@@ -41,7 +41,7 @@ pub(crate) enum Link {
 }
 
 impl Link {
-    /// Where a node listens whose usual place is this one.
+    /// The address at which a node listens, given its usual one.
     pub(super) fn listen(self, usual: SocketAddr) -> SocketAddr {
         match self {
             Self::Plain | Self::Default | Self::Direct => usual,

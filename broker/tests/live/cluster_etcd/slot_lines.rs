@@ -1,5 +1,5 @@
-//! What nodes log of slots: from whom they came, to whom they went, and why. The broker of each test that logs JSON has
-//! its lines checked against `deploy/log-schema.json` when it is dropped.
+//! Log lines of nodes about slots: from whom these came, to whom they went, and why. The broker of each test that logs
+//! JSON has its lines checked against `deploy/log-schema.json` when it is dropped.
 
 use super::nodes::{Nodes, create, served};
 use crate::peer::HealthyPair;

@@ -1,4 +1,4 @@
-//! What happens to etcd, and to a node whose process stands still.
+//! The loss of etcd, and a node whose process stands still.
 
 use super::nodes::{Nodes, cluster, create, name_of, try_create};
 use crate::peer::{HealthyPair, Peer, master_query, upgrade};

@@ -1,4 +1,4 @@
-//! What stands before the nodes of a cluster: it passes connections on to those that accept, in turn, and ends those to
+//! A balancer before the nodes of a cluster: it passes connections on to those that accept, in turn, and ends those to
 //! a node that accepts no more.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! What became of slots on all nodes, by the lines that each writes (`src/server/node/journal.rs`), and the rules that
+//! The history of slots on all nodes, by the lines that each writes (`src/server/node/journal.rs`), and the rules that
 //! these must keep:
 //!
 //! | rule | what |
@@ -47,7 +47,7 @@ struct Served {
 #[derive(Debug)]
 pub(crate) struct Overlap {
     pub(crate) slot: u16,
-    /// Who serves it under the older epoch, and who under the newer one.
+    /// The nodes that serve it: under the older epoch, and under the newer one.
     pub(crate) nodes: [String; 2],
     pub(crate) span: Range<u64>,
 }
@@ -100,7 +100,7 @@ impl Journal {
         assert!(self.0.iter().any(is_admission), "nobody was admitted");
     }
 
-    /// How many slots went from one node to another after this moment.
+    /// The number of moves of slots from one node to another after this moment.
     pub(crate) fn moves_since(&self, moment: u64) -> usize {
         let mut owners: BTreeMap<u16, &str> = BTreeMap::new();
         let mut moves = 0;
@@ -115,7 +115,7 @@ impl Journal {
         moves
     }
 
-    /// How many times slots were owned or left after this moment, by whichever process.
+    /// The number of times that slots were owned or left after this moment, by whichever process.
     pub(crate) fn changes_since(&self, moment: u64) -> usize {
         let is_change = |line: &&Line| {
             let is_of_slots = matches!(

@@ -27,7 +27,7 @@ pub(crate) struct Network {
     home: File,
 }
 
-/// Whom a host can be cut off from: itself excepted.
+/// A peer that a host can be cut off from: itself excepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// The node of a host, by its number.
@@ -67,7 +67,7 @@ impl Network {
         self.on(host, &words);
     }
 
-    /// What comes before the name of a program that is to run on a host.
+    /// The words before the name of a program that is to run on a host.
     pub(crate) fn within(&self, host: usize) -> Vec<String> {
         let process = self.namespaces[host].holder.id();
         vec!["nsenter".into(), format!("--net=/proc/{process}/ns/net")]
@@ -78,7 +78,7 @@ impl Network {
         address(Part::Node(host))
     }
 
-    /// Where members of etcd run: one on each host.
+    /// The hosts of etcd's members: one beside each node.
     pub(crate) fn beside_nodes(&self) -> [Host; HOSTS] {
         [0, 1, 2].map(|host| Host {
             ip: address(Part::Etcd(host)),
@@ -227,7 +227,7 @@ fn succeed(mut command: Command) {
     assert!(output.status.success(), "{command:?}: {said}");
 }
 
-/// How many hosts there are.
+/// The number of hosts.
 pub(crate) const HOSTS: usize = 3;
 
 /// Loopback is 127.0.0.1 alone, and the rest of its addresses may be elsewhere.

@@ -111,7 +111,7 @@ impl Sdk {
         Self { child, lines }
     }
 
-    /// What it says next.
+    /// Its next line.
     fn next(&self, within: Duration) -> String {
         self.lines.recv_timeout(within).expect("it says something")
     }
@@ -131,7 +131,7 @@ impl Sdk {
         }
     }
 
-    /// What it has said since.
+    /// The lines that it has said since.
     fn so_far(&self) -> Vec<String> {
         self.lines.try_iter().collect()
     }

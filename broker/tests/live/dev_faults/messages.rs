@@ -196,7 +196,7 @@ fn kept_messages_meet_faults_when_they_are_delivered(broker: &Broker) {
     }
 }
 
-/// What became of the messages of a channel that were understood.
+/// The outcomes of a channel's messages, of those that were understood.
 fn outcomes(broker: &Broker, channel: &str) -> Vec<String> {
     let page = get(broker.admin, &format!("/dev/messages?channel={channel}")).json();
     let rows = page["messages"].as_array().expect("a list").iter();

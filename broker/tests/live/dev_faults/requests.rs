@@ -187,7 +187,7 @@ fn until_connected(broker: &Broker, channel: &str, number: usize) {
     );
 }
 
-/// How a connection ends without an answer.
+/// The error by which a connection ends without an answer.
 fn error_of(mut stream: std::net::TcpStream) -> std::io::ErrorKind {
     use std::io::Read;
     stream

@@ -38,19 +38,19 @@ pub(crate) fn candidate_to(recipient: &str, payload: &str) -> String {
     )
 }
 
-/// What a master gets.
+/// A message as a master gets it.
 pub(crate) fn to_master(kind: &str, payload: &str, sender: &str) -> String {
     format!(
         r#"{{"messagePayload":"{payload}","messageType":"{kind}","senderClientId":"{sender}"}}"#
     )
 }
 
-/// What a viewer gets.
+/// A message as a viewer gets it.
 pub(crate) fn to_viewer(kind: &str, payload: &str) -> String {
     format!(r#"{{"messagePayload":"{payload}","messageType":"{kind}"}}"#)
 }
 
-/// What the sender of a faulty message gets.
+/// The response that the sender of a faulty message gets.
 pub(crate) fn status(correlation: &str, kind: &str, code: &str, text: &str) -> String {
     let fields = format!(
         r#""correlationId":"{correlation}","errorType":"{kind}","statusCode":"{code}","description":"{text}""#

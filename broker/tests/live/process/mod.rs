@@ -42,9 +42,9 @@ pub(crate) struct Broker {
     keeps: bool,
     /// The ready line, whole.
     pub(crate) ready: String,
-    /// Where plain HTTP and `ws` are served.
+    /// The address of plain HTTP and `ws`.
     pub(crate) plain: SocketAddr,
-    /// Where HTTPS and `wss` are served; the plain address again for a broker without TLS.
+    /// The address of HTTPS and `wss`; the plain address again for a broker without TLS.
     pub(crate) tls: SocketAddr,
     /// The admin listener.
     pub(crate) admin: SocketAddr,
@@ -52,7 +52,7 @@ pub(crate) struct Broker {
     pub(crate) shards: u16,
     /// The development certificate's authority, to be trusted by clients of [`Broker::tls`].
     pub(crate) authority: Option<PathBuf>,
-    /// What the admin listener asks for.
+    /// The token that the admin listener asks for.
     token: Option<String>,
 }
 
@@ -346,7 +346,7 @@ impl Broker {
         assert!(sent.expect("sh runs").success(), "kill -{name} failed");
     }
 
-    /// What the process has said on stderr.
+    /// The text that the process has written to stderr.
     pub(crate) fn log(&self) -> String {
         log_of(&self.directory)
     }
@@ -357,7 +357,7 @@ impl Broker {
             .unwrap_or_else(|| panic!("still there after {limit:?}"))
     }
 
-    /// What the process wrote to stdout after the ready line: must be nothing, ever.
+    /// The lines that the process wrote to stdout after the ready line: must be none, ever.
     pub(crate) fn further_output(&self) -> Vec<String> {
         self.stdout.try_iter().collect()
     }

@@ -89,8 +89,7 @@ pub(crate) fn command() -> Command {
     Command::new(binary())
 }
 
-/// Where it lies; `BROKER_UNDER_TEST` names another one, such as an older build that an attack is to be seen working
-/// on.
+/// Its path; `BROKER_UNDER_TEST` names another one, such as an older build that an attack is to be seen working on.
 pub(crate) fn binary() -> PathBuf {
     std::env::var_os("BROKER_UNDER_TEST").map_or_else(|| PathBuf::from(BINARY), PathBuf::from)
 }

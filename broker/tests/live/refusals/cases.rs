@@ -236,7 +236,7 @@ pub(super) fn open_broker() -> Broker {
     Broker::configured(config, 1)
 }
 
-/// Where no signature is asked for; ends with a drain, which lasts while the peer is there.
+/// Refusals where no signature is asked for; ends with a drain, which lasts while the peer is there.
 pub(super) fn unsigned(clients: &Clients<'_>) -> Peer {
     let post = |lines: &str| {
         format!("POST /describeSignalingChannel HTTP/1.1\r\n{lines}Content-Length: 9\r\n\r\n")

@@ -22,8 +22,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-/// What no client of a healthy broker can bring about: the simulation does, where it compares each refusal's check and
-/// id with the model's (`MUST_HIT` in `broker/core/tests/sim/coverage.rs`); and a fault of the broker itself.
+/// Refusals that no client of a healthy broker can bring about: the simulation does, where it compares each refusal's
+/// check and id with the model's (`MUST_HIT` in `broker/core/tests/sim/coverage.rs`); and a fault of the broker itself.
 const ELSEWHERE: [Check; 7] = [
     Check::ChannelDeleting,
     Check::MailboxFull,
@@ -34,14 +34,14 @@ const ELSEWHERE: [Check; 7] = [
     Check::InternalFailure,
 ];
 
-/// What is refused before there is a request: see `turned_away.rs`.
+/// Refusals before there is a request: see `turned_away.rs`.
 const EARLY: [Check; 3] = [
     Check::ConnectionsFull,
     Check::HandshakesFull,
     Check::TlsExpected,
 ];
 
-/// What only a node of a cluster refuses: see `cluster/`, and `nodes.rs` of the transcripts of shards.
+/// Refusals by nodes of a cluster alone: see `cluster/`, and `nodes.rs` of the transcripts of shards.
 const OF_NODES: [Check; 4] = [
     Check::OwnerUnreachable,
     Check::OwnerElsewhere,
@@ -171,7 +171,7 @@ fn flood(clients: &Clients<'_>, service: &Service) {
     assert!(suppressed > 4_000.0, "{suppressed} of {FLOOD} were counted");
 }
 
-/// What a wrong signature was compared with is shown, without its token.
+/// The page about a wrong signature shows what that was compared with, without its token.
 fn explained(clients: &Clients<'_>) {
     let seen = clients.seen.borrow();
     let forged = seen
