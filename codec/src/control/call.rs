@@ -1,17 +1,17 @@
 //! Parsing a body into a typed call.
 
-use super::constraint::BodyRules;
-use super::error::ApiError;
-use super::member::Body;
-use super::operation::Operation;
-use super::{
+use crate::aws::ChannelArn;
+use crate::control::constraint::BodyRules;
+use crate::control::error::ApiError;
+use crate::control::member::Body;
+use crate::control::operation::Operation;
+use crate::control::{
     CreateSignalingChannel, DeleteSignalingChannel, DescribeMappedResourceConfiguration,
     DescribeMediaStorageConfiguration, DescribeSignalingChannel, GetIceServerConfig,
     GetSignalingChannelEndpoint, JoinStorageSession, JoinStorageSessionAsViewer,
     ListSignalingChannels, ListTagsForResource, Selector, SendAlexaOfferToMaster, TagResource,
     UntagResource, UpdateMediaStorageConfiguration, UpdateSignalingChannel,
 };
-use crate::aws::ChannelArn;
 
 /// One API call: an operation with its checked request. Owned, so that it can travel to the channel's home shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,9 +125,9 @@ impl Call {
 /// afterwards.
 ///
 /// # Errors
-/// [`super::ErrorKind::Serialization`] when the body is not one JSON object in UTF-8, when a known member has a wrong
-/// JSON type, is given twice, or when an integer does not fit 64 bits; [`super::ErrorKind::InvalidArgument`] when a
-/// required member is missing or a member breaks its constraints; [`super::ErrorKind::TagsPerResourceExceededLimit`]
+/// [`crate::control::ErrorKind::Serialization`] when the body is not one JSON object in UTF-8, when a known member has a wrong
+/// JSON type, is given twice, or when an integer does not fit 64 bits; [`crate::control::ErrorKind::InvalidArgument`] when a
+/// required member is missing or a member breaks its constraints; [`crate::control::ErrorKind::TagsPerResourceExceededLimit`]
 /// when Create or TagResource brings too many tags.
 pub fn parse(operation: Operation, body: &mut [u8], rules: &BodyRules) -> Result<Call, ApiError> {
     let body = Body::parse(body)?;

@@ -3,9 +3,9 @@
 //!
 //! Source: the service models and the KVS API Reference, per member.
 
-use super::error::ApiError;
-use super::owned::{OwnedClientId, OwnedName};
 use crate::aws::{ArnError, ChannelArn, ChannelName, ClientId};
+use crate::control::error::ApiError;
+use crate::control::owned::{OwnedClientId, OwnedName};
 use std::ops::RangeInclusive;
 
 /// The rules by which bodies are checked.

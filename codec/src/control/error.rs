@@ -2,8 +2,8 @@
 //!
 //! The type is in the header `x-amzn-ErrorType`; the body has only the text.
 
-use super::operation::Operation;
-use super::write;
+use crate::control::operation::Operation;
+use crate::control::write;
 use std::borrow::Cow;
 
 /// Why a call is refused: an error with the text that the caller reads.

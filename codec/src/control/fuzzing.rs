@@ -1,8 +1,8 @@
 //! The fuzz entry of this module. A fuzz target calls it, and so does a test with seeded inputs.
 
-use super::call::{Call, parse};
-use super::operation::Operation;
-use super::{
+use crate::control::call::{Call, parse};
+use crate::control::operation::Operation;
+use crate::control::{
     BodyRules, DescribeMediaStorageConfiguration, DescribeSignalingChannel, Selector,
     StreamSelector, TAGS_MAX, error_body,
 };
@@ -52,7 +52,9 @@ fn check(operation: Operation, call: &Call, rules: BodyRules) {
             Selector::ByName(name) => assert!(name.as_str().len() <= 256),
             Selector::ByArn(_) => {}
         },
-        Call::List(list) => assert!((1..=super::LIST_ENTRIES_MAX).contains(&list.entries_max)),
+        Call::List(list) => {
+            assert!((1..=crate::control::LIST_ENTRIES_MAX).contains(&list.entries_max))
+        }
         Call::Update(update) => {
             assert!((1..=64).contains(&update.version.len()));
             assert!((5..=120).contains(&update.ttl_seconds));

@@ -1,6 +1,6 @@
 //! Members of a JSON object with their types, read from simd-json's tape.
 
-use super::error::ApiError;
+use crate::control::error::ApiError;
 use crate::json::Value;
 use simd_json::Tape;
 

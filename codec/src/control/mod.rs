@@ -22,53 +22,44 @@ pub mod error;
 pub mod fuzzing;
 pub mod operation;
 
-mod channel_info;
+mod channels;
 mod constraint;
-mod create_signaling_channel;
-mod delete_signaling_channel;
-mod describe_mapped_resource_configuration;
-mod describe_media_storage_configuration;
-mod describe_signaling_channel;
-mod get_ice_server_config;
-mod get_signaling_channel_endpoint;
-mod join_storage_session;
-mod list_signaling_channels;
-mod list_tags_for_resource;
+mod media_storage;
 mod member;
 mod owned;
-mod send_alexa_offer_to_master;
-mod tag;
-mod tag_resource;
-mod untag_resource;
-mod update_media_storage_configuration;
-mod update_signaling_channel;
+mod signaling;
+mod tags;
 mod write;
 
 pub use call::{Call, parse};
-pub use channel_info::{ChannelInfo, ChannelStatus};
+pub use channels::channel_info::{ChannelInfo, ChannelStatus};
+pub use channels::create_signaling_channel::{CreateSignalingChannel, create};
+pub use channels::delete_signaling_channel::{DeleteSignalingChannel, delete};
+pub use channels::describe_signaling_channel::{DescribeSignalingChannel, Selector, describe};
+pub use channels::get_signaling_channel_endpoint::{
+    GetSignalingChannelEndpoint, Protocol, endpoint,
+};
+pub use channels::list_signaling_channels::{
+    LIST_ENTRIES_MAX, ListSignalingChannels, list, page_token,
+};
+pub use channels::update_signaling_channel::{UpdateSignalingChannel, update};
 pub use constraint::BodyRules;
-pub use create_signaling_channel::{CreateSignalingChannel, create};
-pub use delete_signaling_channel::{DeleteSignalingChannel, delete};
-pub use describe_mapped_resource_configuration::{
+pub use error::{ApiError, ErrorKind, Family, error_body};
+pub use media_storage::describe_mapped_resource_configuration::{
     DescribeMappedResourceConfiguration, StreamSelector, describe_mapped_resource,
 };
-pub use describe_media_storage_configuration::{
+pub use media_storage::describe_media_storage_configuration::{
     DescribeMediaStorageConfiguration, describe_media_storage,
 };
-pub use describe_signaling_channel::{DescribeSignalingChannel, Selector, describe};
-pub use error::{ApiError, ErrorKind, Family, error_body};
-pub use get_ice_server_config::{GetIceServerConfig, IceServer, ice};
-pub use get_signaling_channel_endpoint::{GetSignalingChannelEndpoint, Protocol, endpoint};
-pub use join_storage_session::{JoinStorageSession, JoinStorageSessionAsViewer};
-pub use list_signaling_channels::{LIST_ENTRIES_MAX, ListSignalingChannels, list, page_token};
-pub use list_tags_for_resource::{ListTagsForResource, list_tags};
-pub use operation::Operation;
-pub use owned::{OwnedClientId, OwnedName};
-pub use send_alexa_offer_to_master::{SendAlexaOfferToMaster, alexa};
-pub use tag::{TAGS_MAX, Tag};
-pub use tag_resource::{TagResource, tag};
-pub use untag_resource::{UntagResource, untag};
-pub use update_media_storage_configuration::{
+pub use media_storage::join_storage_session::{JoinStorageSession, JoinStorageSessionAsViewer};
+pub use media_storage::update_media_storage_configuration::{
     MEDIA_STORAGE_REFUSED, UpdateMediaStorageConfiguration, update_media_storage,
 };
-pub use update_signaling_channel::{UpdateSignalingChannel, update};
+pub use operation::Operation;
+pub use owned::{OwnedClientId, OwnedName};
+pub use signaling::get_ice_server_config::{GetIceServerConfig, IceServer, ice};
+pub use signaling::send_alexa_offer_to_master::{SendAlexaOfferToMaster, alexa};
+pub use tags::list_tags_for_resource::{ListTagsForResource, list_tags};
+pub use tags::tag::{TAGS_MAX, Tag};
+pub use tags::tag_resource::{TagResource, tag};
+pub use tags::untag_resource::{UntagResource, untag};

@@ -1,7 +1,7 @@
 //! The operations and their paths.
 
-use super::error::{ErrorKind, Family};
 use crate::aws::policy::Action;
+use crate::control::error::{ErrorKind, Family};
 use strum::{IntoStaticStr, VariantArray};
 
 /// One HTTP API operation. All are `POST`.

@@ -1,10 +1,10 @@
 //! DeleteSignalingChannel, `/deleteSignalingChannel`.
 
-use super::constraint::{BodyRules, channel_arn, version};
-use super::error::ApiError;
-use super::member::Object;
-use super::write;
 use crate::aws::ChannelArn;
+use crate::control::constraint::{BodyRules, channel_arn, version};
+use crate::control::error::ApiError;
+use crate::control::member::Object;
+use crate::control::write;
 
 /// Deletes a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,10 @@ pub struct DeleteSignalingChannel {
 }
 
 impl DeleteSignalingChannel {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let [arn, current] = object.members(["ChannelARN", "CurrentVersion"])?;
         let (arn, current) = (arn.text()?, current.text()?);
 

@@ -1,11 +1,11 @@
 //! ListTagsForResource, `/ListTagsForResource`.
 
-use super::constraint::{BodyRules, arn, only_page};
-use super::error::ApiError;
-use super::member::Object;
-use super::tag::Tag;
-use super::write;
 use crate::aws::ChannelArn;
+use crate::control::constraint::{BodyRules, arn, only_page};
+use crate::control::error::ApiError;
+use crate::control::member::Object;
+use crate::control::tags::tag::Tag;
+use crate::control::write;
 
 /// Lists the tags of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,10 @@ pub struct ListTagsForResource {
 }
 
 impl ListTagsForResource {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let [resource, next_token] = object.members(["ResourceARN", "NextToken"])?;
         let (resource, next_token) = (resource.text()?, next_token.text()?);
 

@@ -1,10 +1,10 @@
 //! UpdateSignalingChannel, `/updateSignalingChannel`.
 
-use super::constraint::{BodyRules, channel_arn, required, ttl_seconds, version};
-use super::error::ApiError;
-use super::member::Object;
-use super::write;
 use crate::aws::ChannelArn;
+use crate::control::constraint::{BodyRules, channel_arn, required, ttl_seconds, version};
+use crate::control::error::ApiError;
+use crate::control::member::Object;
+use crate::control::write;
 
 /// Changes how long a channel keeps undelivered messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,10 @@ pub struct UpdateSignalingChannel {
 }
 
 impl UpdateSignalingChannel {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let [arn, current, configuration] =
             object.members(["ChannelARN", "CurrentVersion", "SingleMasterConfiguration"])?;
         let (arn, current) = (arn.text()?, current.text()?);

@@ -1,11 +1,11 @@
 //! GetIceServerConfig, `/v1/get-ice-server-config`.
 
-use super::constraint::{BodyRules, channel_arn, client_id};
-use super::error::ApiError;
-use super::member::Object;
-use super::owned::OwnedClientId;
-use super::write;
 use crate::aws::ChannelArn;
+use crate::control::constraint::{BodyRules, channel_arn, client_id};
+use crate::control::error::ApiError;
+use crate::control::member::Object;
+use crate::control::owned::OwnedClientId;
+use crate::control::write;
 
 /// Hands out STUN and TURN servers with credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,10 @@ impl GetIceServerConfig {
             .map_or("kvs", OwnedClientId::as_str)
     }
 
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let [arn, client, service, username] =
             object.members(["ChannelARN", "ClientId", "Service", "Username"])?;
         let (arn, client) = (arn.text()?, client.text()?);

@@ -1,6 +1,6 @@
 //! A channel in the responses of Describe and List.
 
-use super::write;
+use crate::control::write;
 use strum::IntoStaticStr;
 
 /// A channel as its record has it.
@@ -45,7 +45,7 @@ impl ChannelStatus {
 
 /// Appends a channel as an object. Members are in this order and `SingleMasterConfiguration` has one member only:
 /// the C SDK reads the tokens flat, whatever object they are in.
-pub(super) fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
+pub(in crate::control) fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     write::member(out, b'{', "ChannelName");
     write::text(out, info.name);
     write::member(out, b',', "ChannelARN");

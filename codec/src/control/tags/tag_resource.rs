@@ -1,11 +1,11 @@
 //! TagResource, `/TagResource`.
 
-use super::constraint::{BodyRules, arn, required};
-use super::error::ApiError;
-use super::member::Object;
-use super::tag::{self, Tag};
-use super::write;
 use crate::aws::ChannelArn;
+use crate::control::constraint::{BodyRules, arn, required};
+use crate::control::error::ApiError;
+use crate::control::member::Object;
+use crate::control::tags::tag::{self, Tag};
+use crate::control::write;
 
 /// Puts tags on a channel; a key that it has already gets the new value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,10 @@ pub struct TagResource {
 }
 
 impl TagResource {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let [resource, tags] = object.members(["ResourceARN", "Tags"])?;
         let (resource, tags) = (resource.text()?, tag::read(tags)?);
 

@@ -1,12 +1,12 @@
 //! DescribeSignalingChannel, `/describeSignalingChannel`.
 
-use super::channel_info::{ChannelInfo, channel_info};
-use super::constraint::{BodyRules, channel_arn, channel_name};
-use super::error::ApiError;
-use super::member::Object;
-use super::owned::OwnedName;
-use super::write;
 use crate::aws::ChannelArn;
+use crate::control::channels::channel_info::{ChannelInfo, channel_info};
+use crate::control::constraint::{BodyRules, channel_arn, channel_name};
+use crate::control::error::ApiError;
+use crate::control::member::Object;
+use crate::control::owned::OwnedName;
+use crate::control::write;
 
 /// Describes a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,10 @@ impl Selector {
     }
 
     /// Reads the members `ChannelName` and `ChannelARN`, one or both of them; others are the caller's business.
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let [name, arn] = object.members(["ChannelName", "ChannelARN"])?;
         let (name, arn) = (name.text()?, arn.text()?);
 
@@ -56,7 +59,10 @@ impl Selector {
 }
 
 impl DescribeSignalingChannel {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let channel = Selector::parse(object, rules)?;
         Ok(Self { channel })
     }

@@ -1,10 +1,10 @@
 //! GetSignalingChannelEndpoint, `/getSignalingChannelEndpoint`.
 
-use super::constraint::{BodyRules, channel_arn};
-use super::error::ApiError;
-use super::member::{Member, Object};
-use super::write;
 use crate::aws::ChannelArn;
+use crate::control::constraint::{BodyRules, channel_arn};
+use crate::control::error::ApiError;
+use crate::control::member::{Member, Object};
+use crate::control::write;
 use crate::signal::Role;
 use std::ops::RangeInclusive;
 
@@ -41,7 +41,10 @@ impl Protocol {
 }
 
 impl GetSignalingChannelEndpoint {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let [arn, configuration] =
             object.members(["ChannelARN", "SingleMasterChannelEndpointConfiguration"])?;
         let arn = arn.text()?;

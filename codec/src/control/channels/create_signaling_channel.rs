@@ -1,11 +1,11 @@
 //! CreateSignalingChannel, `/createSignalingChannel`.
 
-use super::constraint::{channel_name, message_ttl_seconds, required};
-use super::error::ApiError;
-use super::member::Object;
-use super::owned::OwnedName;
-use super::tag::{self, Tag};
-use super::write;
+use crate::control::constraint::{channel_name, message_ttl_seconds, required};
+use crate::control::error::ApiError;
+use crate::control::member::Object;
+use crate::control::owned::OwnedName;
+use crate::control::tags::tag::{self, Tag};
+use crate::control::write;
 
 /// Makes a channel. Not idempotent: a name that is taken is refused with `ResourceInUseException`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct CreateSignalingChannel {
 }
 
 impl CreateSignalingChannel {
-    pub(super) fn parse(object: Object<'_, '_>) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(object: Object<'_, '_>) -> Result<Self, ApiError> {
         let [name, channel_type, configuration, tags] = object.members([
             "ChannelName",
             "ChannelType",

@@ -1,9 +1,9 @@
 //! DescribeMediaStorageConfiguration, `/describeMediaStorageConfiguration`.
 
-use super::constraint::BodyRules;
-use super::describe_signaling_channel::Selector;
-use super::error::ApiError;
-use super::member::Object;
+use crate::control::channels::describe_signaling_channel::Selector;
+use crate::control::constraint::BodyRules;
+use crate::control::error::ApiError;
+use crate::control::member::Object;
 
 /// Returns whether what a channel's peers send each other is stored. It never is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,10 @@ pub struct DescribeMediaStorageConfiguration {
 }
 
 impl DescribeMediaStorageConfiguration {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let channel = Selector::parse(object, rules)?;
         Ok(Self { channel })
     }

@@ -1,10 +1,10 @@
 //! UpdateMediaStorageConfiguration, `/updateMediaStorageConfiguration`.
 
-use super::constraint::{BodyRules, channel_arn, required, stream_arn};
-use super::error::ApiError;
-use super::member::{Member, Object};
-use super::write;
 use crate::aws::ChannelArn;
+use crate::control::constraint::{BodyRules, channel_arn, required, stream_arn};
+use crate::control::error::ApiError;
+use crate::control::member::{Member, Object};
+use crate::control::write;
 
 /// Why media storage cannot be switched on, and why no storage session can be joined: an `InvalidArgumentException`,
 /// after the caller's permission and the channel were found good.
@@ -20,7 +20,10 @@ pub struct UpdateMediaStorageConfiguration {
 }
 
 impl UpdateMediaStorageConfiguration {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let [arn, configuration] = object.members(["ChannelARN", "MediaStorageConfiguration"])?;
         let (arn, configuration) = (arn.text()?, read_configuration(configuration)?);
 

@@ -1,12 +1,12 @@
 //! SendAlexaOfferToMaster, `/v1/send-alexa-offer-to-master`.
 
-use super::constraint::{BodyRules, channel_arn, client_id, required};
-use super::error::ApiError;
-use super::member::Object;
-use super::owned::OwnedClientId;
-use super::write;
 use crate::aws::ChannelArn;
 use crate::base64::{self, Alphabet};
+use crate::control::constraint::{BodyRules, channel_arn, client_id, required};
+use crate::control::error::ApiError;
+use crate::control::member::Object;
+use crate::control::owned::OwnedClientId;
+use crate::control::write;
 use std::ops::RangeInclusive;
 
 /// The length that `MessagePayload` may have, in characters. Source: API Reference, "SendAlexaOfferToMaster".
@@ -24,7 +24,10 @@ pub struct SendAlexaOfferToMaster {
 }
 
 impl SendAlexaOfferToMaster {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let [arn, sender, payload] =
             object.members(["ChannelARN", "SenderClientId", "MessagePayload"])?;
         let (arn, sender, payload) = (arn.text()?, sender.text()?, payload.text()?);

@@ -1,11 +1,11 @@
 //! UntagResource, `/UntagResource`.
 
-use super::constraint::{BodyRules, arn, required};
-use super::error::ApiError;
-use super::member::Object;
-use super::tag::{self, TAGS_MAX};
-use super::write;
 use crate::aws::ChannelArn;
+use crate::control::constraint::{BodyRules, arn, required};
+use crate::control::error::ApiError;
+use crate::control::member::Object;
+use crate::control::tags::tag::{self, TAGS_MAX};
+use crate::control::write;
 
 /// Takes tags off a channel; keys that it does not have are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,10 @@ pub struct UntagResource {
 }
 
 impl UntagResource {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let [resource, keys] = object.members(["ResourceARN", "TagKeyList"])?;
         let (resource, keys) = (resource.text()?, keys.texts()?);
 

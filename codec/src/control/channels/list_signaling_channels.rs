@@ -3,14 +3,14 @@
 //! Order is by name, bytewise. A page's token is the last name in base64, so that paging survives channels that come
 //! and go between two pages.
 
-use super::channel_info::{ChannelInfo, channel_info};
-use super::constraint::{channel_name, integer, next_token, required};
-use super::error::ApiError;
-use super::member::{Member, Object};
-use super::owned::OwnedName;
-use super::write;
 use crate::aws::ChannelName;
 use crate::base64;
+use crate::control::channels::channel_info::{ChannelInfo, channel_info};
+use crate::control::constraint::{channel_name, integer, next_token, required};
+use crate::control::error::ApiError;
+use crate::control::member::{Member, Object};
+use crate::control::owned::OwnedName;
+use crate::control::write;
 use std::ops::RangeInclusive;
 
 /// Most entries of one page, whatever `MaxResults` says: about 400 KiB of text.
@@ -34,7 +34,7 @@ pub struct ListSignalingChannels {
 }
 
 impl ListSignalingChannels {
-    pub(super) fn parse(object: Object<'_, '_>) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(object: Object<'_, '_>) -> Result<Self, ApiError> {
         let [max_results, token, condition] =
             object.members(["MaxResults", "NextToken", "ChannelNameCondition"])?;
         let (max_results, token) = (max_results.integer()?, token.text()?);

@@ -1,13 +1,13 @@
 //! JoinStorageSession, `/joinStorageSession`, and JoinStorageSessionAsViewer, `/joinStorageSessionAsViewer`.
 //!
 //! On AWS they make the service itself call the master or a viewer. Here they have no response to write: the answer to
-//! a permitted caller is [`super::MEDIA_STORAGE_REFUSED`]. Their members begin with a small letter, unlike all others.
+//! a permitted caller is [`crate::control::MEDIA_STORAGE_REFUSED`]. Their members begin with a small letter, unlike all others.
 
-use super::constraint::{BodyRules, arn, client_id, required};
-use super::error::ApiError;
-use super::member::Object;
-use super::owned::OwnedClientId;
 use crate::aws::ChannelArn;
+use crate::control::constraint::{BodyRules, arn, client_id, required};
+use crate::control::error::ApiError;
+use crate::control::member::Object;
+use crate::control::owned::OwnedClientId;
 
 /// Asks that the service connect to a channel's master, to store what it sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,10 @@ pub struct JoinStorageSession {
 }
 
 impl JoinStorageSession {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let [channel] = object.members(["channelArn"])?;
         let arn = arn("channelArn", channel.text()?, rules)?;
         Ok(Self { arn })
@@ -34,7 +37,10 @@ pub struct JoinStorageSessionAsViewer {
 }
 
 impl JoinStorageSessionAsViewer {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+    pub(in crate::control) fn parse(
+        object: Object<'_, '_>,
+        rules: &BodyRules,
+    ) -> Result<Self, ApiError> {
         let [channel, client] = object.members(["channelArn", "clientId"])?;
         let (channel, client) = (channel.text()?, client.text()?);
 
