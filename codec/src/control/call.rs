@@ -125,10 +125,12 @@ impl Call {
 /// afterwards.
 ///
 /// # Errors
-/// [`crate::control::ErrorKind::Serialization`] when the body is not one JSON object in UTF-8, when a known member has a wrong
-/// JSON type, is given twice, or when an integer does not fit 64 bits; [`crate::control::ErrorKind::InvalidArgument`] when a
-/// required member is missing or a member breaks its constraints; [`crate::control::ErrorKind::TagsPerResourceExceededLimit`]
-/// when Create or TagResource brings too many tags.
+/// [`ErrorKind::Serialization`](crate::control::ErrorKind::Serialization) when the body is not one JSON object in
+/// UTF-8, when a known member has a wrong JSON type, is given twice, or when an integer does not fit 64 bits;
+/// [`ErrorKind::InvalidArgument`](crate::control::ErrorKind::InvalidArgument) when a required member is missing or a
+/// member breaks its constraints;
+/// [`ErrorKind::TagsPerResourceExceededLimit`](crate::control::ErrorKind::TagsPerResourceExceededLimit) when Create or
+/// TagResource brings too many tags.
 pub fn parse(operation: Operation, body: &mut [u8], rules: &BodyRules) -> Result<Call, ApiError> {
     let body = Body::parse(body)?;
     let object = body.object()?;

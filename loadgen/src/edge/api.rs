@@ -2,9 +2,9 @@
 //!
 //! One call after the other on one connection, blocking: nothing is measured here.
 
-use super::http;
-use super::signal;
 use crate::address::Target;
+use crate::edge::http;
+use crate::edge::target::signal;
 use crate::plan::Plan;
 use codec::aws::sigv4::signer::{Call, JSON, Signer};
 use serde_json::{Value, json};

@@ -8,13 +8,13 @@
 //! | `idle` | all connect | nothing happens for the given time | |
 //! | `connect` | warm up | the connections of the given time | |
 
-use super::board::{Board, Phase, Sum};
-use super::process::Process;
-use super::run::Start;
-use super::server::Server;
-use super::signal;
-use super::watch::{Goal, Watch};
-use super::worker::Shared;
+use crate::edge::board::{Board, Phase, Sum};
+use crate::edge::run::Start;
+use crate::edge::target::process::Process;
+use crate::edge::target::server::Server;
+use crate::edge::target::signal;
+use crate::edge::worker::Shared;
+use crate::edge::worker::watch::{Goal, Watch};
 use crate::options::Mode;
 use crate::plan::Plan;
 use crate::result::{Cpu, Document, Ending, Memory, words};

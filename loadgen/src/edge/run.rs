@@ -1,15 +1,15 @@
 //! A run from its plan to its result: routes, channels made and removed, threads.
 
-use super::api::{Api, Channels};
-use super::board::Board;
-use super::conduct::Conductor;
-use super::lines::Route;
-use super::lookup::Lookup;
-use super::server::Server;
-use super::tls::{self, Client};
-use super::watch::Watch;
-use super::worker::{Shared, Worker};
-use super::{machine, signal};
+use crate::edge::api::{Api, Channels};
+use crate::edge::board::Board;
+use crate::edge::conduct::Conductor;
+use crate::edge::target::server::Server;
+use crate::edge::target::{machine, signal};
+use crate::edge::worker::lines::Route;
+use crate::edge::worker::lookup::Lookup;
+use crate::edge::worker::tls::{self, Client};
+use crate::edge::worker::watch::Watch;
+use crate::edge::worker::{Shared, Worker};
 use crate::live::Audience;
 use crate::needs::DESCRIPTORS_BESIDE;
 use crate::plan::Plan;

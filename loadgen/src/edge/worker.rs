@@ -1,12 +1,24 @@
 //! One thread of a run: its lines, its crew, and the turn that drives both.
 
-use super::board::{Board, Gauge, Phase};
-use super::directory::Directory;
-use super::lines::{Lines, Route};
-use super::lookup::Lookup;
-use super::opened::Opened;
-use super::pace::Pace;
-use super::timers::Timers;
+pub(super) mod advance;
+pub(super) mod directory;
+pub(super) mod launch;
+pub(super) mod line;
+pub(super) mod lines;
+pub(super) mod lookup;
+pub(super) mod opened;
+pub(super) mod pace;
+pub(super) mod timers;
+pub(super) mod tls;
+pub(super) mod watch;
+
+use crate::edge::board::{Board, Gauge, Phase};
+use crate::edge::worker::directory::Directory;
+use crate::edge::worker::lines::{Lines, Route};
+use crate::edge::worker::lookup::Lookup;
+use crate::edge::worker::opened::Opened;
+use crate::edge::worker::pace::Pace;
+use crate::edge::worker::timers::Timers;
 use crate::measure::Connections;
 use crate::options::Mode;
 use crate::peer::Name;
@@ -42,40 +54,40 @@ pub(super) struct Shared<'a> {
 
 /// One thread's share of the run.
 pub(super) struct Worker<'a> {
-    pub(super) shared: Shared<'a>,
-    pub(super) gauge: &'a Gauge,
-    pub(super) share: Share,
-    pub(super) lines: Lines,
-    pub(super) directory: Directory,
-    pub(super) crew: Crew,
-    pub(super) signer: Option<Signer<'a>>,
+    shared: Shared<'a>,
+    gauge: &'a Gauge,
+    share: Share,
+    lines: Lines,
+    directory: Directory,
+    crew: Crew,
+    signer: Option<Signer<'a>>,
     /// When sessions begin; `None` in the closed modes.
-    pub(super) schedule: Option<Schedule>,
-    pub(super) timers: Timers,
+    schedule: Option<Schedule>,
+    timers: Timers,
     /// When messages are due, while peers send on schedule.
-    pub(super) pace: Option<Pace>,
+    pace: Option<Pace>,
     /// The next session of this share, if there is one.
-    pub(super) next: Option<u32>,
+    next: Option<u32>,
     /// Masters and peers that are to be connected.
-    pub(super) waiting: VecDeque<Name>,
+    waiting: VecDeque<Name>,
     /// The number of them that may be connected in the first phase.
-    pub(super) first: u64,
+    first: u64,
     /// The number of them that are connecting.
-    pub(super) opening: usize,
+    opening: usize,
     /// Masters that are open or were given up.
-    pub(super) masters_settled: u64,
+    masters_settled: u64,
     /// Which masters of the share these are.
-    pub(super) settled: Vec<bool>,
+    settled: Vec<bool>,
     /// Failures of each master of the share to open, in a row.
-    pub(super) master_attempts: Vec<u32>,
-    pub(super) connections: Connections,
+    master_attempts: Vec<u32>,
+    connections: Connections,
     /// The same for each target, where there are several.
-    pub(super) by_target: Vec<Connections>,
-    pub(super) opened: Opened,
+    by_target: Vec<Connections>,
+    opened: Opened,
     /// Connections that were opened and closed as they should (connect).
-    pub(super) cycles: u64,
+    cycles: u64,
     /// Sessions that run, or wait to connect again; peers that were not lost.
-    pub(super) active: u64,
+    active: u64,
     log: Log,
     phase: Phase,
     close_begun_ns: u64,

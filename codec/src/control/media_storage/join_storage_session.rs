@@ -1,7 +1,8 @@
 //! JoinStorageSession, `/joinStorageSession`, and JoinStorageSessionAsViewer, `/joinStorageSessionAsViewer`.
 //!
 //! On AWS they make the service itself call the master or a viewer. Here they have no response to write: the answer to
-//! a permitted caller is [`crate::control::MEDIA_STORAGE_REFUSED`]. Their members begin with a small letter, unlike all others.
+//! a permitted caller is [`crate::control::MEDIA_STORAGE_REFUSED`]. Their members begin with a small letter, unlike all
+//! others.
 
 use crate::aws::ChannelArn;
 use crate::control::constraint::{BodyRules, arn, client_id, required};

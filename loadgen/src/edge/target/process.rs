@@ -15,14 +15,14 @@ impl Process {
     ///
     /// # Errors
     /// There is none, or it must not be looked at.
-    pub(super) fn find(pid: u32) -> io::Result<Self> {
+    pub(in crate::edge) fn find(pid: u32) -> io::Result<Self> {
         let process = Self { pid };
         process.cpu_ns()?;
         Ok(process)
     }
 
     /// This process.
-    pub(super) fn own() -> Self {
+    pub(in crate::edge) fn own() -> Self {
         Self {
             pid: std::process::id(),
         }

@@ -1,9 +1,9 @@
 //! The endpoints that a worker knows, and the connections that wait for one that is being looked up.
 
-use super::lines::Route;
-use super::lookup::{ENDPOINTS_MAX, Lookup, LookupAnswer, LookupRequest};
-use super::worker::Worker;
 use crate::address::Endpoint;
+use crate::edge::worker::Worker;
+use crate::edge::worker::lines::Route;
+use crate::edge::worker::lookup::{ENDPOINTS_MAX, Lookup, LookupAnswer, LookupRequest};
 use ahash::AHashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};

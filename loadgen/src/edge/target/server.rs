@@ -1,7 +1,7 @@
 //! The service's process: its CPU time and memory, from the kernel if it runs here, or from its admin listener.
 
-use super::http;
-use super::process::Process;
+use crate::edge::http;
+use crate::edge::target::process::Process;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
 //! Reactions to news: a party goes a step further, comes back later, or is through.
 
-use super::board::Phase;
-use super::lines::News;
-use super::worker::Worker;
+use crate::edge::board::Phase;
+use crate::edge::worker::Worker;
+use crate::edge::worker::lines::News;
 use crate::options::Mode;
 use crate::visit::{Call, Discovery, Heard, Party, Peer, Stage, Verdict, Viewer};
 

@@ -19,7 +19,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// The configuration that all TLS connections of a run share, with the name of a host.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub(in crate::edge) struct Client {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
@@ -34,7 +34,11 @@ impl Client {
     /// # Errors
     /// The authority's file cannot be read or holds no certificate; the system trusts no authority; the host cannot
     /// be a name in a certificate.
-    pub(super) fn new(trust: &Trust, resumes: bool, host: &str) -> io::Result<Option<Self>> {
+    pub(in crate::edge) fn new(
+        trust: &Trust,
+        resumes: bool,
+        host: &str,
+    ) -> io::Result<Option<Self>> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -137,11 +141,11 @@ impl Tls {
     }
 }
 
-/// The trust of a run for [`super::http`], in whose connections nothing is measured.
+/// The trust of a run for [`crate::edge::http`], in whose connections nothing is measured.
 ///
 /// # Errors
 /// As [`Client::new`].
-pub(super) fn of_calls(trust: &Trust) -> io::Result<TlsConfig> {
+pub(in crate::edge) fn of_calls(trust: &Trust) -> io::Result<TlsConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
     let trusting = |authorities: Vec<CertificateDer<'_>>| {

@@ -1,7 +1,7 @@
 //! Shows a run to its audience: looks at the board while the conductors wait, and hands on the run's progress four
 //! times a second.
 
-use super::board::Sum;
+use crate::edge::board::Sum;
 use crate::live::{Audience, Progress};
 use crate::result::CLASSES;
 use std::cell::RefCell;
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// The way from the board to the audience. One for each run, on the conductor's thread.
-pub(super) struct Watch<'a>(RefCell<Inner<'a>>);
+pub(in crate::edge) struct Watch<'a>(RefCell<Inner<'a>>);
 
 struct Inner<'a> {
     audience: &'a mut dyn Audience,
@@ -22,7 +22,7 @@ struct Inner<'a> {
 
 /// When a phase is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Goal {
+pub(in crate::edge) enum Goal {
     /// When so much time has passed.
     Span(Duration),
     /// When this many connections are open or have failed.
@@ -35,7 +35,7 @@ pub(super) enum Goal {
 
 impl<'a> Watch<'a> {
     /// A watch for this audience.
-    pub(super) fn new(audience: &'a mut dyn Audience) -> Self {
+    pub(in crate::edge) fn new(audience: &'a mut dyn Audience) -> Self {
         Self(RefCell::new(Inner {
             audience,
             phase: None,
@@ -44,22 +44,22 @@ impl<'a> Watch<'a> {
     }
 
     /// Prints a line.
-    pub(super) fn say(&self, line: &str) {
+    pub(in crate::edge) fn say(&self, line: &str) {
         self.0.borrow_mut().audience.say(line);
     }
 
     /// Reports that the load waits for the word to begin.
-    pub(super) fn ready(&self) {
+    pub(in crate::edge) fn ready(&self) {
         self.0.borrow_mut().audience.ready();
     }
 
     /// A phase begins.
-    pub(super) fn enter(&self, phase: &'static str, goal: Goal) {
+    pub(in crate::edge) fn enter(&self, phase: &'static str, goal: Goal) {
         self.0.borrow_mut().phase = Some((phase, Instant::now(), goal));
     }
 
     /// Hands on the run's progress, if it is time to.
-    pub(super) fn look(&self, sum: &Sum) {
+    pub(in crate::edge) fn look(&self, sum: &Sum) {
         let inner = &mut *self.0.borrow_mut();
         let now = Instant::now();
         let last = inner.seen.back().map(|(at, _)| *at);

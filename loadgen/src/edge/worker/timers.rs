@@ -3,8 +3,8 @@
 //! Each timeout that is the same for all connections has a queue, which is in order by construction; only back-off
 //! needs a sorted map. An entry whose line has another connection by then is skipped.
 
-use super::line::Line;
-use super::worker::Worker;
+use crate::edge::worker::Worker;
+use crate::edge::worker::line::Line;
 use crate::visit::{LINE_BYTES, Party, Stage, Verdict};
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,6 +1,6 @@
 //! One connection's socket, and what is under way on it.
 
-use super::tls::Tls;
+use crate::edge::worker::tls::Tls;
 use ring::Key;
 use socket2::Socket;
 use std::io;

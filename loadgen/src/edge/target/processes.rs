@@ -3,8 +3,8 @@
 //! Each part reports its progress on its standard output ([`PartNews`]). When all connections are open it says so and
 //! waits; when all parts wait, each is sent the moment to begin on its standard input.
 
-use super::run::{Start, check_moment};
-use super::signal;
+use crate::edge::run::{Start, check_moment};
+use crate::edge::target::signal;
 use crate::live::{Audience, PartNews, Progress};
 use crate::options::{CpuList, Options};
 use crate::report::members;

@@ -92,7 +92,7 @@ pub fn run_id() -> u32 {
 ///
 /// # Errors
 /// The kernel's error.
-pub(super) fn raise_descriptors() -> io::Result<u64> {
+pub(in crate::edge) fn raise_descriptors() -> io::Result<u64> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let current = maximum;
     setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
@@ -104,7 +104,7 @@ pub(super) fn raise_descriptors() -> io::Result<u64> {
 ///
 /// # Errors
 /// The kernel's error.
-pub(super) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
+pub(in crate::edge) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
     // SAFETY: the descriptor is open, and `on` is a readable int of the length given.
@@ -128,7 +128,7 @@ pub(super) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
 ///
 /// # Errors
 /// The CPU does not exist or is not this process's to use.
-pub(super) fn pin(cpu: usize) -> io::Result<()> {
+pub(in crate::edge) fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     Ok(sched_setaffinity(None, &set)?)

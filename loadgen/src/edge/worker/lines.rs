@@ -8,10 +8,10 @@
 //! Each step is reported as [`News`]. A line is freed when nothing in the kernel refers to its socket: neither connect
 //! nor receive nor send. Sends of a turn are gathered: one for each line that has something to say.
 
-use super::line::{Line, LineState, index_of, kind_of, narrow};
-use super::machine::bind_address_no_port;
-use super::tls::{Client, Tls};
 use crate::address::Target;
+use crate::edge::target::machine::bind_address_no_port;
+use crate::edge::worker::line::{Line, LineState, index_of, kind_of, narrow};
+use crate::edge::worker::tls::{Client, Tls};
 use crate::visit::{Crew, Heard};
 use ring::{Completion, Lent, Received, Ring, Settings};
 use socket2::{Domain, Socket, Type};
@@ -24,11 +24,11 @@ use std::time::Duration;
 
 /// One way to reach the service.
 #[derive(Clone, Debug)]
-pub(super) struct Route {
+pub(in crate::edge) struct Route {
     /// The target.
-    pub(super) target: Target,
+    pub(in crate::edge) target: Target,
     /// The TLS configuration, if it is secured.
-    pub(super) tls: Option<Client>,
+    pub(in crate::edge) tls: Option<Client>,
 }
 
 /// An event on a line.

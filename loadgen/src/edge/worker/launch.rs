@@ -1,9 +1,9 @@
 //! Connects parties: masters and peers first, sessions on schedule.
 
-use super::board::Phase;
-use super::directory::Way;
-use super::line::kind_of;
-use super::worker::Worker;
+use crate::edge::board::Phase;
+use crate::edge::worker::Worker;
+use crate::edge::worker::directory::Way;
+use crate::edge::worker::line::kind_of;
 use crate::options::Mode;
 use crate::peer::{client_id, unsigned_target};
 use crate::visit::{self, Discovery, Party, Peer, Role, Stage, Viewer};

@@ -1,7 +1,7 @@
 //! Messages on schedule: peers that are connected for the whole run send in turn, whatever the service does.
 
-use super::board::Phase;
-use super::worker::Worker;
+use crate::edge::board::Phase;
+use crate::edge::worker::Worker;
 use crate::visit::Party;
 
 /// When each message of a worker is due, and on which line.

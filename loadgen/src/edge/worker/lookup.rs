@@ -1,9 +1,9 @@
 //! Looks up where discovery leads, on a thread of its own: a resolver may take seconds, in which no session must wait
 //! for another's.
 
-use super::lines::Route;
-use super::tls::Client;
 use crate::address::{AddressError, Endpoint, Family};
+use crate::edge::worker::lines::Route;
+use crate::edge::worker::tls::Client;
 use crate::plan::{Plan, Trust};
 use ahash::AHashMap;
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use std::thread;
 
 /// The thread that resolves endpoints, one per process. It ends when no sender of questions is left; it is not joined.
 #[derive(Debug)]
-pub(super) struct Lookup {
+pub(in crate::edge) struct Lookup {
     asks: Sender<LookupRequest>,
 }
 
 /// An endpoint, and the way there or under which name its failure is counted.
-pub(super) type LookupAnswer = (Endpoint, Result<Arc<Route>, String>);
+pub(in crate::edge) type LookupAnswer = (Endpoint, Result<Arc<Route>, String>);
 
 /// One question.
 #[derive(Debug)]
-pub(super) struct LookupRequest {
-    pub(super) endpoint: Endpoint,
-    pub(super) reply: Sender<LookupAnswer>,
+pub(in crate::edge) struct LookupRequest {
+    pub(in crate::edge) endpoint: Endpoint,
+    pub(in crate::edge) reply: Sender<LookupAnswer>,
 }
 
 impl Lookup {
     /// Begins the thread; what it finds must be allowed by the plan.
-    pub(super) fn start(plan: &Plan) -> Self {
+    pub(in crate::edge) fn start(plan: &Plan) -> Self {
         let (asks, inbox) = mpsc::channel::<LookupRequest>();
         let mut finder = Finder::new(plan);
         thread::spawn(move || {
@@ -42,7 +42,7 @@ impl Lookup {
     }
 
     /// A way to ask.
-    pub(super) fn asks(&self) -> Sender<LookupRequest> {
+    pub(in crate::edge) fn asks(&self) -> Sender<LookupRequest> {
         self.asks.clone()
     }
 }
@@ -120,7 +120,7 @@ impl Finder {
 }
 
 /// Most endpoints of one run; a service has a few for each region. A session that is sent to yet another one fails.
-pub(super) const ENDPOINTS_MAX: usize = 4_096;
+pub(in crate::edge) const ENDPOINTS_MAX: usize = 4_096;
 const _: () = assert!(
     ENDPOINTS_MAX + 65 <= u16::MAX as usize,
     "with all targets and a detour they have numbers"
