@@ -34,9 +34,9 @@ pub(super) struct Desk {
     queues: Box<[Mutex<Queue>]>,
     own: Mutex<Own>,
     pub(super) journal: Journal,
-    /// Where parcels go; known once the node runs.
+    /// The sender of parcels; set once the node runs.
     pub(super) parcels: OnceLock<ParcelSender>,
-    /// What all nodes are asked.
+    /// Questions to all nodes, for the thread that asks them.
     inquiries: Sender<Event>,
 }
 
@@ -55,7 +55,7 @@ struct Own {
     packing: HashMap<Slot, Packing>,
 }
 
-/// How far the shards are with a slot.
+/// The shards' progress with a slot.
 #[derive(Clone, Copy)]
 enum Serving {
     /// Nobody is admitted.
@@ -95,7 +95,7 @@ impl Desk {
         }
     }
 
-    /// How many shards there are.
+    /// The number of shards.
     pub(super) fn shards(&self) -> usize {
         self.queues.len()
     }

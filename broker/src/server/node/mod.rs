@@ -58,7 +58,7 @@ pub(super) struct Node {
     waiting: Arc<AtomicU64>,
     /// The cluster's name, and this node's.
     names: (String, String),
-    /// What happened to messages between nodes.
+    /// Messages between nodes that were sent, received and lost, and refused connections.
     counts: Arc<PeerCounts>,
     pages: NodePages,
 }
@@ -150,12 +150,12 @@ impl Node {
         Box::new(End { desk, shard })
     }
 
-    /// Where the end of the node is reported, once, and before it that an operator wants it.
+    /// The reports of the node: that an operator wants it to end, and, once, its end.
     pub(super) fn news(&self) -> Receiver<NodeNews> {
         self.news.clone()
     }
 
-    /// How many messages wait for peers: for the reports to operators.
+    /// Sets the number of messages that wait for peers, for the reports to operators.
     pub(super) fn waiting(&self, messages: u64) {
         self.waiting.store(messages, Ordering::Relaxed);
     }
@@ -176,7 +176,7 @@ impl Node {
         taken
     }
 
-    /// What operators may ask of it.
+    /// The requests that operators may make of the node.
     pub(super) fn page(&self) -> ClusterPage {
         let (inspector, (cluster, node)) = (self.handle.inspector(), self.names.clone());
         let (asked, counts) = (inspector.clone(), Arc::clone(&self.counts));
@@ -227,7 +227,7 @@ fn inquire(inquiries: Inquiries, asked: Receiver<Event>) -> io::Result<()> {
     thread.spawn(move || inquiries.run(&asked)).map(drop)
 }
 
-/// What the admin listener asks the other nodes, and is asked by them.
+/// The admin listener's requests to other nodes, and theirs to it.
 fn pages(
     own: &str,
     asking: Sender<Event>,
@@ -265,7 +265,7 @@ fn first_number() -> Result<u64, Failure> {
     Ok(number)
 }
 
-/// How etcd is reached, by files that were right when they were checked.
+/// The options of the connection to etcd, from files that were right when they were checked.
 fn options(settings: &Settings) -> Result<Options, Failure> {
     etcd::options(&settings.cluster.etcd).map_err(|faults| {
         let fault =

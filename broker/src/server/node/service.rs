@@ -1,4 +1,4 @@
-//! What the node's thread wants of the shards, handed to them; what it learns, put where they look.
+//! Hands the orders of the node's thread to the shards, and puts what it learns where they read it.
 
 use super::desk::Desk;
 use super::inquiry::Event;
@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a node reports to the main thread.
+/// A report of the node to the main thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum NodeNews {
     /// An operator wants the process to end in order.
@@ -42,14 +42,14 @@ pub(super) struct Shards {
     pub(super) report: Sender<NodeNews>,
     /// Messages that wait for peers.
     pub(super) waiting: Arc<AtomicU64>,
-    /// What shards read of the store.
+    /// The state of the store, as shards read it.
     pub(super) readiness: Readiness,
     /// Records of slots that are loaded, by shard: of as many slots as are loaded at a time.
     pub(super) loading: HashMap<Slot, (Held, Vec<Vec<Record>>)>,
     /// Messages of parcels that may be used.
     pub(super) kept: HashMap<ParcelId, Arc<[u8]>>,
     pub(super) kept_bytes: usize,
-    /// What other nodes ask, and what they reply.
+    /// Inquiries and replies of other nodes, for the thread that handles them.
     pub(super) inquiries: Sender<Event>,
 }
 
@@ -196,7 +196,7 @@ impl Shards {
 
 /// A moment of the node's clock, which goes on while the machine sleeps, by the clock of the shards, which does not.
 ///
-/// What has passed is never: a turn that goes on may have begun before it.
+/// A moment that has passed becomes 0, not the present: a turn that goes on may have begun before the present.
 ///
 /// The clock of the shards is read first: a pause between the two makes the result earlier, never later.
 fn as_shards_count(until: Now) -> Now {

@@ -1,11 +1,11 @@
-//! How the node fares, for operators.
+//! The state of the node, for operators.
 
 use crate::side::{ClusterView, NodeView};
 use broker_core::cluster::authority::Standing;
 use broker_etcd::{Inspection, NodeState, PeerCounts};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What the admin listener shows of an inspection.
+/// Converts an inspection to the view that the admin listener shows.
 pub(super) fn view(
     (cluster, node): (&str, &str),
     inspection: Inspection,

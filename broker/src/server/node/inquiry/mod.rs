@@ -1,4 +1,4 @@
-//! What this node asks all others, and what it answers them: pages of channels, what an account has, and pages of
+//! Inquiries to all other nodes, and replies to theirs: pages of channels, the holdings of an account, and pages of
 //! operators.
 //!
 //! ```text
@@ -7,8 +7,8 @@
 //!  a shard: Answered ◄── parts of all slots ◄── replies ◄─────┘     another node's inquiry ──► own shards ──► reply
 //! ```
 //! One thread, which waits for nobody but its own shards, for a moment. Each question is a *round*: it ends when all
-//! have replied, or when its time is over. What is lost on the way is asked for again, but what changes something is
-//! sent once. What becomes of a round says `page` for pages of channels, and this page for the others.
+//! have replied, or when its time is over. An inquiry that gets no reply is sent again, except one that changes
+//! something, which is sent once. The end of a round is in `page` for pages of channels, in this file for the others.
 
 mod page;
 mod words;
@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use words::Inquiry;
 
-/// What happens to it.
+/// An event for the thread.
 pub(super) enum Event {
     /// A call wants a page.
     List(CallRef, PageQuestion),
@@ -63,7 +63,7 @@ const COUNTS_MAX: usize = 256;
 /// Bytes of a page of an operator that another node replies; a longer one is refused there.
 const GET_BYTES_MAX: usize = 4 << 20;
 
-/// How long a page of channels may take, one of operators, and a count.
+/// Time for a page of channels, for one of operators, and for a count, at most.
 const PAGE_MAX: Duration = Duration::from_secs(3);
 const GET_MAX: Duration = Duration::from_secs(2);
 const COUNT_MAX: Duration = Duration::from_millis(500);
@@ -71,7 +71,7 @@ const COUNT_MAX: Duration = Duration::from_millis(500);
 /// After this long without a reply a node is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How long its own shards may take.
+/// Time for this node's own shards to answer, at most.
 const SHARDS_MAX: Duration = Duration::from_secs(1);
 
 /// The thread's state.
@@ -98,12 +98,12 @@ struct Round {
     again: Instant,
 }
 
-/// What is made of the replies.
+/// The question of a round, with its caller and the replies so far.
 enum What {
     Page(Page),
     /// The channels of an account, so far.
     Count(CallRef, Holding),
-    /// What nodes have at a path.
+    /// The answers of admin listeners to a request, so far.
     Get(oneshot::Sender<NodeReplies>, Vec<NodeReply>),
 }
 
@@ -349,7 +349,7 @@ impl Inquiries {
         })
     }
 
-    /// What each of its own shards answers; `None` when one does not.
+    /// The answers of this node's own shards; `None` when one does not answer.
     fn ask_shards(&mut self, question: &Question) -> Option<Vec<Reply>> {
         let post = |to| Post::Inspect(Box::new(question.clone()), to);
         let answers = self.shards.ask(self.shards.all(), SHARDS_MAX, post);

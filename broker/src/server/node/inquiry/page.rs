@@ -22,7 +22,7 @@ pub(super) struct Page {
     parts: Vec<PagePart>,
     /// The page, once it is whole.
     whole: Option<Answer>,
-    /// Who has a slot that is in no part, if that is known.
+    /// The owner of the first slot that is in no part, if it is known.
     lacking: Option<NodeId>,
 }
 

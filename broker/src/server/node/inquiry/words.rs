@@ -10,14 +10,14 @@ use codec::aws::ChannelArn;
 use codec::control::ChannelStatus;
 use serde_json::{Value, json};
 
-/// What another node wants to know.
+/// A question or request of another node.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Inquiry {
     /// Its part of a page.
     Page(PageQuestion),
     /// The channels of an account: `region:account:`.
     Count(Box<str>),
-    /// What its admin listener has at this path.
+    /// The admin listener's answer at this path.
     Get(String),
     /// That its admin listener takes this at a path, once.
     Post(String, Posted),
@@ -85,7 +85,7 @@ pub(super) fn get_reply(status: u16, body: &Value) -> Vec<u8> {
         .into_bytes()
 }
 
-/// What a node has at a path.
+/// The answer of a node's admin listener; `None` if the bytes are none.
 pub(super) fn got(node: &str, bytes: &[u8]) -> Option<NodeReply> {
     let mut replied: Value = serde_json::from_slice(bytes).ok()?;
     Some(NodeReply {
