@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// One per process; without a node it does nothing.
 pub(in crate::server) struct Follower<'n> {
     node: Option<&'n Node>,
-    /// What the node reports.
+    /// Reports of the node.
     pub(in crate::server) news: Receiver<NodeNews>,
     is_stuck: bool,
 }
@@ -92,5 +92,6 @@ pub(in crate::server) fn report(ending: Ending) {
     }
 }
 
-/// How long giving slots away may take: as long as it goes on, a slot within 25 s, nearly always some seconds.
+/// Time for giving all slots away, at most. The node gives up earlier when 25 s pass without a slot given; it nearly
+/// always takes some seconds.
 pub(in crate::server) const GIVING_MAX: Duration = Duration::from_secs(120);

@@ -1,4 +1,4 @@
-//! What is spoken between the nodes of a cluster.
+//! TLS between the nodes of a cluster.
 
 use crate::edge::LinkTls;
 use crate::failure::Failure;

@@ -16,27 +16,27 @@ use std::path::Path;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// What shards and their edges need of it.
+/// This node's part of a cluster, for its shards and their edges.
 pub(super) struct Cluster {
-    /// Who owns which channel.
+    /// The owners of all channels.
     pub(super) map: Arc<SlotMap>,
-    /// How others are reached.
+    /// The links to other nodes.
     pub(super) links: Arc<Links>,
-    /// What temporary credentials are sealed under: on each node the same.
+    /// The keys that seal temporary credentials: the same on each node.
     pub(super) session_keys: Arc<SessionKeys>,
-    /// What keys of TLS tickets are derived from: on each node the same.
+    /// The secrets that keys of TLS tickets are derived from: the same on each node.
     pub(super) ticket_keys: Vec<Zeroizing<[u8; 32]>>,
-    /// What the node needs to follow the cluster, where owners change.
+    /// Names and secret of a node that follows the cluster, where owners change.
     pub(super) etcd: Option<EtcdPart>,
 }
 
-/// What is needed where the nodes agree in etcd on who owns what.
+/// The names of the cluster and of this node, and the secret, where the nodes agree in etcd on the owners of channels.
 pub(super) struct EtcdPart {
     /// The cluster's name.
     pub(super) name: String,
     /// This node's.
     pub(super) node: String,
-    /// What all nodes share.
+    /// The secret that all nodes share.
     pub(super) secret: ClusterSecret,
 }
 
@@ -105,7 +105,7 @@ fn session_keys(secret: &ClusterSecret, cluster: &str) -> Arc<SessionKeys> {
 /// The secret of a file.
 ///
 /// # Errors
-/// What is allowed.
+/// The rule that the file breaks.
 pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
     let read = files::read_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("allowed a file that can be read: {error}"))?;
@@ -122,7 +122,7 @@ pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
 /// The map of a file, in which this node is.
 ///
 /// # Errors
-/// What is allowed.
+/// The rule that the file breaks.
 pub(super) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
     let read = files::read_text(path, MAP_BYTES_MAX)
         .map_err(|error| format!("allowed a file that can be read: {error}"))?;

@@ -1,4 +1,4 @@
-//! Where the records of channels are: in the data directory, or in etcd.
+//! The store of the records of channels: the data directory, or etcd.
 
 pub(super) mod registry;
 
@@ -72,7 +72,8 @@ impl Records {
         }
     }
 
-    /// What every channel that is made from here on is younger than, as far as that is known at the start.
+    /// The latest creation time of a record, as far as it is known at the start: every channel that is created from
+    /// here on is younger.
     pub(super) fn newest(&self) -> Wall {
         match self {
             Self::Disk(registry) => registry.newest(),

@@ -92,8 +92,8 @@ impl Registry {
         (store, records.map(std::mem::take).unwrap_or_default())
     }
 
-    /// What every channel that is made from here on is younger than, whichever shard was the home of an earlier one of
-    /// its name.
+    /// The latest creation time of a record: every channel that is created from here on is younger, whichever shard was
+    /// the home of an earlier one of its name.
     pub(in crate::server) fn newest(&self) -> Wall {
         self.newest
     }
@@ -138,5 +138,5 @@ fn tell_health(status: &StatusBoard, result: &Result<(), CommitError>) {
     }
 }
 
-/// How far a clock may have been set back while the server was away.
+/// Time by which a clock may have been set back while the server was away, at most.
 const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
