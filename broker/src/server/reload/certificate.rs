@@ -1,4 +1,4 @@
-//! What TLS listeners present: found and read at start, read again on a reload, reminded of as its end comes near.
+//! The certificate of TLS listeners: found and read at start, and read again on a reload; the log reminds of its end.
 
 use super::{Stamp, Subject, stamps};
 use crate::certificate::{self, DevCertificate};
@@ -28,9 +28,9 @@ pub(in crate::server) struct Certificate {
 /// A start with a certificate.
 pub(in crate::server) struct InitialCertificate {
     pub(in crate::server) certificate: Certificate,
-    /// What shards present at first.
+    /// The configuration with which shards begin.
     pub(in crate::server) config: Arc<ServerConfig>,
-    /// What clients must trust, for the development certificate.
+    /// The authority that clients must trust, for the development certificate.
     pub(in crate::server) ca: Option<PathBuf>,
     /// Its files as they were just before they were read.
     pub(in crate::server) read: Vec<Stamp>,

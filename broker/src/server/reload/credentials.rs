@@ -1,4 +1,4 @@
-//! Who may sign: the credentials file, read at start and again when it changes.
+//! The credentials file, which has the principals that may sign: read at start, and again when it changes.
 
 use super::{Stamp, Subject, stamps};
 use crate::config::{Loaded, load_credentials};
@@ -18,11 +18,11 @@ use tokio::sync::watch;
 pub(in crate::server) struct CredentialsFile {
     path: PathBuf,
     account_id: String,
-    /// What was read last, the file itself first.
+    /// The files that were read last, the credentials file itself first.
     files: Vec<PathBuf>,
-    /// What shards have, and what they had before: the last of them is freed here, where it stalls no shard.
+    /// The principals that shards have, and those they had before: these are freed here, where that stalls no shard.
     in_force: Vec<Arc<Credentials>>,
-    /// What the side thread has.
+    /// The principals that the side thread has.
     of_side: watch::Sender<Arc<Credentials>>,
     /// Of the shards, which get each new set of principals.
     mailboxes: Arc<[Mailbox<Post<Shard>>]>,
@@ -31,7 +31,7 @@ pub(in crate::server) struct CredentialsFile {
 /// A start with credentials.
 pub(in crate::server) struct InitialCredentials {
     pub(in crate::server) file: CredentialsFile,
-    /// What shards begin with.
+    /// The principals that shards begin with.
     pub(in crate::server) credentials: Arc<Credentials>,
     /// The files as they were just before they were read.
     pub(in crate::server) read: Vec<Stamp>,

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// Something that is read from files and put in force for what comes after.
 pub(super) trait Subject {
-    /// What it is, for the log: "certificate".
+    /// The subject's name in the log, such as "certificate".
     fn name(&self) -> &'static str;
 
     /// The files that it was read from, or that it would be read from.
@@ -29,7 +29,7 @@ pub(super) trait Subject {
     /// Reads the files and puts what they say in force, or changes nothing.
     ///
     /// # Errors
-    /// What is wrong, where, and what is allowed.
+    /// The fault, its place, and what is allowed.
     fn reload(&mut self) -> Result<(), String>;
 
     /// Logs what will need the operator's care soon. Called once a day.
@@ -101,7 +101,7 @@ impl WatchedFiles {
         }
     }
 
-    /// What was read may name other files: then those are stamped before they are read once more.
+    /// Reads the files. If they name others than before, stamps those and reads once more.
     fn reload(&mut self) {
         self.changed = None;
         for _ in 0..2 {
@@ -122,7 +122,7 @@ impl WatchedFiles {
     }
 }
 
-/// What the files are at this moment, in their order.
+/// The stamps of the files at this moment, in their order.
 pub(super) fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     files.iter().map(|file| stamp(file)).collect()
 }

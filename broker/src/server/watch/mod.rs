@@ -26,7 +26,7 @@ pub(super) struct Watch<'n> {
     pub(super) status: StatusBoard,
     pub(super) told: Receiver<Command>,
     pub(super) happened: Receiver<ShardEvent>,
-    /// What is read again when the operator says so or files change.
+    /// The files that are read again when the operator says so or when they change.
     pub(super) reloader: Reloader,
     /// The service manager.
     pub(super) supervisor: Supervisor,
@@ -36,7 +36,7 @@ pub(super) struct Watch<'n> {
     pub(super) drain_ms: u64,
 }
 
-/// What is done again and again beside waiting.
+/// The periodic work beside waiting.
 pub(super) struct Rounds {
     pulse: Pulse,
     /// Made of the pulse's answers.
@@ -49,7 +49,7 @@ pub(super) struct Rounds {
     remind: Instant,
 }
 
-/// What ended a wait.
+/// The event that ended a wait.
 enum News {
     Command(Command),
     Shard(ShardEvent),
@@ -284,9 +284,9 @@ impl Rounds {
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
 /// Stop cuts connections off, so it takes no time to speak of.
 const STOP_MAX: Duration = Duration::from_secs(5);
-/// How often the rounds are made: three calls of stat and a datagram cost nothing to speak of.
+/// The interval of the rounds: three calls of stat and a datagram cost nothing to speak of.
 const ROUND_EVERY: Duration = Duration::from_secs(1);
-/// How often the operator is reminded.
+/// The interval of reminders to the operator.
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use mailbox::Mailbox;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is known of each shard. One per process, on the main thread.
+/// The liveness of each shard. One per process, on the main thread.
 pub(in crate::server) struct Pulse {
     survey: Survey<Shard, Scraped<Snapshot>>,
     shards: Vec<Rhythm>,
@@ -21,7 +21,7 @@ struct Rhythm {
     report_at: Duration,
 }
 
-/// What one look found out, for the log.
+/// A change that a poll found, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum ShardChange {
     /// This shard has not answered for so long.
