@@ -1,4 +1,4 @@
-//! What the admin listener asks the process, and whom it answers.
+//! The state that the admin listener shows, and the token of those it answers.
 
 use super::check;
 use super::environment::environment;
@@ -98,13 +98,13 @@ fn budgets(settings: &Settings) -> [u64; BUDGETS.len()] {
     of_shard.map(|bytes| bytes as u64 * settings.shards as u64)
 }
 
-/// What the file system of a directory has left for processes without privileges.
+/// Bytes that the file system of a directory has left for processes without privileges.
 fn free_bytes(directory: &Path) -> Option<u64> {
     let state = statvfs(directory).ok()?;
     Some(state.f_bavail.saturating_mul(state.f_frsize))
 }
 
-/// What moves the clocks of all shards.
+/// The function that moves the clocks of all shards.
 fn clocks(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> MoveClocks {
     let mut survey = Survey::new(mailboxes);
     Box::new(move |shift| {
@@ -115,7 +115,7 @@ fn clocks(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> MoveClocks {
     })
 }
 
-/// What answers the inspector.
+/// The function that asks shards for the inspector.
 fn inspect(placement: Placement, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Inspect {
     let mut survey = Survey::new(mailboxes);
     Box::new(move |whom, question| {
@@ -135,7 +135,7 @@ fn inspect(placement: Placement, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Insp
     })
 }
 
-/// What gives the figures of the overview. A shard that hangs costs a part of a second once.
+/// The function that collects the figures of the overview. A shard that hangs costs a part of a second once.
 fn look(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Look {
     let mut survey = Survey::new(mailboxes);
     Box::new(move || {
@@ -150,7 +150,7 @@ fn look(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Look {
     })
 }
 
-/// What `POST /backup` is answered from.
+/// The sources of the answer to `POST /backup`.
 fn backup(settings: &Settings, registry: &Records) -> Backup {
     let committer = registry.on_disk().map(Registry::committer);
     let data_dir = settings.data_dir.clone();
@@ -176,10 +176,10 @@ pub(super) fn token(settings: &Settings) -> Result<Option<String>, Failure> {
     token::token(path).map(Some).map_err(refused)
 }
 
-/// How long `/metrics` and the inspector wait for the shards.
+/// Time for which `/metrics` and the inspector wait for the shards, at most.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// And the overview, which is looked at once a second.
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
-/// How long the shards may take for all that is due when their clocks are moved.
+/// Time for the shards to do all that is due when their clocks are moved, at most.
 const EXPIRIES_MAX: Duration = Duration::from_secs(10);

@@ -16,11 +16,11 @@ use std::time::SystemTime;
 /// A configuration with which a start is not refused.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// What to run with.
+    /// The settings to run with.
     pub settings: Settings,
     /// Of the credentials file, if one is named.
     pub credentials: Option<Loaded>,
-    /// What works, but probably not as meant: one sentence each.
+    /// Warnings of what works, but probably not as meant: one sentence each.
     pub warnings: Vec<String>,
 }
 

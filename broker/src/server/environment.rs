@@ -1,4 +1,4 @@
-//! What clients of this broker have in their environment: the variables that AWS SDKs, the CLI and the C SDK read.
+//! The environment of clients of this broker: the variables that AWS SDKs, the CLI and the C SDK read.
 
 use broker_core::settings::{Auth, Listen, Scheme, Settings};
 use std::path::PathBuf;

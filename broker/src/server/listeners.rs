@@ -171,7 +171,7 @@ fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
     Failure::Configuration(format!("{key} = {addr}: {remedy}"))
 }
 
-/// What is allowed where this address could not be had.
+/// The cause for which an address could not be had, and the remedy.
 fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     let flags = match key {
         "listen" => "--listen URL, for each, chooses others",
@@ -241,7 +241,7 @@ mod tests {
         TcpStream::connect(bound.addr).unwrap();
     }
 
-    /// What other nodes connect to, where they agree in `etcd`.
+    /// The listener for other nodes; they agree in `etcd`, or follow a fixed map where that is empty.
     fn inner(listen: &str, etcd: &[&str]) -> Cluster {
         let mut cluster = Cluster {
             listen: Some(listen.parse().unwrap()),

@@ -160,7 +160,7 @@ fn tell_all(
     Ok(supervisor)
 }
 
-/// What reads the files again that may change.
+/// The reloader of the files that may change.
 fn reloader(tls: Option<InitialCertificate>, who: Option<InitialCredentials>) -> Reloader {
     let mut reloader = Reloader::default();
     tls.into_iter()
@@ -186,12 +186,13 @@ fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
     Ok(data_dir)
 }
 
-/// What the log says when everything runs.
+/// The use of the server's account, one value for all shards, under `--dev`.
 fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
     let of_settings = || AccountUse::new(&settings.region, &settings.account_id);
     settings.dev.then(|| Arc::new(of_settings()))
 }
 
+/// Logs memory, shards, connections and exposure when everything runs.
 fn announce(settings: &Settings, connections: usize, data_dir: &DataDir) {
     let (terms, records) = (memory::budget(settings), memory::records(settings));
     tracing::info!("memory: {}", memory::sum(&terms, &records));
@@ -218,8 +219,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
     }
 }
 
-/// What temporary credentials are sealed under. In a cluster the file is made too, for backups and for a node that is
-/// the whole service again, but not used.
+/// The keys that seal temporary credentials. In a cluster the file is made too, for backups and for a node that is the
+/// whole service again, but not used.
 fn session_keys(
     data_dir: &DataDir,
     cluster: Option<&Cluster>,
@@ -238,7 +239,7 @@ fn placement(shards: usize, cluster: Option<&Cluster>) -> Result<Placement, Fail
     })
 }
 
-/// How many client connections the process takes: as configured, or as the descriptors allow.
+/// The number of client connections that the process takes: as configured, or as the descriptors allow.
 fn connections(settings: &Settings) -> Result<usize, Failure> {
     let open_files = usize::try_from(side::raise_descriptors()).unwrap_or(usize::MAX);
     let has_twin = |listen: &&Listen| listeners::has_twin(settings, listen.addr);

@@ -23,26 +23,26 @@ use std::sync::Arc;
 use std::vec;
 use zeroize::Zeroizing;
 
-/// What all shards are started with.
+/// The parts with which all shards are started.
 pub(super) struct Shards<'s> {
     pub(super) settings: &'s Arc<Settings>,
     pub(super) placement: Placement,
     pub(super) mailboxes: &'s Arc<[Mailbox<Post<Shard>>]>,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
-    /// Who may sign; `None` where no signature is asked for.
+    /// The principals that may sign; `None` where no signature is asked for.
     pub(super) credentials: Option<Arc<Credentials>>,
     pub(super) session_keys: Arc<SessionKeys>,
     pub(super) registry: &'s mut Records,
     pub(super) edge: EdgeSettings,
     pub(super) events: Sender<ShardEvent>,
     pub(super) log: &'s Log,
-    /// Where copies of messages go, under `--dev`.
+    /// The captures to which copies of messages go, under `--dev`.
     pub(super) captures: Option<Captures>,
-    /// What all shards use of the server's account, under `--dev`.
+    /// The use of the server's account by all shards, under `--dev`.
     pub(super) account_use: Option<Arc<AccountUse>>,
-    /// Where other nodes are, in a cluster.
+    /// The links to other nodes, in a cluster.
     pub(super) links: Option<Arc<Links>>,
-    /// What takes connections for pages of the admin listener, under `--lan`.
+    /// Takes connections for pages of the admin listener, under `--lan`.
     pub(super) admin: Option<TakeAdmin>,
     /// Whether the process is ready for clients.
     pub(super) readiness: Readiness,

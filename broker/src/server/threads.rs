@@ -1,8 +1,8 @@
 //! The shards' threads and rings: created before anything is served, as many as locked memory allows.
 //!
-//! What a ring is charged depends on the kernel, and what is left of the limit on the user's other processes: both are
-//! learned by trying. So all rings are made before the first shard starts, and what does not fit is either left out
-//! (`--dev`) or refused with what would fit.
+//! The locked memory that a ring is charged depends on the kernel, and the rest of the limit on the user's other
+//! processes: both are learned by trying. So all rings are made before the first shard starts; those that do not fit
+//! are left out (`--dev`), or the start is refused with the number that would fit.
 
 use crate::edge::{self, ShardThread};
 use crate::failure::Failure;
@@ -148,14 +148,14 @@ fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
     ))
 }
 
-/// What was learned of locked memory, in bytes.
+/// Locked memory as it was measured, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Need {
-    /// How many shards fit.
+    /// The number of shards that fit.
     fit: usize,
-    /// What one of them takes.
+    /// The need of one of them.
     shard: u64,
-    /// What others of this user hold.
+    /// The bytes that other processes of this user hold.
     others: u64,
 }
 
@@ -186,7 +186,7 @@ impl Need {
         }
     }
 
-    /// What is wrong and what to do.
+    /// The error text: the need, the limit and the remedy.
     fn refusal(self, wanted: usize, limit: u64) -> String {
         let need = self.shard * wanted as u64;
         let others = if self.others < OTHERS_MIN {
@@ -242,7 +242,7 @@ fn mib_up(bytes: u64) -> u64 {
     bytes.div_ceil(MIB)
 }
 
-/// How long the kernel may take to give locked memory back, and how often that is looked at.
+/// Time for the kernel to give locked memory back, at most, and the interval at which that is checked.
 const RELEASE_MAX: Duration = Duration::from_millis(400);
 const RELEASE_STEP: Duration = Duration::from_millis(20);
 

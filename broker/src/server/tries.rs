@@ -1,4 +1,4 @@
-//! What `/try` has beside the settings: a channel, and who gives sessions where requests are signed.
+//! The parts of `/try` beside the settings: a channel, and the lender of sessions where requests are signed.
 
 use super::random::random;
 use crate::failure::Failure;

@@ -12,9 +12,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub(super) struct Both<T> {
     /// On 127.0.0.1, with the port that the system picked, if it was 0.
     pub(super) addr: SocketAddr,
-    /// What listens there.
+    /// The sockets there.
     pub(super) first: T,
-    /// What listens on ::1; `None` on a machine without that address.
+    /// The sockets on ::1; `None` on a machine without that address.
     pub(super) twin: Option<T>,
 }
 
