@@ -28,9 +28,9 @@ use std::time::{Duration, SystemTime};
 /// The files of a development certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevCertificate {
-    /// What clients trust: `dev-ca.pem`.
+    /// The authority that clients trust: `dev-ca.pem`.
     pub ca: PathBuf,
-    /// What the server presents: `dev-cert.pem` and `dev-key.pem`.
+    /// The certificate and key of the server: `dev-cert.pem` and `dev-key.pem`.
     pub files: TlsFiles,
     /// Whether it was made just now.
     pub made: bool,
@@ -160,7 +160,7 @@ const READ_BY_ALL: u32 = 0o644;
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// What browsers and Apple's clients take at most from a public authority.
+/// The longest validity that browsers and Apple's clients take from a public authority.
 const VALID: Duration = Duration::from_secs(397 * 24 * 60 * 60);
 const RENEW_BEFORE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A client whose clock is a day late can still connect.

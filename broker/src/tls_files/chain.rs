@@ -132,7 +132,7 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<u64> {
     Some(seconds(certificate.validity().not_after.timestamp()))
 }
 
-/// How many certificates from the first on were each issued by the next.
+/// The number of certificates from the first on of which each but the last was issued by the next.
 ///
 /// RFC 5246 section 7.4.2: *Each following certificate MUST directly certify the one preceding it.* TLS 1.3 lets
 /// strays be, and so do we; but the issuer at a wrong place is a mistake that some clients do not forgive.

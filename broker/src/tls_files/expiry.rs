@@ -1,4 +1,4 @@
-//! How long the certificates in use are valid, and how urgently the log warns of their end.
+//! The end of the certificates in use, and the urgency with which the log warns of it.
 
 use codec::calendar::civil;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub struct Expiry {
     whose: String,
 }
 
-/// How soon that is.
+/// The urgency of an expiry, by the time left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
     /// Within 30 days.

@@ -27,14 +27,14 @@ use tickets::SharedTickets;
 use validity::EndingTickets;
 use zeroize::Zeroizing;
 
-/// What TLS listeners present, once read and checked.
+/// The certificate that TLS listeners present, read and checked.
 #[derive(Clone, Debug)]
 pub struct Presented {
     /// For connections from here on; the same for every shard.
     pub config: Arc<ServerConfig>,
     /// Until when it holds.
     pub expiry: Expiry,
-    /// What works, but probably not as meant: one sentence each.
+    /// Warnings of what works, but probably not as meant: one sentence each.
     pub warnings: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ pub struct Presented {
 pub struct TlsLoader {
     files: TlsFiles,
     tickets: Arc<dyn ProducesTickets>,
-    /// What ticket keys are derived from, in a cluster.
+    /// The secrets that ticket keys are derived from, in a cluster.
     shared: Option<Vec<Zeroizing<[u8; 32]>>>,
     /// The authorities of client certificates that `tickets` go with; empty for none.
     authorities: Vec<CertificateDer<'static>>,
@@ -153,7 +153,7 @@ fn ordered() -> CryptoProvider {
 /// Checks the files as [`TlsLoader::load`] does: what works, but probably not as meant, a sentence each.
 ///
 /// # Errors
-/// What is wrong with each of the files.
+/// The faults of all files.
 pub fn check(files: &TlsFiles, now: SystemTime) -> Result<Vec<String>, Vec<TlsFault>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = Material::read(files, &provider, now)?.chain;
@@ -161,7 +161,7 @@ pub fn check(files: &TlsFiles, now: SystemTime) -> Result<Vec<String>, Vec<TlsFa
     Ok(chain.warnings().iter().cloned().chain(notice).collect())
 }
 
-/// What the files hold, each right and fitting the others.
+/// The content of the files, each valid and fitting the others.
 struct Material {
     chain: Chain,
     key: Arc<dyn SigningKey>,

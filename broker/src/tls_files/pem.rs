@@ -16,14 +16,14 @@ pub(super) struct Rule {
     allowed: &'static str,
 }
 
-/// What is wrong with a file of `[tls]`.
+/// A fault of a file of `[tls]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFault {
     /// The key that names the file, such as `tls.cert`.
     pub key: &'static str,
     /// The file.
     pub path: PathBuf,
-    /// What is allowed and what was found.
+    /// The rule that the file breaks, and what was found.
     pub rule: String,
 }
 
@@ -52,7 +52,7 @@ const KEY: Rule = Rule {
 /// The certificates of a file, in its order: at least one, [`CERTIFICATES_MAX`] at most.
 ///
 /// # Errors
-/// What is wrong with the file.
+/// The fault of the file.
 pub(super) fn certificates(
     rule: Rule,
     path: &Path,
@@ -75,7 +75,7 @@ pub(super) fn certificates(
 /// The private key of `[tls] key`: PKCS #8, PKCS #1 or SEC 1.
 ///
 /// # Errors
-/// What is wrong with the file.
+/// The fault of the file.
 pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
     let text = read(KEY, path)?;
     PrivateKeyDer::from_pem_slice(&text)
@@ -132,7 +132,7 @@ fn missing(wanted: &str, text: &[u8]) -> String {
     format!("there is no `-----BEGIN {wanted}-----` in it{hint}")
 }
 
-/// What PEM is broken, without its text.
+/// Describes the fault of a PEM file, without its text.
 fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
     #[expect(
         clippy::wildcard_enum_match_arm,

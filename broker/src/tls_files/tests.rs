@@ -71,7 +71,7 @@ impl Case {
         }
     }
 
-    /// What is said, without the directory.
+    /// The error text, without the directory.
     fn refused(&self, cert: &str, key: &str) -> String {
         let text = self.load(cert, key).expect_err("it must be refused");
         text.replace(&format!("{}/", self.0.display()), "")

@@ -22,7 +22,7 @@ pub(super) struct EndingTickets {
     pub(super) keys: Arc<dyn ProducesTickets>,
     /// The last second of the server's certificates, since 1970.
     pub(super) not_after: u64,
-    /// Where moments come from.
+    /// The source of the present time.
     pub(super) clock: Arc<dyn TimeProvider>,
 }
 
