@@ -1,6 +1,5 @@
 //! `heliograph cluster check`: what an operator should know before nodes start, and from time to time. Each line is
-//! `ok`, a
-//! `warning` or an `error`; only errors make the exit code 1.
+//! `ok`, a `warning` or an `error`; only errors make the exit code 1.
 
 use super::nodes;
 use super::place::{Place, written};
@@ -249,7 +248,7 @@ const QUOTA: u64 = 8 << 30;
 /// Revisions from which on somebody would have noticed: the slots of a young cluster make 4,096 changes in all.
 const REVISIONS: i64 = 10_000;
 
-/// How long a name may take to resolve.
+/// Time to resolve a name, at most.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

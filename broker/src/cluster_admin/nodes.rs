@@ -31,7 +31,7 @@ pub(super) fn findings(place: &Place, survey: &Survey) -> Vec<Finding> {
     findings
 }
 
-/// Where the names of the nodes' hosts lead from here; nodes look them up by themselves.
+/// Resolves the names of the nodes' hosts on this machine; nodes look them up by themselves.
 fn hosts(survey: &Survey) -> Vec<Finding> {
     let nodes = survey.nodes.iter();
     let nodes = nodes.filter_map(|(node, status)| {
@@ -55,7 +55,7 @@ fn hosts(survey: &Survey) -> Vec<Finding> {
         .collect()
 }
 
-/// How many tunnels fit between two nodes.
+/// The number of tunnels that fit between two nodes; `None` with fewer than two members.
 fn tunnels(survey: &Survey) -> Option<Finding> {
     let members = survey.nodes.iter();
     let members = members.filter_map(|(name, node)| Some((name, node.inner.as_ref()?)));
@@ -108,7 +108,7 @@ fn clocks(reports: &Reports) -> Vec<Finding> {
     findings
 }
 
-/// What a difference of clocks is; nothing below the first bound.
+/// A warning or an error for a difference of clocks; `None` below [`CLOCK_WARNING_MS`].
 fn differs(by_ms: u64, text: String) -> Option<Finding> {
     if by_ms >= CLOCK_ERROR_MS {
         let text = format!("{text}: signatures are refused from 300 s on");
@@ -187,7 +187,7 @@ fn named(
 /// From one address to one port of another one: what Linux picks ports from (`net.ipv4.ip_local_port_range`).
 const TUNNELS_PER_PORT: &str = "about 28,000";
 
-/// What begins the names of endpoints: of masters, of viewers, of calls.
+/// Prefixes of the names of endpoints: for masters, viewers and calls.
 pub(super) const KINDS: [&str; 3] = ["m", "v", "r"];
 
 /// A label that only a wildcard has: no node's begins with this letter.

@@ -54,7 +54,7 @@ impl Place {
         })
     }
 
-    /// What etcd has of it.
+    /// Reads the state of the cluster from etcd.
     pub(super) fn survey(&self) -> Result<Survey, Failure> {
         survey(&self.etcd, &self.name).map_err(|why| Failure::Fatal(format!("etcd: {why}")))
     }

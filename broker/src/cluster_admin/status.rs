@@ -5,7 +5,7 @@ use super::table::{bytes, table};
 use crate::terminal::plain;
 use broker_etcd::operator::{EtcdMember, NodeStatus, Survey};
 
-/// What the command prints.
+/// The output of the command.
 pub(super) fn text(place: &Place, survey: &Survey) -> String {
     let founded = match &survey.meta {
         Some(meta) => format!("id {}, {} slots", plain(&meta.id), meta.slots),

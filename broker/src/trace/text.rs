@@ -34,7 +34,7 @@ pub(super) fn whole(trace: &Value) -> String {
     out
 }
 
-/// What was printed of a trace that is followed.
+/// The events and hints of a followed trace that were printed already.
 #[derive(Default)]
 pub(super) struct Printer {
     /// The serial numbers below this one were seen.
@@ -44,7 +44,7 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    /// What is new since the last time.
+    /// Returns the lines of events and hints since the last call, below the head at the first one.
     pub(super) fn news(&mut self, trace: &Value) -> String {
         let mut out = if self.next.is_none() {
             head(trace)
