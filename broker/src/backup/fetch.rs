@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// An answer of 200: its body follows.
 pub(super) struct Answer {
-    /// What is left to read: the body, up to the end of the connection.
+    /// The body, not yet read: up to the end of the connection.
     pub(super) body: BufReader<TcpStream>,
     /// The data directory of the broker, if it is on this machine.
     pub(super) data_dir: Option<PathBuf>,

@@ -38,7 +38,7 @@ impl Folder {
         })
     }
 
-    /// Where the files are written.
+    /// The directory that the files are written to.
     pub(crate) fn path(&self) -> &Path {
         &self.partial
     }

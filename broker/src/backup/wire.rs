@@ -12,7 +12,7 @@ use std::io::{self, Read};
 use store::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use zeroize::Zeroizing;
 
-/// What a stream begins with; the number is that of the format.
+/// The beginning of a stream; the number is that of the format.
 pub(crate) const MAGIC: &[u8] = b"heliograph backup 1\n";
 
 /// Names the data directory in the answer, so that a command on the same machine finds the session key.

@@ -132,10 +132,10 @@ impl DataDir {
     }
 }
 
-/// How far others get into a data directory.
+/// The access of other users to a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Not at all.
+    /// None.
     Nothing,
     /// To files whose path they know and which they may read: the development certificate's authority.
     Known,
@@ -292,7 +292,7 @@ fn is_old(path: &Path) -> bool {
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STARTED_WITHIN))
 }
 
-/// What a broker puts into its data directory, except the authority of its development certificate.
+/// The files of a broker in its data directory, except the authority of its development certificate.
 const FILES: [&str; 12] = [
     "lock",
     "store.redb",

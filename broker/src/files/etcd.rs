@@ -1,4 +1,4 @@
-//! How etcd is reached, from the settings and the files that they name.
+//! The options of the connection to etcd, from the settings and the files that they name.
 
 use crate::files;
 use broker_core::settings::Etcd;
@@ -14,7 +14,7 @@ pub(crate) struct EtcdFault {
     pub(crate) key: &'static str,
     /// The file.
     pub(crate) path: PathBuf,
-    /// What is allowed.
+    /// The rule that the file breaks.
     pub(crate) rule: String,
 }
 

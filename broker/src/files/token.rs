@@ -10,7 +10,7 @@ pub(crate) const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 /// The token of a file.
 ///
 /// # Errors
-/// What is allowed.
+/// The rule that the file breaks.
 pub(crate) fn token(path: &Path) -> Result<String, String> {
     let read = read_text(path, TOKEN_BYTES_MAX)
         .map_err(|error| format!("allowed a file that can be read: {error}"))?;
