@@ -18,9 +18,9 @@ pub(crate) struct Answer {
     pub(crate) status: String,
     /// The head's lines, the first one included.
     head: Vec<String>,
-    /// What is left to read: the body, up to the end of the connection.
+    /// The body, not yet read: up to the end of the connection.
     pub(crate) body: BufReader<TcpStream>,
-    /// Who answered.
+    /// The address of the broker that answered.
     pub(crate) peer: SocketAddr,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Refusal {
     host: String,
     /// The status, such as `404`.
     pub(crate) status: String,
-    /// What the broker says of it, fit for a terminal.
+    /// The broker's reason, fit for a terminal.
     pub(crate) why: String,
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct AdminListener {
     /// Host and perhaps a port, such as `127.0.0.1:8090`.
     pub(crate) host: String,
     token: Option<Zeroizing<String>>,
-    /// Where that was read.
+    /// The file from which the token was read.
     pub(crate) token_file: Option<PathBuf>,
 }
 
@@ -123,7 +123,7 @@ impl AdminListener {
         document.map(Ok).map_err(|_| self.is_no_broker(&status))
     }
 
-    /// What a broker says that does not answer with 200.
+    /// The refusal in an answer that is not a 200.
     ///
     /// # Errors
     /// [`Failure::Fatal`] when it is no broker.
@@ -200,7 +200,7 @@ fn configured(file: &Path) -> Result<(PathBuf, Admin), Failure> {
     Ok((file.to_owned(), settings.admin))
 }
 
-/// How this machine reaches a configured listener.
+/// The address at which this machine reaches a configured listener.
 fn own_host(file: &Path, admin: &Admin) -> Result<String, Failure> {
     let Some(mut addr) = admin.listen else {
         return Err(Failure::Configuration(format!(
@@ -259,15 +259,15 @@ fn head(from: &mut BufReader<TcpStream>) -> io::Result<Vec<String>> {
     }
 }
 
-/// Where a broker listens that has no configuration.
+/// The admin listener of a broker without a configuration.
 const DEFAULT_HOST: &str = "127.0.0.1:8090";
-/// How long a connection may take.
+/// Time to connect, at most.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// How long nothing may come: a commit under way, a busy machine.
+/// Time in which nothing may come, at most: a commit under way, a busy machine.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Longest head of an answer, in bytes: the broker's has some 200.
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
 /// Longest document: 5,000 events at some 200 bytes and their viewers, or 1,000 refusals with the longest names.
 const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
-/// What is shown of a refusal.
+/// Bytes that are read of a refusal, at most.
 const REFUSAL_BYTES_MAX: u64 = 4 * 1024;

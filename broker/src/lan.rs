@@ -64,7 +64,7 @@ impl Networks {
     /// that fits. Of several, those on an interface with a default route are preferred.
     ///
     /// # Errors
-    /// What is allowed.
+    /// No address fits, or several do, or `wanted` is not a private one of this machine: as text, with what is allowed.
     pub(crate) fn choose(&self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, String> {
         if let Some(wanted) = wanted {
             return self.check(wanted);

@@ -92,7 +92,7 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
     print(&summary)
 }
 
-/// What `serve` runs with and `check-config` summarises.
+/// The configuration that `serve` runs with and `check-config` summarises.
 fn checked(flags: &ServeFlags) -> Result<Checked, ConfigError> {
     let draft = config::draft(flags, &Cpus::of_this_process());
     server::check(draft, SystemTime::now())
@@ -137,5 +137,5 @@ fn print(text: &str) -> Result<(), Failure> {
     written.map_err(|error| Failure::Fatal(format!("stdout: {error}")))
 }
 
-/// How long the end waits for a stderr that does not take the last lines.
+/// Time for which the end waits for a stderr that does not take the last lines, at most.
 const FLUSH_MAX: std::time::Duration = std::time::Duration::from_millis(500);

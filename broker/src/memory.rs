@@ -1,4 +1,4 @@
-//! What the process may hold at most at its limits: one term for everything that a peer can make grow.
+//! The most memory that the process may hold at its limits: one term for everything that a peer can make grow.
 //!
 //! A new queue, buffer or table adds its term here; the sum at default limits stays within [`MOST`] on any number of
 //! shards. The records of channels are a sum of their own ([`records`]): they are what the service is there to keep,
@@ -36,18 +36,18 @@ pub const CONNECTION_BYTES: usize = 16 << 10;
 /// One term of the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
-    /// What holds the bytes.
+    /// The holder of the bytes, such as "outboxes".
     pub name: &'static str,
-    /// How many there may be of it in one shard, or in the process.
+    /// The number of items in one shard, or in the process, at most.
     pub count: usize,
     /// Bytes of each, with what it takes to keep them.
     pub bytes: usize,
-    /// How many shards have it; 1 for what the process has once.
+    /// The number of shards that have it; 1 for what the process has once.
     pub times: usize,
 }
 
 impl Term {
-    /// What the process has once.
+    /// A term of the process, not of each shard.
     fn once(name: &'static str, count: usize, bytes: usize) -> Self {
         Self {
             name,
@@ -168,7 +168,7 @@ pub fn records(settings: &Settings) -> Term {
     }
 }
 
-/// What each shard of a node holds for the others.
+/// The memory of a node for the others: of each shard, and of the process where the nodes agree in etcd.
 fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
     if !settings.cluster.is_on() {
         return Vec::new();
@@ -205,7 +205,7 @@ fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
     terms
 }
 
-/// What the thread holds that follows the cluster in etcd.
+/// The memory of the thread that follows the cluster in etcd.
 fn of_the_node() -> [Term; 4] {
     use broker_etcd::limits::{
         CHANGES_MAX, INCOMING_BYTES_MAX, MAIL_BYTES_MAX, OUTGOING_BYTES_MAX, STRANGER_BYTES,
@@ -228,7 +228,7 @@ fn of_the_node() -> [Term; 4] {
     ]
 }
 
-/// What the admin listener and its event streams hold, once in the process.
+/// The memory of the admin listener and its event streams, once in the process.
 fn of_the_admin_listener() -> [Term; 7] {
     [
         Term::once(
@@ -275,7 +275,7 @@ fn of_the_local_network() -> [Term; 2] {
 const ADMIN_CONNECTION_BYTES: usize =
     2 * ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX + ADMIN_TASK_BYTES;
 
-/// What the log and its thread hold, once in the process.
+/// The memory of the log and its thread, once in the process.
 fn of_the_log() -> [Term; 5] {
     [
         Term::once("log lines", LOG_LINES_WAITING_MAX, LOG_LINE_BYTES),

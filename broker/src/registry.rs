@@ -21,7 +21,7 @@ pub enum RegistryError {
         file: PathBuf,
         /// The row's key: region, account and name of the channel.
         key: Box<str>,
-        /// What does not fit.
+        /// The fault of the record.
         error: RecordError,
     },
 }
