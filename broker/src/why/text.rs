@@ -31,7 +31,7 @@ pub(super) fn refusal(row: &Value) -> String {
         ("clientId", "client"),
         ("keyId", "key"),
         ("principal", "principal"),
-        ("clockSkewSeconds", "signed, in seconds of our clock:"),
+        ("clockSkewSeconds", "clock skew in seconds:"),
         ("fault", "by fault"),
     ]
     .into_iter()
@@ -88,7 +88,7 @@ mod tests {
             refusal(&row),
             "2026-01-02T03:04:05.000Z  403 signature_mismatch  ConnectAsViewer  from 10.0.0.1:9\n\
              \x20 It differs.\n  What to do: Compare.\n\
-             \x20 channel cam, client v\\u{1b}[2J\\n1, signed, in seconds of our clock: -312, by fault f7\n\
+             \x20 channel cam, client v\\u{1b}[2J\\n1, clock skew in seconds: -312, by fault f7\n\
              \x20 id 0-1, shard 1\n\
              \x20 The canonical request that the signature was compared with:\n    GET\n    /\\u{7}\n    host:h\n"
         );
