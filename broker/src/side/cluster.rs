@@ -148,4 +148,4 @@ async fn rebalance(State(page): State<Option<ClusterPage>>) -> Response {
     }
 }
 
-const NONE: &str = "this node follows no etcd: there is nothing to tell of a cluster";
+const NONE: &str = "this node follows no etcd, so it has no cluster to show";

@@ -209,7 +209,7 @@ fn faults() -> Vec<(Value, u16, &'static str)> {
             400,
             "a channel's name",
         ),
-        (json!({"role": "master"}), 400, "channel: allowed"),
+        (json!({"role": "master"}), 400, "channel: must be"),
         (
             json!({"channel": "cam-1"}),
             400,
@@ -240,7 +240,7 @@ fn faults() -> Vec<(Value, u16, &'static str)> {
             400,
             "minutes: allowed are",
         ),
-        (json!([]), 400, "allowed a JSON object"),
+        (json!([]), 400, "must be a JSON object"),
         (
             json!({"channel": "x".repeat(5000), "role": "master"}),
             413,

@@ -127,7 +127,7 @@ const MOVES: Fault = (
 
 const BAD_BODY: Fault = (
     StatusCode::BAD_REQUEST,
-    "the body: allowed {\"role\":\"master\"|\"viewer\"|\"all\"} or {\"clientId\":\"…\",\"role\":\"viewer\"}",
+    "the body must be {\"role\":\"master\"|\"viewer\"|\"all\"} or {\"clientId\":\"…\",\"role\":\"viewer\"}",
 );
 
 #[cfg(test)]

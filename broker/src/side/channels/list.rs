@@ -165,7 +165,7 @@ fn summary(shard: ShardId, line: &ChannelLine) -> Value {
 const LIMIT_DEFAULT: usize = 100;
 const BAD_TOKEN: Fault = (
     StatusCode::BAD_REQUEST,
-    "token: allowed the nextToken of the page before",
+    "token: must be the nextToken of the page before",
 );
 
 #[cfg(test)]

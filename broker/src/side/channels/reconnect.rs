@@ -21,7 +21,7 @@ pub(in crate::side) async fn reconnect(
         Ok(None) => Ok(None),
         Ok(Some(name)) if name.starts_with("arn:") => ChannelArn::parse(&name, false)
             .map(|arn| Some(Identity::of(&arn)))
-            .map_err(|_| (StatusCode::BAD_REQUEST, "channel: allowed a name or an ARN")),
+            .map_err(|_| (StatusCode::BAD_REQUEST, "channel: must be a name or an ARN")),
         Ok(Some(name)) => inspector.identity(&name, &query).map(Some),
         Err(fault) => Err(fault),
     };

@@ -45,5 +45,5 @@ pub(in crate::side) async fn one(
 }
 
 const BAD_NUMBERS: &str =
-    "allowed /sessions/SHARD/CONNECTION: two numbers, as an exemplar has them";
+    "the path must be /sessions/SHARD/CONNECTION, with two numbers as an exemplar has them";
 const UNKNOWN: &str = "no such connection: it left longer ago than the recorder's notes reach, or its channel is gone";

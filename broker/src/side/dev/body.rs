@@ -23,7 +23,7 @@ impl Body {
         }
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(members)) => Ok(Self::of("", members)),
-            Ok(_) => Err("the body: allowed a JSON object".into()),
+            Ok(_) => Err("the body must be a JSON object".into()),
             Err(error) => Err(format!("the body is not JSON: {error}")),
         }
     }
@@ -56,7 +56,7 @@ impl Body {
                 .map_err(|rule| self.fault(key, &Value::String(text), &rule)),
             Some(other) => {
                 // The rule that an empty text breaks is the one that a number or a list breaks.
-                let rule = read("").err().unwrap_or_else(|| "allowed a text".into());
+                let rule = read("").err().unwrap_or_else(|| "must be a text".into());
                 Err(self.fault(key, &other, &rule))
             }
         }
@@ -102,7 +102,7 @@ impl Body {
         match self.take(key) {
             None => Ok(Self::of(&path, Map::new())),
             Some(Value::Object(members)) => Ok(Self::of(&path, members)),
-            Some(other) => Err(self.fault(key, &other, "allowed an object")),
+            Some(other) => Err(self.fault(key, &other, "must be an object")),
         }
     }
 
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn faults_name_the_key_and_what_is_allowed() {
         for (text, fault) in [
-            ("[]", "the body: allowed a JSON object"),
+            ("[]", "the body must be a JSON object"),
             (
                 r#"{"advance":5}"#,
                 r#"advance = 5: allowed a duration from "1ms" to "7d""#,

@@ -193,7 +193,7 @@ fn moved(shift: Shift, change: Change) -> Result<Shift, String> {
     let advanced_ms = shift.advanced_ms.saturating_add(change.advance_ms);
     if advanced_ms > ADVANCED_MS_MAX {
         return Err(format!(
-            "advance: the clocks are {} ahead, allowed {} in all: restart the broker",
+            "advance: the clocks are {} ahead, and {} in all are allowed: restart the broker",
             Span(shift.advanced_ms),
             Span(ADVANCED_MS_MAX)
         ));

@@ -302,7 +302,7 @@ fn chance(body: &mut Body) -> Result<Option<Chance>, String> {
         }
         (Some(value), Some(seed)) => {
             let part = value.as_f64().filter(|part| *part > 0.0 && *part <= 1.0);
-            let rule = "allowed a number above 0 and up to 1";
+            let rule = "must be a number above 0 and up to 1";
             let part = part.ok_or_else(|| body.fault("probability", &value, rule))?;
             Ok(Some(Chance::new(seed, part)))
         }

@@ -102,7 +102,8 @@ async fn make(State(page): State<FaultPage>, body: Bytes) -> Response {
     }
     if list.faults.len() >= FAULTS_MAX {
         let ids: Vec<&str> = list.faults.iter().map(|fault| &*fault.id).collect();
-        let text = format!("{FAULTS_MAX} faults are active, allowed no more: DELETE some first");
+        let text =
+            format!("{FAULTS_MAX} faults are active, and no more are allowed: DELETE some first");
         return json(StatusCode::CONFLICT, &value!({ "error": text, "ids": ids }));
     }
     let rule = Arc::new(FaultRule {

@@ -110,10 +110,10 @@ const fn bad(text: &'static str) -> Fault {
 
 const BAD_NAME: &str = "allowed parameters: id, channel, client, key, remote, check, since, limit";
 const BAD_LIMIT: Fault = bad("limit: allowed 1 to 1000");
-const BAD_REMOTE: Fault = bad("remote: allowed an IP address");
+const BAD_REMOTE: Fault = bad("remote: must be an IP address");
 const BAD_CHECK: &str =
-    "check: allowed an id of the table in deploy/REFUSALS.md, such as signature_expired";
-const BAD_SINCE: Fault = bad("since: allowed a moment in UTC, such as 2026-01-02T03:04:05Z");
+    "check: must be an id of the table in deploy/REFUSALS.md, such as signature_expired";
+const BAD_SINCE: Fault = bad("since: must be a moment in UTC, such as 2026-01-02T03:04:05Z");
 
 #[cfg(test)]
 mod tests {
@@ -144,7 +144,9 @@ mod tests {
             let (code, text) = Filter::parse(query).unwrap_err();
             assert_eq!(code, StatusCode::BAD_REQUEST);
             assert!(
-                text.contains("allowed") || text.contains("UTF-8"),
+                ["allowed", "must be", "UTF-8"]
+                    .iter()
+                    .any(|it| text.contains(it)),
                 "{query}: {text}"
             );
         }

@@ -201,8 +201,8 @@ fn explained(explain: &Explain) -> Value {
     })
 }
 
-const NOT_OURS: &str = "not an id of this broker: allowed the 36 characters of x-amzn-RequestId, or of RequestId, in \
-                        an answer that refused something; answers that did not have random ids";
+const NOT_OURS: &str = "not an id of this broker: it must be the 36 characters of x-amzn-RequestId, or of RequestId, \
+                        in an answer that refused a request; other answers have random ids";
 const LIMIT_DEFAULT: usize = 100;
 const SHA256_DIGITS: usize = 64;
 

@@ -74,7 +74,7 @@ impl TraceQuery {
         let since = match parameter(query, "since")? {
             None => None,
             Some(text) => Some(moment(&text).ok_or_else(|| {
-                refused("since: allowed a moment in UTC such as 2026-11-20T12:00:01Z")
+                refused("since: must be a moment in UTC, such as 2026-11-20T12:00:01Z")
             })?),
         };
         Ok(Self {

@@ -22,10 +22,10 @@ impl SessionRequest {
     pub(super) fn of(body: &[u8]) -> Result<Self, Fault> {
         let fault = |text: &str| (StatusCode::BAD_REQUEST, text.to_owned());
         let body: Value =
-            serde_json::from_slice(body).map_err(|_| fault("the body: allowed a JSON object"))?;
+            serde_json::from_slice(body).map_err(|_| fault("the body must be a JSON object"))?;
         let members = body
             .as_object()
-            .ok_or_else(|| fault("the body: allowed a JSON object"))?;
+            .ok_or_else(|| fault("the body must be a JSON object"))?;
         if let Some(other) = members
             .keys()
             .find(|key| !["channel", "role", "clientId"].contains(&key.as_str()))
@@ -36,7 +36,7 @@ impl SessionRequest {
         }
         let text = |key| members.get(key).and_then(Value::as_str);
         let channel =
-            text("channel").ok_or_else(|| fault("channel: allowed the name of a channel"))?;
+            text("channel").ok_or_else(|| fault("channel: must be the name of a channel"))?;
         let role = match text("role") {
             Some("master") => Role::Master,
             Some("viewer") => Role::Viewer,
