@@ -111,7 +111,7 @@ impl AdminListener {
         let answer = self.ask("GET", target).map_err(|error| {
             Failure::Fatal(format!(
                 "the broker at http://{host} does not answer: {error}: is it running? If its admin listener is \
-                 elsewhere, --admin URL"
+                 elsewhere, name it by --admin URL"
             ))
         })?;
         if answer.status != "200" {
@@ -143,8 +143,8 @@ impl AdminListener {
 
     fn is_no_broker(&self, status: &str) -> Failure {
         Failure::Fatal(format!(
-            "who listens at http://{} does not answer as a broker does (status {status}): is --admin its admin \
-             listener?",
+            "the process at http://{} does not answer as a broker does (status {status}): does --admin name the admin \
+             listener of a broker?",
             self.host
         ))
     }
@@ -204,8 +204,8 @@ fn configured(file: &Path) -> Result<(PathBuf, Admin), Failure> {
 fn own_host(file: &Path, admin: &Admin) -> Result<String, Failure> {
     let Some(mut addr) = admin.listen else {
         return Err(Failure::Configuration(format!(
-            "{}: admin.listen = off: allowed an address and port, where this command asks; or --admin URL of \
-             another listener",
+            "{}: admin.listen = off: must be an address and port, which this command asks; or name another \
+             listener by --admin URL",
             file.display()
         )));
     };

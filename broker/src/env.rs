@@ -28,7 +28,7 @@ pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err(Failure::Fatal(format!(
-                "http://{} is no broker's admin listener",
+                "http://{} is not the admin listener of a broker",
                 listener.host
             )))
         }

@@ -96,7 +96,7 @@ impl Networks {
         let ours: Vec<&Local> = self.0.iter().filter(|it| is_lan(it.address)).collect();
         if !is_lan(wanted) {
             return Err(
-                "allowed a private IPv4 address; for others see --allow-remote and --dev-host"
+                "must be a private IPv4 address; for others see --allow-remote and --dev-host"
                     .into(),
             );
         }
@@ -104,8 +104,8 @@ impl Networks {
             return Ok(wanted);
         }
         Err(match ours[..] {
-            [] => "allowed a private IPv4 address of this machine, which has none".into(),
-            [..] => format!("allowed an address of this machine: {}", listed(&ours)),
+            [] => "must be a private IPv4 address of this machine, which has none".into(),
+            [..] => format!("must be an address of this machine: {}", listed(&ours)),
         })
     }
 }

@@ -29,12 +29,12 @@ fn write(path: &Path) -> Result<(), Failure> {
                 return Ok(());
             }
             Err(Failure::Configuration(format!(
-                "--output {name}: it is there with another content: allowed a file that is absent or has this profile: \
-                 name another one, or remove it"
+                "--output {name}: the file exists with another content: it must be absent or have this profile: name \
+                 another file, or remove it"
             )))
         }
         Err(error) => Err(Failure::Configuration(format!(
-            "--output {name}: allowed a file that can be made and written: {error}"
+            "--output {name}: must be a file that can be created and written: {error}"
         ))),
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn ask(listener: &AdminListener) -> Result<Answer, Failure> {
     let answer = listener.ask("POST", "/backup").map_err(|error| {
         Failure::Fatal(format!(
             "the broker at http://{} does not answer: {error}: if none runs, copy its directory with --data-dir DIR; \
-             if its admin listener is elsewhere, --admin URL",
+             if its admin listener is elsewhere, name it by --admin URL",
             listener.host
         ))
     })?;

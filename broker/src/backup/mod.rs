@@ -37,7 +37,7 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     let directory = flags.directory.display();
     let folder = Folder::begin(&flags.directory).map_err(|error| {
         Failure::Configuration(format!(
-            "{directory}: allowed a directory that is absent or empty, in one that can be written: {error}"
+            "{directory}: must be a directory that is absent or empty, in one that can be written: {error}"
         ))
     })?;
     let (channels, key) = match &flags.data_dir {
@@ -49,10 +49,9 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
         SessionKeyText::Found(key) => Some(key),
         SessionKeyText::Missing(why) => {
             return Err(Failure::Fatal(format!(
-                "the key of temporary credentials cannot be had: {why}: run it as the broker's user, or with the \
-                 --token-file of \
-                 its admin listener; or leave it out with --without-session-key, which ends temporary credentials at a \
-                 restore"
+                "the key of temporary credentials cannot be read: {why}: run the command as the broker's user, or with \
+                 the --token-file of its admin listener; or leave the key out with --without-session-key, which ends \
+                 temporary credentials at a restore"
             )));
         }
     };
@@ -125,7 +124,9 @@ fn running(flags: &BackupFlags, folder: &Folder) -> Result<(u64, SessionKeyText)
     let key = match (sent, data_dir) {
         (Some(text), _) => SessionKeyText::Found(text),
         (None, Some(data_dir)) => SessionKeyText::of(&data_dir),
-        (None, None) => SessionKeyText::Missing("the broker gives it for its token only".into()),
+        (None, None) => SessionKeyText::Missing(
+            "the broker gives it only to clients that show its token".into(),
+        ),
     };
     Ok((rows, key))
 }
@@ -134,7 +135,7 @@ fn running(flags: &BackupFlags, folder: &Folder) -> Result<(u64, SessionKeyText)
 fn stopped(data_dir: &Path, folder: &Folder) -> Result<(u64, SessionKeyText), Failure> {
     if !data_dir.join("store.redb").is_file() {
         return Err(Failure::Configuration(format!(
-            "--data-dir {}: allowed the data directory of a broker, with its store.redb",
+            "--data-dir {}: must be the data directory of a broker, with its store.redb",
             data_dir.display()
         )));
     }

@@ -90,7 +90,8 @@ impl<R: Read> Reader<R> {
                 let length = u32::from_be_bytes(self.bytes()?) as usize;
                 let mut text = Zeroizing::new(Vec::new());
                 fill(&mut self.from, &mut text, length, SESSION_KEY_BYTES_MAX)?;
-                let text = str::from_utf8(&text).map_err(|_| damaged("its key is no text"))?;
+                let text =
+                    str::from_utf8(&text).map_err(|_| damaged("its session key is not text"))?;
                 Ok(Part::SessionKey(Zeroizing::new(text.to_owned())))
             }
             [b'R'] => {
@@ -99,17 +100,19 @@ impl<R: Read> Reader<R> {
                 fill(&mut self.from, &mut self.key, key, KEY_BYTES_MAX)?;
                 fill(&mut self.from, &mut self.value, value, VALUE_BYTES_MAX)?;
                 self.rows += 1;
-                let key = str::from_utf8(&self.key).map_err(|_| damaged("a key is no text"))?;
+                let key = str::from_utf8(&self.key).map_err(|_| damaged("a key is not text"))?;
                 Ok(Part::Row(key, &self.value))
             }
             [b'E'] => {
                 let rows = u64::from_be_bytes(self.bytes()?);
                 if rows != self.rows {
-                    return Err(damaged("it has not as many rows as it says"));
+                    return Err(damaged(
+                        "its number of rows differs from the count at its end",
+                    ));
                 }
                 Ok(Part::End(rows))
             }
-            [_] => Err(damaged("a part of it is of no known kind")),
+            [_] => Err(damaged("a part of it is of an unknown kind")),
         }
     }
 
@@ -122,7 +125,7 @@ impl<R: Read> Reader<R> {
 
 fn fill(from: &mut impl Read, to: &mut Vec<u8>, length: usize, most: usize) -> io::Result<()> {
     if length > most {
-        return Err(damaged("a part of it is longer than any may be"));
+        return Err(damaged("a part of it is longer than allowed"));
     }
     to.resize(length, 0);
     from.read_exact(to).map_err(cut_off)
@@ -130,13 +133,16 @@ fn fill(from: &mut impl Read, to: &mut Vec<u8>, length: usize, most: usize) -> i
 
 fn cut_off(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        return damaged("it ended before its end");
+        return damaged("it was cut off");
     }
     error
 }
 
 fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the stream: {what}"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the stream is damaged: {what}"),
+    )
 }
 
 #[cfg(test)]

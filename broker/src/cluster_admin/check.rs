@@ -74,7 +74,7 @@ fn of_etcd(survey: &Survey) -> Vec<Finding> {
             .map(|line| error(format!("key {line}"))),
     );
     for key in &survey.strangers {
-        let rule = "no key of this version, although it has the prefix of the cluster";
+        let rule = "not a key of this version, although it has the prefix of the cluster";
         findings.push(warning(format!("key {key}: {rule}")));
     }
     findings
@@ -106,7 +106,7 @@ fn version(status: &MemberStatus) -> Finding {
         return ok(format!("version {version}"));
     }
     warning(format!(
-        "version {version}: recommended is 3.5.13 or newer, or 3.4.31: older ones may end all leases after a stuck \
+        "version {version}: 3.5.13 or newer, or 3.4.31, is recommended: older ones may end all leases after a stuck \
          disk, so that nodes register again"
     ))
 }

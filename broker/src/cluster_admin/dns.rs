@@ -13,7 +13,8 @@ use std::net::{IpAddr, SocketAddr};
 /// those that name a node lead to that one; without its records, a node that is lost is any name again.
 pub(super) fn text(place: &Place, survey: &Survey) -> Result<String, Failure> {
     let Some(domain) = &place.settings.advertise.domain else {
-        let text = "advertise.domain: allowed the domain below which endpoints have their names";
+        let text =
+            "advertise.domain: must be set to the domain below which endpoints have their names";
         return Err(Failure::Configuration(text.into()));
     };
     let mut text = String::from(

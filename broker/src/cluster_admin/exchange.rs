@@ -14,7 +14,7 @@ pub(super) fn import(place: &Place, directory: &Path, replace: bool) -> Result<S
     if !directory.join("store.redb").is_file() {
         let directory = directory.display();
         return Err(Failure::Configuration(format!(
-            "{directory}: allowed the data directory of a broker, with its store.redb"
+            "{directory}: must be the data directory of a broker, with its store.redb"
         )));
     }
     let _locked = DataDir::of_stopped(directory)?;
@@ -33,7 +33,7 @@ pub(super) fn export(place: &Place, directory: &Path) -> Result<String, Failure>
     let shown = directory.display();
     let folder = Folder::begin(directory).map_err(|error| {
         Failure::Configuration(format!(
-            "{shown}: allowed a directory that is absent or empty, in one that can be written: {error}"
+            "{shown}: must be a directory that is absent or empty, in one that can be written: {error}"
         ))
     })?;
     let count = broker_etcd::export(&place.etcd, &place.name, folder.path());

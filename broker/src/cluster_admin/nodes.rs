@@ -64,7 +64,7 @@ fn tunnels(survey: &Survey) -> Option<Finding> {
         .collect();
     (ports.len() > 1).then(|| {
         ok(format!(
-            "from each node fit {TUNNELS_PER_PORT} tunnels to each inner port of another one: {}",
+            "{TUNNELS_PER_PORT} tunnels fit from each node to each inner port of another one: {}",
             ports.join(", ")
         ))
     })
@@ -124,7 +124,7 @@ fn links(reports: &Reports) -> Vec<Finding> {
         for to in reports.keys().filter(|to| *to != from) {
             if !report.reaches.contains(to) {
                 findings.push(error(format!(
-                    "{from} gets no answer of {to}: a port of [cluster] listen or peers is closed between them, or \
+                    "{from} gets no answer from {to}: a port of [cluster] listen or peers is closed between them, or \
                      they have different secrets"
                 )));
             }
@@ -285,7 +285,7 @@ mod tests {
         let found = tunnels(&survey).unwrap();
         assert_eq!(
             found.text,
-            "from each node fit about 28,000 tunnels to each inner port of another one: n0 has 1, n1 has 3"
+            "about 28,000 tunnels fit from each node to each inner port of another one: n0 has 1, n1 has 3"
         );
     }
 
@@ -299,7 +299,7 @@ mod tests {
         let cut = reports(&[("n1", Some((0, &["n2"]))), ("n2", Some((0, &[])))]);
         let found = links(&cut);
         assert_eq!(levels(&found), [Level::Error]);
-        assert!(found[0].text.starts_with("n2 gets no answer of n1: "));
+        assert!(found[0].text.starts_with("n2 gets no answer from n1: "));
         let silent_one = reports(&[("n1", Some((0, &[]))), ("n2", None)]);
         assert_eq!(levels(&links(&silent_one)), [Level::Error]);
         assert_eq!(silent(&silent_one).count(), 1);

@@ -38,7 +38,7 @@ impl Place {
                 draft.fault(
                     "cluster.etcd",
                     "",
-                    "allowed the members of etcd, which this command asks",
+                    "must name the members of etcd, which this command asks",
                 );
             }
         }

@@ -52,8 +52,8 @@ impl DataDir {
         if !may_use(own, owner) {
             let name = path.display();
             return Err(Failure::Configuration(format!(
-                "data_dir = {name}: allowed a directory of the broker's user, whose number is {own}, or of root: it \
-                 belongs to user {owner}: start the broker as that user, chown the directory, or name another one by \
+                "data_dir = {name}: must belong to the broker's user, whose number is {own}, or to root: it belongs \
+                 to user {owner}: start the broker as that user, chown the directory, or name another one by \
                  --data-dir"
             )));
         }
@@ -98,8 +98,8 @@ impl DataDir {
             }
         }
         Err(Failure::Fatal(format!(
-            "--data-dir :memory: finds no place: {refused}: allowed one with {} KiB free; make one writable, set \
-             TMPDIR, or name a directory by --data-dir",
+            "--data-dir :memory: finds no place: {refused}: it needs a directory with {} KiB free: make one \
+             writable, set TMPDIR, or name a directory by --data-dir",
             ROOM_BYTES / 1024
         )))
     }
@@ -153,7 +153,7 @@ impl Reach {
 fn unusable(path: &Path, error: &io::Error) -> Failure {
     let name = path.display();
     Failure::Configuration(format!(
-        "data_dir = {name}: allowed a directory that can be made and written: {error}"
+        "data_dir = {name}: must be a directory that can be created and written: {error}"
     ))
 }
 

@@ -110,9 +110,8 @@ fn key(line: &str) -> Option<Zeroizing<[u8; 32]>> {
 
 fn damaged(path: &Path) -> Failure {
     Failure::Fatal(format!(
-        "{}: damaged, allowed one or two lines of 64 hexadecimal digits: put back a copy of it, or remove it, which \
-         makes a \
-         new key at the next start and ends all temporary credentials given out so far",
+        "{}: damaged: it must have one or two lines of 64 hexadecimal digits: put back a copy of it, or remove it, \
+         which makes a new key at the next start and ends all temporary credentials given out so far",
         path.display()
     ))
 }

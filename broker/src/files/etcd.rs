@@ -78,7 +78,7 @@ fn tls(etcd: &Etcd) -> Result<Option<ClientConfig>, Vec<EtcdFault>> {
     };
     let alone = broker_etcd::tls(ca.as_bytes(), None);
     let alone = alone.map_err(|error| {
-        let rule = format!("allowed a PEM file with certificates of authorities: {error}");
+        let rule = format!("must be a PEM file with certificates of authorities: {error}");
         vec![fault("cluster.etcd_ca", ca_path, rule)]
     })?;
     let Some((cert, key, (cert_pem, key_pem))) = identity else {
@@ -91,28 +91,28 @@ fn tls(etcd: &Etcd) -> Result<Option<ClientConfig>, Vec<EtcdFault>> {
             TlsError::Pem(_) => ("cluster.etcd_cert", cert, "a PEM file with a certificate"),
             TlsError::Refused(_) => ("cluster.etcd_cert", cert, "the certificate of etcd_key"),
         };
-        vec![fault(name, path, format!("allowed {what}: {error}"))]
+        vec![fault(name, path, format!("must be {what}: {error}"))]
     })?;
     Ok(Some(whole))
 }
 
 fn pem(path: &Path) -> Result<zeroize::Zeroizing<String>, String> {
     let read = files::read_text(path, PEM_BYTES_MAX);
-    let read = read.map_err(|error| format!("allowed a file that can be read: {error}"))?;
+    let read = read.map_err(|error| format!("must be a readable file: {error}"))?;
     Ok(read.content)
 }
 
 /// The password of a file: its one line.
 fn password(path: &Path) -> Result<Box<str>, String> {
     let read = files::read_text(path, PASSWORD_BYTES_MAX)
-        .map_err(|error| format!("allowed a file that can be read: {error}"))?;
+        .map_err(|error| format!("must be a readable file: {error}"))?;
     if read.is_open_to_others() {
         let path = path.display();
         tracing::warn!("{path}: everybody on this machine may read or change it: chmod 600");
     }
     let password = read.content.trim_end_matches(['\r', '\n']);
     if password.is_empty() || password.chars().any(char::is_control) {
-        return Err("allowed a file with one line, the password".into());
+        return Err("must be a file with one line, the password".into());
     }
     Ok(password.into())
 }

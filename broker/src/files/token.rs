@@ -13,11 +13,11 @@ pub(crate) const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 /// The rule that the file breaks.
 pub(crate) fn token(path: &Path) -> Result<String, String> {
     let read = read_text(path, TOKEN_BYTES_MAX)
-        .map_err(|error| format!("allowed a file that can be read: {error}"))?;
+        .map_err(|error| format!("must be a readable file: {error}"))?;
     let token = read.content.trim();
     if token.len() < TOKEN_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(format!(
-            "allowed one line of at least {TOKEN_MIN} printable ASCII characters"
+            "must have one line of at least {TOKEN_MIN} printable ASCII characters"
         ));
     }
     Ok(token.to_owned())

@@ -43,7 +43,7 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
         if !settings.data_dir_ends
             && let Err(error) = probe(&settings.data_dir)
         {
-            let rule = format!("allowed a directory that can be made and written: {error}");
+            let rule = format!("must be a directory that can be created and written: {error}");
             draft.fault("data_dir", settings.data_dir.display(), rule);
         }
         cluster(&settings, &mut draft);
@@ -157,7 +157,7 @@ fn of_credentials(
     };
     let rule = whole.strip_prefix(&format!("{path}: ")).unwrap_or(whole);
     let rule = match rule.strip_prefix("cannot be read: ") {
-        Some(error) => format!("allowed a file that can be read: {error}"),
+        Some(error) => format!("must be a readable file: {error}"),
         None => rule.to_owned(),
     };
     draft.fault("credentials", path, rule);

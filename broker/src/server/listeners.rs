@@ -80,7 +80,7 @@ fn bind_each(
     tcp_user_ms: u64,
 ) -> Result<(Bound, Vec<u16>), Failure> {
     let key = "cluster.listen";
-    let few = || Failure::Configuration(format!("{key} = {listen}: allowed a lower port"));
+    let few = || Failure::Configuration(format!("{key} = {listen}: must have a lower port"));
     let addresses = addresses.ok_or_else(few)?;
     let (mut sockets, mut ports) = (Vec::new(), Vec::new());
     for (shard, addr) in addresses.into_iter().enumerate() {
@@ -174,7 +174,7 @@ fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
 /// The cause for which an address could not be had, and the remedy.
 fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     let flags = match key {
-        "listen" => "--listen URL, for each, chooses others",
+        "listen" => "--listen URL, once for each listener, chooses others",
         "cluster.listen" => "[cluster] listen chooses another",
         _ => "--admin ADDR:PORT chooses another",
     };
@@ -185,24 +185,25 @@ fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => match owner::of(addr) {
             Some(owner) => format!(
-                "the port is in use, allowed a free one, or port 0 for any ({flags}): {owner} has it"
+                "the port is in use: choose a free one, or port 0 for any ({flags}): {owner} has it"
             ),
             None => format!(
-                "the port is in use, allowed a free one, or port 0 for any (`ss -ltnp sport = :{}` shows who has it; \
+                "the port is in use: choose a free one, or port 0 for any (`ss -ltnp sport = :{}` shows who has it; \
                  {flags})",
                 addr.port()
             ),
         },
         io::ErrorKind::AddrNotAvailable => {
-            "allowed an address that this machine has (`ip address`)".into()
+            "must be an address of this machine (`ip address` lists them)".into()
         }
         io::ErrorKind::PermissionDenied => {
-            "allowed a port from 1024, or the capability CAP_NET_BIND_SERVICE".into()
+            "must have a port from 1024, unless the broker has the capability CAP_NET_BIND_SERVICE"
+                .into()
         }
         _ if is_without_ipv6(error) => {
-            "allowed an IPv4 address, such as 0.0.0.0: IPv6 is off here".into()
+            "must be an IPv4 address, such as 0.0.0.0: IPv6 is off here".into()
         }
-        _ => format!("allowed an address that can be listened on: {error}"),
+        _ => format!("must be an address that the broker can listen on: {error}"),
     }
 }
 
@@ -319,7 +320,7 @@ mod tests {
         };
         assert!(
             text.starts_with(&format!(
-                "listen = {}: the port is in use, allowed a free one",
+                "listen = {}: the port is in use: choose a free one",
                 bound.addr
             )),
             "{text}"
@@ -346,7 +347,7 @@ mod tests {
             panic!("bound an address for documentation")
         };
         assert!(
-            text.contains("allowed an address that this machine has"),
+            text.contains("must be an address of this machine"),
             "{text}"
         );
     }

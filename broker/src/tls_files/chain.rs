@@ -33,10 +33,7 @@ impl Chain {
             .enumerate()
             .map(|(place, der)| match X509Certificate::from_der(der) {
                 Ok(([], certificate)) => Ok(certificate),
-                Ok(_) => Err(format!(
-                    "certificate {} has bytes behind its end",
-                    place + 1
-                )),
+                Ok(_) => Err(format!("certificate {} has bytes after its end", place + 1)),
                 Err(error) => Err(format!("certificate {} is broken: {error}", place + 1)),
             })
             .collect::<Result<Vec<_>, _>>()
@@ -104,7 +101,7 @@ impl Chain {
                 key: "tls.key",
                 path: files.key.clone(),
                 rule: format!(
-                    "allowed the private key of the first certificate in {} ({}): it is the key of another one",
+                    "must be the private key of the first certificate in {} ({}): it is the key of another one",
                     files.cert.display(),
                     self.names[0]
                 ),

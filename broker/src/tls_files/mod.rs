@@ -91,7 +91,7 @@ impl TlsLoader {
     /// writing to it. With `client_ca`, clients must show a certificate of one of its authorities.
     ///
     /// # Errors
-    /// `key = FILE: allowed …`: what is wrong with which file and what to do. Then nothing has changed.
+    /// `key = FILE: must be …`: what is wrong with which file and what to do. Then nothing has changed.
     pub fn load(&mut self, now: SystemTime) -> Result<Presented, String> {
         let provider = Arc::new(ordered());
         let Material {

@@ -87,13 +87,13 @@ pub(super) fn key_fault(path: &Path, error: &dyn Display) -> TlsFault {
     fault(KEY, path, error)
 }
 
-/// `key = FILE: allowed …: …`.
+/// `key = FILE: must be …: …`.
 pub(super) fn fault(rule: Rule, path: &Path, error: &dyn Display) -> TlsFault {
     let Rule { key, allowed } = rule;
     TlsFault {
         key,
         path: path.into(),
-        rule: format!("allowed {allowed}: {error}"),
+        rule: format!("must be {allowed}: {error}"),
     }
 }
 

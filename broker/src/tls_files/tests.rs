@@ -125,7 +125,7 @@ fn a_chain_is_accepted_in_order_and_refused_in_another() {
         assert_eq!(
             case.refused(&parts, &leaf.key),
             format!(
-                "tls.cert = cert.pem: allowed a PEM file with one certificate or a chain, the leaf first: \
+                "tls.cert = cert.pem: must be a PEM file with one certificate or a chain, the leaf first: \
                  the chain is in the wrong order: {said}"
             )
         );
@@ -158,7 +158,7 @@ fn a_key_of_another_certificate_is_refused() {
     let (own, other) = (make("own", None), make("other", None));
     assert_eq!(
         case.refused(&own.cert, &other.key),
-        "tls.key = key.pem: allowed the private key of the first certificate in cert.pem (own): it is the key of \
+        "tls.key = key.pem: must be the private key of the first certificate in cert.pem (own): it is the key of \
          another one"
     );
 }
@@ -211,7 +211,7 @@ fn what_is_no_pem_is_named_for_what_it_is() {
     let own = make("own", None);
     let half = &own.cert[..own.cert.len() / 2];
     let rule =
-        "tls.cert = cert.pem: allowed a PEM file with one certificate or a chain, the leaf first: ";
+        "tls.cert = cert.pem: must be a PEM file with one certificate or a chain, the leaf first: ";
     for (text, said) in [
         ("", "it is empty"),
         (" \n", "it is empty"),
@@ -250,7 +250,7 @@ fn what_is_no_key_is_named_for_what_it_is() {
     let case = Case::new();
     let own = make("own", None);
     let half = &own.key[..own.key.len() / 2];
-    let rule = "tls.key = key.pem: allowed a PEM file with an unencrypted private key: ";
+    let rule = "tls.key = key.pem: must be a PEM file with an unencrypted private key: ";
     let encrypted =
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let broken = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
@@ -288,7 +288,7 @@ fn what_is_no_file_is_refused() {
         ..good.clone()
     });
     assert!(
-        absent.contains("absent.pem: allowed a PEM file with one certificate")
+        absent.contains("absent.pem: must be a PEM file with one certificate")
             && absent.contains("it cannot be read: No such file"),
         "{absent}"
     );

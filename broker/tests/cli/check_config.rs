@@ -52,7 +52,7 @@ fn check_config_summarises_a_file_or_lists_its_errors() {
     let output = run(broker(&["check-config"]).arg(&files));
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        stderr(&output).contains("tls.cert = nowhere.pem: allowed a PEM file"),
+        stderr(&output).contains("tls.cert = nowhere.pem: must be a PEM file"),
         "{}",
         stderr(&output)
     );

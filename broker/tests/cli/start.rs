@@ -38,7 +38,7 @@ fn the_admin_port_and_the_data_directory_are_checked() {
     let output = run(broker(&flags).arg(&file));
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(
-        stderr(&output).contains("allowed a directory that can be made and written"),
+        stderr(&output).contains("must be a directory that can be created and written"),
         "{}",
         stderr(&output)
     );
@@ -96,7 +96,7 @@ fn the_port_for_messages_of_nodes_is_checked() {
     let output = run(broker(&[&words[..], &ports].concat()).current_dir(&directory.0));
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(
-        stderr(&output).contains(&format!("cluster.peers = {addr}: allowed")),
+        stderr(&output).contains(&format!("cluster.peers = {addr}: must be")),
         "{}",
         stderr(&output)
     );

@@ -174,7 +174,7 @@ fn check_finds_keys_that_cannot_be_read_and_a_secret_that_is_gone() {
     found(
         &said.out,
         "error    cluster.secret_file = ",
-        "allowed a file that can be read",
+        "must be a readable file",
     );
 }
 
@@ -205,7 +205,7 @@ fn a_clock_that_is_off_by_an_hour_and_a_link_that_is_cut_are_errors() {
         " s behind this machine's: signatures are refused from 300 s on\n",
         "error    n3: its clock is 3",
         " s behind that of n2",
-        "error    n3 gets no answer of n2: ",
+        "error    n3 gets no answer from n2: ",
     ] {
         assert!(said.out.contains(words), "{words} in\n{}", said.out);
     }
@@ -276,7 +276,7 @@ fn dns_has_the_nodes_that_are_registered() {
     let said = Place::of(&etcd).run(&["dns"]);
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(
-        said.err.starts_with("advertise.domain: allowed"),
+        said.err.starts_with("advertise.domain: must be set"),
         "{said:?}"
     );
     let place = Place::with(&etcd.endpoint(), "[advertise]\ndomain = 'cams.example'");
@@ -476,7 +476,7 @@ fn a_configuration_without_etcd_or_with_a_wrong_file_is_refused() {
     let place = Place::with("https://127.0.0.1:1", "etcd_ca = 'absent'");
     let said = place.run(&["status"]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    let rule = "cluster.etcd_ca = absent: allowed a file that can be read";
+    let rule = "cluster.etcd_ca = absent: must be a readable file";
     assert!(said.err.contains(rule), "{said:?}");
     let text = std::fs::read_to_string(place.path("broker.toml")).unwrap();
     let other = text.replace(

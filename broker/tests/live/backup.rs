@@ -87,7 +87,7 @@ fn a_backup_holds_registry_and_session_key_for_its_owner_alone() {
     let (code, text) = backup(&broker, &copy.data(), &[]);
     assert_eq!(code, Some(2), "{text}");
     assert!(
-        text.contains("allowed a directory that is absent or empty"),
+        text.contains("must be a directory that is absent or empty"),
         "{text}"
     );
     assert_eq!(names(&copy.data()), ["session.key", "store.redb"]);
@@ -197,8 +197,8 @@ fn what_was_cut_off_leaves_nothing() {
     let whole =
         b"HTTP/1.0 200 OK\r\n\r\nheliograph backup 1\nR\0\x01\0\0\0\x01a1E\0\0\0\0\0\0\0\x01";
     let answers: [(&[u8], &str); 6] = [
-        (&whole[..whole.len() - 1], "it ended before its end"),
-        (&whole[..30], "it ended before its end"),
+        (&whole[..whole.len() - 1], "it was cut off"),
+        (&whole[..30], "it was cut off"),
         (
             b"HTTP/1.0 200 OK\r\n\r\nhello, this is something else",
             "does not begin as a backup",

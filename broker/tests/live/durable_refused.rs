@@ -200,7 +200,7 @@ fn a_directory_that_cannot_be_written_is_refused() {
     let data = home.data();
     let named = text.contains(data.to_str().expect("a path in UTF-8"));
     assert!(
-        named && text.contains("allowed a directory that can be"),
+        named && text.contains("must be a directory that can be"),
         "{text}"
     );
     assert_eq!(files(&home.data()), before);

@@ -61,7 +61,7 @@ fn a_port_that_is_taken_on_the_other_address_is_in_use() {
     let listen = format!("http://127.0.0.1:{port}");
     let (code, said) = run_to_end(&["serve", "--dev", "--listen", &listen, "--admin", "off"]);
     assert_eq!(code, Some(2), "{said}");
-    let begin = format!("listen = [::1]:{port}: the port is in use, allowed a free one");
+    let begin = format!("listen = [::1]:{port}: the port is in use: choose a free one");
     let end = format!("(pid {}) has it", std::process::id());
     assert!(said.contains(&begin) && said.contains(&end), "{said}");
 }

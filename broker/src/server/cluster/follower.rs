@@ -63,7 +63,8 @@ pub(in crate::server) fn failure(ending: Ending) -> Failure {
         Ending::Drained { .. } => Failure::Fatal("the node left its cluster".into()),
         Ending::Removed => Failure::Fatal("this node was removed from its cluster".into()),
         Ending::NameTaken => Failure::Configuration(
-            "cluster.node: another machine runs under this name: allowed one that no other node has".into(),
+            "cluster.node: another machine runs under this name: choose one that no other node has"
+                .into(),
         ),
         Ending::Outdated { lowest } => Failure::Configuration(format!(
             "this program is too old for its cluster, whose nodes have agreed on inner version {lowest}; this one has \

@@ -108,14 +108,14 @@ fn session_keys(secret: &ClusterSecret, cluster: &str) -> Arc<SessionKeys> {
 /// The rule that the file breaks.
 pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
     let read = files::read_text(path, SECRET_BYTES_MAX)
-        .map_err(|error| format!("allowed a file that can be read: {error}"))?;
+        .map_err(|error| format!("must be a readable file: {error}"))?;
     if read.is_open_to_others() {
         let path = path.display();
         tracing::warn!("{path}: everybody on this machine may read or change it: chmod 600");
     }
     let secret = ClusterSecret::parse(&read.content);
     secret.ok_or_else(|| {
-        "allowed a file with one line of 64 hexadecimal digits, or two while it is replaced".into()
+        "must be a file with one line of 64 hexadecimal digits, or two while it is replaced".into()
     })
 }
 
@@ -125,11 +125,11 @@ pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
 /// The rule that the file breaks.
 pub(super) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
     let read = files::read_text(path, MAP_BYTES_MAX)
-        .map_err(|error| format!("allowed a file that can be read: {error}"))?;
+        .map_err(|error| format!("must be a readable file: {error}"))?;
     let map = FixedMap::parse(&read.content)?;
     match map.node(node) {
         Some(_) => Ok(map),
-        None => Err(format!("allowed a map with a line for this node, {node}")),
+        None => Err(format!("must be a map with a line for this node, {node}")),
     }
 }
 

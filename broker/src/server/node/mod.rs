@@ -78,7 +78,7 @@ impl Node {
         let listen = settings
             .cluster
             .listen
-            .ok_or_else(|| fatal(&"no cluster.listen"))?;
+            .ok_or_else(|| fatal(&"cluster.listen is not set"))?;
         let carrier = carrier(settings, part)?;
         let config = Config {
             cluster: part.name.as_str().into(),
@@ -208,15 +208,14 @@ fn fatal(error: &dyn std::fmt::Display) -> Failure {
 
 /// Listens for messages of other nodes.
 fn carrier(settings: &Settings, part: &EtcdPart) -> Result<PeerListener, Failure> {
-    let node = Name::new(&part.node).ok_or_else(|| fatal(&"its name is none"))?;
-    let peers = settings
-        .cluster
-        .peers()
-        .ok_or_else(|| fatal(&"no port is behind that of cluster.listen: choose cluster.peers"))?;
+    let node = Name::new(&part.node).ok_or_else(|| fatal(&"its name is invalid"))?;
+    let peers = settings.cluster.peers().ok_or_else(|| {
+        fatal(&"there is no port behind that of cluster.listen: set cluster.peers")
+    })?;
     TcpPeers::bind(peers, &node, &part.secret, &part.name).map_err(|error| {
         Failure::Configuration(format!(
-            "cluster.peers = {peers}: allowed an address of this machine and a free port; where it is not \
-             written, it is the port behind that of cluster.listen: {error}"
+            "cluster.peers = {peers}: must be an address of this machine with a free port; unless set, it is the \
+             port behind that of cluster.listen: {error}"
         ))
     })
 }

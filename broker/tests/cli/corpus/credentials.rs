@@ -100,11 +100,12 @@ pub(super) const CASES: &[Case] = &[
          ['q']|[policy.p]|file = 'absent.json'",
         &[
             "c.toml:1:10: shards = 0: allowed 1 to 256",
-            "c.toml:2:12: data_dir = file: allowed a directory that can be made and written: not a directory",
+            "c.toml:2:12: data_dir = file: must be a directory that can be created and written: not a directory",
             "c.toml:4:1: unknown = 1: unknown key, allowed region, …",
-            "c.toml:6:8: tls.cert = absent.pem: allowed a PEM file with one certificate or a chain, the leaf first: it \
+            "c.toml:6:8: tls.cert = absent.pem: must be a PEM file with one certificate or a chain, the leaf first: it \
              cannot be read: No such file or directory (os error 2)",
-            "c.toml:10:14: admin.token_file = short.token: allowed one line of at least 16 printable ASCII characters",
+            "c.toml:10:14: admin.token_file = short.token: must have one line of at least 16 printable ASCII \
+             characters",
             "c.toml:12:14: limits.head_bytes = 1: allowed 1024 to 65536",
             "c.toml:14:8: timeouts.idle = 'x': allowed a duration from \"1ms\" to \"7d\"",
             "c.toml:17:15: ice[0].secret_file = 'absent.secret': allowed a file that can be read (No such file or \

@@ -8,9 +8,9 @@ pub(super) const CASES: &[Case] = &[
          map_file = 'good.map'",
         "{one}",
         &[
-            "c.toml:7:15: cluster.secret_file = file: allowed a file with one line of 64 hexadecimal digits, or two \
+            "c.toml:7:15: cluster.secret_file = file: must be a file with one line of 64 hexadecimal digits, or two \
              while it is replaced",
-            "c.toml:8:12: cluster.map_file = good.map: allowed a map with a line for this node, n3",
+            "c.toml:8:12: cluster.map_file = good.map: must be a map with a line for this node, n3",
         ],
     ),
     (
@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
          map_file = 'bad.map'",
         "{one}",
         &[
-            "c.toml:7:15: cluster.secret_file = absent: allowed a file that can be read: No such file or directory (os \
+            "c.toml:7:15: cluster.secret_file = absent: must be a readable file: No such file or directory (os \
              error 2)",
             "c.toml:8:12: cluster.map_file = bad.map: line 2: slot 7: allowed one node",
         ],
@@ -28,7 +28,7 @@ pub(super) const CASES: &[Case] = &[
          etcd = ['https://a:1']|etcd_ca = 'absent'|etcd_cert = 'own.pem'|etcd_key = 'empty'",
         "{one}",
         &[
-            "c.toml:9:11: cluster.etcd_ca = absent: allowed a file that can be read: No such file or directory (os \
+            "c.toml:9:11: cluster.etcd_ca = absent: must be a readable file: No such file or directory (os \
              error 2)",
         ],
     ),
@@ -36,7 +36,7 @@ pub(super) const CASES: &[Case] = &[
         "credentials = 'absent.toml'",
         "",
         &[
-            "c.toml:1:15: credentials = absent.toml: allowed a file that can be read: No such file or directory (os \
+            "c.toml:1:15: credentials = absent.toml: must be a readable file: No such file or directory (os \
              error 2)",
         ],
     ),
@@ -44,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
         "auth = 'none'|credentials = 'absent.toml'",
         "",
         &[
-            "c.toml:2:15: credentials = absent.toml: allowed a file that can be read: No such file or directory (os \
+            "c.toml:2:15: credentials = absent.toml: must be a readable file: No such file or directory (os \
              error 2)",
         ],
     ),
@@ -66,31 +66,31 @@ pub(super) const CASES: &[Case] = &[
         "{keys}|data_dir = 'file'",
         "{one}",
         &[
-            "c.toml:2:12: data_dir = file: allowed a directory that can be made and written: not a directory",
+            "c.toml:2:12: data_dir = file: must be a directory that can be created and written: not a directory",
         ],
     ),
     (
         "{keys}|data_dir = 'file/below'",
         "{one}",
         &[
-            "c.toml:2:12: data_dir = file/below: allowed a directory that can be made and written: Not a directory (os \
-             error 20)",
+            "c.toml:2:12: data_dir = file/below: must be a directory that can be created and written: Not a directory \
+             (os error 20)",
         ],
     ),
     (
         "{keys}|data_dir = 'link'",
         "{one}",
         &[
-            "c.toml:2:12: data_dir = link: allowed a directory that can be made and written: No such file or directory \
-             (os error 2)",
+            "c.toml:2:12: data_dir = link: must be a directory that can be created and written: No such file or \
+             directory (os error 2)",
         ],
     ),
     (
         "{keys}|data_dir = '/proc/nowhere'",
         "{one}",
         &[
-            "c.toml:2:12: data_dir = /proc/nowhere: allowed a directory that can be made and written: No such file or \
-             directory (os error 2)",
+            "c.toml:2:12: data_dir = /proc/nowhere: must be a directory that can be created and written: No such file \
+             or directory (os error 2)",
         ],
     ),
     (
@@ -109,7 +109,7 @@ pub(super) const CASES: &[Case] = &[
         "{keys}|[admin]|listen = '0.0.0.0:8090'|token_file = 'absent.token'",
         "{one}",
         &[
-            "c.toml:4:14: admin.token_file = absent.token: allowed a file that can be read: No such file or directory \
+            "c.toml:4:14: admin.token_file = absent.token: must be a readable file: No such file or directory \
              (os error 2)",
         ],
     ),
@@ -117,14 +117,14 @@ pub(super) const CASES: &[Case] = &[
         "{keys}|[admin]|listen = '0.0.0.0:8090'|token_file = 'short.token'",
         "{one}",
         &[
-            "c.toml:4:14: admin.token_file = short.token: allowed one line of at least 16 printable ASCII characters",
+            "c.toml:4:14: admin.token_file = short.token: must have one line of at least 16 printable ASCII characters",
         ],
     ),
     (
         "{keys}|[admin]|listen = '0.0.0.0:8090'|token_file = 'two.token'",
         "{one}",
         &[
-            "c.toml:4:14: admin.token_file = two.token: allowed one line of at least 16 printable ASCII characters",
+            "c.toml:4:14: admin.token_file = two.token: must have one line of at least 16 printable ASCII characters",
         ],
     ),
     (
@@ -139,14 +139,14 @@ pub(super) const CASES: &[Case] = &[
         "{keys}|[admin]|origins = ['https://ops.example']|token_file = 'short.token'",
         "{one}",
         &[
-            "c.toml:4:14: admin.token_file = short.token: allowed one line of at least 16 printable ASCII characters",
+            "c.toml:4:14: admin.token_file = short.token: must have one line of at least 16 printable ASCII characters",
         ],
     ),
     (
         "{keys}|[admin]|token_file = 'folder'",
         "{one}",
         &[
-            "c.toml:3:14: admin.token_file = folder: allowed a file that can be read: Is a directory (os error 21)",
+            "c.toml:3:14: admin.token_file = folder: must be a readable file: Is a directory (os error 21)",
         ],
     ),
     (
@@ -178,11 +178,11 @@ pub(super) const CASES: &[Case] = &[
         "{keys}|[tls]|cert = 'absent.pem'|key = 'absent.key'|client_ca = 'absent.ca'",
         "{one}",
         &[
-            "c.toml:3:8: tls.cert = absent.pem: allowed a PEM file with one certificate or a chain, the leaf first: it \
+            "c.toml:3:8: tls.cert = absent.pem: must be a PEM file with one certificate or a chain, the leaf first: it \
              cannot be read: No such file or directory (os error 2)",
-            "c.toml:4:7: tls.key = absent.key: allowed a PEM file with an unencrypted private key: it cannot be read: \
+            "c.toml:4:7: tls.key = absent.key: must be a PEM file with an unencrypted private key: it cannot be read: \
              No such file or directory (os error 2)",
-            "c.toml:5:13: tls.client_ca = absent.ca: allowed a PEM file with the certificates of authorities: it \
+            "c.toml:5:13: tls.client_ca = absent.ca: must be a PEM file with the certificates of authorities: it \
              cannot be read: No such file or directory (os error 2)",
         ],
     ),
@@ -190,7 +190,7 @@ pub(super) const CASES: &[Case] = &[
         "{keys}|listen = ['https://127.0.0.1:0']|[tls]|cert = 'own.pem'|key = 'other.key'",
         "{one}",
         &[
-            "c.toml:5:7: tls.key = other.key: allowed the private key of the first certificate in own.pem (own): it is \
+            "c.toml:5:7: tls.key = other.key: must be the private key of the first certificate in own.pem (own): it is \
              the key of another one",
         ],
     ),
@@ -198,9 +198,9 @@ pub(super) const CASES: &[Case] = &[
         "{keys}|[tls]|cert = 'own.key'|key = 'own.pem'",
         "{one}",
         &[
-            "c.toml:3:8: tls.cert = own.key: allowed a PEM file with one certificate or a chain, the leaf first: there \
+            "c.toml:3:8: tls.cert = own.key: must be a PEM file with one certificate or a chain, the leaf first: there \
              is no `-----BEGIN CERTIFICATE-----` in it, but a private key: are cert and key swapped?",
-            "c.toml:4:7: tls.key = own.pem: allowed a PEM file with an unencrypted private key: there is no \
+            "c.toml:4:7: tls.key = own.pem: must be a PEM file with an unencrypted private key: there is no \
              `-----BEGIN PRIVATE KEY-----` in it, but a certificate: are cert and key swapped?",
         ],
     ),
@@ -208,7 +208,7 @@ pub(super) const CASES: &[Case] = &[
         "{keys}|[tls]|cert = 'expired.pem'|key = 'expired.key'",
         "{one}",
         &[
-            "c.toml:3:8: tls.cert = expired.pem: allowed a PEM file with one certificate or a chain, the leaf first: \
+            "c.toml:3:8: tls.cert = expired.pem: must be a PEM file with one certificate or a chain, the leaf first: \
              certificate 1 (expired) has expired: it ended 2023-11-15 22:13:20 UTC, and this machine's clock says …",
         ],
     ),
@@ -216,7 +216,7 @@ pub(super) const CASES: &[Case] = &[
         "{keys}|[tls]|cert = 'future.pem'|key = 'future.key'",
         "{one}",
         &[
-            "c.toml:3:8: tls.cert = future.pem: allowed a PEM file with one certificate or a chain, the leaf first: \
+            "c.toml:3:8: tls.cert = future.pem: must be a PEM file with one certificate or a chain, the leaf first: \
              certificate 1 (future) is not yet valid: it begins 2286-11-20 17:46:40 UTC, and this machine's clock says \
              …",
         ],
@@ -225,10 +225,10 @@ pub(super) const CASES: &[Case] = &[
         "{keys}|[tls]|cert = 'empty'|key = 'folder'|client_ca = 'file'",
         "{one}",
         &[
-            "c.toml:3:8: tls.cert = empty: allowed a PEM file with one certificate or a chain, the leaf first: it is \
+            "c.toml:3:8: tls.cert = empty: must be a PEM file with one certificate or a chain, the leaf first: it is \
              empty",
-            "c.toml:4:7: tls.key = folder: allowed a PEM file with an unencrypted private key: it is not a file",
-            "c.toml:5:13: tls.client_ca = file: allowed a PEM file with the certificates of authorities: there is no \
+            "c.toml:4:7: tls.key = folder: must be a PEM file with an unencrypted private key: it is not a file",
+            "c.toml:5:13: tls.client_ca = file: must be a PEM file with the certificates of authorities: there is no \
              `-----BEGIN CERTIFICATE-----` in it",
         ],
     ),
@@ -236,9 +236,9 @@ pub(super) const CASES: &[Case] = &[
         "{keys}|[tls]|cert = 'half.pem'|key = 'half.key'",
         "{one}",
         &[
-            "c.toml:3:8: tls.cert = half.pem: allowed a PEM file with one certificate or a chain, the leaf first: a \
+            "c.toml:3:8: tls.cert = half.pem: must be a PEM file with one certificate or a chain, the leaf first: a \
              section in it has no end: was it written whole?",
-            "c.toml:4:7: tls.key = half.key: allowed a PEM file with an unencrypted private key: a section in it has \
+            "c.toml:4:7: tls.key = half.key: must be a PEM file with an unencrypted private key: a section in it has \
              no end: was it written whole?",
         ],
     ),

@@ -48,7 +48,7 @@ pub(super) const CASES: &[Case] = &[
         "credentials = 'binary'",
         "",
         &[
-            "c.toml:1:15: credentials = binary: allowed a file that can be read: stream did not contain valid UTF-8",
+            "c.toml:1:15: credentials = binary: must be a readable file: stream did not contain valid UTF-8",
         ],
     ),
     (

@@ -61,7 +61,7 @@ fn check_config_takes_the_flags_of_serve() {
     assert_eq!(check(&["--dev"]).status.code(), Some(0));
     let output = check(&["--dev", "--tls-cert", "absent.pem", "--tls-key", "own.key"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).starts_with("--tls-cert absent.pem: allowed a PEM file"));
+    assert!(stderr(&output).starts_with("--tls-cert absent.pem: must be a PEM file"));
     let output = check(&["--config", "c.toml"]);
     assert_eq!(output.status.code(), Some(2));
 }

@@ -205,7 +205,7 @@ fn a_token_file_that_cannot_be_used_is_named_with_who_names_it() {
     let off = guarded.directory.join("off.toml");
     fs::write(&config, "[admin]\ntoken_file = 'absent.token'\n").expect("a file under target/");
     fs::write(&off, "[admin]\nlisten = 'off'\n").expect("a file under target/");
-    let rule = "absent.token: allowed a file that can be read: No such file";
+    let rule = "absent.token: must be a readable file: No such file";
     let absent = Path::new("absent.token");
     for (more, variable, said) in [
         (

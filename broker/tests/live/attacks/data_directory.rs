@@ -107,7 +107,7 @@ fn a_directory_of_another_user_is_refused_and_left_alone() {
     let (code, text) = run_to_end(&[&SERVE_IN[..], &[path]].concat());
     assert_eq!(code, Some(2), "{text}");
     for part in [
-        "allowed a directory of the broker's user, whose number is 0",
+        "must belong to the broker's user, whose number is 0",
         "belongs to user 65534",
         "--data-dir",
     ] {

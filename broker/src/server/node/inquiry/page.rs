@@ -152,7 +152,7 @@ fn incomplete(mut nodes: Vec<&str>) -> Answer {
     let why = if nodes.is_empty() {
         "some channels have no server".into()
     } else {
-        format!("no answer of {}", nodes.join(", "))
+        format!("no answer from {}", nodes.join(", "))
     };
     let text = format!("The list of channels would be incomplete: {why}. Try again.");
     Fault::new(Check::ListIncomplete, ErrorKind::ServiceUnavailable, text).into()
