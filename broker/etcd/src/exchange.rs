@@ -3,15 +3,15 @@
 //! Both read one moment of where they come from. An import is possible while no node is registered: each of its
 //! transactions compares that, so a node that starts meanwhile ends it.
 
+use crate::client::failure::Failure;
 use crate::config::Options;
-use crate::failure::Failure;
-use crate::keys::Keys;
 use crate::limits::{BATCH_BYTES_MAX, CALL, IMPORT_BATCHES_UNDER_WAY, PAGE_ROWS, PUTS_PER_BATCH};
 use crate::names::Name;
 use crate::operator;
 use crate::rpc::{Compare, KeyValue, Lines, RangeRequest, RequestOp, TxnRequest, TxnResponse};
-use crate::translate;
-use crate::values::{self, MetaValue};
+use crate::schema::keys::Keys;
+use crate::schema::translate;
+use crate::schema::values::{self, MetaValue};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::slot_map::slot_of;
 use broker_core::cluster::types::Slot;

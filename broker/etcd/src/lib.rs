@@ -15,9 +15,9 @@
 //! In reading order:
 //!
 //! * [`Config`], [`Options`], `limits`: what a node is given, and bounds;
-//! * `keys`, `values`, `names`: what is in etcd, as text; `translate`: from there to the words of the core and back;
+//! * `schema`, `names`: the keys and values in etcd, and from there to the types of the core and back;
 //! * `wire`, `parts`, [`Peers`], [`TcpPeers`], [`InProcess`]: messages between nodes;
-//! * `rpc`, `failure`, `link`, `calls`, `lease`, `watch`, `load`: what is asked of etcd, and what a failure means;
+//! * `rpc`, `client`: connections to etcd, what is asked over them, and what a failure means;
 //! * `writer`: changes of records in batches, each made once whatever is lost;
 //! * `directory`: what a node remembers from one start to the next;
 //! * [`Driver`], [`Handle`], [`Service`]: the node; [`EtcdStore`]: the registry's end of it for one shard;
@@ -29,28 +29,21 @@
 //! A call whose answer does not come may have been carried out, or may be later: a request can wait in a frozen member.
 //! The core reads back what it changed of slots and registrations; `writer` says what becomes of records.
 
-mod calls;
+mod client;
 mod config;
 mod directory;
 mod driver;
 mod exchange;
-mod failure;
-mod keys;
-mod lease;
 pub mod limits;
-mod link;
-mod load;
 mod names;
 pub mod operator;
 mod order;
 mod parts;
 mod peers;
 mod rpc;
+mod schema;
 mod store;
 mod tcp;
-mod translate;
-mod values;
-mod watch;
 mod wire;
 mod writer;
 

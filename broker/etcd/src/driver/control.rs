@@ -2,16 +2,16 @@
 
 use super::trouble::Trouble;
 use super::{Event as NodeEvent, Node, reporter};
-use crate::calls::{self, Ask};
-use crate::failure::Failure;
-use crate::lease::{self, Renewal};
+use crate::client::calls::{self, Ask};
+use crate::client::failure::Failure;
+use crate::client::lease::{self, Renewal};
+use crate::client::link::Link;
+use crate::client::watch::{self, Sight};
 use crate::limits::SILENT;
-use crate::link::Link;
 use crate::order::Service;
 use crate::peers::Peers;
 use crate::rpc::TxnResponse;
-use crate::translate::{Unreadable, header_of};
-use crate::watch::{self, Sight};
+use crate::schema::translate::{Unreadable, header_of};
 use broker_core::cluster::message::{Call, CallId, Input, Reply, WatchId};
 use broker_core::cluster::types::{LeaseId, Revision};
 use std::collections::VecDeque;

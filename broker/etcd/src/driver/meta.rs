@@ -6,13 +6,13 @@
 
 use super::control::Told;
 use super::{Event, Node, now, random};
-use crate::calls::{self, Ask};
+use crate::client::calls::{self, Ask};
 use crate::directory::Kept;
 use crate::order::Service;
 use crate::peers::Peers;
 use crate::rpc::{Compare, RangeRequest, RequestOp, TxnRequest};
-use crate::translate;
-use crate::values::{self, MetaValue};
+use crate::schema::translate;
+use crate::schema::values::{self, MetaValue};
 use broker_core::cluster::Cluster;
 use broker_core::cluster::limits::SLOTS;
 

@@ -3,12 +3,12 @@
 //! with the process, and no later one carries it out. The answer is a report, under the same lease.
 
 use super::{Event, Node, now};
-use crate::calls::{self, Ask};
+use crate::client::calls::{self, Ask};
 use crate::limits::{REPORT_EVERY_MS, REPORT_MAX_MS};
 use crate::order::{Order, Service};
 use crate::peers::Peers;
 use crate::rpc::{RequestOp, TxnRequest};
-use crate::values::{self, OrderWord, Process, ReportValue};
+use crate::schema::values::{self, OrderWord, Process, ReportValue};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::message::{Ending, Input};
 use broker_core::cluster::types::Revision;

@@ -5,18 +5,18 @@
 
 use super::trouble::Trouble;
 use super::{Event as NodeEvent, Node, Told, Which, now, reporter};
-use crate::calls::{self, Ask};
-use crate::failure::Failure;
-use crate::keys::Keys;
+use crate::client::calls::{self, Ask};
+use crate::client::failure::Failure;
+use crate::client::link::Link;
+use crate::client::load::{self, Part};
 use crate::limits::NOTE_EVERY;
-use crate::link::Link;
-use crate::load::{self, Part};
 use crate::names::{Name, shown};
 use crate::order::Service;
 use crate::peers::Peers;
 use crate::rpc::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest, TxnResponse};
+use crate::schema::keys::Keys;
+use crate::schema::translate::{header_of, revision_of};
 use crate::store::Submission;
-use crate::translate::{header_of, revision_of};
 use crate::writer::{Answer, Change, Request, Settled, Writer};
 use broker_core::cluster::message::{CallId, Held, Input, Reply, Transaction};
 use broker_core::cluster::slot_map::slot_of;

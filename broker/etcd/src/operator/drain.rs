@@ -6,7 +6,7 @@ use super::{FULL, Session, Why, block_on, is_full};
 use crate::config::Options;
 use crate::limits::{DRAIN_MAX, LOOK_EVERY, OBEYS_MAX};
 use crate::names::Name;
-use crate::values::OrderWord;
+use crate::schema::values::OrderWord;
 use std::fmt;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};

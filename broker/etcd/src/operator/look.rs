@@ -1,11 +1,11 @@
 //! The nodes of a cluster at one revision, as commands see them that ask nodes for something; and how they ask.
 
 use super::{Why, answer};
-use crate::keys::{Keys, Watched};
 use crate::limits::PUTS_PER_BATCH;
 use crate::names::Name;
 use crate::rpc::{Compare, KeyValue, Lines, RangeRequest, RequestOp, TxnRequest};
-use crate::values::{
+use crate::schema::keys::{Keys, Watched};
+use crate::schema::values::{
     self, MetaValue, OrderValue, OrderWord, Process, RegistrationValue, ReportValue, RosterValue,
     RosterWord, SlotValue,
 };

@@ -3,9 +3,9 @@
 //! Before version 3.6 its quota is in its metrics alone, which it serves on the port of clients, over HTTP/1.
 
 use super::{Why, answer};
+use crate::client::link;
 use crate::config::Options;
 use crate::limits::{CALL, CONNECT, METRICS_BYTES_MAX};
-use crate::link;
 use crate::rpc::Lines;
 use rustls::pki_types::ServerName;
 use std::io;

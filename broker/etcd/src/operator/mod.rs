@@ -19,13 +19,13 @@ pub use reports::{NodeReport, Reports, reports};
 pub use survey::{Meta, NodeStatus, Registration, Survey, survey};
 pub use upgrade::{Raised, UpgradeError, finish_upgrade};
 
+use crate::client::failure::Failure;
+use crate::client::link;
 use crate::config::Options;
-use crate::failure::Failure;
-use crate::keys::Keys;
 use crate::limits::{CALL, CONNECT};
-use crate::link;
 use crate::names::Name;
 use crate::rpc::Lines;
+use crate::schema::keys::Keys;
 use look::Picture;
 use std::future::Future;
 use tokio::time::timeout;

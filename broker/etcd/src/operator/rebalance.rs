@@ -5,7 +5,7 @@ use super::{FULL, Session, Why, block_on, is_full};
 use crate::config::Options;
 use crate::limits::{LOOK_EVERY, REBALANCE_MAX, STILL_MAX};
 use crate::names::Name;
-use crate::values::OrderWord;
+use crate::schema::values::OrderWord;
 use std::collections::BTreeMap;
 use std::fmt;
 use tokio::time::{Instant, sleep};

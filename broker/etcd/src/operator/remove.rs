@@ -2,10 +2,10 @@
 
 use super::{Why, answer, block_on, connect};
 use crate::config::Options;
-use crate::keys::{Keys, Watched};
 use crate::names::Name;
 use crate::rpc::{Compare, RangeRequest, RequestOp, TxnRequest};
-use crate::values::{self, SlotValue};
+use crate::schema::keys::{Keys, Watched};
+use crate::schema::values::{self, SlotValue};
 use std::fmt;
 
 /// What becomes of the slots of a node that is removed.

@@ -3,11 +3,11 @@
 use super::look::{self, Registered, look};
 use super::{Session, Why, answer, block_on, is_full};
 use crate::config::Options;
-use crate::keys::{Keys, Watched};
 use crate::limits::{REPORTS_EVERY, REPORTS_WAIT};
 use crate::names::Name;
 use crate::rpc::{Lines, RangeRequest};
-use crate::values::{self, OrderWord, ReportValue};
+use crate::schema::keys::{Keys, Watched};
+use crate::schema::values::{self, OrderWord, ReportValue};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, sleep};

@@ -3,11 +3,11 @@
 use super::member::{self, EtcdMember};
 use super::{Why, answer, block_on, connect};
 use crate::config::{InnerAddress, Options};
-use crate::keys::{Keys, Watched};
 use crate::limits::FOREIGN_KEYS_MAX;
 use crate::names::{Name, shown};
 use crate::rpc::{KeyValue, Lines, RangeRequest};
-use crate::values::{
+use crate::schema::keys::{Keys, Watched};
+use crate::schema::values::{
     self, MetaValue, OwnerValue, RegistrationValue, RosterValue, SlotValue, ValueError,
 };
 use broker_core::cluster::limits::SLOTS;

@@ -1,9 +1,9 @@
 //! The records of one slot, a page at a time, all of one revision.
 
-use crate::failure::Failure;
+use crate::client::failure::Failure;
 use crate::limits::{CALL, PAGE_ROWS};
 use crate::rpc::{KeyValue, Lines, RangeRequest};
-use crate::translate::header_of;
+use crate::schema::translate::header_of;
 use broker_core::cluster::types::Revision;
 use tokio::time::timeout;
 

@@ -1,10 +1,10 @@
 //! A watch of slots, registrations and members over one stream.
 
-use crate::failure::Failure;
+use crate::client::failure::Failure;
 use crate::rpc::{
     KeyValue, Lines, Questions, WatchCreateRequest, WatchProgressRequest, WatchResponse,
 };
-use crate::translate::header_of;
+use crate::schema::translate::header_of;
 use broker_core::cluster::types::Revision;
 use tokio::sync::mpsc;
 

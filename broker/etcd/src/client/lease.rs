@@ -3,7 +3,7 @@
 //! A request that was queued is no answer: the lease lives on when the stream delivers an answer whose remaining time
 //! is above 0, and is gone when it is 0.
 
-use crate::failure::Failure;
+use crate::client::failure::Failure;
 use crate::rpc::{LeaseKeepAliveRequest, Lines, Questions};
 use broker_core::cluster::types::LeaseId;
 use tokio::sync::mpsc;

@@ -2,8 +2,8 @@
 //!
 //! The driver chooses members: a connection that does not answer is given up, with everything under way on it.
 
+use crate::client::failure::{Failure, Spent, chain};
 use crate::config::Options;
-use crate::failure::{Failure, Spent, chain};
 use crate::limits::{CONNECT, HTTP2_PING, HTTP2_PONG, RETRY, RETRY_MAX};
 use crate::rpc::Lines;
 use hyper_util::rt::TokioIo;

@@ -1,11 +1,11 @@
 //! From what is in etcd to the words of the core, and back.
 
 use crate::config::{Config, InnerAddress};
-use crate::keys::{Keys, Watched};
 use crate::limits::ADDRESS_BYTES_MAX;
 use crate::names::{Name, Names, TooManyNodes};
 use crate::rpc::{self, KeyValue, RangeRequest, RequestOp, ResponseHeader, TxnRequest};
-use crate::values::{
+use crate::schema::keys::{Keys, Watched};
+use crate::schema::values::{
     self, MetaValue, OrderValue, OwnerValue, RegistrationValue, RosterValue, RosterWord, SlotValue,
     ValueError,
 };

@@ -1,6 +1,6 @@
 //! Single calls of etcd: what has one answer.
 
-use crate::failure::Failure;
+use crate::client::failure::Failure;
 use crate::limits::CALL;
 use crate::rpc::{Lines, RangeRequest, RangeResponse, TxnRequest, TxnResponse};
 use broker_core::cluster::types::LeaseId;
