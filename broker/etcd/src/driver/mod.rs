@@ -3,20 +3,14 @@
 //! One input, then all outputs, then the next input, as the core is driven in its simulation. What the outputs cause at
 //! once is queued behind them; what etcd refuses is reported with the next tick, so that nothing is tried in a loop.
 
-mod capacity;
 mod control;
 mod handle;
-mod hosts;
 mod keeping;
-mod mail;
-mod meta;
+mod log;
 mod news;
-mod operator;
 mod outputs;
-mod parcels;
+mod post;
 mod records;
-mod slot_log;
-mod trouble;
 
 use crate::client::link::Link;
 use crate::config::Config;
@@ -35,18 +29,19 @@ use broker_core::cluster::message::{Ending, Input};
 use broker_core::cluster::types::{Owner, Revision};
 use broker_core::cluster::{self, Cluster, limits};
 use broker_core::time::Now;
-use capacity::Capacity;
+use control::capacity::Capacity;
+use control::meta::Meta;
+use control::orders::Orders;
 use control::{Control, Told};
 use handle::Command;
 pub use handle::{
     Handle, InquirySender, Inspection, Inspector, NodeState, ParcelSender, StartError,
 };
-use hosts::Hosts;
 use keeping::Keeping;
-use meta::Meta;
+use log::trouble::Strange;
 use news::Known;
-use operator::Orders;
 use outputs::Changes;
+use post::hosts::{self, Hosts};
 use records::Records;
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::VecDeque;
@@ -57,7 +52,6 @@ use std::thread::Builder;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use trouble::Strange;
 
 /// Starts nodes.
 #[derive(Debug)]

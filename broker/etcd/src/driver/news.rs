@@ -1,7 +1,7 @@
 //! What the process around the node learns of the cluster: where channels are, and until when they may be served.
 
 use super::Node;
-use super::hosts::is_none;
+use super::post::hosts::is_none;
 use crate::names::shown;
 use crate::order::{News, Service};
 use crate::peers::Peers;

@@ -1,7 +1,7 @@
 //! What the core wants done.
 
 use super::handle::{Inspection, NodeState};
-use super::slot_log::{Giving, SlotLog};
+use super::log::slots::{Giving, SlotLog};
 use super::{Node, now};
 use crate::names::Name;
 use crate::order::{Order, Service};

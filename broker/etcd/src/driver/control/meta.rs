@@ -4,10 +4,10 @@
 //! The first node writes it. A node that has seen etcd before never does: where the key is absent then, or is another
 //! cluster's, etcd has another history.
 
-use super::control::Told;
-use super::{Event, Node, now, random};
+use super::Told;
 use crate::client::calls::{self, Ask};
 use crate::directory::Kept;
+use crate::driver::{Event, Node, now, random};
 use crate::order::Service;
 use crate::peers::Peers;
 use crate::rpc::{Compare, RangeRequest, RequestOp, TxnRequest};
@@ -18,7 +18,7 @@ use broker_core::cluster::limits::SLOTS;
 
 /// What is known of the key.
 #[derive(Debug)]
-pub(super) struct Meta {
+pub(in crate::driver) struct Meta {
     /// The id of the cluster that the data directory knows.
     expected: Option<Box<str>>,
     /// The directory has seen etcd before.
@@ -28,7 +28,7 @@ pub(super) struct Meta {
 }
 
 impl Meta {
-    pub(super) fn new(kept: &Kept) -> Self {
+    pub(in crate::driver) fn new(kept: &Kept) -> Self {
         Self {
             expected: kept.cluster.clone(),
             is_known: kept.cluster.is_some() || kept.memory().newest.0 > 0,
@@ -38,24 +38,24 @@ impl Meta {
     }
 
     /// The cluster's id, as far as it is known.
-    pub(super) fn id(&self) -> Option<Box<str>> {
+    pub(in crate::driver) fn id(&self) -> Option<Box<str>> {
         let found = self.found.as_ref().map(|meta| meta.id.clone());
         found.or_else(|| self.expected.clone())
     }
 
     /// Whether etcd may be asked for more.
-    pub(super) fn is_found(&self) -> bool {
+    pub(in crate::driver) fn is_found(&self) -> bool {
         self.found.is_some()
     }
 
-    pub(super) fn slot_key(&self) -> Option<[u8; 16]> {
+    pub(in crate::driver) fn slot_key(&self) -> Option<[u8; 16]> {
         self.found.as_ref().and_then(MetaValue::slot_key)
     }
 }
 
 impl<S: Service, P: Peers> Node<S, P> {
     /// Reads the key, or writes it if it is absent and this node may.
-    pub(super) fn ask_meta(&mut self) {
+    pub(in crate::driver) fn ask_meta(&mut self) {
         if self.meta.is_found() || self.meta.is_asked || self.cluster.memory().other_history {
             return;
         }
@@ -87,7 +87,7 @@ impl<S: Service, P: Peers> Node<S, P> {
         });
     }
 
-    pub(super) fn meta_told(&mut self, generation: u32, told: Told) {
+    pub(in crate::driver) fn meta_told(&mut self, generation: u32, told: Told) {
         self.meta.is_asked = false;
         let outcome = match told {
             Ok(calls::Told::Outcome(outcome)) => outcome,

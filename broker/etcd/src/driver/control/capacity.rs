@@ -4,7 +4,7 @@
 //! The part of the database that is in use counts. Free pages of it, such as compaction leaves, are used again
 //! before the file grows.
 
-use super::{Event, Node, now};
+use crate::driver::{Event, Node, now};
 use crate::limits::SIZE_EVERY_MS;
 use crate::operator::{self, MemberStatus};
 use crate::order::{News, Service};
@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 /// The last report of it.
 #[derive(Debug)]
-pub(super) struct Capacity {
+pub(in crate::driver) struct Capacity {
     /// As it is configured, where no member reports one.
     quota: u64,
     /// When a member is asked next.
@@ -24,11 +24,11 @@ pub(super) struct Capacity {
     /// before version 3.6, and does not change while it runs.
     said: Option<(u32, Option<u64>)>,
     /// Bytes in use, and the quota.
-    pub(super) fill: Option<(u64, u64)>,
+    pub(in crate::driver) fill: Option<(u64, u64)>,
 }
 
 impl Capacity {
-    pub(super) fn new(quota: u64) -> Self {
+    pub(in crate::driver) fn new(quota: u64) -> Self {
         Self {
             quota,
             due: Now(0),
@@ -59,7 +59,7 @@ impl Capacity {
 
 impl<S: Service, P: Peers> Node<S, P> {
     /// Asks a member, if it is time.
-    pub(super) fn measure(&mut self) {
+    pub(in crate::driver) fn measure(&mut self) {
         let capacity = &mut self.capacity;
         let Some((generation, lines)) = self.control.link.up() else {
             return;
@@ -91,7 +91,11 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// A member has answered, or not: what is wrong with it the connections report.
-    pub(super) fn measured(&mut self, generation: u32, told: Result<MemberStatus, Box<str>>) {
+    pub(in crate::driver) fn measured(
+        &mut self,
+        generation: u32,
+        told: Result<MemberStatus, Box<str>>,
+    ) {
         self.capacity.is_asked = false;
         let Ok(status) = told else { return };
         self.capacity.said = Some((generation, status.quota));

@@ -2,8 +2,8 @@
 //! each node that is meant. Its value names the process, and its lease is that of the registration: so an order ends
 //! with the process, and no later one carries it out. The answer is a report, under the same lease.
 
-use super::{Event, Node, now};
 use crate::client::calls::{self, Ask};
+use crate::driver::{Event, Node, now};
 use crate::limits::{REPORT_EVERY_MS, REPORT_MAX_MS};
 use crate::order::{Order, Service};
 use crate::peers::Peers;
@@ -18,7 +18,7 @@ use tracing::info;
 
 /// What operators asked of this process.
 #[derive(Debug, Default)]
-pub(super) struct Orders {
+pub(in crate::driver) struct Orders {
     /// The revision of the last order that was taken.
     last: Revision,
     report: Option<Reporting>,
@@ -39,7 +39,7 @@ struct Reporting {
 
 impl<S: Service, P: Peers> Node<S, P> {
     /// Carries out an order that was seen, once.
-    pub(super) fn obey(&mut self) {
+    pub(in crate::driver) fn obey(&mut self) {
         let lowest = self.translator.lowest;
         if lowest > INNER_VERSION {
             self.ending = Some(Ending::Outdated { lowest });
@@ -81,7 +81,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Writes the report that is due.
-    pub(super) fn report(&mut self) {
+    pub(in crate::driver) fn report(&mut self) {
         let Some(mut report) = self.orders.report.filter(|_| !self.orders.is_writing) else {
             return;
         };
@@ -115,7 +115,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// The report about this order was written, or none was.
-    pub(super) fn reported(&mut self, written: Option<Revision>) {
+    pub(in crate::driver) fn reported(&mut self, written: Option<Revision>) {
         self.orders.is_writing = false;
         let is_left = |report: &Reporting| report.until.is_none() || Some(report.order) != written;
         self.orders.report = self.orders.report.filter(is_left);

@@ -1,6 +1,6 @@
 //! Parcels of pending messages on their way from one node to another.
 
-use super::{Node, now};
+use crate::driver::{Node, now};
 use crate::limits::PARCEL_MESSAGE_BYTES_MAX;
 use crate::names::Name;
 use crate::order::Service;
@@ -12,7 +12,7 @@ use broker_core::cluster::types::NodeId;
 
 impl<S: Service, P: Peers> Node<S, P> {
     /// Sends a parcel, in parts if it is long.
-    pub(super) fn send_parcel(&mut self, to: Name, parcel: Parcel, bytes: Vec<u8>) {
+    pub(in crate::driver) fn send_parcel(&mut self, to: Name, parcel: Parcel, bytes: Vec<u8>) {
         let name = to.clone();
         let message = if bytes.len() <= PARCEL_MESSAGE_BYTES_MAX {
             Some(Message::Parcel(parcel, bytes))
@@ -26,7 +26,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Sends parts again that were lost.
-    pub(super) fn send_parts_again(&mut self) {
+    pub(in crate::driver) fn send_parts_again(&mut self) {
         for (to, part) in self.sending.again(now()) {
             self.tell_named(&to, &Message::Part(part));
         }
@@ -34,7 +34,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Another node offers a parcel.
-    pub(super) fn parcel(&mut self, from: NodeId, parcel: Parcel, bytes: Vec<u8>) {
+    pub(in crate::driver) fn parcel(&mut self, from: NodeId, parcel: Parcel, bytes: Vec<u8>) {
         if self.service.keep(parcel.id, bytes) {
             self.inputs.push_back(Input::Parcel(from, parcel));
         } else {
@@ -43,7 +43,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// A part of a parcel came.
-    pub(super) fn part_came(&mut self, from: NodeId, part: Part) {
+    pub(in crate::driver) fn part_came(&mut self, from: NodeId, part: Part) {
         let (parcel, number) = (part.parcel, part.number);
         let taken = Message::PartTaken(parcel.id, number);
         match self.receiving.add(from, part, now()) {

@@ -1,6 +1,10 @@
 //! The connection for the registration's lease, the watch, and slots.
 
-use super::trouble::Trouble;
+pub(super) mod capacity;
+pub(super) mod meta;
+pub(super) mod orders;
+
+use super::log::trouble::Trouble;
 use super::{Event as NodeEvent, Node, reporter};
 use crate::client::calls::{self, Ask};
 use crate::client::failure::Failure;

@@ -1,7 +1,7 @@
 //! What is wrong with one connection to etcd, while it is, for the log and for operators who ask; and with messages of
 //! other nodes.
 
-use super::now;
+use crate::driver::now;
 use crate::limits::NOTE_EVERY;
 use crate::names::Name;
 use broker_core::cluster::types::NodeId;
@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 /// Trouble of one connection.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(in crate::driver) struct Trouble {
     /// What the connection is for, in the log.
     of: &'static str,
     current: Option<Box<str>>,
@@ -22,7 +22,7 @@ pub(super) struct Trouble {
 
 impl Trouble {
     /// None so far.
-    pub(super) fn new(of: &'static str) -> Self {
+    pub(in crate::driver) fn new(of: &'static str) -> Self {
         Self {
             of,
             current: None,
@@ -31,12 +31,12 @@ impl Trouble {
     }
 
     /// What is wrong, if anything is.
-    pub(super) fn current(&self) -> Option<&str> {
+    pub(in crate::driver) fn current(&self) -> Option<&str> {
         self.current.as_deref()
     }
 
     /// Something is wrong: logged, unless it was logged since all was well.
-    pub(super) fn begins(&mut self, why: &str) {
+    pub(in crate::driver) fn begins(&mut self, why: &str) {
         self.current = Some(why.into());
         let is_logged = self.logged.iter().any(|logged| **logged == *why);
         if !is_logged && self.logged.len() < LINES_MAX {
@@ -46,7 +46,7 @@ impl Trouble {
     }
 
     /// All is well.
-    pub(super) fn ends(&mut self) {
+    pub(in crate::driver) fn ends(&mut self) {
         if self.current.take().is_some() {
             info!("{}: it answers again", self.of);
             self.logged.clear();
@@ -56,11 +56,11 @@ impl Trouble {
 
 /// Nodes whose messages cannot be read: when the log had a line about each.
 #[derive(Debug, Default)]
-pub(super) struct Strange(BTreeMap<NodeId, Now>);
+pub(in crate::driver) struct Strange(BTreeMap<NodeId, Now>);
 
 impl Strange {
     /// A message of this node cannot be read: logged at most every [`NOTE_EVERY`].
-    pub(super) fn note(&mut self, node: NodeId, name: &Name) {
+    pub(in crate::driver) fn note(&mut self, node: NodeId, name: &Name) {
         let now = now();
         let is_recent = |at: &Now| Duration::from_millis(now.since(*at)) < NOTE_EVERY;
         if !self.0.get(&node).is_some_and(is_recent) {

@@ -1,11 +1,14 @@
 //! What comes from other nodes.
 
-use super::hosts::is_no_name;
+pub(super) mod hosts;
+mod parcels;
+
 use super::{Node, now};
 use crate::order::Service;
 use crate::peers::{Mail, Peers};
 use crate::wire;
 use broker_core::cluster::message::Input;
+use hosts::is_no_name;
 
 impl<S: Service, P: Peers> Node<S, P> {
     pub(super) fn mail(&mut self, mail: &Mail) {

@@ -8,7 +8,7 @@
 //! Of several addresses shards and messages use one until it fails. A second connection to find the quicker one would
 //! be the third of each tunnel.
 
-use super::{Event, Node, now};
+use crate::driver::{Event, Node, now};
 use crate::limits::{
     HOST_ADDRESSES_MAX, LOOK_UP_AGAIN_MS, LOOK_UP_EVERY_MS, LOOK_UP_LATE_MS, LOOK_UPS_MAX,
 };
@@ -22,11 +22,11 @@ use std::net::{IpAddr, SocketAddr};
 use tracing::{info, warn};
 
 /// What the resolver said of a name.
-pub(super) type Found = Result<Vec<IpAddr>, Box<str>>;
+pub(in crate::driver) type Found = Result<Vec<IpAddr>, Box<str>>;
 
 /// The names of the roster's hosts.
 #[derive(Debug, Default)]
-pub(super) struct Hosts {
+pub(in crate::driver) struct Hosts {
     /// Two for each node at most.
     names: BTreeMap<Box<str>, Host>,
     /// Look-ups that have not ended, those of names that nobody has any more included.
@@ -51,7 +51,7 @@ struct Host {
 
 impl Hosts {
     /// These are the addresses that the roster has: host and port each.
-    pub(super) fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
+    pub(in crate::driver) fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
         let wanted: BTreeSet<&str> = addresses.filter_map(name_of).collect();
         self.names.retain(|name, _| wanted.contains(&**name));
         for name in wanted {
@@ -60,7 +60,7 @@ impl Hosts {
     }
 
     /// Where an address leads; nowhere if its name was not found so far.
-    pub(super) fn at(&self, address: &str) -> Vec<SocketAddr> {
+    pub(in crate::driver) fn at(&self, address: &str) -> Vec<SocketAddr> {
         if let Ok(at) = address.parse() {
             return vec![at];
         }
@@ -76,7 +76,7 @@ impl Hosts {
     }
 
     /// A node was not reached there: its name may lead elsewhere.
-    pub(super) fn doubt(&mut self, address: &str) {
+    pub(in crate::driver) fn doubt(&mut self, address: &str) {
         if let Some(host) = name_of(address).and_then(|name| self.names.get_mut(name)) {
             host.due = host.due.min(host.asked.after(LOOK_UP_AGAIN_MS));
         }
@@ -120,7 +120,7 @@ impl Hosts {
     }
 
     /// Whether an address has changed since the last call.
-    pub(super) fn take_changed(&mut self) -> bool {
+    pub(in crate::driver) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 }
@@ -160,12 +160,12 @@ impl Host {
 }
 
 /// Whether a refusal there says that the node's process has ended. A name may lead to a host that the node has left.
-pub(super) fn is_no_name(address: &str) -> bool {
+pub(in crate::driver) fn is_no_name(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok()
 }
 
 /// Whether it is no address at all: neither is its host one, nor a name.
-pub(super) fn is_none(address: &str) -> bool {
+pub(in crate::driver) fn is_none(address: &str) -> bool {
     !is_no_name(address) && name_of(address).is_none()
 }
 
@@ -181,7 +181,7 @@ fn name_of(address: &str) -> Option<&str> {
 
 impl<S: Service, P: Peers> Node<S, P> {
     /// Looks up names that are due, on threads of the runtime.
-    pub(super) fn look_up(&mut self) {
+    pub(in crate::driver) fn look_up(&mut self) {
         for name in self.hosts.due(now()) {
             let events = self.events.clone();
             tokio::task::spawn_local(async move {
@@ -193,12 +193,12 @@ impl<S: Service, P: Peers> Node<S, P> {
         }
     }
 
-    pub(super) fn looked_up(&mut self, name: &str, found: Found) {
+    pub(in crate::driver) fn looked_up(&mut self, name: &str, found: Found) {
         self.hosts.answered(name, found, now());
     }
 
     /// A connection to a node did not come about.
-    pub(super) fn doubt_host(&mut self, node: NodeId) {
+    pub(in crate::driver) fn doubt_host(&mut self, node: NodeId) {
         let inner = self.translator.inner(node).map(|inner| &*inner.address);
         for address in inner.into_iter().chain(self.translator.peers(node)) {
             self.hosts.doubt(address);

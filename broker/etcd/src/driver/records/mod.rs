@@ -3,7 +3,7 @@
 //! The core decides under which epoch a change may be made: it is given [`Input::Write`], and answers with a
 //! transaction that the [`Writer`] carries out with others.
 
-use super::trouble::Trouble;
+use super::log::trouble::Trouble;
 use super::{Event as NodeEvent, Node, Told, Which, now, reporter};
 use crate::client::calls::{self, Ask};
 use crate::client::failure::Failure;
