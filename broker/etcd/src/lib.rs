@@ -43,6 +43,7 @@ mod peers;
 mod rpc;
 mod schema;
 mod store;
+mod system;
 mod tcp;
 mod wire;
 mod writer;

@@ -1,13 +1,11 @@
 //! The rest of the process' end of the node.
 
-use crate::config::InnerAddress;
+use super::inspection::Inspection;
 use crate::directory::DirectoryError;
 use crate::limits::{INSPECT, NAME_BYTES_MAX};
 use crate::names::Name;
 use crate::store::{EtcdStore, Submission};
-use broker_core::cluster::authority::Standing;
 use broker_core::cluster::message::Parcel;
-use broker_core::cluster::types::Epoch;
 use broker_core::id::ShardId;
 use broker_core::time::Now;
 use std::fmt;
@@ -16,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Why a node does not start.
@@ -67,52 +64,6 @@ pub(super) enum Command {
     Inquiry(Name, u64, Vec<u8>),
     Reply(Name, u64, Vec<u8>),
     Inspect(SyncSender<Inspection>),
-}
-
-/// How a node fares.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspection {
-    /// Why it serves, or does not.
-    pub standing: Standing,
-    /// Whether etcd answered lately: without it nothing is taken, given or written.
-    pub has_etcd: bool,
-    /// etcd shows another history than was known: as if it were gone, until the operator accepts it.
-    pub other_history: bool,
-    /// How many slots this process owns.
-    pub owned: usize,
-    /// How many of them it holds the channels of.
-    pub served: usize,
-    /// How many changes of slots it has seen: owners and epochs.
-    pub slot_changes: u64,
-    /// For how many milliseconds more it may admit, if nobody answers any more.
-    pub valid_ms: u64,
-    /// Every node that it knows, this one first.
-    pub nodes: Vec<NodeState>,
-    /// Each slot's owner, if it has one, and epoch, as far as this node knows.
-    pub slots: Vec<(Option<Name>, Epoch)>,
-    /// The key of the hash that finds a channel's slot; unknown until etcd answered for the first time.
-    pub slot_key: Option<[u8; 16]>,
-    /// What was last wrong with etcd, while it is.
-    pub trouble: Option<Box<str>>,
-    /// How long etcd took for the last keepalive that it answered.
-    pub etcd_took: Duration,
-    /// Bytes of its database that are in use, and its quota, once a member has reported them.
-    pub etcd_fill: Option<(u64, u64)>,
-}
-
-/// What a node knows of another one, or of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeState {
-    /// Its name.
-    pub name: Name,
-    /// Where it is reached, by the roster.
-    pub inner: Option<InnerAddress>,
-    /// The roster has it here: it was not drained, nor removed.
-    pub is_here: bool,
-    /// Its registration is in etcd.
-    pub is_registered: bool,
-    /// It answered lately.
-    pub is_heard: bool,
 }
 
 /// A running node. Dropping it ends the node as if its process were killed; to leave in order is [`Self::drain`].

@@ -1,10 +1,10 @@
 //! What the data directory keeps of etcd, written as it changes.
 
-use super::{Event, Node, now};
+use super::event::{Event, Events};
 use crate::directory::{self, Directory, Kept};
 use crate::limits::{NOTE_EVERY, REMEMBER_MS};
-use crate::order::Service;
-use crate::peers::Peers;
+use crate::system::now;
+use broker_core::cluster::Memory;
 use broker_core::time::Now;
 use std::time::Duration;
 use tracing::warn;
@@ -18,17 +18,42 @@ pub(super) struct Keeping {
     last: Now,
     /// When the log last said that it cannot be written.
     noted: Option<Now>,
+    events: Events,
 }
 
 impl Keeping {
-    pub(super) fn new(directory: Directory, kept: Kept) -> Self {
+    pub(super) fn new(directory: Directory, kept: Kept, events: Events) -> Self {
         Self {
             directory,
             kept,
             writing: None,
             last: Now(0),
             noted: None,
+            events,
         }
+    }
+
+    /// Writes the data directory when something changed: at once, or once a second if only the revision rose.
+    /// `cluster` is the cluster's id, as far as it is known.
+    pub(super) fn remember(&mut self, memory: Memory, cluster: Option<Box<str>>) {
+        let wanted = self.kept.with(memory).with_cluster(cluster);
+        if self.writing.is_some() || wanted == self.kept {
+            return;
+        }
+        let is_important = !wanted.differs_by_revision(&self.kept);
+        if !is_important && now().since(self.last) < REMEMBER_MS {
+            return;
+        }
+        self.last = now();
+        self.writing = Some(wanted.clone());
+        let path = self.directory.path().to_owned();
+        self.events.spawn(async move {
+            let write = move || directory::write(&path, &wanted, is_important);
+            Event::Kept(match tokio::task::spawn_blocking(write).await {
+                Ok(result) => result.map_err(|error| error.to_string().into()),
+                Err(error) => Err(error.to_string().into()),
+            })
+        });
     }
 
     /// What was being written is there, or is not: then it is tried again with the next tick.
@@ -48,34 +73,5 @@ impl Keeping {
             let path = self.directory.path().display();
             warn!("{path}: what is known of etcd cannot be kept for the next start: {why}");
         }
-    }
-}
-
-impl<S: Service, P: Peers> Node<S, P> {
-    /// Writes the data directory when something changed: at once, or once a second if only the revision rose.
-    pub(super) fn remember(&mut self) {
-        let Keeping { kept, writing, .. } = &self.keeping;
-        let wanted = kept
-            .with(self.cluster.memory())
-            .with_cluster(self.meta.id());
-        if writing.is_some() || wanted == *kept {
-            return;
-        }
-        let is_important = !wanted.differs_by_revision(kept);
-        if !is_important && now().since(self.keeping.last) < REMEMBER_MS {
-            return;
-        }
-        self.keeping.last = now();
-        self.keeping.writing = Some(wanted.clone());
-        let path = self.keeping.directory.path().to_owned();
-        let events = self.events.clone();
-        tokio::task::spawn_local(async move {
-            let write = move || directory::write(&path, &wanted, is_important);
-            let result = match tokio::task::spawn_blocking(write).await {
-                Ok(result) => result.map_err(|error| error.to_string().into()),
-                Err(error) => Err(error.to_string().into()),
-            };
-            let _ = events.send(Event::Kept(result)).await;
-        });
     }
 }

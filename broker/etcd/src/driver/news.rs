@@ -1,20 +1,22 @@
 //! What the process around the node learns of the cluster: where channels are, and until when they may be served.
 
-use super::Node;
-use super::post::hosts::is_none;
-use crate::names::shown;
+use super::post::{Post, is_none};
+use crate::names::{Names, shown};
 use crate::order::{News, Service};
 use crate::peers::Peers;
+use crate::schema::translate::Translator;
+use broker_core::cluster::Cluster;
 use broker_core::cluster::limits::SLOTS;
-use broker_core::cluster::types::{NodeId, Slot};
+use broker_core::cluster::types::{NodeId, Owner, Slot};
 use broker_core::time::Now;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::warn;
 
-/// What the process knows so far.
-#[derive(Debug, Default)]
+/// What the process knows so far. Each method passes on what has changed since its last call.
+#[derive(Debug)]
 pub(super) struct Known {
     has_slot_key: bool,
     reached: BTreeMap<NodeId, Reached>,
@@ -22,62 +24,59 @@ pub(super) struct Known {
     /// The count of changes of slots that `owners` is of.
     changes: u64,
     valid_until: Now,
+    /// The same, for [`crate::Handle::valid_until`].
+    published: Arc<AtomicU64>,
     registered: u16,
 }
 
 /// Addresses of a node's host, and its ports.
 type Reached = (Box<[SocketAddr]>, Box<[u16]>);
 
-impl<S: Service, P: Peers> Node<S, P> {
-    /// Says what has changed since the last time.
-    pub(super) fn publish(&mut self) {
-        if let Some(key) = self.meta.slot_key().filter(|_| !self.known.has_slot_key) {
-            self.known.has_slot_key = true;
-            self.service.learn(News::SlotKey(key));
-        }
-        self.publish_addresses();
-        if self.known.changes != self.cluster.slot_changes() {
-            self.publish_owners();
-        }
-        let nodes = self.translator.names.all();
-        let registered = nodes.filter(|(node, _)| self.cluster.is_registered(*node));
-        let registered = u16::try_from(registered.count()).unwrap_or(u16::MAX);
-        if self.known.registered != registered {
-            self.known.registered = registered;
-            self.service.learn(News::Registered(registered));
-        }
-        let valid_until = self.cluster.valid_until();
-        if self.known.valid_until != valid_until {
-            self.known.valid_until = valid_until;
-            self.published.store(valid_until.0, Ordering::Release);
-            self.service.learn(News::ValidUntil(valid_until));
+impl Known {
+    pub(super) fn new(published: Arc<AtomicU64>) -> Self {
+        Self {
+            has_slot_key: false,
+            reached: BTreeMap::new(),
+            owners: Vec::new(),
+            changes: 0,
+            valid_until: Now(0),
+            published,
+            registered: 0,
         }
     }
 
-    fn publish_addresses(&mut self) {
-        let has_moved = self.translator.take_moved();
-        if has_moved {
-            self.hosts.know(self.translator.of_others());
+    /// The key of the hash that finds a channel's slot, once it is known.
+    pub(super) fn slot_key(&mut self, key: Option<[u8; 16]>, service: &mut impl Service) {
+        if let Some(key) = key.filter(|_| !self.has_slot_key) {
+            self.has_slot_key = true;
+            service.learn(News::SlotKey(key));
         }
-        if !self.hosts.take_changed() && !has_moved {
+    }
+
+    /// The addresses of nodes, by the roster and by where its names lead.
+    pub(super) fn addresses<P: Peers>(
+        &mut self,
+        translator: &mut Translator,
+        post: &mut Post<P>,
+        service: &mut impl Service,
+    ) {
+        if !post.follow(translator) {
             return;
         }
-        for (node, inner) in self.translator.addresses() {
-            let hosts: Box<[SocketAddr]> = self.hosts.at(&inner.address).into();
+        for (node, inner) in translator.addresses() {
+            let hosts: Box<[SocketAddr]> = post.addresses(&inner.address).into();
             let is_known = |known: &Reached| known.0 == hosts && known.1 == inner.ports;
-            if self.known.reached.get(&node).is_some_and(is_known) {
+            if self.reached.get(&node).is_some_and(is_known) {
                 continue;
             }
             let ports = inner.ports.clone();
-            self.known
-                .reached
-                .insert(node, (hosts.clone(), ports.clone()));
-            if let Some(name) = self.translator.names.name(node).cloned() {
+            self.reached.insert(node, (hosts.clone(), ports.clone()));
+            if let Some(name) = translator.names.name(node).cloned() {
                 if is_none(&inner.address) {
                     let address = shown(&inner.address);
                     warn!("the roster has no address of {name}: {address}");
                 }
-                self.service.learn(News::Node {
+                service.learn(News::Node {
                     node,
                     name,
                     hosts,
@@ -87,19 +86,42 @@ impl<S: Service, P: Peers> Node<S, P> {
         }
     }
 
-    fn publish_owners(&mut self) {
-        self.known.changes = self.cluster.slot_changes();
-        self.known.owners.resize(SLOTS.into(), None);
-        for (slot, known) in (0..SLOTS).map(Slot).zip(&mut self.known.owners) {
-            let owner = self.cluster.record(slot).owner;
+    /// The owners of slots, as far as `me` is concerned; the number of nodes; the time until which slots may be served.
+    pub(super) fn cluster(
+        &mut self,
+        cluster: &Cluster,
+        me: Owner,
+        names: &Names,
+        service: &mut impl Service,
+    ) {
+        if self.changes != cluster.slot_changes() {
+            self.owners(cluster, me, service);
+        }
+        let registered = names.all().filter(|(node, _)| cluster.is_registered(*node));
+        let registered = u16::try_from(registered.count()).unwrap_or(u16::MAX);
+        if self.registered != registered {
+            self.registered = registered;
+            service.learn(News::Registered(registered));
+        }
+        let valid_until = cluster.valid_until();
+        if self.valid_until != valid_until {
+            self.valid_until = valid_until;
+            self.published.store(valid_until.0, Ordering::Release);
+            service.learn(News::ValidUntil(valid_until));
+        }
+    }
+
+    fn owners(&mut self, cluster: &Cluster, me: Owner, service: &mut impl Service) {
+        self.changes = cluster.slot_changes();
+        self.owners.resize(SLOTS.into(), None);
+        for (slot, known) in (0..SLOTS).map(Slot).zip(&mut self.owners) {
+            let owner = cluster.record(slot).owner;
             // What an earlier process of this node owned is not this one's.
-            let is_mine = owner.is_none_or(|owner| {
-                owner.node != self.settings.me.node || owner == self.settings.me
-            });
+            let is_mine = owner.is_none_or(|owner| owner.node != me.node || owner == me);
             let owner = owner.filter(|_| is_mine).map(|owner| owner.node);
             if *known != owner {
                 *known = owner;
-                self.service.learn(News::Owner(slot, owner));
+                service.learn(News::Owner(slot, owner));
             }
         }
     }

@@ -4,9 +4,9 @@
 //! places and handshakes of their own, so that a flood from elsewhere delays no node that connects again. Where all
 //! places are taken, the address that has most makes room, so that one address keeps no other one out.
 
-use crate::driver::now;
 use crate::limits::{ACCEPT_PAUSE, STRANGERS_MAX};
 use crate::names::Name;
+use crate::system::now;
 use broker_core::cluster::limits::NODES_MAX;
 use broker_core::crowd::{Crowd, Origin};
 use std::collections::HashMap;

@@ -4,11 +4,12 @@
 //! The part of the database that is in use counts. Free pages of it, such as compaction leaves, are used again
 //! before the file grows.
 
-use crate::driver::{Event, Node, now};
+use crate::driver::connection::Connection;
+use crate::driver::event::Event;
 use crate::limits::SIZE_EVERY_MS;
 use crate::operator::{self, MemberStatus};
-use crate::order::{News, Service};
-use crate::peers::Peers;
+use crate::order::News;
+use crate::system::now;
 use broker_core::time::Now;
 use tracing::{info, warn};
 
@@ -23,8 +24,7 @@ pub(in crate::driver) struct Capacity {
     /// The quota that the member of this connection said: it asks for one connection more to learn it of an etcd
     /// before version 3.6, and does not change while it runs.
     said: Option<(u32, Option<u64>)>,
-    /// Bytes in use, and the quota.
-    pub(in crate::driver) fill: Option<(u64, u64)>,
+    fill: Option<(u64, u64)>,
 }
 
 impl Capacity {
@@ -36,6 +36,69 @@ impl Capacity {
             said: None,
             fill: None,
         }
+    }
+
+    /// Bytes in use, and the quota, once a member has reported them.
+    pub(in crate::driver) fn fill(&self) -> Option<(u64, u64)> {
+        self.fill
+    }
+
+    /// Asks the member of this connection, if it is time.
+    pub(in crate::driver) fn measure(&mut self, connection: &Connection) {
+        let Some((generation, lines)) = connection.up() else {
+            return;
+        };
+        if self.is_asked || now() < self.due {
+            return;
+        }
+        self.is_asked = true;
+        self.due = now().after(SIZE_EVERY_MS);
+        let said = self.said.filter(|(of, _)| *of == generation);
+        let (options, member) = connection.member();
+        let lines = lines.clone();
+        connection.events().spawn(async move {
+            let mut told = operator::told(&lines).await;
+            if let Ok(status) = &mut told
+                && status.quota.is_none()
+            {
+                let endpoint = options
+                    .endpoints
+                    .get(member)
+                    .map_or("", |endpoint| endpoint);
+                status.quota = match said {
+                    Some((_, quota)) => quota,
+                    None => operator::quota(&options, endpoint).await,
+                };
+            }
+            Event::Measured(generation, told)
+        });
+    }
+
+    /// A member has answered, or not: what is wrong with it the connections report. Returns what the process learns.
+    pub(in crate::driver) fn measured(
+        &mut self,
+        generation: u32,
+        told: Result<MemberStatus, Box<str>>,
+    ) -> Option<News> {
+        self.is_asked = false;
+        let status = told.ok()?;
+        self.said = Some((generation, status.quota));
+        if !self.learn(&status) {
+            return None;
+        }
+        let is_nearly_full = self.is_nearly_full();
+        let (bytes, quota) = self.fill.unwrap_or_default();
+        if is_nearly_full {
+            warn!(
+                bytes,
+                quota,
+                "etcd is nearly full: new channels are refused with 503 until it is compacted and defragmented, or has \
+                 a larger --quota-backend-bytes"
+            );
+        } else {
+            info!(bytes, quota, "etcd has room again: new channels are made");
+        }
+        Some(News::NearlyFull(is_nearly_full))
     }
 
     fn is_nearly_full(&self) -> bool {
@@ -54,67 +117,6 @@ impl Capacity {
         };
         self.fill = Some((used, status.quota.unwrap_or(self.quota)));
         self.is_nearly_full() != before
-    }
-}
-
-impl<S: Service, P: Peers> Node<S, P> {
-    /// Asks a member, if it is time.
-    pub(in crate::driver) fn measure(&mut self) {
-        let capacity = &mut self.capacity;
-        let Some((generation, lines)) = self.control.link.up() else {
-            return;
-        };
-        if capacity.is_asked || now() < capacity.due {
-            return;
-        }
-        capacity.is_asked = true;
-        capacity.due = now().after(SIZE_EVERY_MS);
-        let said = capacity.said.filter(|(of, _)| *of == generation);
-        let (options, member) = self.control.link.member();
-        let (lines, events) = (lines.clone(), self.events.clone());
-        tokio::task::spawn_local(async move {
-            let mut told = operator::told(&lines).await;
-            if let Ok(status) = &mut told
-                && status.quota.is_none()
-            {
-                let endpoint = options
-                    .endpoints
-                    .get(member)
-                    .map_or("", |endpoint| endpoint);
-                status.quota = match said {
-                    Some((_, quota)) => quota,
-                    None => operator::quota(&options, endpoint).await,
-                };
-            }
-            let _ = events.send(Event::Measured(generation, told)).await;
-        });
-    }
-
-    /// A member has answered, or not: what is wrong with it the connections report.
-    pub(in crate::driver) fn measured(
-        &mut self,
-        generation: u32,
-        told: Result<MemberStatus, Box<str>>,
-    ) {
-        self.capacity.is_asked = false;
-        let Ok(status) = told else { return };
-        self.capacity.said = Some((generation, status.quota));
-        if !self.capacity.learn(&status) {
-            return;
-        }
-        let is_nearly_full = self.capacity.is_nearly_full();
-        let (bytes, quota) = self.capacity.fill.unwrap_or_default();
-        if is_nearly_full {
-            warn!(
-                bytes,
-                quota,
-                "etcd is nearly full: new channels are refused with 503 until it is compacted and defragmented, or has \
-                 a larger --quota-backend-bytes"
-            );
-        } else {
-            info!(bytes, quota, "etcd has room again: new channels are made");
-        }
-        self.service.learn(News::NearlyFull(is_nearly_full));
     }
 }
 

@@ -1,4 +1,6 @@
-//! Lines of the log that say a thing once: what happened to slots, and what is wrong with a connection.
+//! Lines of the log that say a thing once: what happened to slots and to the registration, and what is wrong with a
+//! connection.
 
-pub(super) mod slots;
+pub(super) mod journal;
+mod slots;
 pub(super) mod trouble;

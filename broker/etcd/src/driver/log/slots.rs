@@ -14,7 +14,7 @@ const LINES_MAX: usize = 64;
 
 /// What happened to slots since the last line of the log.
 #[derive(Debug, Default)]
-pub(in crate::driver) struct SlotLog(BTreeMap<(What, Option<Epoch>), Group>);
+pub(super) struct SlotLog(BTreeMap<(What, Option<Epoch>), Group>);
 
 /// What happened to a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ enum What {
 
 /// Why this node gives slots away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::driver) enum Giving {
+pub(super) enum Giving {
     Drain,
     Rebalance,
 }
@@ -46,7 +46,7 @@ struct Group {
 
 impl SlotLog {
     /// A slot has come to this process.
-    pub(in crate::driver) fn gained(&mut self, held: Held, gain: Gain) {
+    pub(super) fn gained(&mut self, held: Held, gain: Gain) {
         match gain {
             Gain::Claimed(taking) => {
                 self.add(What::Claimed(taking), Some(held.epoch), held.epoch);
@@ -56,12 +56,12 @@ impl SlotLog {
     }
 
     /// A slot is served.
-    pub(in crate::driver) fn serves(&mut self, held: Held) {
+    pub(super) fn serves(&mut self, held: Held) {
         self.add(What::Served, None, held.epoch);
     }
 
     /// A slot is no longer this process's: `record` is what it has become.
-    pub(in crate::driver) fn released(
+    pub(super) fn released(
         &mut self,
         held: Held,
         cause: Cause,
@@ -80,7 +80,7 @@ impl SlotLog {
     }
 
     /// Writes the lines.
-    pub(in crate::driver) fn write<'n>(&mut self, name: impl Fn(NodeId) -> Option<&'n str>) {
+    pub(super) fn write<'n>(&mut self, name: impl Fn(NodeId) -> Option<&'n str>) {
         for ((what, _), group) in std::mem::take(&mut self.0) {
             write(what, group, |node| node.and_then(&name));
         }

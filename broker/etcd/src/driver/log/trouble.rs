@@ -1,9 +1,9 @@
 //! What is wrong with one connection to etcd, while it is, for the log and for operators who ask; and with messages of
 //! other nodes.
 
-use crate::driver::now;
 use crate::limits::NOTE_EVERY;
 use crate::names::Name;
+use crate::system::now;
 use broker_core::cluster::types::NodeId;
 use broker_core::time::Now;
 use std::collections::BTreeMap;

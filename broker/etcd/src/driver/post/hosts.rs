@@ -8,25 +8,19 @@
 //! Of several addresses shards and messages use one until it fails. A second connection to find the quicker one would
 //! be the third of each tunnel.
 
-use crate::driver::{Event, Node, now};
+use crate::driver::event::Resolved;
 use crate::limits::{
     HOST_ADDRESSES_MAX, LOOK_UP_AGAIN_MS, LOOK_UP_EVERY_MS, LOOK_UP_LATE_MS, LOOK_UPS_MAX,
 };
 use crate::names::shown;
-use crate::order::Service;
-use crate::peers::Peers;
-use broker_core::cluster::types::NodeId;
 use broker_core::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use tracing::{info, warn};
 
-/// What the resolver said of a name.
-pub(in crate::driver) type Found = Result<Vec<IpAddr>, Box<str>>;
-
 /// The names of the roster's hosts.
 #[derive(Debug, Default)]
-pub(in crate::driver) struct Hosts {
+pub(super) struct Hosts {
     /// Two for each node at most.
     names: BTreeMap<Box<str>, Host>,
     /// Look-ups that have not ended, those of names that nobody has any more included.
@@ -51,7 +45,7 @@ struct Host {
 
 impl Hosts {
     /// These are the addresses that the roster has: host and port each.
-    pub(in crate::driver) fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
+    pub(super) fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
         let wanted: BTreeSet<&str> = addresses.filter_map(name_of).collect();
         self.names.retain(|name, _| wanted.contains(&**name));
         for name in wanted {
@@ -60,7 +54,7 @@ impl Hosts {
     }
 
     /// Where an address leads; nowhere if its name was not found so far.
-    pub(in crate::driver) fn at(&self, address: &str) -> Vec<SocketAddr> {
+    pub(super) fn at(&self, address: &str) -> Vec<SocketAddr> {
         if let Ok(at) = address.parse() {
             return vec![at];
         }
@@ -76,14 +70,14 @@ impl Hosts {
     }
 
     /// A node was not reached there: its name may lead elsewhere.
-    pub(in crate::driver) fn doubt(&mut self, address: &str) {
+    pub(super) fn doubt(&mut self, address: &str) {
         if let Some(host) = name_of(address).and_then(|name| self.names.get_mut(name)) {
             host.due = host.due.min(host.asked.after(LOOK_UP_AGAIN_MS));
         }
     }
 
     /// The names that are to be looked up now: [`Self::answered`] follows for each, some time.
-    fn due(&mut self, now: Now) -> Vec<Box<str>> {
+    pub(super) fn due(&mut self, now: Now) -> Vec<Box<str>> {
         let mut names = Vec::new();
         for (name, host) in &mut self.names {
             if host.is_asked {
@@ -102,7 +96,7 @@ impl Hosts {
     }
 
     /// A look-up has ended.
-    fn answered(&mut self, name: &str, found: Found, now: Now) {
+    pub(super) fn answered(&mut self, name: &str, found: Resolved, now: Now) {
         self.under_way = self.under_way.saturating_sub(1);
         let Some(host) = self.names.get_mut(name).filter(|host| host.is_asked) else {
             return;
@@ -120,7 +114,7 @@ impl Hosts {
     }
 
     /// Whether an address has changed since the last call.
-    pub(in crate::driver) fn take_changed(&mut self) -> bool {
+    pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 }
@@ -160,7 +154,7 @@ impl Host {
 }
 
 /// Whether a refusal there says that the node's process has ended. A name may lead to a host that the node has left.
-pub(in crate::driver) fn is_no_name(address: &str) -> bool {
+pub(super) fn is_no_name(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok()
 }
 
@@ -179,40 +173,13 @@ fn name_of(address: &str) -> Option<&str> {
     (!name.is_empty()).then_some(name)
 }
 
-impl<S: Service, P: Peers> Node<S, P> {
-    /// Looks up names that are due, on threads of the runtime.
-    pub(in crate::driver) fn look_up(&mut self) {
-        for name in self.hosts.due(now()) {
-            let events = self.events.clone();
-            tokio::task::spawn_local(async move {
-                let found = tokio::net::lookup_host((&*name, 0)).await;
-                let found = found.map(|found| found.map(|at| at.ip()).collect());
-                let found = found.map_err(|error| error.to_string().into());
-                let _ = events.send(Event::LookedUp(name, found)).await;
-            });
-        }
-    }
-
-    pub(in crate::driver) fn looked_up(&mut self, name: &str, found: Found) {
-        self.hosts.answered(name, found, now());
-    }
-
-    /// A connection to a node did not come about.
-    pub(in crate::driver) fn doubt_host(&mut self, node: NodeId) {
-        let inner = self.translator.inner(node).map(|inner| &*inner.address);
-        for address in inner.into_iter().chain(self.translator.peers(node)) {
-            self.hosts.doubt(address);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const N1: &str = "n1.internal:7443";
 
-    fn ips(texts: &[&str]) -> Found {
+    fn ips(texts: &[&str]) -> Resolved {
         Ok(texts.iter().map(|text| text.parse().unwrap()).collect())
     }
 

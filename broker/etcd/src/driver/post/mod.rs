@@ -1,66 +1,199 @@
-//! What comes from other nodes.
+//! Messages to other nodes, and from them.
 
-pub(super) mod hosts;
+mod hosts;
 mod parcels;
 
-use super::{Node, now};
-use crate::order::Service;
-use crate::peers::{Mail, Peers};
-use crate::wire;
-use broker_core::cluster::message::Input;
-use hosts::is_no_name;
+pub(super) use hosts::is_none;
 
-impl<S: Service, P: Peers> Node<S, P> {
-    pub(super) fn mail(&mut self, mail: &Mail) {
-        let (from, message) = match mail {
-            Mail::Message(from, bytes) => (from, wire::decode(bytes, &mut self.translator.names)),
-            Mail::Refused(from) | Mail::Unreached(from) => (from, None),
-        };
-        let Ok(node) = self.translator.names.number(from) else {
+use super::event::{Event, Events, Resolved};
+use super::log::trouble::Strange;
+use crate::names::Name;
+use crate::peers::{Mail, Peers};
+use crate::schema::translate::Translator;
+use crate::system::now;
+use crate::wire::{self, Message};
+use broker_core::cluster::message::{Input, Parcel};
+use broker_core::cluster::types::NodeId;
+use hosts::{Hosts, is_no_name};
+use parcels::Parcels;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+/// The carrier of messages, and what has to be known to use it.
+pub(super) struct Post<P> {
+    peers: P,
+    hosts: Hosts,
+    parcels: Parcels,
+    strange: Strange,
+    events: Events,
+}
+
+/// What remains to be done about mail that came.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    /// An input of the rules.
+    Input(Input),
+    /// A parcel that a node offers, with its messages.
+    Parcel(NodeId, Parcel, Vec<u8>),
+    /// The process of a node asks this one.
+    Inquiry(Name, u64, Vec<u8>),
+    /// The reply to an inquiry of this process.
+    Reply(Name, u64, Vec<u8>),
+}
+
+impl<P: Peers> Post<P> {
+    pub(super) fn new(peers: P, events: Events) -> Self {
+        Self {
+            peers,
+            hosts: Hosts::default(),
+            parcels: Parcels::default(),
+            strange: Strange::default(),
+            events,
+        }
+    }
+
+    /// Sends a message to a node, if it has a name.
+    pub(super) fn send(&mut self, to: NodeId, message: &Message, translator: &Translator) {
+        let Some(name) = translator.names.name(to) else {
             return;
         };
-        match mail {
-            Mail::Message(..) => {}
-            Mail::Refused(_) => {
-                let address = self.translator.peers(node).unwrap_or_default();
-                if is_no_name(address) {
-                    self.inputs.push_back(Input::Refused(node));
-                }
-                self.doubt_host(node);
-            }
-            Mail::Unreached(_) => self.doubt_host(node),
+        let bytes = wire::encode(message, &translator.names);
+        let at = translator.peers(to).map(|address| self.hosts.at(address));
+        self.peers.send(name, &at.unwrap_or_default(), bytes);
+    }
+
+    /// Sends a message to a node of this name.
+    pub(super) fn send_to(&mut self, to: &Name, message: &Message, translator: &mut Translator) {
+        if let Ok(node) = translator.names.number(to) {
+            self.send(node, message, translator);
         }
-        match message {
-            None if matches!(mail, Mail::Message(..)) => self.strange.note(node, from),
-            None => {}
-            Some(wire::Message::Question(question)) => {
-                self.inputs.push_back(Input::Question(node, question));
+    }
+
+    /// Sends a parcel, in parts if it is long.
+    pub(super) fn send_parcel(
+        &mut self,
+        to: &Name,
+        parcel: Parcel,
+        bytes: Vec<u8>,
+        translator: &mut Translator,
+    ) {
+        if let Some(message) = self.parcels.begin(to, parcel, bytes) {
+            self.send_to(to, &message, translator);
+        }
+    }
+
+    /// Sends parts of parcels again that were lost.
+    pub(super) fn send_parts_again(&mut self, translator: &mut Translator) {
+        for (to, part) in self.parcels.again() {
+            self.send_to(&to, &part, translator);
+        }
+    }
+
+    /// Sends nothing from now on; ends when what was sent has left, or is lost.
+    pub(super) fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
+        self.peers.finish()
+    }
+
+    /// Takes mail. Nothing remains to be done about parts of parcels, nor about what cannot be read.
+    pub(super) fn receive(&mut self, mail: &Mail, translator: &mut Translator) -> Option<Delivery> {
+        match mail {
+            Mail::Message(from, bytes) => {
+                // Also a message that cannot be read may name nodes.
+                let message = wire::decode(bytes, &mut translator.names);
+                let node = translator.names.number(from).ok()?;
+                let Some(message) = message else {
+                    self.strange.note(node, from);
+                    return None;
+                };
+                self.message(node, from, message, translator)
             }
-            Some(wire::Message::Answer(answer)) => {
-                self.inputs.push_back(Input::Answer(node, answer));
+            Mail::Refused(from) => {
+                let node = translator.names.number(from).ok()?;
+                let address = translator.peers(node).unwrap_or_default();
+                let is_down = is_no_name(address);
+                self.doubt_host(node, translator);
+                is_down.then_some(Delivery::Input(Input::Refused(node)))
             }
-            Some(wire::Message::Goodbye(incarnation)) => {
-                self.inputs.push_back(Input::Goodbye(node, incarnation));
+            Mail::Unreached(from) => {
+                let node = translator.names.number(from).ok()?;
+                self.doubt_host(node, translator);
+                None
             }
-            Some(wire::Message::Parcel(parcel, bytes)) => self.parcel(node, parcel, bytes),
-            Some(wire::Message::Part(part)) => self.part_came(node, part),
-            Some(wire::Message::PartTaken(id, number)) => {
-                if let Some(next) = self.sending.taken(from, id, number, now()) {
-                    self.tell(node, &wire::Message::Part(next));
+        }
+    }
+
+    fn message(
+        &mut self,
+        node: NodeId,
+        from: &Name,
+        message: Message,
+        translator: &Translator,
+    ) -> Option<Delivery> {
+        Some(match message {
+            Message::Question(question) => Delivery::Input(Input::Question(node, question)),
+            Message::Answer(answer) => Delivery::Input(Input::Answer(node, answer)),
+            Message::Goodbye(incarnation) => Delivery::Input(Input::Goodbye(node, incarnation)),
+            Message::Parcel(parcel, bytes) => Delivery::Parcel(node, parcel, bytes),
+            Message::Part(part) => {
+                let parcel = part.parcel;
+                let (answer, whole) = self.parcels.arrived(node, part);
+                if let Some(answer) = answer {
+                    self.send(node, &answer, translator);
                 }
+                Delivery::Parcel(node, parcel, whole?)
             }
-            Some(wire::Message::Receipt(id, taken)) => {
-                self.sending.forget(id);
+            Message::PartTaken(id, number) => {
+                if let Some(next) = self.parcels.taken(from, id, number) {
+                    self.send(node, &next, translator);
+                }
+                return None;
+            }
+            Message::Receipt(id, taken) => {
+                self.parcels.forget(id);
                 let from = node;
-                self.inputs
-                    .push_back(Input::ParcelAnswer { from, id, taken });
+                Delivery::Input(Input::ParcelAnswer { from, id, taken })
             }
-            Some(wire::Message::Inquiry(number, inquiry)) => {
-                self.service.inquired(from.clone(), number, inquiry);
-            }
-            Some(wire::Message::Reply(number, reply)) => {
-                self.service.replied(from.clone(), number, reply);
-            }
+            Message::Inquiry(number, inquiry) => Delivery::Inquiry(from.clone(), number, inquiry),
+            Message::Reply(number, reply) => Delivery::Reply(from.clone(), number, reply),
+        })
+    }
+
+    /// The addresses of a host and port; none if its name was not found so far.
+    pub(super) fn addresses(&self, of: &str) -> Vec<SocketAddr> {
+        self.hosts.at(of)
+    }
+
+    /// Learns the hosts that the roster has. Returns whether the addresses of a node have changed since the last call.
+    pub(super) fn follow(&mut self, translator: &mut Translator) -> bool {
+        let has_moved = translator.take_moved();
+        if has_moved {
+            self.hosts.know(translator.of_others());
+        }
+        self.hosts.take_changed() || has_moved
+    }
+
+    /// Looks up names that are due, on threads of the runtime.
+    pub(super) fn look_up(&mut self) {
+        for name in self.hosts.due(now()) {
+            self.events.spawn(async move {
+                let found = tokio::net::lookup_host((&*name, 0)).await;
+                let found = found.map(|found| found.map(|at| at.ip()).collect());
+                let found = found.map_err(|error| error.to_string().into());
+                Event::LookedUp(name, found)
+            });
+        }
+    }
+
+    /// A look-up has ended.
+    pub(super) fn looked_up(&mut self, name: &str, found: Resolved) {
+        self.hosts.answered(name, found, now());
+    }
+
+    /// A connection to a node did not come about.
+    fn doubt_host(&mut self, node: NodeId, translator: &Translator) {
+        let inner = translator.inner(node).map(|inner| &*inner.address);
+        for address in inner.into_iter().chain(translator.peers(node)) {
+            self.hosts.doubt(address);
         }
     }
 }

@@ -1,59 +1,62 @@
-//! Parcels of pending messages on their way from one node to another.
+//! Parcels of pending messages as messages between nodes: whole, or in parts if they are long.
 
-use crate::driver::{Node, now};
 use crate::limits::PARCEL_MESSAGE_BYTES_MAX;
 use crate::names::Name;
-use crate::order::Service;
-use crate::parts::{Arrival, Part};
-use crate::peers::Peers;
+use crate::parts::{Arrival, Part, Receiving, Sending};
+use crate::system::now;
 use crate::wire::Message;
-use broker_core::cluster::message::{Input, Parcel};
-use broker_core::cluster::types::NodeId;
+use broker_core::cluster::message::Parcel;
+use broker_core::cluster::types::{NodeId, ParcelId};
 
-impl<S: Service, P: Peers> Node<S, P> {
-    /// Sends a parcel, in parts if it is long.
-    pub(in crate::driver) fn send_parcel(&mut self, to: Name, parcel: Parcel, bytes: Vec<u8>) {
-        let name = to.clone();
-        let message = if bytes.len() <= PARCEL_MESSAGE_BYTES_MAX {
-            Some(Message::Parcel(parcel, bytes))
-        } else {
-            let first = self.sending.begin(to, parcel, bytes, now());
-            first.map(Message::Part)
-        };
-        if let Some(message) = message {
-            self.tell_named(&name, &message);
+/// Parcels whose parts are under way, in both directions.
+#[derive(Debug, Default)]
+pub(super) struct Parcels {
+    sending: Sending,
+    receiving: Receiving,
+}
+
+impl Parcels {
+    /// The message with which a parcel begins; nothing if too many are being sent.
+    pub(super) fn begin(&mut self, to: &Name, parcel: Parcel, bytes: Vec<u8>) -> Option<Message> {
+        if bytes.len() <= PARCEL_MESSAGE_BYTES_MAX {
+            return Some(Message::Parcel(parcel, bytes));
         }
+        let first = self.sending.begin(to.clone(), parcel, bytes, now());
+        first.map(Message::Part)
     }
 
-    /// Sends parts again that were lost.
-    pub(in crate::driver) fn send_parts_again(&mut self) {
-        for (to, part) in self.sending.again(now()) {
-            self.tell_named(&to, &Message::Part(part));
-        }
+    /// A node has a part: the next one, if there is any.
+    pub(super) fn taken(&mut self, from: &Name, id: ParcelId, number: u16) -> Option<Message> {
+        let next = self.sending.taken(from, id, number, now());
+        next.map(Message::Part)
+    }
+
+    /// A node has said what becomes of a parcel.
+    pub(super) fn forget(&mut self, id: ParcelId) {
+        self.sending.forget(id);
+    }
+
+    /// The parts that were lost. Parcels that have not gone on for long are dropped, in both directions.
+    pub(super) fn again(&mut self) -> Vec<(Name, Message)> {
+        let again = self.sending.again(now()).into_iter();
+        let again = again.map(|(to, part)| (to, Message::Part(part)));
         self.receiving.expire(now());
+        again.collect()
     }
 
-    /// Another node offers a parcel.
-    pub(in crate::driver) fn parcel(&mut self, from: NodeId, parcel: Parcel, bytes: Vec<u8>) {
-        if self.service.keep(parcel.id, bytes) {
-            self.inputs.push_back(Input::Parcel(from, parcel));
-        } else {
-            self.tell(from, &Message::Receipt(parcel.id, false));
-        }
-    }
-
-    /// A part of a parcel came.
-    pub(in crate::driver) fn part_came(&mut self, from: NodeId, part: Part) {
-        let (parcel, number) = (part.parcel, part.number);
-        let taken = Message::PartTaken(parcel.id, number);
+    /// A part of a parcel came. Returns the answer to it, if it gets one, and the parcel's bytes if that was the last.
+    pub(super) fn arrived(
+        &mut self,
+        from: NodeId,
+        part: Part,
+    ) -> (Option<Message>, Option<Vec<u8>>) {
+        let (id, number) = (part.parcel.id, part.number);
+        let taken = Message::PartTaken(id, number);
         match self.receiving.add(from, part, now()) {
-            Arrival::Taken => self.tell(from, &taken),
-            Arrival::Whole(bytes) => {
-                self.tell(from, &taken);
-                self.parcel(from, parcel, bytes);
-            }
-            Arrival::Strange => {}
-            Arrival::Refused => self.tell(from, &Message::Receipt(parcel.id, false)),
+            Arrival::Taken => (Some(taken), None),
+            Arrival::Whole(bytes) => (Some(taken), Some(bytes)),
+            Arrival::Strange => (None, None),
+            Arrival::Refused => (Some(Message::Receipt(id, false)), None),
         }
     }
 }

@@ -3,60 +3,45 @@
 //! The core decides under which epoch a change may be made: it is given [`Input::Write`], and answers with a
 //! transaction that the [`Writer`] carries out with others.
 
-use super::log::trouble::Trouble;
-use super::{Event as NodeEvent, Node, Told, Which, now, reporter};
+mod batches;
+mod loads;
+
+use super::connection::Connection;
+use super::core::Inputs;
+use super::event::{CallResult, Event, RecordsEvent};
 use crate::client::calls::{self, Ask};
 use crate::client::failure::Failure;
-use crate::client::link::Link;
 use crate::client::load::{self, Part};
-use crate::limits::NOTE_EVERY;
-use crate::names::{Name, shown};
 use crate::order::Service;
-use crate::peers::Peers;
-use crate::rpc::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest, TxnResponse};
-use crate::schema::keys::Keys;
-use crate::schema::translate::{header_of, revision_of};
+use crate::rpc::Lines;
+use crate::schema::translate::{Translator, header_of};
 use crate::store::Submission;
-use crate::writer::{Answer, Change, Request, Settled, Writer};
+use crate::system::now;
+use crate::writer::{Change, Request, Settled, Writer};
+use batches::{answer_of, transaction};
 use broker_core::cluster::message::{CallId, Held, Input, Reply, Transaction};
 use broker_core::cluster::slot_map::slot_of;
-use broker_core::cluster::types::{EtcdId, Incarnation, Key, Revision, Slot};
-use broker_core::record::Record;
-use broker_core::registry::{StoreError, Ticket, decode};
+use broker_core::cluster::types::{EtcdId, Incarnation, Key, Revision};
+use broker_core::registry::{StoreError, Ticket};
+use loads::Loads;
 use std::collections::HashMap;
-use std::rc::Rc;
-use tokio::time::Instant;
-use tracing::error;
-
-/// What happens on the connection, each with the connection's number.
-#[derive(Debug)]
-pub(super) enum Event {
-    Part(u32, Held, Part),
-    Written(u32, usize, Rc<Request>, Told),
-}
 
 /// The connection, and what runs on it.
 #[derive(Debug)]
 pub(super) struct Records {
-    pub(super) link: Link,
-    pub(super) trouble: Trouble,
-    /// Loads that brought what cannot be used: how many records, and of the first what the log says.
-    spoilt: HashMap<Held, (u64, String)>,
-    /// When the log last had a line about such a slot.
-    noted: HashMap<Slot, Instant>,
-    /// Changes that the core was asked about.
+    connection: Connection,
+    loads: Loads,
+    /// Changes that the rules were asked about.
     asked: HashMap<u32, Submission>,
     next: u32,
     writer: Writer<Ticket>,
 }
 
 impl Records {
-    pub(super) fn new(link: Link, process: Incarnation) -> Self {
+    pub(super) fn new(connection: Connection, process: Incarnation) -> Self {
         Self {
-            link,
-            trouble: Trouble::new("etcd, for records of channels"),
-            spoilt: HashMap::new(),
-            noted: HashMap::new(),
+            connection,
+            loads: Loads::default(),
             asked: HashMap::new(),
             next: 0,
             writer: Writer::new(process),
@@ -67,35 +52,58 @@ impl Records {
     pub(super) fn has_room(&self) -> bool {
         self.writer.has_room()
     }
-}
 
-impl<S: Service, P: Peers> Node<S, P> {
-    /// Reads the records of a slot.
-    pub(super) fn load(&mut self, held: Held) {
-        let Some((generation, lines)) = self.records.link.up() else {
-            return self.delayed.push(Input::Loaded { held, whole: false });
-        };
-        let lines = lines.clone();
-        let range = self.translator.keys.records(held.slot);
-        let report = reporter(&self.events, move |part| {
-            NodeEvent::Records(Event::Part(generation, held, part))
-        });
-        tokio::task::spawn_local(load::load(lines, range, report));
+    /// The current trouble of the connection, if there is any.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.connection.trouble()
     }
 
-    /// A shard wants a change. The core says whether this node may make it.
-    pub(super) fn submit(&mut self, submission: Submission) {
-        let Some(key) = self.meta.slot_key() else {
-            return self.answer(submission.ticket, Err(refused()));
+    /// Connects if it is time.
+    pub(super) fn connect(&mut self) {
+        self.connection.connect();
+    }
+
+    /// An attempt to connect has ended.
+    pub(super) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
+        if self.connection.connected(generation, result) {
+            // Nothing need be asked over it for hours.
+            self.connection.trouble_ends();
+        }
+    }
+
+    /// Reads the records of a slot.
+    pub(super) fn load(&self, held: Held, translator: &Translator, inputs: &mut Inputs) {
+        let Some((generation, lines)) = self.connection.up() else {
+            return inputs.delay(Input::Loaded { held, whole: false });
+        };
+        let range = translator.keys.records(held.slot);
+        let report = self
+            .connection
+            .events()
+            .reporter(move |part| Event::Records(RecordsEvent::Part(generation, held, part)));
+        tokio::task::spawn_local(load::load(lines.clone(), range, report));
+    }
+
+    /// A shard wants a change. The rules say whether this node may make it; without the key that finds its slot it may
+    /// not.
+    pub(super) fn submit(
+        &mut self,
+        submission: Submission,
+        slot_key: Option<[u8; 16]>,
+        inputs: &mut Inputs,
+        service: &mut impl Service,
+    ) {
+        let Some(key) = slot_key else {
+            return refuse(&submission, service);
         };
         let slot = slot_of(&key, &submission.identity);
-        let number = self.records.next;
-        self.records.next = number.wrapping_add(1);
-        self.records.asked.insert(number, submission);
-        self.inputs.push_back(Input::Write(slot, number));
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        self.asked.insert(number, submission);
+        inputs.push(Input::Write(slot, number));
     }
 
-    /// The core lets a change be made.
+    /// The rules let a change be made.
     pub(super) fn write(&mut self, call: CallId, transaction: &Transaction) {
         let record = transaction.puts.iter().find_map(|(key, _)| match key {
             Key::Record(slot, number) => Some((*slot, *number)),
@@ -105,8 +113,8 @@ impl<S: Service, P: Peers> Node<S, P> {
         let (Some((slot, number)), Some(epoch)) = (record, epoch) else {
             return;
         };
-        if let Some(submission) = self.records.asked.remove(&number) {
-            self.records.writer.take(Change {
+        if let Some(submission) = self.asked.remove(&number) {
+            self.writer.take(Change {
                 call,
                 held: Held { slot, epoch },
                 key: submission.key.into(),
@@ -117,258 +125,156 @@ impl<S: Service, P: Peers> Node<S, P> {
         }
     }
 
-    /// The core does not: the slot is not served here, or etcd does not answer.
-    pub(super) fn write_refused(&mut self, number: u32) {
-        if let Some(submission) = self.records.asked.remove(&number) {
-            self.answer(submission.ticket, Err(refused()));
+    /// The rules do not: the slot is not served here, or etcd does not answer.
+    pub(super) fn write_refused(&mut self, number: u32, service: &mut impl Service) {
+        if let Some(submission) = self.asked.remove(&number) {
+            refuse(&submission, service);
         }
     }
 
     /// Sends what waits, while there is a connection.
-    pub(super) fn send_writes(&mut self) {
-        while let Some((generation, lines)) = self.records.link.up() {
-            let lines = lines.clone();
-            let Some((lane, request)) = self.records.writer.next(now()) else {
+    pub(super) fn send(&mut self, translator: &Translator) {
+        while let Some((generation, lines)) = self.connection.up() {
+            let Some((lane, request)) = self.writer.next(now()) else {
                 return;
             };
-            let me = self.translator.me();
-            let transaction = transaction(&self.translator.keys, me, lane, &request);
-            let request = Rc::new(request);
-            let report = reporter(&self.events, move |told| {
-                NodeEvent::Records(Event::Written(generation, lane, Rc::clone(&request), told))
-            });
-            tokio::task::spawn_local(async move {
-                report(calls::ask(lines, Ask::Transaction(transaction)).await).await;
+            let lines = lines.clone();
+            let transaction = transaction(&translator.keys, translator.me(), lane, &request);
+            let request = Box::new(request);
+            self.connection.events().spawn(async move {
+                let told = calls::ask(lines, Ask::Transaction(transaction)).await;
+                Event::Records(RecordsEvent::Written(generation, lane, request, told))
             });
         }
-    }
-
-    /// Refuses a change of a node that has ended.
-    pub(super) fn refuse_change(&mut self, change: &Submission) {
-        self.answer(change.ticket, Err(refused()));
     }
 
     /// Refuses changes that could not be sent in time.
-    pub(super) fn expire_writes(&mut self) {
-        let late = self.records.writer.expire(now());
-        self.settle_writes(late, None);
+    pub(super) fn expire(&mut self, inputs: &mut Inputs, service: &mut impl Service) {
+        let late = self.writer.expire(now());
+        settle(late, None, inputs, service);
     }
 
     /// Reports every change that has no outcome, at the end.
-    pub(super) fn end_writes(&mut self) {
-        let asked = std::mem::take(&mut self.records.asked).into_values();
+    pub(super) fn end(&mut self, service: &mut impl Service) {
+        let asked = std::mem::take(&mut self.asked).into_values();
         let mut left: Vec<Ticket> = asked.map(|submission| submission.ticket).collect();
-        let sent = self.records.writer.end().into_iter();
+        let sent = self.writer.end().into_iter();
         left.extend(sent.map(|change| change.ticket));
         for ticket in left {
-            self.answer(ticket, Err(refused()));
+            service.written(ticket, Err(refused()));
         }
     }
 
-    pub(super) fn records_event(&mut self, event: Event) {
+    /// Something happened on the connection.
+    pub(super) fn event(
+        &mut self,
+        event: RecordsEvent,
+        translator: &Translator,
+        inputs: &mut Inputs,
+        service: &mut impl Service,
+    ) {
         match event {
-            Event::Part(generation, held, part) => self.part(generation, held, part),
-            Event::Written(generation, lane, request, told) => {
-                self.written(generation, lane, &request, told);
+            RecordsEvent::Part(_, held, Part::Rows(rows)) => {
+                let (prefix, _) = translator.keys.records(held.slot);
+                let records = self.loads.page(held, &prefix, &rows);
+                service.records(held, records);
+            }
+            RecordsEvent::Part(generation, held, Part::Whole(revision)) => {
+                self.loaded(generation, held, revision, inputs);
+            }
+            RecordsEvent::Part(generation, held, Part::Failed(failure)) => {
+                self.loads.is_spoilt(held);
+                inputs.delay(Input::Loaded { held, whole: false });
+                self.failed(generation, &failure);
+            }
+            RecordsEvent::Written(generation, lane, request, told) => {
+                let (settled, etcd) = self.written(generation, lane, &request, &told);
+                settle(settled, etcd, inputs, service);
+                if let Err(failure) = told {
+                    self.failed(generation, &failure);
+                }
             }
         }
     }
 
-    fn written(&mut self, generation: u32, lane: usize, request: &Request, told: Told) {
-        let writer = &mut self.records.writer;
-        let (settled, header) = match &told {
+    fn loaded(&mut self, generation: u32, held: Held, revision: Revision, inputs: &mut Inputs) {
+        self.connection.works(generation);
+        self.writer.knows(revision);
+        let is_spoilt = self.loads.is_spoilt(held);
+        let whole = !is_spoilt && revision >= held.epoch;
+        let loaded = Input::Loaded { held, whole };
+        if whole {
+            inputs.push(loaded);
+        } else {
+            inputs.delay(loaded);
+        }
+    }
+
+    /// A batch has its answer. Returns the changes that are settled by it, and which etcd said so.
+    fn written(
+        &mut self,
+        generation: u32,
+        lane: usize,
+        request: &Request,
+        told: &CallResult,
+    ) -> (Vec<(Change<Ticket>, Settled)>, Option<EtcdId>) {
+        match told {
             Ok(calls::Told::Outcome(outcome)) => {
-                self.records.link.works(generation);
+                self.connection.works(generation);
                 if request.lane.is_some() {
                     // Removals are made also where etcd's quota is used up.
-                    self.records.trouble.ends();
+                    self.connection.trouble_ends();
                 }
-                let answer = answer_of(outcome, request);
-                (
-                    writer.answered(lane, &answer, now()),
-                    Some(header_of(outcome.header.as_ref())),
-                )
+                let settled = self
+                    .writer
+                    .answered(lane, &answer_of(outcome, request), now());
+                let (_, etcd) = header_of(outcome.header.as_ref());
+                (settled, Some(etcd))
             }
-            Ok(_) => return,
-            Err(Failure::Refused(_)) => (writer.refused(lane, true, now()), None),
-            Err(Failure::NotSent(_)) => (writer.refused(lane, false, now()), None),
+            Ok(_) => (Vec::new(), None),
+            Err(Failure::Refused(_)) => (self.writer.refused(lane, true, now()), None),
+            Err(Failure::NotSent(_)) => (self.writer.refused(lane, false, now()), None),
             Err(Failure::Unknown(_)) => {
-                writer.unknown(lane, now());
+                self.writer.unknown(lane, now());
                 (Vec::new(), None)
             }
-        };
-        self.settle_writes(settled, header.map(|(_, etcd)| etcd));
-        if let Err(failure) = told {
-            self.records_failed(generation, &failure);
         }
-    }
-
-    fn settle_writes(&mut self, settled: Vec<(Change<Ticket>, Settled)>, etcd: Option<EtcdId>) {
-        for (change, outcome) in settled {
-            let result = match outcome {
-                Settled::Made(_) => Ok(()),
-                Settled::Fenced(_) => Err(fenced()),
-                Settled::Refused => Err(refused()),
-            };
-            let reply = match (outcome, etcd) {
-                (Settled::Made(revision), Some(etcd)) => outcome_of(true, revision, etcd),
-                (Settled::Fenced(revision), Some(etcd)) => outcome_of(false, revision, etcd),
-                (Settled::Refused, _) | (_, None) => Reply::Refused,
-            };
-            self.inputs.push_back(Input::Reply(change.call, reply));
-            self.answer(change.ticket, result);
-        }
-    }
-
-    fn answer(&mut self, ticket: Ticket, result: Result<(), StoreError>) {
-        self.service.written(ticket, result);
-    }
-
-    fn part(&mut self, generation: u32, held: Held, part: Part) {
-        match part {
-            Part::Rows(rows) => self.rows(held, &rows),
-            Part::Whole(revision) => {
-                self.records.link.works(generation);
-                self.records.writer.knows(revision);
-                let is_spoilt = self.spoils(held);
-                let whole = !is_spoilt && revision >= held.epoch;
-                let loaded = Input::Loaded { held, whole };
-                if whole {
-                    self.inputs.push_back(loaded);
-                } else {
-                    self.delayed.push(loaded);
-                }
-            }
-            Part::Failed(failure) => {
-                self.spoils(held);
-                self.delayed.push(Input::Loaded { held, whole: false });
-                self.records_failed(generation, &failure);
-            }
-        }
-    }
-
-    fn rows(&mut self, held: Held, rows: &[KeyValue]) {
-        let (prefix, _) = self.translator.keys.records(held.slot);
-        let mut records: Vec<Record> = Vec::with_capacity(rows.len());
-        for row in rows {
-            let key = row.key.strip_prefix(prefix.as_bytes());
-            let key = key.unwrap_or_default();
-            let key = String::from_utf8_lossy(key);
-            match decode(&key, &row.value) {
-                Ok(record) => records.push(record),
-                Err(why) => {
-                    let first = || (0, format!("{}: {why}", shown(&key)));
-                    let (count, _) = self.records.spoilt.entry(held).or_insert_with(first);
-                    *count += 1;
-                }
-            }
-        }
-        self.service.records(held, records);
-    }
-
-    /// Whether a load that ends brought what cannot be used. The load is tried again, so the log has a line now and
-    /// then.
-    fn spoils(&mut self, held: Held) -> bool {
-        let Some((count, first)) = self.records.spoilt.remove(&held) else {
-            return false;
-        };
-        let (slot, now) = (held.slot, Instant::now());
-        let noted = self.records.noted.get(&slot);
-        if noted.is_none_or(|at| now.duration_since(*at) >= NOTE_EVERY) {
-            self.records.noted.insert(slot, now);
-            error!(
-                "slot {:03x} is not served, since etcd has {count} records in it that cannot be read, the first of \
-                 {first}",
-                slot.0
-            );
-        }
-        true
     }
 
     /// The connection is given up, unless it was given up already.
-    pub(super) fn records_failed(&mut self, generation: u32, failure: &Failure) {
-        let endpoint = self.records.link.endpoint().to_owned();
-        if let Failure::Refused(_) = failure {
-            return self.records.trouble.begins(&failure.to_string());
-        }
-        if self.records.link.failed(generation, Instant::now()) {
-            self.records
-                .trouble
-                .begins(&format!("{endpoint}: {failure}"));
-            self.connect(Which::Records);
+    fn failed(&mut self, generation: u32, failure: &Failure) {
+        if self.connection.failed(generation, failure) {
+            self.connection.connect();
         }
     }
 }
 
-/// A batch as a transaction of etcd.
-fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request) -> TxnRequest {
-    let lane = keys.lane(me, lane);
-    let is_at = |key: &str, revision: Revision| Compare::unchanged(key, revision.0.cast_signed());
-    let look = |key: String| {
-        RequestOp::read(RangeRequest {
-            keys_only: true,
-            ..RangeRequest::key(key)
-        })
-    };
-    let mut compares = Vec::new();
-    let mut makes = Vec::new();
-    let mut reads = Vec::new();
-    if let Some((revision, tag)) = &request.lane {
-        compares.push(is_at(&lane, *revision));
-        makes.push(RequestOp::put(lane.as_str(), tag.as_bytes()));
-        reads.push(RequestOp::read(RangeRequest::key(lane)));
-    }
-    for (slot, epoch) in &request.slots {
-        compares.push(is_at(&keys.slot(*slot), *epoch));
-        reads.push(look(keys.slot(*slot)));
-    }
-    for (slot, key, value) in &request.records {
-        let record = keys.record(*slot, key);
-        match value {
-            Some(value) => makes.push(RequestOp::put(record, &**value)),
-            None => {
-                let next = request.before.next().0.cast_signed();
-                compares.push(Compare::older(record.as_str(), next));
-                reads.push(look(record.clone()));
-                makes.push(RequestOp::delete(record));
-            }
-        }
-    }
-    TxnRequest {
-        compare: compares,
-        success: makes,
-        failure: reads,
-    }
+/// Refuses a change that was not made and will not be.
+pub(super) fn refuse(change: &Submission, service: &mut impl Service) {
+    service.written(change.ticket, Err(refused()));
 }
 
-/// What etcd says of a batch. The reads of one that was not made come in the order of [`transaction`].
-fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
-    let (revision, _) = header_of(outcome.header.as_ref());
-    let mut rows = outcome.reads().map(<[_]>::first);
-    let at = |row: Option<&KeyValue>| revision_of(row.map_or(0, |row| row.mod_revision));
-    let made = outcome.succeeded;
-    let mut answer = Answer {
-        made,
-        revision,
-        lane: (Revision(0), Box::default()),
-        slots: Vec::new(),
-        records: Vec::new(),
-    };
-    if made {
-        return answer;
+/// Reports outcomes: to the rules, and to the shard.
+fn settle(
+    settled: Vec<(Change<Ticket>, Settled)>,
+    etcd: Option<EtcdId>,
+    inputs: &mut Inputs,
+    service: &mut impl Service,
+) {
+    for (change, outcome) in settled {
+        let result = match outcome {
+            Settled::Made(_) => Ok(()),
+            Settled::Fenced(_) => Err(fenced()),
+            Settled::Refused => Err(refused()),
+        };
+        let reply = match (outcome, etcd) {
+            (Settled::Made(revision), Some(etcd)) => outcome_of(true, revision, etcd),
+            (Settled::Fenced(revision), Some(etcd)) => outcome_of(false, revision, etcd),
+            (Settled::Refused, _) | (_, None) => Reply::Refused,
+        };
+        inputs.push(Input::Reply(change.call, reply));
+        service.written(change.ticket, result);
     }
-    if request.lane.is_some() {
-        let row = rows.next().flatten();
-        let value = row.map_or_else(Box::default, |row| {
-            String::from_utf8_lossy(&row.value).into_owned().into()
-        });
-        answer.lane = (at(row), value);
-    }
-    let revisions: Vec<Revision> = rows.map(at).collect();
-    let (slots, records) = revisions.split_at(request.slots.len().min(revisions.len()));
-    answer.slots = slots.to_vec();
-    answer.records = records.to_vec();
-    answer
 }
 
 fn outcome_of(committed: bool, revision: Revision, etcd: EtcdId) -> Reply {

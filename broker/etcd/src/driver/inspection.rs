@@ -1,0 +1,110 @@
+//! How a node fares, for operators who ask.
+
+use super::control::Control;
+use super::control::capacity::Capacity;
+use super::core::Core;
+use super::records::Records;
+use crate::config::InnerAddress;
+use crate::names::Name;
+use crate::schema::translate::Translator;
+use crate::system::now;
+use broker_core::cluster::Cluster;
+use broker_core::cluster::authority::Standing;
+use broker_core::cluster::limits::SLOTS;
+use broker_core::cluster::types::{Epoch, NodeId, Slot};
+use std::time::Duration;
+
+/// How a node fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// Why it serves, or does not.
+    pub standing: Standing,
+    /// Whether etcd answered lately: without it nothing is taken, given or written.
+    pub has_etcd: bool,
+    /// etcd shows another history than was known: as if it were gone, until the operator accepts it.
+    pub other_history: bool,
+    /// How many slots this process owns.
+    pub owned: usize,
+    /// How many of them it holds the channels of.
+    pub served: usize,
+    /// How many changes of slots it has seen: owners and epochs.
+    pub slot_changes: u64,
+    /// For how many milliseconds more it may admit, if nobody answers any more.
+    pub valid_ms: u64,
+    /// Every node that it knows, this one first.
+    pub nodes: Vec<NodeState>,
+    /// Each slot's owner, if it has one, and epoch, as far as this node knows.
+    pub slots: Vec<(Option<Name>, Epoch)>,
+    /// The key of the hash that finds a channel's slot; unknown until etcd answered for the first time.
+    pub slot_key: Option<[u8; 16]>,
+    /// What was last wrong with etcd, while it is.
+    pub trouble: Option<Box<str>>,
+    /// How long etcd took for the last keepalive that it answered.
+    pub etcd_took: Duration,
+    /// Bytes of its database that are in use, and its quota, once a member has reported them.
+    pub etcd_fill: Option<(u64, u64)>,
+}
+
+/// What a node knows of another one, or of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeState {
+    /// Its name.
+    pub name: Name,
+    /// Where it is reached, by the roster.
+    pub inner: Option<InnerAddress>,
+    /// The roster has it here: it was not drained, nor removed.
+    pub is_here: bool,
+    /// Its registration is in etcd.
+    pub is_registered: bool,
+    /// It answered lately.
+    pub is_heard: bool,
+}
+
+impl Inspection {
+    /// Reads the parts of a node.
+    pub(super) fn of(
+        core: &Core,
+        translator: &Translator,
+        control: &Control,
+        records: &Records,
+        capacity: &Capacity,
+    ) -> Self {
+        let cluster = core.cluster();
+        let slots = (0..SLOTS).map(|number| {
+            let record = cluster.record(Slot(number));
+            let name = |node: NodeId| -> Option<Name> { translator.names.name(node).cloned() };
+            (
+                record.owner.and_then(|owner| name(owner.node)),
+                record.epoch,
+            )
+        });
+        let trouble = control.connection().trouble();
+        let trouble = trouble.or_else(|| records.trouble());
+        Self {
+            standing: cluster.standing(),
+            has_etcd: cluster.has_etcd(now()),
+            other_history: cluster.memory().other_history,
+            owned: cluster.owned(),
+            served: cluster.served(),
+            slot_changes: cluster.slot_changes(),
+            valid_ms: cluster.valid_until().since(now()),
+            nodes: nodes(cluster, core.me().node, translator),
+            slots: slots.collect(),
+            slot_key: control.slot_key(),
+            trouble: trouble.map(Into::into),
+            etcd_took: control.took(),
+            etcd_fill: capacity.fill(),
+        }
+    }
+}
+
+fn nodes(cluster: &Cluster, me: NodeId, translator: &Translator) -> Vec<NodeState> {
+    let known = translator.names.all().map(|(node, name)| NodeState {
+        name: name.clone(),
+        inner: translator.inner(node).cloned(),
+        is_here: cluster.expects(node),
+        is_registered: cluster.is_registered(node),
+        is_heard: node == me || cluster.hears(node, now()),
+    });
+    known.collect()
+}

@@ -1,0 +1,63 @@
+//! Lines of each tick about this node: its slots, its registration, and another history of etcd.
+
+use super::slots::{Giving, SlotLog};
+use crate::names::{Name, Names};
+use broker_core::cluster::Cluster;
+use broker_core::cluster::authority::Standing;
+use broker_core::cluster::message::{Cause, Gain, Held};
+use broker_core::cluster::types::NodeId;
+use tracing::{info, warn};
+
+/// What the next lines are about, and the state that the last ones described.
+#[derive(Debug, Default)]
+pub(in crate::driver) struct Journal {
+    slots: SlotLog,
+    is_other_history: bool,
+    is_registered: bool,
+}
+
+impl Journal {
+    /// A slot has come to this process.
+    pub(in crate::driver) fn gained(&mut self, held: Held, gain: Gain) {
+        self.slots.gained(held, gain);
+    }
+
+    /// A slot is served.
+    pub(in crate::driver) fn serves(&mut self, held: Held) {
+        self.slots.serves(held);
+    }
+
+    /// A slot is no longer this process's.
+    pub(in crate::driver) fn released(&mut self, held: Held, cause: Cause, cluster: &Cluster) {
+        let record = cluster.record(held.slot);
+        let giving = match cluster.is_draining() {
+            true => Giving::Drain,
+            false => Giving::Rebalance,
+        };
+        self.slots.released(held, cause, record, giving);
+    }
+
+    /// Lines for what happened to slots since the last tick, and to the registration of this node, `me`.
+    pub(in crate::driver) fn write(&mut self, cluster: &Cluster, me: NodeId, names: &Names) {
+        let name = |node| names.name(node).map(Name::as_str);
+        self.slots.write(name);
+        let is_registered = cluster.is_registered(me) && cluster.standing() != Standing::Starting;
+        if is_registered != self.is_registered {
+            self.is_registered = is_registered;
+            if is_registered {
+                info!("registered in etcd as {}", name(me).unwrap_or_default());
+            } else {
+                warn!("not registered in etcd any more: it is tried again");
+            }
+        }
+        let memory = cluster.memory();
+        if memory.other_history && !self.is_other_history {
+            self.is_other_history = true;
+            warn!(
+                "etcd shows another history than was known, as after a restored backup or where its keys were \
+                 removed: clients are served, no slot is taken and nothing is written. Stop all nodes, see to etcd, \
+                 then start them with `heliograph serve --accept-etcd` once (deploy/CLUSTER.md, Restore etcd)"
+            );
+        }
+    }
+}

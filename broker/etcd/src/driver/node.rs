@@ -1,0 +1,400 @@
+//! The node: its parts, and what goes from one to another.
+
+use super::connection::Connection;
+use super::control::Control;
+use super::control::capacity::Capacity;
+use super::control::orders::Orders;
+use super::core::Core;
+use super::event::{Event, Events, Which};
+use super::handle::Command;
+use super::inspection::Inspection;
+use super::keeping::Keeping;
+use super::log::journal::Journal;
+use super::news::Known;
+use super::post::{Delivery, Post};
+use super::records::{self, Records};
+use crate::config::Config;
+use crate::directory::{Directory, Kept};
+use crate::order::{Order, Service};
+use crate::peers::{Mail, Peers};
+use crate::schema::translate::Translator;
+use crate::schema::values::{self, OrderWord, ReportValue};
+use crate::store::Submission;
+use crate::system::now;
+use crate::wire::Message;
+use broker_core::cluster;
+use broker_core::cluster::limits::{INNER_VERSION, SLOTS};
+use broker_core::cluster::message::{Call, Ending, Input, Output, Parcel, Transaction};
+use broker_core::cluster::types::{Key, NodeId, Owner, Revision, Value};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tracing::warn;
+
+/// The components of a node.
+pub(super) struct Parts<S, P> {
+    pub(super) config: Config,
+    pub(super) service: S,
+    pub(super) peers: P,
+    pub(super) translator: Translator,
+    pub(super) directory: Directory,
+    pub(super) kept: Kept,
+    pub(super) seed: u64,
+    /// The time for [`crate::Handle::valid_until`].
+    pub(super) published: Arc<AtomicU64>,
+}
+
+/// The node.
+pub(super) struct Node<S, P> {
+    core: Core,
+    translator: Translator,
+    service: S,
+    post: Post<P>,
+    control: Control,
+    records: Records,
+    capacity: Capacity,
+    orders: Orders,
+    keeping: Keeping,
+    known: Known,
+    journal: Journal,
+}
+
+impl<S: Service, P: Peers> Node<S, P> {
+    pub(super) fn new(parts: Parts<S, P>, events: &Events) -> Self {
+        let Parts {
+            config,
+            mut translator,
+            kept,
+            seed,
+            ..
+        } = parts;
+        let me = translator.me().clone();
+        let node = translator
+            .names
+            .number(&me)
+            .expect("this node is the first in the list");
+        let me = Owner {
+            node,
+            incarnation: kept.incarnation(),
+        };
+        let settings = cluster::Config {
+            me,
+            slots: SLOTS,
+            ttl_ms: config.ttl_ms,
+            memory: kept.memory(),
+            seed,
+        };
+        let options = Arc::new(config.etcd);
+        let first = usize::try_from(seed % 1_024).unwrap_or(0);
+        let connection = |which, first| {
+            let options = Arc::clone(&options);
+            Connection::new(which, options, first, events.clone())
+        };
+        let control = connection(Which::Control, first);
+        let records = connection(Which::Records, first + 1);
+        Self {
+            core: Core::new(settings),
+            translator,
+            service: parts.service,
+            post: Post::new(parts.peers, events.clone()),
+            control: Control::new(control, config.ttl_ms, &kept),
+            records: Records::new(records, me.incarnation),
+            capacity: Capacity::new(config.etcd_quota_bytes),
+            orders: Orders::default(),
+            keeping: Keeping::new(parts.directory, kept, events.clone()),
+            known: Known::new(parts.published),
+            journal: Journal::default(),
+        }
+    }
+
+    /// Does what is due by the clock.
+    pub(super) fn tick(&mut self) {
+        self.core.inputs().tick();
+        self.control.look_after(self.core.inputs());
+        self.control.connect();
+        self.records.connect();
+        self.ask_meta();
+        self.post.look_up();
+        self.capacity.measure(self.control.connection());
+        self.records.expire(self.core.inputs(), &mut self.service);
+        self.post.send_parts_again(&mut self.translator);
+        self.log();
+        self.report();
+        let memory = self.core.cluster().memory();
+        self.keeping.remember(memory, self.control.cluster_id());
+    }
+
+    /// Takes the report of a task.
+    pub(super) fn event(&mut self, event: Event) {
+        match event {
+            Event::Connected(which, generation, result) => {
+                match which {
+                    Which::Control => self.control.connected(generation, result),
+                    Which::Records => self.records.connected(generation, result),
+                }
+                self.ask_meta();
+            }
+            Event::Control(event) => {
+                let inputs = self.core.inputs();
+                self.control.event(event, &mut self.translator, inputs);
+            }
+            Event::Records(event) => {
+                let (inputs, service) = (self.core.inputs(), &mut self.service);
+                self.records.event(event, &self.translator, inputs, service);
+            }
+            Event::Meta(generation, told) => {
+                let (translator, inputs) = (&mut self.translator, self.core.inputs());
+                let found = self.control.meta_told(generation, told, translator, inputs);
+                if found.is_err() {
+                    self.core.start_with_other_history();
+                }
+            }
+            Event::Reported(written) => self.orders.reported(written),
+            Event::LookedUp(name, found) => self.post.looked_up(&name, found),
+            Event::Measured(generation, told) => {
+                if let Some(news) = self.capacity.measured(generation, told) {
+                    self.service.learn(news);
+                }
+            }
+            Event::Kept(result) => self.keeping.written(result),
+        }
+    }
+
+    /// Takes mail of another node.
+    pub(super) fn mail(&mut self, mail: &Mail) {
+        match self.post.receive(mail, &mut self.translator) {
+            None => {}
+            Some(Delivery::Input(input)) => self.core.inputs().push(input),
+            Some(Delivery::Parcel(from, parcel, bytes)) => self.parcel(from, parcel, bytes),
+            Some(Delivery::Inquiry(from, number, bytes)) => {
+                self.service.inquired(from, number, bytes);
+            }
+            Some(Delivery::Reply(from, number, bytes)) => {
+                self.service.replied(from, number, bytes);
+            }
+        }
+    }
+
+    /// Carries out a command of the process.
+    pub(super) fn command(&mut self, command: Command) {
+        let translator = &mut self.translator;
+        match command {
+            Command::Drain => self.core.inputs().push(Input::Drain),
+            Command::Rebalance => self.core.inputs().push(Input::Rebalance),
+            Command::Stuck(stuck) => self.core.inputs().set_stuck(stuck),
+            Command::Parcel(to, parcel, bytes) => {
+                self.post.send_parcel(&to, parcel, bytes, translator);
+            }
+            Command::Inquiry(of, number, bytes) => {
+                let inquiry = Message::Inquiry(number, bytes);
+                self.post.send_to(&of, &inquiry, translator);
+            }
+            Command::Reply(to, number, bytes) => {
+                let reply = Message::Reply(number, bytes);
+                self.post.send_to(&to, &reply, translator);
+            }
+            Command::Inspect(reply) => {
+                // Nobody waits if the caller gave up.
+                let _ = reply.send(Inspection::of(
+                    &self.core,
+                    &self.translator,
+                    &self.control,
+                    &self.records,
+                    &self.capacity,
+                ));
+            }
+        }
+    }
+
+    /// Whether a change of a record may be taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.records.has_room()
+    }
+
+    /// Takes a change of a record.
+    pub(super) fn submit(&mut self, change: Submission) {
+        let (inputs, service) = (self.core.inputs(), &mut self.service);
+        let slot_key = self.control.slot_key();
+        self.records.submit(change, slot_key, inputs, service);
+    }
+
+    /// Gives the core everything that waits, and does what it wants.
+    pub(super) fn settle(&mut self) {
+        self.obey();
+        self.core.give_keys(&self.translator.names);
+        while self.core.handle_next() {
+            while let Some(output) = self.core.poll_output() {
+                self.output(output);
+            }
+        }
+        self.records.send(&self.translator);
+        self.publish();
+    }
+
+    /// Whether the node has come to its end: then [`Self::close`] and [`Self::exit`].
+    pub(super) fn has_ended(&self) -> bool {
+        self.core.ending().is_some()
+    }
+
+    /// Refuses a change that was not taken.
+    pub(super) fn refuse(&mut self, change: &Submission) {
+        records::refuse(change, &mut self.service);
+    }
+
+    /// Begins to end: changes without an outcome are refused. The future ends when the last messages have left.
+    pub(super) fn close(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
+        self.records.end(&mut self.service);
+        self.log();
+        self.post.finish()
+    }
+
+    /// Whether no call about slots and leases waits for its answer.
+    pub(super) fn is_idle(&self) -> bool {
+        self.control.is_idle()
+    }
+
+    /// The last order of the process, unless its handle is gone.
+    pub(super) fn exit(&mut self) {
+        if let Some(ending) = self.core.ending() {
+            self.service.order(Order::Exit(ending));
+        }
+    }
+
+    fn output(&mut self, output: Output) {
+        match output {
+            Output::Etcd(id, Call::Transaction(transaction)) if writes_record(&transaction) => {
+                self.records.write(id, &transaction);
+            }
+            Output::Etcd(id, call) => {
+                let inputs = self.core.inputs();
+                self.control.call(id, call, &self.translator, inputs);
+            }
+            Output::Ask(to, question) => self.send(to, &Message::Question(question)),
+            Output::Tell(to, answer) => self.send(to, &Message::Answer(answer)),
+            Output::Farewell(to) => {
+                let me = self.core.me().incarnation;
+                self.send(to, &Message::Goodbye(me));
+            }
+            Output::Receipt { to, id, taken } => self.send(to, &Message::Receipt(id, taken)),
+            Output::Send(to, parcel) => {
+                if let Some(name) = self.translator.names.name(to) {
+                    self.service.order(Order::Send(name.clone(), parcel));
+                }
+            }
+            Output::Gained(held, gain) => self.journal.gained(held, gain),
+            Output::Load(held) => {
+                self.service.order(Order::Load(held));
+                let inputs = self.core.inputs();
+                self.records.load(held, &self.translator, inputs);
+            }
+            Output::Serve(held, parcel) => {
+                self.journal.serves(held);
+                self.service.order(Order::Serve(held, parcel));
+            }
+            Output::Merge(held, id) => self.service.order(Order::Merge(held, id)),
+            Output::Discard(id) => self.service.order(Order::Discard(id)),
+            Output::Pause(held, id) => self.service.order(Order::Pause(held, id)),
+            Output::Resume(held, packed) => self.service.order(Order::Resume(held, packed)),
+            Output::Release(held, cause) => {
+                self.journal.released(held, cause, self.core.cluster());
+                self.service.order(Order::Release(held, cause));
+            }
+            Output::Alone => {
+                warn!(
+                    "alone: neither etcd nor another node answers, so others may take the slots; connections are \
+                     closed until one of them answers: check the network of this machine"
+                );
+                self.service.order(Order::Alone);
+            }
+            Output::WriteRefused(_, number) => {
+                self.records.write_refused(number, &mut self.service);
+            }
+            Output::Exit(ending) => self.core.end(ending),
+        }
+    }
+
+    fn send(&mut self, to: NodeId, message: &Message) {
+        self.post.send(to, message, &self.translator);
+    }
+
+    /// Another node offers a parcel.
+    fn parcel(&mut self, from: NodeId, parcel: Parcel, bytes: Vec<u8>) {
+        if self.service.keep(parcel.id, bytes) {
+            self.core.inputs().push(Input::Parcel(from, parcel));
+        } else {
+            self.send(from, &Message::Receipt(parcel.id, false));
+        }
+    }
+
+    /// Asks for the meta key, unless etcd has another history.
+    fn ask_meta(&mut self) {
+        if !self.core.cluster().memory().other_history {
+            self.control.ask_meta(&self.translator.keys);
+        }
+    }
+
+    /// Carries out an order of an operator that was seen, once.
+    fn obey(&mut self) {
+        let lowest = self.translator.lowest;
+        if lowest > INNER_VERSION {
+            self.core.end(Ending::Outdated { lowest });
+        }
+        let Some((revision, order)) = self.translator.take_order() else {
+            return;
+        };
+        let me = self.core.me().incarnation.into();
+        match self.orders.take(revision, &order, me) {
+            None => return,
+            Some(OrderWord::Drain) => self.service.order(Order::Drain),
+            Some(OrderWord::Rebalance) => self.core.inputs().push(Input::Rebalance),
+            Some(OrderWord::Report) => {}
+        }
+        self.report();
+    }
+
+    /// Writes the report that is due.
+    fn report(&mut self) {
+        let Some(order) = self.orders.due() else {
+            return;
+        };
+        let connection = self.control.connection();
+        let (Some(_), Some(lease)) = (connection.up(), self.core.cluster().lease()) else {
+            return;
+        };
+        let key = self.translator.keys.report(self.translator.me());
+        let value = values::write(&self.report_value(order));
+        self.orders.write(connection, lease, key, value);
+    }
+
+    fn report_value(&self, order: Revision) -> ReportValue {
+        let calendar = SystemTime::now().duration_since(UNIX_EPOCH);
+        let unix_ms = calendar.map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(0));
+        let cluster = self.core.cluster();
+        let others = self.translator.names.all();
+        let reached = others.filter(|(node, _)| cluster.hears(*node, now()));
+        let reached = reached.map(|(_, name)| name.as_str().into()).collect();
+        ReportValue::new(order.0, unix_ms, self.service.waiting(), reached)
+    }
+
+    fn log(&mut self) {
+        let (cluster, me) = (self.core.cluster(), self.core.me().node);
+        self.journal.write(cluster, me, &self.translator.names);
+    }
+
+    /// Passes on what has changed since the last time.
+    fn publish(&mut self) {
+        let service = &mut self.service;
+        self.known.slot_key(self.control.slot_key(), service);
+        self.known
+            .addresses(&mut self.translator, &mut self.post, service);
+        let (cluster, me) = (self.core.cluster(), self.core.me());
+        self.known
+            .cluster(cluster, me, &self.translator.names, service);
+    }
+}
+
+fn writes_record(transaction: &Transaction) -> bool {
+    let is_record = |(key, _): &(Key, Value)| matches!(key, Key::Record(..));
+    transaction.puts.iter().any(is_record)
+}
