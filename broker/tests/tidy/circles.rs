@@ -16,7 +16,6 @@ const CIRCLES: &[(&str, usize)] = &[
     ("codec: aws::policy", 4),
     ("broker/core: shard", 59),
     ("broker/store: crate", 4),
-    ("broker/etcd: tcp", 4),
     ("loadgen: page", 7),
     ("loadgen: edge::worker", 4),
     ("benches: relay", 4),

@@ -8,7 +8,7 @@
 //! ```
 //! The version of all this is part of the name that TLS agrees on ([`link::Purpose`]).
 
-use super::within;
+use super::shared::within;
 use crate::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PEER_STALL};
 use crate::names::Name;
 use std::io;

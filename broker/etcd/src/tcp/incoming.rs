@@ -8,7 +8,7 @@
 
 use super::frames::{self, Hello};
 use super::notes::Refusal;
-use super::{Shared, within};
+use super::shared::{Shared, within};
 use crate::limits::{
     ACCEPT_PAUSE, ACCEPTS_PER_PAUSE, NOTE_EVERY, PEER_HELLO, PEER_IDLE, PEER_STALL,
 };

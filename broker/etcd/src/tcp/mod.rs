@@ -20,6 +20,7 @@ mod incoming;
 mod notes;
 mod outgoing;
 mod places;
+mod shared;
 
 use crate::limits::{INCOMING_BYTES_MAX, MESSAGE_BYTES_MAX, OUTGOING_BYTES_MAX};
 use crate::names::Name;
@@ -29,7 +30,7 @@ use link::Purpose;
 use notes::Notes;
 pub use notes::PeerCounts;
 use outgoing::Outgoing;
-use places::Places;
+use shared::Shared;
 use socket2::{Domain, Socket, Type};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -43,7 +44,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Where other nodes will reach this one: bound, so that its address is known, but not served yet.
@@ -192,32 +192,8 @@ impl Drop for TcpPeers {
     }
 }
 
-/// What all connections of a node share.
-struct Shared {
-    node: Name,
-    acceptor: TlsAcceptor,
-    connector: TlsConnector,
-    mailbox: Mailbox,
-    notes: Notes,
-    places: RefCell<Places>,
-    /// Bytes of messages on their way in that are free.
-    incoming: Arc<Semaphore>,
-}
-
 /// Connections that the system completes before they are accepted: a quarter of a second's worth.
 const BACKLOG: i32 = 1_024;
-
-/// Waits no longer than that.
-async fn within<T>(
-    span: std::time::Duration,
-    what: &'static str,
-    future: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    match timeout(span, future).await {
-        Ok(result) => result,
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, what)),
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! The connection to one other node, and the queue before it.
 
 use super::frames::{self, Hello, garbage};
-use super::{Shared, within};
+use super::shared::{Shared, within};
 use crate::limits::{
     NOTE_EVERY, PEER_CONNECT, PEER_HELLO, PEER_PAUSE, PEER_PAUSE_MAX, QUEUE_BYTES_MAX, QUEUE_MAX,
 };
