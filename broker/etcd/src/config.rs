@@ -1,4 +1,4 @@
-//! What a node is given, and how etcd is reached.
+//! The configuration of a node, and the options of connections to etcd.
 
 use crate::limits::INNER_PORTS_MAX;
 use rustls::pki_types::pem::PemObject;
@@ -8,20 +8,20 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What a node is given. One per process.
+/// The configuration of a node. One per process.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The cluster's name: part of all keys, so that several share an etcd.
     pub cluster: Box<str>,
     /// This node's name, one in the cluster.
     pub node: Box<str>,
-    /// Where other nodes pass connections of clients on.
+    /// The address to which other nodes pass connections of clients on.
     pub inner: InnerAddress,
-    /// Where other nodes send messages to it: host and port.
+    /// The address to which other nodes send messages: host and port.
     pub peers: Box<str>,
     /// Its data directory, which exists. Two processes never share one.
     pub directory: PathBuf,
-    /// How etcd is reached.
+    /// The members of etcd, and what connections to them need.
     pub etcd: Options,
     /// Bytes that the database of etcd may have, where its members do not report that.
     pub etcd_quota_bytes: u64,
@@ -31,7 +31,7 @@ pub struct Config {
     pub accept_etcd: bool,
 }
 
-/// Where connections of clients are passed on to a node.
+/// The address to which connections of clients are passed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InnerAddress {
     /// Host and port.
@@ -83,7 +83,7 @@ impl fmt::Display for InnerAddress {
     }
 }
 
-/// How etcd is reached.
+/// The members of etcd, and what connections to them need.
 #[derive(Clone, Default)]
 pub struct Options {
     /// `http://` or `https://` with host and port, one for each member.

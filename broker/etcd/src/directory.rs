@@ -1,4 +1,4 @@
-//! What a node remembers from one start to the next, in two files of its data directory.
+//! The memory of a node from one start to the next, in two files of its data directory.
 //!
 //! ```text
 //!  DIR/cluster.lock   held while the node runs: one process at a time
@@ -46,7 +46,7 @@ impl fmt::Display for DirectoryError {
 
 impl std::error::Error for DirectoryError {}
 
-/// What is kept.
+/// The contents of `cluster.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
     format: u32,
@@ -68,7 +68,7 @@ impl Kept {
         }
     }
 
-    /// What the core is given.
+    /// The part that the core is given.
     pub(crate) fn memory(&self) -> Memory {
         Memory {
             newest: Revision(self.newest),
@@ -152,7 +152,7 @@ impl Directory {
         Ok((directory, kept))
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -26,7 +26,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 use tonic::Status;
 
-/// What an import does with records that are in etcd already.
+/// The treatment of records that are in etcd already, by an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// If there are any, nothing is imported.

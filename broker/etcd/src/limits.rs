@@ -5,21 +5,21 @@ use std::time::Duration;
 /// From one tick of the core to the next. Half of what it allows, so that a late one is no gap.
 pub const TICK: Duration = Duration::from_millis(250);
 
-/// How long a connection to a member of etcd may take to come about, its TLS handshake included.
+/// A connection to a member of etcd comes about within this time, its TLS handshake included.
 pub const CONNECT: Duration = Duration::from_secs(1);
 
 /// From one HTTP/2 ping to the next on a connection whose calls are not answered. etcd closes connections that ping
 /// more often than every 5 s, and those that ping while no call is under way.
 pub const HTTP2_PING: Duration = Duration::from_secs(6);
 
-/// How long the answer to an HTTP/2 ping may take.
+/// The answer to an HTTP/2 ping comes within this time.
 pub const HTTP2_PONG: Duration = Duration::from_secs(2);
 
 /// After this long without an answer to a keepalive or to a question for progress another member is asked. Together
 /// with [`CONNECT`] well below a registration's life.
 pub const SILENT: Duration = Duration::from_secs(2);
 
-/// How long a call may take; the core counts its outcome as unknown by then.
+/// The longest time of a call; the core counts its outcome as unknown by then.
 pub const CALL: Duration = Duration::from_millis(broker_core::cluster::limits::CALL_MS);
 
 /// Pause before a member is tried again, after the first attempt in a row that failed; doubles up to [`RETRY_MAX`].
@@ -54,11 +54,11 @@ pub const REMOVALS_PER_BATCH: usize = 60;
 /// Bytes of keys and values after which a batch takes no further change: etcd takes 1.5 MiB a request.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// How long a change waits to be sent while no batch is answered. Beyond it nothing was changed, and its owner answers
-/// that the service is not available: with a tick that comes late, within a second.
+/// The longest wait of a change to be sent while no batch is answered. Beyond it nothing was changed, and its owner
+/// answers that the service is not available: with a tick that comes late, within a second.
 pub const WRITE_WAIT_MS: u64 = 250;
 
-/// How long a batch without a known outcome waits before it is sent again.
+/// A batch without a known outcome is sent again after this time.
 pub const WRITE_AGAIN_MS: u64 = 250;
 
 /// Events of etcd that wait for the driver. Beyond it the streams that they come from are not read.
@@ -91,8 +91,8 @@ pub const PARTS_MAX: usize = 12;
 /// A part that the other node does not confirm is sent again after this long.
 pub const PART_AGAIN_MS: u64 = 500;
 
-/// How long a parcel may take in parts, and how long one is kept whose parts stop coming: longer than the transfer
-/// waits for it.
+/// The longest time of a parcel in parts, and the time for which one is kept whose parts stop coming: longer than the
+/// transfer waits for it.
 pub const PARTS_KEPT_MS: u64 = 5_000;
 
 /// Parcels that go in parts at a time; the transfer of one more is tried again later.
@@ -122,13 +122,13 @@ pub const LOOK_UPS_MAX: usize = 32;
 /// Addresses of one name that are used.
 pub const HOST_ADDRESSES_MAX: usize = 8;
 
-/// How long an ending node waits for its last calls and messages.
+/// An ending node waits this long for its last calls and messages.
 pub const LEAVE: Duration = Duration::from_secs(1);
 
-/// How long somebody waits who asks how the node fares.
+/// The longest wait for the state of a node.
 pub const INSPECT: Duration = Duration::from_secs(1);
 
-/// How often at most the data directory is written because the revision rose.
+/// The shortest time between two writes of the data directory that are made only because the revision rose.
 pub const REMEMBER_MS: u64 = 1_000;
 
 /// Messages that wait for the connection to one other node: some seconds of questions and answers, and the parcels of
@@ -145,14 +145,14 @@ pub const OUTGOING_BYTES_MAX: usize = 128 << 20;
 /// after [`PEER_STALL`].
 pub const INCOMING_BYTES_MAX: usize = 64 << 20;
 
-/// How long a connection to another node may take to come about.
+/// A connection to another node comes about within this time.
 pub const PEER_CONNECT: Duration = Duration::from_secs(1);
 
-/// How long a node and a connection to it may take to agree on who they are: TLS and a hello of each.
+/// The two ends of a connection between nodes agree on who they are within this time: TLS and a hello of each.
 pub const PEER_HELLO: Duration = Duration::from_secs(2);
 
-/// How long another node may take to read a piece of a message, or to send one: a process that is stopped for longer
-/// counts as silent anyway.
+/// The longest time that another node may take to read a piece of a message, or to send one: a process that is stopped
+/// for longer counts as silent anyway.
 pub const PEER_STALL: Duration = Duration::from_secs(5);
 
 /// After this long without the other host's confirmation the system ends a connection; so the next one is tried while
@@ -189,24 +189,23 @@ pub const REPORT_EVERY_MS: u64 = 1_000;
 /// After this long a report that etcd did not take is of no use: the operator's command has ended.
 pub const REPORT_MAX_MS: u64 = 10_000;
 
-/// How often a command looks at etcd that waits for nodes: all watched keys, half a megabyte.
+/// The pause between two reads of etcd by a command that waits for nodes: all watched keys, half a megabyte.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// How long a node may take to say that it carries out an order: two of its ticks, and a busy machine.
+/// A node reports within this time that it carries out an order: two of its ticks, and a busy machine.
 pub const OBEYS_MAX: Duration = Duration::from_secs(10);
 
-/// How long a command waits for reports, and how often it looks for them.
+/// A command waits this long for reports, and looks for them every [`REPORTS_EVERY`].
 pub const REPORTS_WAIT: Duration = Duration::from_secs(5);
 
-/// See [`REPORTS_WAIT`]. Short, since it is how exactly clocks can be compared.
+/// See [`REPORTS_WAIT`]. Short, since clocks cannot be compared more exactly than that.
 pub const REPORTS_EVERY: Duration = Duration::from_millis(100);
 
-/// How long a command waits for the end of a drain: as long as a process gives its slots away, and what it takes to
-/// begin and to leave.
+/// A command waits this long for the end of a drain: as long as a process gives its slots away, and the time that it
+/// takes to begin and to leave.
 pub const DRAIN_MAX: Duration = Duration::from_secs(140);
 
-/// How long parts may take to become equal. All slots of a node move in some seconds; loading large records takes
-/// longer.
+/// Parts become equal within this time. All slots of a node move in some seconds; loading large records takes longer.
 pub const REBALANCE_MAX: Duration = Duration::from_secs(600);
 
 /// After this long without a slot that moves, and being asked again, nodes give no more: more than the waits for a

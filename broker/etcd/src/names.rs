@@ -41,7 +41,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// What somebody wrote into etcd, for a line of the log or a terminal: escaped, and cut.
+/// A text that somebody wrote into etcd, for a line of the log or a terminal: escaped, and cut.
 pub(crate) fn shown(text: &str) -> String {
     let mut rest = text.chars();
     let begin: String = rest.by_ref().take(SHOWN_CHARS).collect();

@@ -1,4 +1,4 @@
-//! What the driver wants of the process around it: its shards, and its end.
+//! The interface of the driver to the process around it: orders for its shards and for its end, and news.
 
 use crate::names::Name;
 use broker_core::cluster::message::{Cause, Ending, Held, Packed, Parcel};
@@ -20,13 +20,13 @@ pub trait Service: Send + 'static {
     /// node that offers it keeps the slot.
     fn keep(&mut self, parcel: ParcelId, messages: Vec<u8>) -> bool;
 
-    /// What became of a change of a record: called once for each that was taken.
+    /// The outcome of a change of a record: called once for each that was taken.
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>);
 
-    /// How many messages wait for peers in all shards, for operators. Some seconds old.
+    /// The number of messages that wait for peers in all shards, for operators. Some seconds old.
     fn waiting(&self) -> u64;
 
-    /// What the node knows has changed. Comes after the orders that the same change causes.
+    /// Takes a change in what the node knows. Comes after the orders that the same change causes.
     fn learn(&mut self, news: News);
 
     /// The process of another node wants to know something: it is answered by [`crate::InquirySender::reply`] with the
@@ -37,13 +37,13 @@ pub trait Service: Send + 'static {
     fn replied(&mut self, from: Name, number: u64, reply: Vec<u8>);
 }
 
-/// What a node has learned of its cluster.
+/// A change in what a node knows of its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// The key of the hash that finds a channel's slot. Once.
     SlotKey([u8; 16]),
-    /// Where a node is reached: at each of the ports of its hosts, by the roster and by where its names lead. A number
-    /// keeps its name.
+    /// The addresses at which a node is reached: each of the ports of its hosts, by the roster and by the look-ups of
+    /// its names. A number keeps its name.
     Node {
         /// Its number.
         node: NodeId,
@@ -54,9 +54,9 @@ pub enum News {
         /// All ports.
         ports: Box<[u16]>,
     },
-    /// Who owns a slot: `NodeId(0)` is this node, which need not serve it yet.
+    /// The owner of a slot: `NodeId(0)` is this node, which need not serve it yet.
     Owner(Slot, Option<NodeId>),
-    /// How many nodes are registered, this one included.
+    /// The number of registered nodes, this one included.
     Registered(u16),
     /// Whether etcd uses four fifths of its quota or more.
     NearlyFull(bool),
@@ -65,7 +65,7 @@ pub enum News {
     ValidUntil(Now),
 }
 
-/// What is to be done, in order.
+/// An order of the driver to the process. Carried out in the order in which they come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// A load begins: drop what an earlier one brought.

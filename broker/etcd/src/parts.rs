@@ -26,7 +26,7 @@ pub(crate) struct Part {
     pub(crate) parcel: Parcel,
     /// Its number, from 0.
     pub(crate) number: u16,
-    /// How many parts the parcel has.
+    /// The number of the parcel's parts.
     pub(crate) count: u16,
     /// Its messages.
     pub(crate) bytes: Vec<u8>,
@@ -96,7 +96,7 @@ impl Sending {
         next
     }
 
-    /// What becomes of a parcel is known.
+    /// The outcome of a parcel is known: nothing more is sent of it.
     pub(crate) fn forget(&mut self, id: ParcelId) {
         self.0.remove(&id);
     }
@@ -141,7 +141,7 @@ struct Received {
     at: Now,
 }
 
-/// What a part is.
+/// The outcome of a part that came.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// One of several, or one that is there already: the giver learns that.

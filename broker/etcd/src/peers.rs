@@ -20,7 +20,7 @@ pub trait Peers: 'static {
     }
 }
 
-/// What arrives from other nodes.
+/// A message of another node, or news of the connection to it.
 #[derive(Debug)]
 pub enum Mail {
     /// A message. Who sent it is what the carrier has authenticated.
@@ -31,7 +31,7 @@ pub enum Mail {
     Unreached(Name),
 }
 
-/// Where a carrier puts what arrives. A clone for each connection.
+/// The carrier's end of the queue of mail. A clone for each connection.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
     letters: mpsc::Sender<Letter>,
@@ -60,7 +60,7 @@ impl Mailbox {
     }
 }
 
-/// Where the driver takes it out.
+/// The driver's end of the queue of mail.
 #[derive(Debug)]
 pub(crate) struct Inbox(mpsc::Receiver<Letter>);
 

@@ -17,7 +17,7 @@ use broker_core::cluster::types::{
 };
 use broker_core::time::Now;
 
-/// What one node sends to another.
+/// A message of one node to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     Question(Question),
@@ -32,7 +32,7 @@ pub(crate) enum Message {
     PartTaken(ParcelId, u16),
     /// Something that the process wants to know of another node's, and its number there.
     Inquiry(u64, Vec<u8>),
-    /// What the other one says to the inquiry of that number.
+    /// The reply to the inquiry of that number.
     Reply(u64, Vec<u8>),
 }
 
@@ -211,7 +211,7 @@ fn put_parcel_id(out: &mut Vec<u8>, id: ParcelId) {
     put_u32(out, id.number);
 }
 
-/// What is still to be read.
+/// The bytes that are still to be read.
 struct Rest<'b>(&'b [u8]);
 
 impl Rest<'_> {

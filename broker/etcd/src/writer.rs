@@ -40,7 +40,7 @@ pub(crate) struct Change<T> {
     pub(crate) since: Now,
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// It is made, at the latest at this revision.
@@ -67,7 +67,7 @@ pub(crate) struct Request {
 /// A record's slot and key, and its next value: none removes it.
 pub(crate) type Row = (Slot, Rc<str>, Option<Rc<[u8]>>);
 
-/// What came of a [`Request`].
+/// The outcome of a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) made: bool,
@@ -149,7 +149,7 @@ impl<T> Writer<T> {
         self.newest = self.newest.max(revision);
     }
 
-    /// What is to be sent next, and over which lane.
+    /// The request that is to be sent next, and its lane.
     pub(crate) fn next(&mut self, now: Now) -> Option<(usize, Request)> {
         for lane in 0..LANES {
             let waits = std::mem::replace(&mut self.lanes[lane].state, State::Idle);

@@ -7,7 +7,7 @@ use broker_core::cluster::types::LeaseId;
 use tokio::time::timeout;
 use tonic::Status;
 
-/// What is asked.
+/// A single call.
 #[derive(Debug)]
 pub(crate) enum Ask {
     /// A lease of this many seconds.
@@ -20,7 +20,7 @@ pub(crate) enum Ask {
     Transaction(TxnRequest),
 }
 
-/// What is answered.
+/// The answer to a call.
 #[derive(Debug)]
 pub(crate) enum Told {
     Granted(LeaseId),

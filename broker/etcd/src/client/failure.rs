@@ -1,4 +1,4 @@
-//! What a failed call of etcd means: nothing was changed, or nobody knows.
+//! The meaning of a failed call of etcd: nothing was changed, or nobody knows.
 
 use std::error::Error;
 use std::fmt;
@@ -17,7 +17,7 @@ pub(crate) enum Failure {
     Unknown(Box<str>),
 }
 
-/// What the connector says when the channel wants a second connection: the first has ended, and the call that wants
+/// The connector's error when the channel wants a second connection: the first has ended, and the call that wants
 /// another was not sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spent;
@@ -36,7 +36,7 @@ impl Failure {
         Self::Unknown("it did not answer in time".into())
     }
 
-    /// What the status of a call that failed means.
+    /// The meaning of the status of a call that failed.
     ///
     /// Refused is only what etcd refuses before it proposes a change to its members. A connection that breaks, a leader
     /// that changes and a time-out of etcd itself leave the outcome open, whatever code they come with.

@@ -8,7 +8,7 @@ use crate::rpc::{LeaseKeepAliveRequest, Lines, Questions};
 use broker_core::cluster::types::LeaseId;
 use tokio::sync::mpsc;
 
-/// What the stream said.
+/// An answer of the stream, or its end.
 #[derive(Debug)]
 pub(crate) enum Renewal {
     /// The lease lives on.

@@ -198,7 +198,7 @@ struct Dial {
     is_spent: Arc<AtomicBool>,
 }
 
-/// What HTTP/2 runs on.
+/// A connection that HTTP/2 runs on: TCP, or TLS over it.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}

@@ -7,7 +7,7 @@ use crate::schema::translate::header_of;
 use broker_core::cluster::types::Revision;
 use tokio::time::timeout;
 
-/// What a load brings.
+/// A page of a load, or its end.
 #[derive(Debug)]
 pub(crate) enum Part {
     /// Some rows, in the order of their keys.

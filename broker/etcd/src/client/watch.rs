@@ -8,7 +8,7 @@ use crate::schema::translate::header_of;
 use broker_core::cluster::types::Revision;
 use tokio::sync::mpsc;
 
-/// What the stream delivered.
+/// An answer of the stream, or its end.
 #[derive(Debug)]
 pub(crate) enum Sight {
     /// Changes in the order of their revisions. A deleted key has no version.

@@ -54,7 +54,7 @@ impl From<DirectoryError> for StartError {
     }
 }
 
-/// What can be asked of a node.
+/// A command of the process to its node.
 #[derive(Debug)]
 pub(super) enum Command {
     Drain,
@@ -113,25 +113,26 @@ impl Handle {
         EtcdStore::new(shard, self.changes.clone())
     }
 
-    /// Where parcels go that [`crate::Order::Send`] asks for.
+    /// Takes the parcels that [`crate::Order::Send`] asks for.
     #[must_use]
     pub fn parcels(&self) -> ParcelSender {
         ParcelSender(self.commands.as_ref().map(mpsc::Sender::downgrade))
     }
 
-    /// What asks the processes of other nodes, and replies to them.
+    /// Sends inquiries to the processes of other nodes, and replies to theirs.
     #[must_use]
     pub fn inquiries(&self) -> InquirySender {
         InquirySender(self.commands.as_ref().map(mpsc::Sender::downgrade))
     }
 
-    /// How the node fares; nothing when it has ended. Waits for the node's thread: not for a shard's.
+    /// The state of the node; nothing when it has ended. Waits for the node's thread, at most [`INSPECT`]: not for a
+    /// shard's.
     #[must_use]
     pub fn inspect(&self) -> Option<Inspection> {
         self.inspector().inspect()
     }
 
-    /// What asks that from another thread.
+    /// Inspects the node from another thread.
     #[must_use]
     pub fn inspector(&self) -> Inspector {
         Inspector(self.commands.as_ref().map(mpsc::Sender::downgrade))

@@ -1,4 +1,4 @@
-//! How a node fares, for operators who ask.
+//! The state of a node, for operators who ask.
 
 use super::control::Control;
 use super::control::capacity::Capacity;
@@ -14,7 +14,7 @@ use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::types::{Epoch, NodeId, Slot};
 use std::time::Duration;
 
-/// How a node fares.
+/// The state of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     /// Why it serves, or does not.
@@ -23,11 +23,11 @@ pub struct Inspection {
     pub has_etcd: bool,
     /// etcd shows another history than was known: as if it were gone, until the operator accepts it.
     pub other_history: bool,
-    /// How many slots this process owns.
+    /// Slots that this process owns.
     pub owned: usize,
-    /// How many of them it holds the channels of.
+    /// Those of them whose channels it holds.
     pub served: usize,
-    /// How many changes of slots it has seen: owners and epochs.
+    /// Changes of slots that it has seen: owners and epochs.
     pub slot_changes: u64,
     /// For how many milliseconds more it may admit, if nobody answers any more.
     pub valid_ms: u64,
@@ -37,20 +37,20 @@ pub struct Inspection {
     pub slots: Vec<(Option<Name>, Epoch)>,
     /// The key of the hash that finds a channel's slot; unknown until etcd answered for the first time.
     pub slot_key: Option<[u8; 16]>,
-    /// What was last wrong with etcd, while it is.
+    /// The last trouble with etcd, while there is any.
     pub trouble: Option<Box<str>>,
-    /// How long etcd took for the last keepalive that it answered.
+    /// The time that etcd took for the last keepalive that it answered.
     pub etcd_took: Duration,
     /// Bytes of its database that are in use, and its quota, once a member has reported them.
     pub etcd_fill: Option<(u64, u64)>,
 }
 
-/// What a node knows of another one, or of itself.
+/// A node, as this one knows it: another one, or itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeState {
     /// Its name.
     pub name: Name,
-    /// Where it is reached, by the roster.
+    /// The address at which it is reached, by the roster.
     pub inner: Option<InnerAddress>,
     /// The roster has it here: it was not drained, nor removed.
     pub is_here: bool,

@@ -1,4 +1,4 @@
-//! What the data directory keeps of etcd, written as it changes.
+//! The memory of etcd in the data directory, written as it changes.
 
 use super::event::{Event, Events};
 use crate::directory::{self, Directory, Kept};
@@ -9,7 +9,7 @@ use broker_core::time::Now;
 use std::time::Duration;
 use tracing::warn;
 
-/// What the directory has, and what is being written to it.
+/// The contents of the directory, and those that are being written to it.
 #[derive(Debug)]
 pub(super) struct Keeping {
     directory: Directory,
@@ -56,7 +56,7 @@ impl Keeping {
         });
     }
 
-    /// What was being written is there, or is not: then it is tried again with the next tick.
+    /// A write has ended. One that failed is tried again with the next tick.
     pub(super) fn written(&mut self, result: Result<(), Box<str>>) {
         let written = self.writing.take();
         match result {

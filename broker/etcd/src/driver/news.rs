@@ -1,4 +1,5 @@
-//! What the process around the node learns of the cluster: where channels are, and until when they may be served.
+//! News of the cluster for the process around the node: the places of channels, and the time until which they may be
+//! served.
 
 use super::post::{Post, is_none};
 use crate::names::{Names, shown};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::warn;
 
-/// What the process knows so far. Each method passes on what has changed since its last call.
+/// The news so far. Each method passes on what has changed since its last call.
 #[derive(Debug)]
 pub(super) struct Known {
     has_slot_key: bool,

@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How far a drain is.
+/// The progress of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainProgress {
     /// Slots that the node owns.
@@ -207,5 +207,5 @@ async fn await_end(
     }
 }
 
-/// How often a node is asked that registers again at the same time.
+/// Attempts to ask a node, which may register again at the same time.
 const ATTEMPTS: usize = 3;

@@ -11,7 +11,7 @@ use crate::schema::values::{
 };
 use std::collections::BTreeMap;
 
-/// What the watched keys say.
+/// The contents of the watched keys.
 #[derive(Debug, Default)]
 pub(super) struct Picture {
     /// The meta key as it is written, with its revision.
@@ -48,14 +48,14 @@ impl Seen {
         self.is_here == Some(true) && self.registered.is_some()
     }
 
-    /// How many slots a process of it owns.
+    /// The number of slots that a process of it owns.
     pub(super) fn slots_of(&self, process: Process) -> usize {
         let mut slots = self.slots.iter();
         let found = slots.find(|(owner, _)| *owner == process);
         found.map_or(0, |(_, count)| *count)
     }
 
-    /// How many slots its registered process owns.
+    /// The number of slots that its registered process owns.
     pub(super) fn slots(&self) -> usize {
         let registered = self.registered.as_ref();
         registered.map_or(0, |found| self.slots_of(found.process))

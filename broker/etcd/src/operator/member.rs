@@ -21,11 +21,11 @@ use tonic::codegen::http::Uri;
 pub struct EtcdMember {
     /// Its URL.
     pub endpoint: Box<str>,
-    /// What it says, or why it says nothing.
+    /// Its status, or why there is none.
     pub status: Result<MemberStatus, Box<str>>,
 }
 
-/// What a member says of itself.
+/// The status of a member, by its own account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberStatus {
     /// Such as `3.5.13`.
@@ -40,9 +40,9 @@ pub struct MemberStatus {
     pub size: u64,
     /// Those of them that are not free.
     pub used: u64,
-    /// How many it may have, where it says so.
+    /// The quota of the database in bytes, where the member reports one.
     pub quota: Option<u64>,
-    /// What it complains of, such as a full quota.
+    /// The member's alarms, such as a full quota.
     pub alarms: Vec<Box<str>>,
 }
 

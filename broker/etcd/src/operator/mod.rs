@@ -1,4 +1,4 @@
-//! What operators ask of etcd: how a cluster is, that a node is no longer expected, and what its nodes are to do. Each
+//! Commands of operators over etcd: they show the state of a cluster, remove nodes, and give orders to its nodes. Each
 //! call connects, asks and ends, within a bounded time.
 
 mod drain;
@@ -107,6 +107,6 @@ fn block_on<T, E: From<Why>>(conversation: impl Future<Output = Result<T, E>>) -
     tokio::task::LocalSet::new().block_on(&runtime, conversation)
 }
 
-/// What an operator is shown where [`is_full`].
+/// The error for an operator where [`is_full`].
 const FULL: &str = "etcd takes no changes, since its quota is used up: compact and defragment it, disarm its alarm, \
                     then try again";

@@ -8,7 +8,7 @@ use crate::schema::keys::{Keys, Watched};
 use crate::schema::values::{self, SlotValue};
 use std::fmt;
 
-/// What becomes of the slots of a node that is removed.
+/// The fate of the slots of a node that is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slots {
     /// It has none: it left by a drain.

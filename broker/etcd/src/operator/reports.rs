@@ -1,4 +1,4 @@
-//! What nodes say when they are asked: their calendars, and whom they reach.
+//! Reports of nodes that are asked: their calendars, and the nodes that they reach.
 
 use super::look::{self, Registered, look};
 use super::{Session, Why, answer, block_on, is_full};
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, sleep};
 
-/// What a node said.
+/// The report of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeReport {
     /// By how many milliseconds its calendar is ahead of this machine's, at least: the answer came between two moments,
@@ -22,7 +22,7 @@ pub struct NodeReport {
     pub reaches: BTreeSet<Box<str>>,
 }
 
-/// What the nodes that are registered said; nothing of those that did not answer in time.
+/// The reports of the nodes that are registered; nothing for those that did not answer in time.
 pub type Reports = BTreeMap<Box<str>, Option<NodeReport>>;
 
 /// Asks every node that is registered.
@@ -93,7 +93,7 @@ async fn read(lines: &Lines, keys: &Keys) -> Result<Vec<(Name, ReportValue)>, Wh
     Ok(reports.collect())
 }
 
-/// How far a moment is outside of the span in which it was.
+/// The distance in milliseconds of a moment from the span in which it was read: above 0 if it is later.
 fn ahead_ms(moment: u64, first: u64, last: u64) -> i64 {
     let moment = moment.cast_signed();
     let nearest = moment.clamp(first.cast_signed(), last.max(first).cast_signed());
@@ -105,7 +105,7 @@ fn unix_ms() -> u64 {
     calendar.map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(0))
 }
 
-/// How often nodes are asked of which one registers again at the same time.
+/// Attempts to ask nodes, of which one may register again at the same time.
 const ATTEMPTS: usize = 3;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How a cluster is, by what etcd has of it: its members, who is registered, who owns how many slots.
+//! The state of a cluster as etcd has it: its members, its registered nodes, and the number of slots of each.
 
 use super::member::{self, EtcdMember};
 use super::{Why, answer, block_on, connect};
@@ -24,7 +24,7 @@ pub struct Survey {
     pub revision: i64,
     /// Whether etcd has ever removed old revisions.
     pub is_compacted: bool,
-    /// What never changes in the life of the cluster; nothing before its first node or import.
+    /// The cluster's meta key; nothing before its first node or import.
     pub meta: Option<Meta>,
     /// The nodes that are members, registered, or own slots, by name.
     pub nodes: BTreeMap<Box<str>, NodeStatus>,
@@ -43,14 +43,14 @@ pub struct Survey {
 pub struct Meta {
     /// The cluster's id, drawn when it was founded.
     pub id: Box<str>,
-    /// How many slots it has.
+    /// The number of its slots.
     pub slots: u16,
 }
 
-/// What etcd has of a node.
+/// The state of a node as etcd has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Where other nodes reach it; nothing if it is no member.
+    /// The address at which other nodes reach it; nothing if it is no member.
     pub inner: Option<InnerAddress>,
     /// Whether it is expected to run: it did not leave by a drain.
     pub is_here: bool,

@@ -87,7 +87,7 @@ impl Lines {
         Ok(client.watch(questions).await?.into_inner())
     }
 
-    /// What the member reports of itself.
+    /// The status of the member, by its own account.
     pub(crate) async fn status(&self) -> Result<StatusResponse, Status> {
         let mut client = MaintenanceClient::new(self.channel.clone());
         Ok(client.status(StatusRequest {}).await?.into_inner())

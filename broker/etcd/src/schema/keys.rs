@@ -22,7 +22,7 @@ pub(crate) struct Keys {
     prefix: Box<str>,
 }
 
-/// What a watched key is of.
+/// The subject of a watched key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Watched {
     Slot(Slot),
@@ -123,7 +123,7 @@ impl Keys {
         ]
     }
 
-    /// What a key is of; nothing for one that is not of this format.
+    /// The subject of a key; nothing for one that is not of this format.
     pub(crate) fn parse(&self, key: &[u8]) -> Option<Watched> {
         let key = std::str::from_utf8(key).ok()?;
         let key = key.strip_prefix(&*self.prefix)?;

@@ -17,7 +17,7 @@ use broker_core::cluster::types::{
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What one process knows of the keys of its cluster that the core does not: names, addresses, the meta key.
+/// The knowledge of one process about the keys of its cluster that the core lacks: names, addresses, the meta key.
 #[derive(Debug)]
 pub(crate) struct Translator {
     pub(crate) keys: Keys,
@@ -27,7 +27,7 @@ pub(crate) struct Translator {
     me: Name,
     inner: InnerAddress,
     peers: Box<str>,
-    /// Where messages to each node go.
+    /// The address of each node for messages.
     mail_to: BTreeMap<NodeId, Box<str>>,
     addresses: BTreeMap<NodeId, InnerAddress>,
     /// An address has changed since [`Self::take_moved`].
@@ -98,17 +98,17 @@ impl Translator {
         }
     }
 
-    /// Where messages to a node go, as its roster entry says.
+    /// The address of a node for messages, as its roster entry says.
     pub(crate) fn peers(&self, node: NodeId) -> Option<&str> {
         self.mail_to.get(&node).map(|address| &**address)
     }
 
-    /// Where a node is reached, as its roster entry says.
+    /// The address of a node for connections of clients, as its roster entry says.
     pub(crate) fn inner(&self, node: NodeId) -> Option<&InnerAddress> {
         self.addresses.get(&node)
     }
 
-    /// Where all nodes are.
+    /// The addresses of all nodes for connections of clients.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (NodeId, &InnerAddress)> {
         self.addresses.iter().map(|(node, inner)| (*node, inner))
     }

@@ -147,12 +147,12 @@ impl RegistrationValue {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RosterValue {
     format: u32,
-    /// Where other nodes pass connections of clients on.
+    /// The address to which other nodes pass connections of clients on.
     pub(crate) address: Box<str>,
     /// All ports there, if there are several. Nodes of a version that does not know them use that of the address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) ports: Vec<u16>,
-    /// Where other nodes send messages to it.
+    /// The address to which other nodes send messages.
     #[serde(default)]
     pub(crate) peers: Box<str>,
     pub(crate) state: RosterWord,
@@ -181,7 +181,7 @@ impl RosterValue {
     }
 }
 
-/// What never changes in the life of a cluster but its lowest inner version. Written by its first node.
+/// The properties of a cluster. None but its lowest inner version ever changes. Written by its first node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MetaValue {
     format: u32,
@@ -215,11 +215,11 @@ impl MetaValue {
     }
 }
 
-/// What an operator asks of a process. Written under the lease of its registration.
+/// An operator's order to a process. Written under the lease of its registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OrderValue {
     format: u32,
-    /// Who is meant: a later process of the node does not carry it out.
+    /// The process that is meant: a later one of the node does not carry it out.
     #[serde(flatten)]
     pub(crate) process: Process,
     pub(crate) order: OrderWord,
@@ -246,7 +246,8 @@ impl OrderValue {
     }
 }
 
-/// What a process says to its last order; each second while it drains. Written under the lease of its registration.
+/// The report of a process about its last order; each second while it drains. Written under the lease of its
+/// registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReportValue {
     format: u32,

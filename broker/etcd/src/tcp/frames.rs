@@ -1,4 +1,4 @@
-//! What is on a connection, once it is encrypted.
+//! The bytes on a connection, once it is encrypted.
 //!
 //! ```text
 //!  hello, of the node that connects, then of the other one:
@@ -97,7 +97,7 @@ pub(super) async fn write(
     within(PEER_STALL, "it does not read", stream.flush()).await
 }
 
-/// What no node writes.
+/// The error for bytes that no node writes.
 pub(super) fn garbage(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }

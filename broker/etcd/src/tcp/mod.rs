@@ -46,7 +46,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Where other nodes will reach this one: bound, so that its address is known, but not served yet.
+/// The listener for other nodes: bound, so that its address is known, but not served yet.
 pub struct PeerListener {
     listener: TcpListener,
     address: SocketAddr,
@@ -63,7 +63,7 @@ impl PeerListener {
         self.address
     }
 
-    /// What happens to messages, also later.
+    /// Counts of messages, which go on after [`Self::start`].
     #[must_use]
     pub fn counts(&self) -> Arc<PeerCounts> {
         Arc::clone(&self.counts)

@@ -1,4 +1,4 @@
-//! What happens to messages and connections: counts, and lines of the log that are bounded in their rate.
+//! Counts of messages and connections, and lines of the log that are bounded in their rate.
 
 use crate::limits::NOTE_EVERY;
 use std::cell::RefCell;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
 use tracing::warn;
 
-/// What happened to messages between nodes since the start. One per process; written by the driver's thread.
+/// Counts of messages between nodes since the start. One per process; written by the driver's thread.
 #[derive(Debug, Default)]
 pub struct PeerCounts {
     /// Messages that were given to the system.
@@ -38,7 +38,7 @@ pub(super) enum Refusal {
     SameName,
     /// There are too many like it.
     Crowded,
-    /// What came after its hello is none of the frames that a node sends.
+    /// The bytes after its hello are none of the frames that a node sends.
     Garbage,
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Outgoing {
     task: Option<JoinHandle<()>>,
 }
 
-/// Where a node may be; shared with the task.
+/// The addresses at which a node may be; shared with the task.
 struct Way {
     addresses: RefCell<Vec<SocketAddr>>,
     /// The one that was tried last.
@@ -119,7 +119,7 @@ struct Line {
     way: Rc<Way>,
     /// Connections in a row that took no message.
     failures: u32,
-    /// What the log says of this node, since when.
+    /// The last line of the log about this node, and its time.
     noted: Option<(String, Instant)>,
 }
 
@@ -197,7 +197,7 @@ impl Line {
         addresses.get(nth.checked_rem(addresses.len())?).copied()
     }
 
-    /// Where it is, for the log.
+    /// The node and its address, for the log.
     fn place(&self) -> String {
         let to = &self.to;
         let used = self.way.used.get();

@@ -25,9 +25,9 @@ pub(super) struct Places {
     elsewhere: Kind,
     /// One connection for each other node: a newer one replaces it, since the older one may be dead.
     members: HashMap<Name, (u64, AbortHandle)>,
-    /// Where nodes are by the roster, and by where their names lead.
+    /// The addresses of nodes by the roster, and by the look-ups of their names.
     roster: HashMap<Name, Vec<IpAddr>>,
-    /// Where they connected from last.
+    /// The address from which each connected last.
     proven: HashMap<Name, IpAddr>,
 }
 

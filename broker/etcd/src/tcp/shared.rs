@@ -1,4 +1,4 @@
-//! What all connections of a node use.
+//! The state and the helpers that all connections of a node use.
 
 use super::notes::Notes;
 use super::places::Places;

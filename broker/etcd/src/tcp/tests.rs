@@ -249,7 +249,7 @@ fn another_secret_or_cluster_is_refused_by_both_sides() {
     }
 }
 
-/// What one side calls "of another cluster" shows in both logs.
+/// A refusal as "of another cluster" by one side shows in both logs.
 #[test]
 fn both_sides_log_that_the_secret_is_another() {
     run(async {

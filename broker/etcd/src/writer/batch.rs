@@ -7,7 +7,7 @@ use std::rc::Rc;
 /// Changes of one kind, all puts or all removals.
 #[derive(Debug)]
 pub(super) struct Batch<T> {
-    /// What the lane's key says once it is made.
+    /// The value of the lane's key once it is made.
     pub(super) tag: Box<str>,
     pub(super) before: Revision,
     pub(super) changes: Vec<Change<T>>,
@@ -47,7 +47,7 @@ pub(super) fn request<T>(batch: &Batch<T>, lane: Revision) -> Request {
     }
 }
 
-/// What a batch that was not made says of each of its changes: those that are settled, and the rest.
+/// Divides a batch that was not made into the changes that are settled by it, with their outcomes, and the rest.
 pub(super) fn judge<T>(
     mut batch: Batch<T>,
     answer: &Answer,

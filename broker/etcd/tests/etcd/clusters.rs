@@ -107,7 +107,7 @@ impl Two {
         assert_eq!(self.world.book().alone, 0);
     }
 
-    /// How many slots have moved, as a node knows.
+    /// The number of slots that have moved, as a node knows.
     pub(crate) fn moved(&self, node: &Node) -> usize {
         let epochs = node.epochs();
         let pairs = epochs.iter().zip(&self.before);

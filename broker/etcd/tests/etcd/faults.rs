@@ -1,4 +1,4 @@
-//! What moves slots, and what must not.
+//! Faults that move slots, and faults that must not.
 
 use crate::clusters::{ALL, Two};
 use crate::world::{Node, World, never, wait};

@@ -1,5 +1,5 @@
-//! What a node meets that is not as it should be: another machine under its name, keys of others, keys of another
-//! format, an etcd without a majority. Each is reported, and costs nothing of what is well.
+//! Surroundings of a node that are not as they should be: another machine under its name, keys of others, keys of
+//! another format, an etcd without a majority. Each is reported, and nothing that works ends for it.
 
 use crate::clusters::{ALL, One, Two};
 use crate::server::{self, Etcd};
@@ -90,7 +90,7 @@ fn without_a_majority_of_etcd_all_goes_on_and_nothing_is_written() {
     two.unmoved();
 }
 
-/// What an operator asks through etcd: the process alone that it names carries it out, and reports.
+/// An order of an operator through etcd is carried out, and reported about, only by the process that it names.
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn orders_are_for_one_process() {

@@ -48,7 +48,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Where a member runs: its address, and the words before the program's name that bring it there.
+/// The host of a member: its address, and the words before the program's name that bring it there.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     pub(crate) ip: Ipv4Addr,
@@ -73,7 +73,7 @@ pub(crate) struct Etcd {
     host: Host,
     client: u16,
     peer: u16,
-    /// Where it says how it is, without TLS.
+    /// The port of its health page, without TLS.
     health: u16,
     /// All members, as etcd wants them.
     members: String,
@@ -151,7 +151,7 @@ impl Etcd {
         format!("{}=http://{}:{}", self.name, self.host.ip, self.peer)
     }
 
-    /// How a node reaches it.
+    /// The options with which a node reaches it.
     pub(crate) fn options(&self) -> Options {
         Options {
             endpoints: vec![self.endpoint().into()],
@@ -230,7 +230,7 @@ impl Etcd {
         }
     }
 
-    /// What it has stored is gone: the directory of a member that was never started.
+    /// Removes all that it has stored: the directory is that of a member that was never started.
     pub(crate) fn empty(&mut self) {
         self.kill();
         fs::remove_dir_all(self.data()).unwrap();

@@ -17,20 +17,20 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-/// What the processes of a test did.
+/// The record of what the processes of a test did.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
-    /// Who served a slot under an epoch.
+    /// The process that served a slot under an epoch.
     epochs: HashMap<(Slot, Epoch), String>,
-    /// What each process serves now.
+    /// The slots that each process serves now.
     pub(crate) serving: HashMap<String, BTreeMap<Slot, Epoch>>,
-    /// What a load brought, by process and slot: the identities of channels.
+    /// The identities of channels that a load brought, by process and slot.
     pub(crate) loaded: HashMap<(String, Slot), Vec<String>>,
     /// Pending messages, by process and slot.
     pub(crate) pending: HashMap<(String, Slot), Vec<u8>>,
     packed: HashMap<ParcelId, Vec<u8>>,
     kept: HashMap<ParcelId, Vec<u8>>,
-    /// What became of changes.
+    /// The outcomes of changes.
     pub(crate) written: Vec<(Ticket, Result<(), StoreError>)>,
     /// Gets the same.
     pub(crate) tell: Option<Sender<(Ticket, Result<(), StoreError>)>>,
@@ -42,7 +42,7 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// Who served under which epoch is no longer compared with what follows.
+    /// Forgets which process served under which epoch: it is no longer compared with what follows.
     pub(crate) fn forget_epochs(&mut self) {
         self.epochs.clear();
     }
@@ -102,7 +102,7 @@ impl World {
         self.book.lock().unwrap()
     }
 
-    /// How many slots all nodes serve together.
+    /// The number of slots that all nodes serve together.
     pub(crate) fn served(&self) -> usize {
         self.book().serving.values().map(BTreeMap::len).sum()
     }
@@ -202,7 +202,7 @@ impl Node {
         self.handle().inspect().expect("it runs")
     }
 
-    /// How many slots it serves.
+    /// The number of slots that it serves.
     pub(crate) fn serves(&self) -> usize {
         self.world
             .book()

@@ -8,7 +8,7 @@ use broker_core::cluster::message::{Cause, Gain, Held};
 use broker_core::cluster::types::NodeId;
 use tracing::{info, warn};
 
-/// What the next lines are about, and the state that the last ones described.
+/// The events of the next lines, and the state that the last ones described.
 #[derive(Debug, Default)]
 pub(in crate::driver) struct Journal {
     slots: SlotLog,

@@ -1,6 +1,6 @@
 //! Lines of the log about slots: from whom they came and why, to whom they went and why.
 //!
-//! What a tick brings makes one line for each transaction, former owner and reason; a transfer is a transaction for
+//! The slots of a tick make one line for each transaction, former owner and reason; a transfer is a transaction for
 //! each slot, so those of a tick to one node are one line. `deploy/log-schema.json` has the fields.
 
 use broker_core::cluster::message::{Cause, Gain, Held, Reason, Taking};
@@ -12,11 +12,11 @@ use tracing::info;
 /// transactions claim all slots, but a node that was away for long may learn of thousands at once.
 const LINES_MAX: usize = 64;
 
-/// What happened to slots since the last line of the log.
+/// Events of slots since the last line of the log.
 #[derive(Debug, Default)]
 pub(super) struct SlotLog(BTreeMap<(What, Option<Epoch>), Group>);
 
-/// What happened to a slot.
+/// An event of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Claimed(Taking),

@@ -1,5 +1,5 @@
-//! What is wrong with one connection to etcd, while it is, for the log and for operators who ask; and with messages of
-//! other nodes.
+//! Trouble of one connection to etcd, while it lasts, for the log and for operators who ask; and of messages of other
+//! nodes.
 
 use crate::limits::NOTE_EVERY;
 use crate::names::Name;
@@ -13,10 +13,10 @@ use tracing::{info, warn};
 /// Trouble of one connection.
 #[derive(Debug)]
 pub(in crate::driver) struct Trouble {
-    /// What the connection is for, in the log.
+    /// The purpose of the connection, in the log.
     of: &'static str,
     current: Option<Box<str>>,
-    /// What the log has of it: each thing once, until nothing is wrong any more.
+    /// Its lines of the log: each thing once, until nothing is wrong any more.
     logged: Vec<Box<str>>,
 }
 
@@ -30,7 +30,7 @@ impl Trouble {
         }
     }
 
-    /// What is wrong, if anything is.
+    /// The current trouble, if there is any.
     pub(in crate::driver) fn current(&self) -> Option<&str> {
         self.current.as_deref()
     }

@@ -1,4 +1,4 @@
-//! Where the names of hosts lead that nodes are reached at: the roster may have names in place of addresses.
+//! The addresses of the hosts of nodes: the roster may have names in place of addresses.
 //!
 //! The system's resolver has no bound on its time, so it is asked on threads of its own, once for each name at a time:
 //! one that hangs holds up nothing but the news of its name. Meanwhile, and while a name leads nowhere, its last
@@ -53,7 +53,7 @@ impl Hosts {
         }
     }
 
-    /// Where an address leads; nowhere if its name was not found so far.
+    /// The addresses that a host and port lead to; none if its name was not found so far.
     pub(super) fn at(&self, address: &str) -> Vec<SocketAddr> {
         if let Ok(at) = address.parse() {
             return vec![at];

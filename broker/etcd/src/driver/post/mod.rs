@@ -28,7 +28,7 @@ pub(super) struct Post<P> {
     events: Events,
 }
 
-/// What remains to be done about mail that came.
+/// The work that remains after a piece of mail came.
 #[derive(Debug)]
 pub(super) enum Delivery {
     /// An input of the rules.

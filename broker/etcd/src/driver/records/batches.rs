@@ -48,7 +48,7 @@ pub(super) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request
     }
 }
 
-/// What etcd says of a batch. The reads of one that was not made come in the order of [`transaction`].
+/// The answer of etcd to a batch. The reads of one that was not made come in the order of [`transaction`].
 pub(super) fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
     let (revision, _) = header_of(outcome.header.as_ref());
     let mut rows = outcome.reads().map(<[_]>::first);
