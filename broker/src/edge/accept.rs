@@ -5,21 +5,19 @@
 //! answers, so that nobody waits in the backlog without one; and when descriptors run out all the same, the accept ends
 //! with an error and pauses as well. Never is it armed again at once after an error.
 
-use super::connection::{Connection, Standing};
-use super::limits::{ACCEPT_REST_MS, REFUSAL_READ_BYTES};
+use super::answers::{remote, say_and_close, unavailable};
+use super::connections::connection::{Connection, Standing};
+use super::limits::ACCEPT_REST_MS;
 use super::shard::Edge;
 use super::start::Listener;
 use super::tls::Tls;
-use broker_core::crowd::{Origin, canonical};
+use broker_core::crowd::Origin;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, Peer, TurnedAway};
-use broker_core::time::Wall;
 use broker_core::work;
-use codec::http::{ErrorHead, Meta, respond};
 use ring::Key;
-use socket2::SockRef;
-use std::io::{self, Read};
-use std::net::{Shutdown, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -230,66 +228,6 @@ impl<M: Machine> Edge<M> {
 
 /// There is no room for another handshake.
 struct Refused;
-
-/// The whole answer to a connection that there is no room for.
-pub(super) fn unavailable(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
-    let body = br#"{"message":"The service has no room for another connection."}"#;
-    refusal(out, wall, request_id, 503, "ServiceUnavailable", body);
-}
-
-/// The answer to a request of plain HTTP on a TLS listener.
-pub(super) fn not_tls(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
-    let body = br#"{"message":"This port speaks TLS: the URL begins with https:// or wss://."}"#;
-    refusal(out, wall, request_id, 400, "InvalidArgumentException", body);
-}
-
-fn refusal(
-    out: &mut Vec<u8>,
-    wall: Wall,
-    request_id: &str,
-    status: u16,
-    error_type: &str,
-    body: &[u8],
-) {
-    let meta = Meta {
-        wall_ms: wall.0,
-        request_id,
-        close: true,
-    };
-    respond(
-        out,
-        &meta,
-        status,
-        Some(ErrorHead {
-            error_type,
-            why: None,
-        }),
-        "application/json",
-        body,
-    );
-}
-
-/// Reads what has come, so that closing does not reset the connection under the answer; then writes it and says the
-/// end. Never waits.
-pub(super) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
-    let socket = SockRef::from(socket);
-    let _ = socket.set_nonblocking(true);
-    let mut scratch = [0; 1024];
-    for _ in 0..REFUSAL_READ_BYTES / scratch.len() {
-        if !matches!((&*socket).read(&mut scratch), Ok(1..)) {
-            break;
-        }
-    }
-    // A client that does not get it had left, or gets a reset, which means the same.
-    let _ = socket.send_with_flags(answer, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
-    let _ = socket.shutdown(Shutdown::Write);
-}
-
-/// The other end, as it is shown and counted: a client of IPv4 at a listener on `[::]` is one of IPv4.
-pub(super) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
-    let remote = SockRef::from(socket).peer_addr().ok()?.as_socket()?;
-    Some(canonical(remote))
-}
 
 fn listener_key(place: usize) -> Key {
     Key::new(place as u64)

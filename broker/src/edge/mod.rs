@@ -6,37 +6,32 @@
 //! ```text
 //!           ┌──────────────── one turn of the drive loop (runtime.rs) ─────────────────┐
 //!  ring ──► completions ──► letters ──► tick ──► flush: send, hand over, close  ──► rearm ──► park
-//!             intake.rs    letters/               flush.rs, farewell.rs
+//!             sessions/    letters/               sessions/
 //!                │             │         │            │
 //!                └─────────────┴── Machine::handle, poll_output (shard.rs) ──► marks connections dirty
 //! ```
 //!
 //! In reading order: this page; `letters/post.rs` (what travels between shards); `start.rs` (what a shard is made
 //! of); `runtime.rs` (executor, loop, parking); `shard.rs` (the state and the seam to the machine); `accept.rs`,
-//! `intake.rs`, `flush.rs`, `farewell.rs`, `letters/` (a connection from its first to its last moment); `room.rs`
-//! (who makes room when there is none); `overdue.rs` (the edge's own deadlines); `nodes/` (connections between the
-//! nodes of a cluster); `connection.rs` and `table.rs` (what is kept of one); `tls/` (the engine of an encrypted
-//! one).
+//! `sessions/`, `letters/` (a connection from its first to its last moment); `connections/` (what is kept of
+//! connections, who makes room when there is none, the edge's own deadlines); `nodes/` (connections between the nodes
+//! of a cluster); `tls/` (the engine of an encrypted one).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
 //! and asks for an abort).
 
 mod accept;
+mod answers;
 mod clock;
-mod connection;
+mod connections;
 pub mod entropy;
-mod farewell;
-mod flush;
-mod intake;
 mod letters;
 mod limits;
 mod nodes;
-mod overdue;
-mod room;
 mod runtime;
+mod sessions;
 mod shard;
 mod start;
-mod table;
 mod tls;
 
 pub use clock::Shift;

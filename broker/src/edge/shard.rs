@@ -6,14 +6,14 @@
 
 use super::accept::Accepting;
 use super::clock::Clock;
-use super::connection::{Connection, Destination, Receive, Stage, Standing};
+use super::connections::connection::{Connection, Destination, Receive, Stage, Standing};
+use super::connections::table::Table;
 use super::letters::counts::EdgeCounts;
 use super::letters::post::Post;
 use super::nodes::inner::Inners;
 use super::nodes::links::{LinkEnd, Links};
 use super::nodes::tunnel::Tunnels;
 use super::start::{Descriptors, EdgeSettings, ShardConfig, ShardEvent, TakeAdmin};
-use super::table::Table;
 use broker_core::crowd::Crowd;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Intake, Machine, Output};
@@ -261,7 +261,7 @@ impl<M: Machine> Edge<M> {
             tls.pause();
         }
         let socket = std::os::fd::AsFd::as_fd(&connection.socket);
-        let key = super::connection::ring_key(session);
+        let key = super::connections::connection::ring_key(session);
         match (wanted, connection.receive) {
             (Intake::Once, Receive::Idle) => {
                 self.ring.receive_once(socket, key);

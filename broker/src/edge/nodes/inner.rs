@@ -11,8 +11,8 @@
 //! admitted, and answered 503 when there is no room.
 
 use super::links::{LinkEnd, Places, link_key};
-use crate::edge::accept::remote;
-use crate::edge::connection::Connection;
+use crate::edge::answers::remote;
+use crate::edge::connections::connection::Connection;
 use crate::edge::entropy;
 use crate::edge::limits::{
     INNER_HEADER_MS, INNER_PATIENCE_MS, INNER_WAITING_MAX, LINK_HELD_BYTES, OVERDUE_PER_TURN,

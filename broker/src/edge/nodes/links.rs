@@ -261,7 +261,7 @@ const LINK_SLOT: u64 = (1 << SLOT_BITS) - 1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::connection::ring_key;
+    use crate::edge::connections::connection::ring_key;
     use broker_core::id::SessionKey;
 
     #[test]

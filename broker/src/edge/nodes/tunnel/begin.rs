@@ -1,11 +1,11 @@
 //! The beginning of a tunnel: the client's connection leaves the table, the owner is connected to and greets.
 
 use super::{Ending, Half, Side, Stage, Tunnel};
-use crate::edge::accept::remote;
-use crate::edge::connection::{Connection, Stage as ConnectionStage};
-use crate::edge::flush::Flushed;
+use crate::edge::answers::remote;
+use crate::edge::connections::connection::{Connection, Stage as ConnectionStage};
 use crate::edge::limits::TUNNELS_BEGINNING_MAX;
 use crate::edge::nodes::links::{LinkEnd, link_key};
+use crate::edge::sessions::flush::Flushed;
 use crate::edge::shard::{Edge, Shaking};
 use crate::edge::tls::{Read, Tls};
 use broker_core::crowd::Origin;

@@ -1,9 +1,9 @@
 //! Bytes through a tunnel, both ways: what one side sent goes to the other, which is to take it before more is read.
 
 use super::{Ending, Side, Stage, Tunnel};
+use crate::edge::connections::room::{Holder, payers};
 use crate::edge::limits::{LAUNCH_BYTES, LINK_HELD_BYTES};
 use crate::edge::nodes::links::{LinkEnd, link_key};
-use crate::edge::room::{Holder, payers};
 use crate::edge::shard::{Edge, Shaking};
 use crate::edge::tls::{Held, Read};
 use broker_core::id::SessionKey;

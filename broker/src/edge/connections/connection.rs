@@ -10,47 +10,47 @@
 //!    └── Abort, Stop, a broken socket, a peer that is done ──┘
 //! ```
 
-use super::limits::FILLED_IN_A_ROW;
-use super::tls::Tls;
+use crate::edge::limits::FILLED_IN_A_ROW;
+use crate::edge::tls::Tls;
 use broker_core::id::{NodeId, SessionKey, ShardId};
 use broker_core::time::Now;
 use ring::Key;
 use std::os::fd::OwnedFd;
 
 /// One open socket. An idle plain connection owns nothing but this; an idle TLS one the engine's box as well.
-pub(super) struct Connection {
-    pub(super) socket: OwnedFd,
-    pub(super) generation: u32,
-    pub(super) tls: Option<Box<Tls>>,
-    pub(super) stage: Stage,
-    pub(super) receive: Receive,
-    pub(super) standing: Standing,
+pub(in crate::edge) struct Connection {
+    pub(in crate::edge) socket: OwnedFd,
+    pub(in crate::edge) generation: u32,
+    pub(in crate::edge) tls: Option<Box<Tls>>,
+    pub(in crate::edge) stage: Stage,
+    pub(in crate::edge) receive: Receive,
+    pub(in crate::edge) standing: Standing,
     /// In the list of those to flush at the end of this turn.
-    pub(super) dirty: bool,
+    pub(in crate::edge) dirty: bool,
     /// A send of the ring is in flight.
-    pub(super) sending: bool,
+    pub(in crate::edge) sending: bool,
     /// The peer sends no more.
-    pub(super) ended: bool,
+    pub(in crate::edge) ended: bool,
     /// Nothing can be sent any more.
-    pub(super) broken: bool,
+    pub(in crate::edge) broken: bool,
     /// Receive buffers taken in the turn `turn`.
-    pub(super) taken: u8,
+    pub(in crate::edge) taken: u8,
     /// Receives in a row that filled their buffer: the peer sends more than is read. Stops at the highest.
-    pub(super) filled: u8,
-    pub(super) turn: u32,
+    pub(in crate::edge) filled: u8,
+    pub(in crate::edge) turn: u32,
     /// Plaintext bytes of the send in flight.
-    pub(super) launched: u32,
+    pub(in crate::edge) launched: u32,
     /// Bytes read and thrown away while lingering.
-    pub(super) discarded: u32,
+    pub(in crate::edge) discarded: u32,
     /// When the edge looks at its own deadlines of this connection; the end of time when it has none.
-    pub(super) due: Now,
+    pub(in crate::edge) due: Now,
 }
 
 const _: () = assert!(size_of::<Option<Connection>>() <= 48);
 
 /// What a connection awaits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(in crate::edge) enum Stage {
     /// The machine's next output.
     Open,
     /// The end of what is armed or in flight; then it goes there.
@@ -65,7 +65,7 @@ pub(super) enum Stage {
 
 /// Where a connection leaves for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Destination {
+pub(in crate::edge) enum Destination {
     /// Another shard.
     Shard(ShardId),
     /// Another node, by a tunnel.
@@ -76,7 +76,7 @@ pub(super) enum Destination {
 
 /// Whether a connection makes room for others when there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(in crate::edge) enum Standing {
     /// A guest: the machine has not admitted it, and nothing was received from the peer.
     Silent,
     /// A guest that has sent something.
@@ -87,7 +87,7 @@ pub(super) enum Standing {
 
 /// How the socket is being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Receive {
+pub(in crate::edge) enum Receive {
     /// Not at all.
     Idle,
     /// Not yet again: it is in the list of those to arm.
@@ -104,7 +104,7 @@ pub(super) enum Receive {
 
 impl Receive {
     /// Whether the kernel holds a receive on the socket.
-    pub(super) fn armed(self) -> bool {
+    pub(in crate::edge) fn armed(self) -> bool {
         match self {
             Self::Idle | Self::Listed | Self::Queued => false,
             Self::Once | Self::Many | Self::Cancelling => true,
@@ -114,7 +114,11 @@ impl Receive {
 
 impl Connection {
     /// A connection with nothing armed.
-    pub(super) fn new(session: SessionKey, socket: OwnedFd, tls: Option<Box<Tls>>) -> Self {
+    pub(in crate::edge) fn new(
+        session: SessionKey,
+        socket: OwnedFd,
+        tls: Option<Box<Tls>>,
+    ) -> Self {
         Self {
             socket,
             generation: session.generation(),
@@ -136,18 +140,18 @@ impl Connection {
     }
 
     /// Whether the kernel holds nothing of it.
-    pub(super) fn at_rest(&self) -> bool {
+    pub(in crate::edge) fn at_rest(&self) -> bool {
         !self.sending && !self.receive.armed()
     }
 
     /// Whether its TLS handshake is under way.
-    pub(super) fn handshaking(&self) -> bool {
+    pub(in crate::edge) fn handshaking(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.handshaking())
     }
 
     /// Notes whether a receive filled its buffer, and returns whether the peer has just become a flood: see
     /// [`FILLED_IN_A_ROW`].
-    pub(super) fn filled(&mut self, whole: bool) -> bool {
+    pub(in crate::edge) fn filled(&mut self, whole: bool) -> bool {
         self.filled = if whole {
             self.filled.saturating_add(1)
         } else {
@@ -157,12 +161,12 @@ impl Connection {
     }
 
     /// Whether the peer may have one buffer at a time only.
-    pub(super) fn floods(&self) -> bool {
+    pub(in crate::edge) fn floods(&self) -> bool {
         self.filled >= FILLED_IN_A_ROW
     }
 
     /// Counts receive buffers of this turn and returns whether the last of its share was among them.
-    pub(super) fn spent(&mut self, turn: u32, buffers: u8, most: u8) -> bool {
+    pub(in crate::edge) fn spent(&mut self, turn: u32, buffers: u8, most: u8) -> bool {
         if self.turn != turn {
             (self.turn, self.taken) = (turn, 0);
         }
@@ -172,15 +176,15 @@ impl Connection {
 }
 
 /// No deadline.
-pub(super) const NEVER: Now = Now(u64::MAX);
+pub(in crate::edge) const NEVER: Now = Now(u64::MAX);
 
 /// The ring's key of a session.
-pub(super) fn ring_key(session: SessionKey) -> Key {
+pub(in crate::edge) fn ring_key(session: SessionKey) -> Key {
     Key::new(session.pack())
 }
 
 /// The session of a ring's key.
-pub(super) fn session(key: Key) -> SessionKey {
+pub(in crate::edge) fn session(key: Key) -> SessionKey {
     SessionKey::unpack(key.bits())
 }
 

@@ -11,16 +11,16 @@
 //! | closing, lingering | the machine's deadline of the session's end |
 //! | shut | by itself: what is armed or in flight on a socket that is shut down completes at once |
 
-use super::connection::{NEVER, Stage};
-use super::limits::OVERDUE_PER_TURN;
-use super::shard::Edge;
+use crate::edge::connections::connection::{NEVER, Stage};
+use crate::edge::limits::OVERDUE_PER_TURN;
+use crate::edge::shard::Edge;
 use broker_core::id::SessionKey;
 use broker_core::machine::Machine;
 use broker_core::time::Now;
 
 impl<M: Machine> Edge<M> {
     /// Has the edge look at a connection at `due`, unless it does so earlier. A connection has one entry at most.
-    pub(super) fn look_at(&mut self, session: SessionKey, due: Now) {
+    pub(in crate::edge) fn look_at(&mut self, session: SessionKey, due: Now) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
         };
@@ -32,7 +32,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Takes back what [`Self::look_at`] wanted.
-    pub(super) fn look_away(&mut self, session: SessionKey) {
+    pub(in crate::edge) fn look_away(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session) {
             let due = std::mem::replace(&mut connection.due, NEVER);
             self.overdue.remove(&(due, session));
@@ -40,13 +40,13 @@ impl<M: Machine> Edge<M> {
     }
 
     /// A connection is to leave and may not: from here on that has an end.
-    pub(super) fn limit_leaving(&mut self, session: SessionKey) {
+    pub(in crate::edge) fn limit_leaving(&mut self, session: SessionKey) {
         self.look_away(session);
         self.look_at(session, self.at.now.after(self.settings.leaving_ms));
     }
 
     /// A record of a connection may be unfinished: from its first byte on that has an end.
-    pub(super) fn limit_record(&mut self, session: SessionKey) {
+    pub(in crate::edge) fn limit_record(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get(session)
             && connection.stage == Stage::Open
             && let Some(begun) = connection.tls.as_ref().and_then(|tls| tls.begun())
@@ -56,7 +56,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Cuts off connections whose time is over.
-    pub(super) fn end_overdue(&mut self) {
+    pub(in crate::edge) fn end_overdue(&mut self) {
         for _ in 0..OVERDUE_PER_TURN {
             let Some(&(due, session)) = self.overdue.first() else {
                 return;
@@ -90,7 +90,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// When the first of these deadlines is due, those of links included.
-    pub(super) fn next_overdue(&self) -> Option<Now> {
+    pub(in crate::edge) fn next_overdue(&self) -> Option<Now> {
         let own = self.overdue.first().map(|&(due, _)| due);
         let links = [self.tunnels.next_due(), self.inners.next_due()];
         own.into_iter().chain(links.into_iter().flatten()).min()

@@ -4,9 +4,9 @@
 //! a time) into a buffer that the ring sends, and the machine learns that those bytes are in flight. `Sent` is said
 //! when the kernel has taken the last byte, of TLS: the last byte of their ciphertext.
 
-use super::connection::{Connection, Destination, Receive, Stage, ring_key};
-use super::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};
-use super::shard::Edge;
+use crate::edge::connections::connection::{Connection, Destination, Receive, Stage, ring_key};
+use crate::edge::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};
+use crate::edge::shard::Edge;
 use broker_core::id::SessionKey;
 use broker_core::machine::Machine;
 use socket2::SockRef;
@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 
 /// How far a flush came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flushed {
+pub(in crate::edge) enum Flushed {
     /// Nothing is left, neither here nor in flight.
     All,
     /// The rest is in flight, or goes out in the next turn.
@@ -28,7 +28,7 @@ pub(super) enum Flushed {
 impl<M: Machine> Edge<M> {
     /// Flushes every connection that this turn has touched, and does what its stage asks for. What that touches is
     /// flushed in the next turn.
-    pub(super) fn flush_touched(&mut self) {
+    pub(in crate::edge) fn flush_touched(&mut self) {
         let mut touched = std::mem::take(&mut self.dirty);
         for session in touched.drain(..) {
             self.flush_one(session);
@@ -58,7 +58,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Sends what is unsent.
-    pub(super) fn flush(&mut self, session: SessionKey) -> Flushed {
+    pub(in crate::edge) fn flush(&mut self, session: SessionKey) -> Flushed {
         let Some(connection) = self.table.get(session) else {
             return Flushed::Broken;
         };
@@ -171,7 +171,12 @@ impl<M: Machine> Edge<M> {
     }
 
     /// A send of the ring is over.
-    pub(super) fn sent(&mut self, session: SessionKey, flight: Vec<u8>, result: io::Result<usize>) {
+    pub(in crate::edge) fn sent(
+        &mut self,
+        session: SessionKey,
+        flight: Vec<u8>,
+        result: io::Result<usize>,
+    ) {
         let (whole, handed) = (flight.len(), result.unwrap_or(0));
         self.counts.sent_bytes += handed as u64;
         self.recycle(flight);
@@ -195,7 +200,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Nothing can be sent any more. What the peer had sent before is still read; then the machine gets the end.
-    pub(super) fn sunk(&mut self, session: SessionKey) -> Flushed {
+    pub(in crate::edge) fn sunk(&mut self, session: SessionKey) -> Flushed {
         let Some(connection) = self.table.get_mut(session) else {
             return Flushed::Broken;
         };
@@ -219,7 +224,7 @@ impl<M: Machine> Edge<M> {
         Flushed::Broken
     }
 
-    pub(super) fn recycle(&mut self, mut flight: Vec<u8>) {
+    pub(in crate::edge) fn recycle(&mut self, mut flight: Vec<u8>) {
         if self.spare.len() < self.settings.spare_sends
             && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES
         {

@@ -1,15 +1,15 @@
 //! Receiving: handles the completion of a receive.
 
-use super::accept;
-use super::connection::{Receive, Stage, Standing, ring_key, session};
-use super::limits::{
+use crate::edge::answers;
+use crate::edge::connections::connection::{Receive, Stage, Standing, ring_key, session};
+use crate::edge::limits::{
     BUFFERS_PER_PEER, HANDSHAKE_STEPS_PER_TURN, LEAVING_BYTES, LINGER_BYTES, REARMS_PER_TURN,
     WORK_PER_BUFFER,
 };
-use super::nodes::links::{LinkEnd, link_end};
-use super::nodes::tunnel::Side;
-use super::shard::{Edge, Shaking};
-use super::tls::{Kind, Read};
+use crate::edge::nodes::links::{LinkEnd, link_end};
+use crate::edge::nodes::tunnel::Side;
+use crate::edge::shard::{Edge, Shaking};
+use crate::edge::tls::{Kind, Read};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, TurnedAway};
 use broker_core::work;
@@ -18,7 +18,7 @@ use std::io;
 
 impl<M: Machine> Edge<M> {
     /// Serves one completion; returns whether it was traffic, which keeps the shard from sleeping deeply.
-    pub(super) fn complete(&mut self, completion: Completion) -> bool {
+    pub(in crate::edge) fn complete(&mut self, completion: Completion) -> bool {
         match completion {
             Completion::Received {
                 key,
@@ -118,7 +118,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Arms some of the listed receives again. All buffers of this turn are back by now.
-    pub(super) fn rearm_some(&mut self) {
+    pub(in crate::edge) fn rearm_some(&mut self) {
         for _ in 0..self.rearm.len().min(REARMS_PER_TURN) {
             let Some(session) = self.rearm.pop_front() else {
                 return;
@@ -133,7 +133,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Goes on with handshakes whose bytes were put aside, oldest first.
-    pub(super) fn step_handshakes(&mut self) {
+    pub(in crate::edge) fn step_handshakes(&mut self) {
         self.handshake_steps = 0;
         while self.handshake_steps < HANDSHAKE_STEPS_PER_TURN {
             let session = match self.handshakes.pop_front() {
@@ -159,12 +159,12 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Whether this turn has had its share of handshake steps, or others wait already.
-    pub(super) fn handshakes_wait(&self) -> bool {
+    pub(in crate::edge) fn handshakes_wait(&self) -> bool {
         self.handshake_steps >= HANDSHAKE_STEPS_PER_TURN || !self.handshakes.is_empty()
     }
 
     /// A handshake step was taken, and perhaps the handshake with it.
-    pub(super) fn count_handshake(&mut self, kind: Option<Kind>) {
+    pub(in crate::edge) fn count_handshake(&mut self, kind: Option<Kind>) {
         self.handshake_steps += 1;
         self.worked += work::HANDSHAKE_STEP;
         match kind {
@@ -175,7 +175,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Takes what arrived on a connection that travelled here or could not leave.
-    pub(super) fn resume(&mut self, session: SessionKey, mut unread: Vec<u8>) {
+    pub(in crate::edge) fn resume(&mut self, session: SessionKey, mut unread: Vec<u8>) {
         let Some(connection) = self
             .table
             .get(session)
@@ -192,7 +192,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Gives the machine the first bytes of a connection, as its client sent them.
-    pub(super) fn begin(&mut self, session: SessionKey, mut bytes: Vec<u8>) {
+    pub(in crate::edge) fn begin(&mut self, session: SessionKey, mut bytes: Vec<u8>) {
         if self.is_open(session) {
             let bytes = &mut bytes;
             self.machine
@@ -202,7 +202,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Bytes were received: from a client, or of a tunnel.
-    pub(super) fn count_received(&mut self, bytes: usize) {
+    pub(in crate::edge) fn count_received(&mut self, bytes: usize) {
         self.counts.receives += 1;
         self.counts.received_bytes += bytes as u64;
         self.worked += bytes as u64 / work::RECEIVED_BYTES_PER_UNIT;
@@ -301,9 +301,9 @@ impl<M: Machine> Edge<M> {
         if tls.met_plain_http() {
             let mut answer = Vec::new();
             let why = TurnedAway::PlainHttp;
-            let remote = accept::remote(&connection.socket);
+            let remote = answers::remote(&connection.socket);
             let id = remote.map(|remote| self.machine.turned_away(remote, why, self.at));
-            accept::not_tls(&mut answer, self.at.wall, id.as_deref().unwrap_or_default());
+            answers::not_tls(&mut answer, self.at.wall, id.as_deref().unwrap_or_default());
             tls.say_plainly(answer);
         }
         if tls.has_out() && !connection.dirty {

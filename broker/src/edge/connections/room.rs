@@ -4,9 +4,9 @@
 //! closes one for another by the shares of accounts, and leaves places for those that it has not admitted. These are
 //! *guests*, kept by address in a [`Crowd`](broker_core::crowd::Crowd), and so are the handshakes under way.
 
-use super::connection::Standing;
-use super::shard::Edge;
-use super::tls::Held;
+use crate::edge::connections::connection::Standing;
+use crate::edge::shard::Edge;
+use crate::edge::tls::Held;
 use broker_core::crowd::Origin;
 use broker_core::id::SessionKey;
 use broker_core::machine::Machine;
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 impl<M: Machine> Edge<M> {
     /// Ends a guest for a newcomer from `origin`, or rather a connection to an inner listener that does not say whose
     /// it is. False when none can be evicted.
-    pub(super) fn make_room(&mut self, origin: Origin) -> bool {
+    pub(in crate::edge) fn make_room(&mut self, origin: Origin) -> bool {
         // It has no session: of those there must be room already.
         if self.machine.has_room() && self.inner_makes_room() {
             return true;
@@ -27,7 +27,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Whether a handshake with `origin` may begin, perhaps at the cost of another one.
-    pub(super) fn handshake_room(&mut self, origin: Origin) -> bool {
+    pub(in crate::edge) fn handshake_room(&mut self, origin: Origin) -> bool {
         let most = self.settings.handshakes_per_address;
         if most != 0 && self.shaking.count(origin) >= most {
             let victim = self.shaking.victim_of(origin, self.at.now);
@@ -50,7 +50,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// A connection is not to be evicted any more: the machine admitted it, or it ends.
-    pub(super) fn settle_guest(&mut self, session: SessionKey) {
+    pub(in crate::edge) fn settle_guest(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
             && std::mem::replace(&mut connection.standing, Standing::Admitted) != Standing::Admitted
         {
@@ -59,7 +59,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// The first bytes of a connection came.
-    pub(super) fn note_first_bytes(&mut self, session: SessionKey) {
+    pub(in crate::edge) fn note_first_bytes(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
             && connection.standing == Standing::Silent
         {
@@ -70,7 +70,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Brings the counters of unfinished records up to date with what a connection holds.
-    pub(super) fn recharge(&mut self, session: SessionKey) {
+    pub(in crate::edge) fn recharge(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
             && let Some(tls) = &mut connection.tls
         {
@@ -80,14 +80,14 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Counts what one connection holds.
-    pub(super) fn count_held(&mut self, before: Held, after: Held) {
+    pub(in crate::edge) fn count_held(&mut self, before: Held, after: Held) {
         let counts = &mut self.counts;
         counts.handshake_bytes = counts.handshake_bytes + after.handshake - before.handshake;
         counts.partial_record_bytes = counts.partial_record_bytes + after.secured - before.secured;
     }
 
     /// Holds the two budgets of unfinished records: who holds most pays.
-    pub(super) fn hold_budgets(&mut self) {
+    pub(in crate::edge) fn hold_budgets(&mut self) {
         let most = self.settings.handshake_bytes as u64;
         if self.counts.handshake_bytes > most {
             let sessions = self.shaking.members().map(|(session, _)| session).collect();
@@ -101,7 +101,7 @@ impl<M: Machine> Edge<M> {
     }
 
     fn relieve(&mut self, sessions: Vec<SessionKey>, held: u64, most: u64) {
-        let excess = held - (most - most / super::limits::RELIEF_PART);
+        let excess = held - (most - most / crate::edge::limits::RELIEF_PART);
         let holder = |session| {
             let connection = self.table.get(session)?;
             let tls = connection.tls.as_ref()?;
@@ -123,17 +123,17 @@ impl<M: Machine> Edge<M> {
 
 /// Who holds bytes of unfinished records.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Holder {
-    pub(super) session: SessionKey,
-    pub(super) origin: Origin,
-    pub(super) guest: bool,
-    pub(super) bytes: u64,
-    pub(super) begun: Now,
+pub(in crate::edge) struct Holder {
+    pub(in crate::edge) session: SessionKey,
+    pub(in crate::edge) origin: Origin,
+    pub(in crate::edge) guest: bool,
+    pub(in crate::edge) bytes: u64,
+    pub(in crate::edge) begun: Now,
 }
 
 /// Who ends so that `excess` bytes come free: guests before all others, of the address that holds most, the largest
 /// holder, the oldest first.
-pub(super) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
+pub(in crate::edge) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
     let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
     for holder in holders {
         let group = groups.entry((holder.guest, holder.origin)).or_default();

@@ -5,11 +5,11 @@
 //! the protocol that it sends nothing more is not waited for. close(2) comes last and only when the kernel has
 //! completed whatever was armed: under an armed receive it would send no FIN and keep the socket open.
 
-use super::accept::{remote, say_and_close, unavailable};
-use super::connection::{Connection, Stage};
-use super::flush::Flushed;
-use super::letters::post::{Handover, Post, Travelling};
-use super::shard::Edge;
+use crate::edge::answers::{remote, say_and_close, unavailable};
+use crate::edge::connections::connection::{Connection, Stage};
+use crate::edge::letters::post::{Handover, Post, Travelling};
+use crate::edge::sessions::flush::Flushed;
+use crate::edge::shard::Edge;
 use broker_core::crowd::Origin;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, TurnedAway};
@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 
 impl<M: Machine> Edge<M> {
     /// Hands a connection over as soon as the kernel holds nothing of it.
-    pub(super) fn leave(&mut self, session: SessionKey, to: ShardId) {
+    pub(in crate::edge) fn leave(&mut self, session: SessionKey, to: ShardId) {
         self.watch(session);
         match self.flush(session) {
             Flushed::Waiting => return,
@@ -87,7 +87,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Takes a connection in that another shard handed over.
-    pub(super) fn adopt(&mut self, handover: Handover<M>) {
+    pub(in crate::edge) fn adopt(&mut self, handover: Handover<M>) {
         let Travelling {
             socket,
             mut tls,
@@ -122,7 +122,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Sends the rest, with the alert that ends TLS, then says the end.
-    pub(super) fn close(&mut self, session: SessionKey) {
+    pub(in crate::edge) fn close(&mut self, session: SessionKey) {
         match self.flush(session) {
             Flushed::All => {}
             Flushed::Waiting => return,
@@ -146,7 +146,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// The peer sends no more, or broke: said to the machine at most once, and not to one that has let go.
-    pub(super) fn ended(&mut self, session: SessionKey) {
+    pub(in crate::edge) fn ended(&mut self, session: SessionKey) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
         };
@@ -164,20 +164,20 @@ impl<M: Machine> Edge<M> {
     }
 
     /// The machine wants a connection gone at once: its time is over.
-    pub(super) fn abort(&mut self, session: SessionKey) {
+    pub(in crate::edge) fn abort(&mut self, session: SessionKey) {
         self.give_up_handshake(session, Outcome::Timeout);
         self.cut(session);
     }
 
     /// Makes the kernel send RST in place of FIN, where it can.
-    pub(super) fn reset(&self, session: SessionKey) {
+    pub(in crate::edge) fn reset(&self, session: SessionKey) {
         if let Some(connection) = self.table.get(session) {
             let _ = connect_unspec(&connection.socket);
         }
     }
 
     /// Ends a connection without another byte. What is armed on it completes now.
-    pub(super) fn cut(&mut self, session: SessionKey) {
+    pub(in crate::edge) fn cut(&mut self, session: SessionKey) {
         self.give_up_handshake(session, Outcome::Failed);
         let Some(connection) = self.table.get_mut(session) else {
             return;
@@ -197,7 +197,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Closes the descriptor once the kernel holds nothing of it, and lets the machine forget the session.
-    pub(super) fn close_descriptor(&mut self, session: SessionKey) {
+    pub(in crate::edge) fn close_descriptor(&mut self, session: SessionKey) {
         if !self.table.get(session).is_some_and(Connection::at_rest) {
             return;
         }
