@@ -72,7 +72,7 @@ impl<M: Machine> Edge<M> {
         for (place, accepting) in self.listeners.iter_mut().enumerate() {
             match accepting.state {
                 State::Armed => {
-                    self.ring.cancel_accept(listener_key(place));
+                    self.io.ring.cancel_accept(listener_key(place));
                     accepting.state = State::Ending;
                 }
                 State::Resting(_) => accepting.state = State::Closed,
@@ -84,7 +84,10 @@ impl<M: Machine> Edge<M> {
     /// Arms the listeners that have rested.
     pub(super) fn resume_listening(&mut self) {
         for place in 0..self.listeners.len() {
-            if self.listeners[place].due().is_none_or(|due| due > self.now) {
+            if self.listeners[place]
+                .due()
+                .is_none_or(|due| due > self.io.turn.now())
+            {
                 continue;
             }
             // Also at the limit: another one may make room, and who finds none is answered.
@@ -97,14 +100,14 @@ impl<M: Machine> Edge<M> {
         let place = usize::try_from(key.bits()).expect("made by listener_key");
         if !more {
             let rest = socket.is_err() || self.listeners[place].state == State::Ending;
-            match (self.stopping, rest) {
+            match (self.io.stopping, rest) {
                 (true, _) => self.listeners[place].state = State::Closed,
                 (false, true) => self.rest(place),
                 (false, false) => self.arm_listener(place),
             }
         }
         match socket {
-            Ok(socket) if self.stopping => drop(socket),
+            Ok(socket) if self.io.stopping => drop(socket),
             Ok(socket) if self.listeners[place].listener.inner => self.greet(socket),
             Ok(socket) => self.admit(place, socket),
             Err(error) => self.count_accept_error(&error),
@@ -113,31 +116,32 @@ impl<M: Machine> Edge<M> {
 
     fn arm_listener(&mut self, place: usize) {
         let accepting = &mut self.listeners[place];
-        self.ring
+        self.io
+            .ring
             .accept(accepting.listener.socket.as_fd(), listener_key(place));
         accepting.state = State::Armed;
     }
 
     fn rest(&mut self, place: usize) {
         self.listeners[place].state =
-            State::Resting(self.now + Duration::from_millis(ACCEPT_REST_MS));
+            State::Resting(self.io.turn.now() + Duration::from_millis(ACCEPT_REST_MS));
     }
 
     fn admit(&mut self, place: usize, socket: OwnedFd) {
-        self.worked += work::ACCEPT;
+        self.io.turn.add_work(work::ACCEPT);
         let tls = self.listeners[place].listener.tls;
-        let crowded = self.descriptors.opened() > self.settings.connections;
+        let crowded = self.io.descriptors.opened() > self.io.settings.connections;
         let Some(remote) = remote(&socket) else {
             // Reset before we looked.
-            self.descriptors.closed();
-            self.counts.accept_errors.other += 1;
+            self.io.descriptors.closed();
+            self.io.counts.accept_errors.other += 1;
             return;
         };
         let origin = Origin::of(remote.ip());
         let full = crowded || !self.machine.has_room();
         if full && !self.make_room(origin) {
             if crowded && self.listeners[place].state == State::Armed {
-                self.ring.cancel_accept(listener_key(place));
+                self.io.ring.cancel_accept(listener_key(place));
                 self.listeners[place].state = State::Ending;
             }
             return self.refuse(socket, remote, tls, TurnedAway::NoRoom);
@@ -152,14 +156,14 @@ impl<M: Machine> Edge<M> {
             inner: false,
         };
         let opened = if full {
-            self.machine.open_instead(peer, self.at)
+            self.machine.open_instead(peer, self.io.turn.at())
         } else {
-            self.machine.open(peer, self.at)
+            self.machine.open(peer, self.io.turn.at())
         };
         let Some(session) = opened else {
             return self.refuse(socket, remote, tls, TurnedAway::NoRoom);
         };
-        self.counts.accepted += 1;
+        self.io.counts.accepted += 1;
         self.insert(session, Connection::new(session, socket, engine));
         self.welcome(session, origin, tls);
         self.drain();
@@ -170,9 +174,9 @@ impl<M: Machine> Edge<M> {
     pub(super) fn welcome(&mut self, session: SessionKey, origin: Origin, tls: bool) {
         if let Some(connection) = self.table.get_mut(session) {
             connection.standing = Standing::Silent;
-            self.guests.enter(session, origin, self.at.now);
+            self.guests.enter(session, origin, self.io.turn.at().now);
             if tls {
-                self.shaking.enter(session, origin, self.at.now);
+                self.shaking.enter(session, origin, self.io.turn.at().now);
             }
         }
     }
@@ -197,26 +201,26 @@ impl<M: Machine> Edge<M> {
         tls: bool,
         why: TurnedAway,
     ) {
-        self.counts.accept_errors.limit += 1;
-        let request_id = self.machine.turned_away(remote, why, self.at);
+        self.io.counts.accept_errors.limit += 1;
+        let request_id = self.machine.turned_away(remote, why, self.io.turn.at());
         if !tls {
             let mut answer = Vec::new();
-            unavailable(&mut answer, self.at.wall, &request_id);
+            unavailable(&mut answer, self.io.turn.at().wall, &request_id);
             say_and_close(&socket, &answer);
         }
         drop(socket);
-        self.descriptors.closed();
+        self.io.descriptors.closed();
     }
 
     /// The request id of the answer to a connection that is turned away; none for one that was reset meanwhile.
     pub(super) fn turned_away(&mut self, socket: &OwnedFd, why: TurnedAway) -> String {
         let remote = remote(socket);
-        let id = remote.map(|remote| self.machine.turned_away(remote, why, self.at));
+        let id = remote.map(|remote| self.machine.turned_away(remote, why, self.io.turn.at()));
         id.unwrap_or_default()
     }
 
     fn count_accept_error(&mut self, error: &io::Error) {
-        let errors = &mut self.counts.accept_errors;
+        let errors = &mut self.io.counts.accept_errors;
         match error.raw_os_error() {
             Some(libc::ECANCELED) => {}
             Some(libc::EMFILE | libc::ENFILE) => errors.fd_limit += 1,

@@ -25,6 +25,8 @@ mod answers;
 mod clock;
 mod connections;
 pub mod entropy;
+mod handshakes;
+mod io;
 mod letters;
 mod limits;
 mod nodes;
@@ -33,6 +35,7 @@ mod sessions;
 mod shard;
 mod start;
 mod tls;
+mod turn;
 
 pub use clock::Shift;
 pub(crate) use clock::calendar;
@@ -45,7 +48,6 @@ pub use start::{Descriptors, EdgeSettings, Listener, ShardConfig, ShardEvent, Ta
 use broker_core::id::ShardId;
 use broker_core::machine::Machine;
 use crossbeam_channel::Sender;
-use std::io;
 use std::sync::{Arc, OnceLock};
 
 /// A shard's thread with its executor and ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`].
@@ -63,19 +65,19 @@ impl<M: Machine + 'static> ShardThread<M> {
     ///
     /// # Errors
     /// The ring failed, or a TLS listener lacks its configuration.
-    pub fn start<F>(self, config: ShardConfig<M>, make_machine: F) -> io::Result<ShardHandle>
+    pub fn start<F>(self, config: ShardConfig<M>, make_machine: F) -> std::io::Result<ShardHandle>
     where
         F: FnOnce() -> M + Send + 'static,
     {
         if config.tls.is_none() && config.listeners.iter().any(|listener| listener.tls) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
                 "a TLS listener without a certificate",
             ));
         }
         if config.listeners.len() > usize::from(u16::MAX) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
                 "more listeners than can be numbered",
             ));
         }
@@ -92,7 +94,7 @@ impl<M: Machine + 'static> ShardThread<M> {
 
 /// A running shard.
 pub struct ShardHandle {
-    executor: glommio::ExecutorJoinHandle<io::Result<()>>,
+    executor: glommio::ExecutorJoinHandle<std::io::Result<()>>,
     /// Why it ended, if an error ended it; written before [`ShardEvent::Ended`].
     failure: Arc<OnceLock<String>>,
 }
@@ -109,8 +111,8 @@ impl ShardHandle {
     ///
     /// # Errors
     /// Why it ended, unless it was stopped: its ring failed, or it panicked (where panics unwind).
-    pub fn join(self) -> io::Result<()> {
-        self.executor.join().map_err(io::Error::from)?
+    pub fn join(self) -> std::io::Result<()> {
+        self.executor.join().map_err(std::io::Error::from)?
     }
 }
 
@@ -124,6 +126,6 @@ pub fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
     ring: &ring::Settings,
-) -> io::Result<ShardThread<M>> {
+) -> std::io::Result<ShardThread<M>> {
     runtime::prepare(id, cpu, *ring)
 }

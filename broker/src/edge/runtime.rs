@@ -14,8 +14,7 @@
 //! of one eventfd does not reliably announce itself on another (the kernel puts nested signals off and may drop them).
 #![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
 
-use super::clock::thread_time;
-use super::limits::{COMPLETIONS_PER_TURN, HOLD_MS, LONG_TURN_US, TICKS_PER_TURN};
+use super::limits::{COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
 use super::shard::Edge;
 use super::start::{ShardConfig, ShardEvent};
 use super::{ShardHandle, ShardThread};
@@ -147,28 +146,27 @@ impl<M: Machine> Edge<M> {
     async fn run(mut self, started: &Sender<()>) -> io::Result<()> {
         let mailboxes = Arc::clone(&self.mailboxes);
         let mailbox = &mailboxes[self.id.index()];
-        self.ring.register_eventfd(mailbox.completed())?;
+        self.io.ring.register_eventfd(mailbox.completed())?;
         let completed = mailbox.completed().try_clone_to_owned()?.into_raw_fd();
         // SAFETY: the descriptor was made for this and belongs to nobody else; the file closes it.
         let completed = unsafe { BufferedFile::from_raw_fd(completed) };
         self.watch_bell(BELL);
         self.listen();
-        self.ring.enter(0, None)?;
+        self.io.ring.enter(0, None)?;
         let _ = started.send(());
-        let (mut awake_until, mut slept) = (self.now, true);
+        let (mut awake_until, mut slept) = (self.io.turn.now(), true);
         loop {
-            let before = self.now;
-            (self.now, self.at) = self.clock.read();
+            let before = self.io.turn.read();
             if slept {
-                self.cpu_lap();
+                self.io.turn.cpu_lap();
             } else {
-                self.account(before, self.now);
+                self.account(before, self.io.turn.now());
             }
             if self.turn() {
-                awake_until = self.now + Duration::from_millis(HOLD_MS);
+                awake_until = self.io.turn.now() + Duration::from_millis(HOLD_MS);
             }
             let flushed_at = self.tell_flushed();
-            if self.stopping
+            if self.io.stopping
                 && self.table.len() == 0
                 && self.tunnels.is_empty()
                 && self.inners.is_empty()
@@ -178,11 +176,11 @@ impl<M: Machine> Edge<M> {
             }
             slept = !self.busy();
             if !slept {
-                self.ring.enter(0, None)?;
+                self.io.ring.enter(0, None)?;
                 continue;
             }
             let slept_at = flushed_at.unwrap_or_else(Instant::now);
-            self.account(self.now, slept_at);
+            self.account(self.io.turn.now(), slept_at);
             if slept_at < awake_until {
                 self.sleep_in_ring(slept_at, awake_until)?;
             } else {
@@ -194,20 +192,19 @@ impl<M: Machine> Edge<M> {
 
     /// One turn in its fixed order; returns whether there was traffic.
     fn turn(&mut self) -> bool {
-        self.turn = self.turn.wrapping_add(1);
-        self.counts.turns += 1;
-        (self.begun, self.worked) = (self.machine.work(), 0);
+        self.io.turn.begin(self.machine.work());
+        self.io.counts.turns += 1;
         self.step_handshakes();
         let mut traffic = false;
-        let received = self.counts.received_bytes;
+        let received = self.io.counts.received_bytes;
         for _ in 0..COMPLETIONS_PER_TURN {
-            let Some(completion) = self.ring.next() else {
+            let Some(completion) = self.io.ring.next() else {
                 break;
             };
             traffic |= self.complete(completion);
-            self.worked += work::COMPLETION;
+            self.io.turn.add_work(work::COMPLETION);
             if self.work_of_turn() >= work::RECEIVES
-                || self.counts.received_bytes - received >= self.settings.turn_bytes
+                || self.io.counts.received_bytes - received >= self.io.settings.turn_bytes
             {
                 break;
             }
@@ -224,22 +221,19 @@ impl<M: Machine> Edge<M> {
         if self.shifted.is_some() {
             self.report_shift();
         }
-        self.counts.most_work = self.counts.most_work.max(self.work_of_turn());
+        self.io.counts.most_work = self.io.counts.most_work.max(self.work_of_turn());
         traffic
     }
 
     /// The work of this turn so far, in units.
     pub(super) fn work_of_turn(&self) -> u64 {
-        self.machine.work() - self.begun + self.worked
+        self.io.turn.work(self.machine.work())
     }
 
     /// Reports to the machine when this turn's sends were over, if it had any: the one clock read that measuring them
     /// costs.
     fn tell_flushed(&mut self) -> Option<Instant> {
-        if !std::mem::take(&mut self.reported) {
-            return None;
-        }
-        let (now, at) = self.clock.read();
+        let (now, at) = self.io.turn.after_sends()?;
         self.machine.flushed(at);
         Some(now)
     }
@@ -248,7 +242,7 @@ impl<M: Machine> Edge<M> {
         for tick in 0..TICKS_PER_TURN {
             let due = self.machine.deadline();
             let has_had_its_part = tick > 0 && self.work_of_turn() >= work::TICKS;
-            if has_had_its_part || due.is_none_or(|due| due > self.at.now) {
+            if has_had_its_part || due.is_none_or(|due| due > self.io.turn.at().now) {
                 return;
             }
             self.feed(Input::Tick);
@@ -259,34 +253,20 @@ impl<M: Machine> Edge<M> {
     fn busy(&mut self) -> bool {
         !self.dirty.is_empty()
             || !self.rearm.is_empty()
-            || !self.handshakes.is_empty()
+            || !self.io.handshakes.is_empty()
             || !self.mailbox().is_empty()
-            || self.ring.has_completions()
+            || self.io.ring.has_completions()
             || self
                 .machine
                 .deadline()
                 .into_iter()
                 .chain(self.next_overdue())
-                .any(|due| due <= self.at.now)
+                .any(|due| due <= self.io.turn.at().now)
     }
 
     /// Books the time of one turn.
     fn account(&mut self, from: Instant, to: Instant) {
-        let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-        let span = to.saturating_duration_since(from);
-        let turn = us(self.cpu_lap().unwrap_or(span));
-        self.counts.busy_us += us(span);
-        self.counts.longest_turn_us = self.counts.longest_turn_us.max(turn);
-        self.counts.long_turns += u64::from(turn > LONG_TURN_US);
-    }
-
-    /// CPU time since the turn began, where turns are measured by it; the next one begins here.
-    fn cpu_lap(&mut self) -> Option<Duration> {
-        if !self.settings.turn_cpu {
-            return None;
-        }
-        let now = thread_time();
-        Some(now.saturating_sub(std::mem::replace(&mut self.turn_began, now)))
+        self.io.turn.account(from, to, &mut self.io.counts);
     }
 
     /// The moment at which something is due although nothing arrives.
@@ -295,7 +275,7 @@ impl<M: Machine> Edge<M> {
         let machine = deadlines
             .chain(self.next_overdue())
             .min()
-            .and_then(|due| self.clock.instant(due));
+            .and_then(|due| self.io.turn.instant(due));
         let listeners = self
             .listeners
             .iter()
@@ -307,10 +287,11 @@ impl<M: Machine> Edge<M> {
         let until = self
             .next_due()
             .map_or(awake_until, |due| due.min(awake_until));
-        self.counts.parks_in_ring += 1;
+        self.io.counts.parks_in_ring += 1;
         self.mailbox().fall_asleep(Sleep::InRing);
         let want = u32::from(self.mailbox().is_empty());
         let entered = self
+            .io
             .ring
             .enter(want, Some(until.saturating_duration_since(now)));
         self.mailbox().wake_up();
@@ -319,30 +300,30 @@ impl<M: Machine> Edge<M> {
 
     async fn sleep_in_glommio(&mut self, now: Instant, completed: &BufferedFile) -> io::Result<()> {
         if let Some(due) = self.next_due() {
-            self.ring.wake_by(due, now);
+            self.io.ring.wake_by(due, now);
         }
-        self.ring.eventfd_on();
+        self.io.ring.eventfd_on();
         self.mailbox().fall_asleep(Sleep::InGlommio);
         // Waits no time, but runs deferred work until a completion or until none is left.
-        self.ring.enter(1, Some(Duration::ZERO))?;
-        let at_rest = !self.ring.has_completions() && !self.ring.has_submissions();
+        self.io.ring.enter(1, Some(Duration::ZERO))?;
+        let at_rest = !self.io.ring.has_completions() && !self.io.ring.has_submissions();
         if at_rest && self.mailbox().is_empty() {
-            self.counts.parks_in_glommio += 1;
+            self.io.counts.parks_in_glommio += 1;
             completed
                 .read_at(0, size_of::<u64>())
                 .await
                 .map_err(io::Error::from)?;
         }
-        self.ring.eventfd_off();
+        self.io.ring.eventfd_off();
         self.mailbox().wake_up();
         // What the eventfd announced is hidden until now.
-        self.ring.enter(0, None)
+        self.io.ring.enter(0, None)
     }
 
     /// Has the ring look at the mailbox's bell.
     pub(super) fn watch_bell(&mut self, key: Key) {
         let bell = self.mailboxes[self.id.index()].bell();
-        self.ring.bell(bell, key);
+        self.io.ring.bell(bell, key);
     }
 }
 

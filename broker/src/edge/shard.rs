@@ -5,15 +5,14 @@
 //! is ever obeyed in the middle of another one's work.
 
 use super::accept::Accepting;
-use super::clock::Clock;
 use super::connections::connection::{Connection, Destination, Receive, Stage, Standing};
 use super::connections::table::Table;
-use super::letters::counts::EdgeCounts;
+use super::io::Io;
 use super::letters::post::Post;
 use super::nodes::inner::Inners;
-use super::nodes::links::{LinkEnd, Links};
+use super::nodes::links::Links;
 use super::nodes::tunnel::Tunnels;
-use super::start::{Descriptors, EdgeSettings, ShardConfig, ShardEvent, TakeAdmin};
+use super::start::{ShardConfig, ShardEvent, TakeAdmin};
 use broker_core::crowd::Crowd;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Intake, Machine, Output};
@@ -23,11 +22,10 @@ use mailbox::Mailbox;
 use ring::Ring;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Everything one shard owns. Lives on its thread, from spawn to stop.
 pub(super) struct Edge<M: Machine> {
-    pub(super) ring: Ring,
+    pub(super) io: Io,
     pub(super) machine: M,
     pub(super) table: Table,
     pub(super) id: ShardId,
@@ -38,23 +36,11 @@ pub(super) struct Edge<M: Machine> {
     pub(super) admin: Option<TakeAdmin>,
     pub(super) tunnels: Tunnels<M>,
     pub(super) inners: Inners,
-    pub(super) settings: EdgeSettings,
-    pub(super) descriptors: Arc<Descriptors>,
     pub(super) events: Sender<ShardEvent>,
-    pub(super) clock: Clock,
-    /// The moment of this turn, twice: for the ring and for the machine.
-    pub(super) now: Instant,
-    pub(super) at: Moment,
-    /// The thread's CPU time when this turn began, where turns are measured by it.
-    pub(super) turn_began: Duration,
-    /// Counts turns, for what each peer may take of one.
-    pub(super) turn: u32,
     /// Connections to flush at the end of this turn, each once.
     pub(super) dirty: Vec<SessionKey>,
     /// Connections whose receive is to be armed again, in turn.
     pub(super) rearm: VecDeque<SessionKey>,
-    /// Connections whose handshake bytes wait for a step.
-    pub(super) handshakes: VecDeque<Shaking>,
     /// Connections that the machine has not let in, by address.
     pub(super) guests: Crowd<SessionKey>,
     /// Handshakes under way by address.
@@ -64,44 +50,18 @@ pub(super) struct Edge<M: Machine> {
     pub(super) unread: BTreeMap<SessionKey, Vec<u8>>,
     /// The edge's own deadlines, one a connection at most.
     pub(super) overdue: BTreeSet<(Now, SessionKey)>,
-    /// The machine's work when this turn began, and that of the edge since.
-    pub(super) begun: u64,
-    pub(super) worked: u64,
-    /// Handshake steps taken in this turn.
-    pub(super) handshake_steps: u32,
     /// Letters of the machine that found no room, to be handed back.
     refused: VecDeque<M::Letter>,
-    /// Decrypted bytes on their way to the machine.
-    pub(super) plain: Vec<u8>,
-    /// Encrypted bytes on their way to a socket.
-    pub(super) cipher: Vec<u8>,
-    /// Empty buffers for sends of the ring.
-    pub(super) spare: Vec<Vec<u8>>,
-    pub(super) counts: EdgeCounts,
-    /// The machine learned of bytes sent in this turn.
-    pub(super) reported: bool,
-    pub(super) stopping: bool,
     /// Who waits until all is done that is due since the clocks were moved.
     pub(super) shifted: Option<Sender<(ShardId, Moment)>>,
-}
-
-/// Whose handshake bytes wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shaking {
-    /// A client's.
-    Session(SessionKey),
-    /// Another node's.
-    Link(LinkEnd),
 }
 
 impl<M: Machine> Edge<M> {
     /// An edge with nothing armed. Call it on the shard's own thread.
     pub(super) fn new(id: ShardId, ring: Ring, config: ShardConfig<M>, machine: M) -> Self {
-        let mut clock = Clock::new();
-        let (now, at) = clock.read();
         let listeners = config.listeners.into_iter().map(Accepting::new).collect();
         Self {
-            ring,
+            io: Io::new(ring, config.settings, config.descriptors),
             machine,
             table: Table::default(),
             id,
@@ -112,31 +72,14 @@ impl<M: Machine> Edge<M> {
             admin: config.admin,
             tunnels: Tunnels::default(),
             inners: Inners::default(),
-            settings: config.settings,
-            descriptors: config.descriptors,
             events: config.events,
-            clock,
-            now,
-            at,
-            turn_began: Duration::ZERO,
-            turn: 0,
             dirty: Vec::new(),
             rearm: VecDeque::new(),
-            handshakes: VecDeque::new(),
             guests: Crowd::default(),
             shaking: Crowd::default(),
             unread: BTreeMap::new(),
             overdue: BTreeSet::new(),
-            begun: 0,
-            worked: 0,
-            handshake_steps: 0,
             refused: VecDeque::new(),
-            plain: Vec::new(),
-            cipher: Vec::new(),
-            spare: Vec::new(),
-            counts: EdgeCounts::default(),
-            reported: false,
-            stopping: false,
             shifted: None,
         }
     }
@@ -149,13 +92,13 @@ impl<M: Machine> Edge<M> {
     /// Gives the machine an input and obeys its outputs. Not for [`Input::Received`], whose bytes are borrowed from
     /// here: that one is handled in place and followed by [`Self::drain`].
     pub(super) fn feed(&mut self, input: Input<'_, M::Letter>) {
-        self.machine.handle(input, self.at);
+        self.machine.handle(input, self.io.turn.at());
         self.drain();
     }
 
     /// Reports to the machine that this many bytes were handed to the kernel.
     pub(super) fn report_sent(&mut self, session: SessionKey, bytes: usize) {
-        self.reported = true;
+        self.io.turn.report();
         self.feed(Input::Sent { session, bytes });
     }
 
@@ -168,7 +111,8 @@ impl<M: Machine> Edge<M> {
             let Some(letter) = self.refused.pop_front() else {
                 return;
             };
-            self.machine.handle(Input::Refused(letter), self.at);
+            self.machine
+                .handle(Input::Refused(letter), self.io.turn.at());
         }
     }
 
@@ -201,7 +145,7 @@ impl<M: Machine> Edge<M> {
             mailbox.post_always(Post::Letter(letter))
         };
         let Err(refused) = posted else { return };
-        self.counts.mailbox_refused += 1;
+        self.io.counts.mailbox_refused += 1;
         let Post::Letter(letter) = refused else {
             return debug_assert!(false, "a mailbox returns what it was given");
         };
@@ -264,7 +208,7 @@ impl<M: Machine> Edge<M> {
         let key = super::connections::connection::ring_key(session);
         match (wanted, connection.receive) {
             (Intake::Once, Receive::Idle) => {
-                self.ring.receive_once(socket, key);
+                self.io.ring.receive_once(socket, key);
                 connection.receive = Receive::Once;
             }
             (Intake::Many, Receive::Idle) => {
@@ -272,16 +216,16 @@ impl<M: Machine> Edge<M> {
                 // the descriptor is closed without another step.
                 let is_first = connection.standing != Standing::Admitted;
                 if connection.floods() || (is_first && connection.tls.is_none()) {
-                    self.ring.receive_once(socket, key);
+                    self.io.ring.receive_once(socket, key);
                     connection.receive = Receive::Once;
                 } else {
-                    self.ring.receive_many(socket, key);
+                    self.io.ring.receive_many(socket, key);
                     connection.receive = Receive::Many;
                 }
                 self.settle_guest(session);
             }
             (Intake::Paused, Receive::Once | Receive::Many) => {
-                self.ring.cancel_receive(key);
+                self.io.ring.cancel_receive(key);
                 connection.receive = Receive::Cancelling;
             }
             (Intake::Paused, Receive::Idle)
@@ -303,12 +247,12 @@ impl<M: Machine> Edge<M> {
     /// Takes a connection in under the machine's key.
     pub(super) fn insert(&mut self, session: SessionKey, connection: Connection) {
         if let Some(tls) = &connection.tls {
-            self.counts.handshaking += u64::from(tls.handshaking());
+            self.io.counts.handshaking += u64::from(tls.handshaking());
         }
         self.table.insert(session, connection);
         self.recharge(session);
         self.limit_record(session);
-        self.counts.connections = self.table.len() as u64;
+        self.io.counts.connections = self.table.len() as u64;
     }
 
     /// Takes a connection out; nothing may be armed on it.
@@ -324,10 +268,10 @@ impl<M: Machine> Edge<M> {
         if let Some(tls) = &mut connection.tls {
             let before = tls.discharge();
             self.count_held(before, super::tls::Held::default());
-            self.counts.handshaking -= u64::from(connection.handshaking());
+            self.io.counts.handshaking -= u64::from(connection.handshaking());
         }
         self.shaking.leave(session);
-        self.counts.connections = self.table.len() as u64;
+        self.io.counts.connections = self.table.len() as u64;
         debug_assert!(
             self.table.len() > 0
                 || (self.guests.is_empty()

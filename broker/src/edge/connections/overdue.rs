@@ -42,7 +42,10 @@ impl<M: Machine> Edge<M> {
     /// A connection is to leave and may not: from here on that has an end.
     pub(in crate::edge) fn limit_leaving(&mut self, session: SessionKey) {
         self.look_away(session);
-        self.look_at(session, self.at.now.after(self.settings.leaving_ms));
+        self.look_at(
+            session,
+            self.io.turn.at().now.after(self.io.settings.leaving_ms),
+        );
     }
 
     /// A record of a connection may be unfinished: from its first byte on that has an end.
@@ -51,7 +54,7 @@ impl<M: Machine> Edge<M> {
             && connection.stage == Stage::Open
             && let Some(begun) = connection.tls.as_ref().and_then(|tls| tls.begun())
         {
-            self.look_at(session, begun.after(self.settings.record_ms));
+            self.look_at(session, begun.after(self.io.settings.record_ms));
         }
     }
 
@@ -61,7 +64,7 @@ impl<M: Machine> Edge<M> {
             let Some(&(due, session)) = self.overdue.first() else {
                 return;
             };
-            if due > self.at.now {
+            if due > self.io.turn.at().now {
                 return;
             }
             self.look_away(session);
@@ -77,12 +80,14 @@ impl<M: Machine> Edge<M> {
             Stage::Leaving(_) => true,
             Stage::Open => {
                 let begun = connection.tls.as_ref().and_then(|tls| tls.begun());
-                begun.is_some_and(|begun| begun.after(self.settings.record_ms) <= self.at.now)
+                begun.is_some_and(|begun| {
+                    begun.after(self.io.settings.record_ms) <= self.io.turn.at().now
+                })
             }
             Stage::Closing | Stage::Lingering | Stage::Shut => false,
         };
         if late {
-            self.counts.overdue += 1;
+            self.io.counts.overdue += 1;
             self.cut(session);
         } else {
             self.limit_record(session);

@@ -22,21 +22,21 @@ impl<M: Machine> Edge<M> {
         if self.machine.has_room() && self.inner_makes_room() {
             return true;
         }
-        let victim = self.guests.victim(origin, self.at.now);
+        let victim = self.guests.victim(origin, self.io.turn.at().now);
         self.evict(victim)
     }
 
     /// Whether a handshake with `origin` may begin, perhaps at the cost of another one.
     pub(in crate::edge) fn handshake_room(&mut self, origin: Origin) -> bool {
-        let most = self.settings.handshakes_per_address;
+        let most = self.io.settings.handshakes_per_address;
         if most != 0 && self.shaking.count(origin) >= most {
-            let victim = self.shaking.victim_of(origin, self.at.now);
+            let victim = self.shaking.victim_of(origin, self.io.turn.at().now);
             return self.evict(victim);
         }
-        if self.shaking.len() < self.settings.handshakes {
+        if self.shaking.len() < self.io.settings.handshakes {
             return true;
         }
-        let victim = self.shaking.victim(origin, self.at.now);
+        let victim = self.shaking.victim(origin, self.io.turn.at().now);
         self.evict(victim)
     }
 
@@ -44,7 +44,7 @@ impl<M: Machine> Edge<M> {
         let Some(victim) = victim else {
             return false;
         };
-        self.counts.evicted += 1;
+        self.io.counts.evicted += 1;
         self.cut(victim);
         true
     }
@@ -81,22 +81,22 @@ impl<M: Machine> Edge<M> {
 
     /// Counts what one connection holds.
     pub(in crate::edge) fn count_held(&mut self, before: Held, after: Held) {
-        let counts = &mut self.counts;
+        let counts = &mut self.io.counts;
         counts.handshake_bytes = counts.handshake_bytes + after.handshake - before.handshake;
         counts.partial_record_bytes = counts.partial_record_bytes + after.secured - before.secured;
     }
 
     /// Holds the two budgets of unfinished records: who holds most pays.
     pub(in crate::edge) fn hold_budgets(&mut self) {
-        let most = self.settings.handshake_bytes as u64;
-        if self.counts.handshake_bytes > most {
+        let most = self.io.settings.handshake_bytes as u64;
+        if self.io.counts.handshake_bytes > most {
             let sessions = self.shaking.members().map(|(session, _)| session).collect();
-            self.relieve(sessions, self.counts.handshake_bytes, most);
+            self.relieve(sessions, self.io.counts.handshake_bytes, most);
         }
-        let most = self.settings.partial_record_bytes as u64;
-        if self.counts.partial_record_bytes > most {
+        let most = self.io.settings.partial_record_bytes as u64;
+        if self.io.counts.partial_record_bytes > most {
             let sessions = self.overdue.iter().map(|&(_, session)| session).collect();
-            self.relieve(sessions, self.counts.partial_record_bytes, most);
+            self.relieve(sessions, self.io.counts.partial_record_bytes, most);
         }
     }
 

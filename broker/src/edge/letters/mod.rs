@@ -24,7 +24,7 @@ impl<M: Machine> Edge<M> {
             let Some(letter) = self.mailbox().try_take() else {
                 break;
             };
-            self.worked += work::LETTER;
+            self.io.turn.add_work(work::LETTER);
             match letter {
                 Post::Handover(handover) => {
                     traffic = true;
@@ -37,7 +37,7 @@ impl<M: Machine> Edge<M> {
                 // The caller may have stopped waiting.
                 Post::Scrape(answer) => drop(answer.try_send(self.scraped())),
                 Post::Inspect(question, answer) => {
-                    let reply = self.machine.inspect(*question, self.at);
+                    let reply = self.machine.inspect(*question, self.io.turn.at());
                     self.drain();
                     drop(answer.try_send((self.id, reply)));
                 }
@@ -55,27 +55,26 @@ impl<M: Machine> Edge<M> {
     /// Moves the clocks. What falls due within an advance is done and sent deadline by deadline, before anything that
     /// has arrived meanwhile.
     fn leap(&mut self, shift: Shift) {
-        let advances = self.clock.shift(shift);
-        let until = self.clock.read().1;
+        let (advances, until) = self.io.turn.shift(shift);
         if advances {
-            let mut leap = Leap::begin(&mut self.machine, self.at, until);
+            let mut leap = Leap::begin(&mut self.machine, self.io.turn.at(), until);
             while let Some(at) = leap.next(self.machine.deadline()) {
-                self.at = at;
+                self.io.turn.move_to(at);
                 self.feed(Input::Tick);
                 self.flush_touched();
             }
         }
-        self.at = until;
+        self.io.turn.move_to(until);
     }
 
     /// Answers [`Post::Shift`] when nothing is due any more.
     pub(super) fn report_shift(&mut self) {
         let due = self.machine.deadline().into_iter();
         let due = due.chain(self.next_overdue()).min();
-        if due.is_none_or(|due| due > self.at.now)
+        if due.is_none_or(|due| due > self.io.turn.at().now)
             && let Some(answer) = self.shifted.take()
         {
-            let _ = answer.try_send((self.id, self.at)); // the asker may have stopped waiting
+            let _ = answer.try_send((self.id, self.io.turn.at())); // the asker may have stopped waiting
         }
     }
 
@@ -84,14 +83,14 @@ impl<M: Machine> Edge<M> {
             shard: self.id,
             snapshot: self.machine.snapshot(),
             edge: EdgeCounts {
-                clock_us: self.at.now.0.saturating_mul(1000),
-                ..self.counts
+                clock_us: self.io.turn.at().now.0.saturating_mul(1000),
+                ..self.io.counts
             },
         }
     }
 
     fn stop(&mut self) {
-        self.stopping = true;
+        self.io.stopping = true;
         self.stop_listening();
         for session in self.table.keys() {
             self.cut(session);

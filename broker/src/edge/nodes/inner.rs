@@ -14,10 +14,11 @@ use super::links::{LinkEnd, Places, link_key};
 use crate::edge::answers::remote;
 use crate::edge::connections::connection::Connection;
 use crate::edge::entropy;
+use crate::edge::handshakes::Shaking;
 use crate::edge::limits::{
     INNER_HEADER_MS, INNER_PATIENCE_MS, INNER_WAITING_MAX, LINK_HELD_BYTES, OVERDUE_PER_TURN,
 };
-use crate::edge::shard::{Edge, Shaking};
+use crate::edge::shard::Edge;
 use crate::edge::tls::{Read, Tls};
 use broker_core::crowd::Origin;
 use broker_core::machine::{Input, Machine, Peer, TurnedAway};
@@ -75,16 +76,16 @@ struct Inner {
 impl<M: Machine> Edge<M> {
     /// Greets a connection to an inner listener.
     pub(in crate::edge) fn greet(&mut self, socket: OwnedFd) {
-        let crowded = self.descriptors.opened() > self.settings.connections;
+        let crowded = self.io.descriptors.opened() > self.io.settings.connections;
         let Some(from) = remote(&socket) else {
-            self.descriptors.closed();
-            self.counts.accept_errors.other += 1;
+            self.io.descriptors.closed();
+            self.io.counts.accept_errors.other += 1;
             return;
         };
         if self.inners.all.len() >= INNER_WAITING_MAX
             && let Some(&(_, oldest)) = self.inners.due.first()
         {
-            self.counts.inner_refused.limit += 1;
+            self.io.counts.inner_refused.limit += 1;
             self.end_inner(oldest);
         }
         let mut challenge = [0; CHALLENGE_BYTES];
@@ -95,20 +96,20 @@ impl<M: Machine> Edge<M> {
             if let Some(place) = place {
                 self.inners.all.release(place);
             }
-            self.counts.inner_refused.limit += 1;
+            self.io.counts.inner_refused.limit += 1;
             return self.close_inner(socket);
         };
         let links = self.links.as_ref().and_then(|links| links.tls.as_ref());
         let tls = links.map(|tls| Tls::new(&tls.server, Origin::of(from.ip())));
         let Ok(tls) = tls.transpose() else {
             self.inners.all.release(place);
-            self.counts.inner_refused.limit += 1;
+            self.io.counts.inner_refused.limit += 1;
             return self.close_inner(socket);
         };
         if tls.is_none() {
             say(&socket, &greeting(&challenge));
         }
-        let due = self.at.now.after(INNER_HEADER_MS);
+        let due = self.io.turn.at().now.after(INNER_HEADER_MS);
         let inner = Inner {
             socket,
             tls,
@@ -125,7 +126,7 @@ impl<M: Machine> Edge<M> {
 
     fn await_header(&mut self, place: u32, inner: Box<Inner>) {
         let key = link_key(LinkEnd::Inner(place));
-        self.ring.receive_once(inner.socket.as_fd(), key);
+        self.io.ring.receive_once(inner.socket.as_fd(), key);
         self.inners.all.put_back(place, inner);
     }
 
@@ -134,38 +135,42 @@ impl<M: Machine> Edge<M> {
         let Some(mut inner) = self.inners.all.borrow(place) else {
             debug_assert!(false, "it outlives what is armed on it");
             if let Received::Bytes(lent) = received {
-                self.ring.give_back(lent);
+                self.io.ring.give_back(lent);
             }
             return;
         };
         match received {
-            Received::Bytes(lent) if inner.over => self.ring.give_back(lent),
+            Received::Bytes(lent) if inner.over => self.io.ring.give_back(lent),
             Received::Bytes(mut lent) => {
-                let wait = self.handshakes_wait();
+                let wait = self.io.handshakes.wait();
                 let Some(tls) = &mut inner.tls else {
-                    inner.bytes.extend_from_slice(self.ring.bytes(&mut lent));
-                    self.ring.give_back(lent);
+                    inner.bytes.extend_from_slice(self.io.ring.bytes(&mut lent));
+                    self.io.ring.give_back(lent);
                     return self.read_header(place, inner);
                 };
                 if wait && tls.handshaking() {
-                    tls.hold(self.ring.bytes(&mut lent));
-                    self.ring.give_back(lent);
+                    tls.hold(self.io.ring.bytes(&mut lent));
+                    self.io.ring.give_back(lent);
                     inner.queued = true;
                     self.inners.all.put_back(place, inner);
                     let waiting = Shaking::Link(LinkEnd::Inner(place));
-                    return self.handshakes.push_back(waiting);
+                    return self.io.handshakes.push(waiting);
                 }
-                let mut plain = std::mem::take(&mut self.plain);
-                let read = tls.read(self.ring.bytes(&mut lent), &mut plain, self.at.now);
-                self.ring.give_back(lent);
+                let mut plain = std::mem::take(&mut self.io.plain);
+                let read = tls.read(
+                    self.io.ring.bytes(&mut lent),
+                    &mut plain,
+                    self.io.turn.at().now,
+                );
+                self.io.ring.give_back(lent);
                 return self.inner_decrypted(place, inner, plain, read);
             }
             Received::NoBuffers if !inner.over => {
-                self.counts.no_buffers += 1;
+                self.io.counts.no_buffers += 1;
                 return self.await_header(place, inner);
             }
             Received::End | Received::Failed(_) | Received::Cancelled | Received::NoBuffers => {
-                self.counts.inner_refused.incomplete += u64::from(!inner.over);
+                self.io.counts.inner_refused.incomplete += u64::from(!inner.over);
             }
         }
         self.drop_inner(place, *inner);
@@ -182,8 +187,8 @@ impl<M: Machine> Edge<M> {
         let Some(tls) = inner.tls.as_mut().filter(|_| !inner.over) else {
             return self.drop_inner(place, *inner);
         };
-        let mut plain = std::mem::take(&mut self.plain);
-        let read = tls.read(&mut [], &mut plain, self.at.now);
+        let mut plain = std::mem::take(&mut self.io.plain);
+        let read = tls.read(&mut [], &mut plain, self.io.turn.at().now);
         self.inner_decrypted(place, inner, plain, read);
     }
 
@@ -196,29 +201,29 @@ impl<M: Machine> Edge<M> {
         read: Read,
     ) {
         inner.bytes.append(&mut plain);
-        self.plain = plain;
+        self.io.plain = plain;
         let Some(tls) = &mut inner.tls else {
             return debug_assert!(false, "it was decrypted");
         };
-        self.cipher.clear();
+        self.io.cipher.clear();
         let mut said = Ok(());
         if tls.handshaking() {
             let kind = tls.just_secured();
             let greeting = greeting(&inner.challenge);
             let first: &[u8] = if kind.is_some() { &greeting } else { &[] };
-            said = tls.write(first, &mut self.cipher);
-            self.count_handshake(kind);
+            said = tls.write(first, &mut self.io.cipher);
+            self.io.count_handshake(kind);
         } else if tls.has_out() {
-            said = tls.write(&[], &mut self.cipher);
+            said = tls.write(&[], &mut self.io.cipher);
         }
-        if !self.cipher.is_empty() {
-            say(&inner.socket, &self.cipher);
+        if !self.io.cipher.is_empty() {
+            say(&inner.socket, &self.io.cipher);
         }
         let Some(tls) = &inner.tls else {
             return debug_assert!(false, "it is still there");
         };
         let too_much = tls.handshaking() && tls.held_bytes() > LINK_HELD_BYTES as u64;
-        let refused = &mut self.counts.inner_refused;
+        let refused = &mut self.io.counts.inner_refused;
         match read {
             Read::Failed if tls.is_foreign() => refused.forged += 1,
             Read::Failed => refused.malformed += 1,
@@ -245,7 +250,7 @@ impl<M: Machine> Edge<M> {
             ),
             None => Ok(None),
         };
-        let refused = &mut self.counts.inner_refused;
+        let refused = &mut self.io.counts.inner_refused;
         match read {
             Ok(None) if !inner.ended => return self.await_header(place, inner),
             Ok(None) => refused.incomplete += 1,
@@ -277,7 +282,7 @@ impl<M: Machine> Edge<M> {
 
     fn close_inner(&mut self, socket: OwnedFd) {
         drop(socket);
-        self.descriptors.closed();
+        self.io.descriptors.closed();
     }
 
     /// The header is right: from here on it is the connection of the client that it names.
@@ -313,14 +318,14 @@ impl<M: Machine> Edge<M> {
             inner: true,
         };
         let opened = if full {
-            self.machine.open_instead(peer, self.at)
+            self.machine.open_instead(peer, self.io.turn.at())
         } else {
-            self.machine.open(peer, self.at)
+            self.machine.open(peer, self.io.turn.at())
         };
         let Some(session) = opened else {
             return self.refuse(socket, source, silent, TurnedAway::NoRoom);
         };
-        self.counts.inner_accepted += 1;
+        self.io.counts.inner_accepted += 1;
         self.insert(session, Connection::new(session, socket, engine));
         self.welcome(session, origin, false);
         self.drain();
@@ -354,10 +359,10 @@ impl<M: Machine> Edge<M> {
 
     /// Closes one that makes room for another connection. False when there is none that must.
     pub(in crate::edge) fn inner_makes_room(&mut self) -> bool {
-        let Some(place) = self.inners.outstayed(self.at.now) else {
+        let Some(place) = self.inners.outstayed(self.io.turn.at().now) else {
             return false;
         };
-        self.counts.inner_refused.limit += 1;
+        self.io.counts.inner_refused.limit += 1;
         self.end_inner(place);
         true
     }
@@ -368,10 +373,10 @@ impl<M: Machine> Edge<M> {
             let Some(&(due, place)) = self.inners.due.first() else {
                 return;
             };
-            if due > self.at.now {
+            if due > self.io.turn.at().now {
                 return;
             }
-            self.counts.inner_refused.incomplete += 1;
+            self.io.counts.inner_refused.incomplete += 1;
             self.end_inner(place);
         }
     }

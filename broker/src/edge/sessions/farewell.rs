@@ -42,10 +42,10 @@ impl<M: Machine> Edge<M> {
         };
         let handover = Post::Handover(Box::new(Handover { parcel, connection }));
         let Err(refused) = self.mailboxes[to.index()].post(handover) else {
-            self.counts.handovers += 1;
+            self.io.counts.handovers += 1;
             return;
         };
-        self.counts.mailbox_refused += 1;
+        self.io.counts.mailbox_refused += 1;
         let Post::Handover(back) = refused else {
             return debug_assert!(false, "a mailbox returns what it was given");
         };
@@ -59,7 +59,7 @@ impl<M: Machine> Edge<M> {
             tls,
             unread,
         } = handover.connection;
-        let session = self.machine.bounce(handover.parcel, self.at);
+        let session = self.machine.bounce(handover.parcel, self.io.turn.at());
         self.insert(session, Connection::new(session, socket, tls));
         self.drain();
         self.note_refused(session);
@@ -93,11 +93,11 @@ impl<M: Machine> Edge<M> {
             mut tls,
             unread,
         } = handover.connection;
-        if self.stopping || !(self.machine.has_room() || self.makes_room_for(&socket)) {
-            self.counts.accept_errors.limit += 1;
+        if self.io.stopping || !(self.machine.has_room() || self.makes_room_for(&socket)) {
+            self.io.counts.accept_errors.limit += 1;
             let mut answer = Vec::new();
             let request_id = self.turned_away(&socket, TurnedAway::NoRoom);
-            unavailable(&mut answer, self.at.wall, &request_id);
+            unavailable(&mut answer, self.io.turn.at().wall, &request_id);
             if let Some(tls) = &mut tls {
                 let mut cipher = Vec::new();
                 if tls.write(&answer, &mut cipher).is_ok() {
@@ -109,10 +109,10 @@ impl<M: Machine> Edge<M> {
             }
             say_and_close(&socket, &answer);
             drop(socket);
-            return self.descriptors.closed();
+            return self.io.descriptors.closed();
         }
-        let session = self.machine.adopt(handover.parcel, self.at);
-        self.counts.adopted += 1;
+        let session = self.machine.adopt(handover.parcel, self.io.turn.at());
+        self.io.counts.adopted += 1;
         self.insert(session, Connection::new(session, socket, tls));
         self.drain();
         self.note_refused(session);
@@ -202,7 +202,7 @@ impl<M: Machine> Edge<M> {
             return;
         }
         drop(self.remove(session));
-        self.descriptors.closed();
+        self.io.descriptors.closed();
         self.feed(Input::Gone { session });
     }
 
@@ -215,11 +215,11 @@ impl<M: Machine> Edge<M> {
             return;
         };
         if tls.give_up() {
-            self.counts.handshaking -= 1;
+            self.io.counts.handshaking -= 1;
             self.shaking.leave(session);
             match outcome {
-                Outcome::Failed => self.counts.handshakes.failed += 1,
-                Outcome::Timeout => self.counts.handshakes.timeout += 1,
+                Outcome::Failed => self.io.counts.handshakes.failed += 1,
+                Outcome::Timeout => self.io.counts.handshakes.timeout += 1,
             }
         }
     }

@@ -78,11 +78,11 @@ impl<M: Machine> Edge<M> {
         let (len, Some(connection)) = (unsent.len(), self.table.get(session)) else {
             return Flushed::Broken;
         };
-        self.counts.sends += 1;
+        self.io.counts.sends += 1;
         let Some(sent) = send(connection, unsent) else {
             return self.sunk(session);
         };
-        self.counts.sent_bytes += sent as u64;
+        self.io.counts.sent_bytes += sent as u64;
         if sent > 0 {
             self.report_sent(session, sent);
         }
@@ -96,7 +96,7 @@ impl<M: Machine> Edge<M> {
             return Flushed::Waiting;
         }
         let chunk = rest.len().min(LAUNCH_BYTES);
-        let mut flight = self.spare.pop().unwrap_or_default();
+        let mut flight = self.io.spares.take();
         flight.extend_from_slice(&rest[..chunk]);
         self.launch(session, flight, chunk)
     }
@@ -118,32 +118,32 @@ impl<M: Machine> Edge<M> {
             };
             let piece = &unsent[..unsent.len().min(ENCRYPT_BYTES)];
             let chunk = piece.len();
-            self.cipher.clear();
-            let written = tls.write(piece, &mut self.cipher);
+            self.io.cipher.clear();
+            let written = tls.write(piece, &mut self.io.cipher);
             if is_closing && written.is_ok() && chunk == unsent.len() {
                 // The alert shares a send with the last bytes.
                 tls.notify_close();
-                let _ = tls.write(&[], &mut self.cipher);
+                let _ = tls.write(&[], &mut self.io.cipher);
             }
-            if self.cipher.is_empty() {
+            if self.io.cipher.is_empty() {
                 return if written.is_ok() {
                     Flushed::All
                 } else {
                     self.sunk(session)
                 };
             }
-            self.counts.sends += 1;
-            let Some(sent) = send(connection, &self.cipher) else {
+            self.io.counts.sends += 1;
+            let Some(sent) = send(connection, &self.io.cipher) else {
                 return self.sunk(session);
             };
-            self.counts.sent_bytes += sent as u64;
+            self.io.counts.sent_bytes += sent as u64;
             if written.is_err() {
                 // That was the alert that explains it.
                 return self.sunk(session);
             }
-            if sent < self.cipher.len() {
-                let mut flight = self.spare.pop().unwrap_or_default();
-                flight.extend_from_slice(&self.cipher[sent..]);
+            if sent < self.io.cipher.len() {
+                let mut flight = self.io.spares.take();
+                flight.extend_from_slice(&self.io.cipher[sent..]);
                 return self.launch(session, flight, chunk);
             }
             if chunk > 0 {
@@ -164,8 +164,9 @@ impl<M: Machine> Edge<M> {
         }
         connection.launched = u32::try_from(plain).expect("at most a launch's bytes");
         connection.sending = true;
-        self.counts.queued_sends += 1;
-        self.ring
+        self.io.counts.queued_sends += 1;
+        self.io
+            .ring
             .send(connection.socket.as_fd(), ring_key(session), flight, 0);
         Flushed::Waiting
     }
@@ -178,8 +179,8 @@ impl<M: Machine> Edge<M> {
         result: io::Result<usize>,
     ) {
         let (whole, handed) = (flight.len(), result.unwrap_or(0));
-        self.counts.sent_bytes += handed as u64;
-        self.recycle(flight);
+        self.io.counts.sent_bytes += handed as u64;
+        self.io.spares.recycle(flight);
         let Some(connection) = self.table.get_mut(session) else {
             return debug_assert!(false, "a connection outlives its send");
         };
@@ -222,15 +223,6 @@ impl<M: Machine> Edge<M> {
             }
         }
         Flushed::Broken
-    }
-
-    pub(in crate::edge) fn recycle(&mut self, mut flight: Vec<u8>) {
-        if self.spare.len() < self.settings.spare_sends
-            && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES
-        {
-            flight.clear();
-            self.spare.push(flight);
-        }
     }
 }
 

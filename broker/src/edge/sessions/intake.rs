@@ -2,17 +2,16 @@
 
 use crate::edge::answers;
 use crate::edge::connections::connection::{Receive, Stage, Standing, ring_key, session};
+use crate::edge::handshakes::Shaking;
 use crate::edge::limits::{
-    BUFFERS_PER_PEER, HANDSHAKE_STEPS_PER_TURN, LEAVING_BYTES, LINGER_BYTES, REARMS_PER_TURN,
-    WORK_PER_BUFFER,
+    BUFFERS_PER_PEER, LEAVING_BYTES, LINGER_BYTES, REARMS_PER_TURN, WORK_PER_BUFFER,
 };
 use crate::edge::nodes::links::{LinkEnd, link_end};
 use crate::edge::nodes::tunnel::Side;
-use crate::edge::shard::{Edge, Shaking};
-use crate::edge::tls::{Kind, Read};
+use crate::edge::shard::Edge;
+use crate::edge::tls::Read;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, TurnedAway};
-use broker_core::work;
 use ring::{Completion, Key, Lent, Received};
 use std::io;
 
@@ -71,7 +70,7 @@ impl<M: Machine> Edge<M> {
             }
             debug_assert!(false, "a connection outlives what is armed on it");
             if let Received::Bytes(lent) = received {
-                self.ring.give_back(lent);
+                self.io.ring.give_back(lent);
             }
             return;
         };
@@ -81,7 +80,7 @@ impl<M: Machine> Edge<M> {
         match received {
             Received::Bytes(lent) => {
                 let before = self.machine.work();
-                if connection.filled(self.ring.fills(&lent)) {
+                if connection.filled(self.io.ring.fills(&lent)) {
                     self.cap(session);
                 }
                 self.take(session, lent);
@@ -93,8 +92,8 @@ impl<M: Machine> Edge<M> {
                 self.ended(session);
             }
             Received::NoBuffers => {
-                if !self.ring.add_buffers() {
-                    self.counts.no_buffers += 1;
+                if !self.io.ring.add_buffers() {
+                    self.io.counts.no_buffers += 1;
                 }
                 self.list(session);
             }
@@ -109,7 +108,7 @@ impl<M: Machine> Edge<M> {
     /// One receive buffer of a peer was served, which took this much work: many small messages count as more buffers.
     fn charge(&mut self, session: SessionKey, work: u64) {
         let more = u8::try_from(work / WORK_PER_BUFFER).unwrap_or(u8::MAX);
-        let turn = self.turn;
+        let turn = self.io.turn.number();
         if let Some(connection) = self.table.get_mut(session)
             && connection.spent(turn, more.saturating_add(1), BUFFERS_PER_PEER)
         {
@@ -134,16 +133,15 @@ impl<M: Machine> Edge<M> {
 
     /// Goes on with handshakes whose bytes were put aside, oldest first.
     pub(in crate::edge) fn step_handshakes(&mut self) {
-        self.handshake_steps = 0;
-        while self.handshake_steps < HANDSHAKE_STEPS_PER_TURN {
-            let session = match self.handshakes.pop_front() {
-                None => return,
-                Some(Shaking::Session(session)) => session,
-                Some(Shaking::Link(LinkEnd::Inner(place))) => {
+        self.io.handshakes.begin();
+        while let Some(next) = self.io.handshakes.next() {
+            let session = match next {
+                Shaking::Session(session) => session,
+                Shaking::Link(LinkEnd::Inner(place)) => {
                     self.step_inner(place);
                     continue;
                 }
-                Some(Shaking::Link(LinkEnd::Owner(place) | LinkEnd::Client(place))) => {
+                Shaking::Link(LinkEnd::Owner(place) | LinkEnd::Client(place)) => {
                     self.step_tunnel(place);
                     continue;
                 }
@@ -155,22 +153,6 @@ impl<M: Machine> Edge<M> {
                 self.decrypt(session, &mut []);
                 self.watch(session);
             }
-        }
-    }
-
-    /// Whether this turn has had its share of handshake steps, or others wait already.
-    pub(in crate::edge) fn handshakes_wait(&self) -> bool {
-        self.handshake_steps >= HANDSHAKE_STEPS_PER_TURN || !self.handshakes.is_empty()
-    }
-
-    /// A handshake step was taken, and perhaps the handshake with it.
-    pub(in crate::edge) fn count_handshake(&mut self, kind: Option<Kind>) {
-        self.handshake_steps += 1;
-        self.worked += work::HANDSHAKE_STEP;
-        match kind {
-            None => {}
-            Some(Kind::Full) => self.counts.handshakes.full += 1,
-            Some(Kind::Resumed) => self.counts.handshakes.resumed += 1,
         }
     }
 
@@ -196,43 +178,36 @@ impl<M: Machine> Edge<M> {
         if self.is_open(session) {
             let bytes = &mut bytes;
             self.machine
-                .handle(Input::Received { session, bytes }, self.at);
+                .handle(Input::Received { session, bytes }, self.io.turn.at());
             self.drain();
         }
     }
 
-    /// Bytes were received: from a client, or of a tunnel.
-    pub(in crate::edge) fn count_received(&mut self, bytes: usize) {
-        self.counts.receives += 1;
-        self.counts.received_bytes += bytes as u64;
-        self.worked += bytes as u64 / work::RECEIVED_BYTES_PER_UNIT;
-    }
-
     /// Received bytes go to the machine, or into the TLS engine, or nowhere.
     fn take(&mut self, session: SessionKey, mut lent: Lent) {
-        self.count_received(lent.len());
+        self.io.count_received(lent.len());
         let Some(connection) = self.table.get_mut(session) else {
-            return self.ring.give_back(lent);
+            return self.io.ring.give_back(lent);
         };
         if connection.standing == Standing::Silent {
             self.note_first_bytes(session);
         }
         let Some(connection) = self.table.get_mut(session) else {
-            return self.ring.give_back(lent);
+            return self.io.ring.give_back(lent);
         };
         match connection.stage {
             Stage::Open if connection.ended => {}
             Stage::Open if connection.tls.is_some() => return self.take_cipher(session, lent),
             Stage::Open => {
-                let bytes = self.ring.bytes(&mut lent);
+                let bytes = self.io.ring.bytes(&mut lent);
                 self.machine
-                    .handle(Input::Received { session, bytes }, self.at);
-                self.ring.give_back(lent);
+                    .handle(Input::Received { session, bytes }, self.io.turn.at());
+                self.io.ring.give_back(lent);
                 return self.drain();
             }
             Stage::Leaving(_) => {
                 let unread = self.unread.entry(session).or_default();
-                unread.extend_from_slice(self.ring.bytes(&mut lent));
+                unread.extend_from_slice(self.io.ring.bytes(&mut lent));
                 if unread.len() > LEAVING_BYTES {
                     self.cut(session);
                 }
@@ -246,23 +221,23 @@ impl<M: Machine> Edge<M> {
             }
             Stage::Shut => {}
         }
-        self.ring.give_back(lent);
+        self.io.ring.give_back(lent);
     }
 
     /// Ciphertext goes into the engine at once, unless it belongs to a handshake and this turn has had its share of
     /// those.
     fn take_cipher(&mut self, session: SessionKey, mut lent: Lent) {
-        let wait = self.handshakes_wait();
+        let wait = self.io.handshakes.wait();
         if let Some(connection) = self.table.get_mut(session)
             && wait
             && connection.handshaking()
             && connection.receive == Receive::Idle
             && let Some(tls) = &mut connection.tls
         {
-            tls.hold(self.ring.bytes(&mut lent));
+            tls.hold(self.io.ring.bytes(&mut lent));
             connection.receive = Receive::Queued;
-            self.ring.give_back(lent);
-            self.handshakes.push_back(Shaking::Session(session));
+            self.io.ring.give_back(lent);
+            self.io.handshakes.push(Shaking::Session(session));
             self.recharge(session);
             return self.hold_budgets();
         }
@@ -271,10 +246,14 @@ impl<M: Machine> Edge<M> {
             .get_mut(session)
             .and_then(|connection| connection.tls.as_deref_mut())
         else {
-            return self.ring.give_back(lent);
+            return self.io.ring.give_back(lent);
         };
-        let read = tls.read(self.ring.bytes(&mut lent), &mut self.plain, self.at.now);
-        self.ring.give_back(lent);
+        let read = tls.read(
+            self.io.ring.bytes(&mut lent),
+            &mut self.io.plain,
+            self.io.turn.at().now,
+        );
+        self.io.ring.give_back(lent);
         self.decrypted(session, read);
     }
 
@@ -285,7 +264,7 @@ impl<M: Machine> Edge<M> {
             .get_mut(session)
             .and_then(|connection| connection.tls.as_deref_mut())
         {
-            let read = tls.read(bytes, &mut self.plain, self.at.now);
+            let read = tls.read(bytes, &mut self.io.plain, self.io.turn.at().now);
             self.decrypted(session, read);
         }
     }
@@ -302,8 +281,12 @@ impl<M: Machine> Edge<M> {
             let mut answer = Vec::new();
             let why = TurnedAway::PlainHttp;
             let remote = answers::remote(&connection.socket);
-            let id = remote.map(|remote| self.machine.turned_away(remote, why, self.at));
-            answers::not_tls(&mut answer, self.at.wall, id.as_deref().unwrap_or_default());
+            let id = remote.map(|remote| self.machine.turned_away(remote, why, self.io.turn.at()));
+            answers::not_tls(
+                &mut answer,
+                self.io.turn.at().wall,
+                id.as_deref().unwrap_or_default(),
+            );
             tls.say_plainly(answer);
         }
         if tls.has_out() && !connection.dirty {
@@ -312,24 +295,24 @@ impl<M: Machine> Edge<M> {
         }
         if tls.handshaking() {
             let kind = tls.just_secured();
-            self.count_handshake(kind);
+            self.io.count_handshake(kind);
             if kind.is_some() {
-                self.counts.handshaking -= 1;
+                self.io.counts.handshaking -= 1;
                 self.shaking.leave(session);
                 self.feed(Input::Secured { session });
             }
         }
-        if !self.plain.is_empty() {
+        if !self.io.plain.is_empty() {
             if self.is_open(session) {
                 self.machine.handle(
                     Input::Received {
                         session,
-                        bytes: &mut self.plain,
+                        bytes: &mut self.io.plain,
                     },
-                    self.at,
+                    self.io.turn.at(),
                 );
             }
-            self.plain.clear();
+            self.io.plain.clear();
             self.drain();
         }
         self.recharge(session);
@@ -362,9 +345,9 @@ impl<M: Machine> Edge<M> {
         if let Some(connection) = self.table.get_mut(session)
             && connection.receive == Receive::Many
         {
-            self.counts.capped += 1;
+            self.io.counts.capped += 1;
             connection.receive = Receive::Cancelling;
-            self.ring.cancel_receive(ring_key(session));
+            self.io.ring.cancel_receive(ring_key(session));
         }
     }
 }

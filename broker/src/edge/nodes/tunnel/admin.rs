@@ -30,7 +30,7 @@ impl<M: Machine> Edge<M> {
             client,
             owner,
             ending: None,
-            began: self.at.now,
+            began: self.io.turn.at().now,
             due: super::end::NEVER,
             stalled: 0,
         });
@@ -55,7 +55,7 @@ impl<M: Machine> Edge<M> {
             None
         });
         if joined.is_none() {
-            self.descriptors.closed();
+            self.io.descriptors.closed();
         }
         joined
     }

@@ -3,10 +3,11 @@
 use super::{Ending, Half, Side, Stage, Tunnel};
 use crate::edge::answers::remote;
 use crate::edge::connections::connection::{Connection, Stage as ConnectionStage};
+use crate::edge::handshakes::Shaking;
 use crate::edge::limits::TUNNELS_BEGINNING_MAX;
 use crate::edge::nodes::links::{LinkEnd, link_key};
 use crate::edge::sessions::flush::Flushed;
-use crate::edge::shard::{Edge, Shaking};
+use crate::edge::shard::Edge;
 use crate::edge::tls::{Read, Tls};
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
@@ -42,7 +43,7 @@ impl<M: Machine> Edge<M> {
                     client,
                     owner,
                     ending: None,
-                    began: self.at.now,
+                    began: self.io.turn.at().now,
                     due: super::end::NEVER,
                     stalled: 0,
                 };
@@ -77,7 +78,7 @@ impl<M: Machine> Edge<M> {
         } = self.remove(session)?;
         let mut parcel = self.machine.release(session);
         let mut client = Half::new(socket, tls);
-        client.ended = ended.then_some(self.at.now);
+        client.ended = ended.then_some(self.io.turn.at().now);
         let Some(mut tunnelled) = M::tunnelled(&mut parcel) else {
             debug_assert!(false, "a session that is to be passed on says so");
             self.close_client(client);
@@ -89,7 +90,7 @@ impl<M: Machine> Edge<M> {
             self.close_client(client);
             return None;
         } else {
-            tunnelled.bytes.append(&mut self.plain);
+            tunnelled.bytes.append(&mut self.io.plain);
         }
         Some((client, parcel, tunnelled))
     }
@@ -97,10 +98,10 @@ impl<M: Machine> Edge<M> {
     /// Counts a descriptor for a client from `origin`. False, and it is not counted, when there is none and nobody
     /// makes room.
     pub(super) fn open_for(&mut self, origin: Origin) -> bool {
-        let crowded = self.descriptors.opened() > self.settings.connections;
+        let crowded = self.io.descriptors.opened() > self.io.settings.connections;
         let room = !crowded || self.make_room(origin);
         if !room {
-            self.descriptors.closed();
+            self.io.descriptors.closed();
         }
         room
     }
@@ -121,19 +122,19 @@ impl<M: Machine> Edge<M> {
         if !self.open_for(origin) {
             return Err(TunnelFailure::NoRoom);
         }
-        let owner = match socket(address, &self.settings) {
+        let owner = match socket(address, &self.io.settings) {
             Ok(owner) => owner,
             Err(error) => {
-                self.descriptors.closed();
+                self.io.descriptors.closed();
                 return Err(self.no_socket(node, &error));
             }
         };
         let Some(place) = self.tunnels.all.claim() else {
-            self.descriptors.closed();
+            self.io.descriptors.closed();
             return Err(TunnelFailure::NoRoom);
         };
         let key = link_key(LinkEnd::Owner(place));
-        self.ring.connect(owner.as_fd(), key, address);
+        self.io.ring.connect(owner.as_fd(), key, address);
         let mut owner = Half::new(owner, None);
         owner.armed = true; // the connect
         Ok((place, owner))
@@ -156,11 +157,11 @@ impl<M: Machine> Edge<M> {
         loop {
             let tunnels = &mut self.tunnels;
             if tunnels.beginning.len() < TUNNELS_BEGINNING_MAX
-                && tunnels.request_bytes + bytes <= self.settings.tunnel_request_bytes
+                && tunnels.request_bytes + bytes <= self.io.settings.tunnel_request_bytes
             {
                 return true;
             }
-            let Some(victim) = tunnels.beginning.victim(origin, self.at.now) else {
+            let Some(victim) = tunnels.beginning.victim(origin, self.io.turn.at().now) else {
                 return false;
             };
             self.end_tunnel(victim, Ending::Bounce(TunnelFailure::NoRoom));
@@ -168,10 +169,12 @@ impl<M: Machine> Edge<M> {
     }
 
     fn open_tunnel(&mut self, place: u32, tunnel: Tunnel<M>) {
-        self.counts.tunnels_opened += 1;
+        self.io.counts.tunnels_opened += 1;
         self.tunnels.request_bytes += tunnel.request.len();
         let origin = tunnel.origin();
-        self.tunnels.beginning.enter(place, origin, self.at.now);
+        self.tunnels
+            .beginning
+            .enter(place, origin, self.io.turn.at().now);
         self.settle(place, Box::new(tunnel));
     }
 
@@ -208,7 +211,7 @@ impl<M: Machine> Edge<M> {
                 tunnel.owner.tls = Some(tls);
                 tunnel.owner.queued = true;
                 let waiting = Shaking::Link(LinkEnd::Owner(place));
-                self.handshakes.push_back(waiting);
+                self.io.handshakes.push(waiting);
             }
             Err(_) => tunnel.owner_fails(TunnelFailure::Connect, Ending::Close),
         }
@@ -224,8 +227,8 @@ impl<M: Machine> Edge<M> {
             && queued
             && tunnel.ending.is_none()
         {
-            let mut plain = std::mem::take(&mut self.plain);
-            let read = tls.read(&mut [], &mut plain, self.at.now);
+            let mut plain = std::mem::take(&mut self.io.plain);
+            let read = tls.read(&mut [], &mut plain, self.io.turn.at().now);
             self.tunnel_decrypted(place, &mut tunnel, Side::Owner, plain, read);
         }
         self.settle(place, tunnel);
@@ -244,7 +247,7 @@ impl<M: Machine> Edge<M> {
             Err(NotGreeting) => return tunnel.owner_fails(TunnelFailure::Foreign, Ending::Close),
         };
         let enters = (tunnel.parcel.as_ref())
-            .is_some_and(|parcel| self.machine.tunnel_enters(parcel, place, self.at));
+            .is_some_and(|parcel| self.machine.tunnel_enters(parcel, place, self.io.turn.at()));
         if !enters {
             return tunnel.owner_fails(TunnelFailure::NoRoom, Ending::Close);
         }
@@ -272,9 +275,9 @@ impl<M: Machine> Edge<M> {
         let mut first = Vec::with_capacity(codec::proxy::HEADER_BYTES_MAX + request.len());
         write(&mut first, &header, &link);
         first.extend_from_slice(request);
-        self.counts.tunnel_bytes_to_owner += request.len() as u64;
+        self.io.counts.tunnel_bytes_to_owner += request.len() as u64;
         // Owners that hang leave half of the room to requests for others.
-        let is_crowded = self.tunnels.request_bytes > self.settings.tunnel_request_bytes / 2;
+        let is_crowded = self.tunnels.request_bytes > self.io.settings.tunnel_request_bytes / 2;
         if !tunnel.repeats || is_crowded {
             self.take_request(tunnel);
         }
@@ -288,16 +291,16 @@ impl<M: Machine> Edge<M> {
         request
     }
 
-    /// Decrypts what came of a client that was leaving into `self.plain`. False when it broke the protocol.
+    /// Decrypts what came of a client that was leaving into `self.io.plain`. False when it broke the protocol.
     fn decrypt_client(&mut self, client: &mut Half, unread: &mut [u8]) -> bool {
         let Some(tls) = &mut client.tls else {
             return true;
         };
-        match tls.read(unread, &mut self.plain, self.at.now) {
+        match tls.read(unread, &mut self.io.plain, self.io.turn.at().now) {
             Read::More => {}
-            Read::End => client.ended = Some(self.at.now),
+            Read::End => client.ended = Some(self.io.turn.at().now),
             Read::Failed => {
-                self.plain.clear();
+                self.io.plain.clear();
                 return false;
             }
         }
@@ -318,11 +321,12 @@ impl<M: Machine> Edge<M> {
         let origin = remote(&client.socket).map(|remote| Origin::of(remote.ip()));
         let session = match node {
             Some(node) => {
-                self.counts.tunnel_failures[why as usize] += 1;
+                self.io.counts.tunnel_failures[why as usize] += 1;
                 let failed = (node, why);
-                self.machine.bounce_tunnel(parcel, failed, unsent, self.at)
+                self.machine
+                    .bounce_tunnel(parcel, failed, unsent, self.io.turn.at())
             }
-            None => self.machine.bounce(parcel, self.at),
+            None => self.machine.bounce(parcel, self.io.turn.at()),
         };
         let mut connection = Connection::new(session, client.socket, client.tls);
         connection.ended = client.ended.is_some();

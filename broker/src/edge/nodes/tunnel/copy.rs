@@ -2,9 +2,10 @@
 
 use super::{Ending, Side, Stage, Tunnel};
 use crate::edge::connections::room::{Holder, payers};
+use crate::edge::handshakes::Shaking;
 use crate::edge::limits::{LAUNCH_BYTES, LINK_HELD_BYTES};
 use crate::edge::nodes::links::{LinkEnd, link_key};
-use crate::edge::shard::{Edge, Shaking};
+use crate::edge::shard::Edge;
 use crate::edge::tls::{Held, Read};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, TunnelFailure};
@@ -18,7 +19,7 @@ impl<M: Machine> Edge<M> {
         let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
             debug_assert!(false, "a tunnel outlives what is armed on it");
             if let Received::Bytes(lent) = received {
-                self.ring.give_back(lent);
+                self.io.ring.give_back(lent);
             }
             return;
         };
@@ -37,7 +38,7 @@ impl<M: Machine> Edge<M> {
             }
             Received::Failed(_) => tunnel.end(Ending::Reset),
             // Armed again when it is settled: all buffers of this turn are back by then.
-            Received::NoBuffers => self.counts.no_buffers += 1,
+            Received::NoBuffers => self.io.counts.no_buffers += 1,
             Received::Cancelled => {}
         }
         self.settle(place, tunnel);
@@ -47,22 +48,22 @@ impl<M: Machine> Edge<M> {
     }
 
     fn tunnel_bytes(&mut self, place: u32, tunnel: &mut Tunnel<M>, side: Side, mut lent: Lent) {
-        self.count_received(lent.len());
+        self.io.count_received(lent.len());
         if tunnel.ending.is_some() {
-            return self.ring.give_back(lent);
+            return self.io.ring.give_back(lent);
         }
         if tunnel.half(side).tls.is_some() {
             return self.take_tunnel_cipher(place, tunnel, side, lent);
         }
         // The bytes are copied out of the lent buffer where another part of the ring is needed meanwhile.
         if side == Side::Owner && matches!(tunnel.stage, Stage::Greeting(_)) {
-            let bytes = self.ring.bytes(&mut lent).to_vec();
-            self.ring.give_back(lent);
+            let bytes = self.io.ring.bytes(&mut lent).to_vec();
+            self.io.ring.give_back(lent);
             return self.greeted(place, tunnel, &bytes);
         }
         self.count_passed(tunnel, side, lent.len());
         let rest = self.write(tunnel, side.other(), Piece::Lent(&mut lent));
-        self.ring.give_back(lent);
+        self.io.ring.give_back(lent);
         self.launch_rest(place, tunnel, side.other(), rest);
     }
 
@@ -76,8 +77,8 @@ impl<M: Machine> Edge<M> {
         }
         match from {
             Side::Owner | Side::Client if tunnel.node.is_none() => {}
-            Side::Owner => self.counts.tunnel_bytes_to_client += bytes as u64,
-            Side::Client => self.counts.tunnel_bytes_to_owner += bytes as u64,
+            Side::Owner => self.io.counts.tunnel_bytes_to_client += bytes as u64,
+            Side::Client => self.io.counts.tunnel_bytes_to_owner += bytes as u64,
         }
     }
 
@@ -90,21 +91,25 @@ impl<M: Machine> Edge<M> {
         side: Side,
         mut lent: Lent,
     ) {
-        let wait = self.handshakes_wait();
+        let wait = self.io.handshakes.wait();
         let half = tunnel.half(side);
         let Some(tls) = &mut half.tls else {
-            return self.ring.give_back(lent);
+            return self.io.ring.give_back(lent);
         };
         if wait && tls.handshaking() {
-            tls.hold(self.ring.bytes(&mut lent));
-            self.ring.give_back(lent);
+            tls.hold(self.io.ring.bytes(&mut lent));
+            self.io.ring.give_back(lent);
             half.queued = true;
             let waiting = Shaking::Link(LinkEnd::Owner(place)); // a client's handshake is over before
-            return self.handshakes.push_back(waiting);
+            return self.io.handshakes.push(waiting);
         }
-        let mut plain = std::mem::take(&mut self.plain);
-        let read = tls.read(self.ring.bytes(&mut lent), &mut plain, self.at.now);
-        self.ring.give_back(lent);
+        let mut plain = std::mem::take(&mut self.io.plain);
+        let read = tls.read(
+            self.io.ring.bytes(&mut lent),
+            &mut plain,
+            self.io.turn.at().now,
+        );
+        self.io.ring.give_back(lent);
         self.tunnel_decrypted(place, tunnel, side, plain, read);
     }
 
@@ -132,7 +137,7 @@ impl<M: Machine> Edge<M> {
         };
         self.count_held(before, after);
         if shook {
-            self.count_handshake(kind);
+            self.io.count_handshake(kind);
         }
         if has_out {
             self.pass(place, tunnel, side, &[]);
@@ -146,22 +151,22 @@ impl<M: Machine> Edge<M> {
             self.pass(place, tunnel, side.other(), &plain);
         }
         plain.clear();
-        self.plain = plain;
+        self.io.plain = plain;
         match (read, side) {
             (Read::More, _) if !too_much => {}
             (Read::End, _) => self.side_ended(tunnel, side),
             (_, Side::Client) => tunnel.end(Ending::Close),
             (_, Side::Owner) => tunnel.owner_fails(TunnelFailure::Foreign, Ending::Reset),
         }
-        let most = self.settings.partial_record_bytes as u64;
-        if after.secured > before.secured && self.counts.partial_record_bytes > most {
+        let most = self.io.settings.partial_record_bytes as u64;
+        if after.secured > before.secured && self.io.counts.partial_record_bytes > most {
             tunnel.end(Ending::Close); // who adds to what is too much already
         }
     }
 
     /// One side sends no more. Before the owner has answered, its end is a failure.
     fn side_ended(&mut self, tunnel: &mut Tunnel<M>, side: Side) {
-        tunnel.half(side).ended.get_or_insert(self.at.now);
+        tunnel.half(side).ended.get_or_insert(self.io.turn.at().now);
         if side == Side::Owner && tunnel.parcel.is_some() {
             tunnel.owner_fails(TunnelFailure::Closed, Ending::Close);
         }
@@ -177,7 +182,7 @@ impl<M: Machine> Edge<M> {
     fn write(&mut self, tunnel: &mut Tunnel<M>, to: Side, piece: Piece<'_>) -> Option<Vec<u8>> {
         let half = tunnel.half(to);
         let bytes = match piece {
-            Piece::Lent(lent) => &*self.ring.bytes(lent),
+            Piece::Lent(lent) => &*self.io.ring.bytes(lent),
             Piece::Own(bytes) => bytes,
         };
         if half.shut {
@@ -187,16 +192,16 @@ impl<M: Machine> Edge<M> {
             half.waiting.extend_from_slice(bytes);
             return None;
         }
-        self.counts.sends += 1;
-        let Some((sent, rest)) = half.send(bytes, &mut self.cipher) else {
+        self.io.counts.sends += 1;
+        let Some((sent, rest)) = half.send(bytes, &mut self.io.cipher) else {
             side_broke(tunnel, to);
             return None;
         };
-        self.counts.sent_bytes += sent as u64;
+        self.io.counts.sent_bytes += sent as u64;
         if rest.is_empty() {
             return None;
         }
-        let mut flight = self.spare.pop().unwrap_or_default();
+        let mut flight = self.io.spares.take();
         flight.extend_from_slice(rest);
         Some(flight)
     }
@@ -210,13 +215,14 @@ impl<M: Machine> Edge<M> {
             flight.len() <= LAUNCH_BYTES,
             "a request, or a receive buffer's worth"
         );
-        self.counts.queued_sends += 1;
+        self.io.counts.queued_sends += 1;
         tunnel.stalled += flight.len();
         self.tunnels.stalled_bytes += flight.len();
         self.tunnels.stalled.insert(place);
         let half = tunnel.half(to);
-        half.sending = Some(self.at.now);
-        self.ring
+        half.sending = Some(self.io.turn.at().now);
+        self.io
+            .ring
             .send(half.socket.as_fd(), key(place, to), flight, 0);
     }
 
@@ -233,13 +239,13 @@ impl<M: Machine> Edge<M> {
         };
         let sent = result.as_ref().copied().unwrap_or(0);
         let whole = sent == flight.len();
-        self.counts.sent_bytes += sent as u64;
+        self.io.counts.sent_bytes += sent as u64;
         tunnel.stalled -= flight.len();
         self.tunnels.stalled_bytes -= flight.len();
         if tunnel.stalled == 0 {
             self.tunnels.stalled.remove(&place);
         }
-        self.recycle(flight);
+        self.io.spares.recycle(flight);
         tunnel.half(side).sending = None;
         if whole {
             let waiting = std::mem::take(&mut tunnel.half(side).waiting);
@@ -255,7 +261,7 @@ impl<M: Machine> Edge<M> {
 
     /// Holds the budget of bytes that wait for sides without room: who holds most of it pays.
     pub(in crate::edge) fn hold_stalled(&mut self) {
-        let most = self.settings.tunnel_stalled_bytes;
+        let most = self.io.settings.tunnel_stalled_bytes;
         if self.tunnels.stalled_bytes <= most {
             return;
         }
@@ -272,7 +278,7 @@ impl<M: Machine> Edge<M> {
         };
         let holders = self.tunnels.stalled.iter().filter_map(holder).collect();
         for payer in payers(holders, excess as u64) {
-            self.counts.evicted += 1;
+            self.io.counts.evicted += 1;
             let place = u32::try_from(payer.session.slot()).unwrap_or(u32::MAX);
             self.end_tunnel(place, Ending::Reset);
         }

@@ -40,13 +40,14 @@ impl<M: Machine> Edge<M> {
             }
             if goes_on && !half.armed {
                 half.armed = true;
-                self.ring
+                self.io
+                    .ring
                     .receive_once(half.socket.as_fd(), key(place, side));
             }
         }
         self.schedule(place, &mut tunnel);
         self.tunnels.all.put_back(place, tunnel);
-        self.counts.tunnels = self.tunnels.to_nodes();
+        self.io.counts.tunnels = self.tunnels.to_nodes();
     }
 
     /// Shuts the end of each side whose other has ended, once it has all its bytes.
@@ -81,7 +82,8 @@ impl<M: Machine> Edge<M> {
             return self.tunnels.all.put_back(place, tunnel);
         };
         // A client that does not take what it was sent before would keep it from ending.
-        if self.stopping || (tunnel.client.sending.is_some() && matches!(ending, Ending::Bounce(_)))
+        if self.io.stopping
+            || (tunnel.client.sending.is_some() && matches!(ending, Ending::Bounce(_)))
         {
             (ending, tunnel.ending) = (Ending::Close, Some(Ending::Close));
         }
@@ -96,9 +98,9 @@ impl<M: Machine> Edge<M> {
                 continue;
             }
             if connecting && half.armed {
-                self.ring.cancel_connect(key(place, side));
+                self.io.ring.cancel_connect(key(place, side));
             } else if half.armed {
-                self.ring.cancel_receive(key(place, side));
+                self.io.ring.cancel_receive(key(place, side));
             }
             half.cancelled = true;
             // Of a client that is still to be answered only the receive ends.
@@ -120,7 +122,7 @@ impl<M: Machine> Edge<M> {
         self.tunnels.all.release(place);
         self.machine.tunnel_left(place);
         self.tunnels.of_admin -= usize::from(tunnel.node.is_none());
-        self.counts.tunnels = self.tunnels.to_nodes();
+        self.io.counts.tunnels = self.tunnels.to_nodes();
         let Tunnel {
             node,
             parcel,
@@ -132,7 +134,7 @@ impl<M: Machine> Edge<M> {
         self.discharge(&mut owner);
         stop(&owner, ending);
         drop(owner);
-        self.descriptors.closed();
+        self.io.descriptors.closed();
         match (ending, parcel) {
             (Ending::Bounce(why), Some(parcel)) => {
                 self.return_client(client, parcel, (node, why), unsent);
@@ -148,7 +150,7 @@ impl<M: Machine> Edge<M> {
     pub(super) fn close_client(&mut self, mut client: Half) {
         self.discharge(&mut client);
         drop(client);
-        self.descriptors.closed();
+        self.io.descriptors.closed();
     }
 
     /// The unfinished record of a side is no longer counted as a tunnel's.
@@ -165,7 +167,7 @@ impl<M: Machine> Edge<M> {
             .into_iter()
             .flatten();
         let record = engines.filter_map(|tls| tls.begun()).min();
-        let record = record.map_or(NEVER, |begun| begun.after(self.settings.record_ms));
+        let record = record.map_or(NEVER, |begun| begun.after(self.io.settings.record_ms));
         let due = if tunnel.ending.is_some() {
             NEVER // what is armed or in flight on a socket that was shut down completes at once
         } else {
@@ -186,15 +188,15 @@ impl<M: Machine> Edge<M> {
             let Some(&(due, place)) = self.tunnels.due.first() else {
                 return;
             };
-            if due > self.at.now {
+            if due > self.io.turn.at().now {
                 return;
             }
-            self.counts.overdue += 1;
+            self.io.counts.overdue += 1;
             let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
                 self.tunnels.due.remove(&(due, place));
                 continue;
             };
-            if tunnel.limit() <= self.at.now {
+            if tunnel.limit() <= self.io.turn.at().now {
                 if let (Stage::Connecting, Some(node)) = (&tunnel.stage, tunnel.node) {
                     self.tunnels.turns.failed(node);
                 }
@@ -209,7 +211,7 @@ impl<M: Machine> Edge<M> {
     /// Ends one that makes room for another connection.
     pub(in crate::edge) fn displace_tunnel(&mut self, place: u32) {
         if let Some(mut tunnel) = self.tunnels.all.borrow(place) {
-            self.counts.evicted += 1;
+            self.io.counts.evicted += 1;
             tunnel.owner_fails(TunnelFailure::NoRoom, Ending::Close);
             self.settle(place, tunnel);
         }

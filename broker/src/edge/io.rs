@@ -1,0 +1,93 @@
+//! The means of a shard's edge that all its parts use: the ring and its buffers, the turn, counters and bounds.
+
+use super::handshakes::Handshakes;
+use super::letters::counts::EdgeCounts;
+use super::limits::{ENCRYPT_BYTES, LAUNCH_BYTES};
+use super::start::{Descriptors, EdgeSettings};
+use super::tls::Kind;
+use super::turn::Turn;
+use broker_core::work;
+use ring::Ring;
+use std::sync::Arc;
+
+/// Handed to each step of a part that does input or output.
+pub(super) struct Io {
+    pub(super) ring: Ring,
+    pub(super) turn: Turn,
+    pub(super) handshakes: Handshakes,
+    /// Decrypted bytes on their way to the machine.
+    pub(super) plain: Vec<u8>,
+    /// Encrypted bytes on their way to a socket.
+    pub(super) cipher: Vec<u8>,
+    pub(super) spares: Spares,
+    pub(super) counts: EdgeCounts,
+    pub(super) settings: EdgeSettings,
+    pub(super) descriptors: Arc<Descriptors>,
+    /// The shard ends: nothing begins any more.
+    pub(super) stopping: bool,
+}
+
+impl Io {
+    /// A ring with nothing armed, and empty buffers.
+    pub(super) fn new(ring: Ring, settings: EdgeSettings, descriptors: Arc<Descriptors>) -> Self {
+        Self {
+            ring,
+            turn: Turn::new(settings.turn_cpu),
+            handshakes: Handshakes::default(),
+            plain: Vec::new(),
+            cipher: Vec::new(),
+            spares: Spares::new(settings.spare_sends),
+            counts: EdgeCounts::default(),
+            settings,
+            descriptors,
+            stopping: false,
+        }
+    }
+
+    /// Counts bytes received, from a client or of a tunnel.
+    #[inline]
+    pub(super) fn count_received(&mut self, bytes: usize) {
+        self.counts.receives += 1;
+        self.counts.received_bytes += bytes as u64;
+        self.turn
+            .add_work(bytes as u64 / work::RECEIVED_BYTES_PER_UNIT);
+    }
+
+    /// Counts a handshake step, and the handshake if it is over with it.
+    pub(super) fn count_handshake(&mut self, kind: Option<Kind>) {
+        self.handshakes.stepped();
+        self.turn.add_work(work::HANDSHAKE_STEP);
+        match kind {
+            None => {}
+            Some(Kind::Full) => self.counts.handshakes.full += 1,
+            Some(Kind::Resumed) => self.counts.handshakes.resumed += 1,
+        }
+    }
+}
+
+/// Empty buffers for sends of the ring.
+pub(super) struct Spares {
+    buffers: Vec<Vec<u8>>,
+    most: usize,
+}
+
+impl Spares {
+    fn new(most: usize) -> Self {
+        let buffers = Vec::new();
+        Self { buffers, most }
+    }
+
+    /// An empty buffer.
+    #[inline]
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_default()
+    }
+
+    /// Keeps the buffer of a send that is over, unless there are enough or it is too large.
+    pub(super) fn recycle(&mut self, mut flight: Vec<u8>) {
+        if self.buffers.len() < self.most && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES {
+            flight.clear();
+            self.buffers.push(flight);
+        }
+    }
+}
