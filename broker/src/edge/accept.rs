@@ -6,13 +6,12 @@
 //! with an error and pauses as well. Never is it armed again at once after an error.
 
 use super::answers::{remote, say_and_close, unavailable};
-use super::connections::connection::{Connection, Standing};
+use super::connections::connection::Connection;
 use super::limits::ACCEPT_REST_MS;
 use super::shard::Edge;
 use super::start::Listener;
 use super::tls::Tls;
 use broker_core::crowd::Origin;
-use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, Peer, TurnedAway};
 use broker_core::work;
 use ring::Key;
@@ -164,21 +163,26 @@ impl<M: Machine> Edge<M> {
             return self.refuse(socket, remote, tls, TurnedAway::NoRoom);
         };
         self.io.counts.accepted += 1;
-        self.insert(session, Connection::new(session, socket, engine));
-        self.welcome(session, origin, tls);
+        self.connections.insert(
+            session,
+            Connection::new(session, socket, engine),
+            &mut self.io,
+        );
+        self.connections
+            .welcome(session, origin, tls, self.io.turn.at().now);
         self.drain();
-        self.watch(session);
+        self.connections
+            .watch(session, &self.machine, &mut self.io.ring);
     }
 
-    /// Keeps account of a connection that was just accepted.
-    pub(super) fn welcome(&mut self, session: SessionKey, origin: Origin, tls: bool) {
-        if let Some(connection) = self.table.get_mut(session) {
-            connection.standing = Standing::Silent;
-            self.guests.enter(session, origin, self.io.turn.at().now);
-            if tls {
-                self.shaking.enter(session, origin, self.io.turn.at().now);
-            }
+    /// Ends a guest for a newcomer from `origin`, or rather a connection to an inner listener that does not say whose
+    /// it is. False when none can be evicted.
+    pub(super) fn make_room(&mut self, origin: Origin) -> bool {
+        // It has no session: of those there must be room already.
+        if self.machine.has_room() && self.inner_makes_room() {
+            return true;
         }
+        self.connections.make_room(origin, &mut self.io)
     }
 
     /// What a connection from `origin` speaks through: for plain ones nothing.
@@ -186,7 +190,7 @@ impl<M: Machine> Edge<M> {
         if !tls {
             return Ok(None);
         }
-        if !self.handshake_room(origin) {
+        if !self.connections.handshake_room(origin, &mut self.io) {
             return Err(Refused);
         }
         let config = self.tls.as_ref().ok_or(Refused)?;

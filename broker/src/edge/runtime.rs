@@ -20,6 +20,7 @@ use super::start::{ShardConfig, ShardEvent};
 use super::{ShardHandle, ShardThread};
 use broker_core::id::ShardId;
 use broker_core::machine::{Input, Machine};
+use broker_core::time::Now;
 use broker_core::work;
 use crossbeam_channel::{Receiver, Sender};
 use glommio::io::BufferedFile;
@@ -167,7 +168,7 @@ impl<M: Machine> Edge<M> {
             }
             let flushed_at = self.tell_flushed();
             if self.io.stopping
-                && self.table.len() == 0
+                && self.connections.is_empty()
                 && self.tunnels.is_empty()
                 && self.inners.is_empty()
                 && self.listeners.iter().all(super::accept::Accepting::closed)
@@ -211,7 +212,7 @@ impl<M: Machine> Edge<M> {
         }
         traffic |= self.take_letters();
         self.tick();
-        self.end_overdue();
+        self.connections.end_overdue(&mut self.io);
         self.end_overdue_tunnels();
         self.end_overdue_inners();
         self.resume_listening();
@@ -251,8 +252,7 @@ impl<M: Machine> Edge<M> {
 
     /// Whether there is work that no completion will announce.
     fn busy(&mut self) -> bool {
-        !self.dirty.is_empty()
-            || !self.rearm.is_empty()
+        self.connections.has_work()
             || !self.io.handshakes.is_empty()
             || !self.mailbox().is_empty()
             || self.io.ring.has_completions()
@@ -267,6 +267,13 @@ impl<M: Machine> Edge<M> {
     /// Books the time of one turn.
     fn account(&mut self, from: Instant, to: Instant) {
         self.io.turn.account(from, to, &mut self.io.counts);
+    }
+
+    /// When the first of the edge's own deadlines is due, those of links included.
+    pub(super) fn next_overdue(&self) -> Option<Now> {
+        let links = [self.tunnels.next_due(), self.inners.next_due()];
+        let own = self.connections.next_overdue().into_iter();
+        own.chain(links.into_iter().flatten()).min()
     }
 
     /// The moment at which something is due although nothing arrives.

@@ -4,54 +4,81 @@
 //! closes one for another by the shares of accounts, and leaves places for those that it has not admitted. These are
 //! *guests*, kept by address in a [`Crowd`](broker_core::crowd::Crowd), and so are the handshakes under way.
 
-use crate::edge::connections::connection::Standing;
-use crate::edge::shard::Edge;
-use crate::edge::tls::Held;
+use super::Connections;
+use super::connection::{Stage, Standing};
+use crate::edge::answers::remote;
+use crate::edge::io::Io;
+use crate::edge::letters::counts::EdgeCounts;
+use crate::edge::limits::RELIEF_PART;
 use broker_core::crowd::Origin;
 use broker_core::id::SessionKey;
-use broker_core::machine::Machine;
 use broker_core::time::Now;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-impl<M: Machine> Edge<M> {
-    /// Ends a guest for a newcomer from `origin`, or rather a connection to an inner listener that does not say whose
-    /// it is. False when none can be evicted.
-    pub(in crate::edge) fn make_room(&mut self, origin: Origin) -> bool {
-        // It has no session: of those there must be room already.
-        if self.machine.has_room() && self.inner_makes_room() {
-            return true;
+impl Connections {
+    /// Keeps account of a connection that was just accepted.
+    pub(in crate::edge) fn welcome(
+        &mut self,
+        session: SessionKey,
+        origin: Origin,
+        tls: bool,
+        now: Now,
+    ) {
+        if let Some(connection) = self.table.get_mut(session) {
+            connection.standing = Standing::Silent;
+            self.guests.enter(session, origin, now);
+            if tls {
+                self.shaking.enter(session, origin, now);
+            }
         }
-        let victim = self.guests.victim(origin, self.io.turn.at().now);
-        self.evict(victim)
+    }
+
+    /// A connection that came from another shard, or came back, and was refused makes room as those that were not
+    /// admitted do: its end takes as long as its peer likes, up to a deadline.
+    pub(in crate::edge) fn note_refused(&mut self, session: SessionKey, now: Now) {
+        if let Some(connection) = self.get(session)
+            && connection.stage == Stage::Closing
+            && let Some(remote) = remote(&connection.socket)
+        {
+            self.welcome(session, Origin::of(remote.ip()), false, now);
+            self.note_first_bytes(session);
+        }
+    }
+
+    /// Ends a guest for a newcomer from `origin`. False when none can be evicted.
+    pub(in crate::edge) fn make_room(&mut self, origin: Origin, io: &mut Io) -> bool {
+        let victim = self.guests.victim(origin, io.turn.at().now);
+        self.evict(victim, &mut io.counts)
     }
 
     /// Whether a handshake with `origin` may begin, perhaps at the cost of another one.
-    pub(in crate::edge) fn handshake_room(&mut self, origin: Origin) -> bool {
-        let most = self.io.settings.handshakes_per_address;
+    pub(in crate::edge) fn handshake_room(&mut self, origin: Origin, io: &mut Io) -> bool {
+        let now = io.turn.at().now;
+        let most = io.settings.handshakes_per_address;
         if most != 0 && self.shaking.count(origin) >= most {
-            let victim = self.shaking.victim_of(origin, self.io.turn.at().now);
-            return self.evict(victim);
+            let victim = self.shaking.victim_of(origin, now);
+            return self.evict(victim, &mut io.counts);
         }
-        if self.shaking.len() < self.io.settings.handshakes {
+        if self.shaking.len() < io.settings.handshakes {
             return true;
         }
-        let victim = self.shaking.victim(origin, self.io.turn.at().now);
-        self.evict(victim)
+        let victim = self.shaking.victim(origin, now);
+        self.evict(victim, &mut io.counts)
     }
 
-    fn evict(&mut self, victim: Option<SessionKey>) -> bool {
+    fn evict(&mut self, victim: Option<SessionKey>, counts: &mut EdgeCounts) -> bool {
         let Some(victim) = victim else {
             return false;
         };
-        self.io.counts.evicted += 1;
-        self.cut(victim);
+        counts.evicted += 1;
+        self.cut(victim, counts);
         true
     }
 
     /// A connection is not to be evicted any more: the machine admitted it, or it ends.
-    pub(in crate::edge) fn settle_guest(&mut self, session: SessionKey) {
-        if let Some(connection) = self.table.get_mut(session)
+    pub(super) fn settle_guest(&mut self, session: SessionKey) {
+        if let Some(connection) = self.get_mut(session)
             && std::mem::replace(&mut connection.standing, Standing::Admitted) != Standing::Admitted
         {
             self.guests.leave(session);
@@ -60,7 +87,7 @@ impl<M: Machine> Edge<M> {
 
     /// The first bytes of a connection came.
     pub(in crate::edge) fn note_first_bytes(&mut self, session: SessionKey) {
-        if let Some(connection) = self.table.get_mut(session)
+        if let Some(connection) = self.get_mut(session)
             && connection.standing == Standing::Silent
         {
             connection.standing = Standing::Guest;
@@ -69,41 +96,41 @@ impl<M: Machine> Edge<M> {
         }
     }
 
+    /// The handshake of a connection is over, well or not.
+    pub(in crate::edge) fn handshake_over(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
+        counts.handshaking -= 1;
+        self.shaking.leave(session);
+    }
+
     /// Brings the counters of unfinished records up to date with what a connection holds.
-    pub(in crate::edge) fn recharge(&mut self, session: SessionKey) {
-        if let Some(connection) = self.table.get_mut(session)
+    pub(in crate::edge) fn recharge(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
+        if let Some(connection) = self.get_mut(session)
             && let Some(tls) = &mut connection.tls
         {
             let (before, after) = tls.recharge();
-            self.count_held(before, after);
+            counts.count_held(before, after);
         }
-    }
-
-    /// Counts what one connection holds.
-    pub(in crate::edge) fn count_held(&mut self, before: Held, after: Held) {
-        let counts = &mut self.io.counts;
-        counts.handshake_bytes = counts.handshake_bytes + after.handshake - before.handshake;
-        counts.partial_record_bytes = counts.partial_record_bytes + after.secured - before.secured;
     }
 
     /// Holds the two budgets of unfinished records: who holds most pays.
-    pub(in crate::edge) fn hold_budgets(&mut self) {
-        let most = self.io.settings.handshake_bytes as u64;
-        if self.io.counts.handshake_bytes > most {
+    pub(in crate::edge) fn hold_budgets(&mut self, io: &mut Io) {
+        let most = io.settings.handshake_bytes as u64;
+        if io.counts.handshake_bytes > most {
             let sessions = self.shaking.members().map(|(session, _)| session).collect();
-            self.relieve(sessions, self.io.counts.handshake_bytes, most);
+            let excess = io.counts.handshake_bytes - (most - most / RELIEF_PART);
+            self.relieve(sessions, excess, &mut io.counts);
         }
-        let most = self.io.settings.partial_record_bytes as u64;
-        if self.io.counts.partial_record_bytes > most {
+        let most = io.settings.partial_record_bytes as u64;
+        if io.counts.partial_record_bytes > most {
             let sessions = self.overdue.iter().map(|&(_, session)| session).collect();
-            self.relieve(sessions, self.io.counts.partial_record_bytes, most);
+            let excess = io.counts.partial_record_bytes - (most - most / RELIEF_PART);
+            self.relieve(sessions, excess, &mut io.counts);
         }
     }
 
-    fn relieve(&mut self, sessions: Vec<SessionKey>, held: u64, most: u64) {
-        let excess = held - (most - most / crate::edge::limits::RELIEF_PART);
+    fn relieve(&mut self, sessions: Vec<SessionKey>, excess: u64, counts: &mut EdgeCounts) {
         let holder = |session| {
-            let connection = self.table.get(session)?;
+            let connection = self.get(session)?;
             let tls = connection.tls.as_ref()?;
             let bytes = tls.held_bytes();
             (bytes > 0).then_some(Holder {
@@ -116,7 +143,7 @@ impl<M: Machine> Edge<M> {
         };
         let holders: Vec<_> = sessions.into_iter().filter_map(holder).collect();
         for payer in payers(holders, excess) {
-            self.evict(Some(payer.session));
+            self.evict(Some(payer.session), counts);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The edge's own counters: plain numbers of one shard, copied out by a scrape.
 
+use crate::edge::tls::Held;
 use broker_core::machine::TunnelFailure;
 use strum::EnumCount;
 
@@ -75,6 +76,14 @@ pub struct EdgeCounts {
     pub inner_accepted: u64,
     /// Connections to inner listeners that were closed.
     pub inner_refused: InnerRefusals,
+}
+
+impl EdgeCounts {
+    /// Counts what one connection holds of unfinished records.
+    pub(in crate::edge) fn count_held(&mut self, before: Held, after: Held) {
+        self.handshake_bytes = self.handshake_bytes + after.handshake - before.handshake;
+        self.partial_record_bytes = self.partial_record_bytes + after.secured - before.secured;
+    }
 }
 
 /// Why connections of other nodes were closed, as `heliograph_cluster_inner_refused_total{reason}` names it.

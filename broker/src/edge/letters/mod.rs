@@ -92,8 +92,8 @@ impl<M: Machine> Edge<M> {
     fn stop(&mut self) {
         self.io.stopping = true;
         self.stop_listening();
-        for session in self.table.keys() {
-            self.cut(session);
+        for session in self.connections.keys() {
+            self.connections.cut(session, &mut self.io.counts);
         }
         self.end_tunnels();
         self.end_inners();

@@ -326,21 +326,27 @@ impl<M: Machine> Edge<M> {
             return self.refuse(socket, source, silent, TurnedAway::NoRoom);
         };
         self.io.counts.inner_accepted += 1;
-        self.insert(session, Connection::new(session, socket, engine));
-        self.welcome(session, origin, false);
+        self.connections.insert(
+            session,
+            Connection::new(session, socket, engine),
+            &mut self.io,
+        );
+        self.connections
+            .welcome(session, origin, false, self.io.turn.at().now);
         self.drain();
         if tls {
             self.feed(Input::Secured { session }); // on the way to the node that passed it on
         }
         if !bytes.is_empty() {
-            self.note_first_bytes(session);
+            self.connections.note_first_bytes(session);
             self.begin(session, bytes);
         }
         if ended {
             self.ended(session);
         }
-        self.touch(session);
-        self.watch(session);
+        self.connections.touch(session);
+        self.connections
+            .watch(session, &self.machine, &mut self.io.ring);
     }
 
     /// Closes a connection whose header is awaited, as soon as the kernel holds nothing of it.

@@ -13,7 +13,6 @@ use crate::edge::shard::Edge;
 use broker_core::crowd::Origin;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, TurnedAway};
-use rustix::net::connect_unspec;
 use socket2::SockRef;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -21,17 +20,22 @@ use std::os::fd::OwnedFd;
 impl<M: Machine> Edge<M> {
     /// Hands a connection over as soon as the kernel holds nothing of it.
     pub(in crate::edge) fn leave(&mut self, session: SessionKey, to: ShardId) {
-        self.watch(session);
+        self.connections
+            .watch(session, &self.machine, &mut self.io.ring);
         match self.flush(session) {
             Flushed::Waiting => return,
             // A broken one goes all the same: the other shard reads its end.
             Flushed::All | Flushed::Broken => {}
         }
-        if !self.table.get(session).is_some_and(Connection::at_rest) {
+        if !self
+            .connections
+            .get(session)
+            .is_some_and(Connection::at_rest)
+        {
             return;
         }
-        let unread = self.unread.remove(&session).unwrap_or_default();
-        let Some(connection) = self.remove(session) else {
+        let unread = self.connections.take_unread(session);
+        let Some(connection) = self.connections.remove(session, &mut self.io.counts) else {
             return;
         };
         let parcel = self.machine.release(session);
@@ -60,23 +64,13 @@ impl<M: Machine> Edge<M> {
             unread,
         } = handover.connection;
         let session = self.machine.bounce(handover.parcel, self.io.turn.at());
-        self.insert(session, Connection::new(session, socket, tls));
+        self.connections
+            .insert(session, Connection::new(session, socket, tls), &mut self.io);
         self.drain();
-        self.note_refused(session);
+        self.connections
+            .note_refused(session, self.io.turn.at().now);
         self.resume(session, unread);
-        self.touch(session);
-    }
-
-    /// A connection that came from another shard, or came back, and was refused makes room as those that were not
-    /// admitted do: its end takes as long as its peer likes, up to a deadline.
-    fn note_refused(&mut self, session: SessionKey) {
-        if let Some(connection) = self.table.get(session)
-            && connection.stage == Stage::Closing
-            && let Some(remote) = remote(&connection.socket)
-        {
-            self.welcome(session, Origin::of(remote.ip()), false);
-            self.note_first_bytes(session);
-        }
+        self.connections.touch(session);
     }
 
     /// Whether a guest is evicted for a connection from another shard. One that another node passed on is of that one's
@@ -113,12 +107,14 @@ impl<M: Machine> Edge<M> {
         }
         let session = self.machine.adopt(handover.parcel, self.io.turn.at());
         self.io.counts.adopted += 1;
-        self.insert(session, Connection::new(session, socket, tls));
+        self.connections
+            .insert(session, Connection::new(session, socket, tls), &mut self.io);
         self.drain();
-        self.note_refused(session);
+        self.connections
+            .note_refused(session, self.io.turn.at().now);
         self.resume(session, unread);
         // The end of the turn flushes what the machine has to say and arms the receive.
-        self.touch(session);
+        self.connections.touch(session);
     }
 
     /// Sends the rest, with the alert that ends TLS, then says the end.
@@ -126,13 +122,13 @@ impl<M: Machine> Edge<M> {
         match self.flush(session) {
             Flushed::All => {}
             Flushed::Waiting => return,
-            Flushed::Broken => return self.cut(session),
+            Flushed::Broken => return self.connections.cut(session, &mut self.io.counts),
         }
-        let Some(connection) = self.table.get_mut(session) else {
+        let Some(connection) = self.connections.get_mut(session) else {
             return;
         };
         if connection.ended || connection.stage != Stage::Closing {
-            return self.cut(session);
+            return self.connections.cut(session, &mut self.io.counts);
         }
         // Over TLS the peer's alert is under way, whatever it said before.
         let done = connection.tls.is_none() && connection.at_rest();
@@ -142,91 +138,40 @@ impl<M: Machine> Edge<M> {
         }
         connection.stage = Stage::Lingering;
         let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Write);
-        self.watch(session);
+        self.connections
+            .watch(session, &self.machine, &mut self.io.ring);
     }
 
     /// The peer sends no more, or broke: said to the machine at most once, and not to one that has let go.
     pub(in crate::edge) fn ended(&mut self, session: SessionKey) {
-        let Some(connection) = self.table.get_mut(session) else {
+        let Some(connection) = self.connections.get_mut(session) else {
             return;
         };
         if std::mem::replace(&mut connection.ended, true) {
-            return self.touch(session);
+            return self.connections.touch(session);
         }
         let stage = connection.stage;
-        self.give_up_handshake(session, Outcome::Failed);
+        self.connections
+            .give_up_handshake(session, &mut self.io.counts);
         match stage {
             Stage::Open => self.feed(Input::Ended { session }),
-            Stage::Lingering => self.cut(session),
+            Stage::Lingering => self.connections.cut(session, &mut self.io.counts),
             Stage::Leaving(_) | Stage::Closing | Stage::Shut => {}
         }
-        self.touch(session);
-    }
-
-    /// The machine wants a connection gone at once: its time is over.
-    pub(in crate::edge) fn abort(&mut self, session: SessionKey) {
-        self.give_up_handshake(session, Outcome::Timeout);
-        self.cut(session);
-    }
-
-    /// Makes the kernel send RST in place of FIN, where it can.
-    pub(in crate::edge) fn reset(&self, session: SessionKey) {
-        if let Some(connection) = self.table.get(session) {
-            let _ = connect_unspec(&connection.socket);
-        }
-    }
-
-    /// Ends a connection without another byte. What is armed on it completes now.
-    pub(in crate::edge) fn cut(&mut self, session: SessionKey) {
-        self.give_up_handshake(session, Outcome::Failed);
-        let Some(connection) = self.table.get_mut(session) else {
-            return;
-        };
-        if connection.stage != Stage::Shut {
-            connection.stage = Stage::Shut;
-            if !connection.at_rest() {
-                let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Both);
-            }
-            if let Some(tls) = &mut connection.tls {
-                tls.let_go();
-            }
-            self.recharge(session); // what is on its way out is not counted against those who stay
-            self.settle_guest(session);
-        }
-        self.touch(session);
+        self.connections.touch(session);
     }
 
     /// Closes the descriptor once the kernel holds nothing of it, and lets the machine forget the session.
     pub(in crate::edge) fn close_descriptor(&mut self, session: SessionKey) {
-        if !self.table.get(session).is_some_and(Connection::at_rest) {
+        if !self
+            .connections
+            .get(session)
+            .is_some_and(Connection::at_rest)
+        {
             return;
         }
-        drop(self.remove(session));
+        drop(self.connections.remove(session, &mut self.io.counts));
         self.io.descriptors.closed();
         self.feed(Input::Gone { session });
     }
-
-    fn give_up_handshake(&mut self, session: SessionKey, outcome: Outcome) {
-        let Some(tls) = self
-            .table
-            .get_mut(session)
-            .and_then(|connection| connection.tls.as_mut())
-        else {
-            return;
-        };
-        if tls.give_up() {
-            self.io.counts.handshaking -= 1;
-            self.shaking.leave(session);
-            match outcome {
-                Outcome::Failed => self.io.counts.handshakes.failed += 1,
-                Outcome::Timeout => self.io.counts.handshakes.timeout += 1,
-            }
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Outcome {
-    Failed,
-    Timeout,
 }

@@ -29,37 +29,37 @@ impl<M: Machine> Edge<M> {
     /// Flushes every connection that this turn has touched, and does what its stage asks for. What that touches is
     /// flushed in the next turn.
     pub(in crate::edge) fn flush_touched(&mut self) {
-        let mut touched = std::mem::take(&mut self.dirty);
+        let mut touched = self.connections.take_touched();
         for session in touched.drain(..) {
             self.flush_one(session);
         }
-        // Keeps the larger of the two lists' memory, and what was touched meanwhile.
-        touched.append(&mut self.dirty);
-        self.dirty = touched;
+        self.connections.keep_touched(touched);
     }
 
     fn flush_one(&mut self, session: SessionKey) {
-        let Some(connection) = self.table.get_mut(session) else {
+        let Some(stage) = self.connections.untouch(session) else {
             return;
         };
-        connection.dirty = false;
-        match connection.stage {
+        match stage {
             Stage::Open => {
                 self.flush(session);
-                self.watch(session);
+                self.connections
+                    .watch(session, &self.machine, &mut self.io.ring);
             }
             Stage::Leaving(Destination::Shard(to)) => self.leave(session, to),
             Stage::Leaving(Destination::Node(to)) => self.pass_on(session, to),
             Stage::Leaving(Destination::Admin) => self.pass_to_admin(session),
             Stage::Closing => self.close(session),
-            Stage::Lingering => self.watch(session),
+            Stage::Lingering => self
+                .connections
+                .watch(session, &self.machine, &mut self.io.ring),
             Stage::Shut => self.close_descriptor(session),
         }
     }
 
     /// Sends what is unsent.
     pub(in crate::edge) fn flush(&mut self, session: SessionKey) -> Flushed {
-        let Some(connection) = self.table.get(session) else {
+        let Some(connection) = self.connections.get(session) else {
             return Flushed::Broken;
         };
         match (connection.broken, connection.sending, &connection.tls) {
@@ -75,7 +75,7 @@ impl<M: Machine> Edge<M> {
         if unsent.is_empty() {
             return Flushed::All;
         }
-        let (len, Some(connection)) = (unsent.len(), self.table.get(session)) else {
+        let (len, Some(connection)) = (unsent.len(), self.connections.get(session)) else {
             return Flushed::Broken;
         };
         self.io.counts.sends += 1;
@@ -92,7 +92,7 @@ impl<M: Machine> Edge<M> {
         }
         if sent == len {
             // The machine had more to say after all: the next turn's business.
-            self.touch(session);
+            self.connections.touch(session);
             return Flushed::Waiting;
         }
         let chunk = rest.len().min(LAUNCH_BYTES);
@@ -103,7 +103,7 @@ impl<M: Machine> Edge<M> {
 
     fn flush_tls(&mut self, session: SessionKey) -> Flushed {
         for _ in 0..ENCRYPTS_PER_TURN {
-            let Some(connection) = self.table.get_mut(session) else {
+            let Some(connection) = self.connections.get_mut(session) else {
                 return Flushed::Broken;
             };
             let handshaking = connection.handshaking();
@@ -150,13 +150,13 @@ impl<M: Machine> Edge<M> {
                 self.report_sent(session, chunk);
             }
         }
-        self.touch(session);
+        self.connections.touch(session);
         Flushed::Waiting
     }
 
     /// Gives bytes to the ring, which waits for room; `plain` of the machine's bytes are in them.
     fn launch(&mut self, session: SessionKey, flight: Vec<u8>, plain: usize) -> Flushed {
-        let Some(connection) = self.table.get_mut(session) else {
+        let Some(connection) = self.connections.get_mut(session) else {
             return Flushed::Broken;
         };
         if plain > 0 {
@@ -181,7 +181,7 @@ impl<M: Machine> Edge<M> {
         let (whole, handed) = (flight.len(), result.unwrap_or(0));
         self.io.counts.sent_bytes += handed as u64;
         self.io.spares.recycle(flight);
-        let Some(connection) = self.table.get_mut(session) else {
+        let Some(connection) = self.connections.get_mut(session) else {
             return debug_assert!(false, "a connection outlives its send");
         };
         connection.sending = false;
@@ -197,12 +197,12 @@ impl<M: Machine> Edge<M> {
         if handed < whole {
             self.sunk(session);
         }
-        self.touch(session);
+        self.connections.touch(session);
     }
 
     /// Nothing can be sent any more. What the peer had sent before is still read; then the machine gets the end.
     pub(in crate::edge) fn sunk(&mut self, session: SessionKey) -> Flushed {
-        let Some(connection) = self.table.get_mut(session) else {
+        let Some(connection) = self.connections.get_mut(session) else {
             return Flushed::Broken;
         };
         connection.broken = true;
@@ -219,7 +219,7 @@ impl<M: Machine> Edge<M> {
                 | Receive::Cancelling,
             ) => {}
             (Stage::Leaving(_) | Stage::Closing | Stage::Lingering | Stage::Shut, _) => {
-                self.touch(session)
+                self.connections.touch(session)
             }
         }
         Flushed::Broken

@@ -1,11 +1,9 @@
 //! Receiving: handles the completion of a receive.
 
 use crate::edge::answers;
-use crate::edge::connections::connection::{Receive, Stage, Standing, ring_key, session};
+use crate::edge::connections::connection::{Receive, Stage, Standing, session};
 use crate::edge::handshakes::Shaking;
-use crate::edge::limits::{
-    BUFFERS_PER_PEER, LEAVING_BYTES, LINGER_BYTES, REARMS_PER_TURN, WORK_PER_BUFFER,
-};
+use crate::edge::limits::{LINGER_BYTES, REARMS_PER_TURN};
 use crate::edge::nodes::links::{LinkEnd, link_end};
 use crate::edge::nodes::tunnel::Side;
 use crate::edge::shard::Edge;
@@ -64,7 +62,7 @@ impl<M: Machine> Edge<M> {
 
     fn received(&mut self, key: Key, received: Received, more: bool) {
         let session = session(key);
-        let Some(connection) = self.table.get_mut(session) else {
+        let Some(connection) = self.connections.get_mut(session) else {
             if let Some(end) = link_end(key) {
                 return self.link_received(end, received);
             }
@@ -81,10 +79,11 @@ impl<M: Machine> Edge<M> {
             Received::Bytes(lent) => {
                 let before = self.machine.work();
                 if connection.filled(self.io.ring.fills(&lent)) {
-                    self.cap(session);
+                    self.connections.cap(session, &mut self.io);
                 }
                 self.take(session, lent);
-                self.charge(session, self.machine.work() - before);
+                let work = self.machine.work() - before;
+                self.connections.charge(session, work, &mut self.io);
             }
             Received::End => self.ended(session),
             Received::Failed(_) => {
@@ -95,38 +94,23 @@ impl<M: Machine> Edge<M> {
                 if !self.io.ring.add_buffers() {
                     self.io.counts.no_buffers += 1;
                 }
-                self.list(session);
+                self.connections.list(session);
             }
-            Received::Cancelled => self.list(session),
+            Received::Cancelled => self.connections.list(session),
         }
-        if !more && self.awaits_rest(session) {
-            self.touch(session);
+        if !more && self.connections.awaits_rest(session) {
+            self.connections.touch(session);
         }
-        self.watch(session);
-    }
-
-    /// One receive buffer of a peer was served, which took this much work: many small messages count as more buffers.
-    fn charge(&mut self, session: SessionKey, work: u64) {
-        let more = u8::try_from(work / WORK_PER_BUFFER).unwrap_or(u8::MAX);
-        let turn = self.io.turn.number();
-        if let Some(connection) = self.table.get_mut(session)
-            && connection.spent(turn, more.saturating_add(1), BUFFERS_PER_PEER)
-        {
-            self.cap(session);
-        }
+        self.connections
+            .watch(session, &self.machine, &mut self.io.ring);
     }
 
     /// Arms some of the listed receives again. All buffers of this turn are back by now.
     pub(in crate::edge) fn rearm_some(&mut self) {
-        for _ in 0..self.rearm.len().min(REARMS_PER_TURN) {
-            let Some(session) = self.rearm.pop_front() else {
-                return;
-            };
-            if let Some(connection) = self.table.get_mut(session)
-                && connection.receive == Receive::Listed
-            {
-                connection.receive = Receive::Idle;
-                self.watch(session);
+        for _ in 0..self.connections.listed().min(REARMS_PER_TURN) {
+            if let Some(session) = self.connections.unlist() {
+                self.connections
+                    .watch(session, &self.machine, &mut self.io.ring);
             }
         }
     }
@@ -146,12 +130,13 @@ impl<M: Machine> Edge<M> {
                     continue;
                 }
             };
-            if let Some(connection) = self.table.get_mut(session)
+            if let Some(connection) = self.connections.get_mut(session)
                 && connection.receive == Receive::Queued
             {
                 connection.receive = Receive::Idle;
                 self.decrypt(session, &mut []);
-                self.watch(session);
+                self.connections
+                    .watch(session, &self.machine, &mut self.io.ring);
             }
         }
     }
@@ -159,7 +144,7 @@ impl<M: Machine> Edge<M> {
     /// Takes what arrived on a connection that travelled here or could not leave.
     pub(in crate::edge) fn resume(&mut self, session: SessionKey, mut unread: Vec<u8>) {
         let Some(connection) = self
-            .table
+            .connections
             .get(session)
             .filter(|connection| connection.stage == Stage::Open)
         else {
@@ -175,7 +160,7 @@ impl<M: Machine> Edge<M> {
 
     /// Gives the machine the first bytes of a connection, as its client sent them.
     pub(in crate::edge) fn begin(&mut self, session: SessionKey, mut bytes: Vec<u8>) {
-        if self.is_open(session) {
+        if self.connections.is_open(session) {
             let bytes = &mut bytes;
             self.machine
                 .handle(Input::Received { session, bytes }, self.io.turn.at());
@@ -186,13 +171,13 @@ impl<M: Machine> Edge<M> {
     /// Received bytes go to the machine, or into the TLS engine, or nowhere.
     fn take(&mut self, session: SessionKey, mut lent: Lent) {
         self.io.count_received(lent.len());
-        let Some(connection) = self.table.get_mut(session) else {
+        let Some(connection) = self.connections.get_mut(session) else {
             return self.io.ring.give_back(lent);
         };
         if connection.standing == Standing::Silent {
-            self.note_first_bytes(session);
+            self.connections.note_first_bytes(session);
         }
-        let Some(connection) = self.table.get_mut(session) else {
+        let Some(connection) = self.connections.get_mut(session) else {
             return self.io.ring.give_back(lent);
         };
         match connection.stage {
@@ -206,17 +191,16 @@ impl<M: Machine> Edge<M> {
                 return self.drain();
             }
             Stage::Leaving(_) => {
-                let unread = self.unread.entry(session).or_default();
-                unread.extend_from_slice(self.io.ring.bytes(&mut lent));
-                if unread.len() > LEAVING_BYTES {
-                    self.cut(session);
+                let bytes = self.io.ring.bytes(&mut lent);
+                if !self.connections.put_aside(session, bytes) {
+                    self.connections.cut(session, &mut self.io.counts);
                 }
             }
             Stage::Closing | Stage::Lingering => {
                 let len = u32::try_from(lent.len()).expect("a buffer has a 32-bit size");
                 connection.discarded = connection.discarded.saturating_add(len);
                 if connection.discarded > LINGER_BYTES {
-                    self.cut(session);
+                    self.connections.cut(session, &mut self.io.counts);
                 }
             }
             Stage::Shut => {}
@@ -228,7 +212,7 @@ impl<M: Machine> Edge<M> {
     /// those.
     fn take_cipher(&mut self, session: SessionKey, mut lent: Lent) {
         let wait = self.io.handshakes.wait();
-        if let Some(connection) = self.table.get_mut(session)
+        if let Some(connection) = self.connections.get_mut(session)
             && wait
             && connection.handshaking()
             && connection.receive == Receive::Idle
@@ -238,11 +222,11 @@ impl<M: Machine> Edge<M> {
             connection.receive = Receive::Queued;
             self.io.ring.give_back(lent);
             self.io.handshakes.push(Shaking::Session(session));
-            self.recharge(session);
-            return self.hold_budgets();
+            self.connections.recharge(session, &mut self.io.counts);
+            return self.connections.hold_budgets(&mut self.io);
         }
         let Some(tls) = self
-            .table
+            .connections
             .get_mut(session)
             .and_then(|connection| connection.tls.as_deref_mut())
         else {
@@ -260,7 +244,7 @@ impl<M: Machine> Edge<M> {
     /// As [`Self::take_cipher`], for bytes that are ours already, or none: then the engine goes on with what it holds.
     fn decrypt(&mut self, session: SessionKey, bytes: &mut [u8]) {
         if let Some(tls) = self
-            .table
+            .connections
             .get_mut(session)
             .and_then(|connection| connection.tls.as_deref_mut())
         {
@@ -271,7 +255,7 @@ impl<M: Machine> Edge<M> {
 
     /// What the engine made of it goes to the machine, in its order: secured, bytes, end.
     fn decrypted(&mut self, session: SessionKey, read: Read) {
-        let Some(connection) = self.table.get_mut(session) else {
+        let Some(connection) = self.connections.get_mut(session) else {
             return;
         };
         let Some(tls) = &mut connection.tls else {
@@ -289,21 +273,21 @@ impl<M: Machine> Edge<M> {
             );
             tls.say_plainly(answer);
         }
-        if tls.has_out() && !connection.dirty {
-            connection.dirty = true;
-            self.dirty.push(session);
+        let shook = tls.handshaking();
+        let kind = if shook { tls.just_secured() } else { None };
+        if tls.has_out() {
+            self.connections.touch(session);
         }
-        if tls.handshaking() {
-            let kind = tls.just_secured();
+        if shook {
             self.io.count_handshake(kind);
             if kind.is_some() {
-                self.io.counts.handshaking -= 1;
-                self.shaking.leave(session);
+                self.connections
+                    .handshake_over(session, &mut self.io.counts);
                 self.feed(Input::Secured { session });
             }
         }
         if !self.io.plain.is_empty() {
-            if self.is_open(session) {
+            if self.connections.is_open(session) {
                 self.machine.handle(
                     Input::Received {
                         session,
@@ -315,39 +299,12 @@ impl<M: Machine> Edge<M> {
             self.io.plain.clear();
             self.drain();
         }
-        self.recharge(session);
-        self.limit_record(session);
-        self.hold_budgets();
+        self.connections.recharge(session, &mut self.io.counts);
+        self.connections.limit_record(session, &self.io);
+        self.connections.hold_budgets(&mut self.io);
         match read {
             Read::More => {}
             Read::End | Read::Failed => self.ended(session),
-        }
-    }
-
-    /// Whether it goes on with this connection only when nothing is armed on it.
-    fn awaits_rest(&self, session: SessionKey) -> bool {
-        self.table
-            .get(session)
-            .is_some_and(|connection| match connection.stage {
-                Stage::Leaving(_) | Stage::Shut => true,
-                Stage::Open | Stage::Closing | Stage::Lingering => false,
-            })
-    }
-
-    fn is_open(&self, session: SessionKey) -> bool {
-        self.table
-            .get(session)
-            .is_some_and(|connection| connection.stage == Stage::Open)
-    }
-
-    /// One peer has had its share of a turn: its receive is cancelled, and armed again behind all others.
-    fn cap(&mut self, session: SessionKey) {
-        if let Some(connection) = self.table.get_mut(session)
-            && connection.receive == Receive::Many
-        {
-            self.io.counts.capped += 1;
-            connection.receive = Receive::Cancelling;
-            self.io.ring.cancel_receive(ring_key(session));
         }
     }
 }

@@ -59,23 +59,28 @@ impl<M: Machine> Edge<M> {
         &mut self,
         session: SessionKey,
     ) -> Option<(Half, M::Parcel, Tunnelled)> {
-        self.watch(session);
+        self.connections
+            .watch(session, &self.machine, &mut self.io.ring);
         match self.flush(session) {
             Flushed::Waiting => return None,
             // A broken one ends at once, like any other.
             Flushed::Broken => {
-                self.cut(session);
+                self.connections.cut(session, &mut self.io.counts);
                 return None;
             }
             Flushed::All => {}
         }
-        if !self.table.get(session).is_some_and(Connection::at_rest) {
+        if !self
+            .connections
+            .get(session)
+            .is_some_and(Connection::at_rest)
+        {
             return None;
         }
-        let mut unread = self.unread.remove(&session).unwrap_or_default();
+        let mut unread = self.connections.take_unread(session);
         let Connection {
             socket, tls, ended, ..
-        } = self.remove(session)?;
+        } = self.connections.remove(session, &mut self.io.counts)?;
         let mut parcel = self.machine.release(session);
         let mut client = Half::new(socket, tls);
         client.ended = ended.then_some(self.io.turn.at().now);
@@ -305,7 +310,7 @@ impl<M: Machine> Edge<M> {
             }
         }
         let (before, after) = tls.recharge();
-        self.count_held(before, after);
+        self.io.counts.count_held(before, after);
         true
     }
 
@@ -331,15 +336,17 @@ impl<M: Machine> Edge<M> {
         let mut connection = Connection::new(session, client.socket, client.tls);
         connection.ended = client.ended.is_some();
         debug_assert!(connection.stage == ConnectionStage::Open);
-        self.insert(session, connection);
+        self.connections.insert(session, connection, &mut self.io);
         if let Some(origin) = origin {
             // It may wait: what it waits for is not admitted yet.
-            self.welcome(session, origin, false);
-            self.note_first_bytes(session);
+            self.connections
+                .welcome(session, origin, false, self.io.turn.at().now);
+            self.connections.note_first_bytes(session);
         }
         self.drain();
-        self.touch(session);
-        self.watch(session);
+        self.connections.touch(session);
+        self.connections
+            .watch(session, &self.machine, &mut self.io.ring);
     }
 }
 

@@ -135,7 +135,7 @@ impl<M: Machine> Edge<M> {
         } else {
             tls.recharge()
         };
-        self.count_held(before, after);
+        self.io.counts.count_held(before, after);
         if shook {
             self.io.count_handshake(kind);
         }

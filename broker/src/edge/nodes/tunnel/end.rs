@@ -157,7 +157,7 @@ impl<M: Machine> Edge<M> {
     pub(super) fn discharge(&mut self, half: &mut Half) {
         if let Some(tls) = &mut half.tls {
             let before = tls.discharge();
-            self.count_held(before, Held::default());
+            self.io.counts.count_held(before, Held::default());
         }
     }
 

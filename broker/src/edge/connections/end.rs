@@ -1,0 +1,70 @@
+//! The end of a connection without another byte: cut off, or reset.
+
+use super::Connections;
+use super::connection::Stage;
+use crate::edge::letters::counts::EdgeCounts;
+use broker_core::id::SessionKey;
+use rustix::net::connect_unspec;
+use socket2::SockRef;
+use std::net::Shutdown;
+
+impl Connections {
+    /// The machine wants a connection gone at once: its time is over.
+    pub(in crate::edge) fn abort(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
+        if self.give_up(session, counts) {
+            counts.handshakes.timeout += 1;
+        }
+        self.cut(session, counts);
+    }
+
+    /// Makes the kernel send RST in place of FIN, where it can.
+    pub(in crate::edge) fn reset(&self, session: SessionKey) {
+        if let Some(connection) = self.get(session) {
+            let _ = connect_unspec(&connection.socket);
+        }
+    }
+
+    /// Ends a connection without another byte. What is armed on it completes now.
+    pub(in crate::edge) fn cut(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
+        self.give_up_handshake(session, counts);
+        let Some(connection) = self.get_mut(session) else {
+            return;
+        };
+        if connection.stage != Stage::Shut {
+            connection.stage = Stage::Shut;
+            if !connection.at_rest() {
+                let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Both);
+            }
+            if let Some(tls) = &mut connection.tls {
+                tls.let_go();
+            }
+            self.recharge(session, counts); // what is on its way out is not counted against those who stay
+            self.settle_guest(session);
+        }
+        self.touch(session);
+    }
+
+    /// A handshake under way is over, since the connection is.
+    pub(in crate::edge) fn give_up_handshake(
+        &mut self,
+        session: SessionKey,
+        counts: &mut EdgeCounts,
+    ) {
+        if self.give_up(session, counts) {
+            counts.handshakes.failed += 1;
+        }
+    }
+
+    /// Whether there was one.
+    fn give_up(&mut self, session: SessionKey, counts: &mut EdgeCounts) -> bool {
+        let connection = self.get_mut(session);
+        let Some(tls) = connection.and_then(|connection| connection.tls.as_mut()) else {
+            return false;
+        };
+        let given_up = tls.give_up();
+        if given_up {
+            self.handshake_over(session, counts);
+        }
+        given_up
+    }
+}

@@ -1,0 +1,99 @@
+//! How a connection is read: what is armed on its socket, and each peer's share of a turn.
+
+use super::Connections;
+use super::connection::{Receive, Stage, Standing, ring_key};
+use crate::edge::io::Io;
+use crate::edge::limits::{BUFFERS_PER_PEER, WORK_PER_BUFFER};
+use broker_core::id::SessionKey;
+use broker_core::machine::{Intake, Machine};
+use ring::Ring;
+use std::os::fd::AsFd;
+
+impl Connections {
+    /// Sees to it that a connection is read as it should be: armed, listed, paused, or awaited at its end.
+    ///
+    /// Called after everything that may change the answer; an open connection that is neither armed nor listed nor
+    /// paused after it would be forgotten.
+    pub(in crate::edge) fn watch<M: Machine>(
+        &mut self,
+        session: SessionKey,
+        machine: &M,
+        ring: &mut Ring,
+    ) {
+        let Some(connection) = self.table.get_mut(session) else {
+            return;
+        };
+        let wanted = match connection.stage {
+            Stage::Open if connection.ended => return,
+            Stage::Open if connection.handshaking() => Intake::Once,
+            Stage::Open => machine.intake(session),
+            Stage::Lingering if !connection.ended => Intake::Once,
+            Stage::Leaving(_) => Intake::Paused,
+            Stage::Closing | Stage::Lingering | Stage::Shut => return,
+        };
+        if wanted == Intake::Paused
+            && let Some(tls) = &mut connection.tls
+        {
+            tls.pause();
+        }
+        let socket = connection.socket.as_fd();
+        let key = ring_key(session);
+        match (wanted, connection.receive) {
+            (Intake::Once, Receive::Idle) => {
+                ring.receive_once(socket, key);
+                connection.receive = Receive::Once;
+            }
+            (Intake::Many, Receive::Idle) => {
+                // What a peer sends first after it was let in may be its close frame: with nothing armed behind that,
+                // the descriptor is closed without another step.
+                let is_first = connection.standing != Standing::Admitted;
+                if connection.floods() || (is_first && connection.tls.is_none()) {
+                    ring.receive_once(socket, key);
+                    connection.receive = Receive::Once;
+                } else {
+                    ring.receive_many(socket, key);
+                    connection.receive = Receive::Many;
+                }
+                self.settle_guest(session);
+            }
+            (Intake::Paused, Receive::Once | Receive::Many) => {
+                ring.cancel_receive(key);
+                connection.receive = Receive::Cancelling;
+            }
+            (Intake::Paused, Receive::Idle)
+            | (Intake::Once | Intake::Many, Receive::Once | Receive::Many)
+            | (_, Receive::Listed | Receive::Queued | Receive::Cancelling) => {}
+        }
+    }
+
+    /// Whether it goes on with a connection only when nothing is armed on it.
+    pub(in crate::edge) fn awaits_rest(&self, session: SessionKey) -> bool {
+        self.get(session)
+            .is_some_and(|connection| match connection.stage {
+                Stage::Leaving(_) | Stage::Shut => true,
+                Stage::Open | Stage::Closing | Stage::Lingering => false,
+            })
+    }
+
+    /// One receive buffer of a peer was served, which took this much work: many small messages count as more buffers.
+    pub(in crate::edge) fn charge(&mut self, session: SessionKey, work: u64, io: &mut Io) {
+        let more = u8::try_from(work / WORK_PER_BUFFER).unwrap_or(u8::MAX);
+        let turn = io.turn.number();
+        if let Some(connection) = self.get_mut(session)
+            && connection.spent(turn, more.saturating_add(1), BUFFERS_PER_PEER)
+        {
+            self.cap(session, io);
+        }
+    }
+
+    /// One peer has had its share of a turn: its receive is cancelled, and armed again behind all others.
+    pub(in crate::edge) fn cap(&mut self, session: SessionKey, io: &mut Io) {
+        if let Some(connection) = self.get_mut(session)
+            && connection.receive == Receive::Many
+        {
+            io.counts.capped += 1;
+            connection.receive = Receive::Cancelling;
+            io.ring.cancel_receive(ring_key(session));
+        }
+    }
+}
