@@ -7,9 +7,8 @@
 
 use super::answers::{remote, say_and_close, unavailable};
 use super::connections::connection::Connection;
-use super::limits::ACCEPT_REST_MS;
+use super::listeners::listener_place;
 use super::shard::Edge;
-use super::start::Listener;
 use super::tls::Tls;
 use broker_core::crowd::Origin;
 use broker_core::machine::{Machine, Peer, TurnedAway};
@@ -17,118 +16,26 @@ use broker_core::work;
 use ring::Key;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
-
-/// One listener and how it is doing.
-pub(super) struct Accepting {
-    listener: Listener,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Armed,
-    /// Being cancelled, or ended by itself: what comes next is its final completion.
-    Ending,
-    /// Armed again at this moment.
-    Resting(Instant),
-    /// For good.
-    Closed,
-}
-
-impl Accepting {
-    pub(super) fn new(listener: Listener) -> Self {
-        Self {
-            listener,
-            state: State::Closed,
-        }
-    }
-
-    /// When it is to be armed again.
-    pub(super) fn due(&self) -> Option<Instant> {
-        match self.state {
-            State::Resting(due) => Some(due),
-            State::Armed | State::Ending | State::Closed => None,
-        }
-    }
-
-    pub(super) fn closed(&self) -> bool {
-        self.state == State::Closed
-    }
-}
+use std::os::fd::OwnedFd;
 
 impl<M: Machine> Edge<M> {
-    /// Arms every listener.
-    pub(super) fn listen(&mut self) {
-        for place in 0..self.listeners.len() {
-            self.arm_listener(place);
-        }
-    }
-
-    /// Ends every listener. What is accepted until their final completions is dropped.
-    pub(super) fn stop_listening(&mut self) {
-        for (place, accepting) in self.listeners.iter_mut().enumerate() {
-            match accepting.state {
-                State::Armed => {
-                    self.io.ring.cancel_accept(listener_key(place));
-                    accepting.state = State::Ending;
-                }
-                State::Resting(_) => accepting.state = State::Closed,
-                State::Ending | State::Closed => {}
-            }
-        }
-    }
-
-    /// Arms the listeners that have rested.
-    pub(super) fn resume_listening(&mut self) {
-        for place in 0..self.listeners.len() {
-            if self.listeners[place]
-                .due()
-                .is_none_or(|due| due > self.io.turn.now())
-            {
-                continue;
-            }
-            // Also at the limit: another one may make room, and who finds none is answered.
-            self.arm_listener(place);
-        }
-    }
-
     /// One completion of an accept.
     pub(super) fn accepted(&mut self, key: Key, socket: io::Result<OwnedFd>, more: bool) {
-        let place = usize::try_from(key.bits()).expect("made by listener_key");
+        let place = listener_place(key);
         if !more {
-            let rest = socket.is_err() || self.listeners[place].state == State::Ending;
-            match (self.io.stopping, rest) {
-                (true, _) => self.listeners[place].state = State::Closed,
-                (false, true) => self.rest(place),
-                (false, false) => self.arm_listener(place),
-            }
+            self.listeners.over(place, socket.is_err(), &mut self.io);
         }
         match socket {
             Ok(socket) if self.io.stopping => drop(socket),
-            Ok(socket) if self.listeners[place].listener.inner => self.greet(socket),
+            Ok(socket) if self.listeners.at(place).inner => self.greet(socket),
             Ok(socket) => self.admit(place, socket),
             Err(error) => self.count_accept_error(&error),
         }
     }
 
-    fn arm_listener(&mut self, place: usize) {
-        let accepting = &mut self.listeners[place];
-        self.io
-            .ring
-            .accept(accepting.listener.socket.as_fd(), listener_key(place));
-        accepting.state = State::Armed;
-    }
-
-    fn rest(&mut self, place: usize) {
-        self.listeners[place].state =
-            State::Resting(self.io.turn.now() + Duration::from_millis(ACCEPT_REST_MS));
-    }
-
     fn admit(&mut self, place: usize, socket: OwnedFd) {
         self.io.turn.add_work(work::ACCEPT);
-        let tls = self.listeners[place].listener.tls;
+        let tls = self.listeners.at(place).tls;
         let crowded = self.io.descriptors.opened() > self.io.settings.connections;
         let Some(remote) = remote(&socket) else {
             // Reset before we looked.
@@ -139,9 +46,8 @@ impl<M: Machine> Edge<M> {
         let origin = Origin::of(remote.ip());
         let full = crowded || !self.machine.has_room();
         if full && !self.make_room(origin) {
-            if crowded && self.listeners[place].state == State::Armed {
-                self.io.ring.cancel_accept(listener_key(place));
-                self.listeners[place].state = State::Ending;
+            if crowded {
+                self.listeners.relieve(place, &mut self.io.ring);
             }
             return self.refuse(socket, remote, tls, TurnedAway::NoRoom);
         }
@@ -150,7 +56,7 @@ impl<M: Machine> Edge<M> {
         };
         let peer = Peer {
             remote,
-            listener: self.listeners[place].listener.number,
+            listener: self.listeners.at(place).number,
             tls,
             inner: false,
         };
@@ -193,8 +99,8 @@ impl<M: Machine> Edge<M> {
         if !self.connections.handshake_room(origin, &mut self.io) {
             return Err(Refused);
         }
-        let config = self.tls.as_ref().ok_or(Refused)?;
-        Tls::new(config, origin).map(Some).map_err(|_| Refused)
+        let engine = self.listeners.engine(origin).ok_or(Refused)?;
+        Ok(Some(engine))
     }
 
     /// Answers 503 and closes. On a TLS listener nothing can be said without a handshake, so it just closes.
@@ -236,7 +142,3 @@ impl<M: Machine> Edge<M> {
 
 /// There is no room for another handshake.
 struct Refused;
-
-fn listener_key(place: usize) -> Key {
-    Key::new(place as u64)
-}

@@ -29,6 +29,7 @@ mod handshakes;
 mod io;
 mod letters;
 mod limits;
+mod listeners;
 mod nodes;
 mod runtime;
 mod sessions;

@@ -145,14 +145,13 @@ impl Drop for Ended {
 impl<M: Machine> Edge<M> {
     /// The drive loop, until [`Post::Stop`](super::Post::Stop) and the last descriptor.
     async fn run(mut self, started: &Sender<()>) -> io::Result<()> {
-        let mailboxes = Arc::clone(&self.mailboxes);
-        let mailbox = &mailboxes[self.id.index()];
-        self.io.ring.register_eventfd(mailbox.completed())?;
-        let completed = mailbox.completed().try_clone_to_owned()?.into_raw_fd();
+        let completed = self.mail.own().completed();
+        self.io.ring.register_eventfd(completed)?;
+        let completed = completed.try_clone_to_owned()?.into_raw_fd();
         // SAFETY: the descriptor was made for this and belongs to nobody else; the file closes it.
         let completed = unsafe { BufferedFile::from_raw_fd(completed) };
         self.watch_bell(BELL);
-        self.listen();
+        self.listeners.listen(&mut self.io.ring);
         self.io.ring.enter(0, None)?;
         let _ = started.send(());
         let (mut awake_until, mut slept) = (self.io.turn.now(), true);
@@ -171,7 +170,7 @@ impl<M: Machine> Edge<M> {
                 && self.connections.is_empty()
                 && self.tunnels.is_empty()
                 && self.inners.is_empty()
-                && self.listeners.iter().all(super::accept::Accepting::closed)
+                && self.listeners.closed()
             {
                 break;
             }
@@ -215,7 +214,7 @@ impl<M: Machine> Edge<M> {
         self.connections.end_overdue(&mut self.io);
         self.end_overdue_tunnels();
         self.end_overdue_inners();
-        self.resume_listening();
+        self.listeners.resume(&mut self.io);
         self.flush_touched();
         self.hold_stalled();
         self.rearm_some();
@@ -254,7 +253,7 @@ impl<M: Machine> Edge<M> {
     fn busy(&mut self) -> bool {
         self.connections.has_work()
             || !self.io.handshakes.is_empty()
-            || !self.mailbox().is_empty()
+            || !self.mail.own().is_empty()
             || self.io.ring.has_completions()
             || self
                 .machine
@@ -283,11 +282,7 @@ impl<M: Machine> Edge<M> {
             .chain(self.next_overdue())
             .min()
             .and_then(|due| self.io.turn.instant(due));
-        let listeners = self
-            .listeners
-            .iter()
-            .filter_map(super::accept::Accepting::due);
-        listeners.chain(machine).min()
+        self.listeners.next_due().into_iter().chain(machine).min()
     }
 
     fn sleep_in_ring(&mut self, now: Instant, awake_until: Instant) -> io::Result<()> {
@@ -295,13 +290,13 @@ impl<M: Machine> Edge<M> {
             .next_due()
             .map_or(awake_until, |due| due.min(awake_until));
         self.io.counts.parks_in_ring += 1;
-        self.mailbox().fall_asleep(Sleep::InRing);
-        let want = u32::from(self.mailbox().is_empty());
+        self.mail.own().fall_asleep(Sleep::InRing);
+        let want = u32::from(self.mail.own().is_empty());
         let entered = self
             .io
             .ring
             .enter(want, Some(until.saturating_duration_since(now)));
-        self.mailbox().wake_up();
+        self.mail.own().wake_up();
         entered
     }
 
@@ -310,11 +305,11 @@ impl<M: Machine> Edge<M> {
             self.io.ring.wake_by(due, now);
         }
         self.io.ring.eventfd_on();
-        self.mailbox().fall_asleep(Sleep::InGlommio);
+        self.mail.own().fall_asleep(Sleep::InGlommio);
         // Waits no time, but runs deferred work until a completion or until none is left.
         self.io.ring.enter(1, Some(Duration::ZERO))?;
         let at_rest = !self.io.ring.has_completions() && !self.io.ring.has_submissions();
-        if at_rest && self.mailbox().is_empty() {
+        if at_rest && self.mail.own().is_empty() {
             self.io.counts.parks_in_glommio += 1;
             completed
                 .read_at(0, size_of::<u64>())
@@ -322,15 +317,14 @@ impl<M: Machine> Edge<M> {
                 .map_err(io::Error::from)?;
         }
         self.io.ring.eventfd_off();
-        self.mailbox().wake_up();
+        self.mail.own().wake_up();
         // What the eventfd announced is hidden until now.
         self.io.ring.enter(0, None)
     }
 
     /// Has the ring look at the mailbox's bell.
     pub(super) fn watch_bell(&mut self, key: Key) {
-        let bell = self.mailboxes[self.id.index()].bell();
-        self.io.ring.bell(bell, key);
+        self.io.ring.bell(self.mail.own().bell(), key);
     }
 }
 

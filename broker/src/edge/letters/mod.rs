@@ -1,6 +1,7 @@
 //! Letters that arrive in the mailbox of this shard.
 
 pub(super) mod counts;
+pub(super) mod mail;
 pub(super) mod post;
 
 use super::clock::Shift;
@@ -21,7 +22,7 @@ impl<M: Machine> Edge<M> {
             if self.work_of_turn() >= work::LETTERS {
                 break;
             }
-            let Some(letter) = self.mailbox().try_take() else {
+            let Some(letter) = self.mail.own().try_take() else {
                 break;
             };
             self.io.turn.add_work(work::LETTER);
@@ -39,13 +40,13 @@ impl<M: Machine> Edge<M> {
                 Post::Inspect(question, answer) => {
                     let reply = self.machine.inspect(*question, self.io.turn.at());
                     self.drain();
-                    drop(answer.try_send((self.id, reply)));
+                    drop(answer.try_send((self.mail.id(), reply)));
                 }
                 Post::Shift(shift, answer) => {
                     self.leap(shift);
                     self.shifted = Some(answer);
                 }
-                Post::Tls(config) => self.tls = Some(config),
+                Post::Tls(config) => self.listeners.present(config),
                 Post::Stop => self.stop(),
             }
         }
@@ -74,13 +75,13 @@ impl<M: Machine> Edge<M> {
         if due.is_none_or(|due| due > self.io.turn.at().now)
             && let Some(answer) = self.shifted.take()
         {
-            let _ = answer.try_send((self.id, self.io.turn.at())); // the asker may have stopped waiting
+            let _ = answer.try_send((self.mail.id(), self.io.turn.at())); // the asker may have stopped waiting
         }
     }
 
     fn scraped(&self) -> Scraped<M::Snapshot> {
         Scraped {
-            shard: self.id,
+            shard: self.mail.id(),
             snapshot: self.machine.snapshot(),
             edge: EdgeCounts {
                 clock_us: self.io.turn.at().now.0.saturating_mul(1000),
@@ -91,7 +92,7 @@ impl<M: Machine> Edge<M> {
 
     fn stop(&mut self) {
         self.io.stopping = true;
-        self.stop_listening();
+        self.listeners.stop(&mut self.io.ring);
         for session in self.connections.keys() {
             self.connections.cut(session, &mut self.io.counts);
         }

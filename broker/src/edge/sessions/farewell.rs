@@ -7,7 +7,7 @@
 
 use crate::edge::answers::{remote, say_and_close, unavailable};
 use crate::edge::connections::connection::{Connection, Stage};
-use crate::edge::letters::post::{Handover, Post, Travelling};
+use crate::edge::letters::post::{Handover, Travelling};
 use crate::edge::sessions::flush::Flushed;
 use crate::edge::shard::Edge;
 use broker_core::crowd::Origin;
@@ -44,16 +44,10 @@ impl<M: Machine> Edge<M> {
             tls: connection.tls,
             unread,
         };
-        let handover = Post::Handover(Box::new(Handover { parcel, connection }));
-        let Err(refused) = self.mailboxes[to.index()].post(handover) else {
-            self.io.counts.handovers += 1;
-            return;
-        };
-        self.io.counts.mailbox_refused += 1;
-        let Post::Handover(back) = refused else {
-            return debug_assert!(false, "a mailbox returns what it was given");
-        };
-        self.take_back(*back);
+        let handover = Handover { parcel, connection };
+        if let Some(back) = self.mail.hand_over(to, handover, &mut self.io.counts) {
+            self.take_back(*back);
+        }
     }
 
     /// The other shard's mailbox was full: the machine answers here.

@@ -122,7 +122,8 @@ impl<M: Machine> Edge<M> {
             return Err(TunnelFailure::NoRoom);
         }
         let links = self.links.as_ref();
-        let address = links.and_then(|links| links.address(node, self.id, &mut self.tunnels.turns));
+        let address =
+            links.and_then(|links| links.address(node, self.mail.id(), &mut self.tunnels.turns));
         let address = address.ok_or(TunnelFailure::Connect)?;
         if !self.open_for(origin) {
             return Err(TunnelFailure::NoRoom);
@@ -207,7 +208,8 @@ impl<M: Machine> Edge<M> {
     /// Begins a handshake with the owner, or has it wait for its turn, where links are encrypted.
     fn secure_owner(&mut self, place: u32, tunnel: &mut Tunnel<M>) {
         let links = self.links.as_ref();
-        let Some((config, name)) = links.and_then(|links| links.client(self.id, tunnel.node?))
+        let Some((config, name)) =
+            links.and_then(|links| links.client(self.mail.id(), tunnel.node?))
         else {
             return;
         };

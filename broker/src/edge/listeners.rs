@@ -1,0 +1,152 @@
+//! A shard's listeners: which of them accept, and when those that rest do so again.
+
+use super::io::Io;
+use super::limits::ACCEPT_REST_MS;
+use super::start::Listener;
+use super::tls::Tls;
+use broker_core::crowd::Origin;
+use ring::{Key, Ring};
+use rustls::ServerConfig;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The listeners of one shard, and what those of TLS present.
+pub(super) struct Listeners {
+    all: Vec<Accepting>,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+/// One listener and how it is doing.
+struct Accepting {
+    listener: Listener,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Armed,
+    /// Being cancelled, or ended by itself: what comes next is its final completion.
+    Ending,
+    /// Armed again at this moment.
+    Resting(Instant),
+    /// For good.
+    Closed,
+}
+
+impl Listeners {
+    /// Listeners of which none accepts yet.
+    pub(super) fn new(listeners: Vec<Listener>, tls: Option<Arc<ServerConfig>>) -> Self {
+        let accepting = |listener| Accepting {
+            listener,
+            state: State::Closed,
+        };
+        let all = listeners.into_iter().map(accepting).collect();
+        Self { all, tls }
+    }
+
+    /// Connections accepted from here on present this.
+    pub(super) fn present(&mut self, tls: Arc<ServerConfig>) {
+        self.tls = Some(tls);
+    }
+
+    /// An engine for a connection from `origin`; `None` when it cannot be made.
+    pub(super) fn engine(&self, origin: Origin) -> Option<Box<Tls>> {
+        Tls::new(self.tls.as_ref()?, origin).ok()
+    }
+
+    /// The listener of a place.
+    pub(super) fn at(&self, place: usize) -> &Listener {
+        &self.all[place].listener
+    }
+
+    /// Whether all are closed.
+    pub(super) fn closed(&self) -> bool {
+        let mut all = self.all.iter();
+        all.all(|accepting| accepting.state == State::Closed)
+    }
+
+    /// When the first of them is to be armed again.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.all.iter().filter_map(Accepting::due).min()
+    }
+
+    /// Arms every listener.
+    pub(super) fn listen(&mut self, ring: &mut Ring) {
+        for place in 0..self.all.len() {
+            self.arm(place, ring);
+        }
+    }
+
+    /// Arms the listeners that have rested.
+    pub(super) fn resume(&mut self, io: &mut Io) {
+        for place in 0..self.all.len() {
+            if self.all[place].due().is_none_or(|due| due > io.turn.now()) {
+                continue;
+            }
+            // Also at the limit: another one may make room, and who finds none is answered.
+            self.arm(place, &mut io.ring);
+        }
+    }
+
+    /// An accept completed, and nothing follows it: the listener is armed again, at once or after a rest.
+    pub(super) fn over(&mut self, place: usize, failed: bool, io: &mut Io) {
+        let rest = failed || self.all[place].state == State::Ending;
+        match (io.stopping, rest) {
+            (true, _) => self.all[place].state = State::Closed,
+            (false, true) => {
+                let due = io.turn.now() + Duration::from_millis(ACCEPT_REST_MS);
+                self.all[place].state = State::Resting(due);
+            }
+            (false, false) => self.arm(place, &mut io.ring),
+        }
+    }
+
+    /// Has an armed listener rest, since there is no room for what it accepts.
+    pub(super) fn relieve(&mut self, place: usize, ring: &mut Ring) {
+        let accepting = &mut self.all[place];
+        if accepting.state == State::Armed {
+            ring.cancel_accept(listener_key(place));
+            accepting.state = State::Ending;
+        }
+    }
+
+    /// Ends every listener. What is accepted until their final completions is dropped.
+    pub(super) fn stop(&mut self, ring: &mut Ring) {
+        for (place, accepting) in self.all.iter_mut().enumerate() {
+            match accepting.state {
+                State::Armed => {
+                    ring.cancel_accept(listener_key(place));
+                    accepting.state = State::Ending;
+                }
+                State::Resting(_) => accepting.state = State::Closed,
+                State::Ending | State::Closed => {}
+            }
+        }
+    }
+
+    fn arm(&mut self, place: usize, ring: &mut Ring) {
+        let accepting = &mut self.all[place];
+        ring.accept(accepting.listener.socket.as_fd(), listener_key(place));
+        accepting.state = State::Armed;
+    }
+}
+
+impl Accepting {
+    /// When it is to be armed again.
+    fn due(&self) -> Option<Instant> {
+        match self.state {
+            State::Resting(due) => Some(due),
+            State::Armed | State::Ending | State::Closed => None,
+        }
+    }
+}
+
+/// The place of the listener whose accept has this key.
+pub(super) fn listener_place(key: Key) -> usize {
+    usize::try_from(key.bits()).expect("made by listener_key")
+}
+
+fn listener_key(place: usize) -> Key {
+    Key::new(place as u64)
+}
