@@ -8,11 +8,13 @@
 use super::answers::{remote, say_and_close, unavailable};
 use super::connections::connection::Connection;
 use super::listeners::listener_place;
+use super::nodes::inner::Introduced;
 use super::shard::Edge;
 use super::tls::Tls;
 use broker_core::crowd::Origin;
-use broker_core::machine::{Machine, Peer, TurnedAway};
+use broker_core::machine::{Input, Machine, Peer, TurnedAway};
 use broker_core::work;
+use codec::proxy::ProxyHeader;
 use ring::Key;
 use std::io;
 use std::net::SocketAddr;
@@ -81,11 +83,88 @@ impl<M: Machine> Edge<M> {
             .watch(session, &self.machine, &mut self.io.ring);
     }
 
+    /// Greets a connection to an inner listener.
+    fn greet(&mut self, socket: OwnedFd) {
+        let crowded = self.io.descriptors.opened() > self.io.settings.connections;
+        let Some(from) = remote(&socket) else {
+            self.io.descriptors.closed();
+            self.io.counts.accept_errors.other += 1;
+            return;
+        };
+        self.inners.end_oldest(&mut self.io);
+        let origin = Origin::of(from.ip());
+        let room = !crowded || self.make_room(origin);
+        self.inners.greet(socket, origin, room, &mut self.io);
+    }
+
+    /// Another node has introduced a client: from here on the connection is that one's.
+    pub(super) fn open_inner(&mut self, introduced: Introduced) {
+        let Introduced {
+            socket,
+            tls: mut engine,
+            header,
+            bytes,
+            ended,
+        } = introduced;
+        let ProxyHeader {
+            source,
+            destination: _,
+            listener,
+            tls,
+        } = header;
+        // What is encrypted has no answer: the node that passed it on gives one.
+        let silent = engine.is_some();
+        let origin = Origin::of(source.ip());
+        if let Some(tls) = &mut engine {
+            tls.comes_from(origin);
+        }
+        let full = !self.machine.has_room();
+        if full && !self.make_room(origin) {
+            return self.refuse(socket, source, silent, TurnedAway::NoRoom);
+        }
+        let peer = Peer {
+            remote: source,
+            listener,
+            tls,
+            inner: true,
+        };
+        let opened = if full {
+            self.machine.open_instead(peer, self.io.turn.at())
+        } else {
+            self.machine.open(peer, self.io.turn.at())
+        };
+        let Some(session) = opened else {
+            return self.refuse(socket, source, silent, TurnedAway::NoRoom);
+        };
+        self.io.counts.inner_accepted += 1;
+        self.connections.insert(
+            session,
+            Connection::new(session, socket, engine),
+            &mut self.io,
+        );
+        self.connections
+            .welcome(session, origin, false, self.io.turn.at().now);
+        self.drain();
+        if tls {
+            self.feed(Input::Secured { session }); // on the way to the node that passed it on
+        }
+        if !bytes.is_empty() {
+            self.connections.note_first_bytes(session);
+            self.begin(session, bytes);
+        }
+        if ended {
+            self.ended(session);
+        }
+        self.connections.touch(session);
+        self.connections
+            .watch(session, &self.machine, &mut self.io.ring);
+    }
+
     /// Ends a guest for a newcomer from `origin`, or rather a connection to an inner listener that does not say whose
     /// it is. False when none can be evicted.
     pub(super) fn make_room(&mut self, origin: Origin) -> bool {
         // It has no session: of those there must be room already.
-        if self.machine.has_room() && self.inner_makes_room() {
+        if self.machine.has_room() && self.inners.make_room(&mut self.io) {
             return true;
         }
         self.connections.make_room(origin, &mut self.io)

@@ -213,7 +213,7 @@ impl<M: Machine> Edge<M> {
         self.tick();
         self.connections.end_overdue(&mut self.io);
         self.end_overdue_tunnels();
-        self.end_overdue_inners();
+        self.inners.end_overdue(&mut self.io);
         self.listeners.resume(&mut self.io);
         self.flush_touched();
         self.hold_stalled();

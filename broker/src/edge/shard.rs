@@ -44,10 +44,10 @@ impl<M: Machine> Edge<M> {
             connections: Connections::default(),
             mail: Mail::new(id, config.mailboxes, config.events),
             listeners: Listeners::new(config.listeners, config.tls),
+            inners: Inners::new(config.links.clone()),
             links: config.links,
             admin: config.admin,
             tunnels: Tunnels::default(),
-            inners: Inners::default(),
             shifted: None,
         }
     }

@@ -97,6 +97,6 @@ impl<M: Machine> Edge<M> {
             self.connections.cut(session, &mut self.io.counts);
         }
         self.end_tunnels();
-        self.end_inners();
+        self.inners.end_all(&mut self.io);
     }
 }

@@ -48,7 +48,12 @@ impl<M: Machine> Edge<M> {
         match end {
             LinkEnd::Client(place) => self.tunnel_received(place, Side::Client, received),
             LinkEnd::Owner(place) => self.tunnel_received(place, Side::Owner, received),
-            LinkEnd::Inner(place) => self.inner_received(place, received),
+            LinkEnd::Inner(place) => {
+                let introduced = self.inners.received(place, received, &mut self.io);
+                if let Some(introduced) = introduced {
+                    self.open_inner(introduced);
+                }
+            }
         }
     }
 
@@ -122,7 +127,9 @@ impl<M: Machine> Edge<M> {
             let session = match next {
                 Shaking::Session(session) => session,
                 Shaking::Link(LinkEnd::Inner(place)) => {
-                    self.step_inner(place);
+                    if let Some(introduced) = self.inners.step(place, &mut self.io) {
+                        self.open_inner(introduced);
+                    }
                     continue;
                 }
                 Shaking::Link(LinkEnd::Owner(place) | LinkEnd::Client(place)) => {
