@@ -10,15 +10,13 @@ use super::io::Io;
 use super::letters::mail::Mail;
 use super::listeners::Listeners;
 use super::nodes::inner::Inners;
-use super::nodes::links::Links;
 use super::nodes::tunnel::Tunnels;
-use super::start::{ShardConfig, TakeAdmin};
+use super::start::ShardConfig;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, Output};
 use broker_core::time::Moment;
 use crossbeam_channel::Sender;
 use ring::Ring;
-use std::sync::Arc;
 
 /// Everything one shard owns. Lives on its thread, from spawn to stop.
 pub(super) struct Edge<M: Machine> {
@@ -27,8 +25,6 @@ pub(super) struct Edge<M: Machine> {
     pub(super) connections: Connections,
     pub(super) mail: Mail<M>,
     pub(super) listeners: Listeners,
-    pub(super) links: Option<Arc<Links>>,
-    pub(super) admin: Option<TakeAdmin>,
     pub(super) tunnels: Tunnels<M>,
     pub(super) inners: Inners,
     /// Who waits until all is done that is due since the clocks were moved.
@@ -45,9 +41,7 @@ impl<M: Machine> Edge<M> {
             mail: Mail::new(id, config.mailboxes, config.events),
             listeners: Listeners::new(config.listeners, config.tls),
             inners: Inners::new(config.links.clone()),
-            links: config.links,
-            admin: config.admin,
-            tunnels: Tunnels::default(),
+            tunnels: Tunnels::new(id, config.links, config.admin),
             shifted: None,
         }
     }
@@ -90,7 +84,12 @@ impl<M: Machine> Edge<M> {
                 self.connections
                     .restage(session, Stage::Leaving(Destination::Node(to)), &self.io)
             }
-            Output::EndTunnel(place) => self.displace_tunnel(place),
+            Output::EndTunnel(place) => {
+                let settled = self
+                    .tunnels
+                    .displace(place, &mut self.machine, &mut self.io);
+                self.settled(settled);
+            }
             Output::Admin(session) => {
                 self.connections
                     .restage(session, Stage::Leaving(Destination::Admin), &self.io)

@@ -28,16 +28,19 @@ mod begin;
 mod copy;
 mod end;
 
-use super::links::{Places, Turns};
+use super::links::{Links, Places, Turns};
+use crate::edge::start::TakeAdmin;
 use crate::edge::tls::Tls;
 use broker_core::crowd::{Crowd, Origin};
-use broker_core::id::NodeId;
-use broker_core::machine::{Machine, Peer, TunnelFailure};
+use broker_core::id::{NodeId, ShardId};
+use broker_core::machine::{Machine, Peer, TunnelFailure, Tunnelled};
 use broker_core::time::Now;
 use socket2::SockRef;
 use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// The tunnels of one shard.
 pub(in crate::edge) struct Tunnels<M: Machine> {
@@ -56,10 +59,19 @@ pub(in crate::edge) struct Tunnels<M: Machine> {
     stalled_bytes: usize,
     /// Which addresses of nodes are connected to next.
     turns: Turns,
+    shard: ShardId,
+    links: Option<Arc<Links>>,
+    /// Takes the owner's end of a tunnel for pages of the admin listener.
+    admin: Option<TakeAdmin>,
 }
 
-impl<M: Machine> Default for Tunnels<M> {
-    fn default() -> Self {
+impl<M: Machine> Tunnels<M> {
+    /// The tunnels of the shard `shard`, none. `links` is there in a cluster, `admin` under `--lan`.
+    pub(in crate::edge) fn new(
+        shard: ShardId,
+        links: Option<Arc<Links>>,
+        admin: Option<TakeAdmin>,
+    ) -> Self {
         Self {
             all: Places::default(),
             of_admin: 0,
@@ -69,11 +81,12 @@ impl<M: Machine> Default for Tunnels<M> {
             stalled: BTreeSet::new(),
             stalled_bytes: 0,
             turns: Turns::default(),
+            shard,
+            links,
+            admin,
         }
     }
-}
 
-impl<M: Machine> Tunnels<M> {
     /// Whether there is none, and nothing is left of any.
     pub(in crate::edge) fn is_empty(&self) -> bool {
         let empty = self.all.len() == 0;
@@ -126,6 +139,72 @@ struct Tunnel<M: Machine> {
     stalled: usize,
 }
 
+/// A client whose connection has left the table, on its way into a tunnel.
+pub(in crate::edge) struct Departed<M: Machine> {
+    client: Half,
+    parcel: M::Parcel,
+    /// What goes to the owner.
+    sent: Tunnelled,
+}
+
+impl<M: Machine> Departed<M> {
+    /// The client's address.
+    pub(in crate::edge) fn remote(&self) -> SocketAddr {
+        self.sent.peer.remote
+    }
+
+    /// Bytes of its request.
+    pub(in crate::edge) fn bytes(&self) -> usize {
+        self.sent.bytes.len()
+    }
+
+    /// There is no way to the owner: the client is for the machine to answer. `None` for `node` is the side thread.
+    pub(in crate::edge) fn back(self, node: Option<NodeId>, why: TunnelFailure) -> Returned<M> {
+        Returned {
+            client: self.client,
+            parcel: self.parcel,
+            failed: (node, why),
+            unsent: self.sent.bytes,
+        }
+    }
+}
+
+/// A client that comes back, for the machine to answer it.
+pub(in crate::edge) struct Returned<M: Machine> {
+    pub(in crate::edge) client: Half,
+    pub(in crate::edge) parcel: M::Parcel,
+    /// The owner and why it did not answer; `None` for the side thread.
+    pub(in crate::edge) failed: (Option<NodeId>, TunnelFailure),
+    /// The request and what followed it, if nothing of that went to the owner.
+    pub(in crate::edge) unsent: Vec<u8>,
+}
+
+/// What remains to be done after a step of a tunnel.
+#[must_use = "a client that comes back is to be answered"]
+pub(in crate::edge) struct Settled<M: Machine> {
+    /// A client that comes back from it.
+    pub(in crate::edge) returned: Option<Returned<M>>,
+    /// The machine may have made others end.
+    pub(in crate::edge) outputs: bool,
+}
+
+impl<M: Machine> Settled<M> {
+    fn done() -> Self {
+        Self {
+            returned: None,
+            outputs: false,
+        }
+    }
+}
+
+/// Whether one more tunnel may begin.
+pub(in crate::edge) enum Room {
+    Free,
+    /// After the end of this one, which the owner has not greeted.
+    After(u32),
+    Full,
+}
+
 /// What a tunnel awaits.
 enum Stage {
     /// The connection to the owner.
@@ -138,7 +217,7 @@ enum Stage {
 
 /// How a tunnel ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
+pub(in crate::edge) enum Ending {
     /// Both connections are closed.
     Close,
     /// Both are reset, since one of them was.
@@ -195,7 +274,7 @@ impl<M: Machine> Tunnel<M> {
 }
 
 /// One of the two connections.
-struct Half {
+pub(in crate::edge) struct Half {
     socket: OwnedFd,
     /// The engine of an encrypted side.
     tls: Option<Box<Tls>>,

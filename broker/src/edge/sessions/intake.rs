@@ -35,7 +35,9 @@ impl<M: Machine> Edge<M> {
             }
             Completion::Connected { key, result } => {
                 if let Some(LinkEnd::Owner(place)) = link_end(key) {
-                    self.connected(place, &result);
+                    let (machine, io) = (&mut self.machine, &mut self.io);
+                    let settled = self.tunnels.connected(place, &result, machine, io);
+                    self.settled(settled);
                 }
             }
             Completion::TimedOut => return false,
@@ -57,12 +59,21 @@ impl<M: Machine> Edge<M> {
         }
     }
 
+    fn tunnel_received(&mut self, place: u32, side: Side, received: Received) {
+        let (machine, io) = (&mut self.machine, &mut self.io);
+        let settled = self.tunnels.received(place, side, received, machine, io);
+        self.settled(settled);
+    }
+
     fn link_sent(&mut self, end: LinkEnd, flight: Vec<u8>, result: &io::Result<usize>) {
-        match end {
-            LinkEnd::Client(place) => self.tunnel_sent(place, Side::Client, flight, result),
-            LinkEnd::Owner(place) => self.tunnel_sent(place, Side::Owner, flight, result),
-            LinkEnd::Inner(_) => debug_assert!(false, "a greeting is sent at once"),
-        }
+        let (place, side) = match end {
+            LinkEnd::Client(place) => (place, Side::Client),
+            LinkEnd::Owner(place) => (place, Side::Owner),
+            LinkEnd::Inner(_) => return debug_assert!(false, "a greeting is sent at once"),
+        };
+        let (machine, io) = (&mut self.machine, &mut self.io);
+        let settled = self.tunnels.sent(place, side, flight, result, machine, io);
+        self.settled(settled);
     }
 
     fn received(&mut self, key: Key, received: Received, more: bool) {
@@ -133,7 +144,8 @@ impl<M: Machine> Edge<M> {
                     continue;
                 }
                 Shaking::Link(LinkEnd::Owner(place) | LinkEnd::Client(place)) => {
-                    self.step_tunnel(place);
+                    let settled = self.tunnels.step(place, &mut self.machine, &mut self.io);
+                    self.settled(settled);
                     continue;
                 }
             };

@@ -3,3 +3,4 @@
 mod farewell;
 pub(super) mod flush;
 mod intake;
+mod tunnels;

@@ -1,17 +1,16 @@
 //! The beginning of a tunnel: the client's connection leaves the table, the owner is connected to and greets.
 
-use super::{Ending, Half, Side, Stage, Tunnel};
+use super::{Departed, Ending, Half, Room, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::answers::remote;
 use crate::edge::connections::connection::{Connection, Stage as ConnectionStage};
 use crate::edge::handshakes::Shaking;
+use crate::edge::io::Io;
 use crate::edge::limits::TUNNELS_BEGINNING_MAX;
 use crate::edge::nodes::links::{LinkEnd, link_key};
-use crate::edge::sessions::flush::Flushed;
-use crate::edge::shard::Edge;
 use crate::edge::tls::{Read, Tls};
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
-use broker_core::machine::{Machine, TunnelFailure, Tunnelled};
+use broker_core::machine::{Machine, TunnelFailure};
 use codec::proxy::{Link, NotGreeting, ProxyHeader, read_greeting, write};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
@@ -19,128 +18,33 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-impl<M: Machine> Edge<M> {
-    /// Passes a connection on to another node as soon as the kernel holds nothing of it.
-    pub(in crate::edge) fn pass_on(&mut self, session: SessionKey, node: NodeId) {
-        let Some((client, parcel, tunnelled)) = self.take_leaving(session) else {
-            return;
-        };
-        let Tunnelled {
-            peer,
-            bytes,
-            repeats,
-        } = tunnelled;
-        match self.connect(node, Origin::of(peer.remote.ip()), bytes.len()) {
-            Ok((place, owner)) => {
-                let tunnel = Tunnel {
-                    node: Some(node),
-                    peer,
-                    stage: Stage::Connecting,
-                    parcel: Some(parcel),
-                    repeats,
-                    request: bytes,
-                    unsent: Vec::new(),
-                    client,
-                    owner,
-                    ending: None,
-                    began: self.io.turn.at().now,
-                    due: super::end::NEVER,
-                    stalled: 0,
-                };
-                self.open_tunnel(place, tunnel);
-            }
-            Err(why) => self.return_client(client, parcel, (Some(node), why), bytes),
-        }
+impl<M: Machine> Tunnels<M> {
+    /// Where the shard connects to a node next.
+    pub(in crate::edge) fn address(&mut self, node: NodeId) -> Option<SocketAddr> {
+        let links = self.links.as_ref()?;
+        links.address(node, self.shard, &mut self.turns)
     }
 
-    /// A connection that leaves, as soon as the kernel holds nothing of it: its socket, its session and what it has
-    /// sent. A broken one ends here.
-    pub(super) fn take_leaving(
-        &mut self,
-        session: SessionKey,
-    ) -> Option<(Half, M::Parcel, Tunnelled)> {
-        self.connections
-            .watch(session, &self.machine, &mut self.io.ring);
-        match self.flush(session) {
-            Flushed::Waiting => return None,
-            // A broken one ends at once, like any other.
-            Flushed::Broken => {
-                self.connections.cut(session, &mut self.io.counts);
-                return None;
-            }
-            Flushed::All => {}
-        }
-        if !self
-            .connections
-            .get(session)
-            .is_some_and(Connection::at_rest)
-        {
-            return None;
-        }
-        let mut unread = self.connections.take_unread(session);
-        let Connection {
-            socket, tls, ended, ..
-        } = self.connections.remove(session, &mut self.io.counts)?;
-        let mut parcel = self.machine.release(session);
-        let mut client = Half::new(socket, tls);
-        client.ended = ended.then_some(self.io.turn.at().now);
-        let Some(mut tunnelled) = M::tunnelled(&mut parcel) else {
-            debug_assert!(false, "a session that is to be passed on says so");
-            self.close_client(client);
-            return None;
-        };
-        if client.tls.is_none() {
-            tunnelled.bytes.append(&mut unread);
-        } else if !self.decrypt_client(&mut client, &mut unread) {
-            self.close_client(client);
-            return None;
-        } else {
-            tunnelled.bytes.append(&mut self.io.plain);
-        }
-        Some((client, parcel, tunnelled))
-    }
-
-    /// Counts a descriptor for a client from `origin`. False, and it is not counted, when there is none and nobody
-    /// makes room.
-    pub(super) fn open_for(&mut self, origin: Origin) -> bool {
-        let crowded = self.io.descriptors.opened() > self.io.settings.connections;
-        let room = !crowded || self.make_room(origin);
-        if !room {
-            self.io.descriptors.closed();
-        }
-        room
-    }
-
-    /// A place for a tunnel and a connection to its owner under way.
-    fn connect(
+    /// A place for a tunnel and a connection to its owner under way. Its descriptor is counted already.
+    pub(in crate::edge) fn connect(
         &mut self,
         node: NodeId,
-        origin: Origin,
-        bytes: usize,
+        address: SocketAddr,
+        io: &mut Io,
     ) -> Result<(u32, Half), TunnelFailure> {
-        if !self.tunnel_room(origin, bytes) {
-            return Err(TunnelFailure::NoRoom);
-        }
-        let links = self.links.as_ref();
-        let address =
-            links.and_then(|links| links.address(node, self.mail.id(), &mut self.tunnels.turns));
-        let address = address.ok_or(TunnelFailure::Connect)?;
-        if !self.open_for(origin) {
-            return Err(TunnelFailure::NoRoom);
-        }
-        let owner = match socket(address, &self.io.settings) {
+        let owner = match socket(address, &io.settings) {
             Ok(owner) => owner,
             Err(error) => {
-                self.io.descriptors.closed();
+                io.descriptors.closed();
                 return Err(self.no_socket(node, &error));
             }
         };
-        let Some(place) = self.tunnels.all.claim() else {
-            self.io.descriptors.closed();
+        let Some(place) = self.all.claim() else {
+            io.descriptors.closed();
             return Err(TunnelFailure::NoRoom);
         };
         let key = link_key(LinkEnd::Owner(place));
-        self.io.ring.connect(owner.as_fd(), key, address);
+        io.ring.connect(owner.as_fd(), key, address);
         let mut owner = Half::new(owner, None);
         owner.armed = true; // the connect
         Ok((place, owner))
@@ -151,7 +55,7 @@ impl<M: Machine> Edge<M> {
     fn no_socket(&mut self, node: NodeId, error: &io::Error) -> TunnelFailure {
         match error.raw_os_error() {
             Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => {
-                self.tunnels.turns.failed(node);
+                self.turns.failed(node);
                 TunnelFailure::Connect
             }
             Some(_) | None => TunnelFailure::NoRoom,
@@ -159,57 +63,84 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Whether one more may begin, perhaps at the cost of another one that the owner has not greeted.
-    fn tunnel_room(&mut self, origin: Origin, bytes: usize) -> bool {
-        loop {
-            let tunnels = &mut self.tunnels;
-            if tunnels.beginning.len() < TUNNELS_BEGINNING_MAX
-                && tunnels.request_bytes + bytes <= self.io.settings.tunnel_request_bytes
-            {
-                return true;
-            }
-            let Some(victim) = tunnels.beginning.victim(origin, self.io.turn.at().now) else {
-                return false;
-            };
-            self.end_tunnel(victim, Ending::Bounce(TunnelFailure::NoRoom));
+    pub(in crate::edge) fn room(&mut self, origin: Origin, bytes: usize, io: &Io) -> Room {
+        if self.beginning.len() < TUNNELS_BEGINNING_MAX
+            && self.request_bytes + bytes <= io.settings.tunnel_request_bytes
+        {
+            return Room::Free;
         }
+        let victim = self.beginning.victim(origin, io.turn.at().now);
+        victim.map_or(Room::Full, Room::After)
     }
 
-    fn open_tunnel(&mut self, place: u32, tunnel: Tunnel<M>) {
-        self.io.counts.tunnels_opened += 1;
-        self.tunnels.request_bytes += tunnel.request.len();
+    /// Begins a tunnel to a node, to which `owner` connects.
+    pub(in crate::edge) fn open(
+        &mut self,
+        (place, owner): (u32, Half),
+        node: NodeId,
+        departed: Departed<M>,
+        machine: &mut M,
+        io: &mut Io,
+    ) -> Settled<M> {
+        let Departed {
+            client,
+            parcel,
+            sent,
+        } = departed;
+        let tunnel = Tunnel {
+            node: Some(node),
+            peer: sent.peer,
+            stage: Stage::Connecting,
+            parcel: Some(parcel),
+            repeats: sent.repeats,
+            request: sent.bytes,
+            unsent: Vec::new(),
+            client,
+            owner,
+            ending: None,
+            began: io.turn.at().now,
+            due: super::end::NEVER,
+            stalled: 0,
+        };
+        io.counts.tunnels_opened += 1;
+        self.request_bytes += tunnel.request.len();
         let origin = tunnel.origin();
-        self.tunnels
-            .beginning
-            .enter(place, origin, self.io.turn.at().now);
-        self.settle(place, Box::new(tunnel));
+        self.beginning.enter(place, origin, io.turn.at().now);
+        self.settle(place, Box::new(tunnel), machine, io)
     }
 
     /// The connect is over, well or not.
-    pub(in crate::edge) fn connected(&mut self, place: u32, result: &io::Result<()>) {
-        let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
-            return debug_assert!(false, "a tunnel outlives its connect");
+    pub(in crate::edge) fn connected(
+        &mut self,
+        place: u32,
+        result: &io::Result<()>,
+        machine: &mut M,
+        io: &mut Io,
+    ) -> Settled<M> {
+        let Some(mut tunnel) = self.all.borrow(place) else {
+            debug_assert!(false, "a tunnel outlives its connect");
+            return Settled::done();
         };
         tunnel.owner.armed = false;
         match result {
             Ok(()) => {
                 tunnel.stage = Stage::Greeting(Vec::new());
-                self.secure_owner(place, &mut tunnel);
+                self.secure_owner(place, &mut tunnel, io);
             }
             Err(_) => {
                 if let Some(node) = tunnel.node {
-                    self.tunnels.turns.failed(node);
+                    self.turns.failed(node);
                 }
                 tunnel.owner_fails(TunnelFailure::Connect, Ending::Close);
             }
         }
-        self.settle(place, tunnel);
+        self.settle(place, tunnel, machine, io)
     }
 
     /// Begins a handshake with the owner, or has it wait for its turn, where links are encrypted.
-    fn secure_owner(&mut self, place: u32, tunnel: &mut Tunnel<M>) {
+    fn secure_owner(&mut self, place: u32, tunnel: &mut Tunnel<M>, io: &mut Io) {
         let links = self.links.as_ref();
-        let Some((config, name)) =
-            links.and_then(|links| links.client(self.mail.id(), tunnel.node?))
+        let Some((config, name)) = links.and_then(|links| links.client(self.shard, tunnel.node?))
         else {
             return;
         };
@@ -218,32 +149,40 @@ impl<M: Machine> Edge<M> {
                 tunnel.owner.tls = Some(tls);
                 tunnel.owner.queued = true;
                 let waiting = Shaking::Link(LinkEnd::Owner(place));
-                self.io.handshakes.push(waiting);
+                io.handshakes.push(waiting);
             }
             Err(_) => tunnel.owner_fails(TunnelFailure::Connect, Ending::Close),
         }
     }
 
     /// Goes on with a handshake that waited for its turn.
-    pub(in crate::edge) fn step_tunnel(&mut self, place: u32) {
-        let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
-            return; // it ended, and its place is free
+    pub(in crate::edge) fn step(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
+        let Some(mut tunnel) = self.all.borrow(place) else {
+            return Settled::done(); // it ended, and its place is free
         };
         let queued = std::mem::take(&mut tunnel.owner.queued);
         if let Some(tls) = &mut tunnel.owner.tls
             && queued
             && tunnel.ending.is_none()
         {
-            let mut plain = std::mem::take(&mut self.io.plain);
-            let read = tls.read(&mut [], &mut plain, self.io.turn.at().now);
-            self.tunnel_decrypted(place, &mut tunnel, Side::Owner, plain, read);
+            let mut plain = std::mem::take(&mut io.plain);
+            let read = tls.read(&mut [], &mut plain, io.turn.at().now);
+            self.decrypted(place, &mut tunnel, Side::Owner, (plain, read), machine, io);
         }
-        self.settle(place, tunnel);
-        self.drain(); // it may have made others end
+        let settled = self.settle(place, tunnel, machine, io);
+        let outputs = true;
+        Settled { outputs, ..settled }
     }
 
     /// Bytes of the owner before it was sent anything. The header and the request follow a whole greeting.
-    pub(super) fn greeted(&mut self, place: u32, tunnel: &mut Tunnel<M>, bytes: &[u8]) {
+    pub(super) fn greeted(
+        &mut self,
+        place: u32,
+        tunnel: &mut Tunnel<M>,
+        bytes: &[u8],
+        machine: &mut M,
+        io: &mut Io,
+    ) {
         let Stage::Greeting(greeting) = &mut tunnel.stage else {
             return debug_assert!(false, "called in that stage");
         };
@@ -254,7 +193,7 @@ impl<M: Machine> Edge<M> {
             Err(NotGreeting) => return tunnel.owner_fails(TunnelFailure::Foreign, Ending::Close),
         };
         let enters = (tunnel.parcel.as_ref())
-            .is_some_and(|parcel| self.machine.tunnel_enters(parcel, place, self.io.turn.at()));
+            .is_some_and(|parcel| machine.tunnel_enters(parcel, place, io.turn.at()));
         if !enters {
             return tunnel.owner_fails(TunnelFailure::NoRoom, Ending::Close);
         }
@@ -277,78 +216,93 @@ impl<M: Machine> Edge<M> {
             tls: tunnel.peer.tls,
         };
         tunnel.stage = Stage::Open;
-        self.tunnels.beginning.leave(place);
+        self.beginning.leave(place);
         let request = &tunnel.request;
         let mut first = Vec::with_capacity(codec::proxy::HEADER_BYTES_MAX + request.len());
         write(&mut first, &header, &link);
         first.extend_from_slice(request);
-        self.io.counts.tunnel_bytes_to_owner += request.len() as u64;
+        io.counts.tunnel_bytes_to_owner += request.len() as u64;
         // Owners that hang leave half of the room to requests for others.
-        let is_crowded = self.tunnels.request_bytes > self.io.settings.tunnel_request_bytes / 2;
+        let is_crowded = self.request_bytes > io.settings.tunnel_request_bytes / 2;
         if !tunnel.repeats || is_crowded {
             self.take_request(tunnel);
         }
-        self.pass(place, tunnel, Side::Owner, &first);
+        self.pass(place, tunnel, Side::Owner, &first, io);
     }
 
     /// The request is not sent again.
     pub(super) fn take_request(&mut self, tunnel: &mut Tunnel<M>) -> Vec<u8> {
         let request = std::mem::take(&mut tunnel.request);
-        self.tunnels.request_bytes -= request.len();
+        self.request_bytes -= request.len();
         request
     }
+}
 
-    /// Decrypts what came of a client that was leaving into `self.io.plain`. False when it broke the protocol.
-    fn decrypt_client(&mut self, client: &mut Half, unread: &mut [u8]) -> bool {
-        let Some(tls) = &mut client.tls else {
+impl<M: Machine> Departed<M> {
+    /// A client whose connection is in no table any more; `unread` came from its socket while it was leaving. `None`
+    /// when it broke the protocol: then it is closed.
+    pub(in crate::edge) fn new(
+        connection: Connection,
+        mut parcel: M::Parcel,
+        mut unread: Vec<u8>,
+        io: &mut Io,
+    ) -> Option<Self> {
+        let Connection {
+            socket, tls, ended, ..
+        } = connection;
+        let mut client = Half::new(socket, tls);
+        client.ended = ended.then_some(io.turn.at().now);
+        let Some(mut sent) = M::tunnelled(&mut parcel) else {
+            debug_assert!(false, "a session that is to be passed on says so");
+            client.close(io);
+            return None;
+        };
+        if client.tls.is_none() {
+            sent.bytes.append(&mut unread);
+        } else if !client.decrypt(&mut unread, io) {
+            client.close(io);
+            return None;
+        } else {
+            sent.bytes.append(&mut io.plain);
+        }
+        Some(Self {
+            client,
+            parcel,
+            sent,
+        })
+    }
+}
+
+impl Half {
+    /// Decrypts what came of a client that was leaving into `io.plain`. False when it broke the protocol.
+    fn decrypt(&mut self, unread: &mut [u8], io: &mut Io) -> bool {
+        let Some(tls) = &mut self.tls else {
             return true;
         };
-        match tls.read(unread, &mut self.io.plain, self.io.turn.at().now) {
+        match tls.read(unread, &mut io.plain, io.turn.at().now) {
             Read::More => {}
-            Read::End => client.ended = Some(self.io.turn.at().now),
+            Read::End => self.ended = Some(io.turn.at().now),
             Read::Failed => {
-                self.io.plain.clear();
+                io.plain.clear();
                 return false;
             }
         }
         let (before, after) = tls.recharge();
-        self.io.counts.count_held(before, after);
+        io.counts.count_held(before, after);
         true
     }
 
-    /// A client comes back into the table, for the machine to answer it.
-    pub(super) fn return_client(
-        &mut self,
-        mut client: Half,
-        parcel: M::Parcel,
-        (node, why): (Option<NodeId>, TunnelFailure),
-        unsent: Vec<u8>,
-    ) {
-        self.discharge(&mut client);
-        let origin = remote(&client.socket).map(|remote| Origin::of(remote.ip()));
-        let session = match node {
-            Some(node) => {
-                self.io.counts.tunnel_failures[why as usize] += 1;
-                let failed = (node, why);
-                self.machine
-                    .bounce_tunnel(parcel, failed, unsent, self.io.turn.at())
-            }
-            None => self.machine.bounce(parcel, self.io.turn.at()),
-        };
-        let mut connection = Connection::new(session, client.socket, client.tls);
-        connection.ended = client.ended.is_some();
+    /// The other end.
+    pub(in crate::edge) fn remote(&self) -> Option<SocketAddr> {
+        remote(&self.socket)
+    }
+
+    /// The connection, under the key of its session.
+    pub(in crate::edge) fn into_connection(self, session: SessionKey) -> Connection {
+        let mut connection = Connection::new(session, self.socket, self.tls);
+        connection.ended = self.ended.is_some();
         debug_assert!(connection.stage == ConnectionStage::Open);
-        self.connections.insert(session, connection, &mut self.io);
-        if let Some(origin) = origin {
-            // It may wait: what it waits for is not admitted yet.
-            self.connections
-                .welcome(session, origin, false, self.io.turn.at().now);
-            self.connections.note_first_bytes(session);
-        }
-        self.drain();
-        self.connections.touch(session);
-        self.connections
-            .watch(session, &self.machine, &mut self.io.ring);
+        connection
     }
 }
 

@@ -1,74 +1,91 @@
 //! Bytes through a tunnel, both ways: what one side sent goes to the other, which is to take it before more is read.
 
-use super::{Ending, Side, Stage, Tunnel};
+use super::{Ending, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::connections::room::{Holder, payers};
 use crate::edge::handshakes::Shaking;
+use crate::edge::io::Io;
 use crate::edge::limits::{LAUNCH_BYTES, LINK_HELD_BYTES};
 use crate::edge::nodes::links::{LinkEnd, link_key};
-use crate::edge::shard::Edge;
+use crate::edge::start::EdgeSettings;
 use crate::edge::tls::{Held, Read};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, TunnelFailure};
+use broker_core::time::Now;
 use ring::{Lent, Received};
 use std::io;
 use std::os::fd::AsFd;
 
-impl<M: Machine> Edge<M> {
+impl<M: Machine> Tunnels<M> {
     /// A receive of one side is over.
-    pub(in crate::edge) fn tunnel_received(&mut self, place: u32, side: Side, received: Received) {
-        let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
+    pub(in crate::edge) fn received(
+        &mut self,
+        place: u32,
+        side: Side,
+        received: Received,
+        machine: &mut M,
+        io: &mut Io,
+    ) -> Settled<M> {
+        let Some(mut tunnel) = self.all.borrow(place) else {
             debug_assert!(false, "a tunnel outlives what is armed on it");
             if let Received::Bytes(lent) = received {
-                self.io.ring.give_back(lent);
+                io.ring.give_back(lent);
             }
-            return;
+            return Settled::done();
         };
         let begins = matches!(tunnel.stage, Stage::Greeting(_));
         let half = tunnel.half(side);
         (half.armed, half.cancelled) = (false, false);
+        let now = io.turn.at().now;
         match received {
-            Received::Bytes(lent) => self.tunnel_bytes(place, &mut tunnel, side, lent),
-            Received::End => self.side_ended(&mut tunnel, side),
+            Received::Bytes(lent) => self.take(place, &mut tunnel, side, lent, machine, io),
+            Received::End => tunnel.side_ended(side, now),
             // The side thread closed without reading all: what it answered is to arrive all the same.
             Received::Failed(_) if side == Side::Owner && tunnel.node.is_none() => {
-                self.side_ended(&mut tunnel, side);
+                tunnel.side_ended(side, now);
             }
             Received::Failed(_) if side == Side::Owner => {
                 tunnel.owner_fails(TunnelFailure::Closed, Ending::Reset);
             }
             Received::Failed(_) => tunnel.end(Ending::Reset),
             // Armed again when it is settled: all buffers of this turn are back by then.
-            Received::NoBuffers => self.io.counts.no_buffers += 1,
+            Received::NoBuffers => io.counts.no_buffers += 1,
             Received::Cancelled => {}
         }
-        self.settle(place, tunnel);
-        if begins {
-            self.drain(); // it may have made others end
-        }
+        let settled = self.settle(place, tunnel, machine, io);
+        let outputs = begins;
+        Settled { outputs, ..settled }
     }
 
-    fn tunnel_bytes(&mut self, place: u32, tunnel: &mut Tunnel<M>, side: Side, mut lent: Lent) {
-        self.io.count_received(lent.len());
+    fn take(
+        &mut self,
+        place: u32,
+        tunnel: &mut Tunnel<M>,
+        side: Side,
+        mut lent: Lent,
+        machine: &mut M,
+        io: &mut Io,
+    ) {
+        io.count_received(lent.len());
         if tunnel.ending.is_some() {
-            return self.io.ring.give_back(lent);
+            return io.ring.give_back(lent);
         }
         if tunnel.half(side).tls.is_some() {
-            return self.take_tunnel_cipher(place, tunnel, side, lent);
+            return self.take_cipher(place, tunnel, side, lent, machine, io);
         }
         // The bytes are copied out of the lent buffer where another part of the ring is needed meanwhile.
         if side == Side::Owner && matches!(tunnel.stage, Stage::Greeting(_)) {
-            let bytes = self.io.ring.bytes(&mut lent).to_vec();
-            self.io.ring.give_back(lent);
-            return self.greeted(place, tunnel, &bytes);
+            let bytes = io.ring.bytes(&mut lent).to_vec();
+            io.ring.give_back(lent);
+            return self.greeted(place, tunnel, &bytes, machine, io);
         }
-        self.count_passed(tunnel, side, lent.len());
-        let rest = self.write(tunnel, side.other(), Piece::Lent(&mut lent));
-        self.io.ring.give_back(lent);
-        self.launch_rest(place, tunnel, side.other(), rest);
+        self.count_passed(tunnel, side, lent.len(), io);
+        let rest = write(tunnel, side.other(), Piece::Lent(&mut lent), io);
+        io.ring.give_back(lent);
+        self.launch_rest(place, tunnel, side.other(), rest, io);
     }
 
     /// Bytes of one side are on their way to the other; those of other nodes are counted.
-    fn count_passed(&mut self, tunnel: &mut Tunnel<M>, from: Side, bytes: usize) {
+    fn count_passed(&mut self, tunnel: &mut Tunnel<M>, from: Side, bytes: usize, io: &mut Io) {
         if !tunnel.request.is_empty() {
             self.take_request(tunnel); // it is answered, or more follows it
         }
@@ -77,50 +94,49 @@ impl<M: Machine> Edge<M> {
         }
         match from {
             Side::Owner | Side::Client if tunnel.node.is_none() => {}
-            Side::Owner => self.io.counts.tunnel_bytes_to_client += bytes as u64,
-            Side::Client => self.io.counts.tunnel_bytes_to_owner += bytes as u64,
+            Side::Owner => io.counts.tunnel_bytes_to_client += bytes as u64,
+            Side::Client => io.counts.tunnel_bytes_to_owner += bytes as u64,
         }
     }
 
     /// Ciphertext goes into the engine at once, unless it belongs to a handshake and this turn has had its share of
     /// those.
-    fn take_tunnel_cipher(
+    fn take_cipher(
         &mut self,
         place: u32,
         tunnel: &mut Tunnel<M>,
         side: Side,
         mut lent: Lent,
+        machine: &mut M,
+        io: &mut Io,
     ) {
-        let wait = self.io.handshakes.wait();
+        let wait = io.handshakes.wait();
         let half = tunnel.half(side);
         let Some(tls) = &mut half.tls else {
-            return self.io.ring.give_back(lent);
+            return io.ring.give_back(lent);
         };
         if wait && tls.handshaking() {
-            tls.hold(self.io.ring.bytes(&mut lent));
-            self.io.ring.give_back(lent);
+            tls.hold(io.ring.bytes(&mut lent));
+            io.ring.give_back(lent);
             half.queued = true;
             let waiting = Shaking::Link(LinkEnd::Owner(place)); // a client's handshake is over before
-            return self.io.handshakes.push(waiting);
+            return io.handshakes.push(waiting);
         }
-        let mut plain = std::mem::take(&mut self.io.plain);
-        let read = tls.read(
-            self.io.ring.bytes(&mut lent),
-            &mut plain,
-            self.io.turn.at().now,
-        );
-        self.io.ring.give_back(lent);
-        self.tunnel_decrypted(place, tunnel, side, plain, read);
+        let mut plain = std::mem::take(&mut io.plain);
+        let read = tls.read(io.ring.bytes(&mut lent), &mut plain, io.turn.at().now);
+        io.ring.give_back(lent);
+        self.decrypted(place, tunnel, side, (plain, read), machine, io);
     }
 
     /// What an engine made of it goes to the other side, or is the owner's greeting.
-    pub(super) fn tunnel_decrypted(
+    pub(super) fn decrypted(
         &mut self,
         place: u32,
         tunnel: &mut Tunnel<M>,
         side: Side,
-        mut plain: Vec<u8>,
-        read: Read,
+        (mut plain, read): (Vec<u8>, Read),
+        machine: &mut M,
+        io: &mut Io,
     ) {
         let Some(tls) = &mut tunnel.half(side).tls else {
             return debug_assert!(false, "it was decrypted");
@@ -135,79 +151,57 @@ impl<M: Machine> Edge<M> {
         } else {
             tls.recharge()
         };
-        self.io.counts.count_held(before, after);
+        io.counts.count_held(before, after);
         if shook {
-            self.io.count_handshake(kind);
+            io.count_handshake(kind);
         }
         if has_out {
-            self.pass(place, tunnel, side, &[]);
+            self.pass(place, tunnel, side, &[], io);
         }
         if side == Side::Owner && matches!(tunnel.stage, Stage::Greeting(_)) {
             if !plain.is_empty() {
-                self.greeted(place, tunnel, &plain);
+                self.greeted(place, tunnel, &plain, machine, io);
             }
         } else if !plain.is_empty() {
-            self.count_passed(tunnel, side, plain.len());
-            self.pass(place, tunnel, side.other(), &plain);
+            self.count_passed(tunnel, side, plain.len(), io);
+            self.pass(place, tunnel, side.other(), &plain, io);
         }
         plain.clear();
-        self.io.plain = plain;
+        io.plain = plain;
         match (read, side) {
             (Read::More, _) if !too_much => {}
-            (Read::End, _) => self.side_ended(tunnel, side),
+            (Read::End, _) => tunnel.side_ended(side, io.turn.at().now),
             (_, Side::Client) => tunnel.end(Ending::Close),
             (_, Side::Owner) => tunnel.owner_fails(TunnelFailure::Foreign, Ending::Reset),
         }
-        let most = self.io.settings.partial_record_bytes as u64;
-        if after.secured > before.secured && self.io.counts.partial_record_bytes > most {
+        let most = io.settings.partial_record_bytes as u64;
+        if after.secured > before.secured && io.counts.partial_record_bytes > most {
             tunnel.end(Ending::Close); // who adds to what is too much already
         }
     }
 
-    /// One side sends no more. Before the owner has answered, its end is a failure.
-    fn side_ended(&mut self, tunnel: &mut Tunnel<M>, side: Side) {
-        tunnel.half(side).ended.get_or_insert(self.io.turn.at().now);
-        if side == Side::Owner && tunnel.parcel.is_some() {
-            tunnel.owner_fails(TunnelFailure::Closed, Ending::Close);
-        }
-    }
-
     /// Sends bytes to one side, behind what waits for it.
-    pub(super) fn pass(&mut self, place: u32, tunnel: &mut Tunnel<M>, to: Side, bytes: &[u8]) {
-        let rest = self.write(tunnel, to, Piece::Own(bytes));
-        self.launch_rest(place, tunnel, to, rest);
-    }
-
-    /// Sends what the socket has room for and returns the rest; what must wait behind a send in flight is kept.
-    fn write(&mut self, tunnel: &mut Tunnel<M>, to: Side, piece: Piece<'_>) -> Option<Vec<u8>> {
-        let half = tunnel.half(to);
-        let bytes = match piece {
-            Piece::Lent(lent) => &*self.io.ring.bytes(lent),
-            Piece::Own(bytes) => bytes,
-        };
-        if half.shut {
-            return None;
-        }
-        if half.sending.is_some() {
-            half.waiting.extend_from_slice(bytes);
-            return None;
-        }
-        self.io.counts.sends += 1;
-        let Some((sent, rest)) = half.send(bytes, &mut self.io.cipher) else {
-            side_broke(tunnel, to);
-            return None;
-        };
-        self.io.counts.sent_bytes += sent as u64;
-        if rest.is_empty() {
-            return None;
-        }
-        let mut flight = self.io.spares.take();
-        flight.extend_from_slice(rest);
-        Some(flight)
+    pub(super) fn pass(
+        &mut self,
+        place: u32,
+        tunnel: &mut Tunnel<M>,
+        to: Side,
+        bytes: &[u8],
+        io: &mut Io,
+    ) {
+        let rest = write(tunnel, to, Piece::Own(bytes), io);
+        self.launch_rest(place, tunnel, to, rest, io);
     }
 
     /// Gives the ring what a socket had no room for.
-    fn launch_rest(&mut self, place: u32, tunnel: &mut Tunnel<M>, to: Side, rest: Option<Vec<u8>>) {
+    fn launch_rest(
+        &mut self,
+        place: u32,
+        tunnel: &mut Tunnel<M>,
+        to: Side,
+        rest: Option<Vec<u8>>,
+        io: &mut Io,
+    ) {
         let Some(flight) = rest else {
             return;
         };
@@ -215,59 +209,61 @@ impl<M: Machine> Edge<M> {
             flight.len() <= LAUNCH_BYTES,
             "a request, or a receive buffer's worth"
         );
-        self.io.counts.queued_sends += 1;
+        io.counts.queued_sends += 1;
         tunnel.stalled += flight.len();
-        self.tunnels.stalled_bytes += flight.len();
-        self.tunnels.stalled.insert(place);
+        self.stalled_bytes += flight.len();
+        self.stalled.insert(place);
         let half = tunnel.half(to);
-        half.sending = Some(self.io.turn.at().now);
-        self.io
-            .ring
-            .send(half.socket.as_fd(), key(place, to), flight, 0);
+        half.sending = Some(io.turn.at().now);
+        io.ring.send(half.socket.as_fd(), key(place, to), flight, 0);
     }
 
     /// A send of the ring is over.
-    pub(in crate::edge) fn tunnel_sent(
+    pub(in crate::edge) fn sent(
         &mut self,
         place: u32,
         side: Side,
         flight: Vec<u8>,
         result: &io::Result<usize>,
-    ) {
-        let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
-            return debug_assert!(false, "a tunnel outlives its send");
+        machine: &mut M,
+        io: &mut Io,
+    ) -> Settled<M> {
+        let Some(mut tunnel) = self.all.borrow(place) else {
+            debug_assert!(false, "a tunnel outlives its send");
+            return Settled::done();
         };
         let sent = result.as_ref().copied().unwrap_or(0);
         let whole = sent == flight.len();
-        self.io.counts.sent_bytes += sent as u64;
+        io.counts.sent_bytes += sent as u64;
         tunnel.stalled -= flight.len();
-        self.tunnels.stalled_bytes -= flight.len();
+        self.stalled_bytes -= flight.len();
         if tunnel.stalled == 0 {
-            self.tunnels.stalled.remove(&place);
+            self.stalled.remove(&place);
         }
-        self.io.spares.recycle(flight);
+        io.spares.recycle(flight);
         tunnel.half(side).sending = None;
         if whole {
             let waiting = std::mem::take(&mut tunnel.half(side).waiting);
             let tls = &tunnel.half(side).tls;
             if !waiting.is_empty() || tls.as_ref().is_some_and(|tls| tls.has_out()) {
-                self.pass(place, &mut tunnel, side, &waiting);
+                self.pass(place, &mut tunnel, side, &waiting, io);
             }
         } else {
             side_broke(&mut tunnel, side);
         }
-        self.settle(place, tunnel);
+        self.settle(place, tunnel, machine, io)
     }
 
-    /// Holds the budget of bytes that wait for sides without room: who holds most of it pays.
-    pub(in crate::edge) fn hold_stalled(&mut self) {
-        let most = self.io.settings.tunnel_stalled_bytes;
-        if self.tunnels.stalled_bytes <= most {
-            return;
+    /// Which tunnels end so that the budget of bytes that wait for sides without room is held: who holds most of it
+    /// pays.
+    pub(in crate::edge) fn payers(&self, settings: &EdgeSettings) -> Vec<u32> {
+        let most = settings.tunnel_stalled_bytes;
+        if self.stalled_bytes <= most {
+            return Vec::new();
         }
-        let excess = self.tunnels.stalled_bytes - (most - most / 8);
+        let excess = self.stalled_bytes - (most - most / 8);
         let holder = |&place: &u32| {
-            let tunnel = self.tunnels.all.get(place)?;
+            let tunnel = self.all.get(place)?;
             Some(Holder {
                 session: SessionKey::new(place & 0xff_ffff, 0),
                 origin: tunnel.origin(),
@@ -276,13 +272,54 @@ impl<M: Machine> Edge<M> {
                 begun: tunnel.began,
             })
         };
-        let holders = self.tunnels.stalled.iter().filter_map(holder).collect();
-        for payer in payers(holders, excess as u64) {
-            self.io.counts.evicted += 1;
-            let place = u32::try_from(payer.session.slot()).unwrap_or(u32::MAX);
-            self.end_tunnel(place, Ending::Reset);
+        let holders = self.stalled.iter().filter_map(holder).collect();
+        let payers = payers(holders, excess as u64).into_iter();
+        let place = |payer: Holder| u32::try_from(payer.session.slot()).unwrap_or(u32::MAX);
+        payers.map(place).collect()
+    }
+}
+
+impl<M: Machine> Tunnel<M> {
+    /// One side sends no more. Before the owner has answered, its end is a failure.
+    fn side_ended(&mut self, side: Side, now: Now) {
+        self.half(side).ended.get_or_insert(now);
+        if side == Side::Owner && self.parcel.is_some() {
+            self.owner_fails(TunnelFailure::Closed, Ending::Close);
         }
     }
+}
+
+/// Sends what the socket has room for and returns the rest; what must wait behind a send in flight is kept.
+fn write<M: Machine>(
+    tunnel: &mut Tunnel<M>,
+    to: Side,
+    piece: Piece<'_>,
+    io: &mut Io,
+) -> Option<Vec<u8>> {
+    let half = tunnel.half(to);
+    let bytes = match piece {
+        Piece::Lent(lent) => &*io.ring.bytes(lent),
+        Piece::Own(bytes) => bytes,
+    };
+    if half.shut {
+        return None;
+    }
+    if half.sending.is_some() {
+        half.waiting.extend_from_slice(bytes);
+        return None;
+    }
+    io.counts.sends += 1;
+    let Some((sent, rest)) = half.send(bytes, &mut io.cipher) else {
+        side_broke(tunnel, to);
+        return None;
+    };
+    io.counts.sent_bytes += sent as u64;
+    if rest.is_empty() {
+        return None;
+    }
+    let mut flight = io.spares.take();
+    flight.extend_from_slice(rest);
+    Some(flight)
 }
 
 /// Nothing can be sent to one side any more.

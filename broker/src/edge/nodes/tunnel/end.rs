@@ -4,12 +4,13 @@
 //! both are, the tunnel is over. A reset is passed on as one.
 
 use super::copy::key;
-use super::{Ending, Half, Side, Stage, Tunnel};
+use super::{Ending, Half, Returned, Settled, Side, Stage, Tunnel, Tunnels};
+use crate::edge::io::Io;
+use crate::edge::letters::counts::EdgeCounts;
 use crate::edge::limits::{
-    OVERDUE_PER_TURN, TUNNEL_ANSWER_MS, TUNNEL_CONNECT_MS, TUNNEL_LINGER_MS, TUNNEL_STALL_MS,
-    TUNNEL_UPGRADE_MS,
+    TUNNEL_ANSWER_MS, TUNNEL_CONNECT_MS, TUNNEL_LINGER_MS, TUNNEL_STALL_MS, TUNNEL_UPGRADE_MS,
 };
-use crate::edge::shard::Edge;
+use crate::edge::start::EdgeSettings;
 use crate::edge::tls::Held;
 use broker_core::machine::{Machine, TunnelFailure};
 use broker_core::time::Now;
@@ -18,14 +19,20 @@ use socket2::SockRef;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
-impl<M: Machine> Edge<M> {
+impl<M: Machine> Tunnels<M> {
     /// Goes on with a tunnel after anything happened to it, and puts it back into its place; or ends it.
-    pub(super) fn settle(&mut self, place: u32, mut tunnel: Box<Tunnel<M>>) {
+    pub(super) fn settle(
+        &mut self,
+        place: u32,
+        mut tunnel: Box<Tunnel<M>>,
+        machine: &mut M,
+        io: &mut Io,
+    ) -> Settled<M> {
         if tunnel.ending.is_none() {
-            self.pass_ends_on(place, &mut tunnel);
+            self.pass_ends_on(place, &mut tunnel, io);
         }
         if tunnel.ending.is_some() {
-            return self.wind_up(place, tunnel);
+            return self.wind_up(place, tunnel, machine, io);
         }
         for side in Side::BOTH {
             let reads = match (&tunnel.stage, side) {
@@ -40,18 +47,17 @@ impl<M: Machine> Edge<M> {
             }
             if goes_on && !half.armed {
                 half.armed = true;
-                self.io
-                    .ring
-                    .receive_once(half.socket.as_fd(), key(place, side));
+                io.ring.receive_once(half.socket.as_fd(), key(place, side));
             }
         }
-        self.schedule(place, &mut tunnel);
-        self.tunnels.all.put_back(place, tunnel);
-        self.io.counts.tunnels = self.tunnels.to_nodes();
+        self.schedule(place, &mut tunnel, &io.settings);
+        self.all.put_back(place, tunnel);
+        io.counts.tunnels = self.to_nodes();
+        Settled::done()
     }
 
     /// Shuts the end of each side whose other has ended, once it has all its bytes.
-    fn pass_ends_on(&mut self, place: u32, tunnel: &mut Tunnel<M>) {
+    fn pass_ends_on(&mut self, place: u32, tunnel: &mut Tunnel<M>, io: &mut Io) {
         if !matches!(tunnel.stage, Stage::Open) {
             return;
         }
@@ -63,7 +69,7 @@ impl<M: Machine> Edge<M> {
             }
             if let Some(tls) = &mut half.tls {
                 tls.notify_close();
-                self.pass(place, tunnel, side, &[]);
+                self.pass(place, tunnel, side, &[], io);
             }
             let half = tunnel.half(side);
             if half.taken() {
@@ -77,18 +83,23 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Ends a tunnel, or goes on ending it until the kernel holds nothing of it.
-    fn wind_up(&mut self, place: u32, mut tunnel: Box<Tunnel<M>>) {
+    fn wind_up(
+        &mut self,
+        place: u32,
+        mut tunnel: Box<Tunnel<M>>,
+        machine: &mut M,
+        io: &mut Io,
+    ) -> Settled<M> {
         let Some(mut ending) = tunnel.ending else {
-            return self.tunnels.all.put_back(place, tunnel);
+            self.all.put_back(place, tunnel);
+            return Settled::done();
         };
         // A client that does not take what it was sent before would keep it from ending.
-        if self.io.stopping
-            || (tunnel.client.sending.is_some() && matches!(ending, Ending::Bounce(_)))
-        {
+        if io.stopping || (tunnel.client.sending.is_some() && matches!(ending, Ending::Bounce(_))) {
             (ending, tunnel.ending) = (Ending::Close, Some(Ending::Close));
         }
         // From now on it takes no room of tunnels that begin: a search for room finds each victim once.
-        self.tunnels.beginning.leave(place);
+        self.beginning.leave(place);
         let mut unsent = self.take_request(&mut tunnel);
         tunnel.unsent.append(&mut unsent);
         let connecting = matches!(tunnel.stage, Stage::Connecting);
@@ -98,9 +109,9 @@ impl<M: Machine> Edge<M> {
                 continue;
             }
             if connecting && half.armed {
-                self.io.ring.cancel_connect(key(place, side));
+                io.ring.cancel_connect(key(place, side));
             } else if half.armed {
-                self.io.ring.cancel_receive(key(place, side));
+                io.ring.cancel_receive(key(place, side));
             }
             half.cancelled = true;
             // Of a client that is still to be answered only the receive ends.
@@ -109,20 +120,28 @@ impl<M: Machine> Edge<M> {
             }
         }
         if !tunnel.client.at_rest() || !tunnel.owner.at_rest() {
-            self.schedule(place, &mut tunnel);
-            return self.tunnels.all.put_back(place, tunnel);
+            self.schedule(place, &mut tunnel, &io.settings);
+            self.all.put_back(place, tunnel);
+            return Settled::done();
         }
-        self.finish(place, *tunnel, ending);
+        self.finish(place, *tunnel, ending, machine, io)
     }
 
-    fn finish(&mut self, place: u32, tunnel: Tunnel<M>, ending: Ending) {
-        self.tunnels.due.remove(&(tunnel.due, place));
-        self.tunnels.stalled_bytes -= tunnel.stalled;
-        self.tunnels.stalled.remove(&place);
-        self.tunnels.all.release(place);
-        self.machine.tunnel_left(place);
-        self.tunnels.of_admin -= usize::from(tunnel.node.is_none());
-        self.io.counts.tunnels = self.tunnels.to_nodes();
+    fn finish(
+        &mut self,
+        place: u32,
+        tunnel: Tunnel<M>,
+        ending: Ending,
+        machine: &mut M,
+        io: &mut Io,
+    ) -> Settled<M> {
+        self.due.remove(&(tunnel.due, place));
+        self.stalled_bytes -= tunnel.stalled;
+        self.stalled.remove(&place);
+        self.all.release(place);
+        machine.tunnel_left(place);
+        self.of_admin -= usize::from(tunnel.node.is_none());
+        io.counts.tunnels = self.to_nodes();
         let Tunnel {
             node,
             parcel,
@@ -131,104 +150,127 @@ impl<M: Machine> Edge<M> {
             unsent,
             ..
         } = tunnel;
-        self.discharge(&mut owner);
+        owner.discharge(&mut io.counts);
         stop(&owner, ending);
         drop(owner);
-        self.io.descriptors.closed();
+        io.descriptors.closed();
         match (ending, parcel) {
-            (Ending::Bounce(why), Some(parcel)) => {
-                self.return_client(client, parcel, (node, why), unsent);
-            }
+            (Ending::Bounce(why), Some(parcel)) => Settled {
+                returned: Some(Returned {
+                    client,
+                    parcel,
+                    failed: (node, why),
+                    unsent,
+                }),
+                outputs: false,
+            },
             (Ending::Bounce(_) | Ending::Close | Ending::Reset, _) => {
                 stop(&client, ending);
-                self.close_client(client);
+                client.close(io);
+                Settled::done()
             }
-        }
-    }
-
-    /// Closes a client's connection that is in no table.
-    pub(super) fn close_client(&mut self, mut client: Half) {
-        self.discharge(&mut client);
-        drop(client);
-        self.io.descriptors.closed();
-    }
-
-    /// The unfinished record of a side is no longer counted as a tunnel's.
-    pub(super) fn discharge(&mut self, half: &mut Half) {
-        if let Some(tls) = &mut half.tls {
-            let before = tls.discharge();
-            self.io.counts.count_held(before, Held::default());
         }
     }
 
     /// Has a tunnel looked at when it is due.
-    fn schedule(&mut self, place: u32, tunnel: &mut Tunnel<M>) {
+    fn schedule(&mut self, place: u32, tunnel: &mut Tunnel<M>, settings: &EdgeSettings) {
         let engines = [&tunnel.client.tls, &tunnel.owner.tls]
             .into_iter()
             .flatten();
         let record = engines.filter_map(|tls| tls.begun()).min();
-        let record = record.map_or(NEVER, |begun| begun.after(self.io.settings.record_ms));
+        let record = record.map_or(NEVER, |begun| begun.after(settings.record_ms));
         let due = if tunnel.ending.is_some() {
             NEVER // what is armed or in flight on a socket that was shut down completes at once
         } else {
             tunnel.limit().min(record)
         };
         if due != tunnel.due {
-            self.tunnels.due.remove(&(tunnel.due, place));
+            self.due.remove(&(tunnel.due, place));
             tunnel.due = due;
             if due != NEVER {
-                self.tunnels.due.insert((due, place));
+                self.due.insert((due, place));
             }
         }
     }
 
-    /// Ends tunnels whose time is over.
-    pub(in crate::edge) fn end_overdue_tunnels(&mut self) {
-        for _ in 0..OVERDUE_PER_TURN {
-            let Some(&(due, place)) = self.tunnels.due.first() else {
-                return;
-            };
-            if due > self.io.turn.at().now {
-                return;
+    /// The next tunnel whose time is over.
+    pub(in crate::edge) fn overdue(&mut self, now: Now) -> Option<u32> {
+        let &(due, place) = self.due.first()?;
+        (due <= now).then_some(place)
+    }
+
+    /// Ends a tunnel whose time is over.
+    pub(in crate::edge) fn end_late(
+        &mut self,
+        place: u32,
+        machine: &mut M,
+        io: &mut Io,
+    ) -> Settled<M> {
+        io.counts.overdue += 1;
+        let Some(mut tunnel) = self.all.borrow(place) else {
+            self.due.pop_first();
+            return Settled::done();
+        };
+        if tunnel.limit() <= io.turn.at().now {
+            if let (Stage::Connecting, Some(node)) = (&tunnel.stage, tunnel.node) {
+                self.turns.failed(node);
             }
-            self.io.counts.overdue += 1;
-            let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
-                self.tunnels.due.remove(&(due, place));
-                continue;
-            };
-            if tunnel.limit() <= self.io.turn.at().now {
-                if let (Stage::Connecting, Some(node)) = (&tunnel.stage, tunnel.node) {
-                    self.tunnels.turns.failed(node);
-                }
-                tunnel.owner_fails(TunnelFailure::Timeout, Ending::Close);
-            } else {
-                tunnel.end(Ending::Close); // a TLS record that is not finished
-            }
-            self.settle(place, tunnel);
+            tunnel.owner_fails(TunnelFailure::Timeout, Ending::Close);
+        } else {
+            tunnel.end(Ending::Close); // a TLS record that is not finished
         }
+        self.settle(place, tunnel, machine, io)
     }
 
     /// Ends one that makes room for another connection.
-    pub(in crate::edge) fn displace_tunnel(&mut self, place: u32) {
-        if let Some(mut tunnel) = self.tunnels.all.borrow(place) {
-            self.io.counts.evicted += 1;
-            tunnel.owner_fails(TunnelFailure::NoRoom, Ending::Close);
-            self.settle(place, tunnel);
-        }
+    pub(in crate::edge) fn displace(
+        &mut self,
+        place: u32,
+        machine: &mut M,
+        io: &mut Io,
+    ) -> Settled<M> {
+        let Some(mut tunnel) = self.all.borrow(place) else {
+            return Settled::done();
+        };
+        io.counts.evicted += 1;
+        tunnel.owner_fails(TunnelFailure::NoRoom, Ending::Close);
+        self.settle(place, tunnel, machine, io)
     }
 
     /// Ends one.
-    pub(super) fn end_tunnel(&mut self, place: u32, ending: Ending) {
-        if let Some(mut tunnel) = self.tunnels.all.borrow(place) {
-            tunnel.end(ending);
-            self.settle(place, tunnel);
-        }
+    pub(in crate::edge) fn end(
+        &mut self,
+        place: u32,
+        ending: Ending,
+        machine: &mut M,
+        io: &mut Io,
+    ) -> Settled<M> {
+        let Some(mut tunnel) = self.all.borrow(place) else {
+            return Settled::done();
+        };
+        tunnel.end(ending);
+        self.settle(place, tunnel, machine, io)
     }
 
-    /// Ends all, since the shard ends.
-    pub(in crate::edge) fn end_tunnels(&mut self) {
-        for place in self.tunnels.all.all() {
-            self.end_tunnel(place, Ending::Close);
+    /// The numbers of all.
+    pub(in crate::edge) fn places(&self) -> Vec<u32> {
+        self.all.all()
+    }
+}
+
+impl Half {
+    /// Closes a client's connection that is in no table.
+    pub(super) fn close(mut self, io: &mut Io) {
+        self.discharge(&mut io.counts);
+        drop(self);
+        io.descriptors.closed();
+    }
+
+    /// The unfinished record of a side is no longer counted as a tunnel's.
+    pub(in crate::edge) fn discharge(&mut self, counts: &mut EdgeCounts) {
+        if let Some(tls) = &mut self.tls {
+            let before = tls.discharge();
+            counts.count_held(before, Held::default());
         }
     }
 }
