@@ -7,6 +7,7 @@
 
 use super::answers::{remote, say_and_close, unavailable};
 use super::connections::connection::Connection;
+use super::letters::post::{Handover, Travelling};
 use super::listeners::listener_place;
 use super::nodes::inner::Introduced;
 use super::shard::Edge;
@@ -31,7 +32,7 @@ impl<M: Machine> Edge<M> {
             Ok(socket) if self.io.stopping => drop(socket),
             Ok(socket) if self.listeners.at(place).inner => self.greet(socket),
             Ok(socket) => self.admit(place, socket),
-            Err(error) => self.count_accept_error(&error),
+            Err(error) => self.io.counts.accept_errors.count(&error),
         }
     }
 
@@ -46,7 +47,7 @@ impl<M: Machine> Edge<M> {
             return;
         };
         let origin = Origin::of(remote.ip());
-        let full = crowded || !self.machine.has_room();
+        let full = crowded || !self.sessions.machine().has_room();
         if full && !self.make_room(origin) {
             if crowded {
                 self.listeners.relieve(place, &mut self.io.ring);
@@ -62,25 +63,14 @@ impl<M: Machine> Edge<M> {
             tls,
             inner: false,
         };
-        let opened = if full {
-            self.machine.open_instead(peer, self.io.turn.at())
-        } else {
-            self.machine.open(peer, self.io.turn.at())
-        };
-        let Some(session) = opened else {
+        let Some(session) = self.sessions.open(peer, full, self.io.turn.at()) else {
             return self.refuse(socket, remote, tls, TurnedAway::NoRoom);
         };
         self.io.counts.accepted += 1;
-        self.connections.insert(
-            session,
-            Connection::new(session, socket, engine),
-            &mut self.io,
-        );
-        self.connections
-            .welcome(session, origin, tls, self.io.turn.at().now);
-        self.drain();
-        self.connections
-            .watch(session, &self.machine, &mut self.io.ring);
+        let connection = Connection::new(session, socket, engine);
+        self.sessions
+            .enter(session, connection, (origin, tls), &mut self.io);
+        self.sessions.watch(session, &mut self.io);
     }
 
     /// Greets a connection to an inner listener.
@@ -118,7 +108,7 @@ impl<M: Machine> Edge<M> {
         if let Some(tls) = &mut engine {
             tls.comes_from(origin);
         }
-        let full = !self.machine.has_room();
+        let full = !self.sessions.machine().has_room();
         if full && !self.make_room(origin) {
             return self.refuse(socket, source, silent, TurnedAway::NoRoom);
         }
@@ -128,46 +118,75 @@ impl<M: Machine> Edge<M> {
             tls,
             inner: true,
         };
-        let opened = if full {
-            self.machine.open_instead(peer, self.io.turn.at())
-        } else {
-            self.machine.open(peer, self.io.turn.at())
-        };
-        let Some(session) = opened else {
+        let Some(session) = self.sessions.open(peer, full, self.io.turn.at()) else {
             return self.refuse(socket, source, silent, TurnedAway::NoRoom);
         };
         self.io.counts.inner_accepted += 1;
-        self.connections.insert(
-            session,
-            Connection::new(session, socket, engine),
-            &mut self.io,
-        );
-        self.connections
-            .welcome(session, origin, false, self.io.turn.at().now);
-        self.drain();
+        let connection = Connection::new(session, socket, engine);
+        self.sessions
+            .enter(session, connection, (origin, false), &mut self.io);
         if tls {
-            self.feed(Input::Secured { session }); // on the way to the node that passed it on
+            let secured = Input::Secured { session };
+            self.sessions.feed(secured, &mut self.io); // on the way to the node that passed it on
         }
         if !bytes.is_empty() {
-            self.connections.note_first_bytes(session);
-            self.begin(session, bytes);
+            self.sessions.connections_mut().note_first_bytes(session);
+            self.sessions.begin(session, bytes, &mut self.io);
         }
         if ended {
-            self.ended(session);
+            self.sessions.ended(session, &mut self.io);
         }
-        self.connections.touch(session);
-        self.connections
-            .watch(session, &self.machine, &mut self.io.ring);
+        self.sessions.connections_mut().touch(session);
+        self.sessions.watch(session, &mut self.io);
+    }
+
+    /// Takes a connection in that another shard handed over.
+    pub(super) fn adopt(&mut self, handover: Handover<M>) {
+        let Handover { parcel, connection } = handover;
+        let at = self.io.turn.at();
+        let room = !self.io.stopping
+            && (self.sessions.machine().has_room() || {
+                // One that another node passed on is of that one's address.
+                let remote = remote(&connection.socket);
+                remote.is_some_and(|remote| self.make_room(Origin::of(remote.ip())))
+            });
+        if !room {
+            let Travelling {
+                socket, mut tls, ..
+            } = connection;
+            self.io.counts.accept_errors.limit += 1;
+            let mut answer = Vec::new();
+            let machine = self.sessions.machine_mut();
+            // None for one that was reset meanwhile.
+            let id = remote(&socket).map(|it| machine.turned_away(it, TurnedAway::NoRoom, at));
+            unavailable(&mut answer, at.wall, &id.unwrap_or_default());
+            if let Some(tls) = &mut tls {
+                let mut cipher = Vec::new();
+                if tls.write(&answer, &mut cipher).is_ok() {
+                    tls.notify_close();
+                    // An alert that cannot be said is not missed: the end of the stream follows.
+                    let _ = tls.write(&[], &mut cipher);
+                }
+                answer = cipher;
+            }
+            say_and_close(&socket, &answer);
+            drop(socket);
+            return self.io.descriptors.closed();
+        }
+        let session = self.sessions.machine_mut().adopt(parcel, at);
+        self.io.counts.adopted += 1;
+        self.sessions.arrive(session, connection, &mut self.io);
     }
 
     /// Ends a guest for a newcomer from `origin`, or rather a connection to an inner listener that does not say whose
     /// it is. False when none can be evicted.
     pub(super) fn make_room(&mut self, origin: Origin) -> bool {
         // It has no session: of those there must be room already.
-        if self.machine.has_room() && self.inners.make_room(&mut self.io) {
+        if self.sessions.machine().has_room() && self.inners.make_room(&mut self.io) {
             return true;
         }
-        self.connections.make_room(origin, &mut self.io)
+        let connections = self.sessions.connections_mut();
+        connections.make_room(origin, &mut self.io)
     }
 
     /// What a connection from `origin` speaks through: for plain ones nothing.
@@ -175,7 +194,8 @@ impl<M: Machine> Edge<M> {
         if !tls {
             return Ok(None);
         }
-        if !self.connections.handshake_room(origin, &mut self.io) {
+        let connections = self.sessions.connections_mut();
+        if !connections.handshake_room(origin, &mut self.io) {
             return Err(Refused);
         }
         let engine = self.listeners.engine(origin).ok_or(Refused)?;
@@ -191,7 +211,10 @@ impl<M: Machine> Edge<M> {
         why: TurnedAway,
     ) {
         self.io.counts.accept_errors.limit += 1;
-        let request_id = self.machine.turned_away(remote, why, self.io.turn.at());
+        let request_id = self
+            .sessions
+            .machine_mut()
+            .turned_away(remote, why, self.io.turn.at());
         if !tls {
             let mut answer = Vec::new();
             unavailable(&mut answer, self.io.turn.at().wall, &request_id);
@@ -199,23 +222,6 @@ impl<M: Machine> Edge<M> {
         }
         drop(socket);
         self.io.descriptors.closed();
-    }
-
-    /// The request id of the answer to a connection that is turned away; none for one that was reset meanwhile.
-    pub(super) fn turned_away(&mut self, socket: &OwnedFd, why: TurnedAway) -> String {
-        let remote = remote(socket);
-        let id = remote.map(|remote| self.machine.turned_away(remote, why, self.io.turn.at()));
-        id.unwrap_or_default()
-    }
-
-    fn count_accept_error(&mut self, error: &io::Error) {
-        let errors = &mut self.io.counts.accept_errors;
-        match error.raw_os_error() {
-            Some(libc::ECANCELED) => {}
-            Some(libc::EMFILE | libc::ENFILE) => errors.fd_limit += 1,
-            Some(libc::ENOMEM | libc::ENOBUFS) => errors.memory += 1,
-            Some(_) | None => errors.other += 1,
-        }
     }
 }
 

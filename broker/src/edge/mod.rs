@@ -6,16 +6,23 @@
 //! ```text
 //!           ┌──────────────── one turn of the drive loop (runtime.rs) ─────────────────┐
 //!  ring ──► completions ──► letters ──► tick ──► flush: send, hand over, close  ──► rearm ──► park
-//!             sessions/    letters/               sessions/
+//!          completions.rs   letters/             leaving.rs
 //!                │             │         │            │
-//!                └─────────────┴── Machine::handle, poll_output (shard.rs) ──► marks connections dirty
+//!                └─────────────┴─────────┴────────────┴── sessions/: Machine::handle, outputs mark connections
 //! ```
 //!
+//! An [`Edge`](shard::Edge) has four parts, each with its own state: [`Io`](io::Io) (the ring, the turn, counters and
+//! bounds), which every step is given; [`Sessions`](sessions::Sessions) (the machine, with the connections of clients,
+//! the tunnels and the mail); [`Listeners`](listeners::Listeners); [`Inners`](nodes::inner::Inners) (connections of
+//! other nodes that have not said whose they are). A part knows none beside it: a step that another part has to go on
+//! with returns what remains to be done.
+//!
 //! In reading order: this page; `letters/post.rs` (what travels between shards); `start.rs` (what a shard is made
-//! of); `runtime.rs` (executor, loop, parking); `shard.rs` (the state and the seam to the machine); `accept.rs`,
-//! `sessions/`, `letters/` (a connection from its first to its last moment); `connections/` (what is kept of
-//! connections, who makes room when there is none, the edge's own deadlines); `nodes/` (connections between the nodes
-//! of a cluster); `tls/` (the engine of an encrypted one).
+//! of); `runtime.rs` (executor, loop, parking) and `turn.rs`; `io.rs`, `handshakes.rs`; `shard.rs` (the parts);
+//! `completions.rs`, `accept.rs`, `letters/`, `leaving.rs` (the steps of a turn that need several of them);
+//! `sessions/` (bytes to the machine and away, and the rule of its seam); `connections/` (what is kept of connections,
+//! who makes room when there is none, the edge's own deadlines); `nodes/` (connections between the nodes of a cluster);
+//! `tls/` (the engine of an encrypted one).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
 //! and asks for an abort).
@@ -23,10 +30,12 @@
 mod accept;
 mod answers;
 mod clock;
+mod completions;
 mod connections;
 pub mod entropy;
 mod handshakes;
 mod io;
+mod leaving;
 mod letters;
 mod limits;
 mod listeners;

@@ -145,7 +145,7 @@ impl Drop for Ended {
 impl<M: Machine> Edge<M> {
     /// The drive loop, until [`Post::Stop`](super::Post::Stop) and the last descriptor.
     async fn run(mut self, started: &Sender<()>) -> io::Result<()> {
-        let completed = self.mail.own().completed();
+        let completed = self.sessions.mail().own().completed();
         self.io.ring.register_eventfd(completed)?;
         let completed = completed.try_clone_to_owned()?.into_raw_fd();
         // SAFETY: the descriptor was made for this and belongs to nobody else; the file closes it.
@@ -160,15 +160,16 @@ impl<M: Machine> Edge<M> {
             if slept {
                 self.io.turn.cpu_lap();
             } else {
-                self.account(before, self.io.turn.now());
+                let now = self.io.turn.now();
+                self.io.turn.account(before, now, &mut self.io.counts);
             }
             if self.turn() {
                 awake_until = self.io.turn.now() + Duration::from_millis(HOLD_MS);
             }
             let flushed_at = self.tell_flushed();
             if self.io.stopping
-                && self.connections.is_empty()
-                && self.tunnels.is_empty()
+                && self.sessions.connections().is_empty()
+                && self.sessions.tunnels().is_empty()
                 && self.inners.is_empty()
                 && self.listeners.closed()
             {
@@ -180,7 +181,8 @@ impl<M: Machine> Edge<M> {
                 continue;
             }
             let slept_at = flushed_at.unwrap_or_else(Instant::now);
-            self.account(self.io.turn.now(), slept_at);
+            let began = self.io.turn.now();
+            self.io.turn.account(began, slept_at, &mut self.io.counts);
             if slept_at < awake_until {
                 self.sleep_in_ring(slept_at, awake_until)?;
             } else {
@@ -192,7 +194,7 @@ impl<M: Machine> Edge<M> {
 
     /// One turn in its fixed order; returns whether there was traffic.
     fn turn(&mut self) -> bool {
-        self.io.turn.begin(self.machine.work());
+        self.io.turn.begin(self.sessions.machine().work());
         self.io.counts.turns += 1;
         self.step_handshakes();
         let mut traffic = false;
@@ -211,13 +213,13 @@ impl<M: Machine> Edge<M> {
         }
         traffic |= self.take_letters();
         self.tick();
-        self.connections.end_overdue(&mut self.io);
+        self.sessions.connections_mut().end_overdue(&mut self.io);
         self.end_overdue_tunnels();
         self.inners.end_overdue(&mut self.io);
         self.listeners.resume(&mut self.io);
         self.flush_touched();
         self.hold_stalled();
-        self.rearm_some();
+        self.sessions.rearm_some(&mut self.io);
         if self.shifted.is_some() {
             self.report_shift();
         }
@@ -227,57 +229,53 @@ impl<M: Machine> Edge<M> {
 
     /// The work of this turn so far, in units.
     pub(super) fn work_of_turn(&self) -> u64 {
-        self.io.turn.work(self.machine.work())
+        self.io.turn.work(self.sessions.machine().work())
     }
 
     /// Reports to the machine when this turn's sends were over, if it had any: the one clock read that measuring them
     /// costs.
     fn tell_flushed(&mut self) -> Option<Instant> {
         let (now, at) = self.io.turn.after_sends()?;
-        self.machine.flushed(at);
+        self.sessions.machine_mut().flushed(at);
         Some(now)
     }
 
     fn tick(&mut self) {
         for tick in 0..TICKS_PER_TURN {
-            let due = self.machine.deadline();
+            let due = self.sessions.machine().deadline();
             let has_had_its_part = tick > 0 && self.work_of_turn() >= work::TICKS;
             if has_had_its_part || due.is_none_or(|due| due > self.io.turn.at().now) {
                 return;
             }
-            self.feed(Input::Tick);
+            self.sessions.feed(Input::Tick, &mut self.io);
         }
     }
 
     /// Whether there is work that no completion will announce.
     fn busy(&mut self) -> bool {
-        self.connections.has_work()
+        self.sessions.connections().has_work()
             || !self.io.handshakes.is_empty()
-            || !self.mail.own().is_empty()
+            || !self.sessions.mail().own().is_empty()
             || self.io.ring.has_completions()
             || self
-                .machine
+                .sessions
+                .machine()
                 .deadline()
                 .into_iter()
                 .chain(self.next_overdue())
                 .any(|due| due <= self.io.turn.at().now)
     }
 
-    /// Books the time of one turn.
-    fn account(&mut self, from: Instant, to: Instant) {
-        self.io.turn.account(from, to, &mut self.io.counts);
-    }
-
     /// When the first of the edge's own deadlines is due, those of links included.
     pub(super) fn next_overdue(&self) -> Option<Now> {
-        let links = [self.tunnels.next_due(), self.inners.next_due()];
-        let own = self.connections.next_overdue().into_iter();
+        let links = [self.sessions.tunnels().next_due(), self.inners.next_due()];
+        let own = self.sessions.connections().next_overdue().into_iter();
         own.chain(links.into_iter().flatten()).min()
     }
 
     /// The moment at which something is due although nothing arrives.
     fn next_due(&self) -> Option<Instant> {
-        let deadlines = self.machine.deadline().into_iter();
+        let deadlines = self.sessions.machine().deadline().into_iter();
         let machine = deadlines
             .chain(self.next_overdue())
             .min()
@@ -290,13 +288,13 @@ impl<M: Machine> Edge<M> {
             .next_due()
             .map_or(awake_until, |due| due.min(awake_until));
         self.io.counts.parks_in_ring += 1;
-        self.mail.own().fall_asleep(Sleep::InRing);
-        let want = u32::from(self.mail.own().is_empty());
+        self.sessions.mail().own().fall_asleep(Sleep::InRing);
+        let want = u32::from(self.sessions.mail().own().is_empty());
         let entered = self
             .io
             .ring
             .enter(want, Some(until.saturating_duration_since(now)));
-        self.mail.own().wake_up();
+        self.sessions.mail().own().wake_up();
         entered
     }
 
@@ -305,11 +303,11 @@ impl<M: Machine> Edge<M> {
             self.io.ring.wake_by(due, now);
         }
         self.io.ring.eventfd_on();
-        self.mail.own().fall_asleep(Sleep::InGlommio);
+        self.sessions.mail().own().fall_asleep(Sleep::InGlommio);
         // Waits no time, but runs deferred work until a completion or until none is left.
         self.io.ring.enter(1, Some(Duration::ZERO))?;
         let at_rest = !self.io.ring.has_completions() && !self.io.ring.has_submissions();
-        if at_rest && self.mail.own().is_empty() {
+        if at_rest && self.sessions.mail().own().is_empty() {
             self.io.counts.parks_in_glommio += 1;
             completed
                 .read_at(0, size_of::<u64>())
@@ -317,14 +315,14 @@ impl<M: Machine> Edge<M> {
                 .map_err(io::Error::from)?;
         }
         self.io.ring.eventfd_off();
-        self.mail.own().wake_up();
+        self.sessions.mail().own().wake_up();
         // What the eventfd announced is hidden until now.
         self.io.ring.enter(0, None)
     }
 
     /// Has the ring look at the mailbox's bell.
     pub(super) fn watch_bell(&mut self, key: Key) {
-        self.io.ring.bell(self.mail.own().bell(), key);
+        self.io.ring.bell(self.sessions.mail().own().bell(), key);
     }
 }
 

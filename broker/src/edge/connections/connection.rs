@@ -15,6 +15,7 @@ use crate::edge::tls::Tls;
 use broker_core::id::{NodeId, SessionKey, ShardId};
 use broker_core::time::Now;
 use ring::Key;
+use rustix::net::connect_unspec;
 use std::os::fd::OwnedFd;
 
 /// One open socket. An idle plain connection owns nothing but this; an idle TLS one the engine's box as well.
@@ -142,6 +143,26 @@ impl Connection {
     /// Whether the kernel holds nothing of it.
     pub(in crate::edge) fn at_rest(&self) -> bool {
         !self.sending && !self.receive.armed()
+    }
+
+    /// Whether the machine may be given bytes of it.
+    #[inline]
+    pub(in crate::edge) fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// Whether it goes on only when nothing is armed on it.
+    #[inline]
+    pub(in crate::edge) fn awaits_rest(&self) -> bool {
+        match self.stage {
+            Stage::Leaving(_) | Stage::Shut => true,
+            Stage::Open | Stage::Closing | Stage::Lingering => false,
+        }
+    }
+
+    /// Makes the kernel send RST in place of FIN, where it can.
+    pub(in crate::edge) fn reset(&self) {
+        let _ = connect_unspec(&self.socket);
     }
 
     /// Whether its TLS handshake is under way.

@@ -1,32 +1,22 @@
-//! The end of a connection without another byte: cut off, or reset.
+//! The end of a connection without another byte.
 
 use super::Connections;
 use super::connection::Stage;
 use crate::edge::letters::counts::EdgeCounts;
 use broker_core::id::SessionKey;
-use rustix::net::connect_unspec;
 use socket2::SockRef;
 use std::net::Shutdown;
 
 impl Connections {
     /// The machine wants a connection gone at once: its time is over.
     pub(in crate::edge) fn abort(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
-        if self.give_up(session, counts) {
-            counts.handshakes.timeout += 1;
-        }
+        self.give_up_handshake(session, GivenUp::Late, counts);
         self.cut(session, counts);
-    }
-
-    /// Makes the kernel send RST in place of FIN, where it can.
-    pub(in crate::edge) fn reset(&self, session: SessionKey) {
-        if let Some(connection) = self.get(session) {
-            let _ = connect_unspec(&connection.socket);
-        }
     }
 
     /// Ends a connection without another byte. What is armed on it completes now.
     pub(in crate::edge) fn cut(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
-        self.give_up_handshake(session, counts);
+        self.give_up_handshake(session, GivenUp::Failed, counts);
         let Some(connection) = self.get_mut(session) else {
             return;
         };
@@ -48,23 +38,27 @@ impl Connections {
     pub(in crate::edge) fn give_up_handshake(
         &mut self,
         session: SessionKey,
+        why: GivenUp,
         counts: &mut EdgeCounts,
     ) {
-        if self.give_up(session, counts) {
-            counts.handshakes.failed += 1;
-        }
-    }
-
-    /// Whether there was one.
-    fn give_up(&mut self, session: SessionKey, counts: &mut EdgeCounts) -> bool {
         let connection = self.get_mut(session);
         let Some(tls) = connection.and_then(|connection| connection.tls.as_mut()) else {
-            return false;
+            return;
         };
-        let given_up = tls.give_up();
-        if given_up {
+        if tls.give_up() {
             self.handshake_over(session, counts);
+            match why {
+                GivenUp::Failed => counts.handshakes.failed += 1,
+                GivenUp::Late => counts.handshakes.timeout += 1,
+            }
         }
-        given_up
     }
+}
+
+/// Why a handshake is given up.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::edge) enum GivenUp {
+    Failed,
+    /// It took too long.
+    Late,
 }

@@ -1,11 +1,11 @@
 //! The connections of a shard's clients: their state, their deadlines, and which one makes room for another.
 //!
-//! Nothing here knows the machine or sends bytes. In reading order: `connection.rs` and `table.rs` (one, and all of
-//! them), this page (lists of those that something is to be done for), `reading.rs` (what is armed on them), `room.rs`
-//! (newcomers, and who makes room), `overdue.rs` (deadlines), `end.rs`.
+//! Nothing here sends bytes, or gives the machine any. In reading order: `connection.rs` and `table.rs` (one, and all
+//! of them), this page (lists of those that something is to be done for), `reading.rs` (what is armed on them),
+//! `room.rs` (newcomers, and which one makes room), `overdue.rs` (deadlines), `end.rs`.
 
 pub(super) mod connection;
-mod end;
+pub(super) mod end;
 mod overdue;
 mod reading;
 pub(super) mod room;
@@ -17,9 +17,9 @@ use super::limits::LEAVING_BYTES;
 use super::tls::Held;
 use broker_core::crowd::Crowd;
 use broker_core::id::SessionKey;
-use broker_core::time::Now;
 use connection::{Connection, Receive, Stage};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use overdue::Deadlines;
+use std::collections::{BTreeMap, VecDeque};
 use table::Table;
 
 /// The connections of one shard, by the machine's session keys.
@@ -33,8 +33,7 @@ pub(super) struct Connections {
     /// Bytes as they came from the sockets of connections that were already leaving: they travel with them.
     /// Nearly always empty.
     unread: BTreeMap<SessionKey, Vec<u8>>,
-    /// The edge's own deadlines, one a connection at most.
-    overdue: BTreeSet<(Now, SessionKey)>,
+    deadlines: Deadlines,
     /// Connections that the machine has not let in, by address.
     guests: Crowd<SessionKey>,
     /// Handshakes under way by address.
@@ -81,7 +80,9 @@ impl Connections {
         session: SessionKey,
         counts: &mut EdgeCounts,
     ) -> Option<Connection> {
-        self.look_away(session);
+        if let Some(connection) = self.table.get_mut(session) {
+            self.deadlines.clear(session, connection);
+        }
         self.settle_guest(session);
         self.unread.remove(&session);
         let mut connection = self.table.remove(session)?;
@@ -101,17 +102,10 @@ impl Connections {
                 || (self.guests.is_empty()
                     && self.shaking.is_empty()
                     && self.unread.is_empty()
-                    && self.overdue.is_empty()),
+                    && self.deadlines.next().is_none()),
             "of who is gone nothing is kept"
         );
         Some(connection)
-    }
-
-    /// Whether the machine may be given bytes of a connection.
-    #[inline]
-    pub(super) fn is_open(&self, session: SessionKey) -> bool {
-        self.get(session)
-            .is_some_and(|connection| connection.stage == Stage::Open)
     }
 
     /// Moves a connection on. Never back: one that is closing does not leave, one that is shut stays shut.
@@ -173,22 +167,6 @@ impl Connections {
             connection.receive = Receive::Listed;
             self.listed.push_back(session);
         }
-    }
-
-    /// How many are listed, those that ended meanwhile included.
-    pub(super) fn listed(&self) -> usize {
-        self.listed.len()
-    }
-
-    /// Takes the next one from the list; `None` also for one that is not to be armed any more.
-    pub(super) fn unlist(&mut self) -> Option<SessionKey> {
-        let session = self.listed.pop_front()?;
-        let connection = self.get_mut(session)?;
-        if connection.receive != Receive::Listed {
-            return None;
-        }
-        connection.receive = Receive::Idle;
-        Some(session)
     }
 
     /// Whether a list of this turn or the next is not empty.

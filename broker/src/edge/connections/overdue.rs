@@ -12,67 +12,87 @@
 //! | shut | by itself: what is armed or in flight on a socket that is shut down completes at once |
 
 use super::Connections;
-use super::connection::{NEVER, Stage};
+use super::connection::{Connection, NEVER, Stage};
 use crate::edge::io::Io;
 use crate::edge::limits::OVERDUE_PER_TURN;
 use broker_core::id::SessionKey;
 use broker_core::time::Now;
+use std::collections::BTreeSet;
+
+/// The edge's own deadlines of one shard's connections. A connection has one at most, which it knows
+/// ([`Connection::due`]).
+#[derive(Default)]
+pub(super) struct Deadlines {
+    all: BTreeSet<(Now, SessionKey)>,
+}
+
+impl Deadlines {
+    /// Has the edge look at a connection at `due`, unless it does so earlier.
+    fn set(&mut self, session: SessionKey, connection: &mut Connection, due: Now) {
+        if due < connection.due {
+            self.all.remove(&(connection.due, session));
+            connection.due = due;
+            self.all.insert((due, session));
+        }
+    }
+
+    /// Takes back what [`Self::set`] wanted.
+    pub(super) fn clear(&mut self, session: SessionKey, connection: &mut Connection) {
+        let due = std::mem::replace(&mut connection.due, NEVER);
+        self.all.remove(&(due, session));
+    }
+
+    /// The first, and its connection.
+    pub(super) fn next(&self) -> Option<(Now, SessionKey)> {
+        self.all.first().copied()
+    }
+
+    /// The connections that have one.
+    pub(super) fn sessions(&self) -> Vec<SessionKey> {
+        self.all.iter().map(|&(_, session)| session).collect()
+    }
+}
 
 impl Connections {
-    /// Has the edge look at a connection at `due`, unless it does so earlier. A connection has one entry at most.
-    fn look_at(&mut self, session: SessionKey, due: Now) {
-        let Some(connection) = self.table.get_mut(session) else {
-            return;
-        };
-        if due < connection.due {
-            self.overdue.remove(&(connection.due, session));
-            connection.due = due;
-            self.overdue.insert((due, session));
-        }
-    }
-
-    /// Takes back what [`Self::look_at`] wanted.
-    pub(super) fn look_away(&mut self, session: SessionKey) {
-        if let Some(connection) = self.table.get_mut(session) {
-            let due = std::mem::replace(&mut connection.due, NEVER);
-            self.overdue.remove(&(due, session));
-        }
-    }
-
     /// A connection is to leave and may not: from here on that has an end.
     pub(super) fn limit_leaving(&mut self, session: SessionKey, io: &Io) {
-        self.look_away(session);
-        self.look_at(session, io.turn.at().now.after(io.settings.leaving_ms));
+        if let Some(connection) = self.table.get_mut(session) {
+            let due = io.turn.at().now.after(io.settings.leaving_ms);
+            self.deadlines.clear(session, connection);
+            self.deadlines.set(session, connection, due);
+        }
     }
 
     /// A record of a connection may be unfinished: from its first byte on that has an end.
     pub(in crate::edge) fn limit_record(&mut self, session: SessionKey, io: &Io) {
-        if let Some(connection) = self.get(session)
+        if let Some(connection) = self.table.get_mut(session)
             && connection.stage == Stage::Open
             && let Some(begun) = connection.tls.as_ref().and_then(|tls| tls.begun())
         {
-            self.look_at(session, begun.after(io.settings.record_ms));
+            let due = begun.after(io.settings.record_ms);
+            self.deadlines.set(session, connection, due);
         }
     }
 
     /// Cuts off connections whose time is over.
     pub(in crate::edge) fn end_overdue(&mut self, io: &mut Io) {
         for _ in 0..OVERDUE_PER_TURN {
-            let Some(&(due, session)) = self.overdue.first() else {
+            let Some((due, session)) = self.deadlines.next() else {
                 return;
             };
             if due > io.turn.at().now {
                 return;
             }
-            self.look_away(session);
-            self.look_at_due(session, io);
+            self.end_if_late(session, io);
         }
     }
 
-    fn look_at_due(&mut self, session: SessionKey, io: &mut Io) {
-        let Some(connection) = self.get(session) else {
+    /// Cuts a connection off whose deadline is over, unless it has another one by now.
+    fn end_if_late(&mut self, session: SessionKey, io: &mut Io) {
+        let Some(connection) = self.table.get_mut(session) else {
             return;
         };
+        self.deadlines.clear(session, connection);
         let late = match connection.stage {
             Stage::Leaving(_) => true,
             Stage::Open => {
@@ -91,6 +111,6 @@ impl Connections {
 
     /// When the first of these deadlines is due.
     pub(in crate::edge) fn next_overdue(&self) -> Option<Now> {
-        self.overdue.first().map(|&(due, _)| due)
+        self.deadlines.next().map(|(due, _)| due)
     }
 }

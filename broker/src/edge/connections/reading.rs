@@ -3,7 +3,7 @@
 use super::Connections;
 use super::connection::{Receive, Stage, Standing, ring_key};
 use crate::edge::io::Io;
-use crate::edge::limits::{BUFFERS_PER_PEER, WORK_PER_BUFFER};
+use crate::edge::limits::{BUFFERS_PER_PEER, REARMS_PER_TURN, WORK_PER_BUFFER};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Intake, Machine};
 use ring::Ring;
@@ -66,13 +66,19 @@ impl Connections {
         }
     }
 
-    /// Whether it goes on with a connection only when nothing is armed on it.
-    pub(in crate::edge) fn awaits_rest(&self, session: SessionKey) -> bool {
-        self.get(session)
-            .is_some_and(|connection| match connection.stage {
-                Stage::Leaving(_) | Stage::Shut => true,
-                Stage::Open | Stage::Closing | Stage::Lingering => false,
-            })
+    /// Arms some of the listed receives again. All buffers of this turn are back by now.
+    pub(in crate::edge) fn rearm_some<M: Machine>(&mut self, machine: &M, ring: &mut Ring) {
+        for _ in 0..self.listed.len().min(REARMS_PER_TURN) {
+            let Some(session) = self.listed.pop_front() else {
+                return;
+            };
+            if let Some(connection) = self.get_mut(session)
+                && connection.receive == Receive::Listed
+            {
+                connection.receive = Receive::Idle;
+                self.watch(session, machine, ring);
+            }
+        }
     }
 
     /// One receive buffer of a peer was served, which took this much work: many small messages count as more buffers.

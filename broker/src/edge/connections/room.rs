@@ -122,7 +122,7 @@ impl Connections {
         }
         let most = io.settings.partial_record_bytes as u64;
         if io.counts.partial_record_bytes > most {
-            let sessions = self.overdue.iter().map(|&(_, session)| session).collect();
+            let sessions = self.deadlines.sessions();
             let excess = io.counts.partial_record_bytes - (most - most / RELIEF_PART);
             self.relieve(sessions, excess, &mut io.counts);
         }

@@ -2,6 +2,7 @@
 
 use crate::edge::tls::Held;
 use broker_core::machine::TunnelFailure;
+use std::io;
 use strum::EnumCount;
 
 /// What one shard's edge has done since its start. All but the gauges only grow.
@@ -110,6 +111,18 @@ pub struct AcceptErrors {
     pub limit: u64,
     /// Anything else.
     pub other: u64,
+}
+
+impl AcceptErrors {
+    /// Counts the error that an accept ended with.
+    pub(in crate::edge) fn count(&mut self, error: &io::Error) {
+        match error.raw_os_error() {
+            Some(libc::ECANCELED) => {}
+            Some(libc::EMFILE | libc::ENFILE) => self.fd_limit += 1,
+            Some(libc::ENOMEM | libc::ENOBUFS) => self.memory += 1,
+            Some(_) | None => self.other += 1,
+        }
+    }
 }
 
 /// TLS handshakes by outcome, as `heliograph_tls_handshakes_total{outcome}` names it.

@@ -6,6 +6,7 @@ pub(super) mod post;
 
 use super::clock::Shift;
 use super::limits::LETTERS_PER_TURN;
+use super::nodes::tunnel::{Ending, TunnelEvent};
 use super::shard::Edge;
 use broker_core::leap::Leap;
 use broker_core::machine::{Input, Machine};
@@ -22,7 +23,7 @@ impl<M: Machine> Edge<M> {
             if self.work_of_turn() >= work::LETTERS {
                 break;
             }
-            let Some(letter) = self.mail.own().try_take() else {
+            let Some(letter) = self.sessions.mail().own().try_take() else {
                 break;
             };
             self.io.turn.add_work(work::LETTER);
@@ -33,14 +34,16 @@ impl<M: Machine> Edge<M> {
                 }
                 Post::Letter(letter) => {
                     traffic = true;
-                    self.feed(Input::Letter(letter));
+                    let letter = Input::Letter(letter);
+                    self.sessions.feed(letter, &mut self.io);
                 }
                 // The caller may have stopped waiting.
                 Post::Scrape(answer) => drop(answer.try_send(self.scraped())),
                 Post::Inspect(question, answer) => {
-                    let reply = self.machine.inspect(*question, self.io.turn.at());
-                    self.drain();
-                    drop(answer.try_send((self.mail.id(), reply)));
+                    let machine = self.sessions.machine_mut();
+                    let reply = machine.inspect(*question, self.io.turn.at());
+                    self.sessions.drain(&mut self.io);
+                    drop(answer.try_send((self.sessions.mail().id(), reply)));
                 }
                 Post::Shift(shift, answer) => {
                     self.leap(shift);
@@ -58,10 +61,10 @@ impl<M: Machine> Edge<M> {
     fn leap(&mut self, shift: Shift) {
         let (advances, until) = self.io.turn.shift(shift);
         if advances {
-            let mut leap = Leap::begin(&mut self.machine, self.io.turn.at(), until);
-            while let Some(at) = leap.next(self.machine.deadline()) {
+            let mut leap = Leap::begin(self.sessions.machine_mut(), self.io.turn.at(), until);
+            while let Some(at) = leap.next(self.sessions.machine().deadline()) {
                 self.io.turn.move_to(at);
-                self.feed(Input::Tick);
+                self.sessions.feed(Input::Tick, &mut self.io);
                 self.flush_touched();
             }
         }
@@ -70,19 +73,20 @@ impl<M: Machine> Edge<M> {
 
     /// Answers [`Post::Shift`] when nothing is due any more.
     pub(super) fn report_shift(&mut self) {
-        let due = self.machine.deadline().into_iter();
+        let due = self.sessions.machine().deadline().into_iter();
         let due = due.chain(self.next_overdue()).min();
         if due.is_none_or(|due| due > self.io.turn.at().now)
             && let Some(answer) = self.shifted.take()
         {
-            let _ = answer.try_send((self.mail.id(), self.io.turn.at())); // the asker may have stopped waiting
+            let id = self.sessions.mail().id();
+            let _ = answer.try_send((id, self.io.turn.at())); // the asker may have stopped waiting
         }
     }
 
     fn scraped(&self) -> Scraped<M::Snapshot> {
         Scraped {
-            shard: self.mail.id(),
-            snapshot: self.machine.snapshot(),
+            shard: self.sessions.mail().id(),
+            snapshot: self.sessions.machine().snapshot(),
             edge: EdgeCounts {
                 clock_us: self.io.turn.at().now.0.saturating_mul(1000),
                 ..self.io.counts
@@ -93,10 +97,14 @@ impl<M: Machine> Edge<M> {
     fn stop(&mut self) {
         self.io.stopping = true;
         self.listeners.stop(&mut self.io.ring);
-        for session in self.connections.keys() {
-            self.connections.cut(session, &mut self.io.counts);
+        let connections = self.sessions.connections_mut();
+        for session in connections.keys() {
+            connections.cut(session, &mut self.io.counts);
         }
-        self.end_tunnels();
+        for place in self.sessions.tunnels().places() {
+            let event = TunnelEvent::Ended(Ending::Close);
+            self.sessions.tunnel(place, event, &mut self.io);
+        }
         self.inners.end_all(&mut self.io);
     }
 }

@@ -29,12 +29,14 @@ mod copy;
 mod end;
 
 use super::links::{Links, Places, Turns};
+use crate::edge::io::Io;
 use crate::edge::start::TakeAdmin;
 use crate::edge::tls::Tls;
 use broker_core::crowd::{Crowd, Origin};
 use broker_core::id::{NodeId, ShardId};
 use broker_core::machine::{Machine, Peer, TunnelFailure, Tunnelled};
 use broker_core::time::Now;
+use ring::Received;
 use socket2::SockRef;
 use std::collections::BTreeSet;
 use std::io;
@@ -108,6 +110,30 @@ impl<M: Machine> Tunnels<M> {
         (self.all.len() - self.of_admin) as u64
     }
 
+    /// Something happens to a tunnel.
+    #[inline]
+    pub(in crate::edge) fn on(
+        &mut self,
+        place: u32,
+        event: TunnelEvent<'_>,
+        machine: &mut M,
+        io: &mut Io,
+    ) -> Settled<M> {
+        match event {
+            TunnelEvent::Connected(result) => self.connected(place, result, machine, io),
+            TunnelEvent::Received(side, received) => {
+                self.received(place, side, received, machine, io)
+            }
+            TunnelEvent::Sent(side, flight, result) => {
+                self.sent(place, side, flight, result, machine, io)
+            }
+            TunnelEvent::Step => self.step(place, machine, io),
+            TunnelEvent::Late => self.end_late(place, machine, io),
+            TunnelEvent::Displaced => self.displace(place, machine, io),
+            TunnelEvent::Ended(ending) => self.end(place, ending, machine, io),
+        }
+    }
+
     /// When the first is to be looked at.
     pub(in crate::edge) fn next_due(&self) -> Option<Now> {
         self.due.first().map(|&(due, _)| due)
@@ -177,6 +203,24 @@ pub(in crate::edge) struct Returned<M: Machine> {
     pub(in crate::edge) failed: (Option<NodeId>, TunnelFailure),
     /// The request and what followed it, if nothing of that went to the owner.
     pub(in crate::edge) unsent: Vec<u8>,
+}
+
+/// What happens to a tunnel.
+pub(in crate::edge) enum TunnelEvent<'a> {
+    /// The connect is over, well or not.
+    Connected(&'a io::Result<()>),
+    /// A receive of one side is over.
+    Received(Side, Received),
+    /// A send of one side is over, with its buffer.
+    Sent(Side, Vec<u8>, &'a io::Result<usize>),
+    /// A handshake that waited may take a step.
+    Step,
+    /// Its time is over.
+    Late,
+    /// It makes room for another connection.
+    Displaced,
+    /// It is to end.
+    Ended(Ending),
 }
 
 /// What remains to be done after a step of a tunnel.

@@ -4,9 +4,10 @@
 //! a time) into a buffer that the ring sends, and the machine learns that those bytes are in flight. `Sent` is said
 //! when the kernel has taken the last byte, of TLS: the last byte of their ciphertext.
 
-use crate::edge::connections::connection::{Connection, Destination, Receive, Stage, ring_key};
+use super::Sessions;
+use crate::edge::connections::connection::{Connection, Receive, Stage, ring_key};
+use crate::edge::io::Io;
 use crate::edge::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};
-use crate::edge::shard::Edge;
 use broker_core::id::SessionKey;
 use broker_core::machine::Machine;
 use socket2::SockRef;
@@ -25,52 +26,21 @@ pub(in crate::edge) enum Flushed {
     Broken,
 }
 
-impl<M: Machine> Edge<M> {
-    /// Flushes every connection that this turn has touched, and does what its stage asks for. What that touches is
-    /// flushed in the next turn.
-    pub(in crate::edge) fn flush_touched(&mut self) {
-        let mut touched = self.connections.take_touched();
-        for session in touched.drain(..) {
-            self.flush_one(session);
-        }
-        self.connections.keep_touched(touched);
-    }
-
-    fn flush_one(&mut self, session: SessionKey) {
-        let Some(stage) = self.connections.untouch(session) else {
-            return;
-        };
-        match stage {
-            Stage::Open => {
-                self.flush(session);
-                self.connections
-                    .watch(session, &self.machine, &mut self.io.ring);
-            }
-            Stage::Leaving(Destination::Shard(to)) => self.leave(session, to),
-            Stage::Leaving(Destination::Node(to)) => self.pass_on(session, to),
-            Stage::Leaving(Destination::Admin) => self.pass_to_admin(session),
-            Stage::Closing => self.close(session),
-            Stage::Lingering => self
-                .connections
-                .watch(session, &self.machine, &mut self.io.ring),
-            Stage::Shut => self.close_descriptor(session),
-        }
-    }
-
+impl<M: Machine> Sessions<M> {
     /// Sends what is unsent.
-    pub(in crate::edge) fn flush(&mut self, session: SessionKey) -> Flushed {
+    pub(in crate::edge) fn flush(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         let Some(connection) = self.connections.get(session) else {
             return Flushed::Broken;
         };
         match (connection.broken, connection.sending, &connection.tls) {
             (true, ..) => Flushed::Broken,
             (false, true, _) => Flushed::Waiting,
-            (false, false, None) => self.flush_plain(session),
-            (false, false, Some(_)) => self.flush_tls(session),
+            (false, false, None) => self.flush_plain(session, io),
+            (false, false, Some(_)) => self.flush_tls(session, io),
         }
     }
 
-    fn flush_plain(&mut self, session: SessionKey) -> Flushed {
+    fn flush_plain(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         let unsent = self.machine.unsent(session);
         if unsent.is_empty() {
             return Flushed::All;
@@ -78,13 +48,13 @@ impl<M: Machine> Edge<M> {
         let (len, Some(connection)) = (unsent.len(), self.connections.get(session)) else {
             return Flushed::Broken;
         };
-        self.io.counts.sends += 1;
+        io.counts.sends += 1;
         let Some(sent) = send(connection, unsent) else {
-            return self.sunk(session);
+            return self.sunk(session, io);
         };
-        self.io.counts.sent_bytes += sent as u64;
+        io.counts.sent_bytes += sent as u64;
         if sent > 0 {
-            self.report_sent(session, sent);
+            self.report_sent(session, sent, io);
         }
         let rest = self.machine.unsent(session);
         if rest.is_empty() {
@@ -96,12 +66,12 @@ impl<M: Machine> Edge<M> {
             return Flushed::Waiting;
         }
         let chunk = rest.len().min(LAUNCH_BYTES);
-        let mut flight = self.io.spares.take();
+        let mut flight = io.spares.take();
         flight.extend_from_slice(&rest[..chunk]);
-        self.launch(session, flight, chunk)
+        self.launch(session, flight, chunk, io)
     }
 
-    fn flush_tls(&mut self, session: SessionKey) -> Flushed {
+    fn flush_tls(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         for _ in 0..ENCRYPTS_PER_TURN {
             let Some(connection) = self.connections.get_mut(session) else {
                 return Flushed::Broken;
@@ -118,36 +88,36 @@ impl<M: Machine> Edge<M> {
             };
             let piece = &unsent[..unsent.len().min(ENCRYPT_BYTES)];
             let chunk = piece.len();
-            self.io.cipher.clear();
-            let written = tls.write(piece, &mut self.io.cipher);
+            io.cipher.clear();
+            let written = tls.write(piece, &mut io.cipher);
             if is_closing && written.is_ok() && chunk == unsent.len() {
                 // The alert shares a send with the last bytes.
                 tls.notify_close();
-                let _ = tls.write(&[], &mut self.io.cipher);
+                let _ = tls.write(&[], &mut io.cipher);
             }
-            if self.io.cipher.is_empty() {
+            if io.cipher.is_empty() {
                 return if written.is_ok() {
                     Flushed::All
                 } else {
-                    self.sunk(session)
+                    self.sunk(session, io)
                 };
             }
-            self.io.counts.sends += 1;
-            let Some(sent) = send(connection, &self.io.cipher) else {
-                return self.sunk(session);
+            io.counts.sends += 1;
+            let Some(sent) = send(connection, &io.cipher) else {
+                return self.sunk(session, io);
             };
-            self.io.counts.sent_bytes += sent as u64;
+            io.counts.sent_bytes += sent as u64;
             if written.is_err() {
                 // That was the alert that explains it.
-                return self.sunk(session);
+                return self.sunk(session, io);
             }
-            if sent < self.io.cipher.len() {
-                let mut flight = self.io.spares.take();
-                flight.extend_from_slice(&self.io.cipher[sent..]);
-                return self.launch(session, flight, chunk);
+            if sent < io.cipher.len() {
+                let mut flight = io.spares.take();
+                flight.extend_from_slice(&io.cipher[sent..]);
+                return self.launch(session, flight, chunk, io);
             }
             if chunk > 0 {
-                self.report_sent(session, chunk);
+                self.report_sent(session, chunk, io);
             }
         }
         self.connections.touch(session);
@@ -155,7 +125,13 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Gives bytes to the ring, which waits for room; `plain` of the machine's bytes are in them.
-    fn launch(&mut self, session: SessionKey, flight: Vec<u8>, plain: usize) -> Flushed {
+    fn launch(
+        &mut self,
+        session: SessionKey,
+        flight: Vec<u8>,
+        plain: usize,
+        io: &mut Io,
+    ) -> Flushed {
         let Some(connection) = self.connections.get_mut(session) else {
             return Flushed::Broken;
         };
@@ -164,9 +140,8 @@ impl<M: Machine> Edge<M> {
         }
         connection.launched = u32::try_from(plain).expect("at most a launch's bytes");
         connection.sending = true;
-        self.io.counts.queued_sends += 1;
-        self.io
-            .ring
+        io.counts.queued_sends += 1;
+        io.ring
             .send(connection.socket.as_fd(), ring_key(session), flight, 0);
         Flushed::Waiting
     }
@@ -177,10 +152,11 @@ impl<M: Machine> Edge<M> {
         session: SessionKey,
         flight: Vec<u8>,
         result: io::Result<usize>,
+        io: &mut Io,
     ) {
         let (whole, handed) = (flight.len(), result.unwrap_or(0));
-        self.io.counts.sent_bytes += handed as u64;
-        self.io.spares.recycle(flight);
+        io.counts.sent_bytes += handed as u64;
+        io.spares.recycle(flight);
         let Some(connection) = self.connections.get_mut(session) else {
             return debug_assert!(false, "a connection outlives its send");
         };
@@ -192,16 +168,16 @@ impl<M: Machine> Edge<M> {
             Some(_) => 0,
         };
         if reported > 0 {
-            self.report_sent(session, reported);
+            self.report_sent(session, reported, io);
         }
         if handed < whole {
-            self.sunk(session);
+            self.sunk(session, io);
         }
         self.connections.touch(session);
     }
 
     /// Nothing can be sent any more. What the peer had sent before is still read; then the machine gets the end.
-    pub(in crate::edge) fn sunk(&mut self, session: SessionKey) -> Flushed {
+    pub(in crate::edge) fn sunk(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         let Some(connection) = self.connections.get_mut(session) else {
             return Flushed::Broken;
         };
@@ -209,7 +185,7 @@ impl<M: Machine> Edge<M> {
         let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Both);
         match (connection.stage, connection.receive) {
             // A paused connection has nothing armed that would end.
-            (Stage::Open, Receive::Idle) => self.ended(session),
+            (Stage::Open, Receive::Idle) => self.ended(session, io),
             (
                 Stage::Open,
                 Receive::Listed

@@ -1,92 +1,27 @@
 //! Receiving: handles the completion of a receive.
 
+use super::Sessions;
 use crate::edge::answers;
-use crate::edge::connections::connection::{Receive, Stage, Standing, session};
+use crate::edge::connections::connection::{Connection, Receive, Stage, Standing};
 use crate::edge::handshakes::Shaking;
-use crate::edge::limits::{LINGER_BYTES, REARMS_PER_TURN};
-use crate::edge::nodes::links::{LinkEnd, link_end};
-use crate::edge::nodes::tunnel::Side;
-use crate::edge::shard::Edge;
+use crate::edge::io::Io;
+use crate::edge::limits::LINGER_BYTES;
 use crate::edge::tls::Read;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, TurnedAway};
-use ring::{Completion, Key, Lent, Received};
-use std::io;
+use ring::{Lent, Received};
 
-impl<M: Machine> Edge<M> {
-    /// Serves one completion; returns whether it was traffic, which keeps the shard from sleeping deeply.
-    pub(in crate::edge) fn complete(&mut self, completion: Completion) -> bool {
-        match completion {
-            Completion::Received {
-                key,
-                received,
-                more,
-            } => self.received(key, received, more),
-            Completion::Sent { key, bytes, result } => match link_end(key) {
-                None => self.sent(session(key), bytes, result),
-                Some(end) => self.link_sent(end, bytes, &result),
-            },
-            Completion::Accepted { key, socket, more } => self.accepted(key, socket, more),
-            Completion::Rang { key, more } => {
-                if !more {
-                    self.watch_bell(key);
-                }
-                return false;
-            }
-            Completion::Connected { key, result } => {
-                if let Some(LinkEnd::Owner(place)) = link_end(key) {
-                    let (machine, io) = (&mut self.machine, &mut self.io);
-                    let settled = self.tunnels.connected(place, &result, machine, io);
-                    self.settled(settled);
-                }
-            }
-            Completion::TimedOut => return false,
-        }
-        true
-    }
-
-    /// A completion of a connection between nodes.
-    fn link_received(&mut self, end: LinkEnd, received: Received) {
-        match end {
-            LinkEnd::Client(place) => self.tunnel_received(place, Side::Client, received),
-            LinkEnd::Owner(place) => self.tunnel_received(place, Side::Owner, received),
-            LinkEnd::Inner(place) => {
-                let introduced = self.inners.received(place, received, &mut self.io);
-                if let Some(introduced) = introduced {
-                    self.open_inner(introduced);
-                }
-            }
-        }
-    }
-
-    fn tunnel_received(&mut self, place: u32, side: Side, received: Received) {
-        let (machine, io) = (&mut self.machine, &mut self.io);
-        let settled = self.tunnels.received(place, side, received, machine, io);
-        self.settled(settled);
-    }
-
-    fn link_sent(&mut self, end: LinkEnd, flight: Vec<u8>, result: &io::Result<usize>) {
-        let (place, side) = match end {
-            LinkEnd::Client(place) => (place, Side::Client),
-            LinkEnd::Owner(place) => (place, Side::Owner),
-            LinkEnd::Inner(_) => return debug_assert!(false, "a greeting is sent at once"),
-        };
-        let (machine, io) = (&mut self.machine, &mut self.io);
-        let settled = self.tunnels.sent(place, side, flight, result, machine, io);
-        self.settled(settled);
-    }
-
-    fn received(&mut self, key: Key, received: Received, more: bool) {
-        let session = session(key);
+impl<M: Machine> Sessions<M> {
+    /// A receive completed; with `more` it is still armed. Returns what was received if no connection has this session.
+    pub(in crate::edge) fn received(
+        &mut self,
+        session: SessionKey,
+        received: Received,
+        more: bool,
+        io: &mut Io,
+    ) -> Result<(), Received> {
         let Some(connection) = self.connections.get_mut(session) else {
-            if let Some(end) = link_end(key) {
-                return self.link_received(end, received);
-            }
-            debug_assert!(false, "a connection outlives what is armed on it");
-            if let Received::Bytes(lent) = received {
-                self.io.ring.give_back(lent);
-            }
-            return;
+            return Err(received);
         };
         if !more {
             connection.receive = Receive::Idle;
@@ -94,186 +29,165 @@ impl<M: Machine> Edge<M> {
         match received {
             Received::Bytes(lent) => {
                 let before = self.machine.work();
-                if connection.filled(self.io.ring.fills(&lent)) {
-                    self.connections.cap(session, &mut self.io);
+                if connection.filled(io.ring.fills(&lent)) {
+                    self.connections.cap(session, io);
                 }
-                self.take(session, lent);
+                self.take(session, lent, io);
                 let work = self.machine.work() - before;
-                self.connections.charge(session, work, &mut self.io);
+                self.connections.charge(session, work, io);
             }
-            Received::End => self.ended(session),
+            Received::End => self.ended(session, io),
             Received::Failed(_) => {
                 connection.broken = true;
-                self.ended(session);
+                self.ended(session, io);
             }
             Received::NoBuffers => {
-                if !self.io.ring.add_buffers() {
-                    self.io.counts.no_buffers += 1;
+                if !io.ring.add_buffers() {
+                    io.counts.no_buffers += 1;
                 }
                 self.connections.list(session);
             }
             Received::Cancelled => self.connections.list(session),
         }
-        if !more && self.connections.awaits_rest(session) {
+        if !more
+            && self
+                .connections
+                .get(session)
+                .is_some_and(Connection::awaits_rest)
+        {
             self.connections.touch(session);
         }
-        self.connections
-            .watch(session, &self.machine, &mut self.io.ring);
+        self.watch(session, io);
+        Ok(())
     }
 
-    /// Arms some of the listed receives again. All buffers of this turn are back by now.
-    pub(in crate::edge) fn rearm_some(&mut self) {
-        for _ in 0..self.connections.listed().min(REARMS_PER_TURN) {
-            if let Some(session) = self.connections.unlist() {
-                self.connections
-                    .watch(session, &self.machine, &mut self.io.ring);
-            }
-        }
-    }
-
-    /// Goes on with handshakes whose bytes were put aside, oldest first.
-    pub(in crate::edge) fn step_handshakes(&mut self) {
-        self.io.handshakes.begin();
-        while let Some(next) = self.io.handshakes.next() {
-            let session = match next {
-                Shaking::Session(session) => session,
-                Shaking::Link(LinkEnd::Inner(place)) => {
-                    if let Some(introduced) = self.inners.step(place, &mut self.io) {
-                        self.open_inner(introduced);
-                    }
-                    continue;
-                }
-                Shaking::Link(LinkEnd::Owner(place) | LinkEnd::Client(place)) => {
-                    let settled = self.tunnels.step(place, &mut self.machine, &mut self.io);
-                    self.settled(settled);
-                    continue;
-                }
-            };
-            if let Some(connection) = self.connections.get_mut(session)
-                && connection.receive == Receive::Queued
-            {
-                connection.receive = Receive::Idle;
-                self.decrypt(session, &mut []);
-                self.connections
-                    .watch(session, &self.machine, &mut self.io.ring);
-            }
+    /// Goes on with a handshake whose bytes were put aside.
+    pub(in crate::edge) fn step(&mut self, session: SessionKey, io: &mut Io) {
+        if let Some(connection) = self.connections.get_mut(session)
+            && connection.receive == Receive::Queued
+        {
+            connection.receive = Receive::Idle;
+            self.decrypt(session, &mut [], io);
+            self.watch(session, io);
         }
     }
 
     /// Takes what arrived on a connection that travelled here or could not leave.
-    pub(in crate::edge) fn resume(&mut self, session: SessionKey, mut unread: Vec<u8>) {
-        let Some(connection) = self
-            .connections
-            .get(session)
-            .filter(|connection| connection.stage == Stage::Open)
-        else {
+    pub(in crate::edge) fn resume(
+        &mut self,
+        session: SessionKey,
+        mut unread: Vec<u8>,
+        io: &mut Io,
+    ) {
+        let connection = self.connections.get(session);
+        let Some(connection) = connection.filter(|connection| connection.is_open()) else {
             return;
         };
         if connection.tls.is_some() {
             // Also without more bytes: of a handshake under way whole records may be held.
-            self.decrypt(session, &mut unread);
+            self.decrypt(session, &mut unread, io);
         } else if !unread.is_empty() {
-            self.begin(session, unread);
+            self.begin(session, unread, io);
         }
     }
 
     /// Gives the machine the first bytes of a connection, as its client sent them.
-    pub(in crate::edge) fn begin(&mut self, session: SessionKey, mut bytes: Vec<u8>) {
-        if self.connections.is_open(session) {
+    pub(in crate::edge) fn begin(&mut self, session: SessionKey, mut bytes: Vec<u8>, io: &mut Io) {
+        if self
+            .connections
+            .get(session)
+            .is_some_and(Connection::is_open)
+        {
             let bytes = &mut bytes;
             self.machine
-                .handle(Input::Received { session, bytes }, self.io.turn.at());
-            self.drain();
+                .handle(Input::Received { session, bytes }, io.turn.at());
+            self.drain(io);
         }
     }
 
     /// Received bytes go to the machine, or into the TLS engine, or nowhere.
-    fn take(&mut self, session: SessionKey, mut lent: Lent) {
-        self.io.count_received(lent.len());
+    fn take(&mut self, session: SessionKey, mut lent: Lent, io: &mut Io) {
+        io.count_received(lent.len());
         let Some(connection) = self.connections.get_mut(session) else {
-            return self.io.ring.give_back(lent);
+            return io.ring.give_back(lent);
         };
         if connection.standing == Standing::Silent {
             self.connections.note_first_bytes(session);
         }
         let Some(connection) = self.connections.get_mut(session) else {
-            return self.io.ring.give_back(lent);
+            return io.ring.give_back(lent);
         };
         match connection.stage {
             Stage::Open if connection.ended => {}
-            Stage::Open if connection.tls.is_some() => return self.take_cipher(session, lent),
+            Stage::Open if connection.tls.is_some() => return self.take_cipher(session, lent, io),
             Stage::Open => {
-                let bytes = self.io.ring.bytes(&mut lent);
+                let bytes = io.ring.bytes(&mut lent);
                 self.machine
-                    .handle(Input::Received { session, bytes }, self.io.turn.at());
-                self.io.ring.give_back(lent);
-                return self.drain();
+                    .handle(Input::Received { session, bytes }, io.turn.at());
+                io.ring.give_back(lent);
+                return self.drain(io);
             }
             Stage::Leaving(_) => {
-                let bytes = self.io.ring.bytes(&mut lent);
+                let bytes = io.ring.bytes(&mut lent);
                 if !self.connections.put_aside(session, bytes) {
-                    self.connections.cut(session, &mut self.io.counts);
+                    self.connections.cut(session, &mut io.counts);
                 }
             }
             Stage::Closing | Stage::Lingering => {
                 let len = u32::try_from(lent.len()).expect("a buffer has a 32-bit size");
                 connection.discarded = connection.discarded.saturating_add(len);
                 if connection.discarded > LINGER_BYTES {
-                    self.connections.cut(session, &mut self.io.counts);
+                    self.connections.cut(session, &mut io.counts);
                 }
             }
             Stage::Shut => {}
         }
-        self.io.ring.give_back(lent);
+        io.ring.give_back(lent);
     }
 
     /// Ciphertext goes into the engine at once, unless it belongs to a handshake and this turn has had its share of
     /// those.
-    fn take_cipher(&mut self, session: SessionKey, mut lent: Lent) {
-        let wait = self.io.handshakes.wait();
+    fn take_cipher(&mut self, session: SessionKey, mut lent: Lent, io: &mut Io) {
+        let wait = io.handshakes.wait();
         if let Some(connection) = self.connections.get_mut(session)
             && wait
             && connection.handshaking()
             && connection.receive == Receive::Idle
             && let Some(tls) = &mut connection.tls
         {
-            tls.hold(self.io.ring.bytes(&mut lent));
+            tls.hold(io.ring.bytes(&mut lent));
             connection.receive = Receive::Queued;
-            self.io.ring.give_back(lent);
-            self.io.handshakes.push(Shaking::Session(session));
-            self.connections.recharge(session, &mut self.io.counts);
-            return self.connections.hold_budgets(&mut self.io);
+            io.ring.give_back(lent);
+            io.handshakes.push(Shaking::Session(session));
+            self.connections.recharge(session, &mut io.counts);
+            return self.connections.hold_budgets(io);
         }
         let Some(tls) = self
             .connections
             .get_mut(session)
             .and_then(|connection| connection.tls.as_deref_mut())
         else {
-            return self.io.ring.give_back(lent);
+            return io.ring.give_back(lent);
         };
-        let read = tls.read(
-            self.io.ring.bytes(&mut lent),
-            &mut self.io.plain,
-            self.io.turn.at().now,
-        );
-        self.io.ring.give_back(lent);
-        self.decrypted(session, read);
+        let read = tls.read(io.ring.bytes(&mut lent), &mut io.plain, io.turn.at().now);
+        io.ring.give_back(lent);
+        self.decrypted(session, read, io);
     }
 
     /// As [`Self::take_cipher`], for bytes that are ours already, or none: then the engine goes on with what it holds.
-    fn decrypt(&mut self, session: SessionKey, bytes: &mut [u8]) {
+    fn decrypt(&mut self, session: SessionKey, bytes: &mut [u8], io: &mut Io) {
         if let Some(tls) = self
             .connections
             .get_mut(session)
             .and_then(|connection| connection.tls.as_deref_mut())
         {
-            let read = tls.read(bytes, &mut self.io.plain, self.io.turn.at().now);
-            self.decrypted(session, read);
+            let read = tls.read(bytes, &mut io.plain, io.turn.at().now);
+            self.decrypted(session, read, io);
         }
     }
 
     /// What the engine made of it goes to the machine, in its order: secured, bytes, end.
-    fn decrypted(&mut self, session: SessionKey, read: Read) {
+    fn decrypted(&mut self, session: SessionKey, read: Read, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return;
         };
@@ -284,10 +198,10 @@ impl<M: Machine> Edge<M> {
             let mut answer = Vec::new();
             let why = TurnedAway::PlainHttp;
             let remote = answers::remote(&connection.socket);
-            let id = remote.map(|remote| self.machine.turned_away(remote, why, self.io.turn.at()));
+            let id = remote.map(|remote| self.machine.turned_away(remote, why, io.turn.at()));
             answers::not_tls(
                 &mut answer,
-                self.io.turn.at().wall,
+                io.turn.at().wall,
                 id.as_deref().unwrap_or_default(),
             );
             tls.say_plainly(answer);
@@ -298,32 +212,35 @@ impl<M: Machine> Edge<M> {
             self.connections.touch(session);
         }
         if shook {
-            self.io.count_handshake(kind);
+            io.count_handshake(kind);
             if kind.is_some() {
-                self.connections
-                    .handshake_over(session, &mut self.io.counts);
-                self.feed(Input::Secured { session });
+                self.connections.handshake_over(session, &mut io.counts);
+                self.feed(Input::Secured { session }, io);
             }
         }
-        if !self.io.plain.is_empty() {
-            if self.connections.is_open(session) {
+        if !io.plain.is_empty() {
+            if self
+                .connections
+                .get(session)
+                .is_some_and(Connection::is_open)
+            {
                 self.machine.handle(
                     Input::Received {
                         session,
-                        bytes: &mut self.io.plain,
+                        bytes: &mut io.plain,
                     },
-                    self.io.turn.at(),
+                    io.turn.at(),
                 );
             }
-            self.io.plain.clear();
-            self.drain();
+            io.plain.clear();
+            self.drain(io);
         }
-        self.connections.recharge(session, &mut self.io.counts);
-        self.connections.limit_record(session, &self.io);
-        self.connections.hold_budgets(&mut self.io);
+        self.connections.recharge(session, &mut io.counts);
+        self.connections.limit_record(session, io);
+        self.connections.hold_budgets(io);
         match read {
             Read::More => {}
-            Read::End | Read::Failed => self.ended(session),
+            Read::End | Read::Failed => self.ended(session, io),
         }
     }
 }

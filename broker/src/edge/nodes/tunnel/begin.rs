@@ -110,7 +110,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// The connect is over, well or not.
-    pub(in crate::edge) fn connected(
+    pub(super) fn connected(
         &mut self,
         place: u32,
         result: &io::Result<()>,
@@ -156,7 +156,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Goes on with a handshake that waited for its turn.
-    pub(in crate::edge) fn step(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
+    pub(super) fn step(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
         let Some(mut tunnel) = self.all.borrow(place) else {
             return Settled::done(); // it ended, and its place is free
         };

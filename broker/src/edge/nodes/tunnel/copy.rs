@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 
 impl<M: Machine> Tunnels<M> {
     /// A receive of one side is over.
-    pub(in crate::edge) fn received(
+    pub(super) fn received(
         &mut self,
         place: u32,
         side: Side,
@@ -219,7 +219,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// A send of the ring is over.
-    pub(in crate::edge) fn sent(
+    pub(super) fn sent(
         &mut self,
         place: u32,
         side: Side,

@@ -194,18 +194,13 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// The next tunnel whose time is over.
-    pub(in crate::edge) fn overdue(&mut self, now: Now) -> Option<u32> {
+    pub(in crate::edge) fn overdue(&self, now: Now) -> Option<u32> {
         let &(due, place) = self.due.first()?;
         (due <= now).then_some(place)
     }
 
     /// Ends a tunnel whose time is over.
-    pub(in crate::edge) fn end_late(
-        &mut self,
-        place: u32,
-        machine: &mut M,
-        io: &mut Io,
-    ) -> Settled<M> {
+    pub(super) fn end_late(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
         io.counts.overdue += 1;
         let Some(mut tunnel) = self.all.borrow(place) else {
             self.due.pop_first();
@@ -223,12 +218,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Ends one that makes room for another connection.
-    pub(in crate::edge) fn displace(
-        &mut self,
-        place: u32,
-        machine: &mut M,
-        io: &mut Io,
-    ) -> Settled<M> {
+    pub(super) fn displace(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
         let Some(mut tunnel) = self.all.borrow(place) else {
             return Settled::done();
         };
@@ -238,7 +228,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Ends one.
-    pub(in crate::edge) fn end(
+    pub(super) fn end(
         &mut self,
         place: u32,
         ending: Ending,

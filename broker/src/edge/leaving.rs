@@ -1,0 +1,137 @@
+//! The end of a turn: touched connections are flushed, and those that leave go where they are to go.
+
+use super::connections::connection::{Destination, Stage};
+use super::limits::OVERDUE_PER_TURN;
+use super::nodes::tunnel::{Ending, Half, Room, TunnelEvent};
+use super::shard::Edge;
+use broker_core::crowd::Origin;
+use broker_core::id::{NodeId, SessionKey};
+use broker_core::machine::{Machine, TunnelFailure};
+
+impl<M: Machine> Edge<M> {
+    /// Flushes every connection that this turn has touched, and does what its stage asks for. What that touches is
+    /// flushed in the next turn.
+    pub(super) fn flush_touched(&mut self) {
+        let mut touched = self.sessions.connections_mut().take_touched();
+        for session in touched.drain(..) {
+            self.flush_one(session);
+        }
+        self.sessions.connections_mut().keep_touched(touched);
+    }
+
+    fn flush_one(&mut self, session: SessionKey) {
+        let Some(stage) = self.sessions.connections_mut().untouch(session) else {
+            return;
+        };
+        let io = &mut self.io;
+        match stage {
+            Stage::Open => {
+                self.sessions.flush(session, io);
+                self.sessions.watch(session, io);
+            }
+            Stage::Leaving(Destination::Shard(to)) => self.sessions.leave(session, to, io),
+            Stage::Leaving(Destination::Node(to)) => self.pass_on(session, to),
+            Stage::Leaving(Destination::Admin) => self.pass_to_admin(session),
+            Stage::Closing => self.sessions.close(session, io),
+            Stage::Lingering => self.sessions.watch(session, io),
+            Stage::Shut => self.sessions.close_descriptor(session, io),
+        }
+    }
+
+    /// Passes a connection on to another node as soon as the kernel holds nothing of it.
+    fn pass_on(&mut self, session: SessionKey, node: NodeId) {
+        let Some(departed) = self.sessions.depart(session, &mut self.io) else {
+            return;
+        };
+        let origin = Origin::of(departed.remote().ip());
+        let connected = self.connect(node, origin, departed.bytes());
+        let (node, io) = (Some(node), &mut self.io);
+        match connected {
+            Ok(owner) => self.sessions.begin_tunnel(owner, node, departed, io),
+            Err(why) => self.sessions.return_client(departed.back(node, why), io),
+        }
+    }
+
+    /// Passes a connection to the side thread as soon as the kernel holds nothing of it.
+    fn pass_to_admin(&mut self, session: SessionKey) {
+        let Some(departed) = self.sessions.depart(session, &mut self.io) else {
+            return;
+        };
+        let remote = departed.remote();
+        let has_place =
+            self.sessions.tunnels().has_admin() && self.open_for(Origin::of(remote.ip()));
+        let io = &mut self.io;
+        let joined = has_place.then(|| self.sessions.tunnels_mut().join_admin(remote, io));
+        let Some(owner) = joined.flatten() else {
+            let returned = departed.back(None, TunnelFailure::NoRoom);
+            return self.sessions.return_client(returned, &mut self.io);
+        };
+        self.sessions
+            .begin_tunnel(owner, None, departed, &mut self.io);
+    }
+
+    /// Counts a descriptor for a client from `origin`. False, and it is not counted, when there is none and nobody
+    /// makes room.
+    fn open_for(&mut self, origin: Origin) -> bool {
+        let crowded = self.io.descriptors.opened() > self.io.settings.connections;
+        let room = !crowded || self.make_room(origin);
+        if !room {
+            self.io.descriptors.closed();
+        }
+        room
+    }
+
+    /// A place for a tunnel and a connection to its owner under way.
+    fn connect(
+        &mut self,
+        node: NodeId,
+        origin: Origin,
+        bytes: usize,
+    ) -> Result<(u32, Half), TunnelFailure> {
+        if !self.tunnel_room(origin, bytes) {
+            return Err(TunnelFailure::NoRoom);
+        }
+        let address = self.sessions.tunnels_mut().address(node);
+        let address = address.ok_or(TunnelFailure::Connect)?;
+        if !self.open_for(origin) {
+            return Err(TunnelFailure::NoRoom);
+        }
+        let tunnels = self.sessions.tunnels_mut();
+        tunnels.connect(node, address, &mut self.io)
+    }
+
+    /// Whether one more may begin, perhaps at the cost of another one that the owner has not greeted.
+    fn tunnel_room(&mut self, origin: Origin, bytes: usize) -> bool {
+        loop {
+            match self.sessions.tunnels_mut().room(origin, bytes, &self.io) {
+                Room::Free => return true,
+                Room::After(victim) => {
+                    let ending = Ending::Bounce(TunnelFailure::NoRoom);
+                    let event = TunnelEvent::Ended(ending);
+                    self.sessions.tunnel(victim, event, &mut self.io);
+                }
+                Room::Full => return false,
+            }
+        }
+    }
+
+    /// Ends tunnels whose time is over.
+    pub(super) fn end_overdue_tunnels(&mut self) {
+        for _ in 0..OVERDUE_PER_TURN {
+            let now = self.io.turn.at().now;
+            let Some(place) = self.sessions.tunnels().overdue(now) else {
+                return;
+            };
+            self.sessions.tunnel(place, TunnelEvent::Late, &mut self.io);
+        }
+    }
+
+    /// Holds the budget of bytes that wait for sides without room.
+    pub(super) fn hold_stalled(&mut self) {
+        for place in self.sessions.tunnels().payers(&self.io.settings) {
+            self.io.counts.evicted += 1;
+            let event = TunnelEvent::Ended(Ending::Reset);
+            self.sessions.tunnel(place, event, &mut self.io);
+        }
+    }
+}
