@@ -189,7 +189,7 @@ impl<M: Machine> Edge<M> {
         connections.make_room(origin, &mut self.io)
     }
 
-    /// What a connection from `origin` speaks through: for plain ones nothing.
+    /// The TLS engine of a connection from `origin`; none for plain ones.
     fn engine(&mut self, tls: bool, origin: Origin) -> Result<Option<Box<Tls>>, Refused> {
         if !tls {
             return Ok(None);

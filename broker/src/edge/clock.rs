@@ -5,7 +5,7 @@ use rustix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How far a shard's clocks are from those of the system. Nothing but a test that moves them makes it other than zero.
+/// The distance of a shard's clocks from those of the system. Only a test that moves them makes it other than zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shift {
     /// Both clocks are ahead by this many milliseconds.
@@ -80,7 +80,7 @@ impl Clock {
     }
 }
 
-/// How long the calling thread has run, in user and kernel mode. A system call, unlike the other clocks.
+/// CPU time of the calling thread, in user and kernel mode. A system call, unlike the other clocks.
 pub(super) fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(
@@ -89,7 +89,7 @@ pub(super) fn thread_time() -> Duration {
     )
 }
 
-/// What the clocks of shards show, unless a test has moved them.
+/// The moment that the clocks of shards show, unless a test has moved them.
 pub(crate) fn shards_now() -> Now {
     Now(ms(Instant::now().saturating_duration_since(start())))
 }

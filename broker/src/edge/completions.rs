@@ -1,4 +1,4 @@
-//! What the ring completes, and handshakes that go on: each to the part that it is for.
+//! Completions of the ring, and handshakes that go on: each to the part that it is for.
 
 use super::connections::connection::session;
 use super::handshakes::Shaking;

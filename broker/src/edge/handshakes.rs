@@ -5,7 +5,7 @@ use super::nodes::links::LinkEnd;
 use broker_core::id::SessionKey;
 use std::collections::VecDeque;
 
-/// Whose handshake bytes wait.
+/// The connection whose handshake bytes wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shaking {
     /// A client's.

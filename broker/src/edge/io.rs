@@ -1,4 +1,4 @@
-//! The means of a shard's edge that all its parts use: the ring and its buffers, the turn, counters and bounds.
+//! Input and output of a shard, which all its parts use: the ring and its buffers, the turn, counters and bounds.
 
 use super::handshakes::Handshakes;
 use super::letters::counts::EdgeCounts;
@@ -10,7 +10,7 @@ use broker_core::work;
 use ring::Ring;
 use std::sync::Arc;
 
-/// Handed to each step of a part that does input or output.
+/// The ring of one shard, and what belongs to its use. Each step that does input or output is given it.
 pub(super) struct Io {
     pub(super) ring: Ring,
     pub(super) turn: Turn,

@@ -80,11 +80,11 @@ pub(super) const SPARE_SENDS: usize = 16;
 /// Bytes read before a refusal is written, so that closing does not reset the connection under it.
 pub(super) const REFUSAL_READ_BYTES: usize = 16 * 1024;
 
-/// How long accepting pauses after an error or at its limit, in milliseconds: an error costs 20 calls a second at most,
-/// and who is over the limit waits for the answer for no longer.
+/// Pause of accepting after an error or at its limit, in milliseconds: an error costs 20 calls a second at most, and a
+/// client over the limit waits for the answer for no longer.
 pub(super) const ACCEPT_REST_MS: u64 = 50;
 
-/// How long after the last traffic a shard waits in its own ring, in milliseconds: that costs a third of a wait
+/// Time after the last traffic for which a shard waits in its own ring, in milliseconds: that costs a third of a wait
 /// through the executor, but keeps the executor's own tasks waiting.
 pub(super) const HOLD_MS: u64 = 1000;
 
@@ -132,11 +132,11 @@ pub(super) const TUNNEL_ANSWER_MS: u64 = REPLY_MS_MAX + 10_000;
 /// does not keep it.
 pub(super) const TUNNEL_UPGRADE_MS: u64 = OWNER_WAIT_MS + 2_000;
 
-/// How long a client may take for what its tunnel's owner sent last, in milliseconds. Longer: cut off.
+/// Time that a client may take for what its tunnel's owner sent last, in milliseconds. Longer: cut off.
 pub(super) const TUNNEL_LINGER_MS: u64 = 10_000;
 
-/// How long one side of a tunnel may take for a piece that its socket had no room for, in milliseconds; while it waits,
-/// the other side is not read, and so its end is not seen. Longer: cut off.
+/// Time that one side of a tunnel may take for a piece that its socket had no room for, in milliseconds; while it
+/// waits, the other side is not read, and so its end is not seen. Longer: cut off.
 pub(super) const TUNNEL_STALL_MS: u64 = 20_000;
 
 /// Tunnels of a shard that their owner has not greeted. For one more the address with most makes room, or one that has
@@ -162,7 +162,7 @@ pub(super) const INNER_WAITING_MAX: usize = 1024;
 /// less than 1 KiB. More: closed.
 pub(super) const LINK_HELD_BYTES: usize = 4 << 10;
 
-/// What the TLS engine of one connection between nodes takes, without bytes that it holds.
+/// Bytes of the TLS engine of one connection between nodes, without those that it holds.
 pub(super) const LINK_ENGINE_BYTES: usize = 4 << 10;
 
 /// From an inner connection to its whole header, in milliseconds. Later: closed.

@@ -11,11 +11,10 @@
 //!                └─────────────┴─────────┴────────────┴── sessions/: Machine::handle, outputs mark connections
 //! ```
 //!
-//! An [`Edge`](shard::Edge) has four parts, each with its own state: [`Io`](io::Io) (the ring, the turn, counters and
-//! bounds), which every step is given; [`Sessions`](sessions::Sessions) (the machine, with the connections of clients,
-//! the tunnels and the mail); [`Listeners`](listeners::Listeners); [`Inners`](nodes::inner::Inners) (connections of
-//! other nodes that have not said whose they are). A part knows none beside it: a step that another part has to go on
-//! with returns what remains to be done.
+//! `Edge` (`shard.rs`) has four parts, each with its own state: `Io` (the ring, the turn, counters and bounds), which
+//! every step is given; `Sessions` (the machine, with the connections of clients, the tunnels and the mail);
+//! `Listeners`; `Inners` (connections of other nodes that have not said whose they are). A part knows none beside it: a
+//! step that another part has to go on with returns what remains to be done.
 //!
 //! In reading order: this page; `letters/post.rs` (what travels between shards); `start.rs` (what a shard is made
 //! of); `runtime.rs` (executor, loop, parking) and `turn.rs`; `io.rs`, `handshakes.rs`; `shard.rs` (the parts);
@@ -130,7 +129,7 @@ impl ShardHandle {
 /// ring.
 ///
 /// # Errors
-/// What the kernel refuses (see [`ring::probe`]): `ENOMEM` when the limit of locked memory has no room for it,
+/// The kernel refuses one of them (see [`ring::probe`]): `ENOMEM` when the limit of locked memory has no room for it,
 /// `EMFILE`.
 pub fn prepare<M: Machine + 'static>(
     id: ShardId,

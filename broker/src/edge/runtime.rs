@@ -32,7 +32,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// What a prepared thread waits for.
+/// The order that a prepared thread waits for.
 pub(super) struct Work<M: Machine> {
     config: ShardConfig<M>,
     make_machine: Box<dyn FnOnce() -> M + Send>,

@@ -19,7 +19,7 @@ pub(super) struct Edge<M: Machine> {
     pub(super) sessions: Sessions<M>,
     pub(super) listeners: Listeners,
     pub(super) inners: Inners,
-    /// Who waits until all is done that is due since the clocks were moved.
+    /// The caller that waits until all is done that is due since the clocks were moved.
     pub(super) shifted: Option<Sender<(ShardId, Moment)>>,
 }
 

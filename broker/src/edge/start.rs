@@ -1,4 +1,4 @@
-//! What a shard's edge is made of at its start: sockets, sizes and bounds, and where it reports.
+//! The configuration of a shard's edge at its start: sockets, sizes and bounds, and the receiver of its reports.
 
 use super::letters::post::Post;
 use super::limits::{
@@ -23,9 +23,10 @@ pub struct ShardConfig<M: Machine> {
     pub listeners: Vec<Listener>,
     /// One mailbox a shard, by [`ShardId`].
     pub mailboxes: Arc<[Mailbox<Post<M>>]>,
-    /// What TLS listeners present; must be there when a listener is TLS. Replaced later by [`Post::Tls`].
+    /// The certificate that TLS listeners present; must be there when a listener is TLS. Replaced later by
+    /// [`Post::Tls`].
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Where other nodes are, in a cluster; must be there when a listener is inner or the machine says
+    /// The other nodes of a cluster; must be there when a listener is inner or the machine says
     /// [`Output::Tunnel`](broker_core::machine::Output::Tunnel).
     pub links: Option<Arc<Links>>,
     /// Takes connections for pages of the admin listener; must be there when the machine says
@@ -35,7 +36,7 @@ pub struct ShardConfig<M: Machine> {
     pub settings: EdgeSettings,
     /// Client descriptors open in the whole process: one for all shards.
     pub descriptors: Arc<Descriptors>,
-    /// Where the shard reports. Room for two events a shard, or an event waits for it.
+    /// The receiver of the shard's reports. With room for two events a shard, or an event waits for it.
     pub events: Sender<ShardEvent>,
 }
 
@@ -88,8 +89,8 @@ pub struct EdgeSettings {
     /// Measure turns by the CPU time of their thread, not by the clock: on a machine with other work the clock shows
     /// that work too. Costs a system call a turn.
     pub turn_cpu: bool,
-    /// How long a connection may wait for what keeps it from leaving for another shard, in milliseconds: its peer does
-    /// not take what was answered before. Longer: cut off.
+    /// Time that a connection may wait until it can leave for another shard, in milliseconds: its peer does not take
+    /// what was answered before. Longer: cut off.
     pub leaving_ms: u64,
     /// `TCP_USER_TIMEOUT` of connections to other nodes, in milliseconds; 0 leaves it to the kernel.
     pub tcp_user_ms: u64,
@@ -181,15 +182,15 @@ impl EdgeSettings {
     }
 }
 
-/// How many client descriptors the process has open. Counted on accept and close only, and relaxed: a few more or less
-/// do no harm, since `EMFILE` is handled as well.
+/// The number of client descriptors that the process has open. Counted on accept and close only, and relaxed: a few
+/// more or less do no harm, since `EMFILE` is handled as well.
 #[derive(Debug, Default)]
 pub struct Descriptors {
     open: AtomicUsize,
 }
 
 impl Descriptors {
-    /// Counts one more and returns how many there are with it.
+    /// Counts one more and returns the number with it.
     pub(super) fn opened(&self) -> usize {
         self.open.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -199,14 +200,14 @@ impl Descriptors {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// How many client descriptors are open in the process.
+    /// Client descriptors open in the process.
     #[must_use]
     pub fn count(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 }
 
-/// What a shard reports to the thread that started it.
+/// A report of a shard to the thread that started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardEvent {
     /// The machine said [`Output::Drained`](broker_core::machine::Output::Drained).

@@ -49,7 +49,7 @@ pub(in crate::edge) struct Connection {
 
 const _: () = assert!(size_of::<Option<Connection>>() <= 48);
 
-/// What a connection awaits.
+/// The stage of a connection, by what it awaits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::edge) enum Stage {
     /// The machine's next output.
@@ -64,7 +64,7 @@ pub(in crate::edge) enum Stage {
     Shut,
 }
 
-/// Where a connection leaves for.
+/// The destination of a connection that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::edge) enum Destination {
     /// Another shard.
@@ -86,7 +86,7 @@ pub(in crate::edge) enum Standing {
     Admitted,
 }
 
-/// How the socket is being read.
+/// The receive on the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::edge) enum Receive {
     /// Not at all.
@@ -213,7 +213,7 @@ pub(in crate::edge) fn session(key: Key) -> SessionKey {
 mod tests {
     use super::*;
 
-    /// What ends a stage in which the peer does nothing. The edge has no clock for connections: while it has one, the
+    /// The end of a stage in which the peer does nothing. The edge has no clock for connections: while it has one, the
     /// machine has its session, and that a deadline.
     #[derive(Debug, PartialEq, Eq)]
     enum EndedBy {

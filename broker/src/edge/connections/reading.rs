@@ -1,4 +1,4 @@
-//! How a connection is read: what is armed on its socket, and each peer's share of a turn.
+//! Reading: what is armed on the socket of a connection, and each peer's share of a turn.
 
 use super::Connections;
 use super::connection::{Receive, Stage, Standing, ring_key};

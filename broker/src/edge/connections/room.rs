@@ -112,7 +112,7 @@ impl Connections {
         }
     }
 
-    /// Holds the two budgets of unfinished records: who holds most pays.
+    /// Holds the two budgets of unfinished records: the address that holds most pays.
     pub(in crate::edge) fn hold_budgets(&mut self, io: &mut Io) {
         let most = io.settings.handshake_bytes as u64;
         if io.counts.handshake_bytes > most {
@@ -148,7 +148,7 @@ impl Connections {
     }
 }
 
-/// Who holds bytes of unfinished records.
+/// A holder of bytes of unfinished records.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::edge) struct Holder {
     pub(in crate::edge) session: SessionKey,
@@ -158,8 +158,8 @@ pub(in crate::edge) struct Holder {
     pub(in crate::edge) begun: Now,
 }
 
-/// Who ends so that `excess` bytes come free: guests before all others, of the address that holds most, the largest
-/// holder, the oldest first.
+/// The holders that end so that `excess` bytes come free: guests before all others, of the address that holds most, the
+/// largest holder, the oldest first.
 pub(in crate::edge) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
     let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
     for holder in holders {

@@ -19,7 +19,7 @@ type Chunk = Box<[Option<Connection>]>;
 const CHUNK: usize = 256;
 
 impl Table {
-    /// How many connections there are.
+    /// The number of connections.
     pub(in crate::edge) fn len(&self) -> usize {
         self.len
     }

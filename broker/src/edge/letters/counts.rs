@@ -5,7 +5,7 @@ use broker_core::machine::TunnelFailure;
 use std::io;
 use strum::EnumCount;
 
-/// What one shard's edge has done since its start. All but the gauges only grow.
+/// Counters of one shard's edge since its start. All but the gauges only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EdgeCounts {
     /// Connections accepted.
@@ -94,7 +94,7 @@ pub struct InnerRefusals {
     pub limit: u64,
     /// Its header did not come in time, or its end came first.
     pub incomplete: u64,
-    /// What came is no header that a node writes.
+    /// The bytes received are no header that a node writes.
     pub malformed: u64,
     /// The header is not signed for this connection.
     pub forged: u64,

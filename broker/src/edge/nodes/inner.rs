@@ -6,9 +6,9 @@
 //!                        └─────────────────────────────────────┴► closed: no node of this cluster, not a header, not
 //!                                                                  signed for this connection, too late, too many
 //! ```
-//! What does not get that far has no session and no answer: nobody but the nodes of the cluster should be able to reach
-//! an inner port. Whose header is right counts as its client does: by the client's address, as a guest until it is
-//! admitted, and answered 503 when there is no room.
+//! A connection that does not get that far has no session and no answer: nobody but the nodes of the cluster should be
+//! able to reach an inner port. One with a right header counts as its client does: by the client's address, as a guest
+//! until it is admitted, and answered 503 when there is no room.
 
 use super::links::{LinkEnd, Links, Places, link_key};
 use crate::edge::entropy;
@@ -220,7 +220,7 @@ impl Inners {
         self.decrypted(place, inner, plain, read, io)
     }
 
-    /// What the engine made of it: the greeting follows the handshake, the header the greeting.
+    /// Takes decrypted bytes: the greeting follows the handshake, the header the greeting.
     fn decrypted(
         &mut self,
         place: u32,

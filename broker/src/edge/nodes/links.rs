@@ -15,22 +15,22 @@ use std::sync::{Arc, PoisonError};
 /// This node's part of the links of a cluster. One per process.
 #[derive(Debug)]
 pub struct Links {
-    /// What headers are signed with.
+    /// The key that headers are signed with.
     pub key: LinkKey,
     /// This node's name.
     pub own: Box<str>,
     /// Name and inner addresses of each node, by [`NodeId`]. Read for each tunnel.
     nodes: RwLock<Vec<Option<Reached>>>,
-    /// What is spoken between nodes, if it is encrypted.
+    /// TLS between nodes; `None` where they speak without.
     pub tls: Option<LinkTls>,
 }
 
 /// TLS between nodes, for all shards.
 #[derive(Debug)]
 pub struct LinkTls {
-    /// Where other nodes connect.
+    /// For connections of other nodes to this one.
     pub server: Arc<ServerConfig>,
-    /// To connect to other nodes: one for each shard, which remembers its own tickets.
+    /// For connections to other nodes: one for each shard, which remembers its own tickets.
     pub clients: Vec<Arc<ClientConfig>>,
 }
 
@@ -40,7 +40,7 @@ pub struct LinkTls {
 )]
 type RwLock<T> = std::sync::RwLock<T>;
 
-/// How a node is reached.
+/// The name and the addresses of a node.
 #[derive(Clone, Debug)]
 struct Reached {
     name: Arc<str>,
@@ -56,8 +56,8 @@ struct Turn {
     host: usize,
 }
 
-/// Where one shard connects to: to all ports of a node in turn, since from one address to one port of another there are
-/// about 28,000 connections.
+/// The next address of each node for one shard. It connects to all ports of a node in turn, since from one address to
+/// one port of another there are about 28,000 connections.
 #[derive(Debug, Default)]
 pub(in crate::edge) struct Turns(Vec<Turn>);
 
@@ -114,7 +114,7 @@ impl Links {
         Some(Arc::clone(&reached.name))
     }
 
-    /// Where a shard connects to a node.
+    /// The address to which a shard connects for a node, the next one in turn; `None` for a node that is not known.
     pub(in crate::edge) fn address(
         &self,
         node: NodeId,
@@ -143,7 +143,7 @@ impl Links {
     }
 }
 
-/// What a ring's key of a link names.
+/// The end of a link that a key of the ring names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::edge) enum LinkEnd {
     /// The client's side of a tunnel.
@@ -194,7 +194,7 @@ impl<T> Default for Places<T> {
 }
 
 impl<T> Places<T> {
-    /// How many there are, those that are borrowed included.
+    /// The number of things, those that are borrowed included.
     pub(in crate::edge) fn len(&self) -> usize {
         self.len
     }

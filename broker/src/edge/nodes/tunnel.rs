@@ -150,13 +150,13 @@ struct Tunnel<M: Machine> {
     parcel: Option<M::Parcel>,
     /// The request may be sent to another owner while this one has not answered.
     repeats: bool,
-    /// What goes to the owner behind the header. Empty once it is not to be sent again.
+    /// The request, as it goes to the owner behind the header. Empty once it is not to be sent again.
     request: Vec<u8>,
     /// The same, when it ends before that.
     unsent: Vec<u8>,
     client: Half,
     owner: Half,
-    /// How it ends, as soon as the kernel holds nothing of it.
+    /// Its end, which waits until the kernel holds nothing of it.
     ending: Option<Ending>,
     began: Now,
     /// Its entry in [`Tunnels::due`].
@@ -169,7 +169,7 @@ struct Tunnel<M: Machine> {
 pub(in crate::edge) struct Departed<M: Machine> {
     client: Half,
     parcel: M::Parcel,
-    /// What goes to the owner.
+    /// The client's address and request, for the owner.
     sent: Tunnelled,
 }
 
@@ -205,7 +205,7 @@ pub(in crate::edge) struct Returned<M: Machine> {
     pub(in crate::edge) unsent: Vec<u8>,
 }
 
-/// What happens to a tunnel.
+/// An event of a tunnel.
 pub(in crate::edge) enum TunnelEvent<'a> {
     /// The connect is over, well or not.
     Connected(&'a io::Result<()>),
@@ -223,7 +223,7 @@ pub(in crate::edge) enum TunnelEvent<'a> {
     Ended(Ending),
 }
 
-/// What remains to be done after a step of a tunnel.
+/// The remainder of a step of a tunnel, for the sessions to do.
 #[must_use = "a client that comes back is to be answered"]
 pub(in crate::edge) struct Settled<M: Machine> {
     /// A client that comes back from it.
@@ -249,7 +249,7 @@ pub(in crate::edge) enum Room {
     Full,
 }
 
-/// What a tunnel awaits.
+/// The stage of a tunnel, by the event that it awaits.
 enum Stage {
     /// The connection to the owner.
     Connecting,
@@ -259,7 +259,7 @@ enum Stage {
     Open,
 }
 
-/// How a tunnel ends.
+/// The end of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::edge) enum Ending {
     /// Both connections are closed.

@@ -15,7 +15,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
-/// How far a flush came.
+/// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::edge) enum Flushed {
     /// Nothing is left, neither here nor in flight.

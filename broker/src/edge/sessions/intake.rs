@@ -186,7 +186,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// What the engine made of it goes to the machine, in its order: secured, bytes, end.
+    /// Gives the machine what the engine made of it, in this order: secured, bytes, end.
     fn decrypted(&mut self, session: SessionKey, read: Read, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return;

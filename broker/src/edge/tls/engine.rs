@@ -17,7 +17,7 @@ pub(super) enum Engine {
     Client(UnbufferedClientConnection),
 }
 
-/// What bytes of the peer came to, beside plaintext.
+/// The result of bytes of the peer, beside plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// All well; more is awaited.
@@ -77,7 +77,7 @@ impl Deref for Engine {
     }
 }
 
-/// What both sides' connections have, each for its own data.
+/// The interface that both sides' connections have in common, each with its own data.
 trait Records: Deref<Target: Deref<Target = CommonState>> {
     type Data;
 

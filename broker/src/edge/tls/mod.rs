@@ -34,9 +34,9 @@ pub(super) struct Tls {
     held: Vec<u8>,
     /// Bytes to send before any application data.
     out: Vec<u8>,
-    /// Where the connection comes from: who is charged for what it holds.
+    /// The address that the connection comes from, which is charged for what it holds.
     origin: Origin,
-    /// What the shard's counters say that it holds.
+    /// The bytes that the shard's counters have for it.
     charged: Held,
     /// When the unfinished record began, once the handshake is over; `None` also while nobody reads it.
     begun: Option<Now>,
@@ -63,7 +63,7 @@ pub(super) struct Held {
     pub(super) secured: u64,
 }
 
-/// What a read came to, beside the plaintext.
+/// The result of a read, beside the plaintext.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Read {
     /// All well; more is awaited.
@@ -74,7 +74,7 @@ pub(super) enum Read {
     Failed,
 }
 
-/// How a handshake ended well.
+/// The kind of a handshake that ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// With our signature.
@@ -140,7 +140,7 @@ impl Tls {
         })
     }
 
-    /// Where the connection comes from.
+    /// The address that the connection comes from.
     pub(super) fn origin(&self) -> Origin {
         self.origin
     }
@@ -170,7 +170,7 @@ impl Tls {
         self.begun = None;
     }
 
-    /// What the shard's counters say that it holds, before and from now on.
+    /// Returns the bytes that the shard's counters have for it, and those that they are to have from now on.
     pub(super) fn recharge(&mut self) -> (Held, Held) {
         let (handshake, secured) = if self.over {
             (0, self.held_bytes())
@@ -181,7 +181,7 @@ impl Tls {
         (std::mem::replace(&mut self.charged, holds), holds)
     }
 
-    /// It leaves the shard: what its counters say that it holds.
+    /// It leaves the shard: returns the bytes that the shard's counters have for it.
     pub(super) fn discharge(&mut self) -> Held {
         std::mem::take(&mut self.charged)
     }
@@ -310,7 +310,7 @@ impl Tls {
         self.conclude(read);
     }
 
-    /// What a read came to, after our own bounds; a failure is for good.
+    /// The result of a read, after our own bounds; a failure is for good.
     fn conclude(&mut self, read: Step) -> Read {
         self.foreign |= read == Step::Foreign;
         let read = match read {

@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 impl<M: Machine> Tunnels<M> {
-    /// Where the shard connects to a node next.
+    /// The address to which the shard connects next for a node.
     pub(in crate::edge) fn address(&mut self, node: NodeId) -> Option<SocketAddr> {
         let links = self.links.as_ref()?;
         links.address(node, self.shard, &mut self.turns)
@@ -292,7 +292,7 @@ impl Half {
         true
     }
 
-    /// The other end.
+    /// The address of the other end.
     pub(in crate::edge) fn remote(&self) -> Option<SocketAddr> {
         remote(&self.socket)
     }

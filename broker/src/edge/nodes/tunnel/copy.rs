@@ -128,7 +128,7 @@ impl<M: Machine> Tunnels<M> {
         self.decrypted(place, tunnel, side, (plain, read), machine, io);
     }
 
-    /// What an engine made of it goes to the other side, or is the owner's greeting.
+    /// Passes decrypted bytes to the other side, unless they are the owner's greeting.
     pub(super) fn decrypted(
         &mut self,
         place: u32,
@@ -254,8 +254,8 @@ impl<M: Machine> Tunnels<M> {
         self.settle(place, tunnel, machine, io)
     }
 
-    /// Which tunnels end so that the budget of bytes that wait for sides without room is held: who holds most of it
-    /// pays.
+    /// The tunnels that end so that the budget of bytes that wait for sides without room is held: those of the address
+    /// that holds most of it.
     pub(in crate::edge) fn payers(&self, settings: &EdgeSettings) -> Vec<u32> {
         let most = settings.tunnel_stalled_bytes;
         if self.stalled_bytes <= most {

@@ -1,4 +1,4 @@
-//! What a tunnel does next, by when, and its end.
+//! The next step of a tunnel, its deadline, and its end.
 //!
 //! Half-closes are passed on: when one side has ended and the other has all of its bytes, the other's end is shut. When
 //! both are, the tunnel is over. A reset is passed on as one.
