@@ -82,6 +82,7 @@ impl Connections {
     }
 
     /// One receive buffer of a peer was served, which took this much work: many small messages count as more buffers.
+    #[inline]
     pub(in crate::edge) fn charge(&mut self, session: SessionKey, work: u64, io: &mut Io) {
         let more = u8::try_from(work / WORK_PER_BUFFER).unwrap_or(u8::MAX);
         let turn = io.turn.number();
