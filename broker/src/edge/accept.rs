@@ -1,4 +1,5 @@
-//! Accepting: which connections are taken or refused, and when accepting pauses.
+//! Newcomers: connections that a listener accepted, that another node introduced, or that another shard handed over.
+//! Each is taken, perhaps at the cost of another connection, or refused.
 //!
 //! A multishot accept takes a whole backlog in one go, before anything can be counted. So there are two nets: over the
 //! soft limit connections are answered 503 and accepting pauses for a moment, with descriptors to spare for those
