@@ -80,9 +80,13 @@ pub(super) const SPARE_SENDS: usize = 16;
 /// Bytes read before a refusal is written, so that closing does not reset the connection under it.
 pub(super) const REFUSAL_READ_BYTES: usize = 16 * 1024;
 
-/// Pause of accepting after an error or at its limit, in milliseconds: an error costs 20 calls a second at most, and a
-/// client over the limit waits for the answer for no longer.
+/// Pause of accepting after an error, in milliseconds: an error costs 20 calls a second at most.
 pub(super) const ACCEPT_REST_MS: u64 = 50;
+
+/// Pause of accepting when connections are used up and a newcomer found no room, in milliseconds: a backlog is accepted
+/// in one go, and is closed before the next. Clients for which others make room wait for no longer, whatever the number
+/// of those that are refused.
+pub(super) const CROWDED_REST_MS: u64 = 2;
 
 /// Time after the last traffic for which a shard waits in its own ring, in milliseconds: that costs a third of a wait
 /// through the executor, but keeps the executor's own tasks waiting.

@@ -1,7 +1,7 @@
 //! A shard's listeners: which of them accept, and when those that rest do so again.
 
 use super::io::Io;
-use super::limits::ACCEPT_REST_MS;
+use super::limits::{ACCEPT_REST_MS, CROWDED_REST_MS};
 use super::start::Listener;
 use super::tls::Tls;
 use broker_core::crowd::Origin;
@@ -91,14 +91,17 @@ impl Listeners {
 
     /// An accept completed, and nothing follows it: the listener is armed again, at once or after a rest.
     pub(super) fn over(&mut self, place: usize, failed: bool, io: &mut Io) {
-        let rest = failed || self.all[place].state == State::Ending;
-        match (io.stopping, rest) {
-            (true, _) => self.all[place].state = State::Closed,
-            (false, true) => {
-                let due = io.turn.now() + Duration::from_millis(ACCEPT_REST_MS);
+        let rest_ms = match self.all[place].state {
+            State::Ending => Some(CROWDED_REST_MS),
+            State::Armed | State::Resting(_) | State::Closed => failed.then_some(ACCEPT_REST_MS),
+        };
+        match rest_ms {
+            _ if io.stopping => self.all[place].state = State::Closed,
+            Some(rest_ms) => {
+                let due = io.turn.now() + Duration::from_millis(rest_ms);
                 self.all[place].state = State::Resting(due);
             }
-            (false, false) => self.arm(place, &mut io.ring),
+            None => self.arm(place, &mut io.ring),
         }
     }
 
