@@ -226,8 +226,8 @@ pub(in crate::edge) enum TunnelEvent<'a> {
 /// The remainder of a step of a tunnel, for the sessions to do.
 #[must_use = "a client that comes back is to be answered"]
 pub(in crate::edge) struct Settled<M: Machine> {
-    /// A client that comes back from it.
-    pub(in crate::edge) returned: Option<Returned<M>>,
+    /// A client that comes back from it: in a box, since it is rare and long, and every step returns this.
+    pub(in crate::edge) returned: Option<Box<Returned<M>>>,
     /// The machine may have made others end.
     pub(in crate::edge) outputs: bool,
 }

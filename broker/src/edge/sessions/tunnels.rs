@@ -66,7 +66,7 @@ impl<M: Machine> Sessions<M> {
     /// Does what remains to be done after a step of a tunnel.
     fn settled(&mut self, settled: Settled<M>, io: &mut Io) {
         if let Some(returned) = settled.returned {
-            self.return_client(returned, io);
+            self.return_client(*returned, io);
         }
         if settled.outputs {
             self.drain(io);

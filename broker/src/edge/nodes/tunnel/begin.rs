@@ -169,9 +169,10 @@ impl<M: Machine> Tunnels<M> {
             let read = tls.read(&mut [], &mut plain, io.turn.at().now);
             self.decrypted(place, &mut tunnel, Side::Owner, (plain, read), machine, io);
         }
-        let settled = self.settle(place, tunnel, machine, io);
-        let outputs = true;
-        Settled { outputs, ..settled }
+        Settled {
+            outputs: true,
+            ..self.settle(place, tunnel, machine, io)
+        }
     }
 
     /// Bytes of the owner before it was sent anything. The header and the request follow a whole greeting.

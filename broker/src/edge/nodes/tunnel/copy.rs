@@ -51,9 +51,10 @@ impl<M: Machine> Tunnels<M> {
             Received::NoBuffers => io.counts.no_buffers += 1,
             Received::Cancelled => {}
         }
-        let settled = self.settle(place, tunnel, machine, io);
-        let outputs = begins;
-        Settled { outputs, ..settled }
+        Settled {
+            outputs: begins,
+            ..self.settle(place, tunnel, machine, io)
+        }
     }
 
     fn take(

@@ -156,12 +156,12 @@ impl<M: Machine> Tunnels<M> {
         io.descriptors.closed();
         match (ending, parcel) {
             (Ending::Bounce(why), Some(parcel)) => Settled {
-                returned: Some(Returned {
+                returned: Some(Box::new(Returned {
                     client,
                     parcel,
                     failed: (node, why),
                     unsent,
-                }),
+                })),
                 outputs: false,
             },
             (Ending::Bounce(_) | Ending::Close | Ending::Reset, _) => {
