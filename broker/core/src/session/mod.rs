@@ -225,6 +225,18 @@ impl Session {
         }
     }
 
+    /// The channel and the role of a WebSocket, or those that it had.
+    #[must_use]
+    pub(crate) fn membership(&self) -> Option<(ChannelKey, Role)> {
+        let of = |web_socket: &WebSocket| Some((web_socket.channel, web_socket.role.clone()));
+        match &self.state {
+            SessionState::Open(web_socket) => of(web_socket),
+            SessionState::AwaitCloseEcho(web_socket, _) => of(web_socket),
+            SessionState::AwaitGone(ending) => ending.was.clone(),
+            SessionState::Http(_) => None,
+        }
+    }
+
     /// The log's figures, written when it ends, if it was admitted as a WebSocket.
     pub(crate) fn tally_mut(&mut self) -> Option<&mut Tally> {
         match &mut self.state {

@@ -12,18 +12,19 @@ pub(in crate::shard) mod sts;
 use super::books::Books;
 use super::directory::Directory;
 use super::sockets::Sockets;
+use super::todo::{Todo, TodoList};
 use super::{Answer, Fault, Letter, PageQuestion, Query, QueryKind};
 use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
-use crate::limits::{LIST_PAGE_MAX, REPLY_MS_MAX};
+use crate::limits::REPLY_MS_MAX;
 use crate::machine::Output;
+use crate::record::Holding;
 use crate::session::{Expected, HttpStage, PendingCall};
 use crate::shard::dev::{faults, parity};
-use crate::shard::directory::accounts;
 use crate::time::Moment;
 use call_routing::{Course, audited};
-use codec::control::{Call, ErrorKind, ListSignalingChannels};
+use codec::control::{Call, ErrorKind};
 
 /// The error when a mailbox or a table of calls is full.
 pub(super) fn too_busy() -> Fault {
@@ -45,6 +46,7 @@ pub(super) fn begin(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     mut asked: PendingCall,
     call: Call,
@@ -52,7 +54,7 @@ pub(super) fn begin(
 ) {
     asked.channel = call.channel_name().map(Into::into);
     if sockets.dev.faults.is_some() {
-        if faults::on_call(sockets, directory, books, key, &asked, &call, at) {
+        if faults::on_call(sockets, books, todo, key, &asked, &call, at) {
             return;
         }
         let account = directory.named(&asked.caller, "");
@@ -71,83 +73,134 @@ pub(super) fn begin(
         }
     }
     if directory.asks_for_permit(asked.operation, &asked.caller) {
-        return accounts::ask_for_permit(sockets, directory, books, key, asked, call, at);
+        return ask_for_permit(sockets, directory, todo, key, asked, call, at);
     }
-    permitted(sockets, directory, books, key, asked, call, at);
+    let course = directory.course(&asked.caller, call);
+    sockets.permitted(books, todo, key, asked, course, at);
 }
 
-/// Goes on with a call that its account may make.
-pub(super) fn permitted(
+/// Asks every shard that knows something of the account for its permit. The call goes on when all have answered.
+fn ask_for_permit(
     sockets: &mut Sockets,
     directory: &mut Directory,
-    books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     asked: PendingCall,
     call: Call,
     at: Moment,
 ) {
-    // A caller that hung up meanwhile does so once: the offer would wait for its whole time.
-    let ended = sockets.http(key).is_some_and(|http| http.ended);
-    if ended && matches!(call, Call::Alexa(_)) {
-        return sockets.close_when_sent(key, at); // earlier answers go out
-    }
-    let (wanted, ask) = match directory.course(&asked.caller, call) {
-        Course::QueryHome(wanted, ask) => (wanted, ask),
-        Course::QueryAll(list) => {
-            return query_all(sockets, directory, books, key, asked, &list, at);
-        }
-        Course::NoStreams => {
-            let mut body = Vec::new();
-            codec::control::describe_mapped_resource(&mut body);
-            let purpose = Purpose::Api(asked.operation);
-            return respond::respond_json(sockets, books, key, purpose, &body, asked.close, at);
-        }
+    let operation = asked.operation;
+    let account = directory.named(&asked.caller, "");
+    let shards = if directory.counts(operation, account.as_str()) {
+        sockets.shards.placement.shards()
+    } else {
+        0
     };
-    let (operation, held) = (asked.operation, asked.held);
-    let query = Query {
-        operation,
-        held,
-        caller: Some(asked.caller.clone()),
-        kind: ask,
-    };
-    let change = query.kind.waits_for_the_store();
-    if let Some(caller) = sockets.await_reply(key, asked, wanted, at) {
-        let home = sockets.home_of(&query.kind);
-        let caller = CallRef { change, ..caller };
-        send_query(sockets, directory, books, home, caller, query, at);
-    }
-}
-
-/// Begins a list, or has it wait for its turn.
-fn query_all(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: SessionKey,
-    asked: PendingCall,
-    list: &ListSignalingChannels,
-    at: Moment,
-) {
-    let text = |name: &str| directory.named(&asked.caller, name).as_str().into();
-    let question = PageQuestion {
-        prefix: text(list.prefix.as_ref().map_or("", |prefix| prefix.as_str())),
-        after: list.after.as_ref().map(|after| text(after.as_str())),
-        limit: list.entries_max.min(LIST_PAGE_MAX),
-    };
-    let wanted = Expected::Pages {
-        missing: pages::parts(sockets, directory),
-        limit: question.limit,
-        records: Vec::new(),
-        complete_to: None,
+    let asks_nodes = shards > 0 && directory.slots.is_some();
+    let wanted = Expected::Permit {
+        missing: 1 + usize::from(shards) + usize::from(asks_nodes),
+        held: Holding::default(),
+        call: Box::new(call),
     };
     let Some(caller) = sockets.await_reply(key, asked, wanted, at) else {
         return;
     };
-    if let Some(refused) = directory.lists.ask(caller, question) {
-        let answer = too_busy().into();
-        sockets.send_answer(refused, answer);
+    let counts = (0..shards).map(|shard| QueryKind::Count {
+        of: ShardId(shard),
+        prefix: account.as_str().into(),
+    });
+    for kind in counts.chain([QueryKind::Permit(account.clone())]) {
+        let query = Query {
+            operation,
+            held: 0,
+            caller: None,
+            kind,
+        };
+        sockets.send_query(todo, caller, query);
     }
-    pages::begin_lists(sockets, directory, books, at);
+    if asks_nodes {
+        let slots = directory.slots.as_mut();
+        if !slots.is_some_and(|slots| slots.count(caller, account.as_str())) {
+            todo.answer(caller, too_busy());
+        }
+    }
+}
+
+impl Sockets {
+    /// Goes on with a call that its account may make.
+    pub(super) fn permitted(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        asked: PendingCall,
+        course: Course,
+        at: Moment,
+    ) {
+        // A caller that hung up meanwhile does so once: the offer would wait for its whole time.
+        let ended = self.http(key).is_some_and(|http| http.ended);
+        let (wanted, kind) = match course {
+            Course::QueryHome(_, QueryKind::Offer { .. }) if ended => {
+                return self.close_when_sent(key, at); // earlier answers go out
+            }
+            Course::QueryHome(wanted, kind) => (wanted, kind),
+            Course::QueryAll(question, parts) => {
+                return self.query_all(todo, key, asked, question, parts, at);
+            }
+            Course::NoStreams => {
+                let mut body = Vec::new();
+                codec::control::describe_mapped_resource(&mut body);
+                let purpose = Purpose::Api(asked.operation);
+                return respond::respond_json(self, books, key, purpose, &body, asked.close, at);
+            }
+        };
+        let query = Query {
+            operation: asked.operation,
+            held: asked.held,
+            caller: Some(asked.caller.clone()),
+            kind,
+        };
+        let change = query.kind.waits_for_the_store();
+        if let Some(caller) = self.await_reply(key, asked, wanted, at) {
+            let caller = CallRef { change, ..caller };
+            self.send_query(todo, caller, query);
+        }
+    }
+
+    /// Begins a list, or has it wait for its turn.
+    fn query_all(
+        &mut self,
+        todo: &mut TodoList,
+        key: SessionKey,
+        asked: PendingCall,
+        question: PageQuestion,
+        parts: usize,
+        at: Moment,
+    ) {
+        let wanted = Expected::Pages {
+            missing: parts,
+            limit: question.limit,
+            records: Vec::new(),
+            complete_to: None,
+        };
+        if let Some(caller) = self.await_reply(key, asked, wanted, at) {
+            todo.push(Todo::List(caller, Box::new(question)));
+        }
+    }
+
+    /// Sends a question to the shard that it is for.
+    pub(super) fn send_query(&mut self, todo: &mut TodoList, caller: CallRef, query: Query) {
+        let home = self.home_of(&query.kind);
+        if home == self.shards.id {
+            return todo.push(Todo::Query(caller, Box::new(query)));
+        }
+        let asking = self.shards.asking.get_mut(home.index());
+        if asking.is_some_and(|asking| asking.begin(caller)) {
+            self.output(Output::Post(home, Letter::Query(caller, Box::new(query))));
+        } else {
+            todo.answer(caller, too_busy());
+        }
+    }
 }
 
 impl Sockets {
@@ -195,27 +248,6 @@ impl Sockets {
     }
 }
 
-pub(super) fn send_query(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    home: ShardId,
-    caller: CallRef,
-    query: Query,
-    at: Moment,
-) {
-    if home == sockets.shards.id {
-        return home::answer(sockets, directory, books, caller, query, at);
-    }
-    let asking = sockets.shards.asking.get_mut(home.index());
-    if asking.is_some_and(|asking| asking.begin(caller)) {
-        sockets.output(Output::Post(home, Letter::Query(caller, Box::new(query))));
-    } else {
-        let answer = too_busy().into();
-        sockets.send_answer(caller, answer);
-    }
-}
-
 impl Sockets {
     /// The shard that a question is for.
     pub(super) fn home_of(&self, ask: &QueryKind) -> ShardId {
@@ -239,36 +271,31 @@ impl Sockets {
     }
 }
 
-/// The caller of an Alexa call is gone: the call's home withdraws it. False when there is no such call.
-pub(super) fn hang_up(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: SessionKey,
-) -> bool {
-    let Some(caller) = sockets.awaiting(key) else {
-        return false;
-    };
-    let Some(http) = sockets.http(key) else {
-        return false;
-    };
-    let HttpStage::AwaitReply(_, Expected::Answer(identity, taken)) = &mut http.stage else {
-        return false;
-    };
-    let (identity, taken) = (identity.clone(), std::mem::take(taken));
-    http.serial = http.serial.wrapping_add(1); // its answer finds nobody
-    let home = sockets.shards.placement.shard(&identity);
-    if home == caller.shard {
-        alexa::withdraw_local(directory, books, caller, &identity);
-    } else if taken {
-        sockets.shards.offers_out = sockets.shards.offers_out.saturating_sub(1);
-        sockets.output(Output::Post(home, Letter::CallWithdrawn(caller)));
-    }
-    // Else the home has not said yet that it took the call: when it does, it finds nobody.
-    true
-}
-
 impl Sockets {
+    /// The caller of an Alexa call is gone: the call's home withdraws it. False when there is no such call.
+    pub(super) fn hang_up(&mut self, todo: &mut TodoList, key: SessionKey) -> bool {
+        let Some(caller) = self.awaiting(key) else {
+            return false;
+        };
+        let Some(http) = self.http(key) else {
+            return false;
+        };
+        let HttpStage::AwaitReply(_, Expected::Answer(identity, taken)) = &mut http.stage else {
+            return false;
+        };
+        let (identity, taken) = (identity.clone(), std::mem::take(taken));
+        http.serial = http.serial.wrapping_add(1); // its answer finds nobody
+        let home = self.shards.placement.shard(&identity);
+        if home == caller.shard {
+            todo.push(Todo::HungUp(caller, Box::new(identity)));
+        } else if taken {
+            self.shards.offers_out = self.shards.offers_out.saturating_sub(1);
+            self.output(Output::Post(home, Letter::CallWithdrawn(caller)));
+        }
+        // Else the home has not said yet that it took the call: when it does, it finds nobody.
+        true
+    }
+
     /// `home` has taken in an Alexa call, which waits there. A caller that is gone since withdraws it.
     pub(super) fn offer_taken(&mut self, home: ShardId, caller: CallRef) {
         match self.awaited_offer(caller) {
@@ -279,33 +306,31 @@ impl Sockets {
             None => self.output(Output::Post(home, Letter::CallWithdrawn(caller))),
         }
     }
-}
 
-/// A query found no room in its mailbox: its caller gets that as the answer.
-pub(super) fn refused(sockets: &mut Sockets, letter: Letter) {
-    if let Letter::Query(caller, query) = letter {
-        sockets.heard_from(sockets.home_of(&query.kind), caller);
-        let answer = too_busy().into();
-        sockets.send_answer(caller, answer);
+    /// A query found no room in its mailbox: its caller gets that as the answer.
+    pub(super) fn refused(&mut self, todo: &mut TodoList, letter: Letter) {
+        if let Letter::Query(caller, query) = letter {
+            self.heard_from(self.home_of(&query.kind), caller);
+            todo.answer(caller, too_busy());
+        }
     }
-}
 
-/// An Alexa call that waited on another shard is over, which is confirmed. The answer to one that was withdrawn finds
-/// nobody.
-pub(super) fn offer_answered(
-    sockets: &mut Sockets,
-    home: ShardId,
-    caller: CallRef,
-    answer: Answer,
-) {
-    sockets.output(Output::Post(home, Letter::CallOver(caller)));
-    if sockets.awaited_offer(caller).is_some_and(|taken| *taken) {
-        sockets.shards.offers_out = sockets.shards.offers_out.saturating_sub(1);
-        sockets.send_answer(caller, answer);
+    /// An Alexa call that waited on another shard is over, which is confirmed. The answer to one that was withdrawn
+    /// finds nobody.
+    pub(super) fn offer_answered(
+        &mut self,
+        todo: &mut TodoList,
+        home: ShardId,
+        caller: CallRef,
+        answer: Box<Answer>,
+    ) {
+        self.output(Output::Post(home, Letter::CallOver(caller)));
+        if self.awaited_offer(caller).is_some_and(|taken| *taken) {
+            self.shards.offers_out = self.shards.offers_out.saturating_sub(1);
+            todo.push(Todo::Answer(caller, answer));
+        }
     }
-}
 
-impl Sockets {
     /// Whether the Alexa call that this caller waits for was taken in; `None` when it waits for none, or another.
     fn awaited_offer(&mut self, caller: CallRef) -> Option<&mut bool> {
         let http = self.http(caller.session)?;

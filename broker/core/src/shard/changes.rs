@@ -15,7 +15,7 @@ pub(in crate::shard) mod record_update;
 use super::books::Books;
 use super::directory::Directory;
 use super::shares::Places;
-use super::sockets::Sockets;
+use super::todo::{Todo, TodoList};
 use super::{Alteration, Fault, Query, QueryKind, calls};
 use crate::channel::Life;
 use crate::check::Check;
@@ -25,7 +25,6 @@ use crate::record::{Record, Version};
 use crate::registry::{Change, Store, StoreError, Submitted};
 use crate::shard::calls::answers;
 use crate::shard::calls::home::absent;
-use crate::shard::dev::parity;
 use crate::time::{Moment, Wall};
 use ahash::RandomState;
 use codec::aws::{ChannelArn, ChannelName};
@@ -38,8 +37,8 @@ use std::collections::{HashMap, VecDeque};
 pub(super) struct ChangeUnderWay {
     /// Who gets the result; a channel that was created by a connect has nobody.
     pub(super) caller: Option<CallRef>,
-    /// Whose place it has: the caller's, or the channel's.
-    account: Account,
+    /// The account whose place it has, if it has one: the caller's, or the channel's.
+    account: Option<Account>,
     pub(super) step: ChangeStep,
     /// Later changes of the same channel. Each has a place of its own.
     pub(super) waiting: Waiting,
@@ -80,7 +79,9 @@ impl Changes {
     /// A change is under way no longer, whatever became of it.
     pub(super) fn take(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
         let changing = self.under_way.remove(&key)?;
-        self.places.give_back(changing.account);
+        if let Some(account) = changing.account {
+            self.places.give_back(account);
+        }
         Some(changing)
     }
 
@@ -98,181 +99,181 @@ pub(super) type Waiting = VecDeque<(CallRef, Box<Query>)>;
 /// A change that was begun and is to be submitted: of which channel, and what it is.
 pub(super) type BegunChange = (ChannelKey, ChangeStep);
 
-/// Enters a new channel into the tables, to be created; `held`: see [`Query::held`].
-pub(super) fn create(
-    directory: &mut Directory,
-    books: &mut Books,
-    identity: &Identity,
-    create: CreateSignalingChannel,
-    held: u64,
-    at: Moment,
-) -> Result<BegunChange, Fault> {
-    if directory.names.contains_key(identity) {
-        let message = "A channel with this name exists already in this account and region.";
-        return Err(Fault::new(
-            Check::ChannelExists,
-            ErrorKind::ResourceInUse,
-            message,
-        ));
-    }
-    // The creation time distinguishes a channel from an earlier one of its name, also when both fall into one
-    // millisecond or the clock was set back.
-    let created = at
-        .wall
-        .max(Wall(directory.changes.last_created.0.saturating_add(1)));
-    let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
-        ChannelArn::build(
-            PARTITION,
-            identity.region(),
-            identity.account(),
-            name,
-            created.0,
-        )
-        .ok()
-    });
-    let record = Record {
-        arn: arn.ok_or_else(answers::internal_failure)?,
-        ttl_seconds: create.ttl_seconds,
-        created,
-        version: Version::draw(&mut books.random),
-        tags: create.tags.into(),
-    };
-    let kind = ErrorKind::AccountChannelLimitExceeded;
-    directory.has_bytes(identity.tenant(), held, record.bytes(), kind)?;
-    directory.changes.last_created = created;
-    let key = directory.insert_channel(record, Life::Creating);
-    let key = key.ok_or_else(|| {
-        let message = "The server has as many channels as it may have.";
-        let kind = ErrorKind::AccountChannelLimitExceeded;
-        Fault::new(Check::ChannelsFull, kind, message)
-    })?;
-    Ok((key, ChangeStep::Create))
-}
-
-/// Begins a change of a channel; `None`: it waits for the change before. One that takes more bytes counts with them
-/// from here on.
-pub(super) fn alter(
-    directory: &mut Directory,
-    books: &mut Books,
-    caller: CallRef,
-    arn: ChannelArn,
-    alteration: Alteration,
-    (operation, held): (Operation, u64),
-) -> Result<Option<BegunChange>, Fault> {
-    let Some(key) = directory.find(&arn) else {
-        return Err(directory.not_found(&Identity::of(&arn), Some(&arn)));
-    };
-    if let Some(changing) = directory.changes.under_way.get_mut(&key) {
-        if changing.waiting.len() >= CHANGES_WAITING_PER_CHANNEL_MAX {
-            let message = "Too many changes of this channel are under way. Try again.";
-            let kind = ErrorKind::ClientLimitExceeded;
-            return Err(Fault::new(Check::ChangesFull, kind, message));
+impl Directory {
+    /// Enters a new channel into the tables, to be created; `held`: see [`Query::held`].
+    pub(super) fn create(
+        &mut self,
+        books: &mut Books,
+        identity: &Identity,
+        create: CreateSignalingChannel,
+        held: u64,
+        at: Moment,
+    ) -> Result<BegunChange, Fault> {
+        if self.names.contains_key(identity) {
+            let message = "A channel with this name exists already in this account and region.";
+            return Err(Fault::new(
+                Check::ChannelExists,
+                ErrorKind::ResourceInUse,
+                message,
+            ));
         }
-        if !directory.changes.places.take(caller.account) {
-            return Err(calls::too_busy());
-        }
-        let query = Query {
-            operation,
-            held,
-            caller: None,
-            kind: QueryKind::Change(arn, alteration),
+        // The creation time distinguishes a channel from an earlier one of its name, also when both fall into one
+        // millisecond or the clock was set back.
+        let created = at
+            .wall
+            .max(Wall(self.changes.last_created.0.saturating_add(1)));
+        let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
+            ChannelArn::build(
+                PARTITION,
+                identity.region(),
+                identity.account(),
+                name,
+                created.0,
+            )
+            .ok()
+        });
+        let record = Record {
+            arn: arn.ok_or_else(answers::internal_failure)?,
+            ttl_seconds: create.ttl_seconds,
+            created,
+            version: Version::draw(&mut books.random),
+            tags: create.tags.into(),
         };
-        changing.waiting.push_back((caller, Box::new(query)));
-        return Ok(None);
+        let kind = ErrorKind::AccountChannelLimitExceeded;
+        self.has_bytes(identity.tenant(), held, record.bytes(), kind)?;
+        self.changes.last_created = created;
+        let key = self.insert_channel(record, Life::Creating);
+        let key = key.ok_or_else(|| {
+            let message = "The server has as many channels as it may have.";
+            let kind = ErrorKind::AccountChannelLimitExceeded;
+            Fault::new(Check::ChannelsFull, kind, message)
+        })?;
+        Ok((key, ChangeStep::Create))
     }
-    let channel = directory.channels.get_mut(key);
-    let channel = channel.ok_or_else(|| absent(Check::ChannelAbsent))?;
-    let before = channel.record.bytes();
-    let step = match altered(&channel.record, alteration, &mut books.random)? {
-        Some(record) => {
-            let after = record.bytes();
-            if after > before {
-                let (identity, kind) = (Identity::of(&record.arn), ErrorKind::ClientLimitExceeded);
-                directory.has_bytes(identity.tenant(), held, after - before, kind)?;
-                directory.recount(key, before, after);
+
+    /// Begins a change of a channel; `None`: it waits for the change before. One that takes more bytes counts with them
+    /// from here on.
+    pub(super) fn alter(
+        &mut self,
+        books: &mut Books,
+        caller: CallRef,
+        arn: ChannelArn,
+        alteration: Alteration,
+        (operation, held): (Operation, u64),
+    ) -> Result<Option<BegunChange>, Fault> {
+        let Some(key) = self.find(&arn) else {
+            return Err(self.not_found(&Identity::of(&arn), Some(&arn)));
+        };
+        if let Some(changing) = self.changes.under_way.get_mut(&key) {
+            if changing.waiting.len() >= CHANGES_WAITING_PER_CHANNEL_MAX {
+                let message = "Too many changes of this channel are under way. Try again.";
+                let kind = ErrorKind::ClientLimitExceeded;
+                return Err(Fault::new(Check::ChangesFull, kind, message));
             }
-            ChangeStep::Replace(record)
+            if !self.changes.places.take(caller.account) {
+                return Err(calls::too_busy());
+            }
+            let query = Query {
+                operation,
+                held,
+                caller: None,
+                kind: QueryKind::Change(arn, alteration),
+            };
+            changing.waiting.push_back((caller, Box::new(query)));
+            return Ok(None);
         }
-        None => {
-            channel.state = Life::Deleting;
-            directory.changes.deleting += 1;
-            ChangeStep::Delete
+        let channel = self.channels.get_mut(key);
+        let channel = channel.ok_or_else(|| absent(Check::ChannelAbsent))?;
+        let before = channel.record.bytes();
+        let step = match altered(&channel.record, alteration, &mut books.random)? {
+            Some(record) => {
+                let after = record.bytes();
+                if after > before {
+                    let (identity, kind) =
+                        (Identity::of(&record.arn), ErrorKind::ClientLimitExceeded);
+                    self.has_bytes(identity.tenant(), held, after - before, kind)?;
+                    self.recount(key, before, after);
+                }
+                ChangeStep::Replace(record)
+            }
+            None => {
+                channel.state = Life::Deleting;
+                self.changes.deleting += 1;
+                ChangeStep::Delete
+            }
+        };
+        Ok(Some((key, step)))
+    }
+
+    /// Changes of a channel wait: behind the one under way, or for the end of the step before.
+    pub(super) fn wait_on(
+        &mut self,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        mut waiting: Box<Waiting>,
+    ) {
+        match self.changes.under_way.get_mut(&key) {
+            Some(next) => next.waiting.append(&mut waiting),
+            None => todo.push(Todo::ServeWaiting(key, waiting)),
         }
-    };
-    Ok(Some((key, step)))
-}
+    }
 
-/// Deletes a channel for nobody who waits; false when it cannot begin: a change is under way, or too many are.
-pub(super) fn delete(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: ChannelKey,
-    at: Moment,
-) -> bool {
-    if directory.changes.under_way.contains_key(&key) {
-        return false;
+    /// Deletes a channel for nobody who waits; false when it cannot begin: a change is under way, or too many are.
+    pub(super) fn delete(&mut self, todo: &mut TodoList, key: ChannelKey) -> bool {
+        if self.changes.under_way.contains_key(&key) {
+            return false;
+        }
+        let Some(channel) = self.channels.get_mut(key) else {
+            return true;
+        };
+        channel.state = Life::Deleting;
+        self.changes.deleting += 1;
+        self.submit(todo, (key, ChangeStep::Delete), None)
     }
-    let Some(channel) = directory.channels.get_mut(key) else {
-        return true;
-    };
-    channel.state = Life::Deleting;
-    directory.changes.deleting += 1;
-    submit(
-        sockets,
-        directory,
-        books,
-        (key, ChangeStep::Delete),
-        None,
-        at,
-    );
-    (directory.channels.get(key)).is_none_or(|channel| channel.state == Life::Deleting)
-}
 
-/// Hands a change to the store; `caller` gets its result.
-pub(super) fn submit(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    (key, step): BegunChange,
-    caller: Option<CallRef>,
-    at: Moment,
-) {
-    if let ChangeStep::Create = step {
-        parity::on_channel(sockets, directory, key, at);
+    /// Hands a change to the store; `caller` gets its result. False when the store does not take it.
+    pub(super) fn submit(
+        &mut self,
+        todo: &mut TodoList,
+        (key, step): BegunChange,
+        caller: Option<CallRef>,
+    ) -> bool {
+        if let ChangeStep::Create = step {
+            todo.push(Todo::ChannelCame(key));
+        }
+        let Some(channel) = self.channels.get(key) else {
+            return false;
+        };
+        let change = match &step {
+            ChangeStep::Create => Change::Put(&channel.record),
+            ChangeStep::Replace(record) => Change::Put(record),
+            ChangeStep::Delete => Change::Remove(&channel.record.arn),
+        };
+        let of_channel = || Account::of(&channel.record.arn);
+        let account = caller.map_or_else(of_channel, |caller| caller.account);
+        let changes = &mut self.changes;
+        let has_place = changes.places.take(account);
+        let submitted = if has_place {
+            changes.store.submit(key, change)
+        } else {
+            Err(StoreError::Busy)
+        };
+        let changing = ChangeUnderWay {
+            caller,
+            account: has_place.then_some(account),
+            step,
+            waiting: VecDeque::new(),
+        };
+        changes.under_way.insert(key, changing);
+        let result = match submitted {
+            Ok(Submitted::Later) => return true,
+            Ok(Submitted::Kept) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let is_taken = result.is_ok();
+        todo.push(Todo::Committed(key, result));
+        is_taken
     }
-    let Some(channel) = directory.channels.get(key) else {
-        return;
-    };
-    let change = match &step {
-        ChangeStep::Create => Change::Put(&channel.record),
-        ChangeStep::Replace(record) => Change::Put(record),
-        ChangeStep::Delete => Change::Remove(&channel.record.arn),
-    };
-    let of_channel = || Account::of(&channel.record.arn);
-    let account = caller.map_or_else(of_channel, |caller| caller.account);
-    let changes = &mut directory.changes;
-    let has_place = changes.places.take(account);
-    let submitted = if has_place {
-        changes.store.submit(key, change)
-    } else {
-        Err(StoreError::Busy)
-    };
-    let changing = ChangeUnderWay {
-        caller,
-        account,
-        step,
-        waiting: VecDeque::new(),
-    };
-    let result = match submitted {
-        Ok(Submitted::Later) => return drop(changes.under_way.insert(key, changing)),
-        Ok(Submitted::Kept) => Ok(()),
-        Err(error) => Err(error),
-    };
-    if has_place {
-        changes.places.give_back(account);
-    }
-    commits::conclude(sockets, directory, books, key, changing, result, at);
 }
 
 /// The partition of channels that we create.

@@ -6,13 +6,15 @@
 
 pub(in crate::shard) mod accounts;
 pub(in crate::shard) mod holdings;
+pub(in crate::shard) mod kept;
 pub(in crate::shard) mod permits;
 pub(in crate::shard) mod waits;
 
 use super::changes::Changes;
 use crate::channel::{Channel, Life};
-use crate::id::{Account, ChannelKey, Identity};
+use crate::id::{Account, ChannelKey, Identity, ShardId};
 use crate::limits::CHANNELS_PER_SHARD_MAX;
+use crate::placement::Placement;
 use crate::quota::Bucket;
 use crate::record::{Record, Records};
 use crate::registry::Store;
@@ -20,12 +22,12 @@ use crate::settings::Settings;
 use crate::shard::calls::pages::PageTurn;
 use crate::shard::calls::pages::lists::Lists;
 use crate::shard::nodes::slots::Slots;
-use crate::shard::road::kept::PendingBudget;
 use crate::shard::sockets::tables::Table;
 use crate::time::Wall;
 use ahash::RandomState;
 use codec::control::Operation;
 use holdings::Holdings;
+use kept::PendingBudget;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use waits::Waits;
@@ -33,6 +35,9 @@ use waits::Waits;
 /// The channels of a shard.
 pub(super) struct Directory {
     pub(super) settings: Arc<Settings>,
+    /// The shard that this is, and where channels live.
+    pub(super) shard: ShardId,
+    pub(super) placement: Placement,
     pub(super) hasher: RandomState,
     pub(super) channels: Table<ChannelKey, Channel>,
     /// In order, for lists by name. A hash map would need a second index; a look-up at connect costs some 20
@@ -59,6 +64,7 @@ impl Directory {
     /// No channels yet.
     pub(super) fn new(
         settings: Arc<Settings>,
+        (shard, placement): (ShardId, Placement),
         hasher: RandomState,
         store: Box<dyn Store>,
         newest: Wall,
@@ -78,6 +84,8 @@ impl Directory {
             lists: Lists::among(settings.shards, slots.is_some()),
             slots,
             hasher,
+            shard,
+            placement,
             settings,
         }
     }

@@ -30,9 +30,11 @@ mod gate;
 mod nodes;
 mod operator;
 mod road;
+mod rounds;
 mod shares;
 mod sockets;
 mod start;
+mod todo;
 #[cfg(test)]
 mod transitions;
 
@@ -68,21 +70,19 @@ use crate::time::{Moment, Now};
 use ahash::RandomState;
 use books::Books;
 use books::recorder::Recorder;
-use calls::{alexa, answers, home};
-use changes::commits;
-use connect::{handover, turned_away};
+use calls::home;
+use connect::{admission, handover, turned_away};
 use dev::parity;
 use directory::Directory;
-use end::{drain, leave, timers};
+use end::{drain, timers};
 use gate::Gate;
 use nodes::{slots, tunnel};
-use operator::{inspect, trace};
+use operator::trace;
 use road::frames;
 use shares::Member;
-use sockets::Sockets;
-use sockets::todo::Todo;
-use sockets::{backlog, turns};
+use sockets::{Sockets, backlog};
 use std::net::SocketAddr;
+use todo::{Todo, TodoList};
 
 /// One shard: four parts, each with its own promise. What a step may change is in its signature; only this file
 /// has all of them.
@@ -91,6 +91,8 @@ pub struct Shard {
     directory: Directory,
     books: Books,
     gate: Gate,
+    /// What steps left.
+    todo: TodoList,
 }
 
 impl Shard {
@@ -138,14 +140,18 @@ impl Shard {
             session_keys: keys.session_keys,
             nonces: keys.nonces,
         };
-        let slots = sockets.shards.placement.map().zip(slot_orders);
+        let placement = sockets.shards.placement.clone();
+        let slots = placement.map().zip(slot_orders);
         let slots = slots.map(|(map, orders)| Box::new(slots::Slots::new(map, orders)));
-        let directory = Directory::new(settings, hasher, store, newest, waiting_calls, slots);
+        let place = (id, placement);
+        let directory =
+            Directory::new(settings, place, hasher, store, newest, waiting_calls, slots);
         let mut shard = Self {
             sockets,
             directory,
             books: Books::new(journal, copies, recorder, random, refusal_ids),
             gate,
+            todo: TodoList::default(),
         };
         shard.directory.load(records);
         for key in shard.directory.names.values() {
@@ -194,10 +200,16 @@ impl Machine for Shard {
     }
 
     fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
-        let (sockets, directory, books, _) = self.parts();
-        let session = handover::adopt_parcel(sockets, directory, books, *parcel, at);
+        let (sockets, directory, books, _, todo) = self.parts();
+        let (key, admission, mut unread) = handover::adopt_parcel(sockets, *parcel, at);
+        if admission::admit(sockets, directory, books, todo, key, &admission, at)
+            && !unread.is_empty()
+        {
+            self.settle(at);
+            self.receive_frames(key, &mut unread, at);
+        }
         self.work_off(at);
-        session
+        key
     }
 
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
@@ -220,8 +232,10 @@ impl Machine for Shard {
     }
 
     fn tunnel_enters(&mut self, parcel: &Self::Parcel, place: u32, at: Moment) -> bool {
-        let (sockets, directory, books, _) = self.parts();
-        tunnel::enters(sockets, directory, books, (parcel, place), at)
+        let (sockets, _, books, _, todo) = self.parts();
+        let enters = tunnel::enters(sockets, books, todo, (parcel, place), at);
+        self.work_off(at);
+        enters
     }
 
     fn tunnel_left(&mut self, place: u32) {
@@ -237,22 +251,22 @@ impl Machine for Shard {
     }
 
     fn handle(&mut self, input: Input<'_, Letter>, at: Moment) {
-        let (sockets, directory, books, gate) = self.parts();
+        let (sockets, directory, books, _, todo) = self.parts();
         match input {
             Input::Secured { session } => sockets.secured(session, at),
             Input::Received { session, bytes } => self.received(session, bytes, at),
-            Input::Sent { session, bytes } => {
-                road::sent(sockets, directory, books, session, bytes, at)
+            Input::Sent { session, bytes } => sockets.sent(books, todo, session, bytes, at),
+            Input::Ended { session } => sockets.peer_ended(books, todo, session, at),
+            Input::Gone { session } => {
+                parity::on_gone(sockets, directory, session, at);
+                sockets.gone(books, todo, session, at);
             }
-            Input::Ended { session } => leave::peer_ended(sockets, directory, books, session, at),
-            Input::Gone { session } => leave::gone(sockets, directory, books, session, at),
             Input::Letter(letter) => self.take_in(letter, at),
-            Input::Refused(letter) => calls::refused(sockets, letter),
-            Input::Tick => timers::tick(sockets, directory, books, gate, at),
+            Input::Refused(letter) => sockets.refused(todo, letter),
+            Input::Tick => self.tick(at),
         }
         self.work_off(at);
-        let (sockets, directory, books, _) = self.parts();
-        drain::look_at_drain(sockets, directory, books, at);
+        self.look_at_drain(at);
     }
 
     fn poll_output(&mut self) -> Option<Output<Letter>> {
@@ -352,15 +366,14 @@ impl Machine for Shard {
     }
 
     fn inspect(&mut self, question: Question, at: Moment) -> Reply {
-        let (sockets, directory, books, _) = self.parts();
-        let reply = inspect::answer_operator(sockets, directory, books, question, at);
+        let reply = self.answer_operator(question, at);
         // The end of a channel answers its waiting calls: what is behind them begins.
         self.work_off(at);
         reply
     }
 
     fn work(&self) -> u64 {
-        turns::work(&self.sockets, &self.directory, &self.books, &self.gate)
+        self.work_done()
     }
 
     fn flushed(&mut self, at: Moment) {
@@ -371,78 +384,63 @@ impl Machine for Shard {
 }
 
 impl Shard {
-    /// Does what steps left, and what that leaves; then the requests that waited for it begin.
-    fn work_off(&mut self, at: Moment) {
-        loop {
-            let (sockets, directory, books, gate) = self.parts();
-            match sockets.todo.pop_front() {
-                Some(Todo::Answer(caller, answer)) => {
-                    answers::take_answer(sockets, directory, books, caller, answer, at);
-                }
-                None if !turns::receive_answered(sockets, directory, books, gate, at) => return,
-                None => {}
-            }
-        }
-    }
-
     #[inline]
-    fn parts(&mut self) -> (&mut Sockets, &mut Directory, &mut Books, &mut Gate) {
+    fn parts(
+        &mut self,
+    ) -> (
+        &mut Sockets,
+        &mut Directory,
+        &mut Books,
+        &mut Gate,
+        &mut TodoList,
+    ) {
         let Self {
             sockets,
             directory,
             books,
             gate,
+            todo,
         } = self;
-        (sockets, directory, books, gate)
+        (sockets, directory, books, gate, todo)
     }
 
     fn received(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
-        let (sockets, directory, books, gate) = self.parts();
+        let (sockets, _, books, _, todo) = self.parts();
         match sockets.sessions.get(key).map(|session| &session.state) {
-            Some(SessionState::Http(_)) => {
-                turns::receive_requests(sockets, directory, books, gate, key, bytes, at);
-            }
-            Some(SessionState::Open(_)) => {
-                road::receive(sockets, directory, books, key, bytes, at);
-            }
+            Some(SessionState::Http(_)) => self.receive_requests(key, bytes, at),
+            Some(SessionState::Open(_)) => self.receive_frames(key, bytes, at),
             Some(SessionState::AwaitCloseEcho(..)) => {
-                frames::receive_close_echo(sockets, directory, books, key, bytes, at);
+                frames::receive_close_echo(sockets, books, todo, key, bytes, at);
             }
             Some(SessionState::AwaitGone(_)) | None => {}
         }
     }
 
     fn take_in(&mut self, letter: Letter, at: Moment) {
-        let (sockets, directory, books, gate) = self.parts();
+        let (sockets, directory, books, gate, todo) = self.parts();
         match letter {
             Letter::Query(caller, query) => {
-                home::answer(sockets, directory, books, caller, *query, at)
+                home::answer(sockets, directory, books, todo, caller, *query, at)
             }
             Letter::Answer(from, caller, answer) => {
                 sockets.heard_from(from, caller);
-                sockets.send_answer(caller, *answer);
+                todo.push(Todo::Answer(caller, answer));
             }
             Letter::CallTaken(from, caller) => {
                 sockets.heard_from(from, caller);
                 sockets.offer_taken(from, caller);
             }
             Letter::CallAnswer(from, caller, answer) => {
-                calls::offer_answered(sockets, from, caller, *answer);
+                sockets.offer_answered(todo, from, caller, answer);
             }
-            Letter::CallWithdrawn(caller) => {
-                alexa::withdraw_offer(sockets, directory, books, caller);
-            }
+            Letter::CallWithdrawn(caller) => directory.withdraw_offer(books, todo, caller),
             Letter::CallOver(caller) => directory.waits.free(caller),
-            Letter::Committed(key, result) => {
-                commits::committed(sockets, directory, books, key, result, at);
-            }
+            Letter::Committed(key, result) => directory.committed(books, todo, key, result, at),
             Letter::Slots => directory.slot_orders_came(),
             Letter::Credentials(credentials) => {
                 gate::replace_credentials(directory, gate, credentials);
             }
-            Letter::Drain(within_ms) => {
-                drain::begin_drain(sockets, directory, books, within_ms, at)
-            }
+            Letter::Drain(within_ms) => drain::begin_drain(sockets, books, todo, within_ms, at),
         }
     }
 }

@@ -10,7 +10,6 @@ pub(in crate::shard) mod census;
 pub(in crate::shard) mod outboxes;
 pub(in crate::shard) mod request_bytes;
 pub(in crate::shard) mod tables;
-pub(in crate::shard) mod todo;
 pub(in crate::shard) mod turns;
 
 use super::Letter;
@@ -36,7 +35,6 @@ use request_bytes::RequestBytes;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use tables::Table;
-use todo::Todo;
 use turns::Turns;
 
 /// The connections of a shard.
@@ -44,8 +42,6 @@ pub(super) struct Sockets {
     pub(super) settings: Arc<Settings>,
     pub(super) rules: Bounds,
     pub(super) sessions: Table<SessionKey, Session>,
-    /// What is left for the end of an input, oldest first. Empty between two inputs.
-    pub(super) todo: VecDeque<Todo>,
     /// What the edge is to do, oldest first.
     pub(super) outputs: VecDeque<Output<Letter>>,
     /// Deadlines of sessions, and of channels: one list, so that what is due first is done first.
@@ -122,7 +118,6 @@ impl Sockets {
         Self {
             rules: Bounds::of(&settings),
             sessions: Table::new(settings.connections_per_shard()),
-            todo: VecDeque::new(),
             outputs: VecDeque::new(),
             wheel: Wheel::default(),
             scratch: Scratch {

@@ -6,116 +6,23 @@
 
 mod ends;
 
-pub(in crate::shard) use ends::{
-    end_call, expire_calls, fail_calls, withdraw_local, withdraw_offer,
-};
-
 use crate::channel::{Channel, Waiting};
 use crate::check::Check;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, SessionKey};
 use crate::limits::WAITING_CALLS_PER_CHANNEL_MAX;
-use crate::machine::Output;
 use crate::session::{Launch, NEVER, Session};
 use crate::shard::books::Books;
 use crate::shard::directory::Directory;
 use crate::shard::directory::waits::{Call, Room};
-use crate::shard::end::leave;
 use crate::shard::sockets::Sockets;
-use crate::shard::{Answer, Fault, Letter, calls};
+use crate::shard::todo::{Todo, TodoList};
+use crate::shard::{Answer, Fault, calls};
 use crate::time::Moment;
 use codec::control::ErrorKind;
 use codec::signal::{Action, Delivery};
-use ends::end_for_another;
 
 const OFFER: Kind = Kind::Known(Action::SdpOffer);
-
-/// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered
-/// with nothing, or one of an account or channel with more than its share makes room.
-pub(in crate::shard) fn take_offer(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    caller: CallRef,
-    key: ChannelKey,
-    sender: &str,
-    payload: &str,
-    at: Moment,
-) {
-    match room_for_offer(sockets, directory, caller, key, sender) {
-        Err(refused) => return sockets.send_answer(caller, refused),
-        Ok(Some(other)) => end_for_another(sockets, directory, books, other),
-        Ok(None) => drop(end_call(sockets, directory, books, key, sender, None)),
-    }
-    let Some(channel) = directory.channels.get_mut(key) else {
-        return;
-    };
-    let wait_ms = wait_ms(
-        channel.record.ttl_seconds,
-        sockets.settings.timeouts.alexa_wait_max_ms,
-    );
-    let order = channel.wake().next_order();
-    directory
-        .waits
-        .begin(channel.record.arn.account(), (key, order));
-    let mut frame = Vec::new();
-    Delivery {
-        action: Action::SdpOffer,
-        payload,
-        sender: Some(sender),
-    }
-    .write(&mut frame);
-    channel.wake().calls.add(Waiting {
-        caller,
-        sender: sender.into(),
-        expires: at.now.after(wait_ms),
-        order,
-        frame: frame.into_boxed_slice(),
-        given: None,
-        delivered: false,
-    });
-    books.counters.receive(OFFER);
-    books.counters.waiting_calls += 1;
-    books.counters.pending_messages += 1;
-    if caller.shard != sockets.shards.id {
-        directory.waits.hold(caller, (key, order));
-        sockets.output(Output::Post(
-            caller.shard,
-            Letter::CallTaken(sockets.shards.id, caller),
-        ));
-    }
-    give_offers(sockets, directory, books, key, u64::MAX);
-    leave::arm_channel(sockets, directory, key, at);
-}
-
-/// Whether a call fits, and in place of which one of somebody else. In place of an older one of its sender it always
-/// does.
-fn room_for_offer(
-    sockets: &Sockets,
-    directory: &Directory,
-    caller: CallRef,
-    key: ChannelKey,
-    sender: &str,
-) -> Result<Option<Call>, Answer> {
-    if caller.shard != sockets.shards.id && !directory.waits.has_place() {
-        return Err(calls::too_busy().into());
-    }
-    let Some(channel) = directory.channels.get(key) else {
-        return Ok(None);
-    };
-    let calls = channel.live().map(|live| &live.calls);
-    if calls.is_some_and(|calls| calls.of(sender).is_some()) {
-        return Ok(None);
-    }
-    if calls.is_some_and(|calls| calls.len() >= WAITING_CALLS_PER_CHANNEL_MAX) {
-        return Err(over_limit(CHANNEL_FULL));
-    }
-    match directory.waits.room(channel.record.arn.account(), key) {
-        Room::Free => Ok(None),
-        Room::InPlaceOf(other) => Ok(Some(other)),
-        Room::None => Err(over_limit(SHARD_FULL)),
-    }
-}
 
 /// Sends the current master the waiting offers that it has not got, oldest first: those accepted before `before`.
 pub(in crate::shard) fn give_offers(
@@ -131,7 +38,8 @@ pub(in crate::shard) fn give_offers(
     let Some(master) = live.members.to_master() else {
         return;
     };
-    let Some(session) = sockets.sessions.get_mut(master) else {
+    let open = |session: &&mut Session| session.open().is_some();
+    let Some(session) = sockets.sessions.get_mut(master).filter(open) else {
         return;
     };
     for call in live
@@ -165,6 +73,87 @@ pub(in crate::shard) fn give_offers(
 }
 
 impl Directory {
+    /// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered
+    /// with nothing, or one of an account or channel with more than its share makes room.
+    pub(in crate::shard) fn take_offer(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        caller: CallRef,
+        key: ChannelKey,
+        sender: &str,
+        payload: &str,
+        at: Moment,
+    ) {
+        match self.room_for_offer(caller, key, sender) {
+            Err(refused) => return todo.answer(caller, refused),
+            Ok(Some(other)) => self.end_for_another(books, todo, other),
+            Ok(None) => drop(self.end_call(books, todo, key, sender, None)),
+        }
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let wait_ms = wait_ms(
+            channel.record.ttl_seconds,
+            self.settings.timeouts.alexa_wait_max_ms,
+        );
+        let order = channel.wake().next_order();
+        self.waits.begin(channel.record.arn.account(), (key, order));
+        let mut frame = Vec::new();
+        Delivery {
+            action: Action::SdpOffer,
+            payload,
+            sender: Some(sender),
+        }
+        .write(&mut frame);
+        channel.wake().calls.add(Waiting {
+            caller,
+            sender: sender.into(),
+            expires: at.now.after(wait_ms),
+            order,
+            frame: frame.into_boxed_slice(),
+            given: None,
+            delivered: false,
+        });
+        books.counters.receive(OFFER);
+        books.counters.waiting_calls += 1;
+        books.counters.pending_messages += 1;
+        if caller.shard != self.shard {
+            self.waits.hold(caller, (key, order));
+            todo.push(Todo::OfferTaken(caller));
+        }
+        todo.push(Todo::GiveOffers(key));
+        todo.push(Todo::Arm(key));
+    }
+
+    /// Whether a call fits, and in place of which one of somebody else. In place of an older one of its sender it
+    /// always does.
+    fn room_for_offer(
+        &self,
+        caller: CallRef,
+        key: ChannelKey,
+        sender: &str,
+    ) -> Result<Option<Call>, Answer> {
+        if caller.shard != self.shard && !self.waits.has_place() {
+            return Err(calls::too_busy().into());
+        }
+        let Some(channel) = self.channels.get(key) else {
+            return Ok(None);
+        };
+        let calls = channel.live().map(|live| &live.calls);
+        if calls.is_some_and(|calls| calls.of(sender).is_some()) {
+            return Ok(None);
+        }
+        if calls.is_some_and(|calls| calls.len() >= WAITING_CALLS_PER_CHANNEL_MAX) {
+            return Err(over_limit(CHANNEL_FULL));
+        }
+        match self.waits.room(channel.record.arn.account(), key) {
+            Room::Free => Ok(None),
+            Room::InPlaceOf(other) => Ok(Some(other)),
+            Room::None => Err(over_limit(SHARD_FULL)),
+        }
+    }
+
     /// The master is another one, or gone: offers it had and did not answer are for the next.
     pub(in crate::shard) fn offers_lost_their_master(&mut self, key: ChannelKey) {
         let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
@@ -174,53 +163,50 @@ impl Directory {
             call.given = None;
         }
     }
-}
 
-/// The last byte of an offer was handed over to `master`.
-pub(in crate::shard) fn offer_delivered(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    master: SessionKey,
-    order: u64,
-) {
-    let Some(key) = sockets.sessions.get(master).and_then(Session::channel) else {
-        return;
-    };
-    let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut) else {
-        return;
-    };
-    let current = live.members.master() == Some(master);
-    let Some(call) = live.calls.by_order(order) else {
-        return;
-    };
-    call.delivered = true;
-    // Another master may have it by now.
-    if !current && call.given == Some(master) {
-        call.given = None;
-        give_offers(sockets, directory, books, key, u64::MAX);
-    }
-}
-
-/// An offer came back from the outbox of `master`. While its call waits it is for the next one.
-pub(in crate::shard) fn offer_came_back(
-    directory: &mut Directory,
-    books: &mut Books,
-    key: ChannelKey,
-    master: SessionKey,
-    launch: &Launch,
-) {
-    let live = directory.channels.get_mut(key).and_then(Channel::live_mut);
-    let call = live.and_then(|live| live.calls.by_order(launch.order));
-    match call {
-        Some(call) => {
-            call.given.take_if(|given| *given == master);
-            if launch.counted {
-                books.counters.pending_messages += 1;
-            }
+    /// The last byte of an offer of this channel was handed over to `master`.
+    pub(in crate::shard) fn offer_delivered(
+        &mut self,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        master: SessionKey,
+        order: u64,
+    ) {
+        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+            return;
+        };
+        let current = live.members.master() == Some(master);
+        let Some(call) = live.calls.by_order(order) else {
+            return;
+        };
+        call.delivered = true;
+        // Another master may have it by now.
+        if !current && call.given == Some(master) {
+            call.given = None;
+            todo.push(Todo::GiveOffers(key));
         }
-        None if launch.counted => books.counters.end(OFFER, Outcome::Withdrawn),
-        None => {}
+    }
+
+    /// An offer came back from the outbox of `master`. While its call waits it is for the next one.
+    pub(in crate::shard) fn offer_came_back(
+        &mut self,
+        books: &mut Books,
+        key: ChannelKey,
+        master: SessionKey,
+        launch: &Launch,
+    ) {
+        let live = self.channels.get_mut(key).and_then(Channel::live_mut);
+        let call = live.and_then(|live| live.calls.by_order(launch.order));
+        match call {
+            Some(call) => {
+                call.given.take_if(|given| *given == master);
+                if launch.counted {
+                    books.counters.pending_messages += 1;
+                }
+            }
+            None if launch.counted => books.counters.end(OFFER, Outcome::Withdrawn),
+            None => {}
+        }
     }
 }
 

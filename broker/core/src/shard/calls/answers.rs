@@ -14,7 +14,8 @@ use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
-use crate::shard::{Answer, Fault, calls};
+use crate::shard::todo::TodoList;
+use crate::shard::{Answer, Fault};
 use crate::time::Moment;
 use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
 
@@ -23,6 +24,7 @@ pub(in crate::shard) fn take_answer(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     caller: CallRef,
     mut answer: Answer,
     at: Moment,
@@ -33,39 +35,31 @@ pub(in crate::shard) fn take_answer(
     }
     directory.lists.part_came(caller);
     if is_awaited {
-        deliver(sockets, directory, books, caller, answer, at);
+        deliver(sockets, directory, books, todo, caller, answer, at);
     }
 }
 
 /// Answers a call that waits, or adds what came to what is missing still.
 pub(in crate::shard) fn deliver(
     sockets: &mut Sockets,
-    directory: &mut Directory,
+    directory: &Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     caller: CallRef,
     answer: Answer,
     at: Moment,
 ) {
-    let Some(http) = sockets.http(caller.session) else {
-        return;
-    };
-    let HttpStage::AwaitReply(mut asked, wanted) =
-        std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
-    else {
-        return;
-    };
-    let (wanted, answer) = match merge(wanted, answer) {
-        Merged::Missing(wanted) => {
-            http.stage = HttpStage::AwaitReply(asked, wanted);
-            return;
-        }
-        Merged::Whole(wanted, answer) => (wanted, answer),
-    };
     let key = caller.session;
+    let Some((mut asked, wanted, answer)) = sockets.answered(key, answer) else {
+        return;
+    };
     if let Expected::Permit { held, call, .. } = wanted {
         asked.held = held.bytes;
         match directory.over_quota(asked.operation, held, answer) {
-            None => calls::permitted(sockets, directory, books, key, asked, *call, at),
+            None => {
+                let course = directory.course(&asked.caller, *call);
+                sockets.permitted(books, todo, key, asked, course, at);
+            }
             Some(refused) => refuse_audited(sockets, books, key, &asked, refused, at),
         }
     } else {
@@ -77,6 +71,29 @@ pub(in crate::shard) fn deliver(
     // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
     // channel, or be a call of the same sender.
     sockets.requests.turns.answered.push_back(key);
+}
+
+impl Sockets {
+    /// The call that an answer makes whole, if one waits; else the answer is added to what came before.
+    fn answered(
+        &mut self,
+        key: SessionKey,
+        answer: Answer,
+    ) -> Option<(PendingCall, Expected, Answer)> {
+        let http = self.http(key)?;
+        let stage = std::mem::replace(&mut http.stage, HttpStage::AwaitHead);
+        let HttpStage::AwaitReply(asked, wanted) = stage else {
+            http.stage = stage;
+            return None;
+        };
+        match merge(wanted, answer) {
+            Merged::Missing(wanted) => {
+                http.stage = HttpStage::AwaitReply(asked, wanted);
+                None
+            }
+            Merged::Whole(wanted, answer) => Some((asked, wanted, answer)),
+        }
+    }
 }
 
 /// Refuses a call before it reaches a channel, with its audit line.
@@ -150,31 +167,31 @@ fn audit(
     }
 }
 
-/// Nobody waits for the answer of a call any more: a change that is under way is noted all the same.
-pub(in crate::shard) fn note_unanswered(sockets: &mut Sockets, books: &mut Books, key: SessionKey) {
-    let Some(http) = sockets.http(key) else {
-        return;
-    };
-    let HttpStage::AwaitReply(asked, _) = &mut http.stage else {
-        return;
-    };
-    if !std::mem::take(&mut asked.place_kept) {
-        return;
-    }
-    let (caller, operation) = (asked.caller.clone(), asked.operation.name());
-    let account = asked.account();
-    let subject = asked.subject.take();
-    let id = books.request_id();
-    match sockets.audit_of(key, &id, &caller, operation) {
-        Some(mut audit) => {
-            (audit.channel_arn, audit.outcome) = (subject, "unanswered");
-            books.diary.changed(account, audit);
-        }
-        None => books.diary.unchanged(account),
-    }
-}
-
 impl Sockets {
+    /// Nobody waits for the answer of a call any more: a change that is under way is noted all the same.
+    pub(in crate::shard) fn note_unanswered(&mut self, books: &mut Books, key: SessionKey) {
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        let HttpStage::AwaitReply(asked, _) = &mut http.stage else {
+            return;
+        };
+        if !std::mem::take(&mut asked.place_kept) {
+            return;
+        }
+        let (caller, operation) = (asked.caller.clone(), asked.operation.name());
+        let account = asked.account();
+        let subject = asked.subject.take();
+        let id = books.request_id();
+        match self.audit_of(key, &id, &caller, operation) {
+            Some(mut audit) => {
+                (audit.channel_arn, audit.outcome) = (subject, "unanswered");
+                books.diary.changed(account, audit);
+            }
+            None => books.diary.unchanged(account),
+        }
+    }
+
     /// An audit entry of something that succeeds, about no channel so far; `None` when the connection is gone.
     pub(in crate::shard) fn audit_of(
         &self,

@@ -2,9 +2,10 @@
 
 use crate::auth::Caller;
 use crate::id::Identity;
+use crate::limits::LIST_PAGE_MAX;
 use crate::session::Expected;
 use crate::shard::directory::Directory;
-use crate::shard::{Alteration, QueryKind};
+use crate::shard::{Alteration, PageQuestion, QueryKind};
 use codec::aws::ChannelArn;
 use codec::control::{Call, ListSignalingChannels, Selector};
 
@@ -12,8 +13,8 @@ use codec::control::{Call, ListSignalingChannels, Selector};
 pub(in crate::shard) enum Course {
     /// By a channel's home.
     QueryHome(Expected, QueryKind),
-    /// By every shard.
-    QueryAll(ListSignalingChannels),
+    /// By every shard: this number of answers makes the page.
+    QueryAll(PageQuestion, usize),
     /// At once: there are no streams here, so none stores a channel.
     NoStreams,
 }
@@ -28,7 +29,10 @@ impl Directory {
         };
         let change = |arn, alteration| (Expected::Done, QueryKind::Change(arn, alteration));
         let (wanted, ask) = match call {
-            Call::List(list) => return Course::QueryAll(list),
+            Call::List(list) => {
+                let question = self.page_question(caller, &list);
+                return Course::QueryAll(question, self.parts());
+            }
             Call::MappedResource(_) => return Course::NoStreams,
             Call::Create(create) => {
                 let identity = self.named(caller, create.name.as_str());
@@ -69,6 +73,15 @@ impl Directory {
             Call::JoinAsViewer(join) => (Expected::NoMediaStorage, look(join.arn)),
         };
         Course::QueryHome(wanted, ask)
+    }
+
+    fn page_question(&self, caller: &Caller, list: &ListSignalingChannels) -> PageQuestion {
+        let text = |name: &str| self.named(caller, name).as_str().into();
+        PageQuestion {
+            prefix: text(list.prefix.as_ref().map_or("", |prefix| prefix.as_str())),
+            after: list.after.as_ref().map(|after| text(after.as_str())),
+            limit: list.entries_max.min(LIST_PAGE_MAX),
+        }
     }
 }
 

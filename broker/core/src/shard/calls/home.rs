@@ -1,21 +1,18 @@
 //! Calls on the shard that owns their channel.
 
 use super::pages::PageOf;
-use super::{alexa, pages};
 use crate::channel::{Channel, Life, Metered};
 use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
-use crate::machine::Output;
 use crate::shard::books::Books;
 use crate::shard::dev::parity;
 use crate::shard::directory::Directory;
 use crate::shard::directory::permits::CallerRole;
 use crate::shard::end::drain::shutting_down;
-use crate::shard::end::leave;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
-use crate::shard::sockets::todo::Todo;
-use crate::shard::{Answer, Fault, Letter, Query, QueryKind, changes};
+use crate::shard::todo::{Todo, TodoList};
+use crate::shard::{Answer, Fault, Query, QueryKind};
 use crate::time::Moment;
 use codec::aws::ChannelArn;
 use codec::control::{ChannelStatus, ErrorKind, Operation};
@@ -25,14 +22,14 @@ pub(in crate::shard) fn answer(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     caller: CallRef,
     query: Query,
     at: Moment,
 ) {
     let (operation, kind) = (query.operation, &query.kind);
     if !serves(directory, kind, at) {
-        let answer = tunnel::nobody().into();
-        return sockets.send_answer(caller, answer);
+        return todo.answer(caller, tunnel::nobody());
     }
     let forbidden = match (&query.caller, kind) {
         (Some(judged), QueryKind::Look(identity, None)) => {
@@ -40,9 +37,13 @@ pub(in crate::shard) fn answer(
         }
         (Some(_) | None, _) => None,
     };
-    match forbidden.or_else(|| over_rate(sockets, directory, books, &query, at)) {
-        Some(answer) => sockets.send_answer(caller, answer),
-        None => serve(sockets, directory, books, caller, query, at),
+    if forbidden.is_none() && sockets.dev.parity.is_some() {
+        parity::on_query(sockets, directory, &query, at);
+    }
+    let refused = forbidden.or_else(|| directory.over_rate(books, todo, &query, at));
+    match refused {
+        Some(answer) => todo.answer(caller, answer),
+        None => serve(sockets, directory, books, todo, caller, query, at),
     }
 }
 
@@ -61,9 +62,10 @@ fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
 
 /// Answers a question that is allowed and counted.
 pub(in crate::shard) fn serve(
-    sockets: &mut Sockets,
+    sockets: &Sockets,
     directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     caller: CallRef,
     query: Query,
     at: Moment,
@@ -81,18 +83,20 @@ pub(in crate::shard) fn serve(
             Fault::new(Check::RecordsFull, kind, STORE_FULL).into()
         }
         QueryKind::Create(identity, create) => {
-            match changes::create(directory, books, &identity, create, held, at) {
+            match directory.create(books, &identity, create, held, at) {
                 Ok(begun) => {
-                    return changes::submit(sockets, directory, books, begun, Some(caller), at);
+                    directory.submit(todo, begun, Some(caller));
+                    return;
                 }
                 Err(fault) => fault.into(),
             }
         }
         QueryKind::Change(arn, alteration) => {
             let asked = (operation, held);
-            match changes::alter(directory, books, caller, arn, alteration, asked) {
+            match directory.alter(books, caller, arn, alteration, asked) {
                 Ok(Some(begun)) => {
-                    return changes::submit(sockets, directory, books, begun, Some(caller), at);
+                    directory.submit(todo, begun, Some(caller));
+                    return;
                 }
                 Ok(None) => return,
                 Err(fault) => fault.into(),
@@ -109,7 +113,7 @@ pub(in crate::shard) fn serve(
                 after,
                 limit,
             };
-            return pages::send_page(sockets, directory, caller, of, at);
+            return directory.send_page(todo, caller, of, at);
         }
         QueryKind::Permit(account) => directory.permit(operation, &account, at),
         QueryKind::Count { of: _, prefix } => {
@@ -121,27 +125,13 @@ pub(in crate::shard) fn serve(
             payload,
         } => match directory.find_active(&arn) {
             Some(key) if !sockets.drains() => {
-                return alexa::take_offer(
-                    sockets, directory, books, caller, key, &sender, &payload, at,
-                );
+                return directory.take_offer(books, todo, caller, key, &sender, &payload, at);
             }
             Some(_) => shutting_down().into(),
             None => directory.not_found(&Identity::of(&arn), Some(&arn)).into(),
         },
     };
-    sockets.send_answer(caller, answer);
-}
-
-impl Sockets {
-    /// Sends an answer to its caller.
-    pub(in crate::shard) fn send_answer(&mut self, caller: CallRef, answer: Answer) {
-        if caller.shard == self.shards.id {
-            self.todo.push_back(Todo::Answer(caller, answer));
-        } else {
-            let letter = Letter::Answer(self.shards.id, caller, Box::new(answer));
-            self.output(Output::Post(caller.shard, letter));
-        }
-    }
+    todo.answer(caller, answer);
 }
 
 impl Directory {
@@ -161,54 +151,53 @@ impl Directory {
         };
         self.find(arn).filter(active)
     }
-}
 
-/// Counts a call against its channel's rate and its caller's part; the refusal when it is over one of them. A channel
-/// that is not there has none.
-fn over_rate(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    query: &Query,
-    at: Moment,
-) -> Option<Answer> {
-    let what = Metered::Call(query.operation);
-    if sockets.dev.parity.is_none() {
-        what.rate(&sockets.settings.quotas)?;
+    /// Counts a call against its channel's rate and its caller's part; the refusal when it is over one of them. A
+    /// channel that is not there has none.
+    fn over_rate(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        query: &Query,
+        at: Moment,
+    ) -> Option<Answer> {
+        let what = Metered::Call(query.operation);
+        what.rate(&self.settings.quotas)?;
+        let key = self.channel_of(&query.kind)?;
+        let arn = &self.channels.get(key)?.record.arn;
+        let caller = query.caller.as_ref();
+        let role = caller
+            .filter(|_| !self.settings.strict())
+            .map_or(CallerRole::Anyone, |caller| {
+                self.caller_role(books, caller, arn)
+            });
+        let what = match role {
+            CallerRole::Master => Metered::CallAsMaster(query.operation),
+            CallerRole::Viewer(_) | CallerRole::Anyone => what,
+        };
+        let channel = self.channels.get_mut(key)?;
+        if channel.count(what, role.caller(), &self.settings.quotas, at.now) {
+            todo.push(Todo::Arm(key));
+            return None;
+        }
+        let kind = ErrorKind::ClientLimitExceeded;
+        Some(Fault::new(Check::RateChannel, kind, RATE_EXCEEDED).into())
     }
-    let key = match &query.kind {
-        QueryKind::Look(identity, None) => directory.names.get(identity).copied(),
-        QueryKind::Look(_, Some(arn))
-        | QueryKind::Change(arn, _)
-        | QueryKind::Offer { arn, .. } => directory.find(arn),
-        QueryKind::Create(..)
-        | QueryKind::Page { .. }
-        | QueryKind::Permit(_)
-        | QueryKind::Count { .. } => None,
-    };
-    let key = key?;
-    parity::on_metered(sockets, directory, key, what, at);
-    let arn = &directory.channels.get(key)?.record.arn;
-    let caller = query.caller.as_ref();
-    let role = caller
-        .filter(|_| !sockets.settings.strict())
-        .map_or(CallerRole::Anyone, |caller| {
-            directory.caller_role(books, caller, arn)
-        });
-    let what = match role {
-        CallerRole::Master => Metered::CallAsMaster(query.operation),
-        CallerRole::Viewer(_) | CallerRole::Anyone => what,
-    };
-    let channel = directory.channels.get_mut(key)?;
-    if channel.count(what, role.caller(), &sockets.settings.quotas, at.now) {
-        leave::arm_channel(sockets, directory, key, at);
-        return None;
-    }
-    let kind = ErrorKind::ClientLimitExceeded;
-    Some(Fault::new(Check::RateChannel, kind, RATE_EXCEEDED).into())
-}
 
-impl Directory {
+    /// The channel that a question is about, if it is there.
+    pub(in crate::shard) fn channel_of(&self, kind: &QueryKind) -> Option<ChannelKey> {
+        match kind {
+            QueryKind::Look(identity, None) => self.names.get(identity).copied(),
+            QueryKind::Look(_, Some(arn))
+            | QueryKind::Change(arn, _)
+            | QueryKind::Offer { arn, .. } => self.find(arn),
+            QueryKind::Create(..)
+            | QueryKind::Page { .. }
+            | QueryKind::Permit(_)
+            | QueryKind::Count { .. } => None,
+        }
+    }
+
     fn look(&self, operation: Operation, identity: &Identity, arn: Option<&ChannelArn>) -> Answer {
         let channel = self
             .names

@@ -10,14 +10,15 @@ mod parts;
 pub use parts::{PagePart, PageQuestion};
 
 use super::home::status;
+use super::too_busy;
 use crate::id::{CallRef, Identity, ShardId};
 use crate::limits::{LIST_MERGED_MAX, RECORDS_PER_TURN};
 use crate::record::Listed;
 use crate::session::{Expected, HttpStage};
-use crate::shard::books::Books;
 use crate::shard::directory::Directory;
-use crate::shard::sockets::{Sockets, request_bytes};
-use crate::shard::{Answer, Query, QueryKind, calls};
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::TodoList;
+use crate::shard::{Answer, Query, QueryKind};
 use crate::time::Moment;
 use codec::control::Operation;
 use std::collections::VecDeque;
@@ -71,27 +72,6 @@ impl PageTurn {
     }
 }
 
-/// Sends a part of a page, in this turn or in a later one.
-pub(in crate::shard) fn send_page(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    caller: CallRef,
-    of: PageOf,
-    at: Moment,
-) {
-    if directory.pages.due() || !directory.pages.has_room(at) {
-        return directory
-            .pages
-            .waiting
-            .push_back(PageWork::Send(caller, of));
-    }
-    let before = directory.pages.records_read;
-    let (page, more) = directory.page(&of.prefix, of.after.as_deref(), of.limit);
-    directory.pages.records += directory.pages.records_read - before;
-    let answer = Answer::Page(page, more);
-    sockets.send_answer(caller, answer);
-}
-
 /// Whether the last part of a page, which just came, waits for a turn with room to merge it. It is added to the others.
 pub(in crate::shard) fn merges_later(
     sockets: &mut Sockets,
@@ -127,107 +107,123 @@ pub(in crate::shard) fn merges_later(
     true
 }
 
-/// How many answers make a page: one of each shard, or that of all nodes together.
-pub(in crate::shard) fn parts(sockets: &Sockets, directory: &Directory) -> usize {
-    if directory.slots.is_some() {
-        1
+/// Begins the next list that waits, if the turn has room. Who hung up meanwhile gets none. False when there is none.
+pub(in crate::shard) fn begin_list(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    todo: &mut TodoList,
+    at: Moment,
+) -> bool {
+    let Some((caller, question)) = directory.lists.next(directory.parts()) else {
+        return false;
+    };
+    if !sockets.awaits(caller) {
+        directory.lists.end(caller);
+    } else if sockets.http(caller.session).is_some_and(|http| http.ended) {
+        directory.lists.end(caller);
+        sockets.drop_call(caller.session, at);
+    } else if directory.slots.is_some() {
+        directory.ask_nodes(todo, caller, question);
     } else {
-        sockets.shards.placement.shards().into()
+        sockets.ask_shards(todo, caller, &question);
     }
+    true
 }
 
-/// Begins lists that wait, as far as the turn has room. Who hung up meanwhile gets none.
-pub(in crate::shard) fn begin_lists(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    at: Moment,
-) {
-    let parts = parts(sockets, directory);
-    while !directory.pages.due() && directory.pages.has_room(at) {
-        request_bytes::hold(sockets, directory, books, at);
-        let Some((caller, question)) = directory.lists.next(parts) else {
-            return;
-        };
-        if !sockets.awaits(caller) {
-            directory.lists.end(caller);
-        } else if sockets.http(caller.session).is_some_and(|http| http.ended) {
-            directory.lists.end(caller);
-            sockets.drop_call(caller.session, at);
-        } else if directory.slots.is_some() {
-            ask_nodes(sockets, directory, caller, question);
-        } else {
-            ask_shards(sockets, directory, books, caller, &question, at);
+impl Sockets {
+    /// Asks every shard for its part of a page.
+    fn ask_shards(&mut self, todo: &mut TodoList, caller: CallRef, question: &PageQuestion) {
+        let shards = self.shards.placement.shards();
+        let share = question.limit.min(LIST_MERGED_MAX / usize::from(shards));
+        for of in (0..shards).map(ShardId) {
+            let kind = QueryKind::Page {
+                of,
+                prefix: question.prefix.clone(),
+                after: question.after.clone(),
+                limit: share,
+            };
+            let query = Query {
+                operation: Operation::ListSignalingChannels,
+                held: 0,
+                caller: None,
+                kind,
+            };
+            self.send_query(todo, caller, query);
         }
     }
-}
-
-/// Asks every shard for its part of a page.
-fn ask_shards(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    caller: CallRef,
-    question: &PageQuestion,
-    at: Moment,
-) {
-    let shards = sockets.shards.placement.shards();
-    let share = question.limit.min(LIST_MERGED_MAX / usize::from(shards));
-    for shard in (0..shards).map(ShardId) {
-        let kind = QueryKind::Page {
-            of: shard,
-            prefix: question.prefix.clone(),
-            after: question.after.clone(),
-            limit: share,
-        };
-        let query = Query {
-            operation: Operation::ListSignalingChannels,
-            held: 0,
-            caller: None,
-            kind,
-        };
-        calls::send_query(sockets, directory, books, shard, caller, query, at);
-    }
-}
-
-/// Asks for the parts of all nodes that have channels.
-fn ask_nodes(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    caller: CallRef,
-    question: PageQuestion,
-) {
-    let slots = directory.slots.as_mut();
-    if !slots.is_some_and(|slots| slots.list(caller, question)) {
-        let answer = calls::too_busy().into();
-        sockets.send_answer(caller, answer);
-    }
-}
-
-/// Goes on with pages that waited, and with lists, as far as the turn has room.
-pub(in crate::shard) fn work_on_pages(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    at: Moment,
-) {
-    while directory.pages.due() && directory.pages.has_room(at) {
-        let mut waiting = std::mem::take(&mut directory.pages.waiting);
-        let work = waiting.pop_front();
-        match work {
-            Some(PageWork::Send(caller, of)) => send_page(sockets, directory, caller, of, at),
-            Some(PageWork::Merge(caller)) => {
-                sockets.send_answer(caller, Answer::Page(Vec::new(), false));
-            }
-            None => {}
-        }
-        waiting.append(&mut directory.pages.waiting);
-        directory.pages.waiting = waiting;
-    }
-    begin_lists(sockets, directory, books, at);
 }
 
 impl Directory {
+    /// The number of answers that make a page: one of each shard, or that of all nodes together.
+    pub(in crate::shard) fn parts(&self) -> usize {
+        if self.slots.is_some() {
+            1
+        } else {
+            self.placement.shards().into()
+        }
+    }
+
+    /// Sends a part of a page, in this turn or in a later one.
+    pub(in crate::shard) fn send_page(
+        &mut self,
+        todo: &mut TodoList,
+        caller: CallRef,
+        of: PageOf,
+        at: Moment,
+    ) {
+        if self.pages.due() || !self.pages.has_room(at) {
+            return self.pages.waiting.push_back(PageWork::Send(caller, of));
+        }
+        let before = self.pages.records_read;
+        let (page, more) = self.page(&of.prefix, of.after.as_deref(), of.limit);
+        self.pages.records += self.pages.records_read - before;
+        todo.answer(caller, Answer::Page(page, more));
+    }
+
+    /// Adds a list to those that wait, or refuses one.
+    pub(in crate::shard) fn ask_for_list(
+        &mut self,
+        todo: &mut TodoList,
+        caller: CallRef,
+        question: PageQuestion,
+    ) {
+        if let Some(refused) = self.lists.ask(caller, question) {
+            todo.answer(refused, too_busy());
+        }
+    }
+
+    /// Asks for the parts of all nodes that have channels.
+    fn ask_nodes(&mut self, todo: &mut TodoList, caller: CallRef, question: PageQuestion) {
+        let slots = self.slots.as_mut();
+        if !slots.is_some_and(|slots| slots.list(caller, question)) {
+            todo.answer(caller, too_busy());
+        }
+    }
+
+    /// Goes on with the next page that waited, if the turn has room. False when there is none.
+    pub(in crate::shard) fn work_on_page(&mut self, todo: &mut TodoList, at: Moment) -> bool {
+        if !self.pages.due() || !self.pages.has_room(at) {
+            return false;
+        }
+        let mut waiting = std::mem::take(&mut self.pages.waiting);
+        let work = waiting.pop_front();
+        match work {
+            Some(PageWork::Send(caller, of)) => self.send_page(todo, caller, of, at),
+            Some(PageWork::Merge(caller)) => {
+                todo.answer(caller, Answer::Page(Vec::new(), false));
+            }
+            None => {}
+        }
+        waiting.append(&mut self.pages.waiting);
+        self.pages.waiting = waiting;
+        true
+    }
+
+    /// Whether this turn has room for one more list.
+    pub(in crate::shard) fn has_room_for_list(&mut self, at: Moment) -> bool {
+        !self.pages.due() && self.pages.has_room(at)
+    }
+
     /// Whether work for pages waits: a tick is due at once.
     pub(in crate::shard) fn has_pages_due(&self) -> bool {
         self.pages.due() || self.lists.due()

@@ -10,7 +10,7 @@ use crate::session::Target;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::{Evidence, named};
-use crate::shard::sockets::{Sockets, outboxes};
+use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::control::{ErrorKind, error_body};
 use codec::http::{ErrorHead, HeadError, Meta, UpgradeError, respond as write_response};
@@ -86,7 +86,7 @@ pub(in crate::shard) fn respond_as(
         why: why.as_deref(),
     });
     let bodiless = sockets.http(key).is_some_and(|http| http.bodiless);
-    outboxes::push_control(sockets, books, key, |out| {
+    sockets.push_control(books, key, |out| {
         write_response(out, &meta, status, error, content_type, body);
         if bodiless {
             out.truncate(out.len() - body.len());

@@ -16,15 +16,15 @@ use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::home::{RATE_EXCEEDED, absent};
 use crate::shard::calls::respond;
-use crate::shard::changes::{self, ChangeStep};
-use crate::shard::dev::{faults, parity};
+use crate::shard::changes::ChangeStep;
+use crate::shard::dev::faults;
 use crate::shard::directory::Directory;
-use crate::shard::end::leave::slot_of;
-use crate::shard::end::{drain, leave};
+use crate::shard::end::drain;
 use crate::shard::nodes::tunnel;
-use crate::shard::road::unsent;
+use crate::shard::road::unsent::slot_of;
 use crate::shard::shares::{Holder, Member, Standing};
-use crate::shard::sockets::{Sockets, outboxes};
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now, Wall};
 use codec::aws::ChannelArn;
 use codec::control::ErrorKind;
@@ -36,6 +36,7 @@ pub(in crate::shard) fn admit(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     admission: &Admission,
     at: Moment,
@@ -56,8 +57,7 @@ pub(in crate::shard) fn admit(
         respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
         return false;
     }
-    if sockets.dev.faults.is_some()
-        && faults::on_connect(sockets, directory, books, key, admission, at)
+    if sockets.dev.faults.is_some() && faults::on_connect(sockets, books, todo, key, admission, at)
     {
         return false;
     }
@@ -65,21 +65,21 @@ pub(in crate::shard) fn admit(
         .client_id
         .as_deref()
         .map_or(Role::Master, |id| Role::Viewer(Rc::from(id)));
-    let joined =
-        channel_to_join(sockets, directory, books, &admission.arn, at).and_then(|channel| {
-            let caller = match role {
-                Role::Master => None,
-                Role::Viewer(_) => {
-                    let caller = &admission.caller;
-                    directory
-                        .caller_role(books, caller, &admission.arn)
-                        .caller()
-                }
-            };
-            let joined = join(sockets, directory, channel, (&role, caller), key, at)?;
-            directory.admitted(&admission.arn);
-            Ok((channel, caller, joined))
-        });
+    let channel = directory.channel_to_join(books, todo, &admission.arn, at);
+    let joined = channel.and_then(|channel| {
+        let caller = match role {
+            Role::Master => None,
+            Role::Viewer(_) => {
+                let caller = &admission.caller;
+                directory
+                    .caller_role(books, caller, &admission.arn)
+                    .caller()
+            }
+        };
+        let joined = directory.join(todo, channel, (&role, caller), key, at)?;
+        directory.admitted(&admission.arn);
+        Ok((channel, caller, joined))
+    });
     match joined {
         Err(fault) => {
             respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
@@ -89,116 +89,103 @@ pub(in crate::shard) fn admit(
             if let Purpose::Upgrade(role) = purpose {
                 books.counters.upgrade(role, UpgradeOutcome::Accepted);
             }
-            welcome(
-                sockets,
-                directory,
-                books,
-                key,
-                (channel, role, caller, holder),
-                admission,
-                &joined,
-                at,
-            );
+            let place = (channel, role, caller, holder);
+            welcome(sockets, books, todo, key, place, admission, &joined, at);
             true
         }
     }
 }
 
-/// The channel of an ARN; in `--dev` it is created with the ARN as given.
-fn channel_to_join(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    arn: &ChannelArn,
-    at: Moment,
-) -> Result<ChannelKey, Fault> {
-    let identity = Identity::of(arn);
-    if !directory.serves(&identity, at.now) {
-        return Err(tunnel::nobody());
-    }
-    if let Some(&key) = directory.names.get(&identity) {
-        let found = directory
-            .channels
-            .get(key)
-            .is_some_and(|channel| channel.record.arn == *arn && channel.state == Life::Active);
-        return if found {
-            Ok(key)
-        } else {
-            Err(directory.not_found(&identity, Some(arn)))
+impl Directory {
+    /// The channel of an ARN; in `--dev` it is created with the ARN as given.
+    fn channel_to_join(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        arn: &ChannelArn,
+        at: Moment,
+    ) -> Result<ChannelKey, Fault> {
+        let identity = Identity::of(arn);
+        if !self.serves(&identity, at.now) {
+            return Err(tunnel::nobody());
+        }
+        if let Some(&key) = self.names.get(&identity) {
+            let found = self
+                .channels
+                .get(key)
+                .is_some_and(|channel| channel.record.arn == *arn && channel.state == Life::Active);
+            return if found {
+                Ok(key)
+            } else {
+                Err(self.not_found(&identity, Some(arn)))
+            };
+        }
+        if !self.settings.dev {
+            return Err(absent(Check::ChannelAbsent));
+        }
+        let record = Record {
+            arn: arn.clone(),
+            ttl_seconds: TTL_SECONDS_DEFAULT,
+            created: arn.creation_time().parse().map_or(at.wall, Wall),
+            version: Version::draw(&mut books.random),
+            tags: Vec::new().into(),
         };
-    }
-    if !sockets.settings.dev {
-        return Err(absent(Check::ChannelAbsent));
-    }
-    let record = Record {
-        arn: arn.clone(),
-        ttl_seconds: TTL_SECONDS_DEFAULT,
-        created: arn.creation_time().parse().map_or(at.wall, Wall),
-        version: Version::draw(&mut books.random),
-        tags: Vec::new().into(),
-    };
-    let kind = ErrorKind::ServiceUnavailable;
-    directory.has_bytes(identity.tenant(), 0, record.bytes(), kind)?;
-    directory.changes.last_created = directory
-        .changes
-        .last_created
-        .max(record.created.min(at.wall));
-    // In use at once: it was not reported as durable.
-    let key = directory.insert_channel(record, Life::Active);
-    let key = key.ok_or_else(|| {
-        let message = "The server has as many channels as it may have.";
-        Fault::new(Check::ChannelsFull, ErrorKind::ServiceUnavailable, message)
-    })?;
-    changes::submit(
-        sockets,
-        directory,
-        books,
-        (key, ChangeStep::Create),
-        None,
-        at,
-    );
-    Ok(key)
-}
-
-/// Takes a place in the channel, if there is one and the channel's rate and the caller's part of it allow that.
-fn join(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    key: ChannelKey,
-    (role, caller): (&Role, Option<CallerId>),
-    session: SessionKey,
-    at: Moment,
-) -> Result<Joined, Fault> {
-    let limited = |check, message| Fault::new(check, ErrorKind::ClientLimitExceeded, message);
-    let settings = &sockets.settings;
-    let Some(channel) = directory.channels.get_mut(key) else {
-        return Err(absent(Check::ChannelAbsent));
-    };
-    let what = match role {
-        Role::Master => Metered::ConnectAsMaster,
-        Role::Viewer(_) => Metered::ConnectAsViewer,
-    };
-    let caller = caller.filter(|_| !settings.strict());
-    if !channel.may(what, caller, &settings.quotas, at.now) {
-        return Err(limited(Check::RateConnect, RATE_EXCEEDED));
-    }
-    let viewers_max = settings.limits.viewers_per_channel;
-    let members = &mut channel.wake().members;
-    let joined = members
-        .join(slot_of(role), session, viewers_max, &directory.hasher)
-        .map_err(|TableFull| {
-            let message = "The channel has as many viewers as it may have.";
-            limited(Check::ViewersFull, message)
+        let kind = ErrorKind::ServiceUnavailable;
+        self.has_bytes(identity.tenant(), 0, record.bytes(), kind)?;
+        self.changes.last_created = self.changes.last_created.max(record.created.min(at.wall));
+        // In use at once: it was not reported as durable.
+        let key = self.insert_channel(record, Life::Active);
+        let key = key.ok_or_else(|| {
+            let message = "The server has as many channels as it may have.";
+            Fault::new(Check::ChannelsFull, ErrorKind::ServiceUnavailable, message)
         })?;
-    channel.count(what, caller, &settings.quotas, at.now); // a connect that was refused costs nothing
-    leave::arm_channel(sockets, directory, key, at);
-    Ok(joined)
+        self.submit(todo, (key, ChangeStep::Create), None);
+        Ok(key)
+    }
+
+    /// Takes a place in the channel, if there is one and the channel's rate and the caller's part of it allow that.
+    fn join(
+        &mut self,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        (role, caller): (&Role, Option<CallerId>),
+        session: SessionKey,
+        at: Moment,
+    ) -> Result<Joined, Fault> {
+        let limited = |check, message| Fault::new(check, ErrorKind::ClientLimitExceeded, message);
+        let settings = &self.settings;
+        let Some(channel) = self.channels.get_mut(key) else {
+            return Err(absent(Check::ChannelAbsent));
+        };
+        let what = match role {
+            Role::Master => Metered::ConnectAsMaster,
+            Role::Viewer(_) => Metered::ConnectAsViewer,
+        };
+        let caller = caller.filter(|_| !settings.strict());
+        if !channel.may(what, caller, &settings.quotas, at.now) {
+            return Err(limited(Check::RateConnect, RATE_EXCEEDED));
+        }
+        let viewers_max = settings.limits.viewers_per_channel;
+        let members = &mut channel.wake().members;
+        let joined = members
+            .join(slot_of(role), session, viewers_max, &self.hasher)
+            .map_err(|TableFull| {
+                let message = "The channel has as many viewers as it may have.";
+                limited(Check::ViewersFull, message)
+            })?;
+        channel.count(what, caller, &settings.quotas, at.now); // a connect that was refused costs nothing
+        channel.connections += 1;
+        todo.push(Todo::Arm(key));
+        Ok(joined)
+    }
 }
 
+/// Sends 101, and has the connection take its place. What is kept for it follows, behind what its predecessor was not
+/// sent.
 fn welcome(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     (channel, role, caller, holder): (ChannelKey, Role, Option<CallerId>, Holder),
     admission: &Admission,
@@ -211,7 +198,7 @@ fn welcome(
         request_id: &id,
         close: false,
     };
-    outboxes::push_control(sockets, books, key, |out| {
+    sockets.push_control(books, key, |out| {
         switching_protocols(out, &meta, &admission.accept, admission.wss)
     });
     let terms = sockets.terms(admission, at.now);
@@ -222,9 +209,6 @@ fn welcome(
     }
     sockets.charge(key);
     sockets.census.web_sockets += 1;
-    if let Some(channel) = directory.channels.get_mut(channel) {
-        channel.connections += 1;
-    }
     let (place, standing) = match role {
         Role::Master => (ConnectionRole::Master, Standing::Master),
         Role::Viewer(_) => (ConnectionRole::Viewer, Standing::Viewer),
@@ -233,34 +217,27 @@ fn welcome(
     books.recorder.joined(at, channel, key, &role);
     if let Some(older) = joined.superseded {
         books.recorder.superseded(at, channel, older, key);
-        supersede(sockets, directory, books, older, channel, &role, at);
+        sockets.supersede(books, todo, older, at);
     }
     if let Some(evicted) = joined.evicted {
-        leave::close_web_socket(
-            sockets,
-            directory,
-            books,
-            evicted,
-            EndReason::SupersededEvicted,
-            at,
-        );
+        let reason = EndReason::SupersededEvicted;
+        sockets.close(books, todo, evicted, reason, at);
     }
-    make_room(sockets, directory, books, (holder, 1), at);
+    make_room(sockets, books, todo, (holder, 1), at);
     sockets.admitted.enter(key, holder, standing);
-    unsent::deliver_kept(sockets, directory, books, channel, &role, at);
-    if sockets.dev.faults.is_some() {
-        parity::on_join(sockets, directory, channel, &role, at);
-        faults::on_session(sockets, directory, books, key, at);
-    }
     sockets.arm_open(key, at.now);
+    todo.push(Todo::Deliver(channel, role));
+    if sockets.dev.faults.is_some() {
+        todo.push(Todo::Joined(key));
+    }
 }
 
 /// Has others end until this number of places is free: a WebSocket by a close frame, or at once if it is ending. Of
 /// those that were sent one a few are waited for. False when nobody makes room.
 pub(in crate::shard) fn make_room(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     (holder, places): (Holder, usize),
     at: Moment,
 ) -> bool {
@@ -273,12 +250,12 @@ pub(in crate::shard) fn make_room(
             Member::Session(victim) => victim,
         };
         if sockets.web_socket(victim).is_none() {
-            leave::abort(sockets, directory, books, victim, at);
+            sockets.abort(books, todo, victim, at);
             continue;
         }
-        leave::close_web_socket(sockets, directory, books, victim, EndReason::MadeRoom, at);
+        sockets.close(books, todo, victim, EndReason::MadeRoom, at);
         if let Some(first) = sockets.admitted.closes(victim) {
-            leave::abort(sockets, directory, books, first, at);
+            sockets.abort(books, todo, first, at);
         }
     }
     sockets.admitted.has(places)
@@ -315,27 +292,6 @@ impl Sockets {
             ends: now.after(age),
         }
     }
-}
-
-/// The older connection of a slot falls silent; what it was not sent is for the newer one.
-fn supersede(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    older: SessionKey,
-    channel: ChannelKey,
-    role: &Role,
-    at: Moment,
-) {
-    if let Some(web_socket) = sockets.web_socket(older) {
-        web_socket.superseded = true;
-    }
-    sockets.place(older, ConnectionRole::Superseded);
-    sockets.admitted.becomes(older, Standing::Superseded);
-    if *role == Role::Master {
-        directory.offers_lost_their_master(channel);
-    }
-    unsent::take_back(sockets, directory, books, older, channel, role, at);
 }
 
 /// The refusal of a connection for which nobody makes room.

@@ -1,7 +1,7 @@
 //! A connection on its way to its channel's home: announced, packed, and taken in there, or answered here after all.
 
+use super::upgrades;
 use super::welcome::admin_pages;
-use super::{admission, upgrades};
 use crate::event::ConnectionRole;
 use crate::id::{SessionKey, ShardId};
 use crate::machine::Output;
@@ -9,9 +9,8 @@ use crate::session::{Admission, HttpStage, Session, SessionState};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::respond;
-use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
-use crate::shard::{Parcel, ParcelLoad, calls, road};
+use crate::shard::{Parcel, ParcelLoad, calls};
 use crate::time::Moment;
 
 impl Sockets {
@@ -93,25 +92,17 @@ pub(in crate::shard) fn release_parcel(
     Box::new(Parcel { peer, load })
 }
 
+/// Takes in a connection from another shard: its admission, and what it sent behind the request.
 pub(in crate::shard) fn adopt_parcel(
     sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
     parcel: Parcel,
     at: Moment,
-) -> SessionKey {
+) -> (SessionKey, Admission, Vec<u8>) {
     let key = sockets.take_session(parcel.peer, at);
-    let ParcelLoad::Upgrade {
-        admission,
-        mut unread,
-    } = parcel.load
-    else {
+    let ParcelLoad::Upgrade { admission, unread } = parcel.load else {
         unreachable!("what goes to another node passes no other shard")
     };
-    if admission::admit(sockets, directory, books, key, &admission, at) && !unread.is_empty() {
-        road::receive(sockets, directory, books, key, &mut unread, at);
-    }
-    key
+    (key, admission, unread)
 }
 
 pub(in crate::shard) fn bounce_parcel(

@@ -8,24 +8,26 @@ use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
 use crate::placement::Home;
 use crate::session::{HttpStage, PendingBody, PendingCall, Target};
+use crate::settings::Rate;
+use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::respond;
 use crate::shard::calls::respond::{HeadFault, purpose_of};
 use crate::shard::calls::sts::{SignedForm, answer_sts};
 use crate::shard::directory::Directory;
-use crate::shard::end::{drain, leave};
+use crate::shard::end::drain;
 use crate::shard::gate::Gate;
 use crate::shard::nodes::tunnel;
-use crate::shard::sockets::{Sockets, outboxes};
-use crate::shard::{Fault, calls};
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::TodoList;
 use crate::time::Moment;
-use codec::control::{ErrorKind, Operation};
-use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, preflight, upgrade};
+use codec::control::{Call, ErrorKind, Operation};
+use codec::http::{Body, CONTINUE, Head, Meta, preflight, upgrade};
 use codec::sts;
 
 /// A whole request head.
-struct Request<'a> {
+pub(in crate::shard) struct Request<'a> {
     head: Head<'a>,
     text: &'a [u8],
     /// Its length.
@@ -34,22 +36,34 @@ struct Request<'a> {
     after: &'a [u8],
 }
 
-pub(in crate::shard) fn take_head(
+/// What is done with a whole head.
+pub(in crate::shard) enum HeadStep<'a> {
+    /// It is dealt with.
+    Done(Step),
+    /// It asks for a WebSocket.
+    Upgrade(Request<'a>),
+    /// It begins a call.
+    Call(Request<'a>),
+}
+
+/// Looks at a whole head; what needs no signature is answered.
+pub(in crate::shard) fn take_head<'a>(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
-    gate: &mut Gate,
     key: SessionKey,
-    bytes: &[u8],
-    after: &[u8],
+    bytes: &'a [u8],
+    after: &'a [u8],
     at: Moment,
-) -> Step {
+) -> HeadStep<'a> {
     sockets.note_method(key, bytes);
     let head = match Head::parse(bytes, &sockets.rules.head) {
         Ok(head) => head,
         Err(error) => {
             let (fault, evidence) = (error.into(), Evidence::default());
-            return refuse_step(sockets, books, key, Purpose::Unknown, fault, &evidence, at);
+            let purpose = Purpose::Unknown;
+            return HeadStep::Done(refuse_step(
+                sockets, books, key, purpose, fault, &evidence, at,
+            ));
         }
     };
     if let Some(fault) = sockets.rules.origins.refusal(&head) {
@@ -58,7 +72,9 @@ pub(in crate::shard) fn take_head(
             None => Purpose::Unknown,
         };
         let evidence = Evidence::of_head(&head);
-        return refuse_step(sockets, books, key, purpose, fault, &evidence, at);
+        return HeadStep::Done(refuse_step(
+            sockets, books, key, purpose, fault, &evidence, at,
+        ));
     }
     let request = Request {
         head,
@@ -67,27 +83,41 @@ pub(in crate::shard) fn take_head(
         after,
     };
     match upgrade(&request.head) {
-        Ok(Some(asked)) => {
-            return take_upgrade(sockets, directory, books, gate, key, &request, &asked, at);
-        }
+        Ok(Some(_)) => return HeadStep::Upgrade(request),
         Ok(None) => {}
         Err(error) => {
             let purpose = upgrade_of(&request.head);
             let evidence = Evidence::of_head(&request.head);
-            return refuse_step(sockets, books, key, purpose, error.into(), &evidence, at);
+            let fault = error.into();
+            return HeadStep::Done(refuse_step(
+                sockets, books, key, purpose, fault, &evidence, at,
+            ));
         }
     }
     if admin_pages::is_meant(sockets, key, &request.head) {
         let whole = [request.text, request.after].concat();
-        return admin_pages::pass_on(sockets, books, key, whole, at);
+        return HeadStep::Done(admin_pages::pass_on(sockets, books, key, whole, at));
     }
+    if request.head.method() == "POST" {
+        return HeadStep::Call(request);
+    }
+    HeadStep::Done(answer_head(sockets, books, key, &request, at))
+}
+
+/// Answers a head that is neither an upgrade nor a call.
+fn answer_head(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    request: &Request<'_>,
+    at: Moment,
+) -> Step {
     match request.head.method() {
-        "OPTIONS" => answer_preflight(sockets, books, key, &request, at),
-        "POST" => begin_call(sockets, books, gate, key, &request, at),
+        "OPTIONS" => answer_preflight(sockets, books, key, request, at),
         _ if probe::is_probe(&request.head) => {
             let close = ends_with(&request.head);
             probe::answer_probe(sockets, books, key, close, at);
-            next(&request, close)
+            next(request, close)
         }
         "GET"
             if request
@@ -104,33 +134,37 @@ pub(in crate::shard) fn take_head(
         "GET" | "HEAD" if welcome::is_visit(&sockets.settings, &request.head) => {
             let close = ends_with(&request.head);
             welcome::answer_visit(sockets, books, key, &request.head, close, at);
-            next(&request, close)
+            next(request, close)
         }
-        _ => unknown_operation(sockets, books, key, &request, at),
+        _ => unknown_operation(sockets, books, key, request, at),
     }
 }
 
-fn take_upgrade(
+/// Takes an upgrade: it is admitted here, goes to the shard or node that has its channel, or is refused.
+pub(in crate::shard) fn take_upgrade(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
     gate: &mut Gate,
+    todo: &mut TodoList,
     key: SessionKey,
     request: &Request<'_>,
-    asked: &Upgrade<'_>,
     at: Moment,
 ) -> Step {
     let purpose = upgrade_of(&request.head);
+    let Ok(Some(asked)) = upgrade(&request.head) else {
+        return Step::Over;
+    };
     if sockets.http(key).is_some_and(|http| http.ended) {
         // It waited for its turn, and its peer has gone meanwhile: as a WebSocket it would wait for messages in vain.
-        leave::finish(sockets, directory, books, key, at);
+        sockets.finish(books, todo, key, at);
         return Step::Over;
     }
     let evidence = Evidence::of_head(&request.head);
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return Step::Over;
     }
-    match upgrades::admission(sockets, books, gate, &request.head, asked, at) {
+    match upgrades::admission(sockets, books, gate, &request.head, &asked, at) {
         Err(refusal) => {
             let head = &request.head;
             upgrades::refuse_upgrade(sockets, books, gate, key, purpose, (head, &refusal), at);
@@ -141,7 +175,7 @@ fn take_upgrade(
             let home = sockets.shards.placement.home(&identity, at.now);
             match home {
                 Home::Here(shard) if shard == sockets.shards.id => {
-                    if admission::admit(sockets, directory, books, key, &admission, at) {
+                    if admission::admit(sockets, directory, books, todo, key, &admission, at) {
                         return Step::Frames(request.bytes);
                     }
                 }
@@ -170,7 +204,7 @@ fn answer_preflight(
     let close = !head.keep_alive();
     let id = books.request_id();
     let asked = head.header("access-control-request-headers");
-    outboxes::push_control(sockets, books, key, |out| {
+    sockets.push_control(books, key, |out| {
         preflight(
             out,
             &Meta {
@@ -224,7 +258,7 @@ fn next(request: &Request<'_>, close: bool) -> Step {
 }
 
 /// A POST: its path names the operation, its body is awaited.
-fn begin_call(
+pub(in crate::shard) fn begin_call(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &mut Gate,
@@ -266,7 +300,7 @@ fn begin_call(
     }
     // The node that passed it on has answered that.
     if head.expects_continue() && waits && !sockets.is_inner(key) {
-        outboxes::push_control(sockets, books, key, |out| out.extend_from_slice(CONTINUE));
+        sockets.push_control(books, key, |out| out.extend_from_slice(CONTINUE));
     }
     let awaited = PendingBody {
         target,
@@ -285,21 +319,29 @@ fn begin_call(
     Step::Used(request.bytes)
 }
 
+/// A call whose signature is good.
+pub(in crate::shard) struct SignedCall {
+    pub(in crate::shard) asked: PendingCall,
+    pub(in crate::shard) call: Call,
+    /// The request as it came, where other nodes may want it.
+    pub(in crate::shard) whole: Option<Vec<u8>>,
+}
+
+/// Reads a whole body; what is no call of the API, or none that is signed, is answered. `federation`: the rate at which
+/// an account may get keys, if that is limited.
 pub(in crate::shard) fn take_body(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
     gate: &mut Gate,
     key: SessionKey,
     body: &mut [u8],
+    federation: Option<Rate>,
     at: Moment,
-) {
-    let Some(http) = sockets.http(key) else {
-        return;
-    };
+) -> Option<SignedCall> {
+    let http = sockets.http(key)?;
     let HttpStage::AwaitBody(awaited) = std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
     else {
-        return;
+        return None;
     };
     let PendingBody {
         target,
@@ -314,9 +356,10 @@ pub(in crate::shard) fn take_body(
             let head = head.as_deref();
             let head = head.and_then(|text| Head::parse(text, &gate.head).ok());
             let (purpose, evidence) = (purpose_of(target), gate.evidence(head.as_ref()));
-            return respond::respond_unsigned(
+            respond::respond_unsigned(
                 sockets, books, key, purpose, &unsigned, &evidence, close, at,
             );
+            return None;
         }
     };
     let operation = match target {
@@ -326,9 +369,10 @@ pub(in crate::shard) fn take_body(
                 caller: &caller,
                 body,
                 close,
-                rate: directory.federation_rate(),
+                rate: federation,
             };
-            return answer_sts(sockets, books, gate, key, &signed, at);
+            answer_sts(sockets, books, gate, key, &signed, at);
+            return None;
         }
     };
     // Parsing changes the body, and another node wants it as it came.
@@ -336,12 +380,6 @@ pub(in crate::shard) fn take_body(
     let whole = clustered.then(|| [head.as_deref().unwrap_or_default(), body].concat());
     match codec::control::parse(operation, body, &sockets.rules.calls) {
         Ok(call) => {
-            let here = |whole| {
-                tunnel::call_is_here(sockets, directory, books, key, &caller, &call, whole, at)
-            };
-            if !whole.is_none_or(here) {
-                return;
-            }
             let asked = PendingCall {
                 operation,
                 host,
@@ -352,7 +390,7 @@ pub(in crate::shard) fn take_body(
                 place_kept: false,
                 held: 0,
             };
-            calls::begin(sockets, directory, books, key, asked, call, at);
+            Some(SignedCall { asked, call, whole })
         }
         Err(error) => {
             let evidence = Evidence {
@@ -361,6 +399,7 @@ pub(in crate::shard) fn take_body(
             };
             let (purpose, fault) = (Purpose::Api(operation), error.into());
             respond::respond_error(sockets, books, key, purpose, &fault, &evidence, close, at);
+            None
         }
     }
 }

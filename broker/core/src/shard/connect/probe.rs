@@ -7,7 +7,7 @@
 use crate::event::Requested;
 use crate::id::SessionKey;
 use crate::shard::books::Books;
-use crate::shard::sockets::{Sockets, outboxes};
+use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::http::{Head, Meta, respond};
 
@@ -36,7 +36,7 @@ pub(in crate::shard) fn answer_probe(
         request_id: &id,
         close,
     };
-    outboxes::push_control(sockets, books, key, |out| {
+    sockets.push_control(books, key, |out| {
         respond(out, &meta, status, None, "", b"");
     });
     books.counters.request(Requested::Ping, status);

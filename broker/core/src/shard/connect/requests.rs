@@ -1,16 +1,10 @@
 //! HTTP on a connection: heads and bodies, with keep-alive and pipelining, to calls and upgrades.
 
-use super::heads;
-use crate::event::Purpose;
 use crate::id::SessionKey;
 use crate::session::{HttpStage, Mute, NEVER, SessionState};
-use crate::shard::books::Books;
-use crate::shard::books::evidence::Evidence;
-use crate::shard::directory::Directory;
-use crate::shard::gate::Gate;
-use crate::shard::road;
-use crate::shard::sockets::{Sockets, request_bytes, turns};
+use crate::shard::sockets::Sockets;
 use crate::time::Moment;
+use codec::http::HeadError;
 
 /// What one step through the bytes did.
 pub(in crate::shard) enum Step {
@@ -38,57 +32,9 @@ impl Sockets {
     }
 }
 
-/// Handles bytes of an HTTP connection. They are used where they are; only what is incomplete, or must wait, is copied
-/// aside. Answers at most `visit` heads and bodies; returns how many are left of them.
-pub(in crate::shard) fn take_requests(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    gate: &mut Gate,
-    key: SessionKey,
-    bytes: &mut [u8],
-    mut visit: u32,
-    at: Moment,
-) -> u32 {
-    let Some(http) = sockets.http(key) else {
-        return visit;
-    };
-    if http.queued {
-        http.buffer.extend_from_slice(bytes); // behind what waits already
-        request_bytes::charge_received(sockets, directory, books, key, at);
-        return visit;
-    }
-    if http.buffer.is_empty() {
-        let used = requests(sockets, directory, books, gate, key, bytes, &mut visit, at);
-        sockets.keep_rest(key, bytes.get(used..).unwrap_or_default());
-    } else {
-        let mut buffer = std::mem::take(&mut http.buffer);
-        buffer.extend_from_slice(bytes);
-        let used = requests(
-            sockets,
-            directory,
-            books,
-            gate,
-            key,
-            &mut buffer,
-            &mut visit,
-            at,
-        );
-        buffer.drain(..used.min(buffer.len()));
-        if let Some(http) = sockets.http(key)
-            && !buffer.is_empty()
-        {
-            http.buffer = buffer;
-        }
-    }
-    sockets.await_rest(key, at);
-    request_bytes::charge_received(sockets, directory, books, key, at);
-    visit
-}
-
 impl Sockets {
     /// What is awaited next on an HTTP connection, and until when.
-    fn await_rest(&mut self, key: SessionKey, at: Moment) {
+    pub(in crate::shard) fn await_rest(&mut self, key: SessionKey, at: Moment) {
         let head_ms = self.settings.timeouts.head_ms;
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -110,7 +56,7 @@ impl Sockets {
         self.arm(key, deadline);
     }
 
-    fn keep_rest(&mut self, key: SessionKey, rest: &[u8]) {
+    pub(in crate::shard) fn keep_rest(&mut self, key: SessionKey, rest: &[u8]) {
         if let Some(http) = self.http(key)
             && !rest.is_empty()
         {
@@ -119,111 +65,57 @@ impl Sockets {
     }
 }
 
-/// Goes through whole requests; returns how many bytes are done with.
-fn requests(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    gate: &mut Gate,
-    key: SessionKey,
-    bytes: &mut [u8],
-    visit: &mut u32,
-    at: Moment,
-) -> usize {
-    let mut used = 0;
-    loop {
-        let rest = bytes.get_mut(used..).unwrap_or_default();
-        match request_step(sockets, directory, books, gate, key, rest, visit, at) {
-            Step::Wait => return used,
-            Step::Used(more) => used += more,
-            Step::Frames(head) => {
-                receive_first_frames(
-                    sockets,
-                    directory,
-                    books,
-                    key,
-                    rest.get_mut(head..).unwrap_or_default(),
-                    at,
-                );
-                return bytes.len();
-            }
-            Step::Over => return bytes.len(),
-        }
-    }
+/// What comes next of the bytes of an HTTP connection.
+pub(in crate::shard) enum Part {
+    /// Nothing that could be handled.
+    None(Step),
+    /// A head of this number of bytes.
+    Head(usize),
+    /// What cannot be a head.
+    NoHead(HeadError),
+    /// A body of this number of bytes.
+    Body(usize),
 }
 
-fn receive_first_frames(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: SessionKey,
-    frames: &mut [u8],
-    at: Moment,
-) {
-    if !frames.is_empty() {
-        road::receive(sockets, directory, books, key, frames, at);
-    }
-}
-
-fn request_step(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    gate: &mut Gate,
-    key: SessionKey,
-    rest: &mut [u8],
-    visit: &mut u32,
-    at: Moment,
-) -> Step {
-    let limits = sockets.rules.head;
-    let done = turns::work(sockets, directory, books, gate);
-    let waits = *visit == 0 || sockets.requests.turns.is_over(done);
-    let Some(session) = sockets.sessions.get_mut(key) else {
-        return Step::Over;
-    };
-    let answers_wait = session.answers_wait();
-    let SessionState::Http(http) = &mut session.state else {
-        return Step::Over;
-    };
-    match &http.stage {
-        HttpStage::AwaitTls
-        | HttpStage::AwaitReply(..)
-        | HttpStage::AwaitHandover(..)
-        | HttpStage::AwaitTunnel(_)
-        | HttpStage::AwaitAdmin(_)
-        | HttpStage::AwaitOwner(_) => Step::Wait,
-        HttpStage::AwaitHead if rest.is_empty() || answers_wait => Step::Wait,
-        // A fault leaves this connection without an answer: nothing more is done for it.
-        HttpStage::AwaitHead if http.mute == Mute::ForGood => Step::Used(rest.len()),
-        HttpStage::AwaitHead | HttpStage::AwaitBody(_) if waits => {
-            sockets.wait_for_turn(key);
-            Step::Wait
-        }
-        HttpStage::AwaitHead => match http.scanner.end(rest, &limits) {
-            Ok(None) => Step::Wait,
-            Ok(Some(end)) => {
-                *visit -= 1;
-                sockets.requests.turns.take();
-                let (head, after) = rest.split_at(end.min(rest.len()));
-                heads::take_head(sockets, directory, books, gate, key, head, after, at)
+impl Sockets {
+    /// Looks at what comes next; `waits`: it is not answered in this visit.
+    pub(in crate::shard) fn next_part(
+        &mut self,
+        key: SessionKey,
+        rest: &[u8],
+        waits: bool,
+    ) -> Part {
+        let limits = self.rules.head;
+        let Some(session) = self.sessions.get_mut(key) else {
+            return Part::None(Step::Over);
+        };
+        let answers_wait = session.answers_wait();
+        let SessionState::Http(http) = &mut session.state else {
+            return Part::None(Step::Over);
+        };
+        match &http.stage {
+            HttpStage::AwaitTls
+            | HttpStage::AwaitReply(..)
+            | HttpStage::AwaitHandover(..)
+            | HttpStage::AwaitTunnel(_)
+            | HttpStage::AwaitAdmin(_)
+            | HttpStage::AwaitOwner(_) => Part::None(Step::Wait),
+            HttpStage::AwaitHead if rest.is_empty() || answers_wait => Part::None(Step::Wait),
+            // A fault leaves this connection without an answer: nothing more is done for it.
+            HttpStage::AwaitHead if http.mute == Mute::ForGood => {
+                Part::None(Step::Used(rest.len()))
             }
-            Err(error) => {
-                sockets.note_method(key, rest);
-                let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
-                heads::refuse_step(sockets, books, key, purpose, error.into(), &evidence, at)
+            HttpStage::AwaitHead | HttpStage::AwaitBody(_) if waits => {
+                self.wait_for_turn(key);
+                Part::None(Step::Wait)
             }
-        },
-        HttpStage::AwaitBody(awaited) => {
-            let bytes = awaited.length;
-            match rest.get_mut(..bytes) {
-                None => Step::Wait,
-                Some(body) => {
-                    *visit -= 1;
-                    sockets.requests.turns.take();
-                    heads::take_body(sockets, directory, books, gate, key, body, at);
-                    Step::Used(bytes)
-                }
-            }
+            HttpStage::AwaitHead => match http.scanner.end(rest, &limits) {
+                Ok(None) => Part::None(Step::Wait),
+                Ok(Some(end)) => Part::Head(end.min(rest.len())),
+                Err(error) => Part::NoHead(error),
+            },
+            HttpStage::AwaitBody(awaited) if awaited.length > rest.len() => Part::None(Step::Wait),
+            HttpStage::AwaitBody(awaited) => Part::Body(awaited.length),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Copies of messages for tests of clients: under `--dev` only. A production shard has nowhere to put them.
 
 use crate::channel::{Message, Route, Towards};
-use crate::id::{ChannelKey, SessionKey};
+use crate::id::SessionKey;
 use crate::limits::CAPTURES_PER_SECOND_MAX;
 use crate::shard::books::Books;
-use crate::shard::directory::Directory;
 use crate::shard::road::relay::Passing;
 use crate::shard::sockets::Sockets;
+use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Wall};
 use codec::signal::{Action, Delivery, Request};
 
@@ -89,14 +89,27 @@ pub(in crate::shard) struct Copies {
     taken: u32,
 }
 
-/// What a copy is made of.
+/// A copy except its channel's name.
 struct CopySource<'a> {
-    channel: ChannelKey,
     towards: Option<Towards>,
     viewer: &'a str,
     action: Option<Action>,
     payload: &'a str,
     fate: Fate,
+}
+
+impl CopySource<'_> {
+    fn of_channel(&self, name: &str, at: Moment) -> Captured {
+        Captured {
+            at: at.wall,
+            channel: name.into(),
+            towards: self.towards,
+            viewer: self.viewer.into(),
+            action: self.action,
+            payload: self.payload.into(),
+            fate: self.fate,
+        }
+    }
 }
 
 impl Copies {
@@ -119,76 +132,60 @@ impl Copies {
     }
 }
 
-/// Hands a copy over, if copies are taken.
-fn copy(directory: &Directory, books: &mut Books, seen: &CopySource<'_>, at: Moment) {
-    let Some(copies) = &mut books.copies else {
-        return;
-    };
-    if !copies.has_room(at) {
-        return copies.to.missed(1);
+impl Books {
+    /// Hands a copy over, if copies are taken.
+    pub(in crate::shard) fn copy(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
+        let Some(copies) = &mut self.copies else {
+            return;
+        };
+        if copies.has_room(at) {
+            copies.to.take(copy());
+        } else {
+            copies.to.missed(1);
+        }
     }
-    let channel = directory.channels.get(seen.channel);
-    copies.to.take(Captured {
-        at: at.wall,
-        channel: channel.map_or("", |it| it.record.arn.name()).into(),
-        towards: seen.towards,
-        viewer: seen.viewer.into(),
-        action: seen.action,
-        payload: seen.payload.into(),
-        fate: seen.fate,
-    });
 }
 
 impl Passing<'_> {
-    /// Hands a copy over, once it is known what becomes of the message.
-    pub(in crate::shard) fn copy(
-        &self,
-        directory: &Directory,
-        books: &mut Books,
-        fate: Fate,
-        at: Moment,
-    ) {
+    /// Hands a copy over, once it is known what becomes of the message. `channel`: its channel's name.
+    pub(in crate::shard) fn copy(&self, books: &mut Books, channel: &str, fate: Fate, at: Moment) {
         let (towards, viewer) = match self.delivery.sender {
             Some(viewer) => (Towards::Master, viewer),
             None => (Towards::Viewer, self.recipient),
         };
-        let seen = CopySource {
-            channel: self.channel,
+        let source = CopySource {
             towards: Some(towards),
             viewer,
             action: Some(self.launch.action),
             payload: self.delivery.payload,
             fate,
         };
-        copy(directory, books, &seen, at);
+        books.copy(|| source.of_channel(channel, at), at);
     }
 }
 
 /// Hands over another copy of a message that was kept, which a fault drops in place of its delivery.
 pub(in crate::shard) fn copy_dropped(
-    directory: &Directory,
     books: &mut Books,
-    (channel, towards, viewer): (ChannelKey, Towards, &str),
+    (channel, towards, viewer): (&str, Towards, &str),
     message: &Message,
     at: Moment,
 ) {
-    let seen = CopySource {
-        channel,
+    let source = CopySource {
         towards: Some(towards),
         viewer,
         action: Some(message.action),
         payload: Delivery::payload_of(&message.frame),
         fate: Fate::Dropped,
     };
-    copy(directory, books, &seen, at);
+    books.copy(|| source.of_channel(channel, at), at);
 }
 
-/// Hands over a copy of what went nowhere: too much of it, or not understood.
+/// Leaves a copy of what went nowhere: too much of it, or not understood. The shard knows the channel's name.
 #[cold]
 pub(in crate::shard) fn copy_refused(
     sockets: &mut Sockets,
-    directory: &Directory,
-    books: &mut Books,
+    todo: &mut TodoList,
     from: SessionKey,
     request: Option<&Request<'_>>,
     at: Moment,
@@ -196,15 +193,15 @@ pub(in crate::shard) fn copy_refused(
     let Some(web_socket) = sockets.web_socket(from) else {
         return;
     };
-    let seen = CopySource {
-        channel: web_socket.channel,
+    let source = CopySource {
         towards: None,
         viewer: web_socket.role.client_id().unwrap_or_default(),
         action: request.map(|request| request.action),
         payload: request.map_or("", |request| request.payload),
         fate: request.map_or(Fate::Refused, |_| Fate::Throttled),
     };
-    copy(directory, books, &seen, at);
+    let copy = (web_socket.channel, source.of_channel("", at));
+    todo.push(Todo::Copy(Box::new(copy)));
 }
 
 #[cfg(test)]

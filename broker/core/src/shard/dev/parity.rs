@@ -9,6 +9,7 @@ use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::limits::{FINDINGS_MAX, PARITY_BUCKETS_MAX};
 use crate::session::{MessageRates, Role, Session};
 use crate::settings::{Profile, Settings, channels_per_account_strict};
+use crate::shard::Query;
 use crate::shard::directory::Directory;
 use crate::shard::directory::accounts::account_rate;
 use crate::shard::road::relay::Passing;
@@ -394,8 +395,21 @@ pub(in crate::shard) fn on_join(
     }
 }
 
+/// A question that its caller may ask.
+pub(in crate::shard) fn on_query(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    query: &Query,
+    at: Moment,
+) {
+    if let Some(key) = directory.channel_of(&query.kind) {
+        let what = Metered::Call(query.operation);
+        on_metered(sockets, directory, key, what, at);
+    }
+}
+
 /// A connect or call that the strict profile counts for its channel.
-pub(in crate::shard) fn on_metered(
+fn on_metered(
     sockets: &mut Sockets,
     directory: &Directory,
     key: ChannelKey,

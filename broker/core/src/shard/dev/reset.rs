@@ -1,17 +1,15 @@
 //! The end of channels that a test has used, under `--dev`: connections are closed, what was kept is withdrawn, names
 //! are free.
 
-use super::faults;
 use crate::channel::Life;
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::RESET_CHANNELS_PER_STEP;
 use crate::session::Session;
 use crate::shard::books::Books;
-use crate::shard::changes;
 use crate::shard::directory::Directory;
-use crate::shard::end::leave;
 use crate::shard::sockets::Sockets;
+use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 
 /// What a shard is to end.
@@ -36,78 +34,76 @@ pub struct ResetStep {
     pub deleting: u64,
 }
 
-/// Ends channels, a bounded number.
-pub(in crate::shard) fn step(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    reset: Reset,
-    at: Moment,
-) -> ResetStep {
-    let mut done = ResetStep::default();
-    if reset.only.is_none() && reset.prefix.is_empty() {
-        end_mute_requests(sockets, directory, books, at);
+impl Reset {
+    /// The channels that it is about.
+    pub(in crate::shard) fn channels(&mut self, directory: &Directory) -> Vec<Identity> {
+        self.only.take().unwrap_or_else(|| {
+            let names = directory.names.keys();
+            let meant = names.filter(|identity| identity.name().starts_with(&*self.prefix));
+            meant.cloned().collect()
+        })
     }
-    let prefix = &*reset.prefix;
-    if let Some(parity) = &mut sockets.dev.parity {
-        parity.forget(prefix);
-    }
-    let all = || {
-        let names = directory.names.keys();
-        let meant = names.filter(|identity| identity.name().starts_with(prefix));
-        meant.cloned().collect()
-    };
-    for identity in reset.only.unwrap_or_else(all) {
-        if done.channels >= RESET_CHANNELS_PER_STEP {
-            done.left.push(identity);
-            continue;
+
+    /// Its first step: what is not about single channels.
+    pub(in crate::shard) fn begin(
+        &self,
+        sockets: &mut Sockets,
+        books: &mut Books,
+        todo: &mut TodoList,
+        at: Moment,
+    ) {
+        if self.only.is_none() && self.prefix.is_empty() {
+            end_mute_requests(sockets, books, todo, at);
         }
-        let Some(key) = directory.names.get(&identity).copied() else {
-            continue;
-        };
-        done.connections += close_all(sockets, directory, books, key, at);
-        faults::withdraw(sockets, books, key);
-        if changes::delete(sockets, directory, books, key, at) {
-            done.channels += 1;
-        } else {
-            done.left.push(identity);
+        if let Some(parity) = &mut sockets.dev.parity {
+            parity.forget(&self.prefix);
         }
     }
-    let deleting = directory.names.iter().filter(|(identity, key)| {
-        let channel = directory.channels.get(**key);
-        identity.name().starts_with(prefix)
-            && channel.is_some_and(|channel| channel.state == Life::Deleting)
-    });
-    done.deleting = deleting.count() as u64;
-    done
+
+    /// The channels that it is about whose deletion is not durable yet.
+    pub(in crate::shard) fn deleting(&self, directory: &Directory) -> u64 {
+        let deleting = directory.names.iter().filter(|(identity, key)| {
+            let channel = directory.channels.get(**key);
+            identity.name().starts_with(&*self.prefix)
+                && channel.is_some_and(|channel| channel.state == Life::Deleting)
+        });
+        deleting.count() as u64
+    }
 }
 
-/// Closes every connection of a channel; returns how many.
-fn close_all(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: ChannelKey,
-    at: Moment,
-) -> u64 {
-    let live = directory.channels.get(key).and_then(|it| it.live());
-    let members: Vec<SessionKey> = live.map_or_else(Vec::new, |live| live.members.all());
-    for session in &members {
-        sockets.forget_faults(*session); // else one that a fault keeps silent would not get its close frame
-        sockets.touch(*session);
-        let reason = EndReason::ChannelDeleted;
-        leave::close_web_socket(sockets, directory, books, *session, reason, at);
+impl ResetStep {
+    /// Ends a channel, if the step may end one more.
+    pub(in crate::shard) fn end(
+        &mut self,
+        sockets: &mut Sockets,
+        directory: &mut Directory,
+        todo: &mut TodoList,
+        identity: Identity,
+    ) -> Option<ChannelKey> {
+        if self.channels >= RESET_CHANNELS_PER_STEP {
+            self.left.push(identity);
+            return None;
+        }
+        let key = directory.names.get(&identity).copied()?;
+        let live = directory.channels.get(key).and_then(|it| it.live());
+        let members: Vec<SessionKey> = live.map_or_else(Vec::new, |live| live.members.all());
+        self.connections += members.len() as u64;
+        for session in members {
+            sockets.forget_faults(session); // else one that a fault keeps silent would not get its close frame
+            sockets.touch(session);
+            todo.push(Todo::Close(session, EndReason::ChannelDeleted));
+        }
+        if directory.delete(todo, key) {
+            self.channels += 1;
+        } else {
+            self.left.push(identity);
+        }
+        Some(key)
     }
-    members.len() as u64
 }
 
 /// Ends requests that a fault leaves without an answer.
-fn end_mute_requests(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    at: Moment,
-) {
+fn end_mute_requests(sockets: &mut Sockets, books: &mut Books, todo: &mut TodoList, at: Moment) {
     for slot in 0..sockets.sessions.slots() {
         let Some(key) = sockets.sessions.at(slot) else {
             continue;
@@ -115,7 +111,7 @@ fn end_mute_requests(
         let channel = sockets.sessions.get(key).and_then(Session::channel);
         if channel.is_none() && sockets.stands_still(key) {
             sockets.forget_faults(key);
-            leave::abort(sockets, directory, books, key, at);
+            sockets.abort(books, todo, key, at);
         }
     }
 }

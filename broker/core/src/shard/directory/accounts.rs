@@ -19,74 +19,21 @@
 
 use crate::auth::Caller;
 use crate::check::Check;
-use crate::id::{Identity, SessionKey, ShardId};
+use crate::id::Identity;
 use crate::limits::RECORD_BYTES_MAX;
 use crate::record::Holding;
-use crate::session::{Expected, PendingCall};
 use crate::settings::{Quotas, Rate};
-use crate::shard::books::Books;
 use crate::shard::calls::home::RATE_EXCEEDED;
 use crate::shard::directory::Directory;
-use crate::shard::sockets::Sockets;
-use crate::shard::{Answer, Fault, Query, QueryKind, calls};
+use crate::shard::{Answer, Fault};
 use crate::time::Moment;
-use codec::control::{Call, ErrorKind, Operation};
+use codec::control::{ErrorKind, Operation};
 
 impl Directory {
     /// Whether a call needs its account's leave.
     pub(in crate::shard) fn asks_for_permit(&self, operation: Operation, caller: &Caller) -> bool {
         account_rate(&self.settings.quotas, operation).is_some()
             || grows(operation) && self.counts(operation, self.named(caller, "").as_str())
-    }
-}
-
-/// Asks every shard that knows something of the account for its permit. The call goes on when all have answered.
-pub(in crate::shard) fn ask_for_permit(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: SessionKey,
-    asked: PendingCall,
-    call: Call,
-    at: Moment,
-) {
-    let operation = asked.operation;
-    let account = directory.named(&asked.caller, "");
-    let shards = if directory.counts(operation, account.as_str()) {
-        sockets.shards.placement.shards()
-    } else {
-        0
-    };
-    let asks_nodes = shards > 0 && directory.slots.is_some();
-    let wanted = Expected::Permit {
-        missing: 1 + usize::from(shards) + usize::from(asks_nodes),
-        held: Holding::default(),
-        call: Box::new(call),
-    };
-    let Some(caller) = sockets.await_reply(key, asked, wanted, at) else {
-        return;
-    };
-    let counts = (0..shards).map(|shard| QueryKind::Count {
-        of: ShardId(shard),
-        prefix: account.as_str().into(),
-    });
-    let asks: Vec<QueryKind> = counts.chain([QueryKind::Permit(account.clone())]).collect();
-    for ask in asks {
-        let home = sockets.home_of(&ask);
-        let query = Query {
-            operation,
-            held: 0,
-            caller: None,
-            kind: ask,
-        };
-        calls::send_query(sockets, directory, books, home, caller, query, at);
-    }
-    if asks_nodes {
-        let slots = directory.slots.as_mut();
-        if !slots.is_some_and(|slots| slots.count(caller, account.as_str())) {
-            let answer = calls::too_busy().into();
-            sockets.send_answer(caller, answer);
-        }
     }
 }
 
@@ -181,7 +128,7 @@ impl Directory {
     }
 
     /// Whether all shards and nodes are asked what an account has.
-    fn counts(&self, operation: Operation, tenant: &str) -> bool {
+    pub(in crate::shard) fn counts(&self, operation: Operation, tenant: &str) -> bool {
         let (settings, held) = (&self.settings, self.holdings.of_tenant(tenant));
         let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
         let parts = settings.shards.max(1) as u64 * u64::from(nodes.max(1));
@@ -240,6 +187,8 @@ const SAMPLE: u64 = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ShardId;
+    use crate::placement::Placement;
     use crate::registry::MemoryStore;
     use crate::settings::Settings;
     use crate::time::Wall;
@@ -251,7 +200,8 @@ mod tests {
     fn directory(settings: Settings) -> Directory {
         let hasher = RandomState::with_seeds(1, 2, 3, 4);
         let store = Box::new(MemoryStore);
-        Directory::new(Arc::new(settings), hasher, store, Wall(0), 1, None)
+        let id = (ShardId(0), Placement::new([1, 2, 3, 4], 1));
+        Directory::new(Arc::new(settings), id, hasher, store, Wall(0), 1, None)
     }
 
     #[test]

@@ -8,7 +8,6 @@
 //! A walk goes over the table's slots in proportion to the time that has passed, so one step stays short however many
 //! there are. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
 
-use super::{leave, timers};
 use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::SessionKey;
@@ -18,10 +17,11 @@ use crate::machine::Output;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
-use crate::shard::calls::{alexa, respond};
+use crate::shard::calls::respond;
 use crate::shard::directory::Directory;
 use crate::shard::shares::Asking;
 use crate::shard::sockets::Sockets;
+use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now};
 use codec::control::ErrorKind;
 
@@ -55,8 +55,8 @@ impl Drain {
 /// No new connection or call is taken from here on.
 pub(in crate::shard) fn begin_drain(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     within_ms: u64,
     at: Moment,
 ) {
@@ -72,7 +72,7 @@ pub(in crate::shard) fn begin_drain(
             over: false,
         };
         sockets.ends.drain = Some(drain);
-        step_drain(sockets, directory, books, at);
+        sockets.step_drain(books, todo, at);
     }
 }
 
@@ -99,75 +99,70 @@ pub(in crate::shard) fn refuses_in_drain(
     sockets.drains()
 }
 
-/// Goes on with a drain as far as the time that has passed.
-pub(in crate::shard) fn step_drain(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    at: Moment,
-) {
-    // A copy: the shard goes on draining while this step closes connections and answers calls.
-    let due = |drain: &Drain| !drain.over && drain.next <= at.now;
-    let Some(mut drain) = sockets.ends.drain.filter(due) else {
-        return;
-    };
-    let slots = sockets.sessions.slots();
-    let (told, closed) = (
-        drain.share(slots, (0, 2), at.now),
-        drain.share(slots, (2, 3), at.now),
-    );
-    for number in drain.told..told {
-        if let Some(key) = sockets.sessions.at(number) {
-            timers::go_away(sockets, books, key, at);
+impl Sockets {
+    /// Goes on with a drain as far as the time that has passed.
+    pub(in crate::shard) fn step_drain(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        at: Moment,
+    ) {
+        // A copy: the shard goes on draining while this step closes connections and answers calls.
+        let due = |drain: &Drain| !drain.over && drain.next <= at.now;
+        let Some(mut drain) = self.ends.drain.filter(due) else {
+            return;
+        };
+        let slots = self.sessions.slots();
+        let (told, closed) = (
+            drain.share(slots, (0, 2), at.now),
+            drain.share(slots, (2, 3), at.now),
+        );
+        for number in drain.told..told {
+            if let Some(key) = self.sessions.at(number) {
+                self.go_away(books, key, at);
+            }
         }
-    }
-    for number in drain.closed..closed {
-        if let Some(key) = sockets.sessions.at(number) {
-            leave::close_web_socket(sockets, directory, books, key, EndReason::Drain, at);
+        for number in drain.closed..closed {
+            if let Some(key) = self.sessions.at(number) {
+                self.close(books, todo, key, EndReason::Drain, at);
+            }
         }
+        (drain.told, drain.closed) = (drain.told.max(told), drain.closed.max(closed));
+        let last_call = Now(drain
+            .ends
+            .0
+            .saturating_sub(LAST_CALL_MS.min(drain.ends.since(drain.began) / 10)));
+        if at.now >= last_call && !drain.calls_ended {
+            drain.calls_ended = true;
+            todo.push(Todo::FailCalls);
+        }
+        drain.next = Now(at.now.0 + DRAIN_STEP_MS);
+        self.ends.drain = Some(drain);
     }
-    (drain.told, drain.closed) = (drain.told.max(told), drain.closed.max(closed));
-    let last_call = Now(drain
-        .ends
-        .0
-        .saturating_sub(LAST_CALL_MS.min(drain.ends.since(drain.began) / 10)));
-    if at.now >= last_call && !drain.calls_ended {
-        drain.calls_ended = true;
-        fail_all_calls(sockets, directory, books);
-    }
-    drain.next = Now(at.now.0 + DRAIN_STEP_MS);
-    sockets.ends.drain = Some(drain);
-}
 
-/// Says once that nothing is left to wait for.
-pub(in crate::shard) fn look_at_drain(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    books: &Books,
-    at: Moment,
-) {
-    if sockets.ends.drain.is_none() {
-        return;
-    }
-    let empty = sockets.census.web_sockets == 0
-        && books.counters.waiting_calls == 0
-        && sockets.shards.offers_out == 0
-        && books.counters.outbox_bytes == 0
-        && books.counters.control_bytes == 0
-        && directory.changes.under_way.is_empty()
-        && sockets.shards.asking.iter().all(Asking::is_empty);
-    let Some(drain) = &mut sockets.ends.drain else {
-        return;
-    };
-    if !drain.over && (empty || at.now >= drain.ends) {
-        drain.over = true;
-        sockets.output(Output::Drained);
+    /// Says once that nothing is left to wait for: its time is over, or nothing is left of what connections, calls and
+    /// changes wait for; `quiet`: of what is not here.
+    pub(in crate::shard) fn look_at_drain(&mut self, quiet: bool, at: Moment) {
+        let empty = quiet
+            && self.census.web_sockets == 0
+            && self.shards.offers_out == 0
+            && self.shards.asking.iter().all(Asking::is_empty);
+        let Some(drain) = &mut self.ends.drain else {
+            return;
+        };
+        if !drain.over && (empty || at.now >= drain.ends) {
+            drain.over = true;
+            self.output(Output::Drained);
+        }
     }
 }
 
-fn fail_all_calls(sockets: &mut Sockets, directory: &mut Directory, books: &mut Books) {
-    for key in directory.waits.channels() {
-        alexa::fail_calls(sockets, directory, books, key, &shutting_down());
+impl Directory {
+    /// The time for answers is over: every call that waits gets one.
+    pub(in crate::shard) fn fail_all_calls(&mut self, books: &mut Books, todo: &mut TodoList) {
+        for key in self.waits.channels() {
+            self.fail_calls(books, todo, key, &shutting_down());
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Deadlines that have passed: overdue heads, silent and old connections, expired messages and calls.
 
-use super::{drain, leave};
 use crate::channel::Channel;
 use crate::check::Check;
 use crate::event::Purpose;
@@ -9,24 +8,19 @@ use crate::journal::EndReason;
 use crate::limits::PIPELINED_BYTES_MAX;
 use crate::machine::Intake;
 use crate::session::{Due, HttpStage, NEVER, Session, SessionState, Wait};
+use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::respond;
 use crate::shard::calls::respond::{HeadFault, purpose_of};
-use crate::shard::calls::{alexa, answers, pages, respond};
-use crate::shard::dev::faults;
 use crate::shard::directory::Directory;
-use crate::shard::gate::Gate;
-use crate::shard::nodes::{slots, tunnel};
-use crate::shard::road::kept;
-use crate::shard::road::kept::Lost;
-use crate::shard::sockets::{Sockets, outboxes, turns};
-use crate::shard::{Fault, calls};
+use crate::shard::directory::kept::Lost;
+use crate::shard::nodes::tunnel;
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now};
 use codec::control::ErrorKind;
 use codec::ws::{self, Opcode};
-
-/// Entries handled in one tick; what is left is due at once, in the next turn.
-const DUE_PER_TICK: usize = 512;
 
 /// How often a connection that a fault keeps silent is looked at: nothing of it is due meanwhile.
 const MUTE_LOOK_MS: u64 = 1000;
@@ -37,7 +31,7 @@ pub(in crate::shard) struct Timer(u64);
 
 /// The owner of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
+pub(in crate::shard) enum Owner {
     Session(SessionKey),
     Channel(ChannelKey),
 }
@@ -63,30 +57,12 @@ impl Timer {
 /// The bit above a packed key.
 const OF_CHANNEL: u64 = 1 << 48;
 
-pub(in crate::shard) fn tick(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    gate: &mut Gate,
-    at: Moment,
-) {
-    for _ in 0..DUE_PER_TICK {
-        match sockets.wheel.pop(at.now).map(Timer::owner) {
-            Some(Owner::Session(key)) => session_due(sockets, directory, books, key, at),
-            Some(Owner::Channel(key)) => channel_due(sockets, directory, books, key, at),
-            None => break,
-        }
-    }
-    if sockets.dev.faults.is_some() {
-        faults::tick(sockets, directory, books, at);
-    }
-    pages::work_on_pages(sockets, directory, books, at);
-    slots::work(sockets, directory, books, at);
-    drain::step_drain(sockets, directory, books, at);
-    turns::answer_waiting(sockets, directory, books, gate, at);
-}
-
 impl Sockets {
+    /// What is due next, by now.
+    pub(in crate::shard) fn next_due(&mut self, now: Now) -> Option<Owner> {
+        self.wheel.pop(now).map(Timer::owner)
+    }
+
     /// Arms the wheel for a session at `deadline`, unless it fires earlier anyway.
     #[inline]
     pub(in crate::shard) fn arm(&mut self, key: SessionKey, deadline: Now) {
@@ -109,10 +85,10 @@ impl Sockets {
     }
 }
 
-fn session_due(
+pub(in crate::shard) fn session_due(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     at: Moment,
 ) {
@@ -128,10 +104,10 @@ fn session_due(
         Wait::OwnTurn | Wait::Aborted => return,
     }
     match &session.state {
-        SessionState::Http(_) => request_overdue(sockets, directory, books, key, at),
-        SessionState::Open(_) => open_due(sockets, directory, books, key, at),
+        SessionState::Http(_) => request_overdue(sockets, books, todo, key, at),
+        SessionState::Open(_) => open_due(sockets, books, todo, key, at),
         SessionState::AwaitCloseEcho(..) | SessionState::AwaitGone(_) => {
-            leave::abort(sockets, directory, books, key, at)
+            sockets.abort(books, todo, key, at)
         }
     }
 }
@@ -168,8 +144,8 @@ pub(in crate::shard) fn forgotten(sockets: &Sockets, directory: &mut Directory, 
 /// A head or body did not come in time: 408 if any of it came, else the connection just ends.
 fn request_overdue(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     at: Moment,
 ) {
@@ -177,10 +153,10 @@ fn request_overdue(
         return;
     };
     if http.answer_due <= at.now && !http.awaits_reply() {
-        return leave::abort(sockets, directory, books, key, at); // it does not take what it was answered
+        return sockets.abort(books, todo, key, at); // it does not take what it was answered
     }
     match &http.stage {
-        HttpStage::AwaitTls => leave::abort(sockets, directory, books, key, at),
+        HttpStage::AwaitTls => sockets.abort(books, todo, key, at),
         HttpStage::AwaitHead if http.buffer.is_empty() => sockets.close_when_sent(key, at),
         HttpStage::AwaitHead => {
             let message = "The request head did not come in time.";
@@ -194,36 +170,33 @@ fn request_overdue(
             let (purpose, evidence) = (purpose_of(awaited.target), Evidence::default());
             respond::refuse_head(sockets, books, key, purpose, &fault, &evidence, at)
         }
-        HttpStage::AwaitReply(..) => reply_overdue(sockets, directory, books, key, at),
+        HttpStage::AwaitReply(..) => reply_overdue(sockets, books, todo, key),
         HttpStage::AwaitHandover(..) | HttpStage::AwaitTunnel(_) | HttpStage::AwaitAdmin(_) => {
-            leave::abort(sockets, directory, books, key, at)
+            sockets.abort(books, todo, key, at)
         }
         HttpStage::AwaitOwner(_) => tunnel::look_again(sockets, books, key, at),
     }
 }
 
 /// A call was not answered in time: its caller gets 503, and a later answer is dropped.
-fn reply_overdue(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: SessionKey,
-    at: Moment,
-) {
-    calls::hang_up(sockets, directory, books, key);
-    answers::note_unanswered(sockets, books, key);
-    let Some(caller) = sockets.awaiting(key) else {
-        return;
-    };
+fn reply_overdue(sockets: &mut Sockets, books: &mut Books, todo: &mut TodoList, key: SessionKey) {
+    sockets.hang_up(todo, key);
+    sockets.note_unanswered(books, key);
+    if let Some(caller) = sockets.awaiting(key) {
+        todo.push(Todo::Overdue(caller));
+    }
+}
+
+/// The error for a call that was not answered in time.
+pub(in crate::shard) fn overdue() -> Fault {
     let message = "The call took too long. Whether it changed anything is not known.";
-    let fault = Fault::new(Check::ReplyTimeout, ErrorKind::ServiceUnavailable, message);
-    answers::deliver(sockets, directory, books, caller, fault.into(), at);
+    Fault::new(Check::ReplyTimeout, ErrorKind::ServiceUnavailable, message)
 }
 
 fn open_due(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     at: Moment,
 ) {
@@ -239,90 +212,74 @@ fn open_due(
         Due::At(next) => return sockets.arm(key, next),
         Due::Ping => {
             web_socket.pinged(from);
-            outboxes::push_control(sockets, books, key, |out| ws::frame(out, Opcode::Ping, &[]));
+            sockets.push_control(books, key, |out| ws::frame(out, Opcode::Ping, &[]));
         }
         // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
         Due::Unanswered if paused || web_socket.stood_still(&sockets.settings.timeouts, at.now) => {
             web_socket.pinged(at.now);
         }
-        Due::GoAway => go_away(sockets, books, key, at),
-        Due::Idle => leave::close_web_socket(sockets, directory, books, key, EndReason::Idle, at),
-        Due::Unanswered => {
-            leave::close_web_socket(sockets, directory, books, key, EndReason::Unanswered, at)
-        }
+        Due::GoAway => sockets.go_away(books, key, at),
+        Due::Idle => sockets.close(books, todo, key, EndReason::Idle, at),
+        Due::Unanswered => sockets.close(books, todo, key, EndReason::Unanswered, at),
         Due::Old => {
             let reason = web_socket.end();
-            leave::close_web_socket(sockets, directory, books, key, reason, at);
+            sockets.close(books, todo, key, reason, at);
         }
-        Due::SlowMessage => {
-            leave::close_web_socket(sockets, directory, books, key, EndReason::SlowMessage, at)
-        }
+        Due::SlowMessage => sockets.close(books, todo, key, EndReason::SlowMessage, at),
     }
     sockets.arm_open(key, at.now);
 }
 
-/// Sends GO_AWAY to a client, once, if it may get it.
-pub(in crate::shard) fn go_away(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    key: SessionKey,
-    at: Moment,
-) {
-    let Some(web_socket) = sockets.web_socket(key) else {
-        return;
-    };
-    if !web_socket.superseded && web_socket.tell_to_go() {
-        books.recorder.told_to_go(at, web_socket.channel, key);
-        outboxes::push_control(sockets, books, key, |out| {
-            out.extend_from_slice(codec::signal::GO_AWAY)
-        });
+impl Directory {
+    /// What is due of a channel: kept messages and waiting calls that expire, and connections that end for it.
+    pub(in crate::shard) fn channel_due(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        at: Moment,
+    ) {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        if let Some(live) = channel.live_mut() {
+            let before = live.pending.bytes();
+            live.pending.expire(at.now, |towards, viewer, message| {
+                books.drop_kept((key, towards, viewer), message, Lost::Expired, at);
+            });
+            self.kept_changed(books, key, before);
+        }
+        self.expire_calls(books, todo, key, at);
+        // A connection that lost its slot and does not take the rest of a message keeps its successor waiting.
+        while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut)
+            && let Some(stuck) = live.members.take_overdue(at.now)
+        {
+            todo.push(Todo::Abort(stuck, Some(EndReason::SupersededStuck)));
+        }
+        while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut)
+            && let Some(older) = live.members.take_for_vacancy(at.now)
+        {
+            todo.push(Todo::Close(older, EndReason::SupersededVacant));
+        }
+        self.rest(key);
+        todo.push(Todo::Arm(key));
     }
-}
-
-fn channel_due(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: ChannelKey,
-    at: Moment,
-) {
-    let Some(channel) = directory.channels.get_mut(key) else {
-        return;
-    };
-    if let Some(live) = channel.live_mut() {
-        let before = live.pending.bytes();
-        live.pending.expire(at.now, |towards, viewer, message| {
-            kept::drop_kept(books, (key, towards, viewer), message, Lost::Expired, at);
-        });
-        kept::kept_changed(directory, books, key, before);
-    }
-    alexa::expire_calls(sockets, directory, books, key, at);
-    // A connection that lost its slot and does not take the rest of a message keeps its successor waiting.
-    while let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut)
-        && let Some(stuck) = live.members.take_overdue(at.now)
-    {
-        sockets.because(stuck, EndReason::SupersededStuck);
-        leave::abort(sockets, directory, books, stuck, at);
-    }
-    while let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut)
-        && let Some(older) = live.members.take_for_vacancy(at.now)
-    {
-        leave::close_web_socket(
-            sockets,
-            directory,
-            books,
-            older,
-            EndReason::SupersededVacant,
-            at,
-        );
-    }
-    if let Some(channel) = directory.channels.get_mut(key) {
-        channel.rest();
-    }
-    leave::arm_channel(sockets, directory, key, at);
 }
 
 impl Sockets {
+    /// Sends GO_AWAY to a client, once, if it may get it.
+    pub(in crate::shard) fn go_away(&mut self, books: &mut Books, key: SessionKey, at: Moment) {
+        let Some(web_socket) = self.web_socket(key) else {
+            return;
+        };
+        if !web_socket.superseded && web_socket.tell_to_go() {
+            books.recorder.told_to_go(at, web_socket.channel, key);
+            self.push_control(books, key, |out| {
+                out.extend_from_slice(codec::signal::GO_AWAY)
+            });
+        }
+    }
+
     /// How a session's socket is to be read.
     pub(in crate::shard) fn intake_of(&self, key: SessionKey) -> Intake {
         let Some(session) = self.sessions.get(key) else {

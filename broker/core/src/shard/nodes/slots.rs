@@ -16,8 +16,6 @@
 mod moves;
 mod parcel;
 
-pub(in crate::shard) use moves::work;
-
 use crate::cluster::message::{Cause, Held, Packed};
 use crate::cluster::slot_map::SlotMap;
 use crate::cluster::slot_set::SlotSet;

@@ -22,6 +22,7 @@ use crate::shard::connect::{admission, upgrades};
 use crate::shard::directory::Directory;
 use crate::shard::shares::{Holder, Member, Standing, TUNNEL_PLACES};
 use crate::shard::sockets::Sockets;
+use crate::shard::todo::TodoList;
 use crate::shard::{Fault, Parcel, ParcelLoad};
 use crate::time::{Moment, Now};
 use codec::control::{Call, ErrorKind};
@@ -40,19 +41,26 @@ pub(in crate::shard) fn of_upgrade(admission: Admission, bytes: Vec<u8>) -> Onwa
     }
 }
 
-/// Whether a call is answered by this node; if not, it is passed on or refused. `whole`: the request as it came.
+impl Directory {
+    /// The channel that a call names.
+    pub(in crate::shard) fn identity_of(&self, caller: &Caller, call: &Call) -> Option<Identity> {
+        let named = || Some(self.named(caller, call.channel_name()?));
+        call.arn().map(Identity::of).or_else(named)
+    }
+}
+
+/// Whether a call about this channel, if about one, is answered by this node; if not, it is passed on or refused.
+/// `whole`: the request as it came.
 pub(in crate::shard) fn call_is_here(
     sockets: &mut Sockets,
-    directory: &Directory,
     books: &mut Books,
     key: SessionKey,
-    caller: &Caller,
-    call: &Call,
+    (caller, call): (&Caller, &Call),
+    identity: Option<Identity>,
     whole: Vec<u8>,
     at: Moment,
 ) -> bool {
-    let named = || Some(directory.named(caller, call.channel_name()?));
-    let Some(identity) = call.arn().map(Identity::of).or_else(named) else {
+    let Some(identity) = identity else {
         // All nodes list channels together, where they ask each other.
         let is_here = !matches!(call, Call::List(_)) || sockets.owners_change();
         if !is_here {
@@ -236,8 +244,8 @@ pub(in crate::shard) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
 /// Takes the places of a tunnel, if there are some or others make room.
 pub(in crate::shard) fn enters(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     (parcel, place): (&Parcel, u32),
     at: Moment,
 ) -> bool {
@@ -245,7 +253,7 @@ pub(in crate::shard) fn enters(
         return true; // a page of the admin listener, which has places of its own
     };
     let holder = sockets.holder(onward);
-    let enters = admission::make_room(sockets, directory, books, (holder, TUNNEL_PLACES), at);
+    let enters = admission::make_room(sockets, books, todo, (holder, TUNNEL_PLACES), at);
     if enters {
         let standing = match onward.purpose {
             Purpose::Upgrade(UpgradeRole::Master) => Standing::Master,

@@ -4,12 +4,11 @@
 use super::status;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
-use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL, PONGS_PER_RECEIVE_MAX};
+use crate::limits::PONGS_PER_RECEIVE_MAX;
 use crate::session::SessionState;
 use crate::shard::books::Books;
-use crate::shard::directory::Directory;
-use crate::shard::end::leave;
-use crate::shard::sockets::{Sockets, outboxes, request_bytes};
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::TodoList;
 use crate::time::Moment;
 use codec::signal::{Parser, Request};
 use codec::ws::{self, Item, Kind, Opcode, Receiver, Side};
@@ -74,8 +73,8 @@ pub(in crate::shard) fn give_back(
 #[inline(always)]
 pub(in crate::shard) fn text<'a>(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     frame: Item<'a>,
     pings: &mut u32,
@@ -90,32 +89,28 @@ pub(in crate::shard) fn text<'a>(
             kind: Kind::Binary,
             payload: _,
         } => {
-            leave::close_web_socket(sockets, directory, books, key, EndReason::Unsupported, at);
+            sockets.close(books, todo, key, EndReason::Unsupported, at);
             Err(Aside::Ended)
         }
         Item::Ping(payload) => {
             *pings += 1;
-            if *pings <= PONGS_PER_RECEIVE_MAX && has_control_room(sockets, books, key) {
-                outboxes::push_control(sockets, books, key, |out| {
-                    ws::frame(out, Opcode::Pong, payload)
-                });
+            if *pings <= PONGS_PER_RECEIVE_MAX && sockets.has_control_room(books, key) {
+                sockets.push_control(books, key, |out| ws::frame(out, Opcode::Pong, payload));
             }
-            Err(idle_frame(sockets, directory, books, key, at))
+            Err(idle_frame(sockets, books, todo, key, at))
         }
-        Item::Pong(_) => Err(idle_frame(sockets, directory, books, key, at)),
+        Item::Pong(_) => Err(idle_frame(sockets, books, todo, key, at)),
         Item::Close(frame) => {
             // RFC 6455 section 5.5.1: the echo carries the peer's status code, then the server ends the connection.
             let code = frame.map(|frame| frame.code);
             match code {
-                Some(code) => outboxes::push_control(sockets, books, key, |out| {
-                    ws::close_frame(out, code, "")
-                }),
-                None => outboxes::push_control(sockets, books, key, |out| {
-                    ws::frame(out, Opcode::Close, &[])
-                }),
+                Some(code) => {
+                    sockets.push_control(books, key, |out| ws::close_frame(out, code, ""))
+                }
+                None => sockets.push_control(books, key, |out| ws::frame(out, Opcode::Close, &[])),
             }
             sockets.because(key, EndReason::PeerClosed);
-            leave::finish(sockets, directory, books, key, at);
+            sockets.finish(books, todo, key, at);
             Err(Aside::Ended)
         }
     }
@@ -129,8 +124,8 @@ pub(in crate::shard) fn text<'a>(
 #[inline(always)]
 pub(in crate::shard) fn understand<'a>(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     text: &'a mut [u8],
     parser: &'a mut Parser,
@@ -141,7 +136,7 @@ pub(in crate::shard) fn understand<'a>(
     };
     web_socket.message_ended();
     if text.is_empty() {
-        return Err(idle_frame(sockets, directory, books, key, at));
+        return Err(idle_frame(sockets, books, todo, key, at));
     }
     let count = &mut web_socket.tally.messages_in;
     *count = count.saturating_add(1);
@@ -149,8 +144,8 @@ pub(in crate::shard) fn understand<'a>(
     parser
         .parse(text, role, &sockets.rules.messages)
         .map_err(|fault| {
-            status::refuse_message(sockets, directory, books, key, &fault, at);
-            idle_frame(sockets, directory, books, key, at)
+            status::refuse_message(sockets, books, todo, key, &fault, at);
+            idle_frame(sockets, books, todo, key, at)
         })
 }
 
@@ -180,8 +175,8 @@ impl Sockets {
 #[inline]
 pub(in crate::shard) fn idle_frame(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     at: Moment,
 ) -> Aside {
@@ -191,34 +186,15 @@ pub(in crate::shard) fn idle_frame(
     if web_socket.count_idle_frame(at.now) {
         return Aside::Handled;
     }
-    leave::close_web_socket(sockets, directory, books, key, EndReason::Flood, at);
+    sockets.close(books, todo, key, EndReason::Flood, at);
     Aside::Ended
-}
-
-/// A peer that makes us answer and does not read gets no more pongs; bytes of messages do not count.
-pub(in crate::shard) fn has_control_room(
-    sockets: &Sockets,
-    books: &Books,
-    key: SessionKey,
-) -> bool {
-    let waiting = sockets
-        .sessions
-        .get(key)
-        .map_or(0, |session| session.outbox.load().control);
-    let all = usize::try_from(books.counters.control_bytes).unwrap_or(usize::MAX);
-    let most = if all > sockets.rules.request_bytes {
-        CONTROL_BYTES_WHEN_FULL
-    } else {
-        CONTROL_BYTES_MAX
-    };
-    waiting < most
 }
 
 /// Bytes after our close frame: all is discarded but the peer's own close frame, which ends the wait.
 pub(in crate::shard) fn receive_close_echo(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     bytes: &mut [u8],
     at: Moment,
@@ -245,7 +221,7 @@ pub(in crate::shard) fn receive_close_echo(
         }
     };
     if over {
-        leave::finish(sockets, directory, books, key, at);
+        sockets.finish(books, todo, key, at);
     }
-    request_bytes::charge_received(sockets, directory, books, key, at);
+    sockets.charge_received(books, todo, key, at);
 }

@@ -1,21 +1,19 @@
 //! The steps of the road on the side of the recipient: message → route → outbox, or kept, or refused. No allocation on
 //! the way to a connected recipient.
 
-use super::frames::Aside;
+use super::frames::{self, Aside};
 use super::status::status;
 use super::unsent::{away_from, kept_message};
-use super::{frames, kept};
-use crate::channel::{KeyName, Route, Towards};
+use crate::channel::{Full, KeyName, Message, Route, Towards};
 use crate::event::{Kind, Outcome};
-use crate::id::{ChannelKey, SessionKey};
+use crate::id::{CallerId, ChannelKey, SessionKey};
 use crate::session::{Launch, Role, Session};
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
-use crate::shard::calls::alexa;
 use crate::shard::dev::capture;
 use crate::shard::directory::Directory;
-use crate::shard::end::leave;
-use crate::shard::sockets::{Sockets, backlog};
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::{Deferred, Todo, TodoList};
 use crate::time::Moment;
 use codec::aws::CorrelationId;
 use codec::signal::{Action, Delivery, Request, StatusFault};
@@ -84,8 +82,8 @@ impl Passing<'_> {
 #[inline(always)]
 pub(in crate::shard) fn admit(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     from: SessionKey,
     request: &Request<'_>,
     at: Moment,
@@ -113,12 +111,12 @@ pub(in crate::shard) fn admit(
     }
     books.counters.end(kind, Outcome::Throttled);
     if books.copies.is_some() {
-        capture::copy_refused(sockets, directory, books, from, Some(request), at);
+        capture::copy_refused(sockets, todo, from, Some(request), at);
     }
     note_throttled(books, &sender, request, at);
     let (id, fault) = (request.correlation_id, StatusFault::RateExceeded);
-    status(sockets, directory, books, from, id, fault, at);
-    Err(frames::idle_frame(sockets, directory, books, from, at))
+    status(sockets, books, todo, from, id, fault, at);
+    Err(frames::idle_frame(sockets, books, todo, from, at))
 }
 
 /// Notes a message whose sender is too fast.
@@ -193,31 +191,55 @@ pub(in crate::shard) fn route<'a>(
 #[inline]
 pub(in crate::shard) fn deliver(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     to: SessionKey,
     passing: &Passing<'_>,
     at: Moment,
 ) {
     if sockets.too_far_behind() {
-        backlog::shed(sockets, directory, books, at);
-        if sockets.web_socket(to).is_none() {
-            return deliver_after_cutting(sockets, directory, books, to, passing, at);
-        }
+        return deliver_after_shedding(sockets, books, todo, to, passing, at);
     }
+    push(sockets, books, todo, to, passing, at);
+}
+
+/// Connections that are behind hold too much: the slowest are closed, and the message goes on when that is done.
+#[cold]
+fn deliver_after_shedding(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    to: SessionKey,
+    passing: &Passing<'_>,
+    at: Moment,
+) {
+    if sockets.shed(books, todo, at) {
+        todo.push(Todo::HandOn(Box::new(passing.deferred()), Route::To(to)));
+    } else {
+        push(sockets, books, todo, to, passing, at);
+    }
+}
+
+#[inline(always)]
+fn push(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    to: SessionKey,
+    passing: &Passing<'_>,
+    at: Moment,
+) {
     let limits = &sockets.settings.limits;
     let bytes = passing.delivery.frame_bytes();
     let shard_full = books.counters.outbox_bytes + bytes as u64 > sockets.rules.outbox_bytes as u64;
     let Some(session) = sockets.sessions.get_mut(to) else {
-        return books
-            .counters
-            .end(Kind::Known(passing.launch.action), Outcome::Withdrawn);
+        return passing.end(books, Outcome::Withdrawn);
     };
-    if session.outbox.bytes() + bytes > limits.outbox_bytes {
-        return deliver_after_cutting(sockets, directory, books, to, passing, at);
+    if session.open().is_none() || session.outbox.bytes() + bytes > limits.outbox_bytes {
+        return deliver_after_cutting(sockets, books, todo, to, passing, at);
     }
     if shard_full {
-        return overflow(sockets, directory, books, passing, at);
+        return overflow(sockets, books, todo, passing, at);
     }
     let pushed = session
         .outbox
@@ -235,116 +257,183 @@ pub(in crate::shard) fn deliver(
     sockets.touch(to);
 }
 
-/// The recipient's outbox is full: it is closed, and the message is kept like those that it had not sent.
+/// The recipient's outbox is full: it is closed, and the message is kept behind those that it had not sent.
+#[cold]
 fn deliver_after_cutting(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     to: SessionKey,
     passing: &Passing<'_>,
     at: Moment,
 ) {
-    leave::cut_slow(sockets, directory, books, to, at);
-    keep(sockets, directory, books, passing.towards(), passing, at);
+    sockets.cut_slow(books, todo, to, at);
+    let route = Route::Keep(passing.towards());
+    todo.push(Todo::HandOn(Box::new(passing.deferred()), route));
 }
 
-/// Route → kept for an absent recipient.
-pub(in crate::shard) fn keep(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    towards: Towards,
-    passing: &Passing<'_>,
-    at: Moment,
-) {
-    let viewer: Rc<str> = match towards {
-        Towards::Master => passing.delivery.sender.unwrap_or_default().into(),
-        Towards::Viewer => passing.recipient.into(),
-    };
-    let mut frame = Vec::with_capacity(passing.delivery.frame_bytes());
-    passing.delivery.write(&mut frame);
-    let message = kept_message(passing.launch, frame.into_boxed_slice());
-    let action = message.action;
-    if directory.channels.get(passing.channel).is_none() {
-        return books.counters.end(Kind::Known(action), Outcome::Withdrawn);
-    }
-    let sender = sockets.sessions.get(passing.from).and_then(Session::open);
-    let name = KeyName {
-        towards,
-        viewer: &viewer,
-        caller: sender.and_then(|sender| sender.caller),
-    };
-    match kept::store(directory, books, passing.channel, name, message, at) {
-        Ok(()) => {
-            books.counters.pending_messages += 1;
-            passing.note(books, Passage::Kept, at);
-            leave::arm_channel(sockets, directory, passing.channel, at);
+impl Passing<'_> {
+    /// It as it is kept for an absent recipient.
+    pub(super) fn undelivered(&self, sockets: &Sockets) -> Undelivered {
+        let sender = sockets.sessions.get(self.from).and_then(Session::open);
+        let mut frame = Vec::with_capacity(self.delivery.frame_bytes());
+        self.delivery.write(&mut frame);
+        Undelivered {
+            from: self.from,
+            caller: sender.and_then(|sender| sender.caller),
+            channel: self.channel,
+            towards: self.towards(),
+            viewer: self.delivery.sender.unwrap_or(self.recipient).into(),
+            message: kept_message(self.launch, frame.into_boxed_slice()),
         }
-        Err(crate::channel::Full) => overflow(sockets, directory, books, passing, at),
+    }
+
+    /// It as it goes on when the step is over.
+    #[cold]
+    pub(in crate::shard) fn deferred(&self) -> Deferred {
+        Deferred {
+            from: self.from,
+            channel: self.channel,
+            sender: self.delivery.sender.map(Into::into),
+            launch: self.launch,
+            payload: self.delivery.payload.into(),
+            recipient: self.recipient.into(),
+            correlation_id: self.correlation_id.map(|id| id.as_str().into()),
+        }
     }
 }
 
+impl Deferred {
+    /// It on its way.
+    pub(in crate::shard) fn passing(&self) -> Passing<'_> {
+        let id = self.correlation_id.as_deref();
+        Passing {
+            from: self.from,
+            channel: self.channel,
+            launch: self.launch,
+            delivery: Delivery {
+                action: self.launch.action,
+                payload: &self.payload,
+                sender: self.sender.as_deref(),
+            },
+            recipient: &self.recipient,
+            correlation_id: id.and_then(|id| CorrelationId::parse(id).ok()),
+        }
+    }
+}
+
+/// A message for a recipient that is not there.
+pub(in crate::shard) struct Undelivered {
+    from: SessionKey,
+    /// The caller that its sender connected as.
+    caller: Option<CallerId>,
+    channel: ChannelKey,
+    towards: Towards,
+    /// The viewer at its other end.
+    viewer: Rc<str>,
+    message: Message,
+}
+
+impl Directory {
+    /// Route → kept for an absent recipient.
+    ///
+    /// # Errors
+    /// [`Full`] when there is no room.
+    pub(in crate::shard) fn keep(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        undelivered: Undelivered,
+        at: Moment,
+    ) -> Result<(), Full> {
+        let Undelivered {
+            from,
+            caller,
+            channel,
+            towards,
+            viewer,
+            message,
+        } = undelivered;
+        let kind = Kind::Known(message.action);
+        if self.channels.get(channel).is_none() {
+            books.counters.end(kind, Outcome::Withdrawn);
+            return Ok(());
+        }
+        let passed = |passage| Passed {
+            action: Some(message.action),
+            towards,
+            passage,
+            bytes: message.frame.len(),
+        };
+        let (kept, overflow) = (passed(Passage::Kept), passed(Passage::Overflow));
+        let name = KeyName {
+            towards,
+            viewer: &viewer,
+            caller,
+        };
+        let named = Some(&*viewer).filter(|_| towards == Towards::Viewer);
+        if let Err(full) = self.store(books, channel, name, message, at) {
+            books.counters.end(kind, Outcome::Overflow);
+            books.recorder.came(at, channel, overflow, from, named);
+            return Err(full);
+        }
+        books.counters.pending_messages += 1;
+        books.recorder.came(at, channel, kept, from, named);
+        todo.push(Todo::Arm(channel));
+        Ok(())
+    }
+}
+
+/// There is no room for a message, neither on the way to its recipient nor among those that are kept.
+#[cold]
 fn overflow(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     passing: &Passing<'_>,
     at: Moment,
 ) {
-    books
-        .counters
-        .end(Kind::Known(passing.launch.action), Outcome::Overflow);
+    passing.end(books, Outcome::Overflow);
     passing.note(books, Passage::Overflow, at);
+    let (to, id) = (passing.from, passing.correlation_id);
     status(
         sockets,
-        directory,
         books,
-        passing.from,
-        passing.correlation_id,
+        todo,
+        to,
+        id,
         StatusFault::TooManyUndelivered,
         at,
     );
 }
 
 /// Route → the caller of a waiting call.
+///
+/// # Errors
+/// The refusal of an answer that is too long.
 pub(in crate::shard) fn answer_call(
-    sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     passing: &Passing<'_>,
     at: Moment,
-) {
-    let kind = Kind::Known(passing.launch.action);
+) -> Result<(), StatusFault> {
     let payload = passing.delivery.payload;
-    if sockets.settings.strict() && payload.len() > ALEXA_ANSWER_BYTES_STRICT {
-        books.counters.end(kind, Outcome::Refused);
+    if directory.settings.strict() && payload.len() > ALEXA_ANSWER_BYTES_STRICT {
+        passing.end(books, Outcome::Refused);
         passing.note(books, Passage::Refused, at);
-        let fault = StatusFault::Payload {
+        return Err(StatusFault::Payload {
             payload_bytes: ALEXA_ANSWER_BYTES_STRICT,
-        };
-        return status(
-            sockets,
-            directory,
-            books,
-            passing.from,
-            passing.correlation_id,
-            fault,
-            at,
-        );
+        });
     }
-    if alexa::end_call(
-        sockets,
-        directory,
-        books,
-        passing.channel,
-        passing.recipient,
-        Some(payload),
-    ) {
-        books.counters.end(kind, Outcome::Delivered);
+    let (channel, sender) = (passing.channel, passing.recipient);
+    if directory.end_call(books, todo, channel, sender, Some(payload)) {
+        passing.end(books, Outcome::Delivered);
         passing.note(books, Passage::AnsweredCall, at);
     } else {
         passing.too_late(books, at);
     }
+    Ok(())
 }
 
 /// Longest answer to an Alexa call under the strict profile, in characters. Source: SendAlexaOfferToMaster, "Answer".

@@ -1,15 +1,13 @@
 //! Messages that are refused, and STATUS_RESPONSE to their senders.
 
-use super::frames;
 use super::unsent::away_from;
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
 use crate::shard::dev::capture;
-use crate::shard::directory::Directory;
-use crate::shard::end::leave;
-use crate::shard::sockets::{Sockets, outboxes};
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::TodoList;
 use crate::time::Moment;
 use codec::aws::CorrelationId;
 use codec::signal::{Action, Fault, FaultKind, StatusFault};
@@ -17,8 +15,8 @@ use codec::signal::{Action, Fault, FaultKind, StatusFault};
 /// A message that breaks a rule: counted, and answered if it can be.
 pub(in crate::shard) fn refuse_message(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     from: SessionKey,
     fault: &Fault<'_>,
     at: Moment,
@@ -46,47 +44,33 @@ pub(in crate::shard) fn refuse_message(
         (books.recorder).came(at, web_socket.channel, passed, from, None);
     }
     if books.copies.is_some() {
-        capture::copy_refused(sockets, directory, books, from, None, at);
+        capture::copy_refused(sockets, todo, from, None, at);
     }
     if let Some(answer) = fault.kind.status(&sockets.rules.messages) {
-        status(
-            sockets,
-            directory,
-            books,
-            from,
-            fault.correlation_id,
-            answer,
-            at,
-        );
+        status(sockets, books, todo, from, fault.correlation_id, answer, at);
     }
 }
 
 /// STATUS_RESPONSE to the sender of a faulty message that carried a usable correlation id.
 pub(in crate::shard) fn status(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     to: SessionKey,
     correlation_id: Option<CorrelationId<'_>>,
     fault: StatusFault,
     at: Moment,
 ) {
-    status_with(
-        sockets,
-        directory,
-        books,
-        to,
-        correlation_id,
-        at,
-        |out, id| fault.write(out, id),
-    );
+    status_with(sockets, books, todo, to, correlation_id, at, |out, id| {
+        fault.write(out, id)
+    });
 }
 
 /// STATUS_RESPONSE as `write` writes it.
 pub(in crate::shard) fn status_with(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     to: SessionKey,
     correlation_id: Option<CorrelationId<'_>>,
     at: Moment,
@@ -95,8 +79,8 @@ pub(in crate::shard) fn status_with(
     let Some(correlation_id) = correlation_id else {
         return;
     };
-    if !frames::has_control_room(sockets, books, to) {
-        return leave::cut_slow(sockets, directory, books, to, at);
+    if !sockets.has_control_room(books, to) {
+        return sockets.cut_slow(books, todo, to, at);
     }
-    outboxes::push_control(sockets, books, to, |out| write(out, correlation_id));
+    sockets.push_control(books, to, |out| write(out, correlation_id));
 }

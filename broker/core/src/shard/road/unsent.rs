@@ -1,82 +1,134 @@
 //! What a connection did not send: back to where undelivered messages are kept, and from there to the slot's current
 //! connection.
 
-use super::kept;
-use super::kept::Lost;
-use crate::channel::{Channel, KeyName, Message, Towards};
+use crate::channel::{Channel, KeyName, Message, Slot, Towards};
 use crate::event::{Kind, Outcome};
-use crate::id::{CallerId, ChannelKey, SessionKey};
-use crate::session::{Launch, Load, Role, SessionState, Unsent};
+use crate::id::{Account, CallerId, ChannelKey, SessionKey};
+use crate::journal::ConnectionEnd;
+use crate::session::{Launch, Role, Tally, Unsent};
 use crate::shard::books::Books;
-use crate::shard::books::recorder::{Passage, Passed};
+use crate::shard::books::recorder::{Leaver, Passage, Passed};
 use crate::shard::calls::alexa;
 use crate::shard::dev::faults::{self, Deliveries};
 use crate::shard::directory::Directory;
-use crate::shard::end::leave;
+use crate::shard::directory::kept::Lost;
 use crate::shard::sockets::Sockets;
+use crate::shard::todo::{Gone, Left, Todo, TodoList};
 use crate::time::Moment;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Takes back what no byte of has left a connection that is no longer its slot's.
-pub(in crate::shard) fn take_back(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: SessionKey,
-    channel: ChannelKey,
-    role: &Role,
-    at: Moment,
-) {
-    let until = sockets
-        .waits_from(at)
-        .after(sockets.settings.timeouts.close_ms);
-    let Some(session) = sockets.sessions.get_mut(key) else {
-        return;
-    };
-    let before = session.outbox.load().messages;
-    let unsent = session.outbox.take_unsent(&mut sockets.scratch.spares);
-    // An edge that finds nothing to send reports nothing: what is queued later is to be announced again.
-    session.dirty &= !session.outbox.unsent().is_empty();
-    let freed = Load {
-        messages: before - session.outbox.load().messages,
-        control: 0,
-    };
-    if session.outbox.has_messages()
-        && let Some(channel) = directory.channels.get_mut(channel)
-    {
-        let members = &mut channel.wake().members;
-        members.hold(leave::slot_of(role), key, until);
+impl Directory {
+    /// A WebSocket has left its channel, or lost its slot there.
+    pub(in crate::shard) fn left(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        left: &Left,
+        at: Moment,
+    ) {
+        let (key, role) = (left.channel, &left.role);
+        if let Some(end) = &left.end {
+            let leaver = Leaver {
+                session: left.session,
+                role,
+                remote: end.remote,
+                opened: end.opened,
+                reason: end.reason,
+            };
+            books.recorder.left(at, key, &leaver);
+            if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
+                live.members.leave(&slot_of(role), left.session, left.from);
+            }
+        }
+        todo.push(Todo::Arm(key));
+        let Some(returned) = &left.returned else {
+            return;
+        };
+        if *role == Role::Master {
+            self.offers_lost_their_master(key);
+        }
+        if let (Some(until), Some(channel)) = (returned.begun, self.channels.get_mut(key)) {
+            let members = &mut channel.wake().members;
+            members.hold(slot_of(role), left.session, until);
+        }
     }
-    books.unload(freed);
-    sockets.weigh(key);
-    give_back(sockets, directory, books, key, channel, role, unsent, at);
-    leave::arm_channel(sockets, directory, channel, at);
-}
 
-/// A connection that lost its slot has handed over what it had begun: what was kept meanwhile goes to the slot's
-/// current connection.
-pub(in crate::shard) fn release_slot(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    by: SessionKey,
-    at: Moment,
-) {
-    let was = match sockets.sessions.get(by).map(|session| &session.state) {
-        Some(SessionState::Open(ws)) => Some((ws.channel, ws.role.clone())),
-        Some(SessionState::AwaitCloseEcho(ws, _)) => Some((ws.channel, ws.role.clone())),
-        Some(SessionState::AwaitGone(ending)) => ending.was.clone(),
-        Some(SessionState::Http(_)) | None => None,
-    };
-    let Some((channel, role)) = was else { return };
-    let live = directory
-        .channels
-        .get_mut(channel)
-        .and_then(Channel::live_mut);
-    if live.is_some_and(|live| live.members.release(by)) {
-        deliver_kept(sockets, directory, books, channel, &role, at);
-        if let Some(channel) = directory.channels.get_mut(channel) {
+    /// A connection that lost its slot has handed over what it had begun: what was kept meanwhile goes to the slot's
+    /// current connection.
+    pub(in crate::shard) fn release_slot(
+        &mut self,
+        todo: &mut TodoList,
+        by: SessionKey,
+        (key, role): (ChannelKey, Role),
+    ) {
+        let live = self.channels.get_mut(key).and_then(Channel::live_mut);
+        if live.is_some_and(|live| live.members.release(by)) {
+            todo.push(Todo::Deliver(key, role));
+            self.rest(key);
+        }
+    }
+
+    /// The connection of a WebSocket is gone: its end is counted and logged, and its slot is not held any more.
+    pub(in crate::shard) fn gone(&mut self, books: &mut Books, gone: &Gone, at: Moment) {
+        if let Some(tally) = &gone.tally {
+            self.note_end(books, gone, tally, at);
+        }
+        let live = self.channels.get_mut(gone.channel);
+        if let Some(live) = live.and_then(Channel::live_mut) {
+            live.members.release(gone.session);
+        }
+    }
+
+    /// Counts the end of a WebSocket connection, and notes its line in the log.
+    fn note_end(&mut self, books: &mut Books, gone: &Gone, tally: &Tally, at: Moment) {
+        let known = match self.channels.get(gone.channel) {
+            Some(channel) => {
+                let arn = &channel.record.arn;
+                Some((Account::of(arn), Box::from(arn.name())))
+            }
+            None => self.former_channel(gone.channel),
+        };
+        let (account, name) = known.unzip();
+        books.counters.connection_end(gone.reason);
+        let end = ConnectionEnd {
+            role: gone.role.on_wire(),
+            client_id: gone.role.client_id().map(Box::from),
+            channel: name,
+            remote: gone.peer.remote,
+            duration_ms: at.now.since(tally.opened),
+            messages_in: tally.messages_in,
+            messages_out: tally.messages_out,
+            offered_ms: tally.offered_ms(),
+            answered_ms: tally.answered_ms(),
+            reason: gone.reason,
+        };
+        let account = account.unwrap_or(Account(0));
+        books.diary.ended(at.now, account, end);
+    }
+
+    /// Account and name of a channel that went before this connection of it; forgotten with the last one.
+    fn former_channel(&mut self, channel: ChannelKey) -> Option<(Account, Box<str>)> {
+        let (account, name, connections) = self.former.get_mut(&channel)?;
+        let former = (*account, name.clone());
+        *connections -= 1;
+        if *connections == 0 {
+            self.former.remove(&channel);
+        }
+        Some(former)
+    }
+
+    /// A channel has one connection less.
+    pub(in crate::shard) fn connection_went(&mut self, key: ChannelKey) {
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.connections = channel.connections.saturating_sub(1);
+            channel.rest();
+        }
+    }
+
+    /// Gives back what an unused channel does not need.
+    pub(in crate::shard) fn rest(&mut self, key: ChannelKey) {
+        if let Some(channel) = self.channels.get_mut(key) {
             channel.rest();
         }
     }
@@ -85,12 +137,12 @@ pub(in crate::shard) fn release_slot(
 /// Puts messages of `from` back where undelivered ones are kept; the slot's current connection, if any, gets them from
 /// there.
 pub(in crate::shard) fn give_back(
-    sockets: &mut Sockets,
+    sockets: &Sockets,
     directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     from: SessionKey,
-    key: ChannelKey,
-    role: &Role,
+    (key, role): (ChannelKey, &Role),
     unsent: Vec<Unsent>,
     at: Moment,
 ) {
@@ -103,7 +155,7 @@ pub(in crate::shard) fn give_back(
             books.counters.outbox_messages -= 1;
         }
         if launch.call {
-            alexa::offer_came_back(directory, books, key, from, &launch);
+            directory.offer_came_back(books, key, from, &launch);
             continue;
         }
         if !launch.counted {
@@ -139,10 +191,10 @@ pub(in crate::shard) fn give_back(
             caller: caller_of(sockets, directory, key, towards, &viewer),
         };
         let mine = mine.into_iter().map(|(_, message)| message).collect();
-        kept::put_back(directory, books, key, name, mine, at);
+        directory.put_back(books, key, name, mine, at);
     }
-    deliver_kept(sockets, directory, books, key, role, at);
-    leave::arm_channel(sockets, directory, key, at);
+    todo.push(Todo::Deliver(key, role.clone()));
+    todo.push(Todo::Arm(key));
 }
 
 /// The caller of messages that come back, as long as their viewer is connected.
@@ -181,18 +233,22 @@ pub(in crate::shard) fn deliver_kept(
         Role::Master => live.members.to_master(),
         Role::Viewer(id) => live.members.to_viewer(id),
     };
-    let Some(to) = to else { return };
+    let Some(to) = to.filter(|to| sockets.web_socket(*to).is_some()) else {
+        return;
+    };
     let before = live.pending.bytes();
     live.pending.expire(at.now, |towards, viewer, message| {
-        kept::drop_kept(books, (key, towards, viewer), message, Lost::Expired, at);
+        books.drop_kept((key, towards, viewer), message, Lost::Expired, at);
     });
     let groups = match role {
         Role::Master => live.pending.take_for_master(),
         Role::Viewer(id) => vec![(0, live.pending.take(Towards::Viewer, id))],
     };
-    kept::kept_changed(directory, books, key, before);
+    directory.kept_changed(books, key, before);
     let Deliveries { groups, twice } = if sockets.dev.faults.is_some() {
-        faults::on_kept(sockets, directory, books, (key, to, role), groups, at)
+        let channel = directory.channels.get(key);
+        let name = channel.map_or("", |channel| channel.record.arn.name());
+        faults::on_kept(sockets, books, name, (key, to, role), groups, at)
     } else {
         let twice = Vec::new();
         Deliveries { groups, twice }
@@ -250,12 +306,20 @@ fn push_kept(
         books.counters.pending_messages -= 1;
         books.counters.outbox_messages += 1;
         if twice.contains(&order) {
-            faults::push_copy(sockets, books, to, launch, frame.len(), |out| {
+            sockets.push_copy(books, to, launch, frame.len(), |out| {
                 out.extend_from_slice(&frame)
             });
         }
     }
     sockets.weigh(to);
+}
+
+/// The members' slot of a role.
+pub(in crate::shard) fn slot_of(role: &Role) -> Slot {
+    match role {
+        Role::Master => Slot::Master,
+        Role::Viewer(id) => Slot::Viewer(id.clone()),
+    }
 }
 
 /// Which way messages for a role go.

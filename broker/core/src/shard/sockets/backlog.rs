@@ -9,11 +9,11 @@
 use crate::id::{Account, ChannelKey, SessionKey};
 use crate::shard::books::Books;
 use crate::shard::directory::Directory;
-use crate::shard::end::leave;
 use crate::shard::shares::Shares;
 use crate::shard::sockets::Sockets;
+use crate::shard::todo::TodoList;
 use crate::time::Moment;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What waits for connections that are behind, and for those that were closed for it.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(in crate::shard) struct Backlog {
     bytes: usize,
     /// The channels of connections that are behind, and the bytes that wait in each.
     channels: BTreeMap<ChannelKey, (Account, usize)>,
+    /// The connections of these channels that are behind, by the bytes that wait for them.
+    sessions: BTreeSet<(ChannelKey, u32, SessionKey)>,
     shares: Shares,
     /// Bytes of connections that were cut off and are not gone.
     cut: usize,
@@ -28,24 +30,44 @@ pub(in crate::shard) struct Backlog {
 
 impl Backlog {
     /// A connection of a channel that had `before` bytes waiting has `after`.
-    fn change(&mut self, channel: Option<ChannelKey>, before: usize, after: usize) {
-        self.bytes = (self.bytes + after).saturating_sub(before);
+    fn change(
+        &mut self,
+        channel: Option<ChannelKey>,
+        session: SessionKey,
+        (before, after): (u32, u32),
+    ) {
+        let bytes = |bytes: u32| bytes as usize;
+        self.bytes = (self.bytes + bytes(after)).saturating_sub(bytes(before));
         let Some(channel) = channel else { return };
         let Some((account, waiting)) = self.channels.get_mut(&channel) else {
             return;
         };
+        self.sessions.remove(&(channel, before, session));
+        if after > 0 {
+            self.sessions.insert((channel, after, session));
+        }
         let held = *waiting;
-        *waiting = (held + after).saturating_sub(before);
+        *waiting = (held + bytes(after)).saturating_sub(bytes(before));
         self.shares.change(*account, channel, held, *waiting);
         if *waiting == 0 {
             self.channels.remove(&channel);
         }
     }
 
+    /// The connection with most, of the channel with most in the account with most.
+    fn slowest(&self) -> Option<SessionKey> {
+        let channel = self.shares.largest()?;
+        let (first, last) = (SessionKey::unpack(0), SessionKey::unpack(u64::MAX));
+        let of_channel = (channel, 0, first)..=(channel, u32::MAX, last);
+        let (_, _, session) = self.sessions.range(of_channel).next_back()?;
+        Some(*session)
+    }
+
     /// A channel ends; its connections do not yet.
     pub(in crate::shard) fn withdraw(&mut self, channel: ChannelKey) {
         if let Some((account, waiting)) = self.channels.remove(&channel) {
             self.shares.change(account, channel, waiting, 0);
+            self.sessions.retain(|(other, ..)| *other != channel);
         }
     }
 }
@@ -101,8 +123,7 @@ impl Sockets {
         let after = u32::try_from(bytes).unwrap_or(u32::MAX);
         let before = std::mem::replace(&mut session.weight, after);
         let channel = session.channel();
-        self.backlog
-            .change(channel, before as usize, after as usize);
+        self.backlog.change(channel, key, (before, after));
     }
 
     /// Whether connections that are behind hold more than their part of a shard's bytes.
@@ -113,50 +134,45 @@ impl Sockets {
     }
 }
 
-/// Closes the slowest connections until that is no longer so.
-pub(in crate::shard) fn shed(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    at: Moment,
-) {
-    while sockets.too_far_behind() {
-        let Some(slowest) = slowest(sockets, directory) else {
+impl Sockets {
+    /// Closes the slowest connections until that is no longer so. False when there is none.
+    pub(in crate::shard) fn shed(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        at: Moment,
+    ) -> bool {
+        let mut sheds = false;
+        while self.too_far_behind()
+            && let Some(slowest) = self.backlog.slowest()
+        {
+            sheds = true;
+            self.cut_slow(books, todo, slowest, at);
+        }
+        sheds
+    }
+
+    /// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what
+    /// its peer does not read. When that is much on all such connections together, they are not waited for.
+    pub(in crate::shard) fn cut_off(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        at: Moment,
+    ) {
+        let most = self.rules.outbox_bytes;
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        leave::cut_slow(sockets, directory, books, slowest, at);
+        if !std::mem::replace(&mut session.cut, true) {
+            self.backlog.cut += session.outbox.bytes();
+        }
+        if self.backlog.cut > most / 8 {
+            self.abort(books, todo, key, at);
+        }
     }
-}
 
-fn slowest(sockets: &Sockets, directory: &Directory) -> Option<SessionKey> {
-    let channel = directory.channels.get(sockets.backlog.shares.largest()?)?;
-    let members = channel.live()?.members.all().into_iter();
-    let weight = |key: &SessionKey| sockets.sessions.get(*key).map(|session| session.weight);
-    members.max_by_key(|key| (weight(key), *key))
-}
-
-/// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what its
-/// peer does not read. When that is much on all such connections together, they are not waited for.
-pub(in crate::shard) fn cut_off(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: SessionKey,
-    at: Moment,
-) {
-    let most = sockets.rules.outbox_bytes;
-    let Some(session) = sockets.sessions.get_mut(key) else {
-        return;
-    };
-    if !std::mem::replace(&mut session.cut, true) {
-        sockets.backlog.cut += session.outbox.bytes();
-    }
-    if sockets.backlog.cut > most / 8 {
-        leave::abort(sockets, directory, books, key, at);
-    }
-}
-
-impl Sockets {
     /// This many bytes of a connection that was cut off are gone.
     #[inline]
     pub(in crate::shard) fn cut_shrinks(&mut self, bytes: usize) {

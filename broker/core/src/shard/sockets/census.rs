@@ -2,10 +2,11 @@
 
 use crate::channel::Channel;
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
-use crate::id::{ChannelKey, Identity, SessionKey};
+use crate::id::{ChannelKey, SessionKey};
 use crate::machine::Peer;
 use crate::session::Session;
 use crate::shard::directory::Directory;
+use crate::shard::end::timers::Timer;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 
@@ -53,24 +54,33 @@ impl Sockets {
     }
 }
 
-/// Takes a channel out, with its timer.
-pub(in crate::shard) fn remove_channel(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    key: ChannelKey,
-) -> Option<Channel> {
-    let mut channel = directory.channels.remove(key)?;
-    sockets.wheel.forget(&mut channel.timer);
-    if let Some(slots) = &mut directory.slots {
-        slots.channel_went(&Identity::of(&channel.record.arn), key);
-    }
-    if let Some(parity) = &sockets.dev.parity {
-        parity.channel_went(&channel);
-    }
-    Some(channel)
-}
-
 impl Sockets {
+    /// A channel is out of the tables: its timer goes, and what is known of its connections that are behind.
+    pub(in crate::shard) fn channel_went(&mut self, key: ChannelKey, channel: &mut Channel) {
+        self.wheel.forget(&mut channel.timer);
+        self.backlog.withdraw(key);
+        if let Some(parity) = &self.dev.parity {
+            parity.channel_went(channel);
+        }
+    }
+
+    /// Has the wheel call for a channel when its next kept message or waiting call expires, or its rates can be
+    /// forgotten.
+    pub(in crate::shard) fn arm_channel(
+        &mut self,
+        directory: &mut Directory,
+        key: ChannelKey,
+        at: Moment,
+    ) {
+        let Some(channel) = directory.channels.get_mut(key) else {
+            return;
+        };
+        match channel.next_due(&self.settings.quotas, at.now) {
+            Some(next) => (self.wheel).call_by(&mut channel.timer, next, Timer::channel(key)),
+            None => self.wheel.forget(&mut channel.timer),
+        }
+    }
+
     pub(in crate::shard) fn open_session(
         &mut self,
         peer: Peer,

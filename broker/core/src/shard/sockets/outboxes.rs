@@ -1,6 +1,7 @@
 //! What waits for a session's socket: bytes are appended, announced to the edge, and counted.
 
 use crate::id::SessionKey;
+use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
 use crate::machine::Output;
 use crate::session::{Http, Load, Session, WebSocket};
 use crate::shard::Letter;
@@ -39,21 +40,34 @@ impl Sockets {
             self.outputs.push_back(Output::Send(key));
         }
     }
-}
 
-/// Appends bytes that are no message (a response, a pong, a status, a close frame) to the outbox of a session.
-pub(in crate::shard) fn push_control(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    key: SessionKey,
-    write: impl FnOnce(&mut Vec<u8>),
-) {
-    let Some(session) = sockets.sessions.get_mut(key) else {
-        return;
-    };
-    books.counters.control_bytes += session.outbox.push(&mut sockets.scratch.spares, write) as u64;
-    sockets.weigh(key);
-    sockets.touch(key);
+    /// Appends bytes that are no message (a response, a pong, a status, a close frame) to the outbox of a session.
+    pub(in crate::shard) fn push_control(
+        &mut self,
+        books: &mut Books,
+        key: SessionKey,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        books.counters.control_bytes += session.outbox.push(&mut self.scratch.spares, write) as u64;
+        self.weigh(key);
+        self.touch(key);
+    }
+
+    /// A peer that makes us answer and does not read gets no more pongs; bytes of messages do not count.
+    pub(in crate::shard) fn has_control_room(&self, books: &Books, key: SessionKey) -> bool {
+        let session = self.sessions.get(key);
+        let waiting = session.map_or(0, |session| session.outbox.load().control);
+        let all = usize::try_from(books.counters.control_bytes).unwrap_or(usize::MAX);
+        let most = if all > self.rules.request_bytes {
+            CONTROL_BYTES_WHEN_FULL
+        } else {
+            CONTROL_BYTES_MAX
+        };
+        waiting < most
+    }
 }
 
 impl Books {

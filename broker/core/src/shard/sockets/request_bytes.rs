@@ -17,10 +17,9 @@ use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::respond;
 use crate::shard::calls::respond::purpose_of;
-use crate::shard::directory::Directory;
-use crate::shard::end::leave;
 use crate::shard::shares::Shares;
 use crate::shard::sockets::Sockets;
+use crate::shard::todo::TodoList;
 use crate::time::Moment;
 use codec::control::ErrorKind;
 use std::collections::BTreeMap;
@@ -73,106 +72,97 @@ impl Sockets {
     }
 }
 
-/// Charges a session that has just received, and has somebody pay when that is too much.
-pub(in crate::shard) fn charge_received(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: SessionKey,
-    at: Moment,
-) {
-    sockets.charge(key);
-    for payers in 0.. {
-        if sockets.requests.held.bytes <= sockets.rules.request_bytes {
-            return;
-        }
-        let Some(session) = sockets.sessions.get(key) else {
-            return;
-        };
-        let origin = Origin::of(session.remote().ip());
-        let Some(&own) = sockets.requests.held.charges.get(&key) else {
-            return; // others hold it all, and pay when they send more
-        };
-        let payer = sockets.requests.held.shares.payer(origin, own, 0);
-        match payer.filter(|_| payers < PAYERS_PER_INPUT) {
-            Some(payer) => make_pay(sockets, directory, books, payer, at),
-            None => return make_pay(sockets, directory, books, key, at),
+impl Sockets {
+    /// Charges a session that has just received, and has somebody pay when that is too much.
+    pub(in crate::shard) fn charge_received(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        at: Moment,
+    ) {
+        self.charge(key);
+        for payers in 0.. {
+            if self.requests.held.bytes <= self.rules.request_bytes {
+                return;
+            }
+            let Some(session) = self.sessions.get(key) else {
+                return;
+            };
+            let origin = Origin::of(session.remote().ip());
+            let Some(&own) = self.requests.held.charges.get(&key) else {
+                return; // others hold it all, and pay when they send more
+            };
+            let payer = self.requests.held.shares.payer(origin, own, 0);
+            match payer.filter(|_| payers < PAYERS_PER_INPUT) {
+                Some(payer) => self.make_pay(books, todo, payer, at),
+                None => return self.make_pay(books, todo, key, at),
+            }
         }
     }
-}
 
-/// Has those with most pay, when answers that are not taken are too much.
-pub(in crate::shard) fn hold(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    at: Moment,
-) {
-    for _ in 0..PAYERS_PER_INPUT {
-        if sockets.requests.held.bytes <= sockets.rules.request_bytes {
-            return;
+    /// Has those with most pay, when answers that are not taken are too much.
+    pub(in crate::shard) fn hold(&mut self, books: &mut Books, todo: &mut TodoList, at: Moment) {
+        for _ in 0..PAYERS_PER_INPUT {
+            if self.requests.held.bytes <= self.rules.request_bytes {
+                return;
+            }
+            let Some(payer) = self.requests.held.shares.largest() else {
+                return;
+            };
+            self.make_pay(books, todo, payer, at);
         }
-        let Some(payer) = sockets.requests.held.shares.largest() else {
+    }
+
+    /// Frees what a connection holds.
+    fn make_pay(&mut self, books: &mut Books, todo: &mut TodoList, key: SessionKey, at: Moment) {
+        self.requests.held.refused += 1;
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        make_pay(sockets, directory, books, payer, at);
-    }
-}
-
-/// Frees what a connection holds.
-fn make_pay(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: SessionKey,
-    at: Moment,
-) {
-    sockets.requests.held.refused += 1;
-    let Some(session) = sockets.sessions.get_mut(key) else {
-        return;
-    };
-    let answers = session.outbox.in_flight();
-    let SessionState::Http(http) = &mut session.state else {
-        // Of a WebSocket that is an unfinished message, which has no part of it that could be given back.
-        sockets.because(key, EndReason::SlowMessage);
-        return abort_at_once(sockets, directory, books, key, at);
-    };
-    let purpose = match &mut http.stage {
-        // Its answer goes out, and is the last: what waits behind it is asked again.
-        HttpStage::AwaitReply(asked, _) if !answers || !http.buffer.is_empty() => {
-            asked.close = true;
-            http.buffer = Vec::new();
-            return sockets.charge(key);
+        let answers = session.outbox.in_flight();
+        let SessionState::Http(http) = &mut session.state else {
+            // Of a WebSocket that is an unfinished message, which has no part of it that could be given back.
+            self.because(key, EndReason::SlowMessage);
+            return self.abort_at_once(books, todo, key, at);
+        };
+        let purpose = match &mut http.stage {
+            // Its answer goes out, and is the last: what waits behind it is asked again.
+            HttpStage::AwaitReply(asked, _) if !answers || !http.buffer.is_empty() => {
+                asked.close = true;
+                http.buffer = Vec::new();
+                return self.charge(key);
+            }
+            HttpStage::AwaitBody(awaited) => purpose_of(awaited.target),
+            HttpStage::AwaitHead
+            | HttpStage::AwaitReply(..)
+            | HttpStage::AwaitTls
+            | HttpStage::AwaitHandover(..)
+            | HttpStage::AwaitTunnel(_)
+            | HttpStage::AwaitAdmin(_)
+            | HttpStage::AwaitOwner(_) => Purpose::Unknown,
+        };
+        let asks = matches!(http.stage, HttpStage::AwaitHead | HttpStage::AwaitBody(_));
+        if answers || !asks {
+            return self.abort_at_once(books, todo, key, at);
         }
-        HttpStage::AwaitBody(awaited) => purpose_of(awaited.target),
-        HttpStage::AwaitHead
-        | HttpStage::AwaitReply(..)
-        | HttpStage::AwaitTls
-        | HttpStage::AwaitHandover(..)
-        | HttpStage::AwaitTunnel(_)
-        | HttpStage::AwaitAdmin(_)
-        | HttpStage::AwaitOwner(_) => Purpose::Unknown,
-    };
-    let asks = matches!(http.stage, HttpStage::AwaitHead | HttpStage::AwaitBody(_));
-    if answers || !asks {
-        return abort_at_once(sockets, directory, books, key, at);
+        let fault = Fault::new(Check::RequestsFull, ErrorKind::ServiceUnavailable, FULL);
+        let evidence = Evidence::default();
+        respond::respond_error(self, books, key, purpose, &fault, &evidence, true, at);
+        self.charge(key);
     }
-    let fault = Fault::new(Check::RequestsFull, ErrorKind::ServiceUnavailable, FULL);
-    let evidence = Evidence::default();
-    respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
-    sockets.charge(key);
-}
 
-fn abort_at_once(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: SessionKey,
-    at: Moment,
-) {
-    leave::abort(sockets, directory, books, key, at);
-    // Its memory is free with the end of its socket, in the next turn.
-    sockets.discharge(key);
+    fn abort_at_once(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        at: Moment,
+    ) {
+        self.abort(books, todo, key, at);
+        // Its memory is free with the end of its socket, in the next turn.
+        self.discharge(key);
+    }
 }
 
 const FULL: &str = "The server holds as many unfinished requests as it may. Try again.";

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// A message that is delivered later.
 #[derive(Debug)]
-pub(super) struct HeldMessage {
+pub(in crate::shard) struct HeldMessage {
     /// The connection that sent it; `None` when it was kept, which forgets that.
     pub(super) from: Option<SessionKey>,
     pub(super) channel: ChannelKey,
@@ -24,7 +24,7 @@ pub(super) struct HeldMessage {
 
 /// What is due at some time.
 #[derive(Debug)]
-pub(super) enum Later {
+pub(in crate::shard) enum Later {
     Message(HeldMessage),
     Close {
         session: SessionKey,

@@ -9,7 +9,6 @@ use crate::limits::FAULT_REORDER_MS;
 use crate::session::{Launch, Role};
 use crate::shard::books::Books;
 use crate::shard::dev::capture;
-use crate::shard::directory::Directory;
 use crate::shard::road::unsent::{towards, viewer_of};
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Now};
@@ -26,12 +25,12 @@ pub(in crate::shard) struct Deliveries {
 /// Whose delivery it is: of which channel, to which connection, in which role.
 type Recipient<'a> = (ChannelKey, SessionKey, &'a Role);
 
-/// Takes out what faults drop or hold back, and swaps what they reorder.
+/// Takes out what faults drop or hold back, and swaps what they reorder. `name`: that of the channel.
 #[cold]
 pub(in crate::shard) fn on_kept(
     sockets: &mut Sockets,
-    directory: &Directory,
     books: &mut Books,
+    name: &str,
     to: Recipient<'_>,
     groups: Vec<(u64, VecDeque<Message>)>,
     at: Moment,
@@ -44,10 +43,10 @@ pub(in crate::shard) fn on_kept(
     for (rank, messages) in groups {
         let mut going = VecDeque::with_capacity(messages.len());
         for message in messages {
-            let act = act_on(sockets, directory, to, &message, at.now);
+            let act = act_on(sockets, name, to, &message, at.now);
             let message = match act {
                 Some((DeliveryAct::Drop, _)) => {
-                    drop_kept(directory, books, to, &message, at);
+                    drop_kept(books, name, to, &message, at);
                     continue;
                 }
                 Some((DeliveryAct::Duplicate, _)) => {
@@ -86,14 +85,13 @@ pub(in crate::shard) fn on_kept(
 /// What the first rule that matches does to it.
 fn act_on(
     sockets: &Sockets,
-    directory: &Directory,
-    (channel, _, role): Recipient<'_>,
+    name: &str,
+    (_, _, role): Recipient<'_>,
     message: &Message,
     now: Now,
 ) -> Option<(DeliveryAct, SharedRule)> {
-    let channel = directory.channels.get(channel)?;
     let subject = Subject {
-        channel: Some(channel.record.arn.name()),
+        channel: Some(name),
         role: Some(role.on_wire()),
         client_id: role.client_id(),
         operation: None,
@@ -114,9 +112,9 @@ fn act_on(
 }
 
 fn drop_kept(
-    directory: &Directory,
     books: &mut Books,
-    (channel, _, role): Recipient<'_>,
+    name: &str,
+    (_, _, role): Recipient<'_>,
     message: &Message,
     at: Moment,
 ) {
@@ -125,8 +123,8 @@ fn drop_kept(
         .counters
         .end(Kind::Known(message.action), Outcome::Withdrawn);
     let viewer = viewer_of(role, &message.frame, message.sender_bytes);
-    let whose = (channel, towards(role), viewer);
-    capture::copy_dropped(directory, books, whose, message, at);
+    let whose = (name, towards(role), viewer);
+    capture::copy_dropped(books, whose, message, at);
 }
 
 /// Holds a message back; it stays in the gauge of pending ones. Returns it when there is no room.

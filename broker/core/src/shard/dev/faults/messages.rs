@@ -16,6 +16,7 @@ use crate::shard::road;
 use crate::shard::road::relay::{self, Passing};
 use crate::shard::road::status;
 use crate::shard::sockets::Sockets;
+use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now};
 use codec::signal::{Delivery, Role};
 
@@ -25,6 +26,7 @@ pub(in crate::shard) fn on_message(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     passing: &Passing<'_>,
     route: Route,
     at: Moment,
@@ -32,7 +34,9 @@ pub(in crate::shard) fn on_message(
     let Some(faults) = sockets.dev.faults.as_deref() else {
         return false;
     };
-    if let Some(rule) = rule_of(faults, directory, passing, false, at.now)
+    let channel = directory.channels.get(passing.channel);
+    let name = channel.map_or("", |channel| channel.record.arn.name());
+    if let Some(rule) = rule_of(faults, name, passing, false, at.now)
         && let FaultAct::Message(act) = &rule.act
     {
         let fate = match act {
@@ -41,14 +45,14 @@ pub(in crate::shard) fn on_message(
             MessageAct::Status { .. } => Fate::Refused,
             MessageAct::Delay(_) => Fate::of(route),
         };
-        passing.copy(directory, books, fate, at);
-        return on_arrival(sockets, directory, books, passing, act, &rule.counts, at);
+        passing.copy(books, name, fate, at);
+        return on_arrival(sockets, books, todo, passing, act, &rule.counts, at);
     }
     let Route::To(to) = route else {
-        passing.copy(directory, books, Fate::of(route), at);
+        passing.copy(books, name, Fate::of(route), at);
         return false;
     };
-    let rule = rule_of(faults, directory, passing, true, at.now);
+    let rule = rule_of(faults, name, passing, true, at.now);
     let act = rule.as_deref().and_then(|rule| match &rule.act {
         FaultAct::Delivery(act) => Some((*act, &rule.counts)),
         FaultAct::Connect(_) | FaultAct::Api(_) | FaultAct::Message(_) | FaultAct::Session(_) => {
@@ -59,9 +63,9 @@ pub(in crate::shard) fn on_message(
         Some((DeliveryAct::Drop, _)) => Fate::Dropped,
         Some(_) | None => Fate::Delivered,
     };
-    passing.copy(directory, books, fate, at);
+    passing.copy(books, name, fate, at);
     if let Some((act, counts)) = act
-        && on_delivery(sockets, directory, books, passing, (to, act, counts), at)
+        && on_delivery(sockets, books, todo, passing, (to, act, counts), at)
     {
         return true;
     }
@@ -70,15 +74,15 @@ pub(in crate::shard) fn on_message(
     let Some(behind) = behind.and_then(|faults| faults.held.take_behind(to)) else {
         return false;
     };
-    relay::deliver(sockets, directory, books, to, passing, at);
-    release(sockets, directory, books, behind, at);
+    relay::deliver(sockets, books, todo, to, passing, at);
+    todo.push(Todo::Release(Box::new(behind)));
     true
 }
 
 /// The rule for a message when it arrives, or for its delivery: then its recipient is what it is about.
 fn rule_of(
     faults: &Faults,
-    directory: &Directory,
+    name: &str,
     passing: &Passing<'_>,
     delivery: bool,
     now: Now,
@@ -86,7 +90,6 @@ fn rule_of(
     if faults.rules.is_empty() {
         return None;
     }
-    let channel = directory.channels.get(passing.channel)?;
     let sender = passing.delivery.sender;
     let (role, client_id) = match (delivery, sender) {
         (false, Some(id)) => (Role::Viewer, Some(id)),
@@ -94,7 +97,7 @@ fn rule_of(
         (true, None) => (Role::Viewer, Some(passing.recipient)),
     };
     let subject = Subject {
-        channel: Some(channel.record.arn.name()),
+        channel: Some(name),
         role: Some(role),
         client_id,
         operation: None,
@@ -110,8 +113,8 @@ fn rule_of(
 
 fn on_arrival(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     passing: &Passing<'_>,
     act: &MessageAct,
     counts: &FaultCounts,
@@ -133,7 +136,7 @@ fn on_arrival(
         } => {
             passing.end(books, Outcome::Refused);
             let (to, id) = (passing.from, passing.correlation_id);
-            status::status_with(sockets, directory, books, to, id, at, |out, id| {
+            status::status_with(sockets, books, todo, to, id, at, |out, id| {
                 codec::signal::status_response(out, id, error_type, *status_code, description);
             });
             true
@@ -144,8 +147,8 @@ fn on_arrival(
 
 fn on_delivery(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     passing: &Passing<'_>,
     (to, act, counts): (SessionKey, DeliveryAct, &FaultCounts),
     at: Moment,
@@ -161,8 +164,8 @@ fn on_delivery(
             hold(sockets, books, passing, until, Some(to), counts)
         }
         DeliveryAct::Duplicate => {
-            relay::deliver(sockets, directory, books, to, passing, at);
-            copy(sockets, books, to, passing);
+            relay::deliver(sockets, books, todo, to, passing, at);
+            todo.push(Todo::SendAgain(Box::new(passing.deferred()), to));
             true
         }
     }
@@ -195,10 +198,11 @@ fn hold(
 }
 
 /// A message that was held back goes on, wherever its recipient is by then.
-pub(super) fn release(
+pub(in crate::shard) fn release(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     message: HeldMessage,
     at: Moment,
 ) {
@@ -233,54 +237,62 @@ pub(super) fn release(
     let route = channel
         .wake()
         .route(role, launch.action, &message.recipient);
-    road::hand_on(sockets, directory, books, route, &passing, at);
-}
-
-/// Messages of a channel that faults hold back are withdrawn.
-pub(in crate::shard) fn withdraw(sockets: &mut Sockets, books: &mut Books, channel: ChannelKey) {
-    let Some(faults) = sockets.dev.faults.as_deref_mut() else {
-        return;
-    };
-    while let Some(message) = faults.held.take_of(channel) {
-        books.counters.pending_messages -= 1;
-        let kind = Kind::Known(message.launch.action);
-        books.counters.end(kind, Outcome::Withdrawn);
-    }
+    road::hand_on(sockets, directory, books, todo, route, &passing, at);
 }
 
 /// Sends a message once more; the copy counts nowhere, and is dropped where there is no room.
-fn copy(sockets: &mut Sockets, books: &mut Books, to: SessionKey, passing: &Passing<'_>) {
-    let bytes = passing.delivery.frame_bytes();
-    let write = |out: &mut Vec<u8>| passing.delivery.write(out);
-    push_copy(sockets, books, to, passing.launch, bytes, write);
-}
-
-/// The same of what `write` writes.
-pub(in crate::shard) fn push_copy(
+pub(in crate::shard) fn send_again(
     sockets: &mut Sockets,
     books: &mut Books,
     to: SessionKey,
-    launch: Launch,
-    bytes: usize,
-    write: impl FnOnce(&mut Vec<u8>),
+    passing: &Passing<'_>,
 ) {
-    let shard_full = books.counters.outbox_bytes + bytes as u64 > sockets.rules.outbox_bytes as u64;
-    let most = sockets.settings.limits.outbox_bytes;
-    let open = |session: &&mut Session| session.open().is_some();
-    let Some(session) = sockets.sessions.get_mut(to).filter(open) else {
-        return;
-    };
-    if shard_full || session.outbox.bytes() + bytes > most {
-        return;
+    let bytes = passing.delivery.frame_bytes();
+    let write = |out: &mut Vec<u8>| passing.delivery.write(out);
+    sockets.push_copy(books, to, passing.launch, bytes, write);
+}
+
+impl Sockets {
+    /// Messages of a channel that faults hold back are withdrawn.
+    pub(in crate::shard) fn withdraw_held(&mut self, books: &mut Books, channel: ChannelKey) {
+        let Some(faults) = self.dev.faults.as_deref_mut() else {
+            return;
+        };
+        while let Some(message) = faults.held.take_of(channel) {
+            books.counters.pending_messages -= 1;
+            let kind = Kind::Known(message.launch.action);
+            books.counters.end(kind, Outcome::Withdrawn);
+        }
     }
-    let launch = Launch {
-        counted: false,
-        accepted_us: None,
-        ..launch
-    };
-    let spares = &mut sockets.scratch.spares;
-    let pushed = session.outbox.push_message(spares, launch, write);
-    books.counters.outbox_bytes += pushed as u64;
-    sockets.weigh(to);
-    sockets.touch(to);
+
+    /// Sends once more what `write` writes, where there is room.
+    pub(in crate::shard) fn push_copy(
+        &mut self,
+        books: &mut Books,
+        to: SessionKey,
+        launch: Launch,
+        bytes: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let shard_full =
+            books.counters.outbox_bytes + bytes as u64 > self.rules.outbox_bytes as u64;
+        let most = self.settings.limits.outbox_bytes;
+        let open = |session: &&mut Session| session.open().is_some();
+        let Some(session) = self.sessions.get_mut(to).filter(open) else {
+            return;
+        };
+        if shard_full || session.outbox.bytes() + bytes > most {
+            return;
+        }
+        let launch = Launch {
+            counted: false,
+            accepted_us: None,
+            ..launch
+        };
+        let spares = &mut self.scratch.spares;
+        let pushed = session.outbox.push_message(spares, launch, write);
+        books.counters.outbox_bytes += pushed as u64;
+        self.weigh(to);
+        self.touch(to);
+    }
 }

@@ -17,7 +17,7 @@ mod rule;
 
 pub use error::FaultError;
 pub(in crate::shard) use kept::{Deliveries, on_kept};
-pub(in crate::shard) use messages::{on_message, push_copy, withdraw};
+pub(in crate::shard) use messages::{on_message, release, send_again};
 pub(in crate::shard) use requests::{on_call, on_connect};
 pub use rule::{
     Chance, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct, RequestAct,
@@ -30,13 +30,12 @@ use crate::limits::{FAULTS_DUE_PER_TICK, FAULTS_MAX};
 use crate::machine::Output;
 use crate::session::{Mute, NEVER, Session, SessionState};
 use crate::shard::books::Books;
-use crate::shard::directory::Directory;
-use crate::shard::end::{leave, timers};
-use crate::shard::operator::inspect;
 use crate::shard::sockets::Sockets;
+use crate::shard::todo::TodoList;
 use crate::time::{Moment, Now};
 use codec::ws::close;
-use held::{Held, Later};
+use held::Held;
+pub(in crate::shard) use held::{HeldMessage, Later};
 use rule::Subject;
 
 /// The faults of a shard, and what they hold back.
@@ -167,43 +166,50 @@ impl Sockets {
     }
 }
 
-/// Takes a fault in; one about sessions acts on those that are open.
-pub(in crate::shard) fn add_fault(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    rule: SharedRule,
-    at: Moment,
-) {
-    let Some(faults) = &mut sockets.dev.faults else {
-        return;
-    };
-    let about_sessions = matches!(rule.act, FaultAct::Session(_));
-    faults.add(rule, at.now);
-    if about_sessions {
-        for slot in 0..sockets.sessions.slots() {
-            if let Some(key) = sockets.sessions.at(slot) {
-                on_session(sockets, directory, books, key, at);
+impl Sockets {
+    /// Takes a fault in. True when it is one about sessions: it acts on those that are open.
+    pub(in crate::shard) fn add_fault(&mut self, rule: SharedRule, at: Moment) -> bool {
+        let Some(faults) = &mut self.dev.faults else {
+            return false;
+        };
+        let about_sessions = matches!(rule.act, FaultAct::Session(_));
+        faults.add(rule, at.now);
+        about_sessions
+    }
+
+    /// The next thing that faults held back until now.
+    pub(in crate::shard) fn take_held(&mut self, at: Moment) -> Option<Later> {
+        let faults = self.dev.faults.as_deref_mut()?;
+        faults.held.take_due(at.now)
+    }
+
+    /// Connections that faults kept silent until now are sent something again, a bounded number.
+    pub(in crate::shard) fn unmute_due(&mut self, at: Moment) {
+        for _ in 0..FAULTS_DUE_PER_TICK {
+            let due = self.dev.faults.as_deref_mut();
+            match due.and_then(|faults| faults.held.take_unmuted(at.now)) {
+                Some((key, closes)) => self.unmute(key, closes, at),
+                None => break,
             }
         }
     }
 }
 
-/// What a fault does to an open WebSocket.
+/// What a fault does to an open WebSocket of a channel of this name.
 pub(in crate::shard) fn on_session(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
+    name: Option<&str>,
     at: Moment,
 ) {
     let session = sockets.sessions.get(key).and_then(Session::open);
     let Some(web_socket) = session.filter(|it| !it.superseded) else {
         return;
     };
-    let channel = directory.channels.get(web_socket.channel);
     let subject = Subject {
-        channel: channel.map(|channel| channel.record.arn.name()),
+        channel: name,
         role: Some(web_socket.role.on_wire()),
         client_id: web_socket.role.client_id(),
         ..Subject::default()
@@ -215,7 +221,7 @@ pub(in crate::shard) fn on_session(
     };
     match act {
         SessionAct::GoAway { grace_ms } => {
-            timers::go_away(sockets, books, key, at);
+            sockets.go_away(books, key, at);
             let (end, text) = (at.now.after(*grace_ms), "Going away");
             close_later(sockets, end, key, close::GOING_AWAY, text);
         }
@@ -225,7 +231,7 @@ pub(in crate::shard) fn on_session(
             after_ms: 0,
         } => {
             let ending = (EndReason::Operator, *code, &**reason);
-            leave::close_with(sockets, directory, books, key, ending, at);
+            sockets.close_with(books, todo, key, ending, at);
         }
         SessionAct::Close {
             code,
@@ -234,7 +240,7 @@ pub(in crate::shard) fn on_session(
         } => close_later(sockets, at.now.after(*after_ms), key, *code, reason),
         SessionAct::Stall(ms) => sockets.mute(key, ms.map_or(NEVER, |ms| at.now.after(ms))),
         SessionAct::ReconnectIce => {
-            inspect::reconnect(sockets, books, key, at);
+            sockets.reconnect(books, key, at);
         }
     }
 }
@@ -242,38 +248,5 @@ pub(in crate::shard) fn on_session(
 fn close_later(sockets: &mut Sockets, when: Now, key: SessionKey, code: u16, reason: &str) {
     if let Some(faults) = &mut sockets.dev.faults {
         faults.held.close_at(when, key, code, reason.into());
-    }
-}
-
-/// What faults held back until now goes on.
-pub(in crate::shard) fn tick(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    at: Moment,
-) {
-    for _ in 0..FAULTS_DUE_PER_TICK {
-        let due = sockets.dev.faults.as_deref_mut();
-        match due.and_then(|faults| faults.held.take_due(at.now)) {
-            Some(Later::Message(message)) => {
-                messages::release(sockets, directory, books, message, at);
-            }
-            Some(Later::Close {
-                session,
-                code,
-                reason,
-            }) => {
-                let ending = (EndReason::Operator, code, &*reason);
-                leave::close_with(sockets, directory, books, session, ending, at);
-            }
-            None => break,
-        }
-    }
-    for _ in 0..FAULTS_DUE_PER_TICK {
-        let due = sockets.dev.faults.as_deref_mut();
-        match due.and_then(|faults| faults.held.take_unmuted(at.now)) {
-            Some((key, closes)) => sockets.unmute(key, closes, at),
-            None => break,
-        }
     }
 }

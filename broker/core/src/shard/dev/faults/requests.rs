@@ -9,9 +9,8 @@ use crate::session::{Admission, NEVER, PendingCall};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::respond::{self, JSON, Refusal, Response};
-use crate::shard::directory::Directory;
-use crate::shard::end::leave;
 use crate::shard::sockets::Sockets;
+use crate::shard::todo::TodoList;
 use crate::time::Moment;
 use codec::control::{Call, Operation, Selector};
 use codec::signal::Role;
@@ -19,8 +18,8 @@ use codec::signal::Role;
 /// What a fault does to a request for a WebSocket; true when the request is dealt with.
 pub(in crate::shard) fn on_connect(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     admission: &Admission,
     at: Moment,
@@ -48,8 +47,8 @@ pub(in crate::shard) fn on_connect(
     };
     disturb(
         sockets,
-        directory,
         books,
+        todo,
         key,
         (Purpose::Upgrade(role), &evidence),
         true,
@@ -61,8 +60,8 @@ pub(in crate::shard) fn on_connect(
 /// What a fault does to a call; true when the call is dealt with.
 pub(in crate::shard) fn on_call(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     asked: &PendingCall,
     call: &Call,
@@ -85,8 +84,8 @@ pub(in crate::shard) fn on_call(
     };
     disturb(
         sockets,
-        directory,
         books,
+        todo,
         key,
         (purpose, &evidence),
         asked.close,
@@ -126,8 +125,8 @@ fn selected(channel: &Selector) -> &str {
 /// Acts on a request; true when it is dealt with.
 fn disturb(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     key: SessionKey,
     (purpose, evidence): (Purpose, &Evidence<'_>),
     close: bool,
@@ -177,7 +176,7 @@ fn disturb(
         }
         RequestAct::Reset => {
             sockets.output(Output::Reset(key));
-            leave::abort(sockets, directory, books, key, at);
+            sockets.abort(books, todo, key, at);
             true
         }
     }

@@ -15,13 +15,12 @@ use crate::limits::PARCEL_BYTES_MAX;
 use crate::session::Role;
 use crate::shard::books::Books;
 use crate::shard::directory::Directory;
-use crate::shard::end::leave;
-use crate::shard::road::{kept, unsent};
-use crate::shard::sockets::Sockets;
+use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now};
 use codec::aws::ChannelArn;
 use codec::signal::Action;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The messages of this shard's channels of a slot. They stay here as well, until it is known who has the slot.
 pub(super) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
@@ -81,59 +80,66 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// Keeps the messages of a parcel that are for this shard's channels, and delivers those whose recipients are here.
-pub(super) fn unpack(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    slot: Slot,
-    bytes: &[u8],
-    at: Moment,
-) {
-    let mut rest = Rest(bytes);
-    while let Some(packed) = rest.message() {
-        let Some(identity) = packed.identity_of(sockets, slot) else {
-            continue;
+impl Directory {
+    /// Takes in the message of a parcel that begins at this byte, if it is for a channel of this shard: it is kept, and
+    /// delivered if its recipient is here. The others follow when that is done.
+    pub(in crate::shard) fn unpack(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        (slot, parcel, from): (Slot, Arc<[u8]>, usize),
+        at: Moment,
+    ) {
+        let mut rest = Rest(parcel.get(from..).unwrap_or_default());
+        if rest.0.is_empty() {
+            return;
+        }
+        let Some(packed) = rest.message() else {
+            let text = "a parcel of kept messages ends in what is none: another version wrote it";
+            return books.diary.trouble(at.now, text.into());
         };
-        keep(sockets, directory, books, &identity, packed, at);
+        let next = parcel.len() - rest.0.len();
+        let identity = Identity::of(&packed.arn);
+        let is_here = self.placement.shard(&identity) == self.shard;
+        if is_here && self.placement.slot(&identity) == Some(slot) {
+            self.keep_packed(books, todo, &identity, packed, at);
+        }
+        todo.push(Todo::Unpack(slot, parcel, next));
     }
-    if !rest.0.is_empty() {
-        let text = "a parcel of kept messages ends in what is none: another version wrote it";
-        books.diary.trouble(at.now, text.into());
-    }
-}
 
-fn keep(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    identity: &Identity,
-    packed: PackedMessage<'_>,
-    at: Moment,
-) {
-    let kind = Kind::Known(packed.action);
-    books.counters.receive(kind);
-    let key = directory.names.get(identity).copied();
-    let found = key.and_then(|key| Some((key, directory.channels.get_mut(key)?)));
-    let Some((key, channel)) = found.filter(|(_, channel)| channel.record.arn == packed.arn) else {
-        return books.counters.end(kind, Outcome::Withdrawn);
-    };
-    let expires = channel.expiry(at.now).min(at.now.after(packed.left_ms));
-    let message = packed.message(channel, expires);
-    let viewer: Rc<str> = packed.viewer.into();
-    let towards = packed.towards;
-    let name = KeyName {
-        towards,
-        viewer: &viewer,
-        caller: None, // the other node had another hash for it
-    };
-    kept::put_back(directory, books, key, name, vec![message], at);
-    let role = match towards {
-        Towards::Master => Role::Master,
-        Towards::Viewer => Role::Viewer(viewer),
-    };
-    unsent::deliver_kept(sockets, directory, books, key, &role, at);
-    leave::arm_channel(sockets, directory, key, at);
+    fn keep_packed(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        identity: &Identity,
+        packed: PackedMessage<'_>,
+        at: Moment,
+    ) {
+        let kind = Kind::Known(packed.action);
+        books.counters.receive(kind);
+        let key = self.names.get(identity).copied();
+        let found = key.and_then(|key| Some((key, self.channels.get_mut(key)?)));
+        let Some((key, channel)) = found.filter(|(_, channel)| channel.record.arn == packed.arn)
+        else {
+            return books.counters.end(kind, Outcome::Withdrawn);
+        };
+        let expires = channel.expiry(at.now).min(at.now.after(packed.left_ms));
+        let message = packed.message(channel, expires);
+        let viewer: Rc<str> = packed.viewer.into();
+        let towards = packed.towards;
+        let name = KeyName {
+            towards,
+            viewer: &viewer,
+            caller: None, // the other node had another hash for it
+        };
+        self.put_back(books, key, name, vec![message], at);
+        let role = match towards {
+            Towards::Master => Role::Master,
+            Towards::Viewer => Role::Viewer(viewer),
+        };
+        todo.push(Todo::Deliver(key, role));
+        todo.push(Todo::Arm(key));
+    }
 }
 
 /// A message of a parcel.
@@ -148,15 +154,6 @@ struct PackedMessage<'b> {
 }
 
 impl PackedMessage<'_> {
-    /// Its channel, if that is of the slot and its home is this shard.
-    fn identity_of(&self, sockets: &Sockets, slot: Slot) -> Option<Identity> {
-        let identity = Identity::of(&self.arn);
-        let shards = &sockets.shards;
-        let is_ours = shards.placement.shard(&identity) == shards.id
-            && shards.placement.slot(&identity) == Some(slot);
-        is_ours.then_some(identity)
-    }
-
     fn message(&self, channel: &mut Channel, expires: Now) -> Message {
         Message {
             action: self.action,

@@ -85,7 +85,7 @@ pub struct PendingView {
 
 impl Directory {
     /// The first `limit` channels after `after`. Names are ordered within each account and region; those are merged.
-    pub(super) fn inspect_page(
+    pub(in crate::shard) fn inspect_page(
         &mut self,
         prefix: &str,
         after: Option<&Identity>,
@@ -144,7 +144,7 @@ impl Directory {
 }
 
 /// One channel in detail; `None` while it is only being created.
-pub(super) fn view(
+pub(in crate::shard) fn view(
     sockets: &Sockets,
     directory: &Directory,
     key: ChannelKey,

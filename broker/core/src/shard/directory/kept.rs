@@ -1,0 +1,250 @@
+//! Pending messages of all channels of a shard: their bound, and which channel makes room when it is reached.
+
+use crate::channel::{Channel, Full, KeyName, Live, Message, Room, Towards};
+use crate::event::{Kind, Outcome};
+use crate::id::{Account, ChannelKey};
+use crate::settings::Settings;
+use crate::shard::books::Books;
+use crate::shard::books::recorder::{Passage, Passed};
+use crate::shard::directory::Directory;
+use crate::shard::shares::Shares;
+use crate::time::Moment;
+
+/// The bytes that each account and channel keeps, and their bound.
+#[derive(Debug)]
+pub(in crate::shard) struct PendingBudget {
+    pub(in crate::shard) shares: Shares,
+    /// Bytes that the shard may keep.
+    pub(in crate::shard) most: usize,
+}
+
+impl PendingBudget {
+    pub(in crate::shard) fn of(settings: &Settings) -> Self {
+        Self {
+            shares: Shares::default(),
+            most: settings.pending_bytes_of_shard(),
+        }
+    }
+}
+
+impl Directory {
+    /// Keeps a message, or does not; those whose place it takes are overwritten, those of others that make room for it
+    /// evicted. The gauge of kept messages counts it already, or the caller does.
+    ///
+    /// # Errors
+    /// [`Full`] when the channel has no room, or the shard none and the channel its share.
+    pub(in crate::shard) fn store(
+        &mut self,
+        books: &mut Books,
+        key: ChannelKey,
+        name: KeyName<'_>,
+        message: Message,
+        at: Moment,
+    ) -> Result<(), Full> {
+        let most = self.settings.limits.pending_bytes_per_channel;
+        let what = (message.action, message.frame.len());
+        let Some(channel) = self.channels.get_mut(key) else {
+            return Err(Full);
+        };
+        let Live {
+            members, pending, ..
+        } = channel.wake();
+        let growth = pending
+            .growth(name, what, most, |viewer| members.viewer(viewer).is_none())
+            .filter(|growth| self.make_room(books, key, *growth, at))
+            .ok_or(Full)?;
+        let Some(channel) = self.channels.get_mut(key) else {
+            return Err(Full);
+        };
+        let Live {
+            members, pending, ..
+        } = channel.wake();
+        let gone = |viewer: &str| members.viewer(viewer).is_none();
+        let before = pending.bytes();
+        let room = Room {
+            channel_bytes: most,
+            shard_bytes: growth,
+        };
+        let kept = pending.keep(name, message, room, gone, |old| {
+            let whose = (key, name.towards, &**name.viewer);
+            books.drop_kept(whose, old, Lost::Overwritten, at);
+        });
+        if let Ok(Some((towards, viewer, messages))) = &kept {
+            for message in messages {
+                let whose = (key, *towards, &**viewer);
+                books.drop_kept(whose, message, Lost::Evicted, at);
+            }
+        }
+        self.kept_changed(books, key, before);
+        kept.map(|_| ())
+    }
+
+    /// Keeps messages that come back from an outbox, before everything newer. A key that is there stays that of its
+    /// caller.
+    pub(in crate::shard) fn put_back(
+        &mut self,
+        books: &mut Books,
+        key: ChannelKey,
+        name: KeyName<'_>,
+        messages: Vec<Message>,
+        at: Moment,
+    ) {
+        let KeyName {
+            towards, viewer, ..
+        } = name;
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        books.counters.pending_messages += messages.len() as u64;
+        let pending = &mut channel.wake().pending;
+        let before = pending.bytes();
+        let name = KeyName {
+            caller: pending.caller_of(name),
+            ..name
+        };
+        let all = pending.take_with(towards, viewer, messages);
+        self.kept_changed(books, key, before);
+        for message in all {
+            let (action, bytes) = (message.action, message.frame.len());
+            if self.store(books, key, name, message, at).is_err() {
+                books.counters.pending_messages -= 1;
+                books.counters.end(Kind::Known(action), Outcome::Overflow);
+                let passed = Passed {
+                    action: Some(action),
+                    towards,
+                    passage: Passage::Evicted,
+                    bytes,
+                };
+                books.recorder.went(at, key, passed, viewer, None);
+            }
+        }
+    }
+
+    /// A channel kept `before` bytes until now: the books of the shard follow.
+    pub(in crate::shard) fn kept_changed(
+        &mut self,
+        books: &mut Books,
+        key: ChannelKey,
+        before: usize,
+    ) {
+        let Some(channel) = self.channels.get(key) else {
+            return;
+        };
+        let after = channel.live().map_or(0, |live| live.pending.bytes());
+        if before == after {
+            return;
+        }
+        let account = Account::of(&channel.record.arn);
+        self.kept.shares.change(account, key, before, after);
+        books.counters.pending_bytes =
+            (books.counters.pending_bytes + after as u64).saturating_sub(before as u64);
+    }
+
+    /// A channel that ends keeps nothing any more; it is out of the table already.
+    pub(in crate::shard) fn kept_withdrawn(
+        &mut self,
+        books: &mut Books,
+        key: ChannelKey,
+        channel: &Channel,
+    ) {
+        let Some(live) = channel.live() else { return };
+        for (_, _, message) in live.pending.messages() {
+            books.counters.pending_messages -= 1;
+            books
+                .counters
+                .end(Kind::Known(message.action), Outcome::Withdrawn);
+        }
+        let bytes = live.pending.bytes();
+        let account = Account::of(&channel.record.arn);
+        self.kept.shares.change(account, key, bytes, 0);
+        books.counters.pending_bytes = books.counters.pending_bytes.saturating_sub(bytes as u64);
+    }
+
+    /// Everything that a channel keeps is withdrawn.
+    pub(in crate::shard) fn withdraw(&mut self, books: &mut Books, key: ChannelKey) {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let Some(live) = channel.live_mut() else {
+            return;
+        };
+        let before = live.pending.bytes();
+        for message in live.pending.take_all() {
+            books.counters.pending_messages -= 1;
+            books
+                .counters
+                .end(Kind::Known(message.action), Outcome::Withdrawn);
+        }
+        channel.rest();
+        self.kept_changed(books, key, before);
+    }
+
+    /// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than
+    /// this channel would. Each step evicts one message, so there are at most as many as smallest messages fit into a
+    /// largest one.
+    fn make_room(&mut self, books: &mut Books, key: ChannelKey, more: usize, at: Moment) -> bool {
+        let most = self.kept.most as u64;
+        while books.counters.pending_bytes + more as u64 > most {
+            let Some(channel) = self.channels.get(key) else {
+                return false;
+            };
+            let own = channel.live().map_or(0, |live| live.pending.bytes());
+            let account = Account::of(&channel.record.arn);
+            let Some(payer) = self.kept.shares.payer(account, own, more) else {
+                return false;
+            };
+            self.evict(books, payer, at);
+        }
+        true
+    }
+
+    fn evict(&mut self, books: &mut Books, key: ChannelKey, at: Moment) {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let pending = &mut channel.wake().pending;
+        let before = pending.bytes();
+        let evicted = pending.evict();
+        debug_assert!(evicted.is_some(), "who pays holds something");
+        self.kept_changed(books, key, before);
+        if let Some((towards, viewer, message)) = evicted {
+            let whose = (key, towards, &*viewer);
+            books.drop_kept(whose, &message, Lost::Evicted, at);
+        }
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.rest();
+        }
+    }
+}
+
+/// Why a kept message is dropped.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) enum Lost {
+    /// A newer one took its place.
+    Overwritten,
+    /// Nobody came for it in time.
+    Expired,
+    /// It made room for another channel's, or for another viewer's.
+    Evicted,
+}
+
+impl Books {
+    /// Counts and notes a kept message that is dropped: of which channel, which way it went, and the viewer at its end.
+    pub(in crate::shard) fn drop_kept(
+        &mut self,
+        (channel, towards, viewer): (ChannelKey, Towards, &str),
+        message: &Message,
+        why: Lost,
+        at: Moment,
+    ) {
+        let (outcome, passage) = match why {
+            Lost::Overwritten => (Outcome::Overwritten, Passage::Overwritten),
+            Lost::Expired => (Outcome::Expired, Passage::Expired),
+            Lost::Evicted => (Outcome::Evicted, Passage::Evicted),
+        };
+        self.counters.pending_messages -= 1;
+        self.counters.end(Kind::Known(message.action), outcome);
+        let passed = Passed::of(message, towards, passage);
+        self.recorder.went(at, channel, passed, viewer, None);
+    }
+}

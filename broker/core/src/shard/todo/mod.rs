@@ -1,0 +1,213 @@
+//! What remains to be done of an input when a step is over.
+//!
+//! A step changes the parts that it takes, and leaves here what concerns the others: that a WebSocket left its channel,
+//! that a call has its answer, that a channel's next deadline is another one. Only the shard does it
+//! (`work_off`), before the next step.
+//!
+//! The list is one queue, used again, of small values; what is large is boxed. It stays empty for a relayed message.
+//! It is empty when a step begins, and a step leaves a bounded number: one for each connection that it ends, call that
+//! it answers, or message that was handed over with one send; one for each connection or call of the channel that ends.
+
+mod work_off;
+
+use crate::channel::{Channel, Route};
+use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
+use crate::journal::EndReason;
+use crate::machine::Peer;
+use crate::registry::StoreError;
+use crate::session::{Launch, Role, Tally, Unsent};
+use crate::shard::calls::letter::{Answer, Query};
+use crate::shard::calls::pages::PageQuestion;
+use crate::shard::changes::Waiting;
+use crate::shard::dev::capture::Captured;
+use crate::shard::dev::faults::HeldMessage;
+use crate::time::Now;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// One thing that a step leaves to the shard.
+#[derive(Debug)]
+pub(in crate::shard) enum Todo {
+    /// A call's question for a channel of this shard: as one that comes from another shard by a letter.
+    Query(CallRef, Box<Query>),
+    /// A list that a caller of this shard wants.
+    List(CallRef, Box<PageQuestion>),
+    /// Lists that wait begin, as far as the turn has room.
+    BeginLists,
+    /// The answer of a call, for its caller's shard.
+    Answer(CallRef, Box<Answer>),
+    /// The end of an Alexa call that waited, for its caller's shard.
+    OfferAnswer(CallRef, Box<Answer>),
+    /// Every Alexa call that waits is answered: the process is about to end.
+    FailCalls,
+    /// An Alexa call of another shard waits here from here on.
+    OfferTaken(CallRef),
+    /// A call of this shard was not answered in time.
+    Overdue(CallRef),
+    /// The caller of an Alexa call that waits on this shard, at this channel, hung up.
+    HungUp(CallRef, Box<Identity>),
+    /// An open WebSocket ends for this reason.
+    Close(SessionKey, EndReason),
+    /// A connection ends at once, for this reason unless it has one.
+    Abort(SessionKey, Option<EndReason>),
+    /// A WebSocket has left its channel, or lost its slot there.
+    Left(Box<Left>),
+    /// The connection of a WebSocket is gone.
+    Gone(Box<Gone>),
+    /// The last byte of a call's offer was handed over to this connection: its place in the order of acceptance.
+    OfferDelivered(SessionKey, u64),
+    /// The master of a channel gets the offers of waiting calls that it has not got.
+    GiveOffers(ChannelKey),
+    /// A connection that lost its slot has handed over what it had begun.
+    Released(SessionKey),
+    /// A message goes this way, now that connections were closed for it.
+    HandOn(Box<Deferred>, Route),
+    /// A message goes once more to this connection, which a fault wants.
+    SendAgain(Box<Deferred>, SessionKey),
+    /// A message that a fault held back goes on.
+    Release(Box<HeldMessage>),
+    /// What is kept for a role goes to its current connection.
+    Deliver(ChannelKey, Role),
+    /// A connection was admitted: what the test double does to it.
+    Joined(SessionKey),
+    /// The next deadline of a channel may be another one.
+    Arm(ChannelKey),
+    /// A channel is in the tables: the test double counts it.
+    ChannelCame(ChannelKey),
+    /// A channel is out of the tables.
+    ChannelWent(Box<(ChannelKey, Channel)>),
+    /// The store has reported a change at once.
+    Committed(ChannelKey, Result<(), StoreError>),
+    /// Changes of a channel that waited for the one before.
+    ServeWaiting(ChannelKey, Box<Waiting>),
+    /// The messages of a parcel behind this byte go into a slot.
+    Unpack(Slot, Arc<[u8]>, usize),
+    /// The copy of a message of this channel, for tests of clients.
+    Copy(Box<(ChannelKey, Captured)>),
+}
+
+/// A WebSocket that has left its channel, or lost its slot there.
+#[derive(Debug)]
+pub(in crate::shard) struct Left {
+    /// The connection.
+    pub(in crate::shard) session: SessionKey,
+    /// Its channel.
+    pub(in crate::shard) channel: ChannelKey,
+    /// Its role there.
+    pub(in crate::shard) role: Role,
+    /// Its end, if it is a member no longer; one that was superseded stays, silent.
+    pub(in crate::shard) end: Option<MemberEnd>,
+    /// From when on waits for it count.
+    pub(in crate::shard) from: Now,
+    /// What it was not sent; `None` where that was taken back before.
+    pub(in crate::shard) returned: Option<Returned>,
+}
+
+/// The end of a member of a channel, for the recorder.
+#[derive(Debug)]
+pub(in crate::shard) struct MemberEnd {
+    /// The address of the other end.
+    pub(in crate::shard) remote: SocketAddr,
+    /// When it was admitted.
+    pub(in crate::shard) opened: Now,
+    /// Why it ends.
+    pub(in crate::shard) reason: EndReason,
+}
+
+/// Messages that a connection was not sent.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct Returned {
+    /// Messages of which no byte has left it.
+    pub(in crate::shard) unsent: Vec<Unsent>,
+    /// Whether one was begun: until when it may take the rest.
+    pub(in crate::shard) begun: Option<Now>,
+}
+
+/// A WebSocket whose connection is gone.
+#[derive(Debug)]
+pub(in crate::shard) struct Gone {
+    /// The connection.
+    pub(in crate::shard) session: SessionKey,
+    /// Its channel.
+    pub(in crate::shard) channel: ChannelKey,
+    /// Its role there.
+    pub(in crate::shard) role: Role,
+    /// The other end.
+    pub(in crate::shard) peer: Peer,
+    /// What the log says of it.
+    pub(in crate::shard) tally: Option<Tally>,
+    /// Why it ended.
+    pub(in crate::shard) reason: EndReason,
+    /// Messages that were not wholly handed over.
+    pub(in crate::shard) unsent: Vec<Unsent>,
+}
+
+/// A message that goes on when the step is over, since connections were closed for it.
+#[derive(Debug)]
+pub(in crate::shard) struct Deferred {
+    /// The connection that sent it.
+    pub(in crate::shard) from: SessionKey,
+    /// Its channel.
+    pub(in crate::shard) channel: ChannelKey,
+    /// The viewer that sent it; `None` for the master.
+    pub(in crate::shard) sender: Option<Box<str>>,
+    /// See [`Launch`].
+    pub(in crate::shard) launch: Launch,
+    /// Its payload, base64.
+    pub(in crate::shard) payload: Box<str>,
+    /// The viewer that it is for; empty for the master.
+    pub(in crate::shard) recipient: Box<str>,
+    /// The sender's name for it.
+    pub(in crate::shard) correlation_id: Option<Box<str>>,
+}
+
+/// What steps left, oldest first. Empty between two inputs.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct TodoList(VecDeque<Todo>);
+
+impl TodoList {
+    /// Leaves this to the shard.
+    pub(in crate::shard) fn push(&mut self, todo: Todo) {
+        self.0.push_back(todo);
+    }
+
+    /// Sends an answer to its caller.
+    pub(in crate::shard) fn answer(&mut self, caller: CallRef, answer: impl Into<Answer>) {
+        self.push(Todo::Answer(caller, Box::new(answer.into())));
+    }
+
+    /// What is to be done next.
+    pub(in crate::shard) fn pop(&mut self) -> Option<Todo> {
+        self.0.pop_front()
+    }
+
+    /// Whether there is nothing to be done.
+    #[inline]
+    pub(in crate::shard) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The number of things to be done.
+    pub(in crate::shard) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What was left since there were `before` comes first: it belongs to what was just done.
+    pub(in crate::shard) fn newest_first(&mut self, before: usize) {
+        let newest = self.0.len().saturating_sub(before);
+        self.0.rotate_right(newest);
+    }
+
+    /// Gives back the memory of a large step.
+    pub(in crate::shard) fn shrink(&mut self) {
+        if self.0.capacity() > PLACES_KEPT {
+            self.0.shrink_to(PLACES_KEPT);
+        }
+    }
+}
+
+/// Places that the list keeps: 24 KiB, more than all but the end of a large channel needs.
+const PLACES_KEPT: usize = 512;
+
+const _: () = assert!(size_of::<Todo>() <= 48);

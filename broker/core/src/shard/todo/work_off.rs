@@ -1,0 +1,180 @@
+//! What steps left is done here, and nowhere else: by one `match`.
+
+use crate::id::{CallRef, ChannelKey, SessionKey, ShardId};
+use crate::journal::EndReason;
+use crate::machine::Output;
+use crate::session::Session;
+use crate::shard::Shard;
+use crate::shard::calls::letter::{Answer, Letter};
+use crate::shard::calls::{alexa, answers, home};
+use crate::shard::changes::Waiting;
+use crate::shard::dev::capture::Captured;
+use crate::shard::dev::{faults, parity};
+use crate::shard::end::timers;
+use crate::shard::road::{self, unsent};
+use crate::shard::todo::{Gone, Left, Todo};
+use crate::time::Moment;
+
+impl Shard {
+    /// Does what steps left, and what that leaves; then the requests that waited for it begin.
+    pub(in crate::shard) fn work_off(&mut self, at: Moment) {
+        loop {
+            self.settle(at);
+            if !self.receive_answered(at) {
+                return self.todo.shrink();
+            }
+        }
+    }
+
+    /// Does what a step left, and what that leaves.
+    pub(in crate::shard) fn settle(&mut self, at: Moment) {
+        while let Some(todo) = self.todo.pop() {
+            let others = self.todo.len();
+            self.act(todo, at);
+            self.todo.newest_first(others);
+        }
+    }
+
+    fn act(&mut self, what: Todo, at: Moment) {
+        let (sockets, directory, books, _, todo) = self.parts();
+        match what {
+            Todo::Query(caller, query) => {
+                home::answer(sockets, directory, books, todo, caller, *query, at)
+            }
+            Todo::List(caller, question) => {
+                directory.ask_for_list(todo, caller, *question);
+                todo.push(Todo::BeginLists);
+            }
+            Todo::BeginLists => self.begin_list(at),
+            Todo::Answer(caller, answer) => self.answer(caller, answer, Letter::Answer, at),
+            Todo::OfferAnswer(caller, answer) => {
+                self.answer(caller, answer, Letter::CallAnswer, at)
+            }
+            Todo::OfferTaken(caller) => {
+                let letter = Letter::CallTaken(directory.shard, caller);
+                sockets.output(Output::Post(caller.shard, letter));
+            }
+            Todo::Overdue(caller) => {
+                let answer = timers::overdue().into();
+                answers::deliver(sockets, directory, books, todo, caller, answer, at);
+            }
+            Todo::HungUp(caller, identity) => directory.withdraw_local(books, caller, &identity),
+            Todo::FailCalls => directory.fail_all_calls(books, todo),
+            Todo::OfferDelivered(master, order) => self.offer_delivered(master, order),
+            Todo::GiveOffers(channel) => {
+                alexa::give_offers(sockets, directory, books, channel, u64::MAX)
+            }
+            Todo::Close(session, reason) => sockets.close(books, todo, session, reason, at),
+            Todo::Abort(session, reason) => self.abort(session, reason, at),
+            Todo::Left(left) => self.left(*left, at),
+            Todo::Gone(gone) => self.gone(*gone, at),
+            Todo::Released(by) => self.released(by),
+            Todo::HandOn(message, route) => {
+                let passing = &message.passing();
+                road::hand_on(sockets, directory, books, todo, route, passing, at);
+            }
+            Todo::SendAgain(message, to) => {
+                faults::send_again(sockets, books, to, &message.passing())
+            }
+            Todo::Release(held) => faults::release(sockets, directory, books, todo, *held, at),
+            Todo::Deliver(channel, role) => {
+                unsent::deliver_kept(sockets, directory, books, channel, &role, at)
+            }
+            Todo::Joined(session) => self.joined(session, at),
+            Todo::Arm(channel) => sockets.arm_channel(directory, channel, at),
+            Todo::ChannelCame(channel) => parity::on_channel(sockets, directory, channel, at),
+            Todo::ChannelWent(mut went) => sockets.channel_went(went.0, &mut went.1),
+            Todo::Committed(channel, result) => {
+                directory.committed(books, todo, channel, result, at)
+            }
+            Todo::ServeWaiting(channel, waiting) => self.serve_waiting(channel, waiting, at),
+            Todo::Unpack(slot, parcel, from) => {
+                directory.unpack(books, todo, (slot, parcel, from), at)
+            }
+            Todo::Copy(copy) => self.copy(*copy, at),
+        }
+    }
+
+    /// An answer reaches its caller: here, or by a letter of this kind.
+    fn answer(
+        &mut self,
+        caller: CallRef,
+        answer: Box<Answer>,
+        letter: fn(ShardId, CallRef, Box<Answer>) -> Letter,
+        at: Moment,
+    ) {
+        let (sockets, directory, books, _, todo) = self.parts();
+        if caller.shard == directory.shard {
+            answers::take_answer(sockets, directory, books, todo, caller, *answer, at);
+        } else {
+            let letter = letter(directory.shard, caller, answer);
+            sockets.output(Output::Post(caller.shard, letter));
+        }
+    }
+
+    /// The last byte of an offer was handed over to a master.
+    fn offer_delivered(&mut self, master: SessionKey, order: u64) {
+        let session = self.sockets.sessions.get(master);
+        if let Some(channel) = session.and_then(Session::channel) {
+            let todo = &mut self.todo;
+            self.directory.offer_delivered(todo, channel, master, order);
+        }
+    }
+
+    /// A connection ends at once, for this reason unless it has one.
+    fn abort(&mut self, session: SessionKey, reason: Option<EndReason>, at: Moment) {
+        let (sockets, _, books, _, todo) = self.parts();
+        if let Some(reason) = reason {
+            sockets.because(session, reason);
+        }
+        sockets.abort(books, todo, session, at);
+    }
+
+    /// A WebSocket has left its channel, or lost its slot there.
+    fn left(&mut self, left: Left, at: Moment) {
+        let (sockets, directory, books, _, todo) = self.parts();
+        directory.left(books, todo, &left, at);
+        if let Some(returned) = left.returned {
+            let whose = (left.channel, &left.role);
+            let (from, unsent) = (left.session, returned.unsent);
+            unsent::give_back(sockets, directory, books, todo, from, whose, unsent, at);
+        }
+        directory.rest(left.channel);
+    }
+
+    /// The connection of a WebSocket is gone.
+    fn gone(&mut self, gone: Gone, at: Moment) {
+        let (sockets, directory, books, _, todo) = self.parts();
+        directory.gone(books, &gone, at);
+        let (key, role) = (gone.channel, gone.role);
+        let (from, unsent) = (gone.session, gone.unsent);
+        let whose = (key, &role);
+        unsent::give_back(sockets, directory, books, todo, from, whose, unsent, at);
+        directory.connection_went(key);
+    }
+
+    /// A connection that lost its slot has handed over what it had begun.
+    fn released(&mut self, by: SessionKey) {
+        let session = self.sockets.sessions.get(by);
+        if let Some(was) = session.and_then(Session::membership) {
+            self.directory.release_slot(&mut self.todo, by, was);
+        }
+    }
+
+    /// The next change that waited for the one before is made.
+    fn serve_waiting(&mut self, channel: ChannelKey, mut waiting: Box<Waiting>, at: Moment) {
+        let (sockets, directory, books, _, todo) = self.parts();
+        if let Some((caller, query)) = directory.changes.next_waiting(&mut waiting) {
+            home::serve(sockets, directory, books, todo, caller, *query, at);
+            directory.wait_on(todo, channel, waiting);
+        }
+    }
+
+    /// A copy of a message of this channel gets the channel's name.
+    fn copy(&mut self, (channel, copy): (ChannelKey, Captured), at: Moment) {
+        let channel = self.directory.channels.get(channel);
+        let name = channel.map_or("", |channel| channel.record.arn.name());
+        let channel = name.into();
+        self.books.copy(|| Captured { channel, ..copy }, at);
+    }
+}
