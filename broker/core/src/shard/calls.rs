@@ -3,9 +3,11 @@
 pub(in crate::shard) mod alexa;
 pub(in crate::shard) mod answers;
 pub(in crate::shard) mod call_routing;
+pub(in crate::shard) mod head_fault;
 pub(in crate::shard) mod home;
 pub(in crate::shard) mod letter;
 pub(in crate::shard) mod pages;
+pub(in crate::shard) mod refusals;
 pub(in crate::shard) mod respond;
 pub(in crate::shard) mod sts;
 
@@ -13,33 +15,18 @@ use super::books::Books;
 use super::directory::Directory;
 use super::sockets::Sockets;
 use super::todo::{Todo, TodoList};
-use super::{Answer, Fault, Letter, PageQuestion, Query, QueryKind};
-use crate::check::Check;
+use super::{Answer, Letter, PageQuestion, Query, QueryKind};
 use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::REPLY_MS_MAX;
 use crate::machine::Output;
 use crate::record::Holding;
 use crate::session::{Expected, HttpStage, PendingCall};
-use crate::shard::dev::{faults, parity};
+use crate::shard::calls::refusals::{too_busy, unauditable};
+use crate::shard::dev::{checks, faults};
 use crate::time::Moment;
 use call_routing::{Course, audited};
-use codec::control::{Call, ErrorKind};
-
-/// The error when a mailbox or a table of calls is full.
-pub(super) fn too_busy() -> Fault {
-    let message = "The server is busy. Try again.";
-    Fault::new(Check::MailboxFull, ErrorKind::ServiceUnavailable, message)
-}
-
-/// The error for a change whose audit line has no place.
-fn unauditable() -> Fault {
-    Fault::new(Check::AuditFull, ErrorKind::ServiceUnavailable, UNAUDITABLE)
-}
-
-/// Why changes are refused while the log has no place for their audit lines.
-pub(super) const UNAUDITABLE: &str = "The server's log takes no audit entries at the moment, so nothing is changed. \
-                                      Try again later.";
+use codec::control::Call;
 
 /// Begins a call, if its caller may: its questions go to the homes of its channels.
 pub(super) fn begin(
@@ -58,7 +45,7 @@ pub(super) fn begin(
             return;
         }
         let account = directory.named(&asked.caller, "");
-        parity::on_call(sockets, &account, asked.operation, at);
+        checks::on_call(sockets, &account, asked.operation, at);
     }
     asked.subject = audited(&call).map(Into::into);
     if let Some(refused) = directory.forbids(books, &asked.caller, &call) {

@@ -14,90 +14,21 @@ pub(in crate::shard) mod record_update;
 
 use super::books::Books;
 use super::directory::Directory;
-use super::shares::Places;
+use super::directory::changes::{BegunChange, ChangeStep, ChangeUnderWay, Waiting};
 use super::todo::{Todo, TodoList};
-use super::{Alteration, Fault, Query, QueryKind, calls};
+use super::{Alteration, Fault, Query, QueryKind};
 use crate::channel::Life;
 use crate::check::Check;
 use crate::id::{Account, CallRef, ChannelKey, Identity};
-use crate::limits::{CHANGES_PER_SHARD_MAX, CHANGES_WAITING_PER_CHANNEL_MAX};
+use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
 use crate::record::{Record, Version};
-use crate::registry::{Change, Store, StoreError, Submitted};
-use crate::shard::calls::answers;
-use crate::shard::calls::home::absent;
+use crate::registry::{Change, StoreError, Submitted};
+use crate::shard::calls::refusals::{absent, internal_failure, too_busy};
 use crate::time::{Moment, Wall};
-use ahash::RandomState;
 use codec::aws::{ChannelArn, ChannelName};
 use codec::control::{CreateSignalingChannel, ErrorKind, Operation};
 use record_update::altered;
-use std::collections::{HashMap, VecDeque};
-
-/// A change that the store has, and who waits for its end.
-#[derive(Debug)]
-pub(super) struct ChangeUnderWay {
-    /// Who gets the result; a channel that was created by a connect has nobody.
-    pub(super) caller: Option<CallRef>,
-    /// The account whose place it has, if it has one: the caller's, or the channel's.
-    account: Option<Account>,
-    pub(super) step: ChangeStep,
-    /// Later changes of the same channel. Each has a place of its own.
-    pub(super) waiting: Waiting,
-}
-
-/// What happens once a change is durable.
-#[derive(Debug)]
-pub(super) enum ChangeStep {
-    Create,
-    Replace(Record),
-    Delete,
-}
-
-/// The changes under way: at most one for each channel.
-pub(super) struct Changes {
-    pub(super) store: Box<dyn Store>,
-    /// Changes that the store has not reported.
-    pub(super) under_way: HashMap<ChannelKey, ChangeUnderWay, RandomState>,
-    /// Those, and the ones that wait behind them, by account.
-    places: Places<Account>,
-    /// Channels whose deletion is not durable yet.
-    pub(super) deleting: u64,
-    /// When the youngest channel was made: a name made again at once is another channel all the same.
-    pub(super) last_created: Wall,
-}
-
-impl Changes {
-    pub(super) fn new(store: Box<dyn Store>, newest: Wall, hasher: RandomState) -> Self {
-        Self {
-            store,
-            under_way: HashMap::with_hasher(hasher),
-            places: Places::of(CHANGES_PER_SHARD_MAX),
-            deleting: 0,
-            last_created: newest,
-        }
-    }
-
-    /// A change is under way no longer, whatever became of it.
-    pub(super) fn take(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
-        let changing = self.under_way.remove(&key)?;
-        if let Some(account) = changing.account {
-            self.places.give_back(account);
-        }
-        Some(changing)
-    }
-
-    /// The next of those that waited behind it: it waits no longer.
-    pub(super) fn next_waiting(&mut self, waiting: &mut Waiting) -> Option<(CallRef, Box<Query>)> {
-        let (caller, query) = waiting.pop_front()?;
-        self.places.give_back(caller.account);
-        Some((caller, query))
-    }
-}
-
-/// Changes of one channel that wait for the one under way, in order.
-pub(super) type Waiting = VecDeque<(CallRef, Box<Query>)>;
-
-/// A change that was begun and is to be submitted: of which channel, and what it is.
-pub(super) type BegunChange = (ChannelKey, ChangeStep);
+use std::collections::VecDeque;
 
 impl Directory {
     /// Enters a new channel into the tables, to be created; `held`: see [`Query::held`].
@@ -133,7 +64,7 @@ impl Directory {
             .ok()
         });
         let record = Record {
-            arn: arn.ok_or_else(answers::internal_failure)?,
+            arn: arn.ok_or_else(internal_failure)?,
             ttl_seconds: create.ttl_seconds,
             created,
             version: Version::draw(&mut books.random),
@@ -171,7 +102,7 @@ impl Directory {
                 return Err(Fault::new(Check::ChangesFull, kind, message));
             }
             if !self.changes.places.take(caller.account) {
-                return Err(calls::too_busy());
+                return Err(too_busy());
             }
             let query = Query {
                 operation,

@@ -2,11 +2,13 @@
 //! to its channel, and its way to that channel's shard.
 
 pub(in crate::shard) mod admission;
+pub(in crate::shard) mod charges;
 pub(in crate::shard) mod handover;
 pub(in crate::shard) mod heads;
 pub(in crate::shard) mod origins;
 pub(in crate::shard) mod probe;
 pub(in crate::shard) mod requests;
+pub(in crate::shard) mod sessions;
 pub(in crate::shard) mod turned_away;
 pub(in crate::shard) mod upgrades;
 pub(in crate::shard) mod welcome;

@@ -2,6 +2,8 @@
 
 pub(in crate::shard) mod account_use;
 pub(in crate::shard) mod capture;
+pub(in crate::shard) mod checks;
+pub(in crate::shard) mod copies;
 pub(in crate::shard) mod faults;
 pub(in crate::shard) mod glob;
 pub(in crate::shard) mod parity;

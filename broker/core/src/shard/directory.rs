@@ -4,13 +4,16 @@
 //! ([`Directory::insert_channel`]); a channel has at most one change under way; `kept` and `waits` count exactly what
 //! the channels hold.
 
+pub(in crate::shard) mod account_rates;
 pub(in crate::shard) mod accounts;
+pub(in crate::shard) mod changes;
 pub(in crate::shard) mod holdings;
 pub(in crate::shard) mod kept;
+pub(in crate::shard) mod page_turn;
 pub(in crate::shard) mod permits;
+pub(in crate::shard) mod slots;
 pub(in crate::shard) mod waits;
 
-use super::changes::Changes;
 use crate::channel::{Channel, Life};
 use crate::id::{Account, ChannelKey, Identity, ShardId};
 use crate::limits::CHANNELS_PER_SHARD_MAX;
@@ -19,15 +22,16 @@ use crate::quota::Bucket;
 use crate::record::{Record, Records};
 use crate::registry::Store;
 use crate::settings::Settings;
-use crate::shard::calls::pages::PageTurn;
 use crate::shard::calls::pages::lists::Lists;
-use crate::shard::nodes::slots::Slots;
+use crate::shard::directory::slots::Slots;
+use crate::shard::shares::Shares;
 use crate::shard::sockets::tables::Table;
 use crate::time::Wall;
 use ahash::RandomState;
+use changes::Changes;
 use codec::control::Operation;
 use holdings::Holdings;
-use kept::PendingBudget;
+use page_turn::PageTurn;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use waits::Waits;
@@ -134,6 +138,23 @@ impl Directory {
         if let Some(channel) = channel {
             let identity = Identity::of(&channel.record.arn);
             self.holdings.change(identity.tenant(), before, after);
+        }
+    }
+}
+
+/// The bytes that each account and channel keeps, and their bound.
+#[derive(Debug)]
+pub(in crate::shard) struct PendingBudget {
+    pub(in crate::shard) shares: Shares,
+    /// Bytes that the shard may keep.
+    pub(in crate::shard) most: usize,
+}
+
+impl PendingBudget {
+    pub(in crate::shard) fn of(settings: &Settings) -> Self {
+        Self {
+            shares: Shares::default(),
+            most: settings.pending_bytes_of_shard(),
         }
     }
 }

@@ -2,4 +2,5 @@
 
 pub(in crate::shard) mod drain;
 pub(in crate::shard) mod leave;
+pub(in crate::shard) mod slow_readers;
 pub(in crate::shard) mod timers;

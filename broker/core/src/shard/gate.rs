@@ -1,6 +1,5 @@
 //! The signature of a request, checked by the shard that accepted its connection.
 
-use super::directory::Directory;
 use crate::auth::{Authenticator, Caller, Credentials, Nonces, SessionKeys, Unsigned};
 use crate::session::Target;
 use crate::settings::Rate;
@@ -101,15 +100,14 @@ impl Gate {
     }
 }
 
-/// From here on these are the principals. Connections stay what they are.
-pub(super) fn replace_credentials(
-    directory: &mut Directory,
-    gate: &mut Gate,
-    credentials: Arc<Credentials>,
-) {
-    if let Some(authenticator) = &mut gate.authenticator {
+impl Gate {
+    /// From here on these are the principals; false where no signature is checked. Connections stay what they are.
+    pub(super) fn replace_credentials(&mut self, credentials: Arc<Credentials>) -> bool {
+        let Some(authenticator) = &mut self.authenticator else {
+            return false;
+        };
         authenticator.replace_credentials(credentials);
-        directory.account_rates.clear(); // there may be other accounts
+        true
     }
 }
 

@@ -1,21 +1,25 @@
 //! One core's state: sessions, channels, deadlines, counters. The only module that sees all of them.
 //!
-//! Four parts own the state: [`Sockets`] (who is connected), [`Directory`] (which channels live here), [`Books`] (what
-//! is counted and noted) and [`Gate`] (who may come in). A function takes the parts that it needs. This file hands each
-//! input to its first step:
+//! Four parts own the state: [`Sockets`] (the connections), [`Directory`] (the channels that live here), [`Books`] (the
+//! counters and notes) and [`Gate`] (signatures). A step takes the parts that it changes. What concerns the others (a
+//! WebSocket left its channel, a call has its answer, a deadline of a channel moved) it leaves in a list
+//! ([`todo`](Todo)), and the shard does it before the next step. This file hands each input to its first step; the
+//! shard's loops are in `rounds`:
 //! ```text
 //!  handle(Received)
-//!    ├─ requests   HTTP: bytes → heads and bodies; turns: how many of them now
-//!    │    ├─ heads       a head or body → a call or an upgrade
-//!    │    ├─ calls       a call → a question to the channel's home; answers: its answer as an HTTP response
-//!    │    ├─ home        the questions, answered where the channel lives; changes: durable before they are made
-//!    │    └─ admission   an upgrade → here or handed over → 101; handover: on the way; tunnel: to another node
-//!    └─ road       WebSocket: bytes → frame → message → route → the recipient's outbox, or kept, or refused
-//!         ├─ frames      its steps on the sender's side
-//!         └─ relay       its steps on the recipient's side
+//!    ├─ rounds::received   HTTP: one head or body a step; WebSocket: one frame a step
+//!    │    ├─ requests   what comes next of the bytes; turns: how many of them now
+//!    │    ├─ heads      a head or body → a call or an upgrade
+//!    │    ├─ calls      a call → a question to the channel's home; answers: its answer as an HTTP response
+//!    │    ├─ home       the questions, answered where the channel lives; changes: durable before they are made
+//!    │    ├─ admission  an upgrade → here or handed over → 101; handover: on the way; tunnel: to another node
+//!    │    └─ road       frame → message → route → the recipient's outbox, or kept, or refused
+//!    │         ├─ frames     its steps on the sender's side
+//!    │         └─ relay      its steps on the recipient's side
+//!    └─ rounds::work_off   what the step left; what that leaves comes first
 //!  handle(Sent)    road: delivered
 //!  handle(Gone)    leave: a connection's slot; unsent: what it had not sent
-//!  handle(Tick)    timers: what is due;  slots: those that come and go;  drain: the end of the process
+//!  handle(Tick)    rounds::due: deadlines, slots that come and go, the end of the process
 //! ```
 //! Absent here: sockets, TLS, the clock, randomness but from a seed, other shards' state. Same inputs, same outputs.
 
@@ -52,7 +56,7 @@ pub use dev::faults::{
 pub use dev::glob::Glob;
 pub use dev::parity::Finding;
 pub use dev::reset::{Reset, ResetStep};
-pub use nodes::slots::{SlotOrder, SlotOrders};
+pub use directory::slots::{SlotOrder, SlotOrders};
 pub use operator::connection_lookup::SessionStep;
 pub use operator::inspect::{
     ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply,
@@ -72,15 +76,16 @@ use books::Books;
 use books::recorder::Recorder;
 use calls::home;
 use connect::{admission, handover, turned_away};
-use dev::parity;
+use dev::{checks, parity};
 use directory::Directory;
+use directory::slots;
 use end::{drain, timers};
 use gate::Gate;
-use nodes::{slots, tunnel};
+use nodes::tunnel;
 use operator::trace;
-use road::frames;
 use shares::Member;
-use sockets::{Sockets, backlog};
+use sockets::Sockets;
+use sockets::drains::Drain;
 use std::net::SocketAddr;
 use todo::{Todo, TodoList};
 
@@ -155,7 +160,7 @@ impl Shard {
         };
         shard.directory.load(records);
         for key in shard.directory.names.values() {
-            parity::on_channel(
+            checks::on_channel(
                 &mut shard.sockets,
                 &shard.directory,
                 *key,
@@ -258,7 +263,7 @@ impl Machine for Shard {
             Input::Sent { session, bytes } => sockets.sent(books, todo, session, bytes, at),
             Input::Ended { session } => sockets.peer_ended(books, todo, session, at),
             Input::Gone { session } => {
-                parity::on_gone(sockets, directory, session, at);
+                checks::on_gone(sockets, directory, session, at);
                 sockets.gone(books, todo, session, at);
             }
             Input::Letter(letter) => self.take_in(letter, at),
@@ -274,12 +279,7 @@ impl Machine for Shard {
     }
 
     fn deadline(&self) -> Option<Now> {
-        let drain = self
-            .sockets
-            .ends
-            .drain
-            .as_ref()
-            .and_then(drain::Drain::next);
+        let drain = self.sockets.ends.drain.as_ref().and_then(Drain::next);
         let waiting =
             (self.sockets.requests.turns.due() || self.directory.has_pages_due()).then_some(Now(0));
         let faults = self.sockets.next_fault();
@@ -324,7 +324,7 @@ impl Machine for Shard {
             self.sockets.arm(session, due);
             self.sockets.charge(session);
         }
-        backlog::falls_behind(&mut self.sockets, &self.directory, session);
+        self.sockets.falls_behind(&self.directory, session);
     }
 
     fn refusable(letter: &Letter) -> bool {
@@ -404,18 +404,6 @@ impl Shard {
         (sockets, directory, books, gate, todo)
     }
 
-    fn received(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
-        let (sockets, _, books, _, todo) = self.parts();
-        match sockets.sessions.get(key).map(|session| &session.state) {
-            Some(SessionState::Http(_)) => self.receive_requests(key, bytes, at),
-            Some(SessionState::Open(_)) => self.receive_frames(key, bytes, at),
-            Some(SessionState::AwaitCloseEcho(..)) => {
-                frames::receive_close_echo(sockets, books, todo, key, bytes, at);
-            }
-            Some(SessionState::AwaitGone(_)) | None => {}
-        }
-    }
-
     fn take_in(&mut self, letter: Letter, at: Moment) {
         let (sockets, directory, books, gate, todo) = self.parts();
         match letter {
@@ -438,7 +426,9 @@ impl Shard {
             Letter::Committed(key, result) => directory.committed(books, todo, key, result, at),
             Letter::Slots => directory.slot_orders_came(),
             Letter::Credentials(credentials) => {
-                gate::replace_credentials(directory, gate, credentials);
+                if gate.replace_credentials(credentials) {
+                    directory.account_rates.clear(); // there may be other accounts
+                }
             }
             Letter::Drain(within_ms) => drain::begin_drain(sockets, books, todo, within_ms, at),
         }

@@ -1,18 +1,26 @@
-//! The road of a message: received bytes → frame → message → route → outbox ([`receive`]), and what follows when the
-//! socket has taken the bytes ([`sent`]).
+//! The road of a message: frame → message → route → outbox ([`pass`]), and what follows when the socket has taken the
+//! bytes ([`Sockets::sent`]).
 //!
 //! ```text
-//!  receive ── each frame ──► pass:  frames::text         frame → text; control frames end here
-//!                                   frames::understand   text → message; refused ones end here
-//!                                   relay::admit         its sender, within its rate
-//!                                   relay::route         message → where it goes
-//!                                   relay::deliver       → the recipient's outbox; or kept, or the answer of a call
-//!  sent    ── delivered: counted and measured; offers of calls; a slot that is released; the next request
+//!  each frame ──► pass:  frames::text         frame → text; control frames end here
+//!                        frames::understand   text → message; refused ones end here
+//!                        relay::admit         its sender, within its rate
+//!                        relay::route         message → where it goes
+//!                        relay::deliver       → the recipient's outbox; or kept, or the answer of a call
+//!  sent    ── delivered: counted and measured; the next request
+//!  left to the shard: the end of a connection, a message that waits for one, a channel's deadline, the answer of a
+//!                     call, offers of calls, a slot that is released
 //! ```
+//! A step ends a connection only as far as that is the connection's own: it is closing from there on. What follows for
+//! its channel is left to the shard, which does it before the next frame. A message whose recipient was closed for it
+//! waits behind that, as a copy ([`Deferred`](super::todo::Deferred)).
+//!
 //! The steps are inlined into the road: each is called here alone, and returns more than fits into registers. Called as
 //! functions they cost a fifth of a small message.
 
+pub(in crate::shard) mod directions;
 pub(in crate::shard) mod frames;
+pub(in crate::shard) mod passing;
 pub(in crate::shard) mod relay;
 pub(in crate::shard) mod status;
 pub(in crate::shard) mod unsent;
@@ -20,14 +28,13 @@ pub(in crate::shard) mod unsent;
 use super::books::Books;
 use super::directory::Directory;
 use super::sockets::Sockets;
-use crate::channel::{Full, Route};
 use crate::event::{Exemplar, Kind, Outcome};
 use crate::id::SessionKey;
 use crate::session::{NEVER, SessionState};
-use crate::shard::dev::{faults, parity};
+use crate::shard::dev::{checks, faults};
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
-use codec::signal::{Action, StatusFault};
+use codec::signal::Action;
 use codec::ws::Item;
 use frames::{Aside, Reader};
 
@@ -54,41 +61,14 @@ pub(super) fn pass(
     let sender = relay::admit(sockets, books, todo, from, &request, at)?;
     let (route, passing) = relay::route(directory, books, &sender, &request, at)?;
     if sockets.dev.faults.is_some() {
-        parity::on_message(sockets, directory, &passing, at);
+        checks::on_message(sockets, directory, &passing, at);
         if faults::on_message(sockets, directory, books, todo, &passing, route, at) {
             return sockets.still_open(from);
         }
     }
     // Route → outbox.
-    hand_on(sockets, directory, books, todo, route, &passing, at);
+    relay::hand_on(sockets, directory, books, todo, route, &passing, at);
     sockets.still_open(from)
-}
-
-/// Route → the recipient's outbox; or kept, or the answer of a call.
-#[inline(always)]
-pub(super) fn hand_on(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
-    route: Route,
-    passing: &relay::Passing<'_>,
-    at: Moment,
-) {
-    let refused = match route {
-        Route::To(to) => return relay::deliver(sockets, books, todo, to, passing, at),
-        Route::Keep(_) => {
-            let undelivered = passing.undelivered(sockets);
-            let kept = directory.keep(books, todo, undelivered, at);
-            kept.map_err(|Full| StatusFault::TooManyUndelivered)
-        }
-        Route::AnswersCall => relay::answer_call(directory, books, todo, passing, at),
-        Route::TooLateForCall => return passing.too_late(books, at),
-    };
-    if let Err(fault) = refused {
-        let (to, id) = (passing.from, passing.correlation_id);
-        status::status(sockets, books, todo, to, id, fault, at);
-    }
 }
 
 impl Sockets {

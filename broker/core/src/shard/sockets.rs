@@ -6,15 +6,17 @@
 //! holds.
 
 pub(in crate::shard) mod backlog;
+pub(in crate::shard) mod bounds;
 pub(in crate::shard) mod census;
+pub(in crate::shard) mod drains;
 pub(in crate::shard) mod outboxes;
 pub(in crate::shard) mod request_bytes;
 pub(in crate::shard) mod tables;
+pub(in crate::shard) mod timer;
 pub(in crate::shard) mod turns;
 
 use super::Letter;
 use super::shares::{Admitted, Asking};
-use super::start::Bounds;
 use crate::id::{SessionKey, ShardId};
 use crate::limits::spare_outboxes;
 use crate::machine::Output;
@@ -24,17 +26,18 @@ use crate::session::{Session, Spares};
 use crate::settings::Settings;
 use crate::shard::dev::faults::Faults;
 use crate::shard::dev::parity::Parity;
-use crate::shard::end::drain::Drain;
-use crate::shard::end::timers::Timer;
 use crate::time::{Moment, Now};
 use crate::wheel::Wheel;
 use ahash::RandomState;
 use backlog::Backlog;
+use bounds::Bounds;
 use census::Census;
+use drains::Drain;
 use request_bytes::RequestBytes;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use tables::Table;
+use timer::Timer;
 use turns::Turns;
 
 /// The connections of a shard.

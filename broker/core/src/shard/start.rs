@@ -11,9 +11,8 @@ use crate::registry::{MemoryStore, Store};
 use crate::settings::Settings;
 use crate::shard::dev::account_use::AccountUse;
 use crate::shard::dev::capture::Capture;
-use crate::shard::nodes::slots::SlotOrders;
+use crate::shard::directory::slots::SlotOrders;
 use crate::time::Wall;
-use codec::http::HeadLimits;
 use std::sync::Arc;
 
 /// What a shard is made of.
@@ -105,55 +104,6 @@ impl StartKeys {
             authenticator: None,
             session_keys,
             nonces: Nonces::new(&[0; 32], id.0),
-        }
-    }
-}
-
-/// Where a page of the admin listener says why a request was refused, up to its id; `None` but in development.
-fn why_url(settings: &Settings) -> Option<Box<str>> {
-    let url = settings.admin_url("localhost")?;
-    settings.dev.then(|| format!("{url}/#/why/").into())
-}
-
-/// The configured bounds in the form in which the codec takes them.
-#[derive(Debug)]
-pub(super) struct Bounds {
-    pub(super) head: HeadLimits,
-    pub(super) frames: codec::ws::FrameRules,
-    pub(super) messages: codec::signal::MessageRules,
-    pub(super) calls: codec::control::BodyRules,
-    /// This shard's part of `limits.request_bytes`.
-    pub(super) request_bytes: usize,
-    pub(super) origins: crate::shard::connect::origins::Origins,
-    /// Bytes that wait for the connections of this shard.
-    pub(super) outbox_bytes: usize,
-    /// In development, the page of refusals, up to their id.
-    pub(super) why_url: Option<Box<str>>,
-}
-
-impl Bounds {
-    pub(super) fn of(settings: &Settings) -> Self {
-        let limits = &settings.limits;
-        let strict = settings.strict();
-        Self {
-            head: HeadLimits {
-                head_bytes: limits.head_bytes,
-                header_lines: limits.header_lines,
-            },
-            frames: codec::ws::FrameRules {
-                message_bytes: limits.message_bytes,
-                fragments: crate::limits::FRAGMENTS_PER_MESSAGE_MAX,
-            },
-            messages: codec::signal::MessageRules {
-                payload_bytes: limits.payload_bytes,
-                url_safe: !strict,
-                master_offers: settings.options.master_offers,
-            },
-            calls: codec::control::BodyRules { strict },
-            request_bytes: settings.request_bytes_per_shard(),
-            origins: crate::shard::connect::origins::Origins::of(settings),
-            outbox_bytes: settings.outbox_bytes_of_shard(),
-            why_url: why_url(settings),
         }
     }
 }

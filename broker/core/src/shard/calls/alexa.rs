@@ -13,11 +13,12 @@ use crate::id::{CallRef, ChannelKey, SessionKey};
 use crate::limits::WAITING_CALLS_PER_CHANNEL_MAX;
 use crate::session::{Launch, NEVER, Session};
 use crate::shard::books::Books;
+use crate::shard::calls::refusals::too_busy;
 use crate::shard::directory::Directory;
 use crate::shard::directory::waits::{Call, Room};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
-use crate::shard::{Answer, Fault, calls};
+use crate::shard::{Answer, Fault};
 use crate::time::Moment;
 use codec::control::ErrorKind;
 use codec::signal::{Action, Delivery};
@@ -135,7 +136,7 @@ impl Directory {
         sender: &str,
     ) -> Result<Option<Call>, Answer> {
         if caller.shard != self.shard && !self.waits.has_place() {
-            return Err(calls::too_busy().into());
+            return Err(too_busy().into());
         }
         let Some(channel) = self.channels.get(key) else {
             return Ok(None);

@@ -12,6 +12,7 @@ use crate::record::{Holding, Listed};
 use crate::session::{Expected, HttpStage, PendingCall};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::refusals::internal_failure;
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
@@ -337,12 +338,6 @@ fn refused_where_it_is(wanted: &Expected, answer: Answer) -> Answer {
         return Fault::new(Check::MediaStorageAbsent, kind, MEDIA_STORAGE_REFUSED).into();
     }
     answer
-}
-
-/// The error when we contradict ourselves.
-pub(in crate::shard) fn internal_failure() -> Fault {
-    let kind = ErrorKind::InternalFailure;
-    Fault::new(Check::InternalFailure, kind, "Internal failure.")
 }
 
 /// What an answer makes of what was wanted.

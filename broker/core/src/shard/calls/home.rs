@@ -1,15 +1,14 @@
 //! Calls on the shard that owns their channel.
 
-use super::pages::PageOf;
 use crate::channel::{Channel, Life, Metered};
 use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::shard::books::Books;
-use crate::shard::dev::parity;
+use crate::shard::calls::refusals::{RATE_EXCEEDED, absent, nobody, shutting_down};
+use crate::shard::dev::checks;
 use crate::shard::directory::Directory;
+use crate::shard::directory::page_turn::PageOf;
 use crate::shard::directory::permits::CallerRole;
-use crate::shard::end::drain::shutting_down;
-use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Answer, Fault, Query, QueryKind};
@@ -29,7 +28,7 @@ pub(in crate::shard) fn answer(
 ) {
     let (operation, kind) = (query.operation, &query.kind);
     if !serves(directory, kind, at) {
-        return todo.answer(caller, tunnel::nobody());
+        return todo.answer(caller, nobody());
     }
     let forbidden = match (&query.caller, kind) {
         (Some(judged), QueryKind::Look(identity, None)) => {
@@ -38,7 +37,7 @@ pub(in crate::shard) fn answer(
         (Some(_) | None, _) => None,
     };
     if forbidden.is_none() && sockets.dev.parity.is_some() {
-        parity::on_query(sockets, directory, &query, at);
+        checks::on_query(sockets, directory, &query, at);
     }
     let refused = forbidden.or_else(|| directory.over_rate(books, todo, &query, at));
     match refused {
@@ -254,17 +253,6 @@ impl Directory {
     }
 }
 
-/// The refusal of a channel that is not there, in the words of the service.
-pub(in crate::shard) fn absent(check: Check) -> Fault {
-    Fault::new(check, ErrorKind::ResourceNotFound, NOT_FOUND)
-}
-
-/// The error for a channel that does not exist, in the words of the service.
-const NOT_FOUND: &str = "The requested channel is not found or not active.";
-
 /// The error for new channels where etcd is nearly full.
 const STORE_FULL: &str =
     "The registry's store is nearly full, so it takes no new channels. Try again later.";
-
-/// The error for callers over their rate.
-pub(in crate::shard) const RATE_EXCEEDED: &str = "Rate exceeded.";

@@ -10,67 +10,19 @@ mod parts;
 pub use parts::{PagePart, PageQuestion};
 
 use super::home::status;
-use super::too_busy;
 use crate::id::{CallRef, Identity, ShardId};
-use crate::limits::{LIST_MERGED_MAX, RECORDS_PER_TURN};
+use crate::limits::LIST_MERGED_MAX;
 use crate::record::Listed;
 use crate::session::{Expected, HttpStage};
+use crate::shard::calls::refusals::too_busy;
 use crate::shard::directory::Directory;
+use crate::shard::directory::page_turn::{PageOf, PageWork};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
 use crate::shard::{Answer, Query, QueryKind};
-use crate::time::Moment;
+use crate::time::{Moment, Now};
 use codec::control::Operation;
-use std::collections::VecDeque;
 use std::ops::Bound;
-
-/// What is left of a turn for pages, and what waits for the next one: at most as many as there are lists under way on
-/// all shards.
-#[derive(Debug, Default)]
-pub(in crate::shard) struct PageTurn {
-    /// The moment of the turn: all inputs of one turn have the same.
-    at: Moment,
-    /// Records looked at or merged before it, and in all.
-    before: u64,
-    records: u64,
-    waiting: VecDeque<PageWork>,
-    /// Channel records that pages have looked at.
-    pub(in crate::shard) records_read: u64,
-}
-
-#[derive(Debug)]
-enum PageWork {
-    Send(CallRef, PageOf),
-    /// All parts of this call's page have come.
-    Merge(CallRef),
-}
-
-/// Which part of a page a shard is asked for: see [`crate::shard::QueryKind::Page`].
-#[derive(Debug)]
-pub(in crate::shard) struct PageOf {
-    pub(in crate::shard) prefix: Box<str>,
-    pub(in crate::shard) after: Option<Box<str>>,
-    pub(in crate::shard) limit: usize,
-}
-
-impl PageTurn {
-    /// Whether work waits.
-    fn due(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    fn has_room(&mut self, at: Moment) -> bool {
-        if self.at != at {
-            (self.at, self.before) = (at, self.records);
-        }
-        self.records - self.before < RECORDS_PER_TURN
-    }
-
-    /// Records that were looked at or merged since the start.
-    pub(in crate::shard) fn records(&self) -> u64 {
-        self.records
-    }
-}
 
 /// Whether the last part of a page, which just came, waits for a turn with room to merge it. It is added to the others.
 pub(in crate::shard) fn merges_later(
@@ -222,6 +174,25 @@ impl Directory {
     /// Whether this turn has room for one more list.
     pub(in crate::shard) fn has_room_for_list(&mut self, at: Moment) -> bool {
         !self.pages.due() && self.pages.has_room(at)
+    }
+
+    /// This shard's part of a page: its channels of slots that it serves.
+    pub(in crate::shard) fn part(&mut self, question: &PageQuestion, now: Now) -> PagePart {
+        let PageQuestion {
+            prefix,
+            after,
+            limit,
+        } = question;
+        let (mut records, more) = self.page(prefix, after.as_deref(), *limit);
+        let last = records.last().filter(|_| more);
+        let complete_to = last.map(|last| last.arn.name().into());
+        records.retain(|listed| self.serves(&Identity::of(&listed.arn), now));
+        let slots = self.slots.as_ref().map(|slots| slots.served(now));
+        PagePart {
+            records,
+            complete_to,
+            slots: slots.unwrap_or_default(),
+        }
     }
 
     /// Whether work for pages waits: a tick is due at once.

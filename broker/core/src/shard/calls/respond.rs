@@ -1,6 +1,6 @@
 //! Responses: written, counted, and logged when they refuse something.
 
-use super::sts::refuse_sts;
+use super::head_fault::HeadFault;
 use crate::auth::Unsigned;
 use crate::check::Check;
 use crate::event::{AuthFailure, Purpose, Requested, UpgradeOutcome};
@@ -13,7 +13,7 @@ use crate::shard::books::evidence::{Evidence, named};
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::control::{ErrorKind, error_body};
-use codec::http::{ErrorHead, HeadError, Meta, UpgradeError, respond as write_response};
+use codec::http::{ErrorHead, Meta, respond as write_response};
 use codec::sts;
 
 /// A response.
@@ -223,6 +223,34 @@ pub(in crate::shard) fn respond_error_as(
     respond_as(sockets, books, key, id, &answer, at);
 }
 
+/// Answers with an error of STS.
+pub(in crate::shard) fn refuse_sts(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    id: &str,
+    requested: Requested,
+    (check, error, evidence): (Check, &sts::Error, &Evidence<'_>),
+    close: bool,
+    at: Moment,
+) {
+    let mut body = Vec::new();
+    sts::error_body(&mut body, error.kind, &error.message, id);
+    let answer = Response {
+        purpose: Purpose::Sts(requested),
+        status: error.kind.status(),
+        refusal: Some(Refusal {
+            error_type: error.kind.code(),
+            check,
+            evidence,
+        }),
+        content_type: sts::CONTENT_TYPE,
+        body: &body,
+        close,
+    };
+    respond_as(sockets, books, key, id, &answer, at);
+}
+
 /// The status of a fault. Of calls of STS nothing but a server without room refuses one before it is read.
 pub(in crate::shard) fn status_of(purpose: Purpose, fault: &Fault) -> u16 {
     match purpose {
@@ -302,50 +330,6 @@ pub(in crate::shard) fn refuse_head(
         close: true,
     };
     respond(sockets, books, key, &answer, at);
-}
-
-/// What is wrong with a head, or with a body that was not read.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::shard) struct HeadFault {
-    pub(in crate::shard) check: Check,
-    pub(in crate::shard) status: u16,
-    pub(in crate::shard) message: &'static str,
-}
-
-impl HeadFault {
-    pub(in crate::shard) const fn new(check: Check, status: u16, message: &'static str) -> Self {
-        Self {
-            check,
-            status,
-            message,
-        }
-    }
-}
-
-impl From<HeadError> for HeadFault {
-    fn from(error: HeadError) -> Self {
-        let check = match error {
-            HeadError::TooLarge | HeadError::TooManyHeaders => Check::HeadTooLarge,
-            HeadError::Malformed(_) => Check::HttpMalformed,
-            HeadError::UnsupportedVersion => Check::HttpVersion,
-            HeadError::LengthRequired => Check::BodyLengthMissing,
-        };
-        Self::new(check, error.status(), error.message())
-    }
-}
-
-impl From<UpgradeError> for HeadFault {
-    fn from(error: UpgradeError) -> Self {
-        let check = match error {
-            UpgradeError::BadVersion => Check::WebsocketVersion,
-            UpgradeError::NotGet
-            | UpgradeError::NotConnection
-            | UpgradeError::MissingKey
-            | UpgradeError::BadKey
-            | UpgradeError::Body => Check::HandshakeMalformed,
-        };
-        Self::new(check, error.status(), error.message())
-    }
 }
 
 /// Whose call it is, as its answer is counted.

@@ -2,9 +2,8 @@
 //!
 //! Nothing is stored: the grant is sealed in the session token, and every holder of the key can check it.
 
-use super::home::RATE_EXCEEDED;
 use super::respond;
-use super::respond::{Refusal, Response};
+use super::respond::Response;
 use crate::auth::{Caller, Grant, SealError, Secret, federated_user_arn};
 use crate::check::Check;
 use crate::event::{AuthFailure, Purpose, Requested};
@@ -12,13 +11,13 @@ use crate::id::{Account, SessionKey};
 use crate::settings::Rate;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
-use crate::shard::calls::UNAUDITABLE;
+use crate::shard::calls::refusals::{RATE_EXCEEDED, UNAUDITABLE};
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::aws::policy::{Action, Policy};
 use codec::sts::{
-    self, CallerIdentity, Error, ErrorKind, FederationToken, Request, caller_identity, error_body,
+    self, CallerIdentity, Error, ErrorKind, FederationToken, Request, caller_identity,
     federation_token,
 };
 
@@ -112,37 +111,9 @@ pub(in crate::shard) fn answer_sts(
                 ..Evidence::default()
             };
             let refused = (check, &error, &evidence);
-            refuse_sts(sockets, books, key, &id, requested, refused, close, at);
+            respond::refuse_sts(sockets, books, key, &id, requested, refused, close, at);
         }
     }
-}
-
-/// Answers with an error of STS.
-pub(in crate::shard) fn refuse_sts(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    key: SessionKey,
-    id: &str,
-    requested: Requested,
-    (check, error, evidence): (Check, &Error, &Evidence<'_>),
-    close: bool,
-    at: Moment,
-) {
-    let mut body = Vec::new();
-    error_body(&mut body, error.kind, &error.message, id);
-    let answer = Response {
-        purpose: Purpose::Sts(requested),
-        status: error.kind.status(),
-        refusal: Some(Refusal {
-            error_type: error.kind.code(),
-            check,
-            evidence,
-        }),
-        content_type: sts::CONTENT_TYPE,
-        body: &body,
-        close,
-    };
-    respond::respond_as(sockets, books, key, id, &answer, at);
 }
 
 /// Makes temporary credentials if the account's rate allows it, and not without a line in the log.

@@ -14,14 +14,13 @@ use crate::settings::GoAway;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
-use crate::shard::calls::home::{RATE_EXCEEDED, absent};
+use crate::shard::calls::refusals::{NO_PLACE, RATE_EXCEEDED, absent, nobody};
 use crate::shard::calls::respond;
-use crate::shard::changes::ChangeStep;
 use crate::shard::dev::faults;
 use crate::shard::directory::Directory;
+use crate::shard::directory::changes::ChangeStep;
 use crate::shard::end::drain;
-use crate::shard::nodes::tunnel;
-use crate::shard::road::unsent::slot_of;
+use crate::shard::road::directions::slot_of;
 use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
@@ -107,7 +106,7 @@ impl Directory {
     ) -> Result<ChannelKey, Fault> {
         let identity = Identity::of(arn);
         if !self.serves(&identity, at.now) {
-            return Err(tunnel::nobody());
+            return Err(nobody());
         }
         if let Some(&key) = self.names.get(&identity) {
             let found = self
@@ -223,7 +222,7 @@ fn welcome(
         let reason = EndReason::SupersededEvicted;
         sockets.close(books, todo, evicted, reason, at);
     }
-    make_room(sockets, books, todo, (holder, 1), at);
+    sockets.make_room(books, todo, (holder, 1), at);
     sockets.admitted.enter(key, holder, standing);
     sockets.arm_open(key, at.now);
     todo.push(Todo::Deliver(channel, role));
@@ -232,36 +231,36 @@ fn welcome(
     }
 }
 
-/// Has others end until this number of places is free: a WebSocket by a close frame, or at once if it is ending. Of
-/// those that were sent one a few are waited for. False when nobody makes room.
-pub(in crate::shard) fn make_room(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    (holder, places): (Holder, usize),
-    at: Moment,
-) -> bool {
-    while let Some(victim) = sockets.admitted.make_room(holder, places) {
-        let victim = match victim {
-            Member::Tunnel(place) => {
-                sockets.output(Output::EndTunnel(place));
+impl Sockets {
+    /// Has others end until this number of places is free: a WebSocket by a close frame, or at once if it is ending. Of
+    /// those that were sent one a few are waited for. False when nobody makes room.
+    pub(in crate::shard) fn make_room(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        (holder, places): (Holder, usize),
+        at: Moment,
+    ) -> bool {
+        while let Some(victim) = self.admitted.make_room(holder, places) {
+            let victim = match victim {
+                Member::Tunnel(place) => {
+                    self.output(Output::EndTunnel(place));
+                    continue;
+                }
+                Member::Session(victim) => victim,
+            };
+            if self.web_socket(victim).is_none() {
+                self.abort(books, todo, victim, at);
                 continue;
             }
-            Member::Session(victim) => victim,
-        };
-        if sockets.web_socket(victim).is_none() {
-            sockets.abort(books, todo, victim, at);
-            continue;
+            self.close(books, todo, victim, EndReason::MadeRoom, at);
+            if let Some(first) = self.admitted.closes(victim) {
+                self.abort(books, todo, first, at);
+            }
         }
-        sockets.close(books, todo, victim, EndReason::MadeRoom, at);
-        if let Some(first) = sockets.admitted.closes(victim) {
-            sockets.abort(books, todo, first, at);
-        }
+        self.admitted.has(places)
     }
-    sockets.admitted.has(places)
-}
 
-impl Sockets {
     /// What is settled with a connection that is admitted.
     ///
     /// Clients that get GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
@@ -293,10 +292,6 @@ impl Sockets {
         }
     }
 }
-
-/// The refusal of a connection for which nobody makes room.
-pub(in crate::shard) const NO_PLACE: &str = "The server has as many connections as it may have, and \
-    this caller has its share of them: close some, or try again later.";
 
 /// MessageTtlSeconds of a channel that names none. Source: KVS API reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;

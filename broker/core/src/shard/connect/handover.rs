@@ -8,9 +8,10 @@ use crate::machine::Output;
 use crate::session::{Admission, HttpStage, Session, SessionState};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::refusals::too_busy;
 use crate::shard::calls::respond;
 use crate::shard::sockets::Sockets;
-use crate::shard::{Parcel, ParcelLoad, calls};
+use crate::shard::{Parcel, ParcelLoad};
 use crate::time::Moment;
 
 impl Sockets {
@@ -116,7 +117,7 @@ pub(in crate::shard) fn bounce_parcel(
         ParcelLoad::Upgrade { admission, .. } => {
             let purpose = upgrades::purpose_of(&admission);
             let evidence = Evidence::of_admission(&admission);
-            let fault = calls::too_busy();
+            let fault = too_busy();
             respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
         }
         ParcelLoad::Admin(_) => admin_pages::refuse(sockets, books, key, at),

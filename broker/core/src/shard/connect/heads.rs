@@ -1,6 +1,7 @@
 //! A whole request head or body: which call or upgrade it is, or why it is refused.
 
 use super::requests::Step;
+use super::upgrades::UpgradeRefusal;
 use super::welcome::admin_pages;
 use super::{admission, probe, upgrades, welcome};
 use crate::check::Check;
@@ -12,8 +13,9 @@ use crate::settings::Rate;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::head_fault::HeadFault;
 use crate::shard::calls::respond;
-use crate::shard::calls::respond::{HeadFault, purpose_of};
+use crate::shard::calls::respond::purpose_of;
 use crate::shard::calls::sts::{SignedForm, answer_sts};
 use crate::shard::directory::Directory;
 use crate::shard::end::drain;
@@ -164,10 +166,14 @@ pub(in crate::shard) fn take_upgrade(
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return Step::Over;
     }
-    match upgrades::admission(sockets, books, gate, &request.head, &asked, at) {
+    match upgrades::admission(&sockets.settings, books, gate, &request.head, &asked, at) {
         Err(refusal) => {
-            let head = &request.head;
-            upgrades::refuse_upgrade(sockets, books, gate, key, purpose, (head, &refusal), at);
+            let evidence = match refusal {
+                UpgradeRefusal::Unsigned(_) => gate.evidence(Some(&request.head)),
+                UpgradeRefusal::Refused(..) | UpgradeRefusal::Denied(..) => evidence,
+            };
+            let refused = (&evidence, &refusal);
+            upgrades::refuse_upgrade(sockets, books, key, purpose, refused, at);
             Step::Over
         }
         Ok(admission) => {

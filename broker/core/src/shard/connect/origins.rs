@@ -8,7 +8,7 @@
 
 use crate::check::Check;
 use crate::settings::{Auth, Settings, host_text};
-use crate::shard::calls::respond::HeadFault;
+use crate::shard::calls::head_fault::HeadFault;
 use codec::http::Head;
 use std::net::IpAddr;
 

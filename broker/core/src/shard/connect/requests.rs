@@ -121,6 +121,15 @@ impl Sockets {
 }
 
 impl Sockets {
+    /// The requests of this connection wait for a later turn.
+    pub(in crate::shard) fn wait_for_turn(&mut self, key: SessionKey) {
+        if let Some(http) = self.http(key)
+            && !std::mem::replace(&mut http.queued, true)
+        {
+            self.requests.turns.waiting.push_back(key);
+        }
+    }
+
     /// Whether the answer to this head has a body, also when the head cannot be understood.
     pub(in crate::shard) fn note_method(&mut self, key: SessionKey, head: &[u8]) {
         //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2

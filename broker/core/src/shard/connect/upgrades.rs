@@ -9,10 +9,11 @@ use crate::check::Check;
 use crate::event::{Purpose, UpgradeRole};
 use crate::id::SessionKey;
 use crate::session::Admission;
+use crate::settings::Settings;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
-use crate::shard::calls::home::absent;
+use crate::shard::calls::refusals::absent;
 use crate::shard::calls::respond;
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
@@ -50,7 +51,7 @@ pub(in crate::shard) enum UpgradeRefusal {
 /// Refuses in the order of the protocol: a parameter given twice, the signature, the parameters, the policy; then what
 /// cannot exist for this caller.
 pub(in crate::shard) fn admission(
-    sockets: &Sockets,
+    settings: &Settings,
     books: &mut Books,
     gate: &mut Gate,
     head: &Head<'_>,
@@ -82,7 +83,7 @@ pub(in crate::shard) fn admission(
     let caller = gate.authenticate_upgrade(head, at);
     let caller = caller.map_err(UpgradeRefusal::Unsigned)?;
     let [arn, client_id, ..] = found;
-    let (arn, client_id) = match parameters(sockets, head, arn, client_id) {
+    let (arn, client_id) = match parameters(settings, head, arn, client_id) {
         Ok(named) => named,
         Err((check, message)) => {
             let fault = Fault::new(check, ErrorKind::InvalidArgument, message);
@@ -117,7 +118,7 @@ type UpgradeTarget = (ChannelArn, Option<Box<str>>);
 
 /// What an upgrade names, or what is wrong with it.
 fn parameters(
-    sockets: &Sockets,
+    settings: &Settings,
     head: &Head<'_>,
     arn: Option<&str>,
     client_id: Option<&str>,
@@ -126,9 +127,9 @@ fn parameters(
     let arn = arn.ok_or_else(|| malformed("X-Amz-ChannelARN is required."))?;
     let undecoded = malformed("X-Amz-ChannelARN is not percent-encoded UTF-8.");
     let arn = decode(arn).map_err(|_| undecoded)?;
-    let arn = ChannelArn::parse(&arn, sockets.settings.strict())
-        .map_err(|error| malformed(error.message()))?;
-    let client_id = match sockets.role_of_host(head.host().unwrap_or_default()) {
+    let arn =
+        ChannelArn::parse(&arn, settings.strict()).map_err(|error| malformed(error.message()))?;
+    let client_id = match role_of_host(settings, head.host().unwrap_or_default()) {
         Some(codec::signal::Role::Master) => None,
         Some(codec::signal::Role::Viewer) => {
             Some(client_id.ok_or((Check::RoleHostMismatch, CLIENT_ID))?)
@@ -140,46 +141,43 @@ fn parameters(
     Ok((arn, client_id))
 }
 
-impl Sockets {
-    /// The role of a host name of ours: `m-` and `v-` below the advertised domain (CON-2).
-    fn role_of_host(&self, host: &str) -> Option<codec::signal::Role> {
-        let domain = self.settings.advertise.domain.as_deref()?;
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        let label = name.get(..name.len().checked_sub(domain.len() + 1)?)?;
-        let rest = name.get(label.len() + 1..)?;
-        let hex = label.get(2..)?;
-        if !rest.eq_ignore_ascii_case(domain)
-            || hex.len() != 8
-            || !hex.bytes().all(|byte| byte.is_ascii_hexdigit())
-        {
-            return None;
-        }
-        match label.get(..2)? {
-            "m-" | "M-" => Some(codec::signal::Role::Master),
-            "v-" | "V-" => Some(codec::signal::Role::Viewer),
-            _ => None,
-        }
+/// The role of a host name of ours: `m-` and `v-` below the advertised domain (CON-2).
+fn role_of_host(settings: &Settings, host: &str) -> Option<codec::signal::Role> {
+    let domain = settings.advertise.domain.as_deref()?;
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let label = name.get(..name.len().checked_sub(domain.len() + 1)?)?;
+    let rest = name.get(label.len() + 1..)?;
+    let hex = label.get(2..)?;
+    if !rest.eq_ignore_ascii_case(domain)
+        || hex.len() != 8
+        || !hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
+        return None;
+    }
+    match label.get(..2)? {
+        "m-" | "M-" => Some(codec::signal::Role::Master),
+        "v-" | "V-" => Some(codec::signal::Role::Viewer),
+        _ => None,
     }
 }
 
-/// Answers an upgrade that is refused, and ends the connection.
+/// Answers an upgrade that is refused, and ends the connection. `evidence`: of its head, with what its signature was
+/// compared with if that is why.
 pub(in crate::shard) fn refuse_upgrade(
     sockets: &mut Sockets,
     books: &mut Books,
-    gate: &Gate,
     key: SessionKey,
     purpose: Purpose,
-    (head, refusal): (&Head<'_>, &UpgradeRefusal),
+    (evidence, refusal): (&Evidence<'_>, &UpgradeRefusal),
     at: Moment,
 ) {
     let of = |caller| Evidence {
         caller,
-        ..Evidence::of_head(head)
+        ..*evidence
     };
     match refusal {
         UpgradeRefusal::Unsigned(unsigned) => {
-            let evidence = gate.evidence(Some(head));
-            respond::respond_unsigned(sockets, books, key, purpose, unsigned, &evidence, true, at);
+            respond::respond_unsigned(sockets, books, key, purpose, unsigned, evidence, true, at);
         }
         UpgradeRefusal::Refused(fault, caller) => {
             let evidence = of(caller.as_ref());

@@ -4,7 +4,7 @@
 use crate::id::Identity;
 use crate::quota::SharedBucket;
 use crate::settings::Quotas;
-use crate::shard::directory::accounts::account_rate;
+use crate::shard::directory::account_rates::account_rate;
 use crate::time::Now;
 use codec::control::Operation;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,14 +1,9 @@
 //! Copies of messages for tests of clients: under `--dev` only. A production shard has nowhere to put them.
 
-use crate::channel::{Message, Route, Towards};
-use crate::id::SessionKey;
+use crate::channel::{Route, Towards};
 use crate::limits::CAPTURES_PER_SECOND_MAX;
-use crate::shard::books::Books;
-use crate::shard::road::relay::Passing;
-use crate::shard::sockets::Sockets;
-use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Wall};
-use codec::signal::{Action, Delivery, Request};
+use codec::signal::Action;
 
 /// Takes copies of messages. Never waits: what it has no room for it counts.
 pub trait Capture: Send {
@@ -89,29 +84,6 @@ pub(in crate::shard) struct Copies {
     taken: u32,
 }
 
-/// A copy except its channel's name.
-struct CopySource<'a> {
-    towards: Option<Towards>,
-    viewer: &'a str,
-    action: Option<Action>,
-    payload: &'a str,
-    fate: Fate,
-}
-
-impl CopySource<'_> {
-    fn of_channel(&self, name: &str, at: Moment) -> Captured {
-        Captured {
-            at: at.wall,
-            channel: name.into(),
-            towards: self.towards,
-            viewer: self.viewer.into(),
-            action: self.action,
-            payload: self.payload.into(),
-            fate: self.fate,
-        }
-    }
-}
-
 impl Copies {
     pub(in crate::shard) fn new(to: Box<dyn Capture>) -> Self {
         Self {
@@ -132,76 +104,15 @@ impl Copies {
     }
 }
 
-impl Books {
-    /// Hands a copy over, if copies are taken.
-    pub(in crate::shard) fn copy(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
-        let Some(copies) = &mut self.copies else {
-            return;
-        };
-        if copies.has_room(at) {
-            copies.to.take(copy());
+impl Copies {
+    /// Hands a copy over, if this second has room for it.
+    pub(in crate::shard) fn take(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
+        if self.has_room(at) {
+            self.to.take(copy());
         } else {
-            copies.to.missed(1);
+            self.to.missed(1);
         }
     }
-}
-
-impl Passing<'_> {
-    /// Hands a copy over, once it is known what becomes of the message. `channel`: its channel's name.
-    pub(in crate::shard) fn copy(&self, books: &mut Books, channel: &str, fate: Fate, at: Moment) {
-        let (towards, viewer) = match self.delivery.sender {
-            Some(viewer) => (Towards::Master, viewer),
-            None => (Towards::Viewer, self.recipient),
-        };
-        let source = CopySource {
-            towards: Some(towards),
-            viewer,
-            action: Some(self.launch.action),
-            payload: self.delivery.payload,
-            fate,
-        };
-        books.copy(|| source.of_channel(channel, at), at);
-    }
-}
-
-/// Hands over another copy of a message that was kept, which a fault drops in place of its delivery.
-pub(in crate::shard) fn copy_dropped(
-    books: &mut Books,
-    (channel, towards, viewer): (&str, Towards, &str),
-    message: &Message,
-    at: Moment,
-) {
-    let source = CopySource {
-        towards: Some(towards),
-        viewer,
-        action: Some(message.action),
-        payload: Delivery::payload_of(&message.frame),
-        fate: Fate::Dropped,
-    };
-    books.copy(|| source.of_channel(channel, at), at);
-}
-
-/// Leaves a copy of what went nowhere: too much of it, or not understood. The shard knows the channel's name.
-#[cold]
-pub(in crate::shard) fn copy_refused(
-    sockets: &mut Sockets,
-    todo: &mut TodoList,
-    from: SessionKey,
-    request: Option<&Request<'_>>,
-    at: Moment,
-) {
-    let Some(web_socket) = sockets.web_socket(from) else {
-        return;
-    };
-    let source = CopySource {
-        towards: None,
-        viewer: web_socket.role.client_id().unwrap_or_default(),
-        action: request.map(|request| request.action),
-        payload: request.map_or("", |request| request.payload),
-        fate: request.map_or(Fate::Refused, |_| Fate::Throttled),
-    };
-    let copy = (web_socket.channel, source.of_channel("", at));
-    todo.push(Todo::Copy(Box::new(copy)));
 }
 
 #[cfg(test)]

@@ -4,19 +4,13 @@
 //! them elsewhere. A client that passes its tests without a finding keeps the limits that AWS documents.
 
 use super::account_use::AccountUse;
-use crate::channel::{Channel, Metered, Rates};
+use crate::channel::{Channel, Rates};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::limits::{FINDINGS_MAX, PARITY_BUCKETS_MAX};
-use crate::session::{MessageRates, Role, Session};
+use crate::session::MessageRates;
 use crate::settings::{Profile, Settings, channels_per_account_strict};
-use crate::shard::Query;
-use crate::shard::directory::Directory;
-use crate::shard::directory::accounts::account_rate;
-use crate::shard::road::relay::Passing;
-use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Wall};
 use ahash::RandomState;
-use codec::control::Operation;
 use codec::signal::Action;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,15 +33,15 @@ pub struct Finding {
 /// The findings of a shard, and the buckets that they come from.
 #[derive(Debug)]
 pub(in crate::shard) struct Parity {
-    strict: Settings,
+    pub(in crate::shard) strict: Settings,
     /// By the name of the channel, of each rule one.
-    found: HashMap<Box<str>, Vec<Finding>, RandomState>,
+    pub(in crate::shard) found: HashMap<Box<str>, Vec<Finding>, RandomState>,
     /// Of sessions, where they have buckets for quotas that are enforced.
-    messages: HashMap<SessionKey, MessageRates, RandomState>,
-    channels: HashMap<ChannelKey, Rates, RandomState>,
+    pub(in crate::shard) messages: HashMap<SessionKey, MessageRates, RandomState>,
+    pub(in crate::shard) channels: HashMap<ChannelKey, Rates, RandomState>,
     floods: HashMap<ChannelKey, Flood, RandomState>,
     /// Shared with the other shards, where there are any.
-    account_use: Option<Arc<AccountUse>>,
+    pub(in crate::shard) account_use: Option<Arc<AccountUse>>,
 }
 
 /// Messages of a channel that came too fast, counted by action beside its findings, where finding the finding would
@@ -79,7 +73,7 @@ impl Parity {
     }
 
     /// Counts a finding. A client under load breaks a rule with each of its messages: only the first one costs text.
-    fn note(
+    pub(in crate::shard) fn note(
         &mut self,
         rule: &'static str,
         channel: &str,
@@ -114,7 +108,7 @@ impl Parity {
     }
 
     /// Counts a message that came too fast; false where it is the first one of its channel and action.
-    fn floods(&mut self, channel: ChannelKey, action: Action) -> bool {
+    pub(in crate::shard) fn floods(&mut self, channel: ChannelKey, action: Action) -> bool {
         let counts = self.floods.get_mut(&channel).map(|flood| &mut flood.counts);
         let count = counts.and_then(|counts| counts.get_mut(action.index())?.as_mut());
         count.is_some_and(|count| {
@@ -124,7 +118,7 @@ impl Parity {
     }
 
     /// From here on its messages of this action are counted by [`Self::floods`], if it has a finding of its own.
-    fn begin_flood(&mut self, key: ChannelKey, channel: &str, action: Action) {
+    pub(in crate::shard) fn begin_flood(&mut self, key: ChannelKey, channel: &str, action: Action) {
         let rule = rate_rule(action);
         let mut all = self.found.get(channel).into_iter().flatten();
         if !all.any(|finding| finding.rule == rule) {
@@ -186,181 +180,8 @@ impl Parity {
     }
 }
 
-/// A channel is there.
-pub(in crate::shard) fn on_channel(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    key: ChannelKey,
-    at: Moment,
-) {
-    let (Some(parity), Some(channel)) = (
-        sockets.dev.parity.as_deref_mut(),
-        directory.channels.get(key),
-    ) else {
-        return;
-    };
-    let meant = |account: &&Arc<AccountUse>| account.is_about(&Identity::of(&channel.record.arn));
-    let Some(channels) = (parity.account_use.as_ref().filter(meant)).map(|it| it.channel_came())
-    else {
-        return;
-    };
-    let most = parity.strict.limits.channels_per_account as u64;
-    if channels > most {
-        let says = || {
-            let (channels, most) = (grouped(channels), grouped(most));
-            format!("{channels} channels of the account; the cloud service takes {most}")
-        };
-        parity.note("channels", "", at, says);
-    }
-}
-
-/// A call that passed its signature check, of an account in a region.
-pub(in crate::shard) fn on_call(
-    sockets: &mut Sockets,
-    account: &Identity,
-    operation: Operation,
-    at: Moment,
-) {
-    let Some(parity) = sockets.dev.parity.as_deref_mut() else {
-        return;
-    };
-    let used = (parity.account_use.as_ref()).filter(|used| used.is_about(account));
-    if used.is_none_or(|used| used.take(operation, &parity.strict.quotas, at.now)) {
-        return;
-    }
-    let rate = account_rate(&parity.strict.quotas, operation).map_or(0, |rate| rate.rate);
-    let says = || {
-        format!(
-            "{} of the account faster than {rate} a second: the cloud service refuses it",
-            operation.name()
-        )
-    };
-    parity.note("rate_account", "", at, says);
-}
-
-/// A connection is gone, or is silent no more: how long it was there, and silent.
-pub(in crate::shard) fn on_gone(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    session: SessionKey,
-    at: Moment,
-) {
-    on_silence(sockets, directory, session, at);
-    let Some(parity) = sockets.dev.parity.as_deref_mut() else {
-        return;
-    };
-    let Some(session) = sockets.sessions.get_mut(session) else {
-        return;
-    };
-    let channel = session
-        .channel()
-        .and_then(|key| directory.channels.get(key));
-    let (Some(channel), Some(tally)) = (channel, session.tally_mut()) else {
-        return;
-    };
-    let (ours, most) = (
-        sockets.settings.timeouts.connection_age_ms,
-        parity.strict.timeouts.connection_age_ms,
-    );
-    let age = at.now.since(tally.opened);
-    if (ours == 0 || ours > most) && age > most {
-        let says = || {
-            format!(
-                "a connection of {} s; the cloud service ends it after {} s",
-                grouped(age / 1000),
-                grouped(most / 1000)
-            )
-        };
-        parity.note("connection_age", channel.record.arn.name(), at, says);
-    }
-}
-
-/// A connection has sent something, or is gone: how long it was silent.
-fn on_silence(sockets: &mut Sockets, directory: &Directory, session: SessionKey, at: Moment) {
-    let Some(parity) = sockets.dev.parity.as_deref_mut() else {
-        return;
-    };
-    let (ours, most) = (
-        sockets.settings.timeouts.idle_ms,
-        parity.strict.timeouts.idle_ms,
-    );
-    let Some(web_socket) = sockets.sessions.get(session).and_then(Session::open) else {
-        return;
-    };
-    let silent = at.now.since(web_socket.last_frame());
-    if ours <= most || silent <= most {
-        return;
-    }
-    if let Some(channel) = directory.channels.get(web_socket.channel) {
-        let says = || {
-            format!(
-                "no frame of a connection for {} s; the cloud service ends it after {} s",
-                grouped(silent / 1000),
-                grouped(most / 1000)
-            )
-        };
-        parity.note("idle", channel.record.arn.name(), at, says);
-    }
-}
-
-/// A message that was understood.
-#[cold]
-pub(in crate::shard) fn on_message(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    passing: &Passing<'_>,
-    at: Moment,
-) {
-    on_silence(sockets, directory, passing.from, at);
-    let (Some(parity), Some(channel)) = (
-        sockets.dev.parity.as_deref_mut(),
-        directory.channels.get(passing.channel),
-    ) else {
-        return;
-    };
-    let (name, action) = (channel.record.arn.name(), passing.launch.action);
-    let payload = passing.delivery.payload;
-    let most = parity.strict.limits.payload_bytes;
-    if payload.len() > most {
-        let says = || {
-            let (length, most) = (grouped(payload.len() as u64), grouped(most as u64));
-            format!(
-                "{} of {length} characters; the cloud service takes {most}",
-                action.as_str()
-            )
-        };
-        parity.note("payload_over_10240", name, at, says);
-    }
-    if action == Action::SdpOffer && passing.delivery.sender.is_none() {
-        let says = "an SDP_OFFER of a master; the cloud service takes offers of viewers only";
-        parity.note("master_offer", name, at, || says.into());
-    }
-    let rate = match action {
-        Action::SdpOffer | Action::SdpAnswer => parity.strict.quotas.sdp,
-        Action::IceCandidate => parity.strict.quotas.ice,
-    };
-    // Where no quotas are enforced, the session's own buckets are free.
-    let own = sockets.sessions.get_mut(passing.from);
-    let own = own.and_then(Session::open_mut).map(|it| &mut it.rates);
-    let buckets = match own.filter(|_| sockets.settings.quotas.off) {
-        Some(own) => own,
-        None => parity.messages.entry(passing.from).or_default(),
-    };
-    let is_allowed = buckets.take(action, &parity.strict.quotas, at.now);
-    if !is_allowed && !parity.floods(passing.channel, action) {
-        let says = || {
-            let (action, rate) = (action.as_str(), rate.rate);
-            format!(
-                "{action} of one connection faster than {rate} a second: the cloud service refuses it"
-            )
-        };
-        parity.note(rate_rule(action), name, at, says);
-        parity.begin_flood(passing.channel, name, action);
-    }
-}
-
 /// The rule of messages of one connection that come too fast.
-fn rate_rule(action: Action) -> &'static str {
+pub(in crate::shard) fn rate_rule(action: Action) -> &'static str {
     match action {
         Action::SdpOffer => "rate_offer",
         Action::SdpAnswer => "rate_answer",
@@ -368,88 +189,8 @@ fn rate_rule(action: Action) -> &'static str {
     }
 }
 
-/// A connection that was admitted.
-pub(in crate::shard) fn on_join(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    key: ChannelKey,
-    role: &Role,
-    at: Moment,
-) {
-    let what = match role {
-        Role::Master => Metered::ConnectAsMaster,
-        Role::Viewer(_) => Metered::ConnectAsViewer,
-    };
-    on_metered(sockets, directory, key, what, at);
-    let (Some(parity), Some(channel)) = (
-        sockets.dev.parity.as_deref_mut(),
-        directory.channels.get(key),
-    ) else {
-        return;
-    };
-    let most = parity.strict.limits.viewers_per_channel;
-    let viewers = channel.live().map_or(0, |live| live.members.viewers());
-    if viewers > most {
-        let says = || format!("{viewers} viewers of one channel; the cloud service takes {most}");
-        parity.note("viewers", channel.record.arn.name(), at, says);
-    }
-}
-
-/// A question that its caller may ask.
-pub(in crate::shard) fn on_query(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    query: &Query,
-    at: Moment,
-) {
-    if let Some(key) = directory.channel_of(&query.kind) {
-        let what = Metered::Call(query.operation);
-        on_metered(sockets, directory, key, what, at);
-    }
-}
-
-/// A connect or call that the strict profile counts for its channel.
-fn on_metered(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    key: ChannelKey,
-    what: Metered,
-    at: Moment,
-) {
-    let (Some(parity), Some(channel)) = (
-        sockets.dev.parity.as_deref_mut(),
-        directory.channels.get(key),
-    ) else {
-        return;
-    };
-    let Some(rate) = what.rate(&parity.strict.quotas) else {
-        return;
-    };
-    if parity.channels.len() >= PARITY_BUCKETS_MAX {
-        parity.channels.clear(); // full ones would have been forgotten anyway; others find too little, never too much
-    }
-    let buckets = parity.channels.entry(key).or_default();
-    if buckets.take(what, None, &parity.strict.quotas, at.now) {
-        return;
-    }
-    let (rule, call) = match what {
-        Metered::ConnectAsMaster => ("rate_connect_master", "connects of masters"),
-        Metered::ConnectAsViewer => ("rate_connect_viewer", "connects of viewers"),
-        Metered::Call(operation) | Metered::CallAsMaster(operation) => {
-            ("rate_call", operation.name())
-        }
-    };
-    let says = || {
-        format!(
-            "{call} of one channel faster than {} a second: the cloud service refuses it",
-            rate.rate
-        )
-    };
-    parity.note(rule, channel.record.arn.name(), at, says);
-}
-
 /// `13,014`.
-fn grouped(number: u64) -> String {
+pub(in crate::shard) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

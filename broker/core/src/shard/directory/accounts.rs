@@ -17,13 +17,14 @@
 //! channels than it may have, by as many as are asked for within the milliseconds that one takes. Later calls see them
 //! all.
 
+use super::account_rates::account_rate;
 use crate::auth::Caller;
 use crate::check::Check;
 use crate::id::Identity;
 use crate::limits::RECORD_BYTES_MAX;
 use crate::record::Holding;
-use crate::settings::{Quotas, Rate};
-use crate::shard::calls::home::RATE_EXCEEDED;
+use crate::settings::Rate;
+use crate::shard::calls::refusals::RATE_EXCEEDED;
 use crate::shard::directory::Directory;
 use crate::shard::{Answer, Fault};
 use crate::time::Moment;
@@ -152,29 +153,6 @@ fn grows(operation: Operation) -> bool {
         operation,
         Operation::CreateSignalingChannel | Operation::TagResource
     )
-}
-
-/// The rate of an operation per account; `None` where there is none.
-pub(in crate::shard) fn account_rate(quotas: &Quotas, operation: Operation) -> Option<Rate> {
-    let rate = match operation {
-        Operation::CreateSignalingChannel => quotas.account_create,
-        Operation::DescribeSignalingChannel => quotas.account_describe,
-        Operation::GetSignalingChannelEndpoint => quotas.account_endpoint,
-        Operation::ListSignalingChannels => quotas.account_list,
-        Operation::SendAlexaOfferToMaster => quotas.account_alexa,
-        Operation::UpdateMediaStorageConfiguration => quotas.account_media_storage,
-        Operation::UpdateSignalingChannel
-        | Operation::DeleteSignalingChannel
-        | Operation::TagResource
-        | Operation::UntagResource
-        | Operation::ListTagsForResource
-        | Operation::DescribeMediaStorageConfiguration => quotas.account_change,
-        Operation::GetIceServerConfig
-        | Operation::DescribeMappedResourceConfiguration
-        | Operation::JoinStorageSession
-        | Operation::JoinStorageSessionAsViewer => return None,
-    };
-    (!quotas.off && rate.rate > 0).then_some(rate)
 }
 
 /// The refusal of what would take more bytes than this shard's part of `record_bytes_total`.

@@ -3,29 +3,10 @@
 use crate::channel::{Channel, Full, KeyName, Live, Message, Room, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, ChannelKey};
-use crate::settings::Settings;
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
 use crate::shard::directory::Directory;
-use crate::shard::shares::Shares;
 use crate::time::Moment;
-
-/// The bytes that each account and channel keeps, and their bound.
-#[derive(Debug)]
-pub(in crate::shard) struct PendingBudget {
-    pub(in crate::shard) shares: Shares,
-    /// Bytes that the shard may keep.
-    pub(in crate::shard) most: usize,
-}
-
-impl PendingBudget {
-    pub(in crate::shard) fn of(settings: &Settings) -> Self {
-        Self {
-            shares: Shares::default(),
-            most: settings.pending_bytes_of_shard(),
-        }
-    }
-}
 
 impl Directory {
     /// Keeps a message, or does not; those whose place it takes are overwritten, those of others that make room for it

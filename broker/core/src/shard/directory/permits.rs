@@ -5,7 +5,7 @@ use crate::channel::Life;
 use crate::check::Check;
 use crate::id::{CallerId, Identity};
 use crate::shard::books::Books;
-use crate::shard::calls::home::absent;
+use crate::shard::calls::refusals::absent;
 use crate::shard::directory::Directory;
 use crate::shard::{Answer, Fault};
 use codec::aws::ChannelArn;

@@ -8,49 +8,21 @@
 //! A walk goes over the table's slots in proportion to the time that has passed, so one step stays short however many
 //! there are. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
 
-use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::DRAIN_STEP_MS;
 use crate::machine::Output;
-use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::refusals::shutting_down;
 use crate::shard::calls::respond;
 use crate::shard::directory::Directory;
 use crate::shard::shares::Asking;
 use crate::shard::sockets::Sockets;
+use crate::shard::sockets::drains::Drain;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now};
-use codec::control::ErrorKind;
-
-/// A drain under way.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::shard) struct Drain {
-    began: Now,
-    ends: Now,
-    next: Now,
-    told: usize,
-    closed: usize,
-    calls_ended: bool,
-    over: bool,
-}
-
-impl Drain {
-    /// When its next step is due.
-    pub(in crate::shard) fn next(&self) -> Option<Now> {
-        (!self.over).then_some(self.next)
-    }
-
-    /// How many of `slots` a walk from `from` to `to` (in quarters of the span) should have seen by `now`.
-    fn share(&self, slots: usize, quarters: (u64, u64), now: Now) -> usize {
-        let span = self.ends.since(self.began).max(1);
-        let (begin, end) = (span * quarters.0 / 4, (span * quarters.1 / 4).max(1));
-        let passed = now.since(self.began).saturating_sub(begin).min(end - begin);
-        usize::try_from(slots as u64 * passed / (end - begin).max(1)).unwrap_or(slots)
-    }
-}
 
 /// No new connection or call is taken from here on.
 pub(in crate::shard) fn begin_drain(
@@ -164,12 +136,6 @@ impl Directory {
             self.fail_calls(books, todo, key, &shutting_down());
         }
     }
-}
-
-/// The error while the process is about to end.
-pub(in crate::shard) fn shutting_down() -> Fault {
-    let message = "The server is shutting down.";
-    Fault::new(Check::Draining, ErrorKind::ServiceUnavailable, message)
 }
 
 /// Time for the answers of waiting calls to reach their callers.

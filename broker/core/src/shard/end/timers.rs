@@ -11,12 +11,14 @@ use crate::session::{Due, HttpStage, NEVER, Session, SessionState, Wait};
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::head_fault::HeadFault;
 use crate::shard::calls::respond;
-use crate::shard::calls::respond::{HeadFault, purpose_of};
+use crate::shard::calls::respond::purpose_of;
 use crate::shard::directory::Directory;
 use crate::shard::directory::kept::Lost;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
+use crate::shard::sockets::timer::{Owner, Timer};
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now};
 use codec::control::ErrorKind;
@@ -24,38 +26,6 @@ use codec::ws::{self, Opcode};
 
 /// How often a connection that a fault keeps silent is looked at: nothing of it is due meanwhile.
 const MUTE_LOOK_MS: u64 = 1000;
-
-/// What an entry of the wheel is about: the key of a session or of a channel, in one word.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::shard) struct Timer(u64);
-
-/// The owner of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) enum Owner {
-    Session(SessionKey),
-    Channel(ChannelKey),
-}
-
-impl Timer {
-    pub(in crate::shard) fn session(key: SessionKey) -> Self {
-        Self(key.pack())
-    }
-
-    pub(in crate::shard) fn channel(key: ChannelKey) -> Self {
-        Self(key.pack() | OF_CHANNEL)
-    }
-
-    fn owner(self) -> Owner {
-        if self.0 & OF_CHANNEL == 0 {
-            Owner::Session(SessionKey::unpack(self.0))
-        } else {
-            Owner::Channel(ChannelKey::unpack(self.0))
-        }
-    }
-}
-
-/// The bit above a packed key.
-const OF_CHANNEL: u64 = 1 << 48;
 
 impl Sockets {
     /// What is due next, by now.

@@ -16,207 +16,13 @@
 mod moves;
 mod parcel;
 
-use crate::cluster::message::{Cause, Held, Packed};
-use crate::cluster::slot_map::SlotMap;
-use crate::cluster::slot_set::SlotSet;
-use crate::cluster::types::{Epoch, ParcelId};
-use crate::id::{CallRef, ChannelKey, Identity, Slot};
-use crate::record::Record;
+use crate::cluster::message::Held;
+use crate::id::Identity;
 use crate::shard::directory::Directory;
+use crate::shard::directory::slots::Stage;
 use crate::shard::sockets::Sockets;
-use crate::shard::{Answer, PageQuestion};
 use crate::time::Now;
 use codec::aws::ChannelArn;
-use std::fmt;
-use std::sync::Arc;
-
-/// What a shard is to do about a slot, and what it gets of all nodes together.
-#[derive(Debug)]
-pub enum SlotOrder {
-    /// Admit to it from here on: this shard's channels of it, and the messages of a parcel if it came with one.
-    Serve(Held, Vec<Record>, Option<Arc<[u8]>>),
-    /// Put the messages of a parcel into it.
-    Merge(Held, Arc<[u8]>),
-    /// Stop admitting, close its connections, and pack its messages.
-    Pause(Held, ParcelId),
-    /// Serve on.
-    Resume(Held, Packed),
-    /// Close its connections and drop its channels.
-    Release(Held, Cause),
-    /// The node is alone: close all connections, spread over [`crate::limits::ALONE_CLOSE_MS`].
-    CloseAll,
-    /// What was asked of all nodes for this call is answered: once for each that was taken.
-    Answered(CallRef, Box<Answer>),
-}
-
-/// A shard's end of what follows the cluster. Never blocks.
-pub trait SlotOrders: Send {
-    /// The next order, oldest first. After `None` a [`crate::shard::Letter::Slots`] says that there is one again.
-    fn next(&mut self) -> Option<SlotOrder>;
-
-    /// This shard admits to a slot.
-    fn served(&mut self, held: Held);
-
-    /// A connection was admitted to a channel of a slot.
-    fn admitted(&mut self, held: Held);
-
-    /// This shard's messages of a parcel.
-    fn packed(&mut self, held: Held, parcel: ParcelId, messages: Vec<u8>);
-
-    /// A call wants a page of all nodes' channels: [`SlotOrder::Answered`] has it. False when too many calls want one.
-    fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool;
-
-    /// A call wants to know what the other nodes have of an account, `region:account:`: [`SlotOrder::Answered`] has it.
-    /// False when too many calls ask.
-    fn count(&mut self, caller: CallRef, tenant: &str) -> bool;
-}
-
-/// The slots of a shard.
-pub(in crate::shard) struct Slots {
-    map: Arc<SlotMap>,
-    orders: Box<dyn SlotOrders>,
-    places: Vec<Place>,
-    packing: Vec<Packing>,
-    /// Orders wait for the next turn.
-    due: bool,
-    closing: Option<Closing>,
-}
-
-/// One slot.
-#[derive(Debug, Default)]
-struct Place {
-    stage: Stage,
-    /// Under which it is served, or was served last.
-    epoch: Epoch,
-    /// This shard's channels of it.
-    channels: Vec<ChannelKey>,
-}
-
-/// Whether a slot's channels can be used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    /// Its channels are not here.
-    #[default]
-    Absent,
-    /// They are in use.
-    Served,
-    /// They are kept as they are, until it is known whether the slot goes.
-    Still,
-}
-
-/// Messages that are to be packed.
-#[derive(Clone, Copy, Debug)]
-struct Packing {
-    held: Held,
-    parcel: ParcelId,
-    /// When they are looked at next.
-    look: Now,
-    /// When connections that have not ended what they began are aborted.
-    until: Now,
-    aborted: bool,
-    /// The slot's channels go afterwards.
-    releases: bool,
-}
-
-/// All connections are being closed.
-#[derive(Clone, Copy, Debug)]
-struct Closing {
-    began: Now,
-    /// Places of the table that were looked at.
-    looked: usize,
-}
-
-impl Slots {
-    /// No slot is served yet.
-    pub(in crate::shard) fn new(map: Arc<SlotMap>, orders: Box<dyn SlotOrders>) -> Self {
-        let places = (0..crate::cluster::limits::SLOTS).map(|_| Place::default());
-        Self {
-            map,
-            orders,
-            places: places.collect(),
-            packing: Vec::new(),
-            // Orders may have come before the shard was made.
-            due: true,
-            closing: None,
-        }
-    }
-
-    /// A channel came into the tables.
-    pub(in crate::shard) fn channel_came(&mut self, identity: &Identity, key: ChannelKey) {
-        if let Some(place) = self.place_of(identity) {
-            place.channels.push(key);
-        }
-    }
-
-    /// A channel is out of the tables.
-    pub(in crate::shard) fn channel_went(&mut self, identity: &Identity, key: ChannelKey) {
-        if let Some(place) = self.place_of(identity)
-            && let Some(found) = place.channels.iter().position(|other| *other == key)
-        {
-            place.channels.swap_remove(found);
-        }
-    }
-
-    fn place_of(&mut self, identity: &Identity) -> Option<&mut Place> {
-        let slot = self.map.slot(identity)?;
-        self.places.get_mut(slot.index())
-    }
-
-    fn stage(&self, slot: Slot) -> Stage {
-        let place = self.places.get(slot.index());
-        place.map_or(Stage::Absent, |place| place.stage)
-    }
-
-    fn enter(&mut self, slot: Slot, stage: Stage) {
-        if let Some(place) = self.places.get_mut(slot.index()) {
-            place.stage = stage;
-        }
-    }
-
-    /// This shard admits to a slot from here on.
-    fn begin(&mut self, held: Held) {
-        if let Some(place) = self.places.get_mut(held.slot.index()) {
-            place.stage = Stage::Served;
-            place.epoch = held.epoch;
-        }
-        self.orders.served(held);
-    }
-
-    /// A call wants a page of all nodes' channels. False when too many do.
-    pub(in crate::shard) fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool {
-        self.orders.list(caller, question)
-    }
-
-    /// A call wants to know what the other nodes have of an account. False when too many do.
-    pub(in crate::shard) fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
-        self.orders.count(caller, tenant)
-    }
-
-    /// The slots that may be used here at `now`.
-    pub(in crate::shard) fn served(&self, now: Now) -> SlotSet {
-        let mut served = SlotSet::default();
-        let places = (0..).map(Slot).zip(&self.places);
-        for (slot, _) in places.filter(|(_, place)| place.stage == Stage::Served) {
-            served.insert(slot);
-        }
-        if self.map.is_valid(now) {
-            served
-        } else {
-            SlotSet::default()
-        }
-    }
-
-    /// How many nodes share the account's calls.
-    pub(in crate::shard) fn nodes(&self) -> u16 {
-        self.map.nodes()
-    }
-
-    /// The channels of a slot.
-    fn channels(&self, slot: Slot) -> Vec<ChannelKey> {
-        let place = self.places.get(slot.index());
-        place.map_or_else(Vec::new, |place| place.channels.clone())
-    }
-}
 
 impl Directory {
     /// Whether a channel's slot may be used here at `now`: always, where slots stay where they are.
@@ -252,27 +58,10 @@ impl Directory {
     pub(in crate::shard) fn slots_due(&self, sockets: &Sockets) -> Option<Now> {
         let slots = self.slots.as_deref()?;
         let orders = slots.due.then_some(Now(0));
-        let closing = slots.closing.map(|closing| closing.next(sockets));
+        let closing = slots
+            .closing
+            .map(|closing| closing.next(sockets.sessions.slots()));
         let packing = slots.packing.iter().map(|packing| packing.look);
         orders.into_iter().chain(closing).chain(packing).min()
-    }
-}
-
-impl Closing {
-    /// When the next connection is to be closed.
-    fn next(&self, sockets: &Sockets) -> Now {
-        let slots = sockets.sessions.slots().max(1) as u64;
-        let looked = self.looked as u64 + 1;
-        let passed = (crate::limits::ALONE_CLOSE_MS * looked).div_ceil(slots);
-        self.began.after(passed.min(crate::limits::ALONE_CLOSE_MS))
-    }
-}
-
-impl fmt::Debug for Slots {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slots")
-            .field("packing", &self.packing)
-            .field("closing", &self.closing)
-            .finish_non_exhaustive()
     }
 }

@@ -16,9 +16,9 @@ use crate::placement::Home;
 use crate::session::{Admission, HttpStage, Onward, Ownerless};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::refusals::{NO_PLACE, NO_ROOM, nobody};
 use crate::shard::calls::respond;
-use crate::shard::connect::admission::NO_PLACE;
-use crate::shard::connect::{admission, upgrades};
+use crate::shard::connect::upgrades;
 use crate::shard::directory::Directory;
 use crate::shard::shares::{Holder, Member, Standing, TUNNEL_PLACES};
 use crate::shard::sockets::Sockets;
@@ -110,11 +110,6 @@ pub(in crate::shard) fn pass_on(
             wait_for_owner(sockets, books, key, (onward, None), &fault, at);
         }
     }
-}
-
-/// The refusal of a request for a channel that no node serves.
-pub(in crate::shard) fn nobody() -> Fault {
-    unavailable(Check::OwnerNone, NOBODY)
 }
 
 /// The refusal of a request that is passed on to nobody.
@@ -253,7 +248,7 @@ pub(in crate::shard) fn enters(
         return true; // a page of the admin listener, which has places of its own
     };
     let holder = sockets.holder(onward);
-    let enters = admission::make_room(sockets, books, todo, (holder, TUNNEL_PLACES), at);
+    let enters = sockets.make_room(books, todo, (holder, TUNNEL_PLACES), at);
     if enters {
         let standing = match onward.purpose {
             Purpose::Upgrade(UpgradeRole::Master) => Standing::Master,
@@ -365,6 +360,4 @@ impl Sockets {
 
 const UNREACHABLE: &str = "The server that has this channel does not answer. Try again.";
 const ELSEWHERE: &str = "The servers do not agree on which of them has this channel. Try again.";
-const NOBODY: &str = "No server has this channel at the moment. Try again.";
-pub(in crate::shard) const NO_ROOM: &str = "The service has no room for another connection.";
 const LIST: &str = "Nodes with a fixed map do not list channels. Describe them by name.";

@@ -1,79 +1,22 @@
 //! The steps of the road on the side of the recipient: message → route → outbox, or kept, or refused. No allocation on
 //! the way to a connected recipient.
 
+use super::directions::away_from;
 use super::frames::{self, Aside};
+use super::passing::{Passing, Sender, Undelivered};
 use super::status::status;
-use super::unsent::{away_from, kept_message};
-use crate::channel::{Full, KeyName, Message, Route, Towards};
+use crate::channel::{Full, KeyName, Route, Towards};
 use crate::event::{Kind, Outcome};
-use crate::id::{CallerId, ChannelKey, SessionKey};
+use crate::id::SessionKey;
 use crate::session::{Launch, Role, Session};
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
-use crate::shard::dev::capture;
+use crate::shard::dev::copies;
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
-use crate::shard::todo::{Deferred, Todo, TodoList};
+use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
-use codec::aws::CorrelationId;
 use codec::signal::{Action, Delivery, Request, StatusFault};
-use std::rc::Rc;
-
-/// The sender of a message.
-pub(in crate::shard) struct Sender {
-    session: SessionKey,
-    channel: ChannelKey,
-    role: Role,
-}
-
-/// A message on its way: what is known of it beside its bytes.
-pub(in crate::shard) struct Passing<'a> {
-    pub(in crate::shard) from: SessionKey,
-    pub(in crate::shard) channel: ChannelKey,
-    pub(in crate::shard) launch: Launch,
-    pub(in crate::shard) delivery: Delivery<'a>,
-    pub(in crate::shard) recipient: &'a str,
-    pub(in crate::shard) correlation_id: Option<CorrelationId<'a>>,
-}
-
-impl Passing<'_> {
-    /// It for a note.
-    #[inline]
-    fn passed(&self, passage: Passage, bytes: usize) -> Passed {
-        Passed {
-            action: Some(self.launch.action),
-            towards: self.towards(),
-            passage,
-            bytes,
-        }
-    }
-
-    fn towards(&self) -> Towards {
-        if self.delivery.sender.is_some() {
-            Towards::Master
-        } else {
-            Towards::Viewer
-        }
-    }
-
-    /// Notes what became of it, when that is not that it goes to another connection.
-    fn note(&self, books: &mut Books, passage: Passage, at: Moment) {
-        let passed = self.passed(passage, self.delivery.frame_bytes());
-        let viewer = Some(self.recipient).filter(|_| self.delivery.sender.is_none());
-        (books.recorder).came(at, self.channel, passed, self.from, viewer);
-    }
-
-    /// Counts how it ended.
-    pub(in crate::shard) fn end(&self, books: &mut Books, outcome: Outcome) {
-        books.counters.end(Kind::Known(self.launch.action), outcome);
-    }
-
-    /// It is for an Alexa call that is over, or that takes no candidates.
-    pub(in crate::shard) fn too_late(&self, books: &mut Books, at: Moment) {
-        self.end(books, Outcome::Withdrawn);
-        self.note(books, Passage::TooLateForCall, at);
-    }
-}
 
 /// Counts a message that was understood, and finds its sender.
 ///
@@ -111,7 +54,7 @@ pub(in crate::shard) fn admit(
     }
     books.counters.end(kind, Outcome::Throttled);
     if books.copies.is_some() {
-        capture::copy_refused(sockets, todo, from, Some(request), at);
+        copies::copy_refused(sockets, todo, from, Some(request), at);
     }
     note_throttled(books, &sender, request, at);
     let (id, fault) = (request.correlation_id, StatusFault::RateExceeded);
@@ -185,6 +128,33 @@ pub(in crate::shard) fn route<'a>(
     };
     let route = live.route(sender.role.on_wire(), request.action, recipient);
     Ok((route, passing))
+}
+
+/// Route → the recipient's outbox; or kept, or the answer of a call.
+#[inline(always)]
+pub(in crate::shard) fn hand_on(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    todo: &mut TodoList,
+    route: Route,
+    passing: &Passing<'_>,
+    at: Moment,
+) {
+    let refused = match route {
+        Route::To(to) => return deliver(sockets, books, todo, to, passing, at),
+        Route::Keep(_) => {
+            let undelivered = passing.undelivered(sockets);
+            let kept = directory.keep(books, todo, undelivered, at);
+            kept.map_err(|Full| StatusFault::TooManyUndelivered)
+        }
+        Route::AnswersCall => answer_call(directory, books, todo, passing, at),
+        Route::TooLateForCall => return passing.too_late(books, at),
+    };
+    if let Err(fault) = refused {
+        let (to, id) = (passing.from, passing.correlation_id);
+        status(sockets, books, todo, to, id, fault, at);
+    }
 }
 
 /// Route → the recipient's outbox, unless it is full.
@@ -270,68 +240,6 @@ fn deliver_after_cutting(
     sockets.cut_slow(books, todo, to, at);
     let route = Route::Keep(passing.towards());
     todo.push(Todo::HandOn(Box::new(passing.deferred()), route));
-}
-
-impl Passing<'_> {
-    /// It as it is kept for an absent recipient.
-    pub(super) fn undelivered(&self, sockets: &Sockets) -> Undelivered {
-        let sender = sockets.sessions.get(self.from).and_then(Session::open);
-        let mut frame = Vec::with_capacity(self.delivery.frame_bytes());
-        self.delivery.write(&mut frame);
-        Undelivered {
-            from: self.from,
-            caller: sender.and_then(|sender| sender.caller),
-            channel: self.channel,
-            towards: self.towards(),
-            viewer: self.delivery.sender.unwrap_or(self.recipient).into(),
-            message: kept_message(self.launch, frame.into_boxed_slice()),
-        }
-    }
-
-    /// It as it goes on when the step is over.
-    #[cold]
-    pub(in crate::shard) fn deferred(&self) -> Deferred {
-        Deferred {
-            from: self.from,
-            channel: self.channel,
-            sender: self.delivery.sender.map(Into::into),
-            launch: self.launch,
-            payload: self.delivery.payload.into(),
-            recipient: self.recipient.into(),
-            correlation_id: self.correlation_id.map(|id| id.as_str().into()),
-        }
-    }
-}
-
-impl Deferred {
-    /// It on its way.
-    pub(in crate::shard) fn passing(&self) -> Passing<'_> {
-        let id = self.correlation_id.as_deref();
-        Passing {
-            from: self.from,
-            channel: self.channel,
-            launch: self.launch,
-            delivery: Delivery {
-                action: self.launch.action,
-                payload: &self.payload,
-                sender: self.sender.as_deref(),
-            },
-            recipient: &self.recipient,
-            correlation_id: id.and_then(|id| CorrelationId::parse(id).ok()),
-        }
-    }
-}
-
-/// A message for a recipient that is not there.
-pub(in crate::shard) struct Undelivered {
-    from: SessionKey,
-    /// The caller that its sender connected as.
-    caller: Option<CallerId>,
-    channel: ChannelKey,
-    towards: Towards,
-    /// The viewer at its other end.
-    viewer: Rc<str>,
-    message: Message,
 }
 
 impl Directory {

@@ -1,11 +1,11 @@
 //! Messages that are refused, and STATUS_RESPONSE to their senders.
 
-use super::unsent::away_from;
+use super::directions::away_from;
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
-use crate::shard::dev::capture;
+use crate::shard::dev::copies;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
 use crate::time::Moment;
@@ -44,7 +44,7 @@ pub(in crate::shard) fn refuse_message(
         (books.recorder).came(at, web_socket.channel, passed, from, None);
     }
     if books.copies.is_some() {
-        capture::copy_refused(sockets, todo, from, None, at);
+        copies::copy_refused(sockets, todo, from, None, at);
     }
     if let Some(answer) = fault.kind.status(&sockets.rules.messages) {
         status(sockets, books, todo, from, fault.correlation_id, answer, at);

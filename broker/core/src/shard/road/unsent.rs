@@ -1,7 +1,8 @@
 //! What a connection did not send: back to where undelivered messages are kept, and from there to the slot's current
 //! connection.
 
-use crate::channel::{Channel, KeyName, Message, Slot, Towards};
+use super::directions::{kept_message, slot_of, towards, viewer_of};
+use crate::channel::{Channel, KeyName, Message, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
 use crate::journal::ConnectionEnd;
@@ -312,66 +313,4 @@ fn push_kept(
         }
     }
     sockets.weigh(to);
-}
-
-/// The members' slot of a role.
-pub(in crate::shard) fn slot_of(role: &Role) -> Slot {
-    match role {
-        Role::Master => Slot::Master,
-        Role::Viewer(id) => Slot::Viewer(id.clone()),
-    }
-}
-
-/// Which way messages for a role go.
-pub(in crate::shard) fn towards(role: &Role) -> Towards {
-    match role {
-        Role::Master => Towards::Master,
-        Role::Viewer(_) => Towards::Viewer,
-    }
-}
-
-/// Which way messages of a role go.
-pub(in crate::shard) fn away_from(role: &Role) -> Towards {
-    match role {
-        Role::Master => Towards::Viewer,
-        Role::Viewer(_) => Towards::Master,
-    }
-}
-
-/// The viewer at the other end of a message for `role`, or at this one. In a frame for a master the sender's id is
-/// before the closing quote and brace.
-pub(in crate::shard) fn viewer_of<'a>(
-    role: &'a Role,
-    frame: &'a [u8],
-    sender_bytes: u16,
-) -> &'a str {
-    if let Role::Viewer(id) = role {
-        return id;
-    }
-    let end = frame.len().saturating_sub(2);
-    let begin = end.saturating_sub(usize::from(sender_bytes));
-    frame
-        .get(begin..end)
-        .and_then(|id| std::str::from_utf8(id).ok())
-        .unwrap_or_default()
-}
-
-/// What is kept of a message until its recipient connects.
-pub(in crate::shard) fn kept_message(launch: Launch, frame: Box<[u8]>) -> Message {
-    let Launch {
-        action,
-        expires,
-        order,
-        sender_bytes,
-        call: _,
-        counted: _,
-        accepted_us: _,
-    } = launch;
-    Message {
-        action,
-        expires,
-        order,
-        sender_bytes,
-        frame,
-    }
 }

@@ -3,7 +3,6 @@
 
 use crate::id::SessionKey;
 use crate::limits::{FRESH_REQUESTS_PER_TURN, REQUESTS_PER_VISIT};
-use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use crate::work;
 use std::collections::VecDeque;
@@ -22,7 +21,7 @@ pub(in crate::shard) struct Turns {
     /// Heads and bodies answered since the start.
     taken: u64,
     /// Connections with bytes that may hold whole requests, each once; some of them may be gone.
-    waiting: VecDeque<SessionKey>,
+    pub(in crate::shard) waiting: VecDeque<SessionKey>,
     /// Connections whose call was answered, or whose answers were taken: the request behind is next. Empty between two
     /// inputs.
     pub(in crate::shard) answered: VecDeque<SessionKey>,
@@ -71,16 +70,5 @@ impl Turns {
     /// One more head or body is answered.
     pub(in crate::shard) fn take(&mut self) {
         self.taken += 1;
-    }
-}
-
-impl Sockets {
-    /// The requests of this connection wait for a later turn.
-    pub(in crate::shard) fn wait_for_turn(&mut self, key: SessionKey) {
-        if let Some(http) = self.http(key)
-            && !std::mem::replace(&mut http.queued, true)
-        {
-            self.requests.turns.waiting.push_back(key);
-        }
     }
 }

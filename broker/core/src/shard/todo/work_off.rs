@@ -7,11 +7,11 @@ use crate::session::Session;
 use crate::shard::Shard;
 use crate::shard::calls::letter::{Answer, Letter};
 use crate::shard::calls::{alexa, answers, home};
-use crate::shard::changes::Waiting;
 use crate::shard::dev::capture::Captured;
-use crate::shard::dev::{faults, parity};
+use crate::shard::dev::{checks, faults};
+use crate::shard::directory::changes::Waiting;
 use crate::shard::end::timers;
-use crate::shard::road::{self, unsent};
+use crate::shard::road::{relay, unsent};
 use crate::shard::todo::{Gone, Left, Todo};
 use crate::time::Moment;
 
@@ -71,7 +71,7 @@ impl Shard {
             Todo::Released(by) => self.released(by),
             Todo::HandOn(message, route) => {
                 let passing = &message.passing();
-                road::hand_on(sockets, directory, books, todo, route, passing, at);
+                relay::hand_on(sockets, directory, books, todo, route, passing, at);
             }
             Todo::SendAgain(message, to) => {
                 faults::send_again(sockets, books, to, &message.passing())
@@ -82,7 +82,7 @@ impl Shard {
             }
             Todo::Joined(session) => self.joined(session, at),
             Todo::Arm(channel) => sockets.arm_channel(directory, channel, at),
-            Todo::ChannelCame(channel) => parity::on_channel(sockets, directory, channel, at),
+            Todo::ChannelCame(channel) => checks::on_channel(sockets, directory, channel, at),
             Todo::ChannelWent(mut went) => sockets.channel_went(went.0, &mut went.1),
             Todo::Committed(channel, result) => {
                 directory.committed(books, todo, channel, result, at)

@@ -5,10 +5,7 @@
 //! say so, or both: then its channels are in two parts, and listed once.
 
 use crate::cluster::slot_set::SlotSet;
-use crate::id::Identity;
 use crate::record::Listed;
-use crate::shard::directory::Directory;
-use crate::time::Now;
 use std::cmp::Reverse;
 
 /// Which channels of one account are wanted, by name.
@@ -73,27 +70,6 @@ fn merge(parts: Vec<PagePart>, slots: SlotSet, limit: usize) -> PagePart {
         records,
         complete_to,
         slots,
-    }
-}
-
-impl Directory {
-    /// This shard's part of a page: its channels of slots that it serves.
-    pub(in crate::shard) fn part(&mut self, question: &PageQuestion, now: Now) -> PagePart {
-        let PageQuestion {
-            prefix,
-            after,
-            limit,
-        } = question;
-        let (mut records, more) = self.page(prefix, after.as_deref(), *limit);
-        let last = records.last().filter(|_| more);
-        let complete_to = last.map(|last| last.arn.name().into());
-        records.retain(|listed| self.serves(&Identity::of(&listed.arn), now));
-        let slots = self.slots.as_ref().map(|slots| slots.served(now));
-        PagePart {
-            records,
-            complete_to,
-            slots: slots.unwrap_or_default(),
-        }
     }
 }
 

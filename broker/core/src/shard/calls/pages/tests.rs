@@ -1,6 +1,6 @@
 use super::*;
 use crate::id::{SessionKey, ShardId};
-use crate::limits::{LIST_MERGED_MAX, LIST_PAGE_MAX};
+use crate::limits::{LIST_MERGED_MAX, LIST_PAGE_MAX, RECORDS_PER_TURN};
 use crate::machine::{Input, Machine, Output, Peer};
 use crate::placement::Placement;
 use crate::record::{Record, Records, Version};

@@ -8,8 +8,8 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::limits::FAULT_REORDER_MS;
 use crate::session::{Launch, Role};
 use crate::shard::books::Books;
-use crate::shard::dev::capture;
-use crate::shard::road::unsent::{towards, viewer_of};
+use crate::shard::dev::copies;
+use crate::shard::road::directions::{towards, viewer_of};
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Now};
 use codec::signal::Delivery;
@@ -124,7 +124,7 @@ fn drop_kept(
         .end(Kind::Known(message.action), Outcome::Withdrawn);
     let viewer = viewer_of(role, &message.frame, message.sender_bytes);
     let whose = (name, towards(role), viewer);
-    capture::copy_dropped(books, whose, message, at);
+    copies::copy_dropped(books, whose, message, at);
 }
 
 /// Holds a message back; it stays in the gauge of pending ones. Returns it when there is no room.

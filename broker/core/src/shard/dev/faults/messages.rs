@@ -12,8 +12,8 @@ use crate::shard::books::Books;
 use crate::shard::books::recorder::NOBODY;
 use crate::shard::dev::capture::Fate;
 use crate::shard::directory::Directory;
-use crate::shard::road;
-use crate::shard::road::relay::{self, Passing};
+use crate::shard::road::passing::Passing;
+use crate::shard::road::relay;
 use crate::shard::road::status;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
@@ -237,7 +237,7 @@ pub(in crate::shard) fn release(
     let route = channel
         .wake()
         .route(role, launch.action, &message.recipient);
-    road::hand_on(sockets, directory, books, todo, route, &passing, at);
+    relay::hand_on(sockets, directory, books, todo, route, &passing, at);
 }
 
 /// Sends a message once more; the copy counts nowhere, and is dropped where there is no room.

@@ -14,6 +14,7 @@ mod kept;
 mod messages;
 mod requests;
 mod rule;
+mod sessions;
 
 pub use error::FaultError;
 pub(in crate::shard) use kept::{Deliveries, on_kept};
@@ -23,17 +24,11 @@ pub use rule::{
     Chance, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct, RequestAct,
     SessionAct, SharedRule,
 };
+pub(in crate::shard) use sessions::on_session;
 
-use crate::id::SessionKey;
-use crate::journal::EndReason;
-use crate::limits::{FAULTS_DUE_PER_TICK, FAULTS_MAX};
-use crate::machine::Output;
-use crate::session::{Mute, NEVER, Session, SessionState};
-use crate::shard::books::Books;
-use crate::shard::sockets::Sockets;
-use crate::shard::todo::TodoList;
-use crate::time::{Moment, Now};
-use codec::ws::close;
+use crate::limits::FAULTS_MAX;
+use crate::session::NEVER;
+use crate::time::Now;
 use held::Held;
 pub(in crate::shard) use held::{HeldMessage, Later};
 use rule::Subject;
@@ -72,181 +67,5 @@ impl Faults {
                 && rule.hit()
         };
         self.rules.iter().find(acts).map(|(_, rule)| rule.clone())
-    }
-}
-
-impl Sockets {
-    /// Whether a fault keeps everything from being sent to this connection.
-    #[inline]
-    pub(in crate::shard) fn is_mute(&self, key: SessionKey) -> bool {
-        let faults = self.dev.faults.as_deref();
-        faults.is_some_and(|faults| faults.held.is_mute(key))
-    }
-
-    /// Whether a connection is mute that is still open, or that ends when it no longer is: nothing of it is due until
-    /// then.
-    pub(in crate::shard) fn stands_still(&self, key: SessionKey) -> bool {
-        let until = (self.dev.faults.as_deref()).and_then(|faults| faults.held.mute_until(key));
-        let waits = |until: Now| match self.sessions.get(key).map(|session| &session.state) {
-            Some(SessionState::Http(_) | SessionState::Open(_)) => true,
-            Some(SessionState::AwaitGone(ending)) => until != NEVER && ending.deadline != NEVER,
-            Some(SessionState::AwaitCloseEcho(..)) | None => false,
-        };
-        until.is_some_and(waits)
-    }
-
-    /// Until when the end of a connection waits, since a fault keeps its answer back. It ends then.
-    pub(in crate::shard) fn defers_close(&mut self, key: SessionKey) -> Option<Now> {
-        let faults = self.dev.faults.as_deref_mut();
-        faults.and_then(|faults| faults.held.defers_close(key))
-    }
-
-    /// When a fault has something to do.
-    pub(in crate::shard) fn next_fault(&self) -> Option<Now> {
-        self.dev
-            .faults
-            .as_deref()
-            .and_then(|faults| faults.held.next())
-    }
-
-    /// A connection is gone.
-    pub(in crate::shard) fn forget_faults(&mut self, key: SessionKey) {
-        if let Some(faults) = &mut self.dev.faults {
-            faults.held.forget(key);
-            if let Some(http) = self.http(key) {
-                http.mute = Mute::No;
-            }
-        }
-    }
-
-    fn mute(&mut self, key: SessionKey, until: Now) {
-        if let (Some(faults), Some(session)) = (&mut self.dev.faults, self.sessions.get_mut(key)) {
-            session.dirty = false; // what was announced is not sent: it is to be announced again
-            let mute = match faults.held.mute(key, until) {
-                NEVER => Mute::ForGood,
-                _ => Mute::ForATime,
-            };
-            if let SessionState::Http(http) = &mut session.state {
-                http.mute = mute;
-            }
-        }
-    }
-
-    /// Sends what waited meanwhile; requests that waited are next. The deadlines of the connection begin again.
-    fn unmute(&mut self, key: SessionKey, closes: bool, at: Moment) {
-        if let Some(http) = self.http(key) {
-            http.mute = Mute::No;
-        }
-        let timeouts = &self.settings.timeouts;
-        let from = self.waits_from(at);
-        let (answer_due, deadline) = (
-            from.after(timeouts.answer_ms),
-            from.after(timeouts.keep_alive_ms),
-        );
-        if let Some(http) = self.http(key) {
-            if http.answer_due != NEVER {
-                http.answer_due = answer_due;
-            }
-            http.deadline = http.deadline.max(deadline);
-            if !http.buffer.is_empty() {
-                self.requests.turns.answered.push_back(key);
-            }
-        }
-        self.touch(key);
-        self.arm(key, at.now.after(1));
-        let close_due = from.after(self.settings.timeouts.close_ms);
-        if let Some(session) = self.sessions.get_mut(key).filter(|_| closes)
-            && let SessionState::AwaitGone(ending) = &mut session.state
-            && ending.deadline != NEVER
-        {
-            ending.deadline = close_due;
-            self.output(Output::Close(key));
-            self.arm(key, close_due);
-        }
-    }
-}
-
-impl Sockets {
-    /// Takes a fault in. True when it is one about sessions: it acts on those that are open.
-    pub(in crate::shard) fn add_fault(&mut self, rule: SharedRule, at: Moment) -> bool {
-        let Some(faults) = &mut self.dev.faults else {
-            return false;
-        };
-        let about_sessions = matches!(rule.act, FaultAct::Session(_));
-        faults.add(rule, at.now);
-        about_sessions
-    }
-
-    /// The next thing that faults held back until now.
-    pub(in crate::shard) fn take_held(&mut self, at: Moment) -> Option<Later> {
-        let faults = self.dev.faults.as_deref_mut()?;
-        faults.held.take_due(at.now)
-    }
-
-    /// Connections that faults kept silent until now are sent something again, a bounded number.
-    pub(in crate::shard) fn unmute_due(&mut self, at: Moment) {
-        for _ in 0..FAULTS_DUE_PER_TICK {
-            let due = self.dev.faults.as_deref_mut();
-            match due.and_then(|faults| faults.held.take_unmuted(at.now)) {
-                Some((key, closes)) => self.unmute(key, closes, at),
-                None => break,
-            }
-        }
-    }
-}
-
-/// What a fault does to an open WebSocket of a channel of this name.
-pub(in crate::shard) fn on_session(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    key: SessionKey,
-    name: Option<&str>,
-    at: Moment,
-) {
-    let session = sockets.sessions.get(key).and_then(Session::open);
-    let Some(web_socket) = session.filter(|it| !it.superseded) else {
-        return;
-    };
-    let subject = Subject {
-        channel: name,
-        role: Some(web_socket.role.on_wire()),
-        client_id: web_socket.role.client_id(),
-        ..Subject::default()
-    };
-    let sessions = |act: &FaultAct| matches!(act, FaultAct::Session(_));
-    let rule = (sockets.dev.faults.as_deref()).and_then(|it| it.pick(sessions, &subject, at.now));
-    let Some(FaultAct::Session(act)) = rule.as_deref().map(|rule| &rule.act) else {
-        return;
-    };
-    match act {
-        SessionAct::GoAway { grace_ms } => {
-            sockets.go_away(books, key, at);
-            let (end, text) = (at.now.after(*grace_ms), "Going away");
-            close_later(sockets, end, key, close::GOING_AWAY, text);
-        }
-        SessionAct::Close {
-            code,
-            reason,
-            after_ms: 0,
-        } => {
-            let ending = (EndReason::Operator, *code, &**reason);
-            sockets.close_with(books, todo, key, ending, at);
-        }
-        SessionAct::Close {
-            code,
-            reason,
-            after_ms,
-        } => close_later(sockets, at.now.after(*after_ms), key, *code, reason),
-        SessionAct::Stall(ms) => sockets.mute(key, ms.map_or(NEVER, |ms| at.now.after(ms))),
-        SessionAct::ReconnectIce => {
-            sockets.reconnect(books, key, at);
-        }
-    }
-}
-
-fn close_later(sockets: &mut Sockets, when: Now, key: SessionKey, code: u16, reason: &str) {
-    if let Some(faults) = &mut sockets.dev.faults {
-        faults.held.close_at(when, key, code, reason.into());
     }
 }

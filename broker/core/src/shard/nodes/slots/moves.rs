@@ -1,6 +1,6 @@
 //! Slots that come, stay and go: what becomes of their channels, connections and kept messages.
 
-use super::{Closing, Packing, SlotOrder, Stage, parcel};
+use super::parcel;
 use crate::channel::{Channel, Life};
 use crate::cluster::message::{Cause, Held, Packed};
 use crate::cluster::types::ParcelId;
@@ -10,9 +10,10 @@ use crate::limits::{ALONE_CLOSE_MS, SLOT_LOOK_MS, SLOT_STILL_MS};
 use crate::record::Record;
 use crate::shard::Fault;
 use crate::shard::books::Books;
-use crate::shard::changes::{ChangeStep, ChangeUnderWay};
+use crate::shard::calls::refusals::nobody;
 use crate::shard::directory::Directory;
-use crate::shard::nodes::tunnel;
+use crate::shard::directory::changes::{ChangeStep, ChangeUnderWay};
+use crate::shard::directory::slots::{Closing, Packing, SlotOrder, Stage};
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 use std::ops::Range;
@@ -146,7 +147,7 @@ impl Directory {
             releases,
         });
         for key in slots.channels(held.slot) {
-            self.fail_calls(books, todo, key, &tunnel::nobody());
+            self.fail_calls(books, todo, key, &nobody());
             self.close_connections(todo, key);
         }
     }
@@ -226,7 +227,7 @@ impl Directory {
             if let Some(changing) = self.changes.take(key) {
                 self.answer_change(todo, key, changing);
             }
-            let end = (tunnel::nobody(), EndReason::Drain);
+            let end = (nobody(), EndReason::Drain);
             self.end_channel(books, todo, key, &end);
         }
     }
@@ -248,7 +249,7 @@ impl Directory {
         let waiting: Vec<CallRef> = std::iter::from_fn(next).map(|(caller, _)| caller).collect();
         let fault = Fault {
             message: MOVED.into(),
-            ..tunnel::nobody()
+            ..nobody()
         };
         for caller in caller.into_iter().chain(waiting) {
             todo.answer(caller, fault.clone());

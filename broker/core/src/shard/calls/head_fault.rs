@@ -1,0 +1,48 @@
+//! The fault of a request that cannot be understood.
+
+use crate::check::Check;
+use codec::http::{HeadError, UpgradeError};
+
+/// What is wrong with a head, or with a body that was not read.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) struct HeadFault {
+    pub(in crate::shard) check: Check,
+    pub(in crate::shard) status: u16,
+    pub(in crate::shard) message: &'static str,
+}
+
+impl HeadFault {
+    pub(in crate::shard) const fn new(check: Check, status: u16, message: &'static str) -> Self {
+        Self {
+            check,
+            status,
+            message,
+        }
+    }
+}
+
+impl From<HeadError> for HeadFault {
+    fn from(error: HeadError) -> Self {
+        let check = match error {
+            HeadError::TooLarge | HeadError::TooManyHeaders => Check::HeadTooLarge,
+            HeadError::Malformed(_) => Check::HttpMalformed,
+            HeadError::UnsupportedVersion => Check::HttpVersion,
+            HeadError::LengthRequired => Check::BodyLengthMissing,
+        };
+        Self::new(check, error.status(), error.message())
+    }
+}
+
+impl From<UpgradeError> for HeadFault {
+    fn from(error: UpgradeError) -> Self {
+        let check = match error {
+            UpgradeError::BadVersion => Check::WebsocketVersion,
+            UpgradeError::NotGet
+            | UpgradeError::NotConnection
+            | UpgradeError::MissingKey
+            | UpgradeError::BadKey
+            | UpgradeError::Body => Check::HandshakeMalformed,
+        };
+        Self::new(check, error.status(), error.message())
+    }
+}

@@ -1,0 +1,146 @@
+//! What connections hold is charged to them, and who holds most pays: see [`crate::shard::sockets::request_bytes`].
+
+use crate::check::Check;
+use crate::crowd::Origin;
+use crate::event::Purpose;
+use crate::id::SessionKey;
+use crate::journal::EndReason;
+use crate::limits::PAYERS_PER_INPUT;
+use crate::session::{HttpStage, SessionState};
+use crate::shard::Fault;
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::respond;
+use crate::shard::calls::respond::purpose_of;
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::TodoList;
+use crate::time::Moment;
+use codec::control::ErrorKind;
+
+impl Sockets {
+    /// Charges a session for what it holds now, and for nothing else.
+    pub(in crate::shard) fn charge(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(key) else {
+            return;
+        };
+        let (held, remote) = (session.held(), session.remote());
+        self.charge_with(key, Origin::of(remote.ip()), held);
+    }
+
+    /// A session leaves this shard's table: nothing is charged for it any more.
+    pub(in crate::shard) fn discharge(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(key) else {
+            return;
+        };
+        let remote = session.remote();
+        self.charge_with(key, Origin::of(remote.ip()), 0);
+    }
+
+    fn charge_with(&mut self, key: SessionKey, origin: Origin, after: usize) {
+        let charges = &mut self.requests.held.charges;
+        if after == 0 && charges.is_empty() {
+            return; // the usual case
+        }
+        let before = if after == 0 {
+            charges.remove(&key)
+        } else {
+            charges.insert(key, after)
+        };
+        let before = before.unwrap_or(0);
+        self.requests.held.shares.change(origin, key, before, after);
+        self.requests.held.bytes = (self.requests.held.bytes + after).saturating_sub(before);
+    }
+
+    /// Charges a session that has just received, and has somebody pay when that is too much.
+    pub(in crate::shard) fn charge_received(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        at: Moment,
+    ) {
+        self.charge(key);
+        for payers in 0.. {
+            if self.requests.held.bytes <= self.rules.request_bytes {
+                return;
+            }
+            let Some(session) = self.sessions.get(key) else {
+                return;
+            };
+            let origin = Origin::of(session.remote().ip());
+            let Some(&own) = self.requests.held.charges.get(&key) else {
+                return; // others hold it all, and pay when they send more
+            };
+            let payer = self.requests.held.shares.payer(origin, own, 0);
+            match payer.filter(|_| payers < PAYERS_PER_INPUT) {
+                Some(payer) => self.make_pay(books, todo, payer, at),
+                None => return self.make_pay(books, todo, key, at),
+            }
+        }
+    }
+
+    /// Has those with most pay, when answers that are not taken are too much.
+    pub(in crate::shard) fn hold(&mut self, books: &mut Books, todo: &mut TodoList, at: Moment) {
+        for _ in 0..PAYERS_PER_INPUT {
+            if self.requests.held.bytes <= self.rules.request_bytes {
+                return;
+            }
+            let Some(payer) = self.requests.held.shares.largest() else {
+                return;
+            };
+            self.make_pay(books, todo, payer, at);
+        }
+    }
+
+    /// Frees what a connection holds.
+    fn make_pay(&mut self, books: &mut Books, todo: &mut TodoList, key: SessionKey, at: Moment) {
+        self.requests.held.refused += 1;
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let answers = session.outbox.in_flight();
+        let SessionState::Http(http) = &mut session.state else {
+            // Of a WebSocket that is an unfinished message, which has no part of it that could be given back.
+            self.because(key, EndReason::SlowMessage);
+            return self.abort_at_once(books, todo, key, at);
+        };
+        let purpose = match &mut http.stage {
+            // Its answer goes out, and is the last: what waits behind it is asked again.
+            HttpStage::AwaitReply(asked, _) if !answers || !http.buffer.is_empty() => {
+                asked.close = true;
+                http.buffer = Vec::new();
+                return self.charge(key);
+            }
+            HttpStage::AwaitBody(awaited) => purpose_of(awaited.target),
+            HttpStage::AwaitHead
+            | HttpStage::AwaitReply(..)
+            | HttpStage::AwaitTls
+            | HttpStage::AwaitHandover(..)
+            | HttpStage::AwaitTunnel(_)
+            | HttpStage::AwaitAdmin(_)
+            | HttpStage::AwaitOwner(_) => Purpose::Unknown,
+        };
+        let asks = matches!(http.stage, HttpStage::AwaitHead | HttpStage::AwaitBody(_));
+        if answers || !asks {
+            return self.abort_at_once(books, todo, key, at);
+        }
+        let fault = Fault::new(Check::RequestsFull, ErrorKind::ServiceUnavailable, FULL);
+        let evidence = Evidence::default();
+        respond::respond_error(self, books, key, purpose, &fault, &evidence, true, at);
+        self.charge(key);
+    }
+
+    fn abort_at_once(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        at: Moment,
+    ) {
+        self.abort(books, todo, key, at);
+        // Its memory is free with the end of its socket, in the next turn.
+        self.discharge(key);
+    }
+}
+
+const FULL: &str = "The server holds as many unfinished requests as it may. Try again.";

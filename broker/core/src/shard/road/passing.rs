@@ -1,0 +1,131 @@
+//! A message on its way, and what is noted of it.
+
+use super::directions::kept_message;
+use crate::channel::{Message, Towards};
+use crate::event::{Kind, Outcome};
+use crate::id::{CallerId, ChannelKey, SessionKey};
+use crate::session::{Launch, Role, Session};
+use crate::shard::books::Books;
+use crate::shard::books::recorder::{Passage, Passed};
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::Deferred;
+use crate::time::Moment;
+use codec::aws::CorrelationId;
+use codec::signal::Delivery;
+use std::rc::Rc;
+
+/// The sender of a message.
+pub(in crate::shard) struct Sender {
+    pub(super) session: SessionKey,
+    pub(super) channel: ChannelKey,
+    pub(super) role: Role,
+}
+
+/// A message on its way: what is known of it beside its bytes.
+pub(in crate::shard) struct Passing<'a> {
+    pub(in crate::shard) from: SessionKey,
+    pub(in crate::shard) channel: ChannelKey,
+    pub(in crate::shard) launch: Launch,
+    pub(in crate::shard) delivery: Delivery<'a>,
+    pub(in crate::shard) recipient: &'a str,
+    pub(in crate::shard) correlation_id: Option<CorrelationId<'a>>,
+}
+
+impl Passing<'_> {
+    /// It for a note.
+    #[inline]
+    pub(super) fn passed(&self, passage: Passage, bytes: usize) -> Passed {
+        Passed {
+            action: Some(self.launch.action),
+            towards: self.towards(),
+            passage,
+            bytes,
+        }
+    }
+
+    pub(super) fn towards(&self) -> Towards {
+        if self.delivery.sender.is_some() {
+            Towards::Master
+        } else {
+            Towards::Viewer
+        }
+    }
+
+    /// Notes what became of it, when that is not that it goes to another connection.
+    pub(super) fn note(&self, books: &mut Books, passage: Passage, at: Moment) {
+        let passed = self.passed(passage, self.delivery.frame_bytes());
+        let viewer = Some(self.recipient).filter(|_| self.delivery.sender.is_none());
+        (books.recorder).came(at, self.channel, passed, self.from, viewer);
+    }
+
+    /// Counts how it ended.
+    pub(in crate::shard) fn end(&self, books: &mut Books, outcome: Outcome) {
+        books.counters.end(Kind::Known(self.launch.action), outcome);
+    }
+
+    /// It is for an Alexa call that is over, or that takes no candidates.
+    pub(in crate::shard) fn too_late(&self, books: &mut Books, at: Moment) {
+        self.end(books, Outcome::Withdrawn);
+        self.note(books, Passage::TooLateForCall, at);
+    }
+
+    /// It as it is kept for an absent recipient.
+    pub(super) fn undelivered(&self, sockets: &Sockets) -> Undelivered {
+        let sender = sockets.sessions.get(self.from).and_then(Session::open);
+        let mut frame = Vec::with_capacity(self.delivery.frame_bytes());
+        self.delivery.write(&mut frame);
+        Undelivered {
+            from: self.from,
+            caller: sender.and_then(|sender| sender.caller),
+            channel: self.channel,
+            towards: self.towards(),
+            viewer: self.delivery.sender.unwrap_or(self.recipient).into(),
+            message: kept_message(self.launch, frame.into_boxed_slice()),
+        }
+    }
+
+    /// It as it goes on when the step is over.
+    #[cold]
+    pub(in crate::shard) fn deferred(&self) -> Deferred {
+        Deferred {
+            from: self.from,
+            channel: self.channel,
+            sender: self.delivery.sender.map(Into::into),
+            launch: self.launch,
+            payload: self.delivery.payload.into(),
+            recipient: self.recipient.into(),
+            correlation_id: self.correlation_id.map(|id| id.as_str().into()),
+        }
+    }
+}
+
+impl Deferred {
+    /// It on its way.
+    pub(in crate::shard) fn passing(&self) -> Passing<'_> {
+        let id = self.correlation_id.as_deref();
+        Passing {
+            from: self.from,
+            channel: self.channel,
+            launch: self.launch,
+            delivery: Delivery {
+                action: self.launch.action,
+                payload: &self.payload,
+                sender: self.sender.as_deref(),
+            },
+            recipient: &self.recipient,
+            correlation_id: id.and_then(|id| CorrelationId::parse(id).ok()),
+        }
+    }
+}
+
+/// A message for a recipient that is not there.
+pub(in crate::shard) struct Undelivered {
+    pub(super) from: SessionKey,
+    /// The caller that its sender connected as.
+    pub(super) caller: Option<CallerId>,
+    pub(super) channel: ChannelKey,
+    pub(super) towards: Towards,
+    /// The viewer at its other end.
+    pub(super) viewer: Rc<str>,
+    pub(super) message: Message,
+}

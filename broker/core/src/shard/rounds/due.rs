@@ -1,0 +1,125 @@
+//! What is due: deadlines, what faults held back, pages, slots that come and go, the drain, and requests that wait.
+
+use crate::id::SessionKey;
+use crate::journal::EndReason;
+use crate::limits::{FAULTS_DUE_PER_TICK, SLOT_ORDERS_PER_TURN};
+use crate::shard::Shard;
+use crate::shard::calls::pages;
+use crate::shard::dev::checks;
+use crate::shard::dev::faults::{self, Later};
+use crate::shard::end::timers;
+use crate::shard::sockets::timer::Owner;
+use crate::shard::todo::Todo;
+use crate::time::Moment;
+
+/// Entries handled in one tick; what is left is due at once, in the next turn.
+const DUE_PER_TICK: usize = 512;
+
+impl Shard {
+    pub(in crate::shard) fn look_at_drain(&mut self, at: Moment) {
+        let counters = &self.books.counters;
+        let quiet = counters.waiting_calls == 0
+            && counters.outbox_bytes == 0
+            && counters.control_bytes == 0
+            && self.directory.changes.under_way.is_empty();
+        self.sockets.look_at_drain(quiet, at);
+    }
+
+    /// Does what is due.
+    pub(in crate::shard) fn tick(&mut self, at: Moment) {
+        for _ in 0..DUE_PER_TICK {
+            let (sockets, directory, books, _, todo) = self.parts();
+            match sockets.next_due(at.now) {
+                Some(Owner::Session(key)) => timers::session_due(sockets, books, todo, key, at),
+                Some(Owner::Channel(key)) => directory.channel_due(books, todo, key, at),
+                None => break,
+            }
+            self.settle(at);
+        }
+        if self.sockets.dev.faults.is_some() {
+            self.faults_due(at);
+        }
+        while self.directory.work_on_page(&mut self.todo, at) {
+            self.settle(at);
+        }
+        self.todo.push(Todo::BeginLists);
+        self.settle(at);
+        self.work_on_slots(at);
+        let (sockets, _, books, _, todo) = self.parts();
+        sockets.step_drain(books, todo, at);
+        self.settle(at);
+        self.answer_waiting(at);
+    }
+
+    /// What faults held back until now goes on.
+    fn faults_due(&mut self, at: Moment) {
+        for _ in 0..FAULTS_DUE_PER_TICK {
+            let (sockets, directory, books, _, todo) = self.parts();
+            match sockets.take_held(at) {
+                Some(Later::Message(message)) => {
+                    faults::release(sockets, directory, books, todo, message, at);
+                }
+                Some(Later::Close {
+                    session,
+                    code,
+                    reason,
+                }) => {
+                    let ending = (EndReason::Operator, code, &*reason);
+                    sockets.close_with(books, todo, session, ending, at);
+                }
+                None => break,
+            }
+            self.settle(at);
+        }
+        self.sockets.unmute_due(at);
+    }
+
+    /// Carries out what is due about slots: some orders, connections of a node that is alone, messages to be packed.
+    fn work_on_slots(&mut self, at: Moment) {
+        if self.directory.slots.is_none() {
+            return;
+        }
+        for _ in 0..SLOT_ORDERS_PER_TURN {
+            let (_, directory, books, _, todo) = self.parts();
+            let Some(order) = directory.next_slot_order() else {
+                break;
+            };
+            directory.obey(books, todo, order, at);
+            self.settle(at);
+        }
+        let (sockets, directory, books, _, todo) = self.parts();
+        for number in directory.places_to_close(sockets.sessions.slots(), at) {
+            if let Some(key) = sockets.sessions.at(number) {
+                sockets.close(books, todo, key, EndReason::Drain, at);
+            }
+        }
+        self.settle(at);
+        let (_, directory, books, _, todo) = self.parts();
+        directory.look_at_packing(books, todo, at);
+        self.settle(at);
+    }
+
+    /// Begins the next list that waits, if the turn has room; what it leaves is done before the one after it.
+    pub(in crate::shard) fn begin_list(&mut self, at: Moment) {
+        let (sockets, directory, books, _, todo) = self.parts();
+        if directory.has_room_for_list(at) {
+            sockets.hold(books, todo, at);
+            if pages::begin_list(sockets, directory, todo, at) {
+                todo.push(Todo::BeginLists);
+            }
+        }
+    }
+
+    /// A connection was admitted: what the test double notes of it, and does to it.
+    pub(in crate::shard) fn joined(&mut self, key: SessionKey, at: Moment) {
+        let (sockets, directory, books, _, todo) = self.parts();
+        let web_socket = sockets.web_socket(key);
+        let Some((channel, role)) = web_socket.map(|it| (it.channel, it.role.clone())) else {
+            return;
+        };
+        checks::on_join(sockets, directory, channel, &role, at);
+        let channel = directory.channels.get(channel);
+        let name = channel.map(|channel| channel.record.arn.name());
+        faults::on_session(sockets, books, todo, key, name, at);
+    }
+}

@@ -1,0 +1,274 @@
+//! What was received: frames of a WebSocket, requests of an HTTP connection, and requests that waited for their turn.
+
+use crate::event::Purpose;
+use crate::id::SessionKey;
+use crate::journal::EndReason;
+use crate::limits::{REQUESTS_PER_VISIT, WAITING_REQUESTS_PER_TICK};
+use crate::machine::Output;
+use crate::session::SessionState;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::connect::heads::{self, HeadStep, SignedCall};
+use crate::shard::connect::requests::{Part, Step};
+use crate::shard::nodes::tunnel;
+use crate::shard::road::frames::{self, Aside};
+use crate::shard::road::pass;
+use crate::shard::{Shard, calls};
+use crate::time::Moment;
+use crate::work;
+use codec::ws::Item;
+
+impl Shard {
+    pub(in crate::shard) fn received(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
+        let (sockets, _, books, _, todo) = self.parts();
+        match sockets.sessions.get(key).map(|session| &session.state) {
+            Some(SessionState::Http(_)) => self.receive_requests(key, bytes, at),
+            Some(SessionState::Open(_)) => self.receive_frames(key, bytes, at),
+            Some(SessionState::AwaitCloseEcho(..)) => {
+                frames::receive_close_echo(sockets, books, todo, key, bytes, at);
+            }
+            Some(SessionState::AwaitGone(_)) | None => {}
+        }
+    }
+
+    /// The work done since the start, in units.
+    pub(in crate::shard) fn work_done(&self) -> u64 {
+        self.books.frames * work::FRAME
+            + self.sockets.requests.turns.taken() * work::REQUEST
+            + self.gate.hashed_bytes() / work::HASHED_BYTES_PER_UNIT
+            + self.books.counters.policy_steps * work::POLICY_STEP
+            + self.directory.pages.records() * work::RECORD
+    }
+
+    /// Handles bytes of an open WebSocket: every whole frame is passed on. All frames of one receive are handled at
+    /// once.
+    ///
+    /// The receiver is lent out of its session for the time of the call, and the parser out of the shard's scratch
+    /// memory, so that what they borrow from `bytes` is separate from all that a message may change.
+    pub(in crate::shard) fn receive_frames(
+        &mut self,
+        from: SessionKey,
+        bytes: &mut [u8],
+        at: Moment,
+    ) {
+        let Some((mut receiver, mut reader)) = frames::lend(&mut self.sockets, from) else {
+            return;
+        };
+        let within = !receiver.is_idle();
+        let mut rest = bytes;
+        loop {
+            let (sockets, directory, books, _, todo) = self.parts();
+            // Bytes → frame.
+            let (used, frame) = match receiver.next(&sockets.rules.frames, rest) {
+                Ok((used, Some(frame))) => (used, frame),
+                Ok((_, None)) => break,
+                Err(error) => {
+                    let reason = EndReason::ProtocolError(error);
+                    sockets.close(books, todo, from, reason, at);
+                    break;
+                }
+            };
+            books.frames += 1;
+            let control = matches!(frame, Item::Ping(_) | Item::Pong(_));
+            let mut passed = pass(
+                sockets,
+                directory,
+                books,
+                todo,
+                from,
+                frame,
+                &mut reader,
+                at,
+            );
+            if !todo.is_empty() {
+                self.settle(at);
+                if self.sockets.still_open(from).is_err() {
+                    passed = Err(Aside::Ended);
+                }
+            }
+            if control && !receiver.in_message() {
+                self.sockets.frame_ended(from);
+            }
+            rest = rest.get_mut(used..).unwrap_or_default();
+            match passed {
+                Ok(()) | Err(Aside::Handled) => {}
+                Err(Aside::Ended) => break,
+            }
+        }
+        let begun = !receiver.is_idle();
+        if frames::give_back(&mut self.sockets, from, receiver, reader, at) && (within || begun) {
+            let (sockets, _, books, _, todo) = self.parts();
+            sockets.charge_received(books, todo, from, at);
+        }
+    }
+
+    /// Handles bytes of an HTTP connection, or continues with those that wait there.
+    pub(in crate::shard) fn receive_requests(
+        &mut self,
+        key: SessionKey,
+        bytes: &mut [u8],
+        at: Moment,
+    ) {
+        let done = self.work_done();
+        let allowed = self.sockets.requests.turns.visit(done, at);
+        let left = self.take_requests(key, bytes, allowed, at);
+        self.sockets.requests.turns.fresh += allowed - left;
+    }
+
+    /// The same of bytes that are used where they are; only what is incomplete, or must wait, is copied aside. Answers
+    /// at most `visit` heads and bodies; returns how many are left of them.
+    fn take_requests(
+        &mut self,
+        key: SessionKey,
+        bytes: &mut [u8],
+        mut visit: u32,
+        at: Moment,
+    ) -> u32 {
+        let Some(http) = self.sockets.http(key) else {
+            return visit;
+        };
+        if http.queued {
+            http.buffer.extend_from_slice(bytes); // behind what waits already
+        } else if http.buffer.is_empty() {
+            let used = self.requests(key, bytes, &mut visit, at);
+            let rest = bytes.get(used..).unwrap_or_default();
+            self.sockets.keep_rest(key, rest);
+            self.sockets.await_rest(key, at);
+        } else {
+            let mut buffer = std::mem::take(&mut http.buffer);
+            buffer.extend_from_slice(bytes);
+            let used = self.requests(key, &mut buffer, &mut visit, at);
+            buffer.drain(..used.min(buffer.len()));
+            if let Some(http) = self.sockets.http(key)
+                && !buffer.is_empty()
+            {
+                http.buffer = buffer;
+            }
+            self.sockets.await_rest(key, at);
+        }
+        let (sockets, _, books, _, todo) = self.parts();
+        sockets.charge_received(books, todo, key, at);
+        visit
+    }
+
+    /// Goes through whole requests; returns how many bytes are done with. What waits for the answer of a call waits for
+    /// the end of the input, where answers are taken.
+    fn requests(
+        &mut self,
+        key: SessionKey,
+        bytes: &mut [u8],
+        visit: &mut u32,
+        at: Moment,
+    ) -> usize {
+        let mut used = 0;
+        loop {
+            let rest = bytes.get_mut(used..).unwrap_or_default();
+            match self.request(key, rest, visit, at) {
+                Step::Wait => return used,
+                Step::Used(more) => used += more,
+                Step::Frames(head) => {
+                    self.settle(at);
+                    let frames = rest.get_mut(head..).unwrap_or_default();
+                    if !frames.is_empty() {
+                        self.receive_frames(key, frames, at);
+                    }
+                    return bytes.len();
+                }
+                Step::Over => return bytes.len(),
+            }
+            if !self.todo.is_empty() {
+                if self.sockets.awaiting(key).is_some() {
+                    return used;
+                }
+                self.settle(at);
+            }
+        }
+    }
+
+    /// Handles the next head or body, if it is whole and its turn has come.
+    fn request(&mut self, key: SessionKey, rest: &mut [u8], visit: &mut u32, at: Moment) -> Step {
+        let waits = *visit == 0 || self.sockets.requests.turns.is_over(self.work_done());
+        let part = self.sockets.next_part(key, rest, waits);
+        if let Part::Head(_) | Part::Body(_) = part {
+            *visit -= 1;
+            self.sockets.requests.turns.take();
+        }
+        let (sockets, directory, books, gate, todo) = self.parts();
+        match part {
+            Part::None(step) => step,
+            Part::Head(end) => {
+                let (head, after) = rest.split_at(end);
+                match heads::take_head(sockets, books, key, head, after, at) {
+                    HeadStep::Done(step) => step,
+                    HeadStep::Call(request) => {
+                        heads::begin_call(sockets, books, gate, key, &request, at)
+                    }
+                    HeadStep::Upgrade(request) => heads::take_upgrade(
+                        sockets, directory, books, gate, todo, key, &request, at,
+                    ),
+                }
+            }
+            Part::NoHead(error) => {
+                sockets.note_method(key, rest);
+                let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
+                heads::refuse_step(sockets, books, key, purpose, error.into(), &evidence, at)
+            }
+            Part::Body(bytes) => {
+                let body = rest.get_mut(..bytes).unwrap_or_default();
+                let rate = directory.federation_rate();
+                if let Some(signed) = heads::take_body(sockets, books, gate, key, body, rate, at) {
+                    self.begin_call(key, signed, at);
+                }
+                Step::Used(bytes)
+            }
+        }
+    }
+
+    fn begin_call(&mut self, key: SessionKey, signed: SignedCall, at: Moment) {
+        let (sockets, directory, books, _, todo) = self.parts();
+        let SignedCall { asked, call, whole } = signed;
+        if let Some(whole) = whole {
+            let identity = directory.identity_of(&asked.caller, &call);
+            let of = (&asked.caller, &call);
+            if !tunnel::call_is_here(sockets, books, key, of, identity, whole, at) {
+                return;
+            }
+        }
+        calls::begin(sockets, directory, books, todo, key, asked, call, at);
+    }
+
+    /// The next request that waited behind a call which was answered, or for its peer to take answers, begins. False
+    /// when there is none.
+    pub(in crate::shard) fn receive_answered(&mut self, at: Moment) -> bool {
+        let Some(session) = self.sockets.requests.turns.answered.pop_front() else {
+            return false;
+        };
+        self.receive_requests(session, &mut [], at);
+        true
+    }
+
+    /// Goes on with connections whose requests wait, each at most once. A visit costs at least one request: the look at
+    /// an unfinished one is work too.
+    pub(super) fn answer_waiting(&mut self, at: Moment) {
+        let mut left = WAITING_REQUESTS_PER_TICK;
+        let done = self.work_done();
+        self.sockets.requests.turns.begin_tick(done);
+        for _ in 0..self.sockets.requests.turns.waiting() {
+            if left == 0 || self.sockets.requests.turns.is_over(self.work_done()) {
+                return;
+            }
+            let Some(key) = self.sockets.requests.turns.next_waiting() else {
+                return;
+            };
+            let Some(http) = self.sockets.http(key) else {
+                continue; // gone meanwhile
+            };
+            http.queued = false;
+            let allowed = REQUESTS_PER_VISIT.min(left);
+            let rest = self.take_requests(key, &mut [], allowed, at);
+            left -= (allowed - rest).max(1);
+            self.settle(at);
+            // Also without an answer: the edge asks whether to read on.
+            self.sockets.output(Output::Send(key));
+        }
+    }
+}

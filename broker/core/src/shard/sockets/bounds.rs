@@ -1,0 +1,54 @@
+//! The configured bounds of connections, in the form in which the codec takes them.
+
+use crate::settings::Settings;
+use crate::shard::connect::origins::Origins;
+use codec::http::HeadLimits;
+
+/// Where a page of the admin listener says why a request was refused, up to its id; `None` but in development.
+fn why_url(settings: &Settings) -> Option<Box<str>> {
+    let url = settings.admin_url("localhost")?;
+    settings.dev.then(|| format!("{url}/#/why/").into())
+}
+
+/// The configured bounds in the form in which the codec takes them.
+#[derive(Debug)]
+pub(in crate::shard) struct Bounds {
+    pub(in crate::shard) head: HeadLimits,
+    pub(in crate::shard) frames: codec::ws::FrameRules,
+    pub(in crate::shard) messages: codec::signal::MessageRules,
+    pub(in crate::shard) calls: codec::control::BodyRules,
+    /// This shard's part of `limits.request_bytes`.
+    pub(in crate::shard) request_bytes: usize,
+    pub(in crate::shard) origins: Origins,
+    /// Bytes that wait for the connections of this shard.
+    pub(in crate::shard) outbox_bytes: usize,
+    /// In development, the page of refusals, up to their id.
+    pub(in crate::shard) why_url: Option<Box<str>>,
+}
+
+impl Bounds {
+    pub(in crate::shard) fn of(settings: &Settings) -> Self {
+        let limits = &settings.limits;
+        let strict = settings.strict();
+        Self {
+            head: HeadLimits {
+                head_bytes: limits.head_bytes,
+                header_lines: limits.header_lines,
+            },
+            frames: codec::ws::FrameRules {
+                message_bytes: limits.message_bytes,
+                fragments: crate::limits::FRAGMENTS_PER_MESSAGE_MAX,
+            },
+            messages: codec::signal::MessageRules {
+                payload_bytes: limits.payload_bytes,
+                url_safe: !strict,
+                master_offers: settings.options.master_offers,
+            },
+            calls: codec::control::BodyRules { strict },
+            request_bytes: settings.request_bytes_per_shard(),
+            origins: Origins::of(settings),
+            outbox_bytes: settings.outbox_bytes_of_shard(),
+            why_url: why_url(settings),
+        }
+    }
+}

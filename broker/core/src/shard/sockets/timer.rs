@@ -1,0 +1,35 @@
+//! The entries of the wheel.
+
+use crate::id::{ChannelKey, SessionKey};
+
+/// What an entry of the wheel is about: the key of a session or of a channel, in one word.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) struct Timer(u64);
+
+/// The owner of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shard) enum Owner {
+    Session(SessionKey),
+    Channel(ChannelKey),
+}
+
+impl Timer {
+    pub(in crate::shard) fn session(key: SessionKey) -> Self {
+        Self(key.pack())
+    }
+
+    pub(in crate::shard) fn channel(key: ChannelKey) -> Self {
+        Self(key.pack() | OF_CHANNEL)
+    }
+
+    pub(in crate::shard) fn owner(self) -> Owner {
+        if self.0 & OF_CHANNEL == 0 {
+            Owner::Session(SessionKey::unpack(self.0))
+        } else {
+            Owner::Channel(ChannelKey::unpack(self.0))
+        }
+    }
+}
+
+/// The bit above a packed key.
+const OF_CHANNEL: u64 = 1 << 48;
