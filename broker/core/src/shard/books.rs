@@ -1,4 +1,4 @@
-//! What is counted and noted: counters, log lines, durations, and the random ids that log lines and answers share.
+//! Counters and notes: log lines, durations, and the random ids that log lines and answers share.
 
 pub(in crate::shard) mod delivery_times;
 pub(in crate::shard) mod evidence;
@@ -19,7 +19,7 @@ use recorder::Recorder;
 pub(super) struct Books {
     pub(super) counters: Counters,
     pub(super) diary: Diary,
-    /// What happened on channels, for operators. Here, since every step has the books to count what it notes.
+    /// The events of channels, for operators. Here, since every step has the books to count what it notes.
     pub(super) recorder: Recorder,
     /// Session set-ups that took long.
     pub(super) slow_setups: Exemplars,
@@ -29,7 +29,7 @@ pub(super) struct Books {
     pub(super) frames: u64,
     /// Request ids of answers that refuse nothing, and versions of channels, are drawn from it.
     pub(super) random: fastrand::Rng,
-    /// Where copies of messages go, under `--dev`.
+    /// The destination of copies of messages, under `--dev`.
     pub(super) copies: Option<Box<Copies>>,
     refusal_ids: RefusalIds,
 }

@@ -52,7 +52,7 @@ pub(super) struct Directory {
     /// Accounts and names of channels that ended before their connections, for the log lines of these; and how many
     /// connections are left.
     pub(super) former: BTreeMap<ChannelKey, (Account, Box<str>, u32)>,
-    /// What was used up of the rates of accounts: one bucket for each account and operation.
+    /// The use of the rates of accounts: one bucket for each account and operation.
     pub(super) account_rates: HashMap<(Identity, Operation), Bucket, RandomState>,
     pub(super) changes: Changes,
     pub(super) kept: PendingBudget,
@@ -60,7 +60,7 @@ pub(super) struct Directory {
     pub(super) waits: Waits,
     pub(super) pages: PageTurn,
     pub(super) lists: Lists,
-    /// Where slots go from one node to another: those that are here.
+    /// The slots of this shard, where slots go from one node to another.
     pub(super) slots: Option<Box<Slots>>,
 }
 

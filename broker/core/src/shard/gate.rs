@@ -9,7 +9,7 @@ use codec::aws::sigv4::{Refusal, Service};
 use codec::http::{Head, HeadLimits};
 use std::sync::Arc;
 
-/// Who may come in.
+/// The signatures and keys of those who may come in.
 pub(super) struct Gate {
     /// Checks signatures; `None` where none is asked for.
     pub(super) authenticator: Option<Authenticator>,
@@ -17,7 +17,7 @@ pub(super) struct Gate {
     pub(super) anyone: Caller,
     /// Bounds of a request's head.
     pub(super) head: HeadLimits,
-    /// What temporary credentials are sealed with.
+    /// The keys that temporary credentials are sealed with.
     pub(super) session_keys: Arc<SessionKeys>,
     /// Their nonces.
     pub(super) nonces: Nonces,
@@ -37,7 +37,8 @@ impl Gate {
         }
     }
 
-    /// Who sent a request: anyone, where no signature is asked for. `head` is the text of a head that was read before.
+    /// The sender of a request: anyone, where no signature is asked for. `head` is the text of a head that was read
+    /// before.
     pub(super) fn authenticate(
         &mut self,
         head: Option<&[u8]>,
@@ -76,13 +77,13 @@ impl Gate {
         credentials.is_none_or(|all| all.may_grant(caller.account(), rate, at.now))
     }
 
-    /// How many bytes were hashed to check signatures.
+    /// Bytes that were hashed to check signatures.
     pub(super) fn hashed_bytes(&self) -> u64 {
         let authenticator = self.authenticator.as_ref();
         authenticator.map_or(0, Authenticator::hashed_bytes)
     }
 
-    /// What is noted of a request whose signature was just found wrong.
+    /// The evidence of a request whose signature was just found wrong.
     pub(super) fn evidence<'a>(&'a self, head: Option<&'a Head<'a>>) -> Evidence<'a> {
         let signature = self.authenticator.as_ref().map(|authenticator| {
             let (canonical_request, string_to_sign) = authenticator.compared();

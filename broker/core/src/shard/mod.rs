@@ -96,7 +96,7 @@ pub struct Shard {
     directory: Directory,
     books: Books,
     gate: Gate,
-    /// What steps left.
+    /// The list of what steps left.
     todo: TodoList,
 }
 
@@ -170,7 +170,7 @@ impl Shard {
         shard
     }
 
-    /// What waits for a connection, also what a fault keeps from it: for tests.
+    /// The bytes that wait for a connection, also those that a fault keeps from it: for tests.
     #[must_use]
     pub fn queued(&self, session: SessionKey) -> &[u8] {
         let session = self.sockets.sessions.get(session);

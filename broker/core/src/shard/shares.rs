@@ -77,8 +77,8 @@ impl<A: Copy + Ord, C: Copy + Ord> Shares<A, C> {
         self.largest_of(*account).map(|(_, channel)| channel)
     }
 
-    /// Who is to make room for `more` bytes of a channel that holds `own`: a channel of an account that would still
-    /// hold more than this one, else one of the same account that would. `None` when nobody would: then this one has
+    /// The channel that is to make room for `more` bytes of one that holds `own`: of an account that would still hold
+    /// more than this one, else one of the same account that would. `None` when nobody would: then this one has
     /// its share.
     pub(super) fn payer(&self, account: A, own: usize, more: usize) -> Option<C> {
         let held = self.accounts.get(&account).map_or(0, |own| own.bytes);
@@ -90,7 +90,7 @@ impl<A: Copy + Ord, C: Copy + Ord> Shares<A, C> {
         (most > own + more).then_some(channel)
     }
 
-    /// What the channels of an account hold, the largest first.
+    /// The bytes of the channels of an account, the largest first.
     pub(super) fn of(&self, account: A) -> impl Iterator<Item = (usize, C)> {
         let holders = self.accounts.get(&account).into_iter();
         holders.flat_map(|holders| holders.order.iter().rev().copied())

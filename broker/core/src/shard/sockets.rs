@@ -1,5 +1,5 @@
-//! Who is connected: the sessions, what waits for their sockets, when they are due, and what they asked other shards
-//! for.
+//! The connections: their sessions, the bytes that wait for their sockets, their deadlines, and their questions to
+//! other shards.
 //!
 //! Invariants: a session's entry in the wheel goes with the session ([`Sockets::remove_session`]); the gauges of
 //! [`Census`] count exactly the sessions of the table; what is charged to a session ([`RequestBytes`]) is what it
@@ -45,7 +45,7 @@ pub(super) struct Sockets {
     pub(super) settings: Arc<Settings>,
     pub(super) rules: Bounds,
     pub(super) sessions: Table<SessionKey, Session>,
-    /// What the edge is to do, oldest first.
+    /// The outputs for the edge, oldest first.
     pub(super) outputs: VecDeque<Output<Letter>>,
     /// Deadlines of sessions, and of channels: one list, so that what is due first is done first.
     pub(super) wheel: Wheel<Timer>,
@@ -71,7 +71,7 @@ pub(super) struct Scratch {
 /// Requests on HTTP connections that are not answered yet.
 #[derive(Default)]
 pub(super) struct Requests {
-    /// What connections hold of them.
+    /// The bytes that connections hold of them.
     pub(super) held: RequestBytes,
     pub(super) turns: Turns,
     /// Those that wait for a node that has their channel, or were answered meanwhile and are leaving: at most
@@ -79,12 +79,12 @@ pub(super) struct Requests {
     pub(super) without_owner: BTreeSet<SessionKey>,
 }
 
-/// What only a shard under `--dev` has.
+/// The parts that only a shard under `--dev` has.
 pub(super) struct Dev {
     pub(super) faults: Option<Box<Faults>>,
     /// Not where the strict profile is enforced.
     pub(super) parity: Option<Box<Parity>>,
-    /// Where the last jump of the clock led.
+    /// The end of the last jump of the clock.
     pub(super) leap: Now,
 }
 
@@ -103,7 +103,7 @@ pub(super) struct Shards {
 /// When connections end that the shard ends by itself.
 pub(super) struct Ends {
     pub(super) drain: Option<Drain>,
-    /// Where in the spread of their ends the last connection is that is closed without notice: a fraction of 2³².
+    /// The place of the last connection that is closed without notice in the spread of their ends: a fraction of 2³².
     pub(super) spread: u32,
     /// When the last connection that an operator recalled is closed: the next one follows at a distance.
     pub(super) recalled: Now,

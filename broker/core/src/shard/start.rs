@@ -15,13 +15,13 @@ use crate::shard::directory::slots::SlotOrders;
 use crate::time::Wall;
 use std::sync::Arc;
 
-/// What a shard is made of.
+/// The initial state of a shard.
 pub struct Start {
     /// The configuration; its listeners hold their actual ports.
     pub settings: Arc<Settings>,
     /// Which shard it is.
     pub id: ShardId,
-    /// Where channels live.
+    /// The placement of channels.
     pub placement: Placement,
     /// Seeds of its hash tables and of its generator of request ids and versions.
     pub seeds: [u64; 4],
@@ -29,41 +29,41 @@ pub struct Start {
     pub records: Records,
     /// A time that creation times of new channels must exceed: the latest of an earlier life, on whatever shard.
     pub newest: Wall,
-    /// Where changes are made durable.
+    /// The store that makes changes durable.
     pub store: Box<dyn Store>,
-    /// Where it notes what operators read.
+    /// The journal of what operators read.
     pub journal: Box<dyn Journal>,
-    /// What signatures are checked with.
+    /// The keys that signatures are checked with.
     pub keys: StartKeys,
     /// Client connections that it may have: its part of those that the process has descriptors for.
     pub connections: usize,
     /// Alexa calls that may wait on its channels: [`waiting_calls_per_shard`] in a server, fewer in a test of what
     /// happens then.
     pub waiting_calls: usize,
-    /// What it has under `--dev` only.
+    /// The parts that it has under `--dev` only.
     pub dev: StartDev,
-    /// Where slots go from one node to another: what is to be done about them. Records come with them.
+    /// The orders about slots, where slots go from one node to another. Records come with them.
     pub slot_orders: Option<Box<dyn SlotOrders>>,
     /// Whether the process is ready for clients.
     pub readiness: Readiness,
 }
 
-/// What a shard checks signatures with.
+/// The keys that a shard checks signatures with.
 pub struct StartKeys {
     /// Checks signatures; `None` where none is required.
     pub authenticator: Option<Authenticator>,
-    /// What temporary credentials are sealed with.
+    /// The keys that temporary credentials are sealed with.
     pub session_keys: Arc<SessionKeys>,
     /// Their nonces.
     pub nonces: Nonces,
 }
 
-/// What a shard has under `--dev` only.
+/// The parts that a shard has under `--dev` only.
 #[derive(Default)]
 pub struct StartDev {
-    /// Where copies of messages go.
+    /// The destination of copies of messages.
     pub copies: Option<Box<dyn Capture>>,
-    /// What all shards use of the server's account.
+    /// The use of the server's account by all shards.
     pub account_use: Option<Arc<AccountUse>>,
 }
 

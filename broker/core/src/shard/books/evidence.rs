@@ -1,4 +1,4 @@
-//! What is noted of a refused request: what it named, who signed it, when, and how that was compared.
+//! The notes of a refused request: what it named, who signed it, when, and how that was compared.
 //!
 //! Nothing here is made unless the refusal is noted in the log, and nothing is copied of requests that are served.
 
@@ -10,24 +10,24 @@ use codec::aws::sigv4::Stamp;
 use codec::http::{Head, decode, pairs};
 use std::borrow::Cow;
 
-/// What is known of a request when it is refused.
+/// The facts that are known of a request when it is refused.
 #[derive(Clone, Copy, Default)]
 pub(in crate::shard) struct Evidence<'a> {
     /// The channel's name, if it was read.
     pub(in crate::shard) channel: Option<&'a str>,
     /// The viewer's client id, if it was read.
     pub(in crate::shard) client_id: Option<&'a str>,
-    /// Who calls, if their signature was found right.
+    /// The caller, if their signature was found right.
     pub(in crate::shard) caller: Option<&'a Caller>,
     /// The request's head, while it is there.
     pub(in crate::shard) head: Option<&'a Head<'a>>,
     /// The number of the fault that refuses it.
     pub(in crate::shard) fault: Option<u64>,
-    /// What the signature was compared with, if it was not right.
+    /// The texts that the signature was compared with, if it was not right.
     pub(in crate::shard) signature: Option<SignatureEvidence<'a>>,
 }
 
-/// What a signature was compared with.
+/// The texts that a signature was compared with, and the keys.
 #[derive(Clone, Copy)]
 pub(in crate::shard) struct SignatureEvidence<'a> {
     pub(in crate::shard) credentials: &'a Credentials,
@@ -36,7 +36,7 @@ pub(in crate::shard) struct SignatureEvidence<'a> {
     pub(in crate::shard) string_to_sign: &'a [u8],
 }
 
-/// What the head of a request says of itself, true or not.
+/// The claims of a request's head, true or not.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::shard) struct Claimed<'a> {
     pub(in crate::shard) channel: Option<Cow<'a, str>>,
@@ -73,7 +73,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// What the head says of itself, where nothing better is known.
+    /// The claims of the head, where nothing better is known.
     pub(in crate::shard) fn claimed(&self) -> Claimed<'a> {
         let mut claimed = self.head.map(Claimed::of).unwrap_or_default();
         if let Some(channel) = self.channel {
@@ -88,7 +88,7 @@ impl<'a> Evidence<'a> {
         claimed
     }
 
-    /// Who signed the request, or who has the key that it names.
+    /// The principal that signed the request, or that has the key which it names.
     pub(in crate::shard) fn principal(&self, key_id: Option<&str>) -> Option<&'a str> {
         let known = self.caller.filter(|caller| caller.is_known());
         let named = || {
@@ -98,7 +98,7 @@ impl<'a> Evidence<'a> {
         known.map(Caller::name).or_else(named)
     }
 
-    /// How the signature was compared.
+    /// The texts that the signature was compared with, as the log has them.
     pub(in crate::shard) fn explain(&self) -> Option<Box<Explain>> {
         let signature = self.signature?;
         if signature.canonical_request.is_empty() {

@@ -175,7 +175,7 @@ impl Recorder {
         ]);
     }
 
-    /// What replaces a client id in notes: 48 bits of its hash.
+    /// The mark that replaces a client id in notes: 48 bits of its hash.
     pub(in crate::shard) fn mark(&self, client_id: &str) -> u64 {
         self.hasher.hash_one(client_id) >> 16
     }

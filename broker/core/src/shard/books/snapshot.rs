@@ -2,10 +2,10 @@
 
 use crate::event::{CONNECTION_ROLES, Counters, Exemplars};
 
-/// What a scrape sees of one shard; the sum is what it sees of all.
+/// The figures of one shard in a scrape, which shows the sum over all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Connections by [`ConnectionRole`].
+    /// Connections by [`ConnectionRole`](crate::event::ConnectionRole).
     pub connections: [u64; CONNECTION_ROLES],
     /// Channels that exist, those included that are being created or deleted.
     pub channels: u64,

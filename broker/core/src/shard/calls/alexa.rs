@@ -211,7 +211,7 @@ impl Directory {
     }
 }
 
-/// How long a call waits: as long as its channel keeps messages, or as long as is configured.
+/// Milliseconds that a call waits: as long as its channel keeps messages, or as long as is configured.
 fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
     let ttl_ms = u64::from(ttl_seconds) * 1000;
     if most_ms == 0 {

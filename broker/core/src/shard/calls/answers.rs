@@ -340,7 +340,7 @@ fn refused_where_it_is(wanted: &Expected, answer: Answer) -> Answer {
     answer
 }
 
-/// What an answer makes of what was wanted.
+/// An expectation with an answer added: more is missing, or it is whole.
 enum Merged {
     Missing(Expected),
     Whole(Expected, Answer),

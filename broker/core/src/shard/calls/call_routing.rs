@@ -1,4 +1,4 @@
-//! How each API call is answered: by which question to which shard, and what is audited.
+//! The course of each API call: the question, the shard that it is for, and the subject of its audit line.
 
 use crate::auth::Caller;
 use crate::id::Identity;
@@ -9,7 +9,7 @@ use crate::shard::{Alteration, PageQuestion, QueryKind};
 use codec::aws::ChannelArn;
 use codec::control::{Call, ListSignalingChannels, Selector};
 
-/// How a call is answered.
+/// The course of a call: the shards that answer it.
 pub(in crate::shard) enum Course {
     /// By a channel's home.
     QueryHome(Expected, QueryKind),
@@ -20,7 +20,7 @@ pub(in crate::shard) enum Course {
 }
 
 impl Directory {
-    /// How a call is answered.
+    /// The course of a call of this caller.
     pub(in crate::shard) fn course(&self, caller: &Caller, call: Call) -> Course {
         let look = |arn: ChannelArn| QueryKind::Look(Identity::of(&arn), Some(arn));
         let select = |channel: Selector| match channel {
@@ -85,7 +85,7 @@ impl Directory {
     }
 }
 
-/// What an audit line says a call is about; `None` for calls that change nothing.
+/// The subject of a call in its audit line; `None` for calls that change nothing.
 pub(in crate::shard) fn audited(call: &Call) -> Option<&str> {
     match call {
         Call::Create(create) => Some(create.name.as_str()),

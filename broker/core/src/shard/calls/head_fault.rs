@@ -3,7 +3,7 @@
 use crate::check::Check;
 use codec::http::{HeadError, UpgradeError};
 
-/// What is wrong with a head, or with a body that was not read.
+/// The fault of a head, or of a body that was not read.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::shard) struct HeadFault {
     pub(in crate::shard) check: Check,

@@ -50,11 +50,11 @@ pub struct Query {
     /// The caller; `None` where no channel's rate is counted. One that names the channel without its ARN is judged
     /// where the channel lives.
     pub caller: Option<Caller>,
-    /// What is wanted.
+    /// The question.
     pub kind: QueryKind,
 }
 
-/// What a call wants of a channel's home.
+/// A question of a call to a channel's home.
 #[derive(Debug)]
 pub enum QueryKind {
     /// Its record: by identity alone, or by an ARN that must be the current one.
@@ -108,7 +108,7 @@ impl QueryKind {
     }
 }
 
-/// What is to become of a channel that exists.
+/// An alteration of a channel that exists.
 #[derive(Debug)]
 pub enum Alteration {
     /// Messages are kept for this many seconds, if the version is the current one.
@@ -121,7 +121,7 @@ pub enum Alteration {
     Delete(Option<Box<str>>),
 }
 
-/// What the home answers.
+/// The answer of the home.
 #[derive(Debug)]
 pub enum Answer {
     /// The record, and the channel's state.
@@ -192,18 +192,18 @@ impl From<ApiError> for Fault {
 /// A connection on its way home.
 #[derive(Debug)]
 pub struct Parcel {
-    /// Who is at the other end.
+    /// The peer at the other end.
     pub peer: Peer,
-    /// What it asks for.
+    /// Its request.
     pub load: ParcelLoad,
 }
 
-/// What a connection on its way home asks for.
+/// The request of a connection on its way home.
 #[derive(Debug)]
 pub enum ParcelLoad {
     /// To be admitted by another shard.
     Upgrade {
-        /// What its request head said.
+        /// The contents of its request head.
         admission: Admission,
         /// Bytes received after the head: the first frames.
         unread: Vec<u8>,

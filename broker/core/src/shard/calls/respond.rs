@@ -20,7 +20,7 @@ use codec::sts;
 pub(in crate::shard) struct Response<'a> {
     pub(in crate::shard) purpose: Purpose,
     pub(in crate::shard) status: u16,
-    /// What makes it a refusal, if it is one.
+    /// The details of the refusal, if it is one.
     pub(in crate::shard) refusal: Option<Refusal<'a>>,
     pub(in crate::shard) content_type: &'static str,
     pub(in crate::shard) body: &'a [u8],
@@ -28,14 +28,14 @@ pub(in crate::shard) struct Response<'a> {
     pub(in crate::shard) close: bool,
 }
 
-/// What makes a response a refusal.
+/// The details of a response that refuses something.
 #[derive(Clone, Copy)]
 pub(in crate::shard) struct Refusal<'a> {
     /// The error's type.
     pub(in crate::shard) error_type: &'static str,
     /// Why.
     pub(in crate::shard) check: Check,
-    /// What is known of the request.
+    /// The facts that are known of the request.
     pub(in crate::shard) evidence: &'a Evidence<'a>,
 }
 
@@ -332,7 +332,7 @@ pub(in crate::shard) fn refuse_head(
     respond(sockets, books, key, &answer, at);
 }
 
-/// Whose call it is, as its answer is counted.
+/// The purpose that the answer of a call is counted for.
 pub(in crate::shard) fn purpose_of(target: Target) -> Purpose {
     match target {
         Target::Api(operation) => Purpose::Api(operation),
@@ -359,7 +359,7 @@ impl Sockets {
     }
 }
 
-/// What an upgrade that was refused with an error is counted as.
+/// The outcome that an upgrade which was refused with an error is counted as.
 fn outcome_of(kind: ErrorKind) -> UpgradeOutcome {
     match kind {
         ErrorKind::ResourceNotFound => UpgradeOutcome::NotFound,

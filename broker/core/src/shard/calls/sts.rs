@@ -21,7 +21,7 @@ use codec::sts::{
     federation_token,
 };
 
-/// What GetFederationToken is asked for.
+/// The parameters of GetFederationToken.
 struct Wish {
     name: Box<str>,
     policy: Option<Box<str>>,
@@ -254,7 +254,7 @@ fn check_of(kind: ErrorKind) -> Check {
     }
 }
 
-/// How much of the room for a policy one takes, in per cent.
+/// The part of the room for a policy that one takes, in per cent.
 fn packed_percent(policy: &str) -> u8 {
     let percent = policy.len() * 100 / codec::sts::POLICY_CHARS_MAX;
     u8::try_from(percent.min(100)).unwrap_or(100)

@@ -49,7 +49,7 @@ impl Directory {
         }
     }
 
-    /// What is durable happens.
+    /// Makes a change that is durable.
     fn make(
         &mut self,
         books: &mut Books,
@@ -79,7 +79,7 @@ impl Directory {
         }
     }
 
-    /// What is not durable did not happen.
+    /// Takes back a change that is not durable.
     fn unmake(
         &mut self,
         books: &mut Books,

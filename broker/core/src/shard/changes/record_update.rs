@@ -1,4 +1,4 @@
-//! What an alteration makes of a channel's record.
+//! The record of a channel after an alteration.
 
 use crate::check::Check;
 use crate::record::{Record, Version};

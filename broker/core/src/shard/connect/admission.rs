@@ -261,7 +261,7 @@ impl Sockets {
         self.admitted.has(places)
     }
 
-    /// What is settled with a connection that is admitted.
+    /// The terms of a connection that is admitted.
     ///
     /// Clients that get GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
     /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of

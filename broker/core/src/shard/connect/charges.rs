@@ -1,4 +1,5 @@
-//! What connections hold is charged to them, and who holds most pays: see [`crate::shard::sockets::request_bytes`].
+//! Bytes of requests are charged to connections, and the one with most pays: see
+//! [`crate::shard::sockets::request_bytes`].
 
 use crate::check::Check;
 use crate::crowd::Origin;

@@ -34,11 +34,11 @@ pub(in crate::shard) struct Request<'a> {
     text: &'a [u8],
     /// Its length.
     bytes: usize,
-    /// What has come behind it.
+    /// The bytes that came behind it.
     after: &'a [u8],
 }
 
-/// What is done with a whole head.
+/// The next step of a whole head.
 pub(in crate::shard) enum HeadStep<'a> {
     /// It is dealt with.
     Done(Step),

@@ -2,7 +2,7 @@
 //!
 //! A browser lets any page send requests and open WebSockets to loopback, and says in `Origin` which page it is (RFC
 //! 6454 section 7). Where requests are signed, no page can do anything without keys, and any may try, as with AWS.
-//! Where they are not (`--dev`, auth none), only pages of loopback may, and those that the operator names. `Host` is
+//! Without signatures (`--dev`, auth none) only pages of loopback may, and those that the operator names. `Host` is
 //! checked as well: a page whose own name was made to resolve to loopback (DNS rebinding) is of our origin, but names
 //! itself there.
 
@@ -12,7 +12,7 @@ use crate::shard::calls::head_fault::HeadFault;
 use codec::http::Head;
 use std::net::IpAddr;
 
-/// What is required of `Origin` and `Host`.
+/// The requirements on `Origin` and `Host`.
 #[derive(Debug, Default)]
 pub(in crate::shard) struct Origins {
     /// Whether anything is.

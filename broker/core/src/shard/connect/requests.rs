@@ -6,7 +6,7 @@ use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::http::HeadError;
 
-/// What one step through the bytes did.
+/// The result of one step through the bytes.
 pub(in crate::shard) enum Step {
     /// More bytes are needed, or a call's answer.
     Wait,
@@ -33,7 +33,7 @@ impl Sockets {
 }
 
 impl Sockets {
-    /// What is awaited next on an HTTP connection, and until when.
+    /// Arms an HTTP connection for what it awaits next.
     pub(in crate::shard) fn await_rest(&mut self, key: SessionKey, at: Moment) {
         let head_ms = self.settings.timeouts.head_ms;
         let Some(session) = self.sessions.get_mut(key) else {
@@ -65,13 +65,13 @@ impl Sockets {
     }
 }
 
-/// What comes next of the bytes of an HTTP connection.
+/// The next part of the bytes of an HTTP connection.
 pub(in crate::shard) enum Part {
     /// Nothing that could be handled.
     None(Step),
     /// A head of this number of bytes.
     Head(usize),
-    /// What cannot be a head.
+    /// Bytes that cannot be a head.
     NoHead(HeadError),
     /// A body of this number of bytes.
     Body(usize),

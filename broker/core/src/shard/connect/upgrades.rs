@@ -116,7 +116,7 @@ pub(in crate::shard) fn admission(
 /// A channel, and the client id of a viewer.
 type UpgradeTarget = (ChannelArn, Option<Box<str>>);
 
-/// What an upgrade names, or what is wrong with it.
+/// The channel and client id that an upgrade names, or its fault.
 fn parameters(
     settings: &Settings,
     head: &Head<'_>,

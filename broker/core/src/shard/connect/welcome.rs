@@ -1,4 +1,4 @@
-//! What a browser gets at `/` of a client listener under `--dev`: what runs here, and where to go on.
+//! The page for browsers at `/` of a client listener under `--dev`: what runs here, and where to go on.
 //!
 //! Only a request that accepts HTML gets it. API clients send none to `/`, and tools get the error of any unknown
 //! operation.

@@ -1,4 +1,4 @@
-//! What all shards of a server use of its account together, counted for findings: under `--dev` only, beside the
+//! The use of a server's account by all its shards together, counted for findings: under `--dev` only, beside the
 //! quotas that the strict profile enforces by letters ([`crate::shard::directory::accounts`]).
 
 use crate::id::Identity;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct AccountUse {
     /// As identities of its channels begin.
     tenant: Box<str>,
-    /// What was used up of its rates: a bucket for each operation.
+    /// The use of its rates: a bucket for each operation.
     buckets: [SharedBucket; Operation::ALL.len()],
     channels: AtomicU64,
 }

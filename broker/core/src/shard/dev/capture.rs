@@ -29,11 +29,11 @@ pub struct Captured {
     pub action: Option<Action>,
     /// The payload as it came, base64.
     pub payload: Box<str>,
-    /// What became of it, so far.
+    /// Its fate so far.
     pub fate: Fate,
 }
 
-/// What becomes of a message when it arrives.
+/// The fate of a message when it arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is on its way to a connected recipient.
@@ -53,7 +53,7 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// What becomes of a message by its route alone.
+    /// The fate of a message by its route alone.
     pub(in crate::shard) const fn of(route: Route) -> Self {
         match route {
             Route::To(_) => Self::Delivered,
@@ -77,7 +77,7 @@ impl Fate {
     }
 }
 
-/// Where a shard's copies go, and how many went there in the current second.
+/// The destination of a shard's copies, and the number that went there in the current second.
 pub(in crate::shard) struct Copies {
     to: Box<dyn Capture>,
     second: u64,

@@ -1,4 +1,4 @@
-//! Where findings come from: what the strict profile would have refused is looked at here, under `--dev` only.
+//! The checks that findings come from: what the strict profile would have refused, under `--dev` only.
 
 use super::account_use::AccountUse;
 use super::parity::{grouped, rate_rule};

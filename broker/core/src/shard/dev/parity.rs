@@ -1,4 +1,4 @@
-//! What the strict profile would have refused, noted for tests while it is not enforced: under `--dev` only.
+//! Findings of what the strict profile would have refused, for tests while it is not enforced: under `--dev` only.
 //!
 //! The numbers are those of the table of settings, under the strict profile, and the buckets are those that enforce
 //! them elsewhere. A client that passes its tests without a finding keeps the limits that AWS documents.
@@ -22,11 +22,11 @@ pub struct Finding {
     pub rule: &'static str,
     /// The channel's name; empty where there are too many channels with findings.
     pub channel: Box<str>,
-    /// How often.
+    /// The number of times.
     pub count: u64,
     /// When first.
     pub first: Wall,
-    /// What happened first, and what would have been allowed.
+    /// The first occurrence, and the limit that it passes.
     pub says: Box<str>,
 }
 

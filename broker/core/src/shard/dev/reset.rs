@@ -12,7 +12,7 @@ use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 
-/// What a shard is to end.
+/// The channels that a shard is to end.
 #[derive(Clone, Debug)]
 pub struct Reset {
     /// Channels whose names begin with this.
@@ -21,7 +21,7 @@ pub struct Reset {
     pub only: Option<Vec<Identity>>,
 }
 
-/// What a step has done.
+/// The result of a step.
 #[derive(Clone, Debug, Default)]
 pub struct ResetStep {
     /// Connections that are being closed.

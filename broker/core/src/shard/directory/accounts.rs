@@ -9,7 +9,7 @@
 //! half of its part all the same (a chance below e^-16) lets calls through until it has as much. Where nearly all of an
 //! account's channels are on one node, the other nodes let it make half as many more as it may have, all together.
 //!
-//! Where several nodes have channels, each allows an equal part of a rate, one call a second at least: the calls of an
+//! If several nodes have channels, each allows an equal part of a rate, one call a second at least: the calls of an
 //! account go to the nodes that have its channels. Channels of the other nodes are counted too; one that does not
 //! answer within half a second is left out, since a lost node is no reason to refuse what the others could make.
 //!

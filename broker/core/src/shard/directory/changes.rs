@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 /// A change that the store has, and who waits for its end.
 #[derive(Debug)]
 pub(in crate::shard) struct ChangeUnderWay {
-    /// Who gets the result; a channel that was created by a connect has nobody.
+    /// The caller that gets the result; a channel that was created by a connect has none.
     pub(in crate::shard) caller: Option<CallRef>,
     /// The account whose place it has, if it has one: the caller's, or the channel's.
     pub(in crate::shard) account: Option<Account>,
@@ -22,7 +22,7 @@ pub(in crate::shard) struct ChangeUnderWay {
     pub(in crate::shard) waiting: Waiting,
 }
 
-/// What happens once a change is durable.
+/// The step that is made once a change is durable.
 #[derive(Debug)]
 pub(in crate::shard) enum ChangeStep {
     Create,

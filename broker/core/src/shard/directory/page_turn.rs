@@ -5,8 +5,8 @@ use crate::limits::RECORDS_PER_TURN;
 use crate::time::Moment;
 use std::collections::VecDeque;
 
-/// What is left of a turn for pages, and what waits for the next one: at most as many as there are lists under way on
-/// all shards.
+/// The remainder of a turn for pages, and the work that waits for the next one: at most as much as there are lists
+/// under way on all shards.
 #[derive(Debug, Default)]
 pub(in crate::shard) struct PageTurn {
     /// The moment of the turn: all inputs of one turn have the same.

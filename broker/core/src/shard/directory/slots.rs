@@ -11,7 +11,7 @@ use crate::time::Now;
 use std::fmt;
 use std::sync::Arc;
 
-/// What a shard is to do about a slot, and what it gets of all nodes together.
+/// An order to a shard about a slot, or the answer of all nodes together.
 #[derive(Debug)]
 pub enum SlotOrder {
     /// Admit to it from here on: this shard's channels of it, and the messages of a parcel if it came with one.
@@ -26,7 +26,7 @@ pub enum SlotOrder {
     Release(Held, Cause),
     /// The node is alone: close all connections, spread over [`crate::limits::ALONE_CLOSE_MS`].
     CloseAll,
-    /// What was asked of all nodes for this call is answered: once for each that was taken.
+    /// The answer to a question to all nodes for this call: once for each that was taken.
     Answered(CallRef, Box<Answer>),
 }
 
@@ -187,7 +187,7 @@ impl Slots {
         }
     }
 
-    /// How many nodes share the account's calls.
+    /// The number of nodes that share the account's calls.
     pub(in crate::shard) fn nodes(&self) -> u16 {
         self.map.nodes()
     }

@@ -32,7 +32,7 @@ pub(in crate::shard) struct Waits {
     places: HashMap<CallRef, Call, RandomState>,
 }
 
-/// What becomes of one more call.
+/// The room for one more call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::shard) enum Room {
     /// There is room.
@@ -58,7 +58,7 @@ impl Waits {
         self.places.len() < CALL_PLACES_PER_WAITING_CALL * self.most
     }
 
-    /// How many places are held.
+    /// The number of places that are held.
     pub(in crate::shard) fn places(&self) -> usize {
         self.places.len()
     }
@@ -133,7 +133,7 @@ fn of(calls: &BTreeSet<Call>, channel: ChannelKey) -> impl Iterator<Item = &Call
     calls.range((channel, 0)..=(channel, u64::MAX))
 }
 
-/// How many calls wait on the channel that has most of these, and the newest of them.
+/// The number of calls on the channel that has most of these, and the newest of them.
 fn fullest_channel(calls: &BTreeSet<Call>) -> Option<(usize, Call)> {
     let mut counts: BTreeMap<ChannelKey, (usize, Call)> = BTreeMap::new();
     for call in calls {

@@ -25,7 +25,7 @@ impl Sockets {
         self.weigh(key);
     }
 
-    /// What is known of a connection that is behind follows its outbox; nothing for any other.
+    /// Has the backlog follow the outbox of a connection that is behind; nothing for any other.
     #[inline]
     pub(in crate::shard) fn weigh(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else {

@@ -24,11 +24,11 @@ use crate::time::{Moment, Now};
 use codec::control::ErrorKind;
 use codec::ws::{self, Opcode};
 
-/// How often a connection that a fault keeps silent is looked at: nothing of it is due meanwhile.
+/// Milliseconds between two looks at a connection that a fault keeps silent: nothing of it is due meanwhile.
 const MUTE_LOOK_MS: u64 = 1000;
 
 impl Sockets {
-    /// What is due next, by now.
+    /// The owner of the next entry that is due by now.
     pub(in crate::shard) fn next_due(&mut self, now: Now) -> Option<Owner> {
         self.wheel.pop(now).map(Timer::owner)
     }
@@ -201,7 +201,7 @@ fn open_due(
 }
 
 impl Directory {
-    /// What is due of a channel: kept messages and waiting calls that expire, and connections that end for it.
+    /// Ends what is due of a channel: kept messages and waiting calls that expire, and connections that end for it.
     pub(in crate::shard) fn channel_due(
         &mut self,
         books: &mut Books,
@@ -250,7 +250,7 @@ impl Sockets {
         }
     }
 
-    /// How a session's socket is to be read.
+    /// The intake of a session's socket: paused, once or many times.
     pub(in crate::shard) fn intake_of(&self, key: SessionKey) -> Intake {
         let Some(session) = self.sessions.get(key) else {
             return Intake::Paused;

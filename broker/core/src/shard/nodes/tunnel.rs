@@ -328,7 +328,7 @@ fn unavailable(check: Check, message: &'static str) -> Fault {
 }
 
 impl Sockets {
-    /// Whose the places of a tunnel are.
+    /// The holder of the places of a tunnel.
     fn holder(&self, onward: &Onward) -> Holder {
         let account = onward.identity.account();
         self.admitted.holder(&onward.caller, account)

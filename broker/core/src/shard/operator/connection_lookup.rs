@@ -1,5 +1,5 @@
-//! Whose connection a number was, for operators: of those that are open by their sessions, of those that left by the
-//! recorder's notes, a bounded number in each step.
+//! The channel and client of a connection's number, for operators: of open connections by their sessions, of those that
+//! left by the recorder's notes, a bounded number in each step.
 
 use super::trace;
 use crate::id::{ChannelKey, Identity, SessionKey};

@@ -1,4 +1,4 @@
-//! What the recorder has of one channel, for operators: read backwards, a bounded number of notes in each step.
+//! The recorder's notes of one channel, for operators: read backwards, a bounded number of notes in each step.
 //!
 //! A step gives events, newest first, and says where the next one begins. Names of connections that left come with
 //! their end, which a reader that goes backwards meets before anything else of them; those that are connected come
@@ -19,7 +19,7 @@ use codec::signal::{Action, Role};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 
-/// Where a step begins.
+/// The beginning of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TracePlace {
     /// The channel, as the first step found it: one of the same name that came after it is another.
@@ -36,11 +36,11 @@ pub struct TraceStep {
     pub read: (Wall, u64),
     /// Since when there are notes, in microseconds since the start; `None` when nothing is recorded.
     pub since_us: Option<u64>,
-    /// Who is connected, superseded connections included; in the first step only.
+    /// The connected peers, superseded connections included; in the first step only.
     pub connected: Vec<TracePeer>,
-    /// What happened, newest first.
+    /// The events, newest first.
     pub events: Vec<TraceEvent>,
-    /// Where the next step begins, if there is more to read.
+    /// The beginning of the next step, if there is more to read.
     pub next: Option<TracePlace>,
 }
 
@@ -51,7 +51,7 @@ pub struct TracePeer {
     pub session: SessionKey,
     /// A viewer's client id; `None` for a master.
     pub client_id: Option<Box<str>>,
-    /// What replaces the client id where no connection is named: see [`TraceKind::Message`].
+    /// The mark that replaces the client id where no connection is named: see [`TraceKind::Message`].
     pub mark: Option<u64>,
     /// The peer's address.
     pub remote: SocketAddr,
@@ -66,11 +66,11 @@ pub struct TraceEvent {
     pub serial: u64,
     /// When, in microseconds since the start.
     pub at_us: u64,
-    /// What.
+    /// The kind of event.
     pub kind: TraceKind,
 }
 
-/// What an event is.
+/// The kinds of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceKind {
     /// A connection was admitted.
@@ -87,7 +87,7 @@ pub enum TraceKind {
         action: Option<Action>,
         /// Which way it goes.
         towards: Towards,
-        /// What became of it.
+        /// The outcome.
         passage: Passage,
         /// The length of its frame towards the recipient; 0 when it has none.
         bytes: usize,

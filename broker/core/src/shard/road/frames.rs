@@ -21,7 +21,7 @@ pub(in crate::shard) enum Aside {
     Ended,
 }
 
-/// What the frames of one receive are read with.
+/// The parser of the frames of one receive.
 pub(in crate::shard) struct Reader {
     pub(in crate::shard) parser: Box<Parser>,
     /// Pings among them.

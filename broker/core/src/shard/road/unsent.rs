@@ -1,5 +1,5 @@
-//! What a connection did not send: back to where undelivered messages are kept, and from there to the slot's current
-//! connection.
+//! Messages that a connection did not send: back to where undelivered ones are kept, and from there to the slot's
+//! current connection.
 
 use super::directions::{kept_message, slot_of, towards, viewer_of};
 use crate::channel::{Channel, KeyName, Message, Towards};

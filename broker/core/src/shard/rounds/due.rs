@@ -1,4 +1,4 @@
-//! What is due: deadlines, what faults held back, pages, slots that come and go, the drain, and requests that wait.
+//! Due work: deadlines, what faults held back, pages, slots that come and go, the drain, and requests that wait.
 
 use crate::id::SessionKey;
 use crate::journal::EndReason;
@@ -51,7 +51,7 @@ impl Shard {
         self.answer_waiting(at);
     }
 
-    /// What faults held back until now goes on.
+    /// Goes on with what faults held back until now.
     fn faults_due(&mut self, at: Moment) {
         for _ in 0..FAULTS_DUE_PER_TICK {
             let (sockets, directory, books, _, todo) = self.parts();

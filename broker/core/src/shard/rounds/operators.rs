@@ -1,4 +1,4 @@
-//! What operators ask of a shard, and what tests make under `--dev`.
+//! Questions of operators, and what tests make under `--dev`.
 
 use crate::limits::LIST_PAGE_MAX;
 use crate::shard::dev::faults;

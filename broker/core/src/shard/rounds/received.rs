@@ -1,4 +1,4 @@
-//! What was received: frames of a WebSocket, requests of an HTTP connection, and requests that waited for their turn.
+//! Received bytes: frames of a WebSocket, requests of an HTTP connection, and requests that waited for their turn.
 
 use crate::event::Purpose;
 use crate::id::SessionKey;

@@ -21,7 +21,7 @@ use ahash::RandomState;
 use seats::{List, Seats};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Whose connections are counted together: those of a caller in an account, by
+/// The owner of connections that are counted together: a caller in an account, by
 /// [`identity`](crate::auth::Caller::identity).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::shard) struct Holder {
@@ -45,7 +45,7 @@ impl From<SessionKey> for Member {
 }
 
 impl Member {
-    /// How many places it has.
+    /// The number of its places.
     const fn places(self) -> usize {
         match self {
             Self::Session(_) => 1,

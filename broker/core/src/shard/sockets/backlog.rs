@@ -10,7 +10,7 @@ use crate::id::{Account, ChannelKey, SessionKey};
 use crate::shard::shares::Shares;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What waits for connections that are behind, and for those that were closed for it.
+/// The bytes that wait for connections that are behind, and for those that were closed for it.
 #[derive(Debug, Default)]
 pub(in crate::shard) struct Backlog {
     pub(in crate::shard) bytes: usize,

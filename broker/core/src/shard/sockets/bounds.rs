@@ -4,7 +4,7 @@ use crate::settings::Settings;
 use crate::shard::connect::origins::Origins;
 use codec::http::HeadLimits;
 
-/// Where a page of the admin listener says why a request was refused, up to its id; `None` but in development.
+/// The URL of the page that says why a request was refused, up to its id; `None` except in development.
 fn why_url(settings: &Settings) -> Option<Box<str>> {
     let url = settings.admin_url("localhost")?;
     settings.dev.then(|| format!("{url}/#/why/").into())

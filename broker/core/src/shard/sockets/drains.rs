@@ -1,4 +1,4 @@
-//! How far a drain has come.
+//! The progress of a drain.
 
 use crate::time::Now;
 
@@ -20,7 +20,7 @@ impl Drain {
         (!self.over).then_some(self.next)
     }
 
-    /// How many of `slots` a walk from `from` to `to` (in quarters of the span) should have seen by `now`.
+    /// The number of `slots` that a walk between two `quarters` of the span should have seen by `now`.
     pub(in crate::shard) fn share(&self, slots: usize, quarters: (u64, u64), now: Now) -> usize {
         let span = self.ends.since(self.began).max(1);
         let (begin, end) = (span * quarters.0 / 4, (span * quarters.1 / 4).max(1));

@@ -1,4 +1,4 @@
-//! What waits for a session's socket: bytes are appended, announced to the edge, and counted.
+//! The bytes that wait for a session's socket: appended, announced to the edge, and counted.
 
 use crate::id::SessionKey;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};

@@ -1,5 +1,5 @@
-//! What HTTP connections hold of unfinished requests, requests that wait, and answers that are not taken, and what
-//! WebSockets hold of unfinished messages: charged to the address they come from, out of one budget.
+//! The bytes that HTTP connections hold of unfinished requests, requests that wait, and answers that are not taken, and
+//! WebSockets of unfinished messages: charged to the address they come from, out of one budget.
 //!
 //! No address has a fixed share while there is room. When there is none, the address that holds most pays, and of its
 //! connections the one that holds most: with a 503 where a request is awaited, with its end otherwise. So an address
@@ -10,7 +10,7 @@ use crate::id::SessionKey;
 use crate::shard::shares::Shares;
 use std::collections::BTreeMap;
 
-/// What connections hold, and who.
+/// The bytes that connections hold, by address and connection.
 #[derive(Debug, Default)]
 pub(in crate::shard) struct RequestBytes {
     /// By the address they come from.

@@ -34,7 +34,7 @@ impl<K: Key, T> Table<K, T> {
         }
     }
 
-    /// How many values there are.
+    /// The number of values.
     #[must_use]
     pub(in crate::shard) fn len(&self) -> usize {
         self.live
@@ -110,7 +110,7 @@ impl<K: Key, T> Table<K, T> {
         }
     }
 
-    /// How many slots were ever used: the end for [`Table::at`].
+    /// The number of slots that were ever used: the end for [`Table::at`].
     #[must_use]
     pub(in crate::shard) fn slots(&self) -> usize {
         self.chunks.len() * CHUNK

@@ -2,7 +2,7 @@
 
 use crate::id::{ChannelKey, SessionKey};
 
-/// What an entry of the wheel is about: the key of a session or of a channel, in one word.
+/// An entry of the wheel: the key of a session or of a channel, in one word.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::shard) struct Timer(u64);
 

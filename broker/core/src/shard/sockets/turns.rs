@@ -7,7 +7,7 @@ use crate::time::Moment;
 use crate::work;
 use std::collections::VecDeque;
 
-/// What is left of a turn, and who waits for the next one. One per shard.
+/// The remainder of a turn, and the connections that wait for the next one. One per shard.
 #[derive(Debug, Default)]
 pub(in crate::shard) struct Turns {
     /// The moment of the turn: all inputs of one turn have the same.

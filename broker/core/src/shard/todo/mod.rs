@@ -1,4 +1,4 @@
-//! What remains to be done of an input when a step is over.
+//! The remainder of an input when a step is over.
 //!
 //! A step changes the parts that it takes, and leaves here what concerns the others: that a WebSocket left its channel,
 //! that a call has its answer, that a channel's next deadline is another one. Only the shard does it
@@ -67,7 +67,7 @@ pub(in crate::shard) enum Todo {
     SendAgain(Box<Deferred>, SessionKey),
     /// A message that a fault held back goes on.
     Release(Box<HeldMessage>),
-    /// What is kept for a role goes to its current connection.
+    /// The messages that are kept for a role go to its current connection.
     Deliver(ChannelKey, Role),
     /// A connection was admitted: what the test double does to it.
     Joined(SessionKey),
@@ -100,7 +100,7 @@ pub(in crate::shard) struct Left {
     pub(in crate::shard) end: Option<MemberEnd>,
     /// From when on waits for it count.
     pub(in crate::shard) from: Now,
-    /// What it was not sent; `None` where that was taken back before.
+    /// Messages that it was not sent; `None` where they were taken back before.
     pub(in crate::shard) returned: Option<Returned>,
 }
 
@@ -135,7 +135,7 @@ pub(in crate::shard) struct Gone {
     pub(in crate::shard) role: Role,
     /// The other end.
     pub(in crate::shard) peer: Peer,
-    /// What the log says of it.
+    /// The figures of its log line.
     pub(in crate::shard) tally: Option<Tally>,
     /// Why it ended.
     pub(in crate::shard) reason: EndReason,
@@ -162,7 +162,7 @@ pub(in crate::shard) struct Deferred {
     pub(in crate::shard) correlation_id: Option<Box<str>>,
 }
 
-/// What steps left, oldest first. Empty between two inputs.
+/// The list of what steps left, oldest first. Empty between two inputs.
 #[derive(Debug, Default)]
 pub(in crate::shard) struct TodoList(VecDeque<Todo>);
 
@@ -177,7 +177,7 @@ impl TodoList {
         self.push(Todo::Answer(caller, Box::new(answer.into())));
     }
 
-    /// What is to be done next.
+    /// The next thing to be done.
     pub(in crate::shard) fn pop(&mut self) -> Option<Todo> {
         self.0.pop_front()
     }
@@ -193,7 +193,7 @@ impl TodoList {
         self.0.len()
     }
 
-    /// What was left since there were `before` comes first: it belongs to what was just done.
+    /// Moves what was left since there were `before` to the front: it belongs to what was just done.
     pub(in crate::shard) fn newest_first(&mut self, before: usize) {
         let newest = self.0.len().saturating_sub(before);
         self.0.rotate_right(newest);

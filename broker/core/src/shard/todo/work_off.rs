@@ -1,4 +1,4 @@
-//! What steps left is done here, and nowhere else: by one `match`.
+//! The one `match` that does what steps left.
 
 use crate::id::{CallRef, ChannelKey, SessionKey, ShardId};
 use crate::journal::EndReason;

@@ -17,7 +17,7 @@ use codec::ws::FrameError;
 /// One note.
 pub(in crate::shard) type Words = [u64; 4];
 
-/// What a note is about.
+/// The kinds of notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(in crate::shard) enum Tag {
@@ -37,7 +37,7 @@ pub(in crate::shard) enum Tag {
     Message,
 }
 
-/// What became of a message at one moment.
+/// The passage of a message at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Passage {
@@ -79,7 +79,7 @@ pub(in crate::shard) struct Passed {
 }
 
 impl Passed {
-    /// What became of a kept message.
+    /// The passage of a kept message.
     pub(in crate::shard) fn of(message: &Message, towards: Towards, passage: Passage) -> Self {
         Self {
             action: Some(message.action),
@@ -145,7 +145,7 @@ pub(in crate::shard) fn reason(code: u8) -> Option<EndReason> {
     REASONS.get(usize::from(code)).copied()
 }
 
-/// Where the upper 16 bits of a word begin.
+/// The place where the upper 16 bits of a word begin.
 pub(in crate::shard) const SHIFT: u32 = 48;
 
 /// The lower bits of a word.

@@ -1,7 +1,7 @@
 //! Pages over all nodes, where slots go from one node to another: each node sends a part, and says which slots it is
 //! of. A page is whole when the parts are of every slot.
 //!
-//! What is listed of a slot comes from a node that serves it. While a slot goes from one node to another, neither may
+//! The channels of a slot are listed by a node that serves it. While a slot goes from one node to another, neither may
 //! say so, or both: then its channels are in two parts, and listed once.
 
 use crate::cluster::slot_set::SlotSet;
@@ -15,7 +15,7 @@ pub struct PageQuestion {
     pub prefix: Box<str>,
     /// The last channel of the page before, as `region:account:name`.
     pub after: Option<Box<str>>,
-    /// How many at most.
+    /// Channels at most.
     pub limit: usize,
 }
 

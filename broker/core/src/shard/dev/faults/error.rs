@@ -9,7 +9,7 @@ pub struct FaultError {
     pub name: &'static str,
     /// The HTTP status, where it does not depend on the operation.
     status: u16,
-    /// Where its text is.
+    /// The place of its text.
     text: Text,
 }
 

@@ -1,4 +1,4 @@
-//! What faults hold back: messages, frames that close a connection, and everything that a connection would be sent.
+//! The things that faults hold back: messages, close frames, and everything that a connection would be sent.
 
 use super::rule::FaultCounts;
 use crate::id::{ChannelKey, SessionKey};
@@ -22,7 +22,7 @@ pub(in crate::shard) struct HeldMessage {
     pub(super) behind: Option<SessionKey>,
 }
 
-/// What is due at some time.
+/// A thing that is due at some time.
 #[derive(Debug)]
 pub(in crate::shard) enum Later {
     Message(HeldMessage),

@@ -1,4 +1,4 @@
-//! What faults do to kept messages when their recipient has come: what they do to other deliveries.
+//! Faults of kept messages when their recipient has come: the same as of other deliveries.
 
 use super::held::HeldMessage;
 use super::rule::{DeliveryAct, FaultAct, FaultCounts, SharedRule, Subject};
@@ -22,7 +22,7 @@ pub(in crate::shard) struct Deliveries {
     pub(in crate::shard) twice: Vec<u64>,
 }
 
-/// Whose delivery it is: of which channel, to which connection, in which role.
+/// The recipient of a delivery: its channel, connection and role.
 type Recipient<'a> = (ChannelKey, SessionKey, &'a Role);
 
 /// Takes out what faults drop or hold back, and swaps what they reorder. `name`: that of the channel.
@@ -82,7 +82,7 @@ pub(in crate::shard) fn on_kept(
     deliveries
 }
 
-/// What the first rule that matches does to it.
+/// The act of the first rule that matches.
 fn act_on(
     sockets: &Sockets,
     name: &str,

@@ -1,4 +1,4 @@
-//! What faults do to messages, between their route and their recipient's outbox.
+//! Faults of messages, between their route and their recipient's outbox.
 
 use super::held::HeldMessage;
 use super::rule::{DeliveryAct, FaultAct, FaultCounts, MessageAct, Subject};
@@ -20,7 +20,7 @@ use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now};
 use codec::signal::{Delivery, Role};
 
-/// What faults do to a message that has its route; true when it is dealt with. Tests get a copy of it.
+/// Has faults act on a message that has its route; true when it is dealt with. Tests get a copy of it.
 #[cold]
 pub(in crate::shard) fn on_message(
     sockets: &mut Sockets,

@@ -1,4 +1,4 @@
-//! What faults do to requests: calls of the API, and upgrades.
+//! Faults of requests: calls of the API, and upgrades.
 
 use super::rule::{FaultAct, RequestAct, Subject};
 use crate::check::Check;
@@ -15,7 +15,7 @@ use crate::time::Moment;
 use codec::control::{Call, Operation, Selector};
 use codec::signal::Role;
 
-/// What a fault does to a request for a WebSocket; true when the request is dealt with.
+/// Has a fault act on a request for a WebSocket; true when the request is dealt with.
 pub(in crate::shard) fn on_connect(
     sockets: &mut Sockets,
     books: &mut Books,
@@ -57,7 +57,7 @@ pub(in crate::shard) fn on_connect(
     )
 }
 
-/// What a fault does to a call; true when the call is dealt with.
+/// Has a fault act on a call; true when the call is dealt with.
 pub(in crate::shard) fn on_call(
     sockets: &mut Sockets,
     books: &mut Books,
@@ -182,7 +182,7 @@ fn disturb(
     }
 }
 
-/// What an upgrade that a fault refuses is counted as.
+/// The outcome that an upgrade which a fault refuses is counted as.
 fn outcome_of(status: u16, error_type: &str) -> UpgradeOutcome {
     match status {
         401 => UpgradeOutcome::Unauthenticated,

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct FaultRule {
     /// Which fault it is: the number in its id.
     pub number: u64,
-    /// What it is about.
+    /// The requests, messages or connections that it is about.
     pub matches: FaultMatch,
-    /// What it does.
+    /// Its act.
     pub act: FaultAct,
     /// Matches that it lets pass before the first one it acts on.
     pub skip: u64,
@@ -26,11 +26,11 @@ pub struct FaultRule {
     pub chance: Option<Chance>,
     /// It ends this many milliseconds after it was made.
     pub lasts_ms: Option<u64>,
-    /// What happened with it so far.
+    /// Its matches and acts so far.
     pub counts: FaultCounts,
 }
 
-/// What a fault is about: all that is named must agree.
+/// The subjects of a fault: all that is named must agree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultMatch {
     /// The channel's name.
@@ -45,7 +45,7 @@ pub struct FaultMatch {
     pub action: Option<Action>,
 }
 
-/// What a fault does, and where.
+/// The act of a fault, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultAct {
     /// To a request for a WebSocket.
@@ -60,7 +60,7 @@ pub enum FaultAct {
     Session(SessionAct),
 }
 
-/// What happens to a request.
+/// An act on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestAct {
     /// It is refused.
@@ -80,7 +80,7 @@ pub enum RequestAct {
     Reset,
 }
 
-/// What happens to a message when it arrives.
+/// An act on a message when it arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageAct {
     /// It is dropped.
@@ -100,7 +100,7 @@ pub enum MessageAct {
     Expire,
 }
 
-/// What happens to a message for a connected recipient.
+/// An act on a message for a connected recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryAct {
     /// It is dropped.
@@ -113,12 +113,12 @@ pub enum DeliveryAct {
     Reorder,
 }
 
-/// What happens to an open WebSocket.
+/// An act on an open WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionAct {
     /// GO_AWAY, and the close frame some time later.
     GoAway {
-        /// How many milliseconds it stays.
+        /// Milliseconds that it stays.
         grace_ms: u64,
     },
     /// A close frame.
@@ -145,7 +145,7 @@ pub struct Chance {
     pub of_2_32: u64,
 }
 
-/// What happened with a fault so far.
+/// The matches and acts of a fault so far.
 #[derive(Debug, Default)]
 pub struct FaultCounts {
     seen: AtomicU64,
@@ -154,7 +154,7 @@ pub struct FaultCounts {
     ended: AtomicBool,
 }
 
-/// What a fault may be about.
+/// A request, message or connection that a fault may be about.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Subject<'a> {
     pub(super) channel: Option<&'a str>,

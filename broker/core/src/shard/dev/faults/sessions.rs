@@ -1,4 +1,4 @@
-//! What faults do to connections: they fall silent, or end.
+//! Faults of connections: they fall silent, or end.
 
 use super::held::Later;
 use super::rule::Subject;
@@ -134,7 +134,7 @@ impl Sockets {
     }
 }
 
-/// What a fault does to an open WebSocket of a channel of this name.
+/// Has a fault act on an open WebSocket of a channel of this name.
 pub(in crate::shard) fn on_session(
     sockets: &mut Sockets,
     books: &mut Books,

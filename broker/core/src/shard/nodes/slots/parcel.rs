@@ -165,7 +165,7 @@ impl PackedMessage<'_> {
     }
 }
 
-/// What is still to be read.
+/// The remainder that is still to be read.
 struct Rest<'b>(&'b [u8]);
 
 impl<'b> Rest<'b> {

@@ -18,28 +18,28 @@ use std::ops::Bound;
 /// One channel in a page.
 #[derive(Clone, Debug)]
 pub struct ChannelLine {
-    /// What it is known by.
+    /// Its identity.
     pub identity: Identity,
     /// Its ARN.
     pub arn: ChannelArn,
     /// Whether a master is connected.
     pub master_connected: bool,
-    /// How many viewers are connected.
+    /// The number of connected viewers.
     pub viewers: usize,
-    /// How many messages are kept.
+    /// The number of kept messages.
     pub pending: usize,
 }
 
 /// One channel in full.
 #[derive(Clone, Debug)]
 pub struct ChannelView {
-    /// What is known of it.
+    /// Its record.
     pub record: Record,
     /// Its master, if connected.
     pub master: Option<PeerView>,
     /// Its viewers by client id.
     pub viewers: Vec<PeerView>,
-    /// What is kept for those who are absent, in the order of acceptance.
+    /// The messages that are kept for absent peers, in the order of acceptance.
     pub pending: Vec<PendingView>,
     /// Connections that lost their place to a newer one.
     pub superseded: usize,
@@ -62,7 +62,7 @@ pub struct PeerView {
     pub messages_in: u32,
     /// Messages that were handed to it whole.
     pub messages_out: u32,
-    /// How long ago the last bytes came from it, in milliseconds.
+    /// Milliseconds since the last bytes came from it.
     pub last_frame_age_ms: u64,
     /// Bytes that wait for its socket.
     pub outbox_bytes: usize,
@@ -79,7 +79,7 @@ pub struct PendingView {
     pub action: Action,
     /// Its frame's length.
     pub bytes: usize,
-    /// How long ago it was accepted, in milliseconds, if the channel's MessageTtlSeconds has not changed since.
+    /// Milliseconds since it was accepted, if the channel's MessageTtlSeconds has not changed since.
     pub age_ms: u64,
 }
 
@@ -195,7 +195,7 @@ pub(in crate::shard) fn view(
     Some(view)
 }
 
-/// Where a page begins in the list of one account and region.
+/// The beginning of a page in the list of one account and region.
 fn start(group: &str, prefix: &str, after: Option<&Identity>) -> Bound<Identity> {
     let Some(after) = after.filter(|after| after.name() >= prefix) else {
         return Bound::Included(Identity::from_text(&format!("{group}{prefix}")));

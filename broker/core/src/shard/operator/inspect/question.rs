@@ -1,4 +1,4 @@
-//! What operators ask a shard, and its answers.
+//! Questions of operators to a shard, and its answers.
 
 use super::channels::{ChannelLine, ChannelView};
 use crate::id::{Identity, SessionKey};
@@ -16,11 +16,11 @@ use std::num::NonZeroU64;
 pub enum Question {
     /// Channels by name, those of the same name by identity.
     Page {
-        /// What their names begin with.
+        /// The beginning of their names.
         prefix: Box<str>,
         /// The last channel of the page before.
         after: Option<Identity>,
-        /// How many at most; never more than [`LIST_PAGE_MAX`](crate::limits::LIST_PAGE_MAX).
+        /// Channels at most; never more than [`LIST_PAGE_MAX`](crate::limits::LIST_PAGE_MAX).
         limit: usize,
     },
     /// A part of what ListSignalingChannels answers, where several nodes have channels.
@@ -29,16 +29,16 @@ pub enum Question {
     Count(Box<str>),
     /// One channel.
     Channel(Identity),
-    /// What happened on one channel, newest first.
+    /// The events of one channel, newest first.
     Trace {
         /// The channel.
         identity: Identity,
-        /// Where this step begins: where the one before says; `None` for the first.
+        /// The beginning of this step, which the one before names; `None` for the first.
         from: Option<TracePlace>,
-        /// How many events at most.
+        /// Events at most.
         limit: usize,
     },
-    /// Whose connection this is, or was; and where this step begins, if it is not the first.
+    /// The channel and client of this connection; and the beginning of this step, if it is not the first.
     Session(SessionKey, Option<NonZeroU64>),
     /// RECONNECT_ICE_SERVER to every current connection, or to those of one channel; those that must not get it are
     /// closed.
@@ -59,7 +59,7 @@ pub enum Question {
     AddFault(SharedRule),
     /// The end of what a test has made, under `--dev`; nothing elsewhere.
     Reset(Reset),
-    /// What the strict profile would have refused, under `--dev`.
+    /// The findings of what the strict profile would have refused, under `--dev`.
     Parity,
 }
 
@@ -91,14 +91,14 @@ pub enum Reply {
     Trace(Option<Box<TraceStep>>),
     /// One step of looking for a connection.
     Session(Box<SessionStep>),
-    /// How many connections were notified in this step, and where the next step begins, if any.
+    /// The connections that were notified in this step, and the beginning of the next step, if any.
     Reconnected(u64, Option<usize>),
     /// The number of connections that are being closed, or `None` when the channel does not live there.
     Disconnected(Option<u64>),
     /// That it is done.
     Done,
-    /// What a step of a reset has done.
+    /// The result of a step of a reset.
     Reset(ResetStep),
-    /// What it would have refused.
+    /// The findings.
     Findings(Vec<Finding>),
 }

@@ -53,7 +53,7 @@ const CHUNK: usize = 64;
 const _: () = assert!(size_of::<Seat>() == 20);
 
 impl Seats {
-    /// Whose a connection is, and in which of the lists, if it has a place.
+    /// The caller of a connection and its list, if it has a place.
     pub(super) fn of(&self, member: Member) -> Option<(u32, Standing)> {
         let (number, generation) = numbers(member);
         let seat = self.seat(number)?;
