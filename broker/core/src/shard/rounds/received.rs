@@ -150,8 +150,8 @@ impl Shard {
         visit
     }
 
-    /// Goes through whole requests; returns how many bytes are done with. What waits for the answer of a call waits for
-    /// the end of the input, where answers are taken.
+    /// Goes through whole requests; returns how many bytes are done with. A request behind a call waits for its
+    /// answer, which is taken at the end of the input.
     fn requests(
         &mut self,
         key: SessionKey,
@@ -175,12 +175,7 @@ impl Shard {
                 }
                 Step::Over => return bytes.len(),
             }
-            if !self.todo.is_empty() {
-                if self.sockets.awaiting(key).is_some() {
-                    return used;
-                }
-                self.settle(at);
-            }
+            self.settle(at);
         }
     }
 

@@ -162,14 +162,18 @@ pub(in crate::shard) struct Deferred {
     pub(in crate::shard) correlation_id: Option<Box<str>>,
 }
 
-/// The list of what steps left, oldest first. Empty between two inputs.
+/// The list of what steps left, oldest first, and the answers that wait for the end of the input. Empty between two
+/// inputs.
 #[derive(Debug, Default)]
-pub(in crate::shard) struct TodoList(VecDeque<Todo>);
+pub(in crate::shard) struct TodoList {
+    steps: VecDeque<Todo>,
+    answers: VecDeque<(CallRef, Box<Answer>)>,
+}
 
 impl TodoList {
     /// Leaves this to the shard.
     pub(in crate::shard) fn push(&mut self, todo: Todo) {
-        self.0.push_back(todo);
+        self.steps.push_back(todo);
     }
 
     /// Sends an answer to its caller.
@@ -177,32 +181,43 @@ impl TodoList {
         self.push(Todo::Answer(caller, Box::new(answer.into())));
     }
 
-    /// The next thing to be done.
-    pub(in crate::shard) fn pop(&mut self) -> Option<Todo> {
-        self.0.pop_front()
+    /// The caller of an answer is connected to this shard: it is taken when the input is over, before the requests that
+    /// wait behind the call.
+    fn take_later(&mut self, caller: CallRef, answer: Box<Answer>) {
+        self.answers.push_back((caller, answer));
     }
 
-    /// Whether there is nothing to be done.
+    /// The next answer for a caller of this shard.
+    fn pop_answer(&mut self) -> Option<(CallRef, Box<Answer>)> {
+        self.answers.pop_front()
+    }
+
+    /// The next thing to be done.
+    pub(in crate::shard) fn pop(&mut self) -> Option<Todo> {
+        self.steps.pop_front()
+    }
+
+    /// Whether there is nothing to be done before the next step.
     #[inline]
     pub(in crate::shard) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.steps.is_empty()
     }
 
     /// The number of things to be done.
     pub(in crate::shard) fn len(&self) -> usize {
-        self.0.len()
+        self.steps.len()
     }
 
     /// Moves what was left since there were `before` to the front: it belongs to what was just done.
     pub(in crate::shard) fn newest_first(&mut self, before: usize) {
-        let newest = self.0.len().saturating_sub(before);
-        self.0.rotate_right(newest);
+        let newest = self.steps.len().saturating_sub(before);
+        self.steps.rotate_right(newest);
     }
 
     /// Gives back the memory of a large step.
     pub(in crate::shard) fn shrink(&mut self) {
-        if self.0.capacity() > PLACES_KEPT {
-            self.0.shrink_to(PLACES_KEPT);
+        if self.steps.capacity() > PLACES_KEPT {
+            self.steps.shrink_to(PLACES_KEPT);
         }
     }
 }

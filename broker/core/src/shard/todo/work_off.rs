@@ -16,11 +16,15 @@ use crate::shard::todo::{Gone, Left, Todo};
 use crate::time::Moment;
 
 impl Shard {
-    /// Does what steps left, and what that leaves; then the requests that waited for it begin.
+    /// Does what steps left, and what that leaves; then answers reach their callers, and the requests that waited for
+    /// them begin.
     pub(in crate::shard) fn work_off(&mut self, at: Moment) {
         loop {
             self.settle(at);
-            if !self.receive_answered(at) {
+            let (sockets, directory, books, _, todo) = self.parts();
+            if let Some((caller, answer)) = todo.pop_answer() {
+                answers::take_answer(sockets, directory, books, todo, caller, *answer, at);
+            } else if !self.receive_answered(at) {
                 return self.todo.shrink();
             }
         }
@@ -46,10 +50,8 @@ impl Shard {
                 todo.push(Todo::BeginLists);
             }
             Todo::BeginLists => self.begin_list(at),
-            Todo::Answer(caller, answer) => self.answer(caller, answer, Letter::Answer, at),
-            Todo::OfferAnswer(caller, answer) => {
-                self.answer(caller, answer, Letter::CallAnswer, at)
-            }
+            Todo::Answer(caller, answer) => self.answer(caller, answer, Letter::Answer),
+            Todo::OfferAnswer(caller, answer) => self.answer(caller, answer, Letter::CallAnswer),
             Todo::OfferTaken(caller) => {
                 let letter = Letter::CallTaken(directory.shard, caller);
                 sockets.output(Output::Post(caller.shard, letter));
@@ -95,20 +97,19 @@ impl Shard {
         }
     }
 
-    /// An answer reaches its caller: here, or by a letter of this kind.
+    /// An answer is on its way to its caller: on this shard, or by a letter of this kind.
     fn answer(
         &mut self,
         caller: CallRef,
         answer: Box<Answer>,
         letter: fn(ShardId, CallRef, Box<Answer>) -> Letter,
-        at: Moment,
     ) {
-        let (sockets, directory, books, _, todo) = self.parts();
-        if caller.shard == directory.shard {
-            answers::take_answer(sockets, directory, books, todo, caller, *answer, at);
+        let here = self.directory.shard;
+        if caller.shard == here {
+            self.todo.take_later(caller, answer);
         } else {
-            let letter = letter(directory.shard, caller, answer);
-            sockets.output(Output::Post(caller.shard, letter));
+            let letter = letter(here, caller, answer);
+            self.sockets.output(Output::Post(caller.shard, letter));
         }
     }
 
