@@ -125,6 +125,13 @@ impl<M: Machine + 'static> Server<M> {
         }
     }
 
+    /// Sends a letter to the machines of those shards that take mail at the moment.
+    pub(crate) fn post_where_room(&self, letter: impl Fn() -> M::Letter) {
+        for mailbox in self.mailboxes.iter() {
+            let _ = mailbox.post(Post::Letter(letter()));
+        }
+    }
+
     /// Ends the shards and waits for them.
     pub(crate) fn stop(self) -> io::Result<()> {
         for mailbox in self.mailboxes.iter() {

@@ -35,7 +35,7 @@ fn a_stream_survives_any_number_of_moves() {
         });
         let moves = scope.spawn(|| {
             while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                bench.server.post(|| Move);
+                bench.server.post_where_room(|| Move);
                 pause(Duration::from_millis(1));
             }
         });
