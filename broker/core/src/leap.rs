@@ -73,7 +73,7 @@ mod tests {
             assert_eq!(at.wall.0 - at.now.0, 1_000_000);
             Some(at.now.0)
         };
-        // What is overdue is due at once, more than once if it has to be.
+        // An overdue moment is due at once, more than once if it has to be.
         assert_eq!([step(0), step(0)], [Some(1000), Some(1000)]);
         assert_eq!([step(3000), step(2000)], [Some(3000), Some(3000)]);
         assert_eq!(

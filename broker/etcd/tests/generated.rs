@@ -17,7 +17,7 @@ fn the_generated_code_is_that_of_the_proto_file() {
     tonic_prost_build::configure()
         .build_server(false)
         .build_transport(false)
-        // What has a secret is not printed.
+        // A message with a secret is not printed.
         .skip_debug(["AuthenticateRequest", "AuthenticateResponse"])
         .emit_rerun_if_changed(false)
         .out_dir(&made)

@@ -179,7 +179,7 @@ fn verify(folder: &Folder, channels: u64) -> Result<(), Failure> {
         let text = format!("the backup is not right: {found} of {channels} channels are in it");
         return Err(Failure::Fatal(text));
     }
-    // What opening it has left.
+    // The files that opening it has left.
     fs::remove_file(folder.path().join("store.lock"))
         .map_err(|error| Failure::Fatal(format!("the backup cannot be written: {error}")))
 }

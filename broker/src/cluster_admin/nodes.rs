@@ -150,7 +150,7 @@ fn names(place: &Place, survey: &Survey) -> Vec<Finding> {
     };
     let anywhere = match resolve(&format!("{ABSENT}.{domain}")) {
         Ok(anywhere) => anywhere,
-        // What else is asked of such a resolver would take as long for each name.
+        // Further questions to such a resolver would take as long for each name.
         Err(why) => return vec![warning(format!("no name below {domain} resolves: {why}"))],
     };
     let nodes = survey.nodes.iter();

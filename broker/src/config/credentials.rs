@@ -57,7 +57,7 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
     }
     let principals = book.principals.into_iter();
     let principals = principals.map(|(_, written)| written.principal).collect();
-    // What is refused here was refused above, with its place.
+    // An entry that is refused here was refused above, with its place.
     let credentials = Credentials::new(principals).map_err(|error| {
         findings.fault("principal", "…", error.to_string());
         refused(findings.faults)

@@ -294,7 +294,7 @@ pub(super) fn text<'d, T>(
 ) -> Checked<T> {
     match value.as_str() {
         Some(text) => check(text),
-        // What the check says of an empty text is what is allowed, but a number could be right in every other way.
+        // The check's error for an empty text says what is allowed, but a number could be right in every other way.
         None => Err(match check("") {
             Ok(_) => "allowed a text in quotes".into(),
             Err(rule) => format!("{rule}, in quotes"),

@@ -103,7 +103,7 @@ impl<M: Machine> Edge<M> {
             listener,
             tls,
         } = header;
-        // What is encrypted has no answer: the node that passed it on gives one.
+        // An encrypted connection has no answer: the node that passed it on gives one.
         let silent = engine.is_some();
         let origin = Origin::of(source.ip());
         if let Some(tls) = &mut engine {

@@ -316,7 +316,7 @@ impl<M: Machine> Edge<M> {
         }
         self.io.ring.eventfd_off();
         self.sessions.mail().own().wake_up();
-        // What the eventfd announced is hidden until now.
+        // Letters that the eventfd announced are hidden until now.
         self.io.ring.enter(0, None)
     }
 

@@ -45,7 +45,7 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
             variables.push(("AWS_ACCESS_KEY_ID", "test".into()));
             variables.push(("AWS_SECRET_ACCESS_KEY", "test".into()));
         }
-        // Whose keys they are only the operator knows; their federation tokens come from here.
+        // Only the operator knows whose keys they are; their federation tokens come from here.
         Auth::Sigv4 => variables.push(("AWS_ENDPOINT_URL_STS", endpoint)),
     }
     if let Some(ca) = authority(settings).filter(|_| secure) {

@@ -210,8 +210,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
         connections,
         handshakes: settings.limits.handshakes_per_shard,
         handshakes_per_address: settings.limits.handshakes_per_address,
-        // What a turn receives waits in outboxes until its end, whichever peers read: an eighth of them is left for
-        // that.
+        // Bytes that a turn receives wait in outboxes until its end, whichever peers read: an eighth of the outboxes is
+        // left for that.
         turn_bytes: (settings.outbox_bytes_of_shard() as u64 / 8).clamp(64 << 10, 8 << 20),
         turn_cpu: std::env::var_os(TURN_CPU).is_some(),
         tcp_user_ms: settings.timeouts.tcp_user_ms,

@@ -85,7 +85,7 @@ fn open_try(settings: &Settings) {
         return;
     };
     let open = move || {
-        // What is started inherits the mask of its thread: a browser must end on a signal.
+        // A program inherits the mask of the thread that starts it: a browser must end on a signal.
         let started = side::unblock_signals().and_then(|()| {
             let mut command = Command::new("xdg-open");
             command.arg(&url).stdin(Stdio::null()).stdout(Stdio::null());

@@ -177,7 +177,7 @@ impl Need {
         let taken = without.saturating_sub(with);
         Self {
             fit,
-            // Where not even one fits, what any kernel takes.
+            // Not even one fits: the number that any kernel takes.
             shard: taken
                 .checked_div(fit as u64)
                 .filter(|&shard| shard > 0)

@@ -117,7 +117,7 @@ fn without_credentials_the_last_line_is_how_to_try_it() {
             Some("To try it: heliograph serve --dev")
         );
     }
-    // What has nothing to do with credentials does not end so.
+    // A fault that has nothing to do with credentials does not end so.
     let output = run(&mut broker(&[
         "serve",
         "--auth",

@@ -46,7 +46,7 @@ fn bad_queries_are_refused(broker: &Broker) {
         connection.assert_closed();
         pair.relay();
     }
-    // What only looks odd is accepted.
+    // An upgrade that only looks odd is accepted.
     for query in [
         format!("{good}&unknown=1&empty"),
         format!("X-Amz-ChannelARN={}", arn("demo")),

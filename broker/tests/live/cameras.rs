@@ -127,7 +127,7 @@ fn a_master_that_does_not_read_is_gone_and_offers_wait_for_the_next() {
     viewer.send(&offer("b2ZmZXI="));
     let mut next = Peer::master(&broker, &arn);
     next.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
-    // Who answers stays.
+    // A client that answers stays.
     next.answer_pings(3);
     next.expect_silence();
     broker.logged(&["unanswered"], 1);

@@ -66,7 +66,7 @@ fn a_disk_that_fails_stops_changes_until_a_restart() {
     };
     change(&broker, "doubtful").refused(503, "ServiceUnavailable");
     drop(tracer);
-    // What a failed sync left on the disk is unknown, also when the disk has recovered.
+    // The state that a failed sync left on the disk is unknown, also when the disk has recovered.
     change(&broker, "refused").refused(503, "ServiceUnavailable");
     call(
         broker.plain,

@@ -47,7 +47,7 @@ fn what_does_not_fit_is_refused_with_what_does() {
         let broker = user.started(MIB, mode, Some(fit));
         assert!(!broker.log().contains("WARN"), "{}", broker.log());
     }
-    // What the text says is enough.
+    // The remedy in the text is enough.
     let text = user.refused(MIB, &STRICT, 16);
     let raised = number_after(&text, "raise it to ").expect("a number of MiB");
     user.started(raised * MIB, &STRICT, Some(16));

@@ -21,7 +21,7 @@ fn a_replaced_certificate_is_presented_and_nobody_is_cut_off() {
         pair.relay();
         std::io::Write::write_all(&mut kept, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             .expect("the old connection is still read");
-        // Who has a ticket of before is let in by it, whatever is presented to others.
+        // A client with an earlier ticket is let in by it, whatever is presented to others.
         for _ in 0..8 {
             assert!(ask(&broker, &client).is_ok());
         }

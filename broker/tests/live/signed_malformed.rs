@@ -200,7 +200,7 @@ fn parameters_given_twice_or_in_disguise_are_refused(service: &Service) {
             let doubled = url.clone().with(name, |_| first.clone()).pair(name, second);
             service.refuses(&doubled, &twice, name);
         }
-        // Where percent signs hide what a name is.
+        // Percent signs that hide a name.
         let hidden = name.replacen('-', "%2D", 1);
         let mut query = url.head();
         query = query.replace(&format!("{name}="), &format!("{hidden}="));

@@ -138,7 +138,7 @@ fn messages_of_a_connection_are_limited(service: &Service) {
         let wrong = r#"{"action":"NONE","messagePayload":"AAAA","correlationId":"next"}"#;
         let counted = text.replacen('{', r#"{"correlationId":"counted","#, 1);
         until_refused(rate, burst, || {
-            // What is accepted is not answered; so the next answer shows it.
+            // Accepted messages are not answered; so the next answer shows it.
             viewer.send(&counted);
             viewer.send(wrong);
             let first = next_status(&mut viewer);

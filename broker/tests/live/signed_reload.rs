@@ -118,7 +118,7 @@ fn an_invalid_file_changes_nothing_and_is_logged_once() {
         (told(&service) == 2).then_some(())
     });
     assert!(is_known(&service, &staying));
-    // What broke it may be a secret: none is shown.
+    // The text that broke it may be a secret: none is shown.
     let cut = file(&["staying", "coming"]);
     let cut = &cut[..cut.find("+coming").expect("its secret") + 4];
     write(&service, "credentials.toml", cut);

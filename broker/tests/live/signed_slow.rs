@@ -121,12 +121,12 @@ fn a_body_that_nothing_could_make_right_is_not_waited_for(service: &Service) {
                 if !expects {
                     connection.send(&long.as_bytes()[..1000]);
                 }
-                // What comes first is the refusal, whole, though nobody has sent the body.
+                // The refusal comes first, whole, though nobody has sent the body.
                 connection.answer().expect("an answer")
             });
             answer.refused(403, kind);
             assert_eq!(answer.header("connection"), Some("close"), "{what}");
-            // Who is still sending is not cut off before the answer is read.
+            // A client that is still sending is not cut off before the answer is read.
             connection.send(long.as_bytes());
             connection.read_to_end();
         }

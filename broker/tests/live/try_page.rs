@@ -142,7 +142,7 @@ fn a_session_does_nothing_else(plain: &Service) {
         &service,
         &json!({"channel": "cam-1", "role": "viewer", "clientId": "v1"}),
     );
-    // What is signed cannot be changed, and what is signed otherwise is not allowed.
+    // A signed request cannot be changed, and one that is signed otherwise is not allowed.
     let changed = connect(
         &service,
         &viewer,

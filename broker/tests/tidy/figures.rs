@@ -61,7 +61,7 @@ fn figures() {
     }
     print("largest folder of sources", largest_folder());
     print(
-        "doc comments that begin with What, Who, How, Where",
+        "comments that begin with What, Who, How, Where",
         riddles(&pages).count().to_string(),
     );
     print(

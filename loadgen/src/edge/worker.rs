@@ -172,7 +172,7 @@ impl<'a> Worker<'a> {
             self.enter(self.shared.board.phase());
             self.open_waiting();
             if self.schedule.is_some() || self.pace.is_some() {
-                // What was received took time, and how late a session begins or a message is sent is measured.
+                // Handling the received bytes took time, and the lateness of sessions and messages is measured.
                 self.look_at_clock();
                 self.launch();
                 self.say_due();

@@ -131,7 +131,7 @@ impl Options {
     ) -> Result<Trust, OptionError> {
         let ways = || targets.iter().chain(detour.map(|(target, _)| target));
         let secured = || ways().filter(|target| target.tls);
-        // What is discovered may speak TLS where the target does not.
+        // A discovered endpoint may speak TLS where the target does not.
         let discovers = self.discover && self.mode.is_open_loop();
         if secured().next().is_none() && !discovers {
             return Ok(Trust::NotNeeded);

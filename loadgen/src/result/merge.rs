@@ -197,7 +197,7 @@ fn both_histograms(one: Option<&str>, other: Option<&str>) -> Option<Spread> {
 }
 
 fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
-    // How many messages the figures of a part stand for follows from the quotient of its own.
+    // The number of messages behind the figures of a part follows from the quotient of its own.
     let count = |seconds: Option<f64>, each: Option<f64>| {
         let (seconds, each) = seconds.zip(each)?;
         (each > 0.0).then(|| seconds * 1e6 / each)

@@ -124,7 +124,7 @@ fn of(document: &Document, kinds: &BTreeSet<&String>, targets: &BTreeSet<&String
 
 fn load(document: &Document) -> Vec<Row> {
     let (sessions, open) = (&document.sessions, &document.connections);
-    // Where nothing was cut off, there is nothing to say of it.
+    // Nothing was cut off: there is nothing to say of it.
     let cut_off = document.cut_off.channels.filter(|count| *count > 0);
     let recovered = document.cut_off.recovered.filter(|_| cut_off.is_some());
     let group = "Load";

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Serves a listener until the ring fails.
 pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
-    // What is accepted has the option of its listener.
+    // Accepted sockets have the option of their listener.
     SockRef::from(listener).set_tcp_nodelay(true)?;
     let mut floor = Floor {
         ring: Ring::new(&Settings::default())?,
@@ -94,7 +94,7 @@ impl Floor {
                         }
                         self.rearm.push(peer);
                     }
-                    // What is armed must complete before its socket is closed.
+                    // An armed operation must complete before its socket is closed.
                     Step::Closed if more => self.shut(peer),
                     Step::Closed => self.ended.push(peer),
                 }

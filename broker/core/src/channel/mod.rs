@@ -50,7 +50,7 @@ pub(crate) enum Life {
     Deleting,
 }
 
-// What each of a million channels costs, and each of those in use, before their names and the tables around them.
+// Bytes of each of a million channels, and of each in use, before their names and the tables around them.
 const _: () = assert!(size_of::<Channel>() <= 104 && size_of::<Live>() <= 104);
 
 /// The state of a channel in use.

@@ -147,7 +147,7 @@ impl Cluster {
                 .push_back(Output::Release(held, Cause::Transferred));
             return;
         }
-        // What is pending follows the slot, unless it may have been delivered elsewhere.
+        // Pending messages follow the slot, unless they may have been delivered elsewhere.
         let may_be_elsewhere = matches!(own.stage, Stage::Leaving { .. });
         let follows = own.is_held() && !may_be_elsewhere && owner.node != self.me.node;
         let id = follows.then(|| self.transfers.next_parcel());

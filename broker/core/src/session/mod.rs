@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_session_stays_small() {
-        // What a million idle viewers cost: this many bytes each, before the tables around it.
+        // The cost of each of a million idle viewers, in bytes, before the tables around it.
         assert!(size_of::<Session>() <= 152, "{}", size_of::<Session>());
     }
 }

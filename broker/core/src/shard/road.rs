@@ -135,7 +135,7 @@ impl Sockets {
                 self.requests.turns.answered.push_back(key);
             }
         }
-        // What waited for their end goes on.
+        // The work that waited for their end goes on.
         let slotless = session.open().is_none_or(|ws| ws.superseded);
         let speaks_http = session.open().is_none();
         let cut = if session.cut { bytes } else { 0 };

@@ -225,7 +225,7 @@ impl Check {
                 .as_ref()
                 .map(|cluster| cluster.record(number).epoch);
             let memory = other.cluster.as_ref().map(Cluster::memory);
-            // What a forgotten history had is no better knowledge.
+            // Knowledge of a forgotten history is no better.
             let is_of_etcd = memory.is_some_and(|memory| !memory.other_history);
             is_of_etcd
                 && other.runs()

@@ -55,7 +55,7 @@ impl World {
         }
         self.overlaps();
         if self.hosts[number].is_overtaken {
-            // What it may do before the changes arrive is over at the next look.
+            // Its rights of the time before the changes arrive end at the next look.
             self.check.contacts(self.now, &self.hosts);
         }
     }
@@ -141,7 +141,7 @@ impl World {
         let me = host.node;
         let packed = match parcel.sent {
             ParcelSent::Ahead => host.packed.get(&parcel.id).cloned(),
-            // What follows a lost slot is sent once.
+            // The outputs that follow a lost slot are sent once.
             ParcelSent::Late => host.packed.remove(&parcel.id),
         };
         let messages = packed.map(|(_, messages)| messages).unwrap_or_default();

@@ -44,7 +44,7 @@ impl World {
                     return;
                 }
                 if self.hosts[from].is_overtaken {
-                    // What waits, waits in the former stream.
+                    // Waiting messages wait in the former stream.
                     self.hosts[from].sees();
                 }
                 self.watches[from] = Some(Stream {

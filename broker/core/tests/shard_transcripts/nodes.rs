@@ -154,7 +154,7 @@ fn a_call_goes_on_whole_however_it_comes_with_what_follows_it() {
         let session = node.open(false);
         let (first, second) = bytes.split_at(cut);
         let mut to = node.receive(session, first);
-        // What comes after that is kept by the edge.
+        // Later bytes are kept by the edge.
         let received = if to.is_some() { first } else { &bytes };
         if to.is_none() {
             to = node.receive(session, second);

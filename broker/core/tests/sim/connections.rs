@@ -147,7 +147,7 @@ impl World {
         self.model.conns[conn].live = false;
         let socket = &mut self.sockets[conn];
         if socket.reset {
-            // What it had not sent is lost; the new session begins with nothing unsent.
+            // Its unsent messages are lost; the new session begins with nothing unsent.
             (socket.sent, socket.read, socket.seen) = (socket.stream.len(), socket.stream.len(), 0);
             socket.lost = false;
         }

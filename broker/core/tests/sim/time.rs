@@ -108,7 +108,7 @@ impl World {
             self.after(shard, true);
             unsettled = std::mem::take(&mut self.model.haze_now);
             if unsettled {
-                // What fell into one tick in an order that does not show has settled after the next one.
+                // Events of one tick whose order does not show have settled after the next one.
                 self.model.now += GRAIN_MS;
                 self.model.wall += GRAIN_MS;
                 self.ticks_due = (0..self.shards.len())

@@ -213,7 +213,7 @@ impl World {
         socket.reset = true;
         socket.fin = true;
         if self.random.bool() {
-            // What had not come through is lost as well.
+            // Messages that had not come through are lost as well.
             let socket = &mut self.sockets[conn];
             socket.up.truncate(socket.fed);
         }

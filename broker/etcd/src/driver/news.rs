@@ -117,7 +117,7 @@ impl Known {
         self.owners.resize(SLOTS.into(), None);
         for (slot, known) in (0..SLOTS).map(Slot).zip(&mut self.owners) {
             let owner = cluster.record(slot).owner;
-            // What an earlier process of this node owned is not this one's.
+            // Slots that an earlier process of this node owned are not this one's.
             let is_mine = owner.is_none_or(|owner| owner.node != me.node || owner == me);
             let owner = owner.filter(|_| is_mine).map(|owner| owner.node);
             if *known != owner {

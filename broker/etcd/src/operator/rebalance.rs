@@ -106,7 +106,7 @@ async fn until_equal(
         if began.elapsed() >= REBALANCE_MAX {
             return Err(RebalanceError::Late(parts));
         }
-        // What a node could not take in time stays with its owner until the owner is asked again.
+        // A slot that a node could not take in time stays with its owner until the owner is asked again.
         if asked.is_none_or(|at: Instant| moved.max(at).elapsed() >= STILL_MAX / 3) {
             if asked.is_some() && moved.elapsed() >= STILL_MAX {
                 return Err(RebalanceError::Still(parts));
@@ -124,7 +124,7 @@ async fn ask(session: &mut Session<'_>, picture: &Picture) -> Result<(), Rebalan
         .running()
         .filter_map(|(name, seen)| Some((name.clone(), seen.registered.clone()?)))
         .collect();
-    // Who registers again at this moment is asked the next time.
+    // A node that registers again at this moment is asked the next time.
     look::order(&lines, &keys, &nodes, OrderWord::Rebalance).await?;
     Ok(())
 }

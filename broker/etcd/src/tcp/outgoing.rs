@@ -144,7 +144,7 @@ impl Line {
                     self.failed(&error);
                 }
             }
-            // What was meant for a connection that failed is old by the next one.
+            // Messages for a connection that failed are old by the next one.
             while waiting.try_recv().is_ok() {
                 self.lose(1);
             }

@@ -44,7 +44,7 @@ impl Connections {
                 connection.receive = Receive::Once;
             }
             (Intake::Many, Receive::Idle) => {
-                // What a peer sends first after it was let in may be its close frame: with nothing armed behind that,
+                // The first bytes of an admitted peer may be its close frame: with nothing armed behind that,
                 // the descriptor is closed without another step.
                 let is_first = connection.standing != Standing::Admitted;
                 if connection.floods() || (is_first && connection.tls.is_none()) {

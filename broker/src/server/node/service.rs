@@ -138,7 +138,7 @@ impl Service for Shards {
         }
     }
 
-    // What finds no room is lost, and asked again.
+    // An item that finds no room is lost, and asked for again.
     fn inquired(&mut self, from: Name, number: u64, inquiry: Vec<u8>) {
         let _ = self
             .inquiries

@@ -37,7 +37,7 @@ pub(in crate::side) fn host_name(headers: &HeaderMap) -> &str {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
-    // What is part of a policy's text must not end its directive.
+    // Text within a policy must not end its directive.
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
     let host = host.filter(|host| host.bytes().all(is_plain) && host.parse::<Authority>().is_ok());
     host.map_or("localhost", |host| match host.rsplit_once(':') {

@@ -56,7 +56,7 @@ impl<M: Machine, A> Survey<M, A> {
         let now = Instant::now();
         let until = now + limit;
         let post = |shard| {
-            // What was asked earlier is not an answer to this.
+            // An answer to an earlier question is not one to this.
             self.take(shard);
             (shard, self.post(shard, now, &question))
         };

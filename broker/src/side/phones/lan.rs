@@ -77,7 +77,7 @@ impl LanAccess {
         if (reads && is_public(path)) || bears_token() {
             return Ok(());
         }
-        // What a browser does by itself needs the word of the browser that a page of ours caused it.
+        // A request of a browser needs the browser's word that a page of ours caused it.
         if !reads && origin.is_none() {
             return Err(Refusal::Origin);
         }

@@ -152,7 +152,7 @@ fn commands_bring_the_token_of_flag_variable_or_configuration() {
         guarded.directory.join("b.toml"),
     );
     fs::write(&wrong, "another-token-of-this-length").expect("a file under target/");
-    // What is wrong beyond [admin] is a matter of flags that serve has.
+    // A fault beyond [admin] is a matter of flags that serve has.
     let of_config = |token: &Path| {
         let text =
             format!("credentials = 'absent'\n[admin]\nlisten = \"{to}\"\ntoken_file = {token:?}\n");

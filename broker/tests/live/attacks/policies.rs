@@ -97,7 +97,7 @@ fn policies_are_read_quickly_and_once() {
         relay(&mut master, &mut viewer);
     }
 
-    // What was read for the token is not read again for a request.
+    // A policy that was read for the token is not read again for a request.
     let list = Call::api(&service.broker, "/listSignalingChannels", &json!({}));
     let used = |policy: &str| {
         let signer = federate(&service, &tenant, policy).0;

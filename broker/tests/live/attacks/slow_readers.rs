@@ -92,7 +92,7 @@ fn messages_for_peers_that_never_come_leave_room_for_others() {
             sender.expect_silence();
         }
         let kept = broker.scrape().sum("heliograph_pending_bytes");
-        // How much is free depends on the order in which the senders came; it is less than one of their large messages.
+        // The free part depends on the order in which the senders came; it is less than one of their large messages.
         assert!(
             (1_016_000.0..=1_048_576.0).contains(&kept),
             "{kept} bytes are kept"

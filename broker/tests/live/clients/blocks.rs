@@ -194,7 +194,7 @@ fn commands(block: &Block, pass: Pass) -> Option<String> {
         Kind::Root => (pass == Pass::Root).then(|| text.clone()),
         Kind::Service => (pass == Pass::Root).then(|| format!("diagnose\n{text}")),
         Kind::Network => with_network().then(|| text.clone()),
-        // What comes behind an installation wants the files that were shown before.
+        // A block behind an installation wants the files that were shown before.
         Kind::Elsewhere(Some(name)) if with_network() => Some(quoted(&format!("write '{name}'"))),
         Kind::Elsewhere(_) | Kind::Printed | Kind::Domain | Kind::Output => None,
     }

@@ -78,7 +78,7 @@ fn a_peer_that_stops_reading_holds_up_nobody_else() {
     });
     on_first.relay();
     on_second.relay();
-    // What was not sent waits for the next master, who is on any node.
+    // An unsent message waits for the next master, on whichever node.
     let mut next = Peer::master(&nodes.n1, &others);
     next.expect(&to_master("SDP_OFFER", &payload, "v1"));
     drop(master);

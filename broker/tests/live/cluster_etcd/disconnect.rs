@@ -84,7 +84,7 @@ fn an_owner_that_does_not_answer_is_asked_once() {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.text().contains("does not answer"), "{answer:?}");
     assert!(took <= Duration::from_secs(4), "{took:?}");
-    // What was sent waits in its sockets: it is carried out once. What is posted later comes after it.
+    // The request waits in its sockets: it is carried out once. A later one comes after it.
     until("an answer", || {
         (post(nodes.node(asked), &path, "{\"role\":\"viewer\"}").status == 200).then_some(())
     });

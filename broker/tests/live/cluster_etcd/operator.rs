@@ -140,7 +140,7 @@ fn nodes_have_equal_parts_after_a_rebalance() {
         assert_eq!(said.code, Some(0), "{said:?}");
         said.out.contains("\nn3    ").then_some(said)
     });
-    // What the last command found is what the nodes have, as soon as they have loaded it.
+    // The nodes have what the last command found as soon as they have loaded it.
     nodes.until_served();
     for (_, node) in nodes.all() {
         assert!(

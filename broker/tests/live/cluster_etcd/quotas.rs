@@ -24,7 +24,7 @@ fn quotas_of_an_account_are_those_of_all_nodes_together() {
     for number in 0..CHANNELS {
         is_refused(&nodes, number % 3, &format!("more-{number}"));
     }
-    // Who deletes one may make another, whichever node has it.
+    // An account that deletes one may make another, whichever node has it.
     delete(nodes.node(1), &arns[0][0]);
     arn_in(&create(nodes.node(2), "another"));
     is_refused(&nodes, 0, "more");

@@ -233,7 +233,7 @@ impl Journal {
             };
             let spans = processes.entry(&line.process).or_default();
             match spans.last_mut() {
-                // What was said before holds no longer, be it shorter or longer.
+                // The earlier end holds no longer, be it shorter or longer.
                 Some(last) if last.end >= line.at => last.end = until.max(line.at),
                 Some(_) | None => spans.push(line.at..until.max(line.at)),
             }

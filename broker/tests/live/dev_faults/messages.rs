@@ -172,7 +172,7 @@ fn kept_messages_meet_faults_when_they_are_delivered(broker: &Broker) {
     clock(broker, "2s");
     expect(&mut master, &[one]);
     master.close();
-    // What was delayed goes to the master of that time; without one it is kept again.
+    // A delayed message goes to the master of that time; without one it is kept again.
     fault(json!({ "delay": "30s" }));
     on(&[one, two]);
     let mut master = Peer::master(broker, &arn);

@@ -166,7 +166,7 @@ fn a_refusal_by_a_fault_names_it(broker: &Broker) {
             "{why}"
         );
     }
-    // What no fault refuses names none.
+    // A refusal that is no fault's names none.
     let absent = json!({ "ChannelName": "absent" });
     call(broker.plain, "/describeSignalingChannel", &absent)
         .refused(404, "ResourceNotFoundException");

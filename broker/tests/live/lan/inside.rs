@@ -76,7 +76,7 @@ fn nothing_is_open_without_a_session() {
         assert!(page.contains("data-state=\"needed\""), "{page}");
         assert!(answer.header("content-security-policy").is_some());
     }
-    // What is not for pages is not there at all, and loopback has no pages over TLS.
+    // Paths that are not for pages do not exist, and loopback has no pages over TLS.
     for path in ["/metrics", "/config", "/live", "/backup"] {
         let answer = ask(&broker, lan, &format!("GET {path}"), "", "");
         answer.refused(404, "UnknownOperationException");
@@ -334,7 +334,7 @@ pub(super) fn ask(
 ) -> Answer {
     let more = format!("Connection: close\r\n{headers}");
     let (mut whole, mut stream) = begin(broker, to, line, &more, body, 12);
-    // Who closes without a closing alert has said all all the same.
+    // A peer that closes without a closing alert has sent everything all the same.
     let _ = stream.read_to_end(&mut whole);
     let text = String::from_utf8_lossy(&whole);
     let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");

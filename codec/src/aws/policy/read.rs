@@ -175,7 +175,7 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
             }
         }
         forgive.or(seen.require(&["Effect", "Action", "Resource"]), ())?;
-        // What is missing or wrong has no value: such a statement is skipped, never used.
+        // A missing or wrong element has no value: such a statement is skipped, never used.
         let (effect, actions) = (effect.unwrap_or(Effect::Deny), actions.unwrap_or_default());
         let statement = Statement {
             effect,

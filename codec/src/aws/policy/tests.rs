@@ -126,7 +126,7 @@ fn all_faults_of_a_document_are_listed_in_order() {
         );
     }
     assert_eq!(Policy::parse(text).unwrap_err(), faults[0]);
-    // What is no JSON ends it, and so does a bound.
+    // Text that is not JSON ends it, and so does a bound.
     let cut = Policy::parse_with_faults(&text[..text.len() - 2]).unwrap_err();
     assert_eq!(cut.len(), wanted.len() + 1);
     let many = one(&format!(

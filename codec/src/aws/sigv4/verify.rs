@@ -135,7 +135,7 @@ impl Verifier {
             string_to_sign,
             hashed_bytes,
         } = self;
-        // What is shown of a request that is refused early must not be another one's.
+        // A request that is refused early must not be shown with parts of another one.
         canonical_request.clear();
         string_to_sign.clear();
         let header = header::read(head).map_err(Refusal::Malformed)?;

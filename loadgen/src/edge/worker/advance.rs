@@ -294,7 +294,7 @@ impl Worker<'_> {
                     if *stage == Stage::AwaitCloseEcho => {}
                 Party::Master(_) | Party::Viewer(_) | Party::Peer(_) if is_open => self.close(line),
                 Party::Master(_) | Party::Viewer(_) => self.lost(line, "unfinished_at_the_end"),
-                // Where connections follow each other without end, some are always under way.
+                // Some are always under way while connections follow each other without end.
                 Party::Peer(peer) => {
                     let peer = *peer;
                     self.crew.leave(line, Verdict::Broken);

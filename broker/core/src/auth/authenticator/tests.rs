@@ -365,7 +365,7 @@ fn a_token_ends_with_the_secret_of_its_parent() {
         ..principal("AKIDA")
     };
     assert_eq!(refusal(with(renamed)), Refusal::UnknownKey);
-    // What is not the secret does not matter.
+    // Fields beside the secret do not matter.
     let fewer = Principal {
         policies: Vec::new(),
         ..principal("AKIDA")

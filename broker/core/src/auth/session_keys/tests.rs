@@ -175,7 +175,7 @@ fn a_token_of_version_2_has_the_text_of_its_policy() {
     assert_eq!(opened.policy, Policy::parse_session(text).ok());
     assert!(keys().was_issued_with(&opened, &"secret".into()));
     assert!(!keys().was_issued_with(&opened, &"another".into()));
-    // What is no policy in its version has no rights.
+    // Text that is no policy in its version gives no rights.
     assert_eq!(open(&keys(), &sealed(VERSION)).unwrap().policy, None);
 }
 

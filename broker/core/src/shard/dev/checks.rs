@@ -169,7 +169,7 @@ pub(in crate::shard) fn on_message(
         Action::SdpOffer | Action::SdpAnswer => parity.strict.quotas.sdp,
         Action::IceCandidate => parity.strict.quotas.ice,
     };
-    // Where no quotas are enforced, the session's own buckets are free.
+    // Without quotas the session's own buckets are free.
     let own = sockets.sessions.get_mut(passing.from);
     let own = own.and_then(Session::open_mut).map(|it| &mut it.rates);
     let buckets = match own.filter(|_| sockets.settings.quotas.off) {

@@ -23,7 +23,7 @@ impl Glob {
     pub fn covers(&self, text: &str) -> bool {
         let (pattern, text) = (&*self.0, text.as_bytes());
         let (mut at, mut read) = (0, 0);
-        // Where the last star is, and the text that follows what it covers so far.
+        // The place of the last star, and the text behind its part so far.
         let mut star: Option<(usize, usize)> = None;
         while read < text.len() {
             let byte = pattern.get(at);

@@ -89,7 +89,7 @@ pub(in crate::shard) fn forgotten(sockets: &Sockets, directory: &mut Directory, 
         let session = sockets.sessions.get(key);
         forgotten += usize::from(session.is_some_and(|session| {
             match session.waits(&sockets.settings.timeouts, now) {
-                // What is announced is sent within the turn, or armed then.
+                // Announced bytes are sent within the turn, or armed then.
                 Wait::Until(next) => {
                     !session.dirty
                         && !sockets.stands_still(key)
@@ -261,7 +261,7 @@ impl Sockets {
                     HttpStage::AwaitReply(..) => http.buffer.len() >= PIPELINED_BYTES_MAX,
                     HttpStage::AwaitHead => session.answers_wait(),
                     HttpStage::AwaitTls | HttpStage::AwaitBody(_) => false,
-                    // What comes is for its next shard or node: the edge keeps it.
+                    // Bytes that come are for its next shard or node: the edge keeps them.
                     HttpStage::AwaitHandover(..)
                     | HttpStage::AwaitTunnel(_)
                     | HttpStage::AwaitAdmin(_)

@@ -212,7 +212,7 @@ pub(in crate::shard) fn receive_close_echo(
             Ok((_, Some(Item::Close(_)))) | Err(_) => break true,
             Ok((used, Some(Item::Message { .. } | Item::Ping(_) | Item::Pong(_)))) => {
                 books.frames += 1;
-                // What was under way when it was closed is some frames; who goes on flooding is not waited for.
+                // Some frames were under way when it was closed; a peer that goes on flooding is not waited for.
                 if !web_socket.count_idle_frame(at.now) {
                     break true;
                 }

@@ -103,7 +103,7 @@ mod tests {
                 let before = *own;
                 let may = places.take(who);
                 *own += usize::from(may);
-                // What the others hold they took while as much was free.
+                // The others took theirs while as much was free.
                 let all: usize = held.iter().sum();
                 assert!(all <= most && may == (before < most - (all - usize::from(may))));
                 assert_eq!(places.taken, all);

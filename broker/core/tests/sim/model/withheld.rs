@@ -269,7 +269,7 @@ impl Model {
 
     /// A message that goes to its recipient, or is refused.
     pub(super) fn deliver_or_refuse(&mut self, to: ConnId, number: usize, passing: &Passing) {
-        // How long one took that was held back says nothing.
+        // The time of a message that was held back says nothing.
         let timed = passing.from.is_some();
         if let Err(Full) = self.deliver(to, passing.channel, number, timed) {
             self.refuse_for_room(passing);

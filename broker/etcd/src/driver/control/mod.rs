@@ -282,7 +282,7 @@ impl Control {
                 self.works(generation);
                 inputs.push(Input::Reply(id, reply));
             }
-            // What was read is not used: as if there had been no answer.
+            // The answer is not used: as if there had been none.
             Err(unreadable) => self.connection.trouble_begins(&unreadable.to_string()),
         }
     }

@@ -208,7 +208,7 @@ impl Inquiries {
     /// Asks those who have not replied.
     fn ask(&mut self, number: u64, round: Round) {
         for name in &round.missing {
-            // Who was not asked is asked again.
+            // A node that was not asked is asked again.
             let _ = self
                 .others
                 .inquire(name.clone(), number, round.inquiry.clone());

@@ -122,7 +122,7 @@ impl Inquiries {
             page.whole = Some(Answer::Page(found.records, found.complete_to.is_some()));
             return true;
         }
-        // What was found counts: in a drain some slot is always on its way, but none for long.
+        // The parts that were found count: in a drain some slot is always on its way, but none for long.
         page.parts = vec![found];
         page.lacking = lacking.and_then(|slot| self.map.owner_of(slot));
         round.again = Instant::now() + MOVED;

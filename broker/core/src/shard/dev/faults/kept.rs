@@ -71,7 +71,7 @@ pub(in crate::shard) fn on_kept(
         }
         deliveries.groups.push((rank, going));
     }
-    // What no message followed waits for one that is yet to come.
+    // A message that none followed waits for one that is yet to come.
     let until = at.now.after(FAULT_REORDER_MS);
     for (message, rule) in behind {
         let left = hold(sockets, to, message, until, Some(to.1), &rule.counts);

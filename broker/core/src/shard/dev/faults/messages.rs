@@ -69,7 +69,7 @@ pub(in crate::shard) fn on_message(
     {
         return true;
     }
-    // What was to come after the next message for this recipient comes after this one.
+    // A held message that was to follow the next one for this recipient follows this one.
     let behind = sockets.dev.faults.as_deref_mut();
     let Some(behind) = behind.and_then(|faults| faults.held.take_behind(to)) else {
         return false;

@@ -78,7 +78,7 @@ impl Directory {
         records: Vec<Record>,
         at: Moment,
     ) {
-        // What is left of an earlier time, if its end has not come to an end.
+        // The remainder of an earlier time on this node, if its release is not over.
         self.drop_slot(books, todo, held.slot);
         let whole = records.len();
         let mut came = 0;
@@ -192,7 +192,7 @@ impl Directory {
                 continue;
             }
             if is_late {
-                // What comes back of them comes in the next turn.
+                // Their unsent messages come back in the next turn.
                 packing.aborted = true;
                 packing.until = at.now.after(SLOT_STILL_MS / 4);
                 for session in busy {
