@@ -27,7 +27,8 @@ impl<M: Machine> Edge<M> {
     pub(super) fn accepted(&mut self, key: Key, socket: io::Result<OwnedFd>, more: bool) {
         let place = listener_place(key);
         if !more {
-            self.listeners.over(place, socket.is_err(), &mut self.io);
+            let error = socket.as_ref().err();
+            self.listeners.over(place, error, &mut self.io);
         }
         match socket {
             Ok(socket) if self.io.stopping => drop(socket),

@@ -7,6 +7,7 @@ use super::tls::Tls;
 use broker_core::crowd::Origin;
 use ring::{Key, Ring};
 use rustls::ServerConfig;
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -89,19 +90,23 @@ impl Listeners {
         }
     }
 
-    /// An accept completed, and nothing follows it: the listener is armed again, at once or after a rest.
-    pub(super) fn over(&mut self, place: usize, failed: bool, io: &mut Io) {
-        let rest_ms = match self.all[place].state {
-            State::Ending => Some(CROWDED_REST_MS),
-            State::Armed | State::Resting(_) | State::Closed => failed.then_some(ACCEPT_REST_MS),
+    /// An accept completed, perhaps with an error, and nothing follows it: the listener is armed again, at once or
+    /// after a rest.
+    pub(super) fn over(&mut self, place: usize, error: Option<&io::Error>, io: &mut Io) {
+        let was_relieved = self.all[place].state == State::Ending;
+        let rest_ms = match error {
+            None if was_relieved => CROWDED_REST_MS,
+            Some(error) if was_relieved && is_cancelled(error) => CROWDED_REST_MS,
+            None => 0,
+            Some(_) => ACCEPT_REST_MS,
         };
-        match rest_ms {
-            _ if io.stopping => self.all[place].state = State::Closed,
-            Some(rest_ms) => {
-                let due = io.turn.now() + Duration::from_millis(rest_ms);
-                self.all[place].state = State::Resting(due);
-            }
-            None => self.arm(place, &mut io.ring),
+        if io.stopping {
+            self.all[place].state = State::Closed;
+        } else if rest_ms == 0 {
+            self.arm(place, &mut io.ring);
+        } else {
+            let due = io.turn.now() + Duration::from_millis(rest_ms);
+            self.all[place].state = State::Resting(due);
         }
     }
 
@@ -143,6 +148,11 @@ impl Accepting {
             State::Armed | State::Ending | State::Closed => None,
         }
     }
+}
+
+/// Whether an accept ended because it was cancelled, which is no trouble of the system.
+fn is_cancelled(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ECANCELED)
 }
 
 /// The place of the listener whose accept has this key.
