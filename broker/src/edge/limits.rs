@@ -24,10 +24,15 @@ pub(super) const TICKS_PER_TURN: usize = 4;
 /// listed. The cancellation acts one turn later, so the pool is larger than this.
 pub(super) const BUFFERS_PER_PEER: u8 = 16;
 
-/// Receives in a row that fill their buffers (128 KiB of 8 KiB buffers), after which a peer is read by single receives,
-/// until one finds less than a buffer: a multishot receive takes all that a flood has sent, so that a few of them would
-/// empty the pool, and everybody else's next bytes would be served behind all of its buffers.
+/// Receives in a row that fill their buffers (128 KiB of 8 KiB buffers), after which a peer is read by single receives
+/// until it is calm again.
 pub(super) const FILLED_IN_A_ROW: u8 = 16;
+
+/// Receives that leave room in their buffers, after which a peer is read by a multishot receive, which saves a
+/// submission for each. Until then it is read by single receives: a multishot one takes all that a peer has sent, so
+/// that a few floods would empty the pool, and everybody else's next bytes would be served behind all of their buffers.
+/// A flood that connects again for each of its bursts needs as many round trips before each.
+pub(super) const CALM_RECEIVES: u8 = 64;
 
 /// Listed receives armed again in one turn, in turn.
 pub(super) const REARMS_PER_TURN: usize = 32;

@@ -203,9 +203,47 @@ fn one_flooding_peer_leaves_room_for_others() {
             echo(&mut quiet, &Message::text("still served"));
         }
     });
-    assert!(bench.server.scrape()[0].edge.capped > 0);
     close(quiet);
     drop((flood, reader));
+    bench.finish();
+}
+
+#[test]
+fn a_newcomer_that_floods_is_read_one_buffer_at_a_time() {
+    let bench = Bench::start(1);
+    let mut flood = bench.tcp();
+    flood.write_all(HEAD).unwrap();
+    read_head(&mut flood);
+    let all = frame(true, 2, &vec![0; 64_000]).repeat(3);
+    let mut reader = flood.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| flood.write_all(&all).unwrap());
+        reader.read_exact(&mut vec![0; 3 * 64_004]).unwrap();
+    });
+    let most = bench.server.scrape()[0].edge.most_work;
+    assert!(most < FEW_BUFFERS, "a turn of {most}");
+    drop((flood, reader));
+    bench.finish();
+}
+
+#[test]
+fn a_peer_that_was_calm_is_capped_when_it_floods() {
+    let bench = Bench::start(1);
+    let mut peer = bench.tcp();
+    peer.write_all(HEAD).unwrap();
+    read_head(&mut peer);
+    let (small, large) = (frame(true, 2, &[0; 100]), frame(true, 2, &vec![0; 64_000]));
+    for _ in 0..100 {
+        peer.write_all(&small).unwrap();
+        peer.read_exact(&mut [0; 102]).unwrap();
+    }
+    let mut reader = peer.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..300).try_for_each(|_| peer.write_all(&large)).unwrap());
+        reader.read_exact(&mut vec![0; 300 * 64_004]).unwrap();
+    });
+    assert!(bench.server.scrape()[0].edge.capped > 0);
+    drop((peer, reader));
     bench.finish();
 }
 
@@ -262,3 +300,6 @@ fn stall_then_drain(
     }
     echo(&mut socket, &Message::text("still here"));
 }
+
+/// Less work than four receive buffers of 8 KiB take in a turn.
+const FEW_BUFFERS: u64 = 4 * 8192 / broker_core::work::RECEIVED_BYTES_PER_UNIT;

@@ -10,7 +10,7 @@
 //!    └── Abort, Stop, a broken socket, a peer that is done ──┘
 //! ```
 
-use crate::edge::limits::FILLED_IN_A_ROW;
+use crate::edge::limits::{CALM_RECEIVES, FILLED_IN_A_ROW};
 use crate::edge::tls::Tls;
 use broker_core::id::{NodeId, SessionKey, ShardId};
 use broker_core::time::Now;
@@ -36,8 +36,9 @@ pub(in crate::edge) struct Connection {
     pub(in crate::edge) broken: bool,
     /// Receive buffers taken in the turn `turn`.
     pub(in crate::edge) taken: u8,
-    /// Receives in a row that filled their buffer: the peer sends more than is read. Stops at the highest.
-    pub(in crate::edge) filled: u8,
+    /// Up to [`CALM_RECEIVES`] the receives that left room in their buffer, since the peer last flooded; from there on
+    /// the number of those in a row that filled it is added.
+    pub(in crate::edge) conduct: u8,
     pub(in crate::edge) turn: u32,
     /// Plaintext bytes of the send in flight.
     pub(in crate::edge) launched: u32,
@@ -132,7 +133,7 @@ impl Connection {
             ended: false,
             broken: false,
             taken: 0,
-            filled: 0,
+            conduct: 0,
             turn: 0,
             launched: 0,
             discarded: 0,
@@ -173,17 +174,21 @@ impl Connection {
     /// Notes whether a receive filled its buffer, and returns whether the peer has just become a flood: see
     /// [`FILLED_IN_A_ROW`].
     pub(in crate::edge) fn filled(&mut self, whole: bool) -> bool {
-        self.filled = if whole {
-            self.filled.saturating_add(1)
-        } else {
-            0
-        };
-        self.filled == FILLED_IN_A_ROW
+        if !whole {
+            self.conduct = (self.conduct + 1).min(CALM_RECEIVES);
+        } else if self.is_calm() {
+            self.conduct += 1;
+        }
+        let floods = self.conduct == CALM_RECEIVES + FILLED_IN_A_ROW;
+        if floods {
+            self.conduct = 0;
+        }
+        floods
     }
 
-    /// Whether the peer may have one buffer at a time only.
-    pub(in crate::edge) fn floods(&self) -> bool {
-        self.filled >= FILLED_IN_A_ROW
+    /// Whether the peer may have more than one buffer at a time: see [`CALM_RECEIVES`].
+    pub(in crate::edge) fn is_calm(&self) -> bool {
+        self.conduct >= CALM_RECEIVES
     }
 
     /// Counts receive buffers of this turn and returns whether the last of its share was among them.
@@ -224,19 +229,23 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_a_row_of_full_buffers() {
-        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
-        let session = SessionKey::unpack(0);
-        let mut connection = Connection::new(session, socket.into(), None);
-        for _ in 1..FILLED_IN_A_ROW {
-            assert!(!connection.filled(true));
+    fn a_peer_is_calm_after_a_number_of_receives_until_it_floods() {
+        let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut connection = Connection::new(SessionKey::unpack(0), socket.into(), None);
+        for _ in 0..2 {
+            for _ in 0..CALM_RECEIVES {
+                assert!(!connection.is_calm());
+                // Those that fill their buffer do not count, and are no flood: they are single ones.
+                assert!((0..1_000).all(|_| !connection.filled(true)));
+                assert!(!connection.filled(false));
+            }
+            for _ in 0..1_000 {
+                assert!((1..FILLED_IN_A_ROW).all(|_| !connection.filled(true)));
+                assert!(!connection.filled(false) && connection.is_calm());
+            }
+            assert!((1..FILLED_IN_A_ROW).all(|_| !connection.filled(true)));
+            assert!(connection.filled(true), "a row of full buffers");
         }
-        assert!(!connection.floods());
-        assert!(connection.filled(true), "told once");
-        for _ in 0..1_000 {
-            assert!(!connection.filled(true) && connection.floods());
-        }
-        assert!(!connection.filled(false) && !connection.floods());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reading: what is armed on the socket of a connection, and each peer's share of a turn.
 
 use super::Connections;
-use super::connection::{Receive, Stage, Standing, ring_key};
+use super::connection::{Receive, Stage, ring_key};
 use crate::edge::io::Io;
 use crate::edge::limits::{BUFFERS_PER_PEER, REARMS_PER_TURN, WORK_PER_BUFFER};
 use broker_core::id::SessionKey;
@@ -44,15 +44,12 @@ impl Connections {
                 connection.receive = Receive::Once;
             }
             (Intake::Many, Receive::Idle) => {
-                // The first bytes of an admitted peer may be its close frame: with nothing armed behind that,
-                // the descriptor is closed without another step.
-                let is_first = connection.standing != Standing::Admitted;
-                if connection.floods() || (is_first && connection.tls.is_none()) {
-                    ring.receive_once(socket, key);
-                    connection.receive = Receive::Once;
-                } else {
+                if connection.is_calm() {
                     ring.receive_many(socket, key);
                     connection.receive = Receive::Many;
+                } else {
+                    ring.receive_once(socket, key);
+                    connection.receive = Receive::Once;
                 }
                 self.settle_guest(session);
             }

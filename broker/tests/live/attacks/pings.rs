@@ -15,6 +15,10 @@ const FLOODERS: usize = 24;
 /// Between two rounds of the patient, of a ping and a pong each: half as many frames as are allowed.
 const ROUND: Duration = Duration::from_millis(20);
 
+/// Pings of a connection that are answered before it floods: more than make it one of many others, and fewer than are
+/// allowed.
+const CALM: u64 = 80;
+
 /// The longest that a control frame may be, as its header says it.
 const LENGTH: u8 = 125;
 const PAYLOAD: usize = LENGTH as usize;
@@ -74,7 +78,8 @@ fn patient(broker: &Broker, attack: &Attack) -> u64 {
     rounds
 }
 
-/// Connects, sends pings, or pongs, without reading until it is cut off with 1008, again and again.
+/// Connects, sends pings, or pongs, without reading until it is cut off with 1008, again and again. Half of them behave
+/// well first: so they are read as others are.
 fn flood(broker: &Broker, attack: &Attack, number: usize) {
     let query = viewer_query(&arn("flooded"), &format!("v{number}"));
     let frame = |first: u8| [&[first, 0x80 | LENGTH, 0, 0, 0, 0][..], &[b'x'; PAYLOAD]].concat();
@@ -82,6 +87,10 @@ fn flood(broker: &Broker, attack: &Attack, number: usize) {
     let frames = frame(if number.is_multiple_of(2) { 0x89 } else { 0x8a }).repeat(400);
     while !attack.over() {
         let mut flooder = Peer::plain_from(ATTACKER, broker, &query);
+        for _ in 0..if number % 4 < 2 { CALM } else { 0 } {
+            flooder.send_message(Message::Ping("well".into()));
+            assert_eq!(flooder.receive(), Message::Pong("well".into()));
+        }
         let _ = (0..64).try_for_each(|_| flooder.send_bytes(&frames));
         let (_, code) = flooder.drain();
         assert!(code.is_none_or(|code| u16::from(code) == 1008), "{code:?}");
