@@ -130,16 +130,19 @@ step() {
   exit 1
 }
 
-# A log without the output of tests that passed, which may be long and look like failures; names of failed tests last.
+# A log without the output of tests that passed, which may be long and look like failures. Last the names of failed tests
+# and their panics again, between which and the end are the logs of their brokers.
 failures() {
-  awk '
+  local text
+  text="$(awk '
     /^test .* \.\.\. (ok|ignored.*)$/ { next }
     /^successes:$/ { passed = 1 }
     /^(failures:|test result: .*)$/ { passed = 0 }
     !passed
-  ' "$1"
-  echo "all of it: ${1#"$PWD"/}"
+  ' "$1")"
+  printf '%s\nall of it: %s\n' "$text" "${1#"$PWD"/}"
   grep -E '^test .* (FAILED|has been running for over 60 seconds)$' "$1" || true
+  grep -A 4 -E "^thread '.*panicked at " <<<"$text" | grep -v '^note: ' || true
 }
 
 # What to do about a step that was not done in time.

@@ -41,7 +41,7 @@ impl<M: Machine> Edge<M> {
     fn admit(&mut self, place: usize, socket: OwnedFd) {
         self.io.turn.add_work(work::ACCEPT);
         let tls = self.listeners.at(place).tls;
-        let crowded = self.io.descriptors.opened() > self.io.settings.connections;
+        let crowded = self.io.count_descriptor();
         let Some(remote) = remote(&socket) else {
             // Reset before we looked.
             self.io.descriptors.closed();
@@ -77,7 +77,7 @@ impl<M: Machine> Edge<M> {
 
     /// Greets a connection to an inner listener.
     fn greet(&mut self, socket: OwnedFd) {
-        let crowded = self.io.descriptors.opened() > self.io.settings.connections;
+        let crowded = self.io.count_descriptor();
         let Some(from) = remote(&socket) else {
             self.io.descriptors.closed();
             self.io.counts.accept_errors.other += 1;

@@ -44,6 +44,11 @@ impl Io {
         }
     }
 
+    /// Counts a descriptor that was opened. Returns whether it is one more than connections may be.
+    pub(super) fn count_descriptor(&self) -> bool {
+        self.descriptors.opened() > self.settings.connections
+    }
+
     /// Counts bytes received, from a client or of a tunnel.
     #[inline]
     pub(super) fn count_received(&mut self, bytes: usize) {

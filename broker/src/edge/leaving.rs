@@ -1,8 +1,7 @@
 //! The end of a turn: touched connections are flushed, and those that leave go where they are to go.
 
 use super::connections::connection::{Destination, Stage};
-use super::limits::OVERDUE_PER_TURN;
-use super::nodes::tunnel::{Ending, Half, Room, TunnelEvent};
+use super::nodes::tunnel::Half;
 use super::shard::Edge;
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
@@ -73,7 +72,7 @@ impl<M: Machine> Edge<M> {
     /// Counts a descriptor for a client from `origin`. False, and it is not counted, when there is none and nobody
     /// makes room.
     fn open_for(&mut self, origin: Origin) -> bool {
-        let crowded = self.io.descriptors.opened() > self.io.settings.connections;
+        let crowded = self.io.count_descriptor();
         let room = !crowded || self.make_room(origin);
         if !room {
             self.io.descriptors.closed();
@@ -88,7 +87,7 @@ impl<M: Machine> Edge<M> {
         origin: Origin,
         bytes: usize,
     ) -> Result<(u32, Half), TunnelFailure> {
-        if !self.tunnel_room(origin, bytes) {
+        if !self.sessions.tunnel_room(origin, bytes, &mut self.io) {
             return Err(TunnelFailure::NoRoom);
         }
         let address = self.sessions.tunnels_mut().address(node);
@@ -98,40 +97,5 @@ impl<M: Machine> Edge<M> {
         }
         let tunnels = self.sessions.tunnels_mut();
         tunnels.connect(node, address, &mut self.io)
-    }
-
-    /// Whether one more may begin, perhaps at the cost of another one that the owner has not greeted.
-    fn tunnel_room(&mut self, origin: Origin, bytes: usize) -> bool {
-        loop {
-            match self.sessions.tunnels_mut().room(origin, bytes, &self.io) {
-                Room::Free => return true,
-                Room::After(victim) => {
-                    let ending = Ending::Bounce(TunnelFailure::NoRoom);
-                    let event = TunnelEvent::Ended(ending);
-                    self.sessions.tunnel(victim, event, &mut self.io);
-                }
-                Room::Full => return false,
-            }
-        }
-    }
-
-    /// Ends tunnels whose time is over.
-    pub(super) fn end_overdue_tunnels(&mut self) {
-        for _ in 0..OVERDUE_PER_TURN {
-            let now = self.io.turn.at().now;
-            let Some(place) = self.sessions.tunnels().overdue(now) else {
-                return;
-            };
-            self.sessions.tunnel(place, TunnelEvent::Late, &mut self.io);
-        }
-    }
-
-    /// Holds the budget of bytes that wait for sides without room.
-    pub(super) fn hold_stalled(&mut self) {
-        for place in self.sessions.tunnels().payers(&self.io.settings) {
-            self.io.counts.evicted += 1;
-            let event = TunnelEvent::Ended(Ending::Reset);
-            self.sessions.tunnel(place, event, &mut self.io);
-        }
     }
 }

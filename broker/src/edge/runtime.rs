@@ -214,11 +214,11 @@ impl<M: Machine> Edge<M> {
         traffic |= self.take_letters();
         self.tick();
         self.sessions.connections_mut().end_overdue(&mut self.io);
-        self.end_overdue_tunnels();
+        self.sessions.end_overdue_tunnels(&mut self.io);
         self.inners.end_overdue(&mut self.io);
         self.listeners.resume(&mut self.io);
         self.flush_touched();
-        self.hold_stalled();
+        self.sessions.hold_stalled(&mut self.io);
         self.sessions.rearm_some(&mut self.io);
         if self.shifted.is_some() {
             self.report_shift();
@@ -257,30 +257,31 @@ impl<M: Machine> Edge<M> {
             || !self.io.handshakes.is_empty()
             || !self.sessions.mail().own().is_empty()
             || self.io.ring.has_completions()
-            || self
-                .sessions
-                .machine()
-                .deadline()
-                .into_iter()
-                .chain(self.next_overdue())
-                .any(|due| due <= self.io.turn.at().now)
+            || self.is_due()
     }
 
-    /// When the first of the edge's own deadlines is due, those of links included.
-    pub(super) fn next_overdue(&self) -> Option<Now> {
-        let links = [self.sessions.tunnels().next_due(), self.inners.next_due()];
-        let own = self.sessions.connections().next_overdue().into_iter();
-        own.chain(links.into_iter().flatten()).min()
+    /// Whether a deadline has come.
+    pub(super) fn is_due(&self) -> bool {
+        let now = self.io.turn.at().now;
+        self.next_deadline().is_some_and(|due| due <= now)
+    }
+
+    /// The first deadline of the machine and of the edge, those of links included.
+    fn next_deadline(&self) -> Option<Now> {
+        let deadlines = [
+            self.sessions.machine().deadline(),
+            self.sessions.connections().next_overdue(),
+            self.sessions.tunnels().next_due(),
+            self.inners.next_due(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// The moment at which something is due although nothing arrives.
     fn next_due(&self) -> Option<Instant> {
-        let deadlines = self.sessions.machine().deadline().into_iter();
-        let machine = deadlines
-            .chain(self.next_overdue())
-            .min()
-            .and_then(|due| self.io.turn.instant(due));
-        self.listeners.next_due().into_iter().chain(machine).min()
+        let deadline = self.next_deadline();
+        let deadline = deadline.and_then(|due| self.io.turn.instant(due));
+        self.listeners.next_due().into_iter().chain(deadline).min()
     }
 
     fn sleep_in_ring(&mut self, now: Instant, awake_until: Instant) -> io::Result<()> {

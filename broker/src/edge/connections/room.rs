@@ -114,16 +114,14 @@ impl Connections {
 
     /// Holds the two budgets of unfinished records: the address that holds most pays.
     pub(in crate::edge) fn hold_budgets(&mut self, io: &mut Io) {
-        let most = io.settings.handshake_bytes as u64;
-        if io.counts.handshake_bytes > most {
+        let most = io.settings.handshake_bytes;
+        if let Some(excess) = excess(io.counts.handshake_bytes, most) {
             let sessions = self.shaking.members().map(|(session, _)| session).collect();
-            let excess = io.counts.handshake_bytes - (most - most / RELIEF_PART);
             self.relieve(sessions, excess, &mut io.counts);
         }
-        let most = io.settings.partial_record_bytes as u64;
-        if io.counts.partial_record_bytes > most {
+        let most = io.settings.partial_record_bytes;
+        if let Some(excess) = excess(io.counts.partial_record_bytes, most) {
             let sessions = self.deadlines.sessions();
-            let excess = io.counts.partial_record_bytes - (most - most / RELIEF_PART);
             self.relieve(sessions, excess, &mut io.counts);
         }
     }
@@ -146,6 +144,12 @@ impl Connections {
             self.evict(Some(payer.session), counts);
         }
     }
+}
+
+/// The bytes that must come free where more than `most` are held; see [`RELIEF_PART`].
+pub(in crate::edge) fn excess(held: u64, most: usize) -> Option<u64> {
+    let most = most as u64;
+    (held > most).then(|| held - (most - most / RELIEF_PART))
 }
 
 /// A holder of bytes of unfinished records.

@@ -6,7 +6,6 @@ pub(super) mod post;
 
 use super::clock::Shift;
 use super::limits::LETTERS_PER_TURN;
-use super::nodes::tunnel::{Ending, TunnelEvent};
 use super::shard::Edge;
 use broker_core::leap::Leap;
 use broker_core::machine::{Input, Machine};
@@ -73,9 +72,7 @@ impl<M: Machine> Edge<M> {
 
     /// Answers [`Post::Shift`] when nothing is due any more.
     pub(super) fn report_shift(&mut self) {
-        let due = self.sessions.machine().deadline().into_iter();
-        let due = due.chain(self.next_overdue()).min();
-        if due.is_none_or(|due| due > self.io.turn.at().now)
+        if !self.is_due()
             && let Some(answer) = self.shifted.take()
         {
             let id = self.sessions.mail().id();
@@ -101,10 +98,7 @@ impl<M: Machine> Edge<M> {
         for session in connections.keys() {
             connections.cut(session, &mut self.io.counts);
         }
-        for place in self.sessions.tunnels().places() {
-            let event = TunnelEvent::Ended(Ending::Close);
-            self.sessions.tunnel(place, event, &mut self.io);
-        }
+        self.sessions.close_tunnels(&mut self.io);
         self.inners.end_all(&mut self.io);
     }
 }

@@ -29,6 +29,7 @@ mod copy;
 mod end;
 
 use super::links::{Links, Places, Turns};
+use crate::edge::connections::connection::NEVER;
 use crate::edge::io::Io;
 use crate::edge::start::TakeAdmin;
 use crate::edge::tls::Tls;
@@ -289,6 +290,31 @@ impl Side {
 }
 
 impl<M: Machine> Tunnel<M> {
+    /// A tunnel to `node` (`None` for the side thread), without a request that would be sent again.
+    fn new(
+        node: Option<NodeId>,
+        owner: Half,
+        (client, parcel, peer): (Half, M::Parcel, Peer),
+        stage: Stage,
+        now: Now,
+    ) -> Self {
+        Self {
+            node,
+            peer,
+            stage,
+            parcel: Some(parcel),
+            repeats: false,
+            request: Vec::new(),
+            unsent: Vec::new(),
+            client,
+            owner,
+            ending: None,
+            began: now,
+            due: NEVER,
+            stalled: 0,
+        }
+    }
+
     fn half(&mut self, side: Side) -> &mut Half {
         match side {
             Side::Client => &mut self.client,

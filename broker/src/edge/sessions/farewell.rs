@@ -25,18 +25,9 @@ impl<M: Machine> Sessions<M> {
             // A broken one goes all the same: the other shard reads its end.
             Flushed::All | Flushed::Broken => {}
         }
-        if !self
-            .connections
-            .get(session)
-            .is_some_and(Connection::at_rest)
-        {
-            return;
-        }
-        let unread = self.connections.take_unread(session);
-        let Some(connection) = self.connections.remove(session, &mut io.counts) else {
+        let Some((connection, unread, parcel)) = self.release(session, io) else {
             return;
         };
-        let parcel = self.machine.release(session);
         let connection = Travelling {
             socket: connection.socket,
             tls: connection.tls,
@@ -48,6 +39,21 @@ impl<M: Machine> Sessions<M> {
             let session = self.machine.bounce(back.parcel, io.turn.at());
             self.arrive(session, back.connection, io);
         }
+    }
+
+    /// Takes a connection out of the table once the kernel holds nothing of it, with what it had sent meanwhile and the
+    /// parcel of its session.
+    pub(super) fn release(
+        &mut self,
+        session: SessionKey,
+        io: &mut Io,
+    ) -> Option<(Connection, Vec<u8>, M::Parcel)> {
+        self.connections
+            .get(session)
+            .filter(|connection| connection.at_rest())?;
+        let unread = self.connections.take_unread(session);
+        let connection = self.connections.remove(session, &mut io.counts)?;
+        Some((connection, unread, self.machine.release(session)))
     }
 
     /// Takes in a connection that travelled, under the key that the machine has for it.

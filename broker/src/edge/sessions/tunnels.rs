@@ -2,12 +2,12 @@
 
 use super::Sessions;
 use super::flush::Flushed;
-use crate::edge::connections::connection::Connection;
 use crate::edge::io::Io;
-use crate::edge::nodes::tunnel::{Departed, Half, Returned, Settled, TunnelEvent};
+use crate::edge::limits::OVERDUE_PER_TURN;
+use crate::edge::nodes::tunnel::{Departed, Ending, Half, Returned, Room, Settled, TunnelEvent};
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
-use broker_core::machine::Machine;
+use broker_core::machine::{Machine, TunnelFailure};
 
 impl<M: Machine> Sessions<M> {
     /// A connection that leaves, as soon as the kernel holds nothing of it: its socket, its session and what it has
@@ -27,16 +27,7 @@ impl<M: Machine> Sessions<M> {
             }
             Flushed::All => {}
         }
-        if !self
-            .connections
-            .get(session)
-            .is_some_and(Connection::at_rest)
-        {
-            return None;
-        }
-        let unread = self.connections.take_unread(session);
-        let connection = self.connections.remove(session, &mut io.counts)?;
-        let parcel = self.machine.release(session);
+        let (connection, unread, parcel) = self.release(session, io)?;
         Departed::new(connection, parcel, unread, io)
     }
 
@@ -61,6 +52,50 @@ impl<M: Machine> Sessions<M> {
     pub(in crate::edge) fn tunnel(&mut self, place: u32, event: TunnelEvent<'_>, io: &mut Io) {
         let settled = self.tunnels.on(place, event, &mut self.machine, io);
         self.settled(settled, io);
+    }
+
+    /// Whether one more tunnel may begin, perhaps at the cost of another one that the owner has not greeted.
+    pub(in crate::edge) fn tunnel_room(
+        &mut self,
+        origin: Origin,
+        bytes: usize,
+        io: &mut Io,
+    ) -> bool {
+        loop {
+            match self.tunnels.room(origin, bytes, io) {
+                Room::Free => return true,
+                Room::After(victim) => {
+                    let ending = Ending::Bounce(TunnelFailure::NoRoom);
+                    self.tunnel(victim, TunnelEvent::Ended(ending), io);
+                }
+                Room::Full => return false,
+            }
+        }
+    }
+
+    /// Ends tunnels whose time is over.
+    pub(in crate::edge) fn end_overdue_tunnels(&mut self, io: &mut Io) {
+        for _ in 0..OVERDUE_PER_TURN {
+            let Some(place) = self.tunnels.overdue(io.turn.at().now) else {
+                return;
+            };
+            self.tunnel(place, TunnelEvent::Late, io);
+        }
+    }
+
+    /// Holds the budget of bytes that wait for sides without room.
+    pub(in crate::edge) fn hold_stalled(&mut self, io: &mut Io) {
+        for place in self.tunnels.payers(&io.settings) {
+            io.counts.evicted += 1;
+            self.tunnel(place, TunnelEvent::Ended(Ending::Reset), io);
+        }
+    }
+
+    /// Closes all tunnels, since the shard ends.
+    pub(in crate::edge) fn close_tunnels(&mut self, io: &mut Io) {
+        for place in self.tunnels.places() {
+            self.tunnel(place, TunnelEvent::Ended(Ending::Close), io);
+        }
     }
 
     /// Does what remains to be done after a step of a tunnel.

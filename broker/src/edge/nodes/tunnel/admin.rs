@@ -50,21 +50,9 @@ impl<M: Machine> Tunnels<M> {
             parcel,
             sent,
         } = departed;
-        let mut tunnel = Box::new(Tunnel {
-            node: None,
-            peer: sent.peer,
-            stage: Stage::Open,
-            parcel: Some(parcel),
-            repeats: false,
-            request: Vec::new(),
-            unsent: Vec::new(),
-            client,
-            owner,
-            ending: None,
-            began: io.turn.at().now,
-            due: super::end::NEVER,
-            stalled: 0,
-        });
+        let client = (client, parcel, sent.peer);
+        let now = io.turn.at().now;
+        let mut tunnel = Box::new(Tunnel::new(None, owner, client, Stage::Open, now));
         self.of_admin += 1;
         self.pass(place, &mut tunnel, Side::Owner, &sent.bytes, io);
         self.settle(place, tunnel, machine, io)

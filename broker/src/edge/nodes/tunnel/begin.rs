@@ -87,25 +87,13 @@ impl<M: Machine> Tunnels<M> {
             parcel,
             sent,
         } = departed;
-        let tunnel = Tunnel {
-            node: Some(node),
-            peer: sent.peer,
-            stage: Stage::Connecting,
-            parcel: Some(parcel),
-            repeats: sent.repeats,
-            request: sent.bytes,
-            unsent: Vec::new(),
-            client,
-            owner,
-            ending: None,
-            began: io.turn.at().now,
-            due: super::end::NEVER,
-            stalled: 0,
-        };
+        let client = (client, parcel, sent.peer);
+        let now = io.turn.at().now;
+        let mut tunnel = Tunnel::new(Some(node), owner, client, Stage::Connecting, now);
+        (tunnel.repeats, tunnel.request) = (sent.repeats, sent.bytes);
         io.counts.tunnels_opened += 1;
         self.request_bytes += tunnel.request.len();
-        let origin = tunnel.origin();
-        self.beginning.enter(place, origin, io.turn.at().now);
+        self.beginning.enter(place, tunnel.origin(), now);
         self.settle(place, Box::new(tunnel), machine, io)
     }
 
@@ -198,10 +186,8 @@ impl<M: Machine> Tunnels<M> {
         if !enters {
             return tunnel.owner_fails(TunnelFailure::NoRoom, Ending::Close);
         }
-        let links = self.links.clone();
-        let Some((links, name)) = links
-            .as_deref()
-            .and_then(|links| Some((links, links.name(tunnel.node?)?)))
+        let links = self.links.as_deref();
+        let Some((links, name)) = links.and_then(|links| Some((links, links.name(tunnel.node?)?)))
         else {
             return tunnel.owner_fails(TunnelFailure::Connect, Ending::Close);
         };

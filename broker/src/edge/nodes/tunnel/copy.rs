@@ -1,7 +1,7 @@
 //! Bytes through a tunnel, both ways: what one side sent goes to the other, which is to take it before more is read.
 
 use super::{Ending, Settled, Side, Stage, Tunnel, Tunnels};
-use crate::edge::connections::room::{Holder, payers};
+use crate::edge::connections::room::{Holder, excess, payers};
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
 use crate::edge::limits::{LAUNCH_BYTES, LINK_HELD_BYTES};
@@ -258,11 +258,10 @@ impl<M: Machine> Tunnels<M> {
     /// The tunnels that end so that the budget of bytes that wait for sides without room is held: those of the address
     /// that holds most of it.
     pub(in crate::edge) fn payers(&self, settings: &EdgeSettings) -> Vec<u32> {
-        let most = settings.tunnel_stalled_bytes;
-        if self.stalled_bytes <= most {
+        let held = self.stalled_bytes as u64;
+        let Some(excess) = excess(held, settings.tunnel_stalled_bytes) else {
             return Vec::new();
-        }
-        let excess = self.stalled_bytes - (most - most / 8);
+        };
         let holder = |&place: &u32| {
             let tunnel = self.all.get(place)?;
             Some(Holder {
@@ -274,7 +273,7 @@ impl<M: Machine> Tunnels<M> {
             })
         };
         let holders = self.stalled.iter().filter_map(holder).collect();
-        let payers = payers(holders, excess as u64).into_iter();
+        let payers = payers(holders, excess).into_iter();
         let place = |payer: Holder| u32::try_from(payer.session.slot()).unwrap_or(u32::MAX);
         payers.map(place).collect()
     }

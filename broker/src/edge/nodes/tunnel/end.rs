@@ -5,6 +5,7 @@
 
 use super::copy::key;
 use super::{Ending, Half, Returned, Settled, Side, Stage, Tunnel, Tunnels};
+use crate::edge::connections::connection::NEVER;
 use crate::edge::io::Io;
 use crate::edge::letters::counts::EdgeCounts;
 use crate::edge::limits::{
@@ -294,6 +295,3 @@ fn stop(half: &Half, ending: Ending) {
         let _ = SockRef::from(&half.socket).shutdown(Shutdown::Both);
     }
 }
-
-/// No deadline.
-pub(super) const NEVER: Now = Now(u64::MAX);
