@@ -21,8 +21,7 @@
 //! | [`plan`] | who takes which slot, and when |
 //! | [`slots`] | the own slots: loaded, served, given |
 //! | [`transfer`] `parcels` | giving slots, and what comes with a slot that is given |
-//! | [`slot_map`] [`fixed_map`] | from a channel to its slot and node; what a file says of that |
-//! | [`slot_set`] | some of the slots |
+//! | [`maps`] | from a channel to its slot and node; what a file says of that; sets of slots |
 //! | [`secret`] | the keys that all nodes derive from one secret |
 //! | `calls` `registration` | calls of etcd under way; the registration under a lease |
 //! | `claims` | the next claim, and when one that failed is tried again |
@@ -32,8 +31,8 @@ mod calls;
 mod claims;
 mod departures;
 mod duties;
-pub mod fixed_map;
 pub mod limits;
+pub mod maps;
 pub mod message;
 mod node;
 mod ownership;
@@ -43,8 +42,6 @@ mod registration;
 mod replies;
 pub mod secret;
 pub mod silence;
-pub mod slot_map;
-pub mod slot_set;
 pub mod slots;
 pub mod transfer;
 pub mod types;

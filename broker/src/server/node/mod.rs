@@ -22,7 +22,7 @@ use crate::edge::{Links, Post, shards_now};
 use crate::failure::Failure;
 use crate::files::etcd::{self, EtcdFault};
 use crate::side::{AskedPath, ClusterPage, NodePages};
-use broker_core::cluster::slot_map::SlotMap;
+use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;
 use broker_core::readiness::Readiness;

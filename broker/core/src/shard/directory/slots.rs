@@ -1,8 +1,8 @@
 //! The slots of a shard, and what is to be done about them.
 
+use crate::cluster::maps::slot_map::SlotMap;
+use crate::cluster::maps::slot_set::SlotSet;
 use crate::cluster::message::{Cause, Held, Packed};
-use crate::cluster::slot_map::SlotMap;
-use crate::cluster::slot_set::SlotSet;
 use crate::cluster::types::{Epoch, ParcelId};
 use crate::id::{CallRef, ChannelKey, Identity, Slot};
 use crate::record::Record;

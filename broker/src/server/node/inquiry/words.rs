@@ -1,7 +1,7 @@
 //! Inquiries and replies as JSON: members that a version does not know are passed over.
 
 use crate::side::{NodeReply, Posted};
-use broker_core::cluster::slot_set::SlotSet;
+use broker_core::cluster::maps::slot_set::SlotSet;
 use broker_core::limits::LIST_PAGE_MAX;
 use broker_core::record::{Holding, Listed, VERSION_BYTES, Version};
 use broker_core::shard::{PagePart, PageQuestion};

@@ -4,7 +4,7 @@
 //! The channels of a slot are listed by a node that serves it. While a slot goes from one node to another, neither may
 //! say so, or both: then its channels are in two parts, and listed once.
 
-use crate::cluster::slot_set::SlotSet;
+use crate::cluster::maps::slot_set::SlotSet;
 use crate::record::Listed;
 use std::cmp::Reverse;
 

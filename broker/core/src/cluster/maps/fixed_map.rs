@@ -7,9 +7,9 @@
 //! n3      10.0.0.3:7443     2731-4095
 //! ```
 
-use super::limits::{NODES_MAX, SLOTS};
 use super::slot_map::SlotMap;
-use super::types::{NodeId, Slot};
+use crate::cluster::limits::{NODES_MAX, SLOTS};
+use crate::cluster::types::{NodeId, Slot};
 use std::net::SocketAddr;
 
 /// The nodes of a cluster and what each owns. Every slot has one owner.

@@ -1,7 +1,7 @@
 //! A set of slots.
 
-use super::limits::SLOTS;
-use super::types::Slot;
+use crate::cluster::limits::SLOTS;
+use crate::cluster::types::Slot;
 
 /// Some slots of a cluster, a bit each.
 #[derive(Clone, Debug, PartialEq, Eq)]

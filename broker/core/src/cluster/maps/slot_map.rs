@@ -1,7 +1,7 @@
 //! From a channel to the node that owns it: the slot that its identity hashes to, and who owns that.
 
-use super::limits::{NODES_MAX, SLOTS};
-use super::types::{NodeId, Slot};
+use crate::cluster::limits::{NODES_MAX, SLOTS};
+use crate::cluster::types::{NodeId, Slot};
 use crate::id::Identity;
 use crate::time::Now;
 use std::collections::BTreeSet;
