@@ -20,7 +20,7 @@ const CIRCLES: &[(&str, usize)] = &[
     ("benches: relay", 4),
 ];
 /// Larger folders: at most this many files until it is divided.
-const FOLDERS: &[(&str, usize)] = &[("broker/core/src/cluster", 20)];
+const FOLDERS: &[(&str, usize)] = &[("broker/core/src/cluster", 17)];
 
 #[test]
 fn few_files_import_each_other_in_a_circle() {

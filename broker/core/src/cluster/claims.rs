@@ -1,12 +1,12 @@
 //! Claims: what this node takes next, in one transaction at a time, and when it tries again after one was not made.
 
-use super::calls::Purpose;
 use super::duties::{at, owned};
+use super::etcd::calls::Purpose;
+use super::etcd::view::View;
 use super::limits::{CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, SLOTS_PER_CLAIM};
 use super::message::{Call, Compare, Transaction};
 use super::node::Cluster;
 use super::types::{Epoch, Key, NodeId, Slot};
-use super::view::View;
 use crate::time::Now;
 
 /// The last claim, and the pause after it. One per process.

@@ -1,7 +1,7 @@
 //! Slots that leave this node: offered to another, transferred, given up; and the node's own end.
 
-use super::calls::Purpose;
 use super::duties::{at, owned};
+use super::etcd::calls::Purpose;
 use super::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
 use super::message::{Call, Ending, Held, Output, Packed, Parcel, ParcelSent, Target, Transaction};
 use super::node::Cluster;

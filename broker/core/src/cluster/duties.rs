@@ -1,7 +1,7 @@
 //! Actions of a node that need no input but time: questions, keepalives, its registration; and the decisions after each
 //! input.
 
-use super::calls::Purpose;
+use super::etcd::calls::Purpose;
 use super::limits::{ABSENT_MS, GRACE_MS, ROUND_MS};
 use super::message::{Call, Compare, Ending, Held, Output, Question, Transaction};
 use super::node::Cluster;

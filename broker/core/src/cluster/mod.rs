@@ -15,7 +15,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`types`] [`message`] [`limits`] | the words, what goes in and out, bounds |
-//! | [`view`] | what is known of etcd's keys |
+//! | [`etcd`] | calls of etcd, and what is known of its keys |
 //! | [`silence`] | which nodes answer, and what |
 //! | [`authority`] | until when this node may admit |
 //! | [`plan`] | who takes which slot, and when |
@@ -23,14 +23,14 @@
 //! | [`transfer`] `parcels` | giving slots, and what comes with a slot that is given |
 //! | [`maps`] | from a channel to its slot and node; what a file says of that; sets of slots |
 //! | [`secret`] | the keys that all nodes derive from one secret |
-//! | `calls` `registration` | calls of etcd under way; the registration under a lease |
+//! | `registration` | the registration under a lease |
 //! | `claims` | the next claim, and when one that failed is tried again |
 
 pub mod authority;
-mod calls;
 mod claims;
 mod departures;
 mod duties;
+pub mod etcd;
 pub mod limits;
 pub mod maps;
 pub mod message;
@@ -39,12 +39,10 @@ mod ownership;
 mod parcels;
 pub mod plan;
 mod registration;
-mod replies;
 pub mod secret;
 pub mod silence;
 pub mod slots;
 pub mod transfer;
 pub mod types;
-pub mod view;
 
 pub use node::{Cluster, Config, Memory};

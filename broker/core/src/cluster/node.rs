@@ -2,8 +2,9 @@
 //! alone in `duties`, how slots leave the node in `departures`.
 
 use super::authority::{Authority, Standing};
-use super::calls::{Calls, Purpose};
 use super::claims::Claims;
+use super::etcd::calls::{Calls, Purpose};
+use super::etcd::view::View;
 use super::limits::{GAP_MS, MARGIN_MS, NODES_MAX};
 use super::message::{Answer, Call, Held, Input, Output, Question};
 use super::plan::Plan;
@@ -14,7 +15,6 @@ use super::transfer::Transfers;
 use super::types::{
     EtcdId, LeaseId, NodeId, NodeKey, Owner, Revision, RosterState, Slot, SlotRecord,
 };
-use super::view::View;
 use crate::time::Now;
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! The choice of the slots that a node takes: a function of the view, the same on every node that has the same view.
 
+use super::etcd::view::View;
 use super::limits::{
     ABSENT_MS, FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS,
     RESTARTED_MS,
@@ -7,7 +8,6 @@ use super::limits::{
 use super::message::{Reason, Taking};
 use super::silence::Silence;
 use super::types::{Epoch, Incarnation, NodeId, NodeKey, Owner, RosterState, Slot, SlotRecord};
-use super::view::View;
 use crate::time::Now;
 
 /// When this node may claim which slot. One per process.

@@ -3,9 +3,9 @@
 //! The registration that the view shows counts: of several attempts without a known outcome that is the one that was
 //! made, with its lease.
 
+use super::etcd::view::View;
 use super::message::{Compare, Transaction};
 use super::types::{Key, LeaseId, Owner, Registration, Revision, RosterState, Value};
-use super::view::View;
 use crate::time::Now;
 
 /// The state of one process's registration.

@@ -1,5 +1,5 @@
-use super::super::types::{Incarnation, LeaseId};
 use super::*;
+use crate::cluster::types::{Incarnation, LeaseId};
 
 const NODE: NodeId = NodeId(3);
 const INCARNATION: Incarnation = Incarnation {

@@ -1,7 +1,7 @@
 //! A node's knowledge of etcd's keys: per key the higher revision wins, whether it came by a read, a watch or a peer.
 
-use super::limits::{NODES_MAX, PROGRESS_GAP_MS};
-use super::types::{
+use crate::cluster::limits::{NODES_MAX, PROGRESS_GAP_MS};
+use crate::cluster::types::{
     Change, Epoch, EtcdId, Key, NodeId, NodeKey, Owner, Registration, Revision, RosterState, Slot,
     SlotRecord, Snapshot, Value,
 };

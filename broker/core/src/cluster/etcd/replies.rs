@@ -1,13 +1,13 @@
 //! The effects of etcd's replies and of its watch.
 
 use super::calls::{Purpose, UnderWay};
-use super::message::{CallId, Output, Packed, Reply, WatchId};
-use super::node::Cluster;
-use super::types::{Change, EtcdId, Key, Revision, Snapshot, Value};
+use crate::cluster::message::{CallId, Output, Packed, Reply, WatchId};
+use crate::cluster::node::Cluster;
+use crate::cluster::types::{Change, EtcdId, Key, Revision, Snapshot, Value};
 use crate::time::Now;
 
 impl Cluster {
-    pub(super) fn replied(&mut self, id: CallId, reply: Reply, now: Now) {
+    pub(in crate::cluster) fn replied(&mut self, id: CallId, reply: Reply, now: Now) {
         let Some(call) = self.calls.replied(id) else {
             return;
         };
@@ -136,7 +136,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn changed(&mut self, watch: WatchId, changes: &[Change], now: Now) {
+    pub(in crate::cluster) fn changed(&mut self, watch: WatchId, changes: &[Change], now: Now) {
         if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
             self.view.apply_changes(changes, now);
             let is_gone =
@@ -150,7 +150,7 @@ impl Cluster {
     }
 
     /// The event that ended the watch may also have changed etcd's history, so the next watch begins with a read.
-    pub(super) fn watch_ended(&mut self, watch: WatchId, now: Now) {
+    pub(in crate::cluster) fn watch_ended(&mut self, watch: WatchId, now: Now) {
         if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
             self.calls.close_watch();
             self.calls.want_read();
