@@ -19,8 +19,6 @@ const CIRCLES: &[(&str, usize)] = &[
     ("loadgen: edge::worker", 4),
     ("benches: relay", 4),
 ];
-/// Larger folders: at most this many files until it is divided.
-const FOLDERS: &[(&str, usize)] = &[("broker/core/src/cluster", 17)];
 
 #[test]
 fn few_files_import_each_other_in_a_circle() {
@@ -39,7 +37,7 @@ fn few_files_import_each_other_in_a_circle() {
 
 #[test]
 fn a_folder_of_sources_can_be_overlooked() {
-    let faults = faults(folders(), FOLDER_MAX, FOLDERS);
+    let faults = faults(folders(), FOLDER_MAX, &[]);
     assert!(faults.is_empty(), "folders:\n{}", faults.join("\n"));
 }
 

@@ -1,11 +1,11 @@
 //! Claims: what this node takes next, in one transaction at a time, and when it tries again after one was not made.
 
-use super::duties::{at, owned};
 use super::etcd::calls::Purpose;
 use super::etcd::view::View;
 use super::limits::{CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, SLOTS_PER_CLAIM};
 use super::message::{Call, Compare, Transaction};
 use super::node::Cluster;
+use super::node::duties::{at, owned};
 use super::types::{Epoch, Key, NodeId, Slot};
 use crate::time::Now;
 

@@ -1,10 +1,10 @@
 //! Slots that leave this node: offered to another, transferred, given up; and the node's own end.
 
-use super::duties::{at, owned};
 use super::etcd::calls::Purpose;
 use super::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
 use super::message::{Call, Ending, Held, Output, Packed, Parcel, ParcelSent, Target, Transaction};
 use super::node::Cluster;
+use super::node::duties::{at, owned};
 use super::plan::rebalance;
 use super::slots::{Own, Stage};
 use super::types::{Epoch, Key, NodeId, ParcelId, RosterState, Slot, Value};

@@ -4,8 +4,8 @@
 //! the revision of that key. Slot keys carry no lease: a node that loses its lease does not lose its slots.
 //!
 //! * **Taking** a slot needs etcd: its owner's registration is absent, *and* the owner does not answer the taker that
-//!   it serves the slot ([`plan`], [`silence`]). The claim's transaction compares the epoch and the registration.
-//! * **Going on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`]).
+//!   it serves the slot ([`plan`], [`node::silence`]). The claim's transaction compares the epoch and the registration.
+//! * **Going on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`node::authority`]).
 //! * **Giving** is a transfer: the pending messages first, then the owner's key ([`transfer`]).
 //!
 //! [`Cluster`] is one node's part. It is driven as a shard is: one input, all outputs, the next input. Moments are of
@@ -16,31 +16,25 @@
 //! |---|---|
 //! | [`types`] [`message`] [`limits`] | the words, what goes in and out, bounds |
 //! | [`etcd`] | calls of etcd, and what is known of its keys |
-//! | [`silence`] | which nodes answer, and what |
-//! | [`authority`] | until when this node may admit |
+//! | [`node`] | what each input changes; registration, the silence of others, until when this node may admit |
 //! | [`plan`] | who takes which slot, and when |
 //! | [`slots`] | the own slots: loaded, served, given |
 //! | [`transfer`] `parcels` | giving slots, and what comes with a slot that is given |
 //! | [`maps`] | from a channel to its slot and node; what a file says of that; sets of slots |
 //! | [`secret`] | the keys that all nodes derive from one secret |
-//! | `registration` | the registration under a lease |
 //! | `claims` | the next claim, and when one that failed is tried again |
 
-pub mod authority;
 mod claims;
 mod departures;
-mod duties;
 pub mod etcd;
 pub mod limits;
 pub mod maps;
 pub mod message;
-mod node;
+pub mod node;
 mod ownership;
 mod parcels;
 pub mod plan;
-mod registration;
 pub mod secret;
-pub mod silence;
 pub mod slots;
 pub mod transfer;
 pub mod types;

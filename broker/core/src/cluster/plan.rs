@@ -6,7 +6,7 @@ use super::limits::{
     RESTARTED_MS,
 };
 use super::message::{Reason, Taking};
-use super::silence::Silence;
+use super::node::silence::Silence;
 use super::types::{Epoch, Incarnation, NodeId, NodeKey, Owner, RosterState, Slot, SlotRecord};
 use crate::time::Now;
 

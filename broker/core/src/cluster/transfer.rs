@@ -14,8 +14,8 @@
 use super::etcd::view::View;
 use super::limits::{DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
 use super::message::Target;
+use super::node::silence::Silence;
 use super::plan::named;
-use super::silence::Silence;
 use super::slots::{Own, Slots, Stage};
 use super::types::{NodeId, Owner, ParcelId, RosterState, Slot};
 use crate::time::Now;

@@ -3,8 +3,8 @@
 use crate::check::Check;
 use crate::host::Host;
 use crate::world::TTL_MS;
-use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::MARGIN_MS;
+use broker_core::cluster::node::authority::Standing;
 use broker_core::cluster::types::NodeId;
 use broker_core::time::Now;
 

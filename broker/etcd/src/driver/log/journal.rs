@@ -3,8 +3,8 @@
 use super::slots::{Giving, SlotLog};
 use crate::names::{Name, Names};
 use broker_core::cluster::Cluster;
-use broker_core::cluster::authority::Standing;
 use broker_core::cluster::message::{Cause, Gain, Held};
+use broker_core::cluster::node::authority::Standing;
 use broker_core::cluster::types::NodeId;
 use tracing::{info, warn};
 

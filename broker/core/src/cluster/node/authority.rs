@@ -10,7 +10,7 @@
 //! ```
 //! A stopped process begins again at `Asking`: it waits for one round of questions before it decides.
 
-use super::limits::{ALONE_AGAIN_MS, GAP_MS, HAS_ETCD_MS, ROUND_MS, TICK_MS};
+use crate::cluster::limits::{ALONE_AGAIN_MS, GAP_MS, HAS_ETCD_MS, ROUND_MS, TICK_MS};
 use crate::time::Now;
 
 /// Whether a node may serve what it owns, and until when. One per process.

@@ -3,14 +3,14 @@
 //! The registration that the view shows counts: of several attempts without a known outcome that is the one that was
 //! made, with its lease.
 
-use super::etcd::view::View;
-use super::message::{Compare, Transaction};
-use super::types::{Key, LeaseId, Owner, Registration, Revision, RosterState, Value};
+use crate::cluster::etcd::view::View;
+use crate::cluster::message::{Compare, Transaction};
+use crate::cluster::types::{Key, LeaseId, Owner, Registration, Revision, RosterState, Value};
 use crate::time::Now;
 
 /// The state of one process's registration.
 #[derive(Debug)]
-pub(super) struct Registering {
+pub(in crate::cluster) struct Registering {
     me: Owner,
     /// A lease for the next attempt.
     granted: Option<LeaseId>,
@@ -26,7 +26,7 @@ pub(super) struct Registering {
 
 /// The right of this process to its node's name, by the roster and the registrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(in crate::cluster) enum Place {
     /// It may register, or is registered.
     Own,
     /// Another machine's registration has the name; it may lapse.
@@ -40,7 +40,7 @@ pub(super) enum Place {
 impl Registering {
     /// Of a process that did not register.
     #[must_use]
-    pub(super) fn new(me: Owner) -> Self {
+    pub(in crate::cluster) fn new(me: Owner) -> Self {
         Self {
             me,
             granted: None,
@@ -53,14 +53,14 @@ impl Registering {
 
     /// The registration of this process, as far as is known.
     #[must_use]
-    pub(super) fn current(&self, view: &View) -> Option<Registration> {
+    pub(in crate::cluster) fn current(&self, view: &View) -> Option<Registration> {
         view.registered(self.me)
             .filter(|registration| self.gone != Some(registration.lease))
     }
 
     /// Whether the view shows a registration of this process that was not noticed before, however it came there: the
     /// reply to its transaction may be lost.
-    pub(super) fn notices(&mut self, view: &View) -> bool {
+    pub(in crate::cluster) fn notices(&mut self, view: &View) -> bool {
         let newest = self
             .current(view)
             .map_or(self.noticed, |registration| registration.revision);
@@ -70,24 +70,24 @@ impl Registering {
     }
 
     /// A lease was granted.
-    pub(super) fn granted(&mut self, lease: LeaseId) {
+    pub(in crate::cluster) fn granted(&mut self, lease: LeaseId) {
         self.granted = Some(lease);
     }
 
     /// A lease that can be used for the next attempt.
     #[must_use]
-    pub(super) fn has_lease(&self) -> bool {
+    pub(in crate::cluster) fn has_lease(&self) -> bool {
         self.granted.is_some()
     }
 
     /// A lease no longer exists.
-    pub(super) fn lease_gone(&mut self, lease: LeaseId) {
+    pub(in crate::cluster) fn lease_gone(&mut self, lease: LeaseId) {
         self.gone = Some(lease);
     }
 
     /// Returns this process's right to its name. Another machine's registration has `patience_ms` to lapse, unless this
     /// process had joined before.
-    pub(super) fn place(&mut self, view: &View, patience_ms: u64, now: Now) -> Place {
+    pub(in crate::cluster) fn place(&mut self, view: &View, patience_ms: u64, now: Now) -> Place {
         let is_member = view.roster(self.me.node).is_some();
         if self.joined && !is_member {
             return Place::Removed;
@@ -109,7 +109,11 @@ impl Registering {
     }
 
     /// The next attempt: under the lease that was granted, if the registration and the roster are as the view has them.
-    pub(super) fn attempt(&mut self, view: &View, is_stopping: bool) -> Option<Transaction> {
+    pub(in crate::cluster) fn attempt(
+        &mut self,
+        view: &View,
+        is_stopping: bool,
+    ) -> Option<Transaction> {
         let lease = self.granted.take()?;
         let registration = Key::Registration(self.me.node);
         let roster = Key::Roster(self.me.node);

@@ -3,9 +3,9 @@
 //! Only answers count, each from the moment its question was *sent*: a question that arrives proves nothing, since old
 //! ones lie in socket buffers. For taking a slot the words count from when they *arrive*. Both err on the safe side.
 
-use super::limits::NODES_MAX;
-use super::message::Answer;
-use super::types::{Epoch, Incarnation, NodeId, Slot};
+use crate::cluster::limits::NODES_MAX;
+use crate::cluster::message::Answer;
+use crate::cluster::types::{Epoch, Incarnation, NodeId, Slot};
 use crate::time::Now;
 
 /// A node's knowledge of its peers from asking them. One per process.
@@ -213,9 +213,9 @@ impl Silence {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Held;
-    use super::super::types::Revision;
     use super::*;
+    use crate::cluster::message::Held;
+    use crate::cluster::types::Revision;
     use std::sync::Arc;
 
     const PEER: NodeId = NodeId(1);

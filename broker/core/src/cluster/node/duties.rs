@@ -1,17 +1,17 @@
 //! Actions of a node that need no input but time: questions, keepalives, its registration; and the decisions after each
 //! input.
 
-use super::etcd::calls::Purpose;
-use super::limits::{ABSENT_MS, GRACE_MS, ROUND_MS};
-use super::message::{Call, Compare, Ending, Held, Output, Question, Transaction};
-use super::node::Cluster;
+use super::Cluster;
 use super::registration::Place;
-use super::types::{Key, Owner, ParcelId, Revision, RosterState, Value};
+use crate::cluster::etcd::calls::Purpose;
+use crate::cluster::limits::{ABSENT_MS, GRACE_MS, ROUND_MS};
+use crate::cluster::message::{Call, Compare, Ending, Held, Output, Question, Transaction};
+use crate::cluster::types::{Key, Owner, ParcelId, Revision, RosterState, Value};
 use crate::time::Now;
 
 impl Cluster {
     /// Time has passed.
-    pub(super) fn tick(&mut self, stuck: bool, now: Now) {
+    pub(in crate::cluster) fn tick(&mut self, stuck: bool, now: Now) {
         self.times.last_tick = now;
         self.obstacles.stuck = stuck;
         for call in self.calls.overdue(now) {
@@ -46,7 +46,7 @@ impl Cluster {
     }
 
     /// The process was stopped until `now`: nothing from before counts, and everybody is asked at once.
-    pub(super) fn gap(&mut self, now: Now) {
+    pub(in crate::cluster) fn gap(&mut self, now: Now) {
         self.times.last_tick = now;
         self.silence.gap(now);
         self.authority.gap(now);
@@ -57,7 +57,7 @@ impl Cluster {
     }
 
     /// Follows up any input: own slots as the view has them, the right to serve, loads, claims, transfers.
-    pub(super) fn settle(&mut self, now: Now) {
+    pub(in crate::cluster) fn settle(&mut self, now: Now) {
         if self.obstacles.ended {
             return;
         }
@@ -90,7 +90,7 @@ impl Cluster {
     }
 
     /// Whether this node may change owners: registered, with etcd, no shard stuck, one history, nothing unsure.
-    pub(super) fn can_act(&self, now: Now) -> bool {
+    pub(in crate::cluster) fn can_act(&self, now: Now) -> bool {
         !self.obstacles.stuck
             && !self.obstacles.other_history
             && self.authority.has_etcd(now)
@@ -98,7 +98,7 @@ impl Cluster {
     }
 
     /// Writes a channel's record under its slot's epoch: one of an earlier owner fails.
-    pub(super) fn write_record(&mut self, held: Held, number: u32, now: Now) {
+    pub(in crate::cluster) fn write_record(&mut self, held: Held, number: u32, now: Now) {
         let transaction = Transaction {
             compares: vec![at(Key::Slot(held.slot), held.epoch)],
             puts: vec![(Key::Record(held.slot, number), Value::Record)],
@@ -109,14 +109,14 @@ impl Cluster {
     }
 
     /// Sends a read if one is due.
-    pub(super) fn read(&mut self, now: Now) {
+    pub(in crate::cluster) fn read(&mut self, now: Now) {
         if self.calls.read_is_due(now) {
             self.call(Purpose::Read, Call::Read, now);
         }
     }
 
     /// The next step towards a registration, if there is none.
-    pub(super) fn register(&mut self, now: Now) {
+    pub(in crate::cluster) fn register(&mut self, now: Now) {
         let is_waiting =
             self.calls.awaits(&Purpose::Grant) || self.calls.awaits(&Purpose::Register);
         let is_registered = self.registering.current(&self.view).is_some();
@@ -223,11 +223,11 @@ impl Cluster {
     }
 }
 
-pub(super) fn at(key: Key, at: Revision) -> Compare {
+pub(in crate::cluster) fn at(key: Key, at: Revision) -> Compare {
     Compare { key, at }
 }
 
-pub(super) fn owned(owner: Owner, parcel: Option<ParcelId>) -> Value {
+pub(in crate::cluster) fn owned(owner: Owner, parcel: Option<ParcelId>) -> Value {
     Value::Slot {
         owner: Some(owner),
         parcel,

@@ -1,21 +1,33 @@
-//! One node's part of the cluster: what each input changes. What etcd replies is in `replies`, what follows from time
-//! alone in `duties`, how slots leave the node in `departures`.
+//! One node's part of the cluster: what each input changes. The effects of etcd's replies are in `etcd::replies`, how
+//! slots come and leave is in `slots`.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`authority`] | until when this node may admit |
+//! | [`silence`] | which nodes answer, and what |
+//! | `registration` | the registration under a lease |
+//! | `duties` | what follows from time alone, and the decisions after each input |
 
-use super::authority::{Authority, Standing};
-use super::claims::Claims;
-use super::etcd::calls::{Calls, Purpose};
-use super::etcd::view::View;
-use super::limits::{GAP_MS, MARGIN_MS, NODES_MAX};
-use super::message::{Answer, Call, Held, Input, Output, Question};
-use super::plan::Plan;
-use super::registration::Registering;
-use super::silence::Silence;
-use super::slots::{Slots, Stage};
-use super::transfer::Transfers;
-use super::types::{
+pub mod authority;
+pub(super) mod duties;
+mod registration;
+pub mod silence;
+
+use crate::cluster::claims::Claims;
+use crate::cluster::etcd::calls::{Calls, Purpose};
+use crate::cluster::etcd::view::View;
+use crate::cluster::limits::{GAP_MS, MARGIN_MS, NODES_MAX};
+use crate::cluster::message::{Answer, Call, Held, Input, Output, Question};
+use crate::cluster::plan::Plan;
+use crate::cluster::slots::{Slots, Stage};
+use crate::cluster::transfer::Transfers;
+use crate::cluster::types::{
     EtcdId, LeaseId, NodeId, NodeKey, Owner, Revision, RosterState, Slot, SlotRecord,
 };
 use crate::time::Now;
+use authority::{Authority, Standing};
+use registration::Registering;
+use silence::Silence;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -24,7 +36,7 @@ use std::sync::Arc;
 pub struct Config {
     /// The node and this start of it.
     pub me: Owner,
-    /// Slots of the cluster: [`super::limits::SLOTS`], fewer in tests.
+    /// Slots of the cluster: [`crate::cluster::limits::SLOTS`], fewer in tests.
     pub slots: u16,
     /// Life of a registration without a keepalive, in milliseconds.
     pub ttl_ms: u64,
