@@ -4,9 +4,10 @@
 //! the revision of that key. Slot keys carry no lease: a node that loses its lease does not lose its slots.
 //!
 //! * **Taking** a slot needs etcd: its owner's registration is absent, *and* the owner does not answer the taker that
-//!   it serves the slot ([`plan`], [`node::silence`]). The claim's transaction compares the epoch and the registration.
+//!   it serves the slot ([`slots::plan`], [`node::silence`]). The claim's transaction compares the epoch and the
+//!   registration.
 //! * **Going on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`node::authority`]).
-//! * **Giving** is a transfer: the pending messages first, then the owner's key ([`transfer`]).
+//! * **Giving** is a transfer: the pending messages first, then the owner's key ([`slots::transfer`]).
 //!
 //! [`Cluster`] is one node's part. It is driven as a shard is: one input, all outputs, the next input. Moments are of
 //! the node's own monotonic clock, which goes on while the machine sleeps. Why the rules are as they are:
@@ -17,26 +18,17 @@
 //! | [`types`] [`message`] [`limits`] | the words, what goes in and out, bounds |
 //! | [`etcd`] | calls of etcd, and what is known of its keys |
 //! | [`node`] | what each input changes; registration, the silence of others, until when this node may admit |
-//! | [`plan`] | who takes which slot, and when |
-//! | [`slots`] | the own slots: loaded, served, given |
-//! | [`transfer`] `parcels` | giving slots, and what comes with a slot that is given |
+//! | [`slots`] | the own slots: claimed, loaded, served, given |
 //! | [`maps`] | from a channel to its slot and node; what a file says of that; sets of slots |
 //! | [`secret`] | the keys that all nodes derive from one secret |
-//! | `claims` | the next claim, and when one that failed is tried again |
 
-mod claims;
-mod departures;
 pub mod etcd;
 pub mod limits;
 pub mod maps;
 pub mod message;
 pub mod node;
-mod ownership;
-mod parcels;
-pub mod plan;
 pub mod secret;
 pub mod slots;
-pub mod transfer;
 pub mod types;
 
 pub use node::{Cluster, Config, Memory};

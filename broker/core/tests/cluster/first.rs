@@ -3,7 +3,7 @@
 
 use crate::script::{Script, Step};
 use crate::world::World;
-use broker_core::cluster::plan::named;
+use broker_core::cluster::slots::plan::named;
 use broker_core::cluster::types::{NodeId, NodeKey, Slot};
 
 const HOSTS: u16 = 3;

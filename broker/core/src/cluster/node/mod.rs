@@ -13,14 +13,14 @@ pub(super) mod duties;
 mod registration;
 pub mod silence;
 
-use crate::cluster::claims::Claims;
 use crate::cluster::etcd::calls::{Calls, Purpose};
 use crate::cluster::etcd::view::View;
 use crate::cluster::limits::{GAP_MS, MARGIN_MS, NODES_MAX};
 use crate::cluster::message::{Answer, Call, Held, Input, Output, Question};
-use crate::cluster::plan::Plan;
+use crate::cluster::slots::claims::Claims;
+use crate::cluster::slots::plan::Plan;
+use crate::cluster::slots::transfer::Transfers;
 use crate::cluster::slots::{Slots, Stage};
-use crate::cluster::transfer::Transfers;
 use crate::cluster::types::{
     EtcdId, LeaseId, NodeId, NodeKey, Owner, Revision, RosterState, Slot, SlotRecord,
 };

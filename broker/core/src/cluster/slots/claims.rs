@@ -1,17 +1,17 @@
 //! Claims: what this node takes next, in one transaction at a time, and when it tries again after one was not made.
 
-use super::etcd::calls::Purpose;
-use super::etcd::view::View;
-use super::limits::{CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, SLOTS_PER_CLAIM};
-use super::message::{Call, Compare, Transaction};
-use super::node::Cluster;
-use super::node::duties::{at, owned};
-use super::types::{Epoch, Key, NodeId, Slot};
+use crate::cluster::etcd::calls::Purpose;
+use crate::cluster::etcd::view::View;
+use crate::cluster::limits::{CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, SLOTS_PER_CLAIM};
+use crate::cluster::message::{Call, Compare, Transaction};
+use crate::cluster::node::Cluster;
+use crate::cluster::node::duties::{at, owned};
+use crate::cluster::types::{Epoch, Key, NodeId, Slot};
 use crate::time::Now;
 
 /// The last claim, and the pause after it. One per process.
 #[derive(Debug, Default)]
-pub(super) struct Claims {
+pub(in crate::cluster) struct Claims {
     /// The compares of its transaction.
     compared: Vec<Compare>,
     /// Until when it is not repeated, if it was not made and the view shows the same.
@@ -28,12 +28,12 @@ impl Claims {
     }
 
     /// The last one was made.
-    pub(super) fn made(&mut self) {
+    pub(in crate::cluster) fn made(&mut self) {
         *self = Self::default();
     }
 
     /// The last one was not made.
-    pub(super) fn failed(&mut self, now: Now) {
+    pub(in crate::cluster) fn failed(&mut self, now: Now) {
         self.pause_ms = (2 * self.pause_ms).clamp(CLAIM_PAUSE_MS, CLAIM_PAUSE_MAX_MS);
         self.paused = Some(now.after(self.pause_ms));
     }
@@ -47,7 +47,7 @@ impl Claims {
 
 impl Cluster {
     /// Claims what this node may claim, from a view without doubt.
-    pub(super) fn claim(&mut self, now: Now) {
+    pub(in crate::cluster) fn claim(&mut self, now: Now) {
         let is_busy = self.calls.awaits(&Purpose::Claim) || self.calls.awaits(&Purpose::Read);
         if is_busy
             || self.calls.is_unsure()

@@ -1,13 +1,15 @@
 //! The choice of the slots that a node takes: a function of the view, the same on every node that has the same view.
 
-use super::etcd::view::View;
-use super::limits::{
+use crate::cluster::etcd::view::View;
+use crate::cluster::limits::{
     ABSENT_MS, FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS,
     RESTARTED_MS,
 };
-use super::message::{Reason, Taking};
-use super::node::silence::Silence;
-use super::types::{Epoch, Incarnation, NodeId, NodeKey, Owner, RosterState, Slot, SlotRecord};
+use crate::cluster::message::{Reason, Taking};
+use crate::cluster::node::silence::Silence;
+use crate::cluster::types::{
+    Epoch, Incarnation, NodeId, NodeKey, Owner, RosterState, Slot, SlotRecord,
+};
 use crate::time::Now;
 
 /// When this node may claim which slot. One per process.

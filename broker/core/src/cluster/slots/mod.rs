@@ -1,10 +1,24 @@
 //! The slots that this process owns: what etcd says is its own is loaded, then served.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`plan`] `claims` | who takes which slot, and when; the next claim, and when one that failed is tried again |
+//! | `ownership` | own slots as the view has them: loaded and served, or released |
+//! | [`transfer`] `departures` | which slots are given, and to whom; how each leaves |
+//! | `parcels` | pending messages that came with a slot |
 
-use super::limits::{LOAD_MAX_MS, LOADS_MAX, SHUN_MS};
-use super::message::{Held, Target};
-use super::parcels::Parcels;
-use super::types::{Epoch, ParcelId, Slot};
+pub(super) mod claims;
+mod departures;
+mod ownership;
+mod parcels;
+pub mod plan;
+pub mod transfer;
+
+use crate::cluster::limits::{LOAD_MAX_MS, LOADS_MAX, SHUN_MS};
+use crate::cluster::message::{Held, Target};
+use crate::cluster::types::{Epoch, ParcelId, Slot};
 use crate::time::Now;
+use parcels::Parcels;
 use std::sync::Arc;
 
 /// The state of the own slots. One per process.

@@ -11,13 +11,13 @@
 //! The slot's value names the parcel, so one of a transfer that was given up is never delivered. A transaction whose
 //! outcome is unknown is settled by writing the own slot under a new epoch: then the transfer can no longer be made.
 
-use super::etcd::view::View;
-use super::limits::{DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
-use super::message::Target;
-use super::node::silence::Silence;
 use super::plan::named;
-use super::slots::{Own, Slots, Stage};
-use super::types::{NodeId, Owner, ParcelId, RosterState, Slot};
+use super::{Own, Slots, Stage};
+use crate::cluster::etcd::view::View;
+use crate::cluster::limits::{DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
+use crate::cluster::message::Target;
+use crate::cluster::node::silence::Silence;
+use crate::cluster::types::{NodeId, Owner, ParcelId, RosterState, Slot};
 use crate::time::Now;
 
 /// Slots to give away, in a drain or by `rebalance`, and the pauses between attempts. One per process.

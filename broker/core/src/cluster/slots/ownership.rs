@@ -1,16 +1,16 @@
 //! The own slots as the view has them: what is gained is loaded and served, what is lost is released, with its pending
 //! messages and parcels.
 
-use super::message::{
+use super::{Own, Stage};
+use crate::cluster::message::{
     Cause, Ending, Gain, Held, Output, Packed, Parcel, ParcelSent, Reason, Taking,
 };
-use super::node::Cluster;
-use super::slots::{Own, Stage};
-use super::types::{NodeId, Revision, Slot, SlotRecord};
+use crate::cluster::node::Cluster;
+use crate::cluster::types::{NodeId, Revision, Slot, SlotRecord};
 use crate::time::Now;
 
 impl Cluster {
-    pub(super) fn loaded(&mut self, held: Held, whole: bool, now: Now) {
+    pub(in crate::cluster) fn loaded(&mut self, held: Held, whole: bool, now: Now) {
         if self.slots.loaded(held, whole, now) {
             let record = self.view.slot(held.slot);
             let (parcel, late) = self.slots.parcels.take(held.slot, record);
@@ -21,7 +21,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn offered(&mut self, from: NodeId, parcel: Parcel, now: Now) {
+    pub(in crate::cluster) fn offered(&mut self, from: NodeId, parcel: Parcel, now: Now) {
         let id = parcel.id;
         let own = self.slots.own(parcel.slot);
         let taken = match parcel.sent {
@@ -70,7 +70,7 @@ impl Cluster {
     }
 
     /// Serves on after a transfer that was not made.
-    pub(super) fn resume(&mut self, slot: Slot, epoch: Revision, packed: Packed) {
+    pub(in crate::cluster) fn resume(&mut self, slot: Slot, epoch: Revision, packed: Packed) {
         let own = self.slots.own(slot);
         if own.is_some_and(|own| own.epoch == epoch && own.parcel().is_some()) {
             self.slots.enter(slot, Stage::Ready);
@@ -80,7 +80,7 @@ impl Cluster {
     }
 
     /// Brings the own slots in line with the view.
-    pub(super) fn reconcile(&mut self, now: Now) {
+    pub(in crate::cluster) fn reconcile(&mut self, now: Now) {
         let changed = self.view.take_changed();
         self.slots.changes += changed.len() as u64;
         for (slot, former) in changed {
@@ -166,7 +166,7 @@ impl Cluster {
     }
 
     /// The process ends: everything is released.
-    pub(super) fn end(&mut self, ending: Ending) {
+    pub(in crate::cluster) fn end(&mut self, ending: Ending) {
         let own: Vec<(Slot, Own)> = self.slots.iter().collect();
         for (slot, Own { epoch, .. }) in own {
             self.slots.lose(slot);

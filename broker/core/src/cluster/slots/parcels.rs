@@ -1,13 +1,13 @@
 //! Parcels of other nodes, kept until etcd shows whether their slot came here with them.
 
-use super::limits::{PARCEL_KEPT_MS, PARCELS_MAX};
-use super::message::{Parcel, ParcelSent};
-use super::types::{ParcelId, Slot, SlotRecord};
+use crate::cluster::limits::{PARCEL_KEPT_MS, PARCELS_MAX};
+use crate::cluster::message::{Parcel, ParcelSent};
+use crate::cluster::types::{ParcelId, Slot, SlotRecord};
 use crate::time::Now;
 
 /// The parcels that one process keeps: at most [`PARCELS_MAX`].
 #[derive(Debug, Default)]
-pub(super) struct Parcels {
+pub(in crate::cluster) struct Parcels {
     kept: Vec<(Parcel, Now)>,
 }
 
@@ -65,7 +65,7 @@ impl Parcels {
     }
 
     /// Takes the parcels whose time is over.
-    pub(super) fn expire(&mut self, now: Now) -> Vec<ParcelId> {
+    pub(in crate::cluster) fn expire(&mut self, now: Now) -> Vec<ParcelId> {
         let expired = self.kept.extract_if(.., |(_, until)| *until <= now);
         expired.map(|(parcel, _)| parcel.id).collect()
     }
@@ -73,8 +73,8 @@ impl Parcels {
 
 #[cfg(test)]
 mod tests {
-    use super::super::types::{Incarnation, Revision};
     use super::*;
+    use crate::cluster::types::{Incarnation, Revision};
 
     fn parcel(number: u32, sent: ParcelSent) -> Parcel {
         let giver = Incarnation {

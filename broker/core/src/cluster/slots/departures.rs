@@ -1,18 +1,20 @@
 //! Slots that leave this node: offered to another, transferred, given up; and the node's own end.
 
-use super::etcd::calls::Purpose;
-use super::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
-use super::message::{Call, Ending, Held, Output, Packed, Parcel, ParcelSent, Target, Transaction};
-use super::node::Cluster;
-use super::node::duties::{at, owned};
 use super::plan::rebalance;
-use super::slots::{Own, Stage};
-use super::types::{Epoch, Key, NodeId, ParcelId, RosterState, Slot, Value};
+use super::{Own, Stage};
+use crate::cluster::etcd::calls::Purpose;
+use crate::cluster::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
+use crate::cluster::message::{
+    Call, Ending, Held, Output, Packed, Parcel, ParcelSent, Target, Transaction,
+};
+use crate::cluster::node::Cluster;
+use crate::cluster::node::duties::{at, owned};
+use crate::cluster::types::{Epoch, Key, NodeId, ParcelId, RosterState, Slot, Value};
 use crate::time::Now;
 
 impl Cluster {
     /// The operator ends this node. Without etcd nothing can be given away.
-    pub(super) fn drain(&mut self, now: Now) {
+    pub(in crate::cluster) fn drain(&mut self, now: Now) {
         let can_give = self.can_act(now);
         self.transfers.drain(now);
         if can_give {
@@ -23,7 +25,7 @@ impl Cluster {
     }
 
     /// The operator spreads the slots: each node gives what is above its part, as of its view.
-    pub(super) fn rebalance(&mut self) {
+    pub(in crate::cluster) fn rebalance(&mut self) {
         let is_there = |node: &NodeId| {
             self.view.registration(*node).is_some()
                 && self.view.roster(*node) == Some(RosterState::Here)
@@ -39,7 +41,13 @@ impl Cluster {
     }
 
     /// Another node took a parcel, or refused it.
-    pub(super) fn parcel_answered(&mut self, from: NodeId, id: ParcelId, taken: bool, now: Now) {
+    pub(in crate::cluster) fn parcel_answered(
+        &mut self,
+        from: NodeId,
+        id: ParcelId,
+        taken: bool,
+        now: Now,
+    ) {
         let offered = self.slots.iter().find_map(|(slot, own)| match own.stage {
             Stage::Offered { parcel, target, .. } if parcel == id => {
                 Some((slot, own.epoch, target))
@@ -68,7 +76,7 @@ impl Cluster {
     }
 
     /// A node that drains says so in the roster.
-    pub(super) fn leave_roster(&mut self, now: Now) {
+    pub(in crate::cluster) fn leave_roster(&mut self, now: Now) {
         if !self.transfers.is_draining() || !self.is_expected() || !self.can_act(now) {
             return;
         }
@@ -87,7 +95,7 @@ impl Cluster {
     }
 
     /// Offers the next slots that are given away.
-    pub(super) fn transfer(&mut self, now: Now) {
+    pub(in crate::cluster) fn transfer(&mut self, now: Now) {
         for (slot, Own { epoch, .. }, target) in
             self.transfers
                 .next(&self.slots, &self.view, &self.silence, now)
@@ -130,7 +138,7 @@ impl Cluster {
     }
 
     /// Ends transfers that take too long. One whose outcome is unknown is settled by a new epoch of the own slot.
-    pub(super) fn check_transfers(&mut self, now: Now) {
+    pub(in crate::cluster) fn check_transfers(&mut self, now: Now) {
         let own: Vec<(Slot, Own)> = self
             .slots
             .iter()
@@ -171,7 +179,7 @@ impl Cluster {
     }
 
     /// Gives up slots that could not be loaded: others try.
-    pub(super) fn give_up_unloaded(&mut self, now: Now) {
+    pub(in crate::cluster) fn give_up_unloaded(&mut self, now: Now) {
         let has_etcd = self.authority.has_etcd(now);
         for held in self.slots.overdue(has_etcd, now) {
             self.slots.shun(held.slot, now);
@@ -204,7 +212,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn finish_drain(&mut self, now: Now) {
+    pub(in crate::cluster) fn finish_drain(&mut self, now: Now) {
         // A drain may be over before the roster has it.
         let is_away = !self.is_expected() || !self.can_act(now);
         let is_over = self.slots.count() == 0 && is_away;
