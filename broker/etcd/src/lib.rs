@@ -55,7 +55,7 @@ pub use driver::{
 };
 pub use exchange::{ExchangeError, Existing, export, import};
 pub use names::Name;
-pub use order::{News, Order, Service};
+pub use order::{News, Service};
 pub use peers::{InProcess, Mail, Mailbox, Network, Peers};
 pub use store::EtcdStore;
 pub use tcp::{PeerCounts, PeerListener, TcpPeers};

@@ -1,7 +1,7 @@
-//! The interface of the driver to the process around it: orders for its shards and for its end, and news.
+//! The interface of the driver to the process around it: orders for its shards, parcels, news, and its end.
 
 use crate::names::Name;
-use broker_core::cluster::message::{Cause, Ending, Held, Packed, Parcel};
+use broker_core::cluster::message::{Ending, Held, Parcel, SlotOrder};
 use broker_core::cluster::types::{NodeId, ParcelId, Slot};
 use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
@@ -10,15 +10,24 @@ use std::net::SocketAddr;
 
 /// The process around the driver. Called on the driver's thread, in order; must not block.
 pub trait Service: Send + 'static {
-    /// Something is to be done.
-    fn order(&mut self, order: Order);
+    /// Gives the shards an order of the cluster's rules.
+    fn order(&mut self, order: SlotOrder);
 
-    /// Records of a slot that is loaded: some of them, or none. They count once [`Order::Serve`] comes for `held`.
+    /// A load begins: drop what an earlier one brought.
+    fn load(&mut self, held: Held);
+
+    /// Records of a slot that is loaded: some of them, or none. They count once [`SlotOrder::Serve`] comes for `held`.
     fn records(&mut self, held: Held, records: Vec<Record>);
 
-    /// Keep the messages of a parcel that another node offers, until an order names it. False if there is no room: the
-    /// node that offers it keeps the slot.
+    /// Keep the messages of a parcel that another node offers, until an order names it or [`Self::discard`] does. False
+    /// if there is no room: the node that offers it keeps the slot.
     fn keep(&mut self, parcel: ParcelId, messages: Vec<u8>) -> bool;
+
+    /// Drop a parcel.
+    fn discard(&mut self, parcel: ParcelId);
+
+    /// Hand the messages of a parcel to [`crate::ParcelSender::send`], for this node, when the shards have packed them.
+    fn send(&mut self, to: Name, parcel: Parcel);
 
     /// The outcome of a change of a record: called once for each that was taken.
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>);
@@ -35,6 +44,12 @@ pub trait Service: Send + 'static {
 
     /// Another node's process replies to the inquiry of this number.
     fn replied(&mut self, from: Name, number: u64, reply: Vec<u8>);
+
+    /// An operator wants the process to end in order: [`crate::Handle::drain`] follows.
+    fn drain(&mut self);
+
+    /// The process ends. Nothing follows.
+    fn exit(&mut self, ending: Ending);
 }
 
 /// A change in what a node knows of its cluster.
@@ -63,31 +78,4 @@ pub enum News {
     /// Admissions to slots that are served are valid before this moment of the clock that goes on while the machine
     /// sleeps.
     ValidUntil(Now),
-}
-
-/// An order of the driver to the process. Carried out in the order in which they come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// A load begins: drop what an earlier one brought.
-    Load(Held),
-    /// Admit to a slot, beginning with the messages of a parcel if one is named; other parcels of the slot are dropped.
-    Serve(Held, Option<ParcelId>),
-    /// Put a parcel's messages into a slot that is served.
-    Merge(Held, ParcelId),
-    /// Drop a parcel.
-    Discard(ParcelId),
-    /// Stop admitting to a slot and pack its pending messages; its sockets are read no further.
-    Pause(Held, ParcelId),
-    /// Serve on after [`Self::Pause`].
-    Resume(Held, Packed),
-    /// Hand the messages of a parcel to [`crate::ParcelSender::send`], for this node.
-    Send(Name, Parcel),
-    /// Close a slot's connections and drop its records.
-    Release(Held, Cause),
-    /// Close all connections over 2 s: this node is alone. Records are kept.
-    Alone,
-    /// An operator wants the process to end in order: [`crate::Handle::drain`] follows.
-    Drain,
-    /// The process ends.
-    Exit(Ending),
 }

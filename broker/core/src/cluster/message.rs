@@ -221,24 +221,32 @@ pub enum Output {
     Gained(Held, Gain),
     /// Read the records of a slot.
     Load(Held),
-    /// Admit to a slot, beginning with the messages of a parcel if one is named; other parcels of the slot are dropped.
-    Serve(Held, Option<ParcelId>),
-    /// Put a parcel's messages into a slot that is served.
-    Merge(Held, ParcelId),
     /// Drop a parcel.
     Discard(ParcelId),
-    /// Stop admitting to a slot and pack its pending messages; its sockets are read no further.
-    Pause(Held, ParcelId),
-    /// Serve on after [`Self::Pause`].
-    Resume(Held, Packed),
-    /// Close a slot's connections and drop its records.
-    Release(Held, Cause),
-    /// Close all connections over 2 s: this node is alone. Records are kept.
-    Alone,
+    /// An order to the shards.
+    Order(SlotOrder),
     /// A write is refused with 503: the slot is not served here, or etcd does not answer.
     WriteRefused(Slot, u32),
     /// The process ends.
     Exit(Ending),
+}
+
+/// An order to all shards of the node. It goes from here through the driver to each shard as it is; what it names, the
+/// records of a slot and the messages of a parcel, is added where it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotOrder {
+    /// Admit to a slot, beginning with the messages of a parcel if one is named; other parcels of the slot are dropped.
+    Serve(Held, Option<ParcelId>),
+    /// Put a parcel's messages into a slot that is served.
+    Merge(Held, ParcelId),
+    /// Stop admitting to a slot, close its connections, and pack its pending messages as the parcel.
+    Pause(Held, ParcelId),
+    /// Serve on after [`Self::Pause`].
+    Resume(Held, Packed),
+    /// Close a slot's connections and drop its channels.
+    Release(Held, Cause),
+    /// The node is alone: close all connections over 2 s. Records are kept.
+    CloseAll,
 }
 
 /// The treatment of packed messages when the slot stays.

@@ -56,7 +56,7 @@ pub use dev::faults::{
 pub use dev::glob::Glob;
 pub use dev::parity::Finding;
 pub use dev::reset::{Reset, ResetStep};
-pub use directory::slots::{SlotOrder, SlotOrders};
+pub use directory::slots::{NodesAnswer, ShardOrder, SlotOrders};
 pub use operator::connection_lookup::SessionStep;
 pub use operator::inspect::{
     ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply,

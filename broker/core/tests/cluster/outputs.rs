@@ -3,7 +3,7 @@
 use crate::net::ETCD;
 use crate::world::{What, World};
 use broker_core::cluster::message::{
-    Call, CallId, Cause, Held, Input, Output, Packed, Parcel, ParcelSent, Reply,
+    Call, CallId, Cause, Held, Input, Output, Packed, Parcel, ParcelSent, Reply, SlotOrder,
 };
 use broker_core::cluster::types::{NodeId, ParcelId, Slot};
 
@@ -101,15 +101,10 @@ impl World {
             }
             Output::Gained(_, gain) => self.check.gains(gain),
             Output::Load(held) => self.load(number, held),
-            Output::Serve(..)
-            | Output::Merge(..)
-            | Output::Discard(_)
-            | Output::Pause(..)
-            | Output::Resume(..) => {
-                self.slot_output(number, output);
+            Output::Discard(id) => {
+                self.hosts[number].kept.remove(&id);
             }
-            Output::Release(held, cause) => self.released(number, held, cause),
-            Output::Alone => self.check.met("alone"),
+            Output::Order(order) => self.order(number, order),
             Output::WriteRefused(..) => self.check.met("write refused"),
             Output::Exit(ending) => {
                 self.check.exits(ending);
@@ -171,26 +166,23 @@ impl World {
         self.send(from, to.index(), process, input, messages);
     }
 
-    fn slot_output(&mut self, number: usize, output: Output) {
-        match output {
-            Output::Serve(held, parcel) => {
+    fn order(&mut self, number: usize, order: SlotOrder) {
+        match order {
+            SlotOrder::Serve(held, parcel) => {
                 self.serves(number, held);
                 if let Some(id) = parcel {
                     self.unpack_kept(number, held, id);
                 }
             }
-            Output::Merge(held, id) => self.unpack_kept(number, held, id),
-            Output::Discard(id) => {
-                self.hosts[number].kept.remove(&id);
-            }
-            Output::Pause(held, id) => {
+            SlotOrder::Merge(held, id) => self.unpack_kept(number, held, id),
+            SlotOrder::Pause(held, id) => {
                 self.set_serving(number, held.slot, None);
                 let host = &mut self.hosts[number];
                 let messages = host.pending.remove(&held.slot).unwrap_or_default();
                 self.check.idle(&messages);
                 host.packed.insert(id, (held.slot, messages));
             }
-            Output::Resume(held, packed) => {
+            SlotOrder::Resume(held, packed) => {
                 self.serves(number, held);
                 let messages = self.unpack_own(number, held.slot, packed);
                 if packed == Packed::Kept {
@@ -204,7 +196,8 @@ impl World {
                     self.check.lost(&messages);
                 }
             }
-            other => unreachable!("{other:?}"),
+            SlotOrder::Release(held, cause) => self.released(number, held, cause),
+            SlotOrder::CloseAll => self.check.met("alone"),
         }
     }
 

@@ -2,11 +2,12 @@
 
 use super::slots::{ACCOUNT, CHANNEL, Node, REGION, arn, held, parcel};
 use broker_core::check::Check;
+use broker_core::cluster::message::SlotOrder;
 use broker_core::id::{CallRef, SessionKey, Slot};
 use broker_core::machine::{Input, Machine};
 use broker_core::record::Holding;
 use broker_core::settings::{Quotas, Rate, Settings};
-use broker_core::shard::{Answer, Fault, PageQuestion, Question, Reply, SlotOrder};
+use broker_core::shard::{Answer, Fault, PageQuestion, Question, Reply};
 use broker_core::time::Now;
 use codec::control::ErrorKind;
 
@@ -44,7 +45,7 @@ fn a_list_is_what_all_nodes_answer_together() {
         .collect();
     assert_eq!(served, [slot]);
     let page = Answer::Page(part.records, true);
-    node.order(SlotOrder::Answered(caller, Box::new(page)));
+    node.answer(caller, page);
     let answer = node.heard(session);
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(
@@ -67,9 +68,9 @@ fn a_list_without_all_nodes_is_refused_and_an_answer_finds_its_caller_alone() {
             "no n2",
         )
     };
-    node.order(SlotOrder::Answered(early, Box::new(fault().into())));
+    node.answer(early, fault());
     assert_eq!(node.heard(session), "");
-    node.order(SlotOrder::Answered(caller, Box::new(fault().into())));
+    node.answer(caller, fault());
     assert!(node.heard(session).starts_with("HTTP/1.1 503 "));
     assert!(node.heard(session).contains("no n2"));
     node.desk(|desk| desk.is_full = true);
@@ -132,7 +133,7 @@ fn channels_of_other_nodes_count_for_an_account() {
             channels: elsewhere,
             bytes: 0,
         });
-        node.order(SlotOrder::Answered(caller, Box::new(answer)));
+        node.answer(caller, answer);
         let answer = node.heard(session);
         let is_refused = answer.contains("AccountChannelLimitExceeded");
         assert_eq!(is_refused, wanted, "{answer}");

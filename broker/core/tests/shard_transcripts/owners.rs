@@ -1,12 +1,12 @@
 //! Requests without an owner, and those whose owner cannot be reached: they wait for another one, or for the same, for
 //! a bounded time and in a bounded number.
 
-use super::slots::{Node, UPGRADED, held, record};
+use super::slots::{Node, UPGRADED, held, record, serve};
 use broker_core::check::Check;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::limits::{OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_MAX};
 use broker_core::machine::{Input, Machine, Output, TunnelFailure};
-use broker_core::shard::{Shard, SlotOrder};
+use broker_core::shard::Shard;
 use broker_core::time::Now;
 
 const OTHER: NodeId = NodeId(3);
@@ -76,7 +76,7 @@ fn a_request_is_admitted_here_when_its_slot_comes_meanwhile() {
     let session = passed_to(&mut node, OTHER);
     let back = comes_back(&mut node, session, false);
     let held = held(&node.map);
-    node.order(SlotOrder::Serve(held, vec![record()], None));
+    node.order(serve(held, vec![record()], None));
     node.map.assign(held.slot, Some(NodeId(0)));
     node.tick(100);
     assert!(node.heard(back).starts_with(UPGRADED));
@@ -161,7 +161,7 @@ fn who_comes_before_the_slot_waits_for_it() {
     let early = node.connect(Some("v1"));
     node.tick(2_000);
     assert_eq!((node.heard(early).as_str(), node.parked()), ("", 1));
-    node.order(SlotOrder::Serve(held(&node.map), vec![record()], None));
+    node.order(serve(held(&node.map), vec![record()], None));
     let slot = held(&node.map).slot;
     node.map.assign(slot, Some(NodeId(0)));
     node.tick(100);

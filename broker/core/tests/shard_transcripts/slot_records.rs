@@ -1,15 +1,15 @@
 //! The sum of the bytes of records, while slots come and go and records change.
 
-use crate::slots::{ACCOUNT, Node, REGION, parcel};
+use crate::slots::{ACCOUNT, Node, REGION, parcel, serve};
 use crate::store::{Changes, SlowStore};
-use broker_core::cluster::message::{Cause, Held};
+use broker_core::cluster::message::{Cause, Held, SlotOrder};
 use broker_core::cluster::types::Revision;
 use broker_core::id::{Identity, NodeId};
 use broker_core::machine::{Input, Machine};
 use broker_core::record::{Record, Version};
 use broker_core::registry::StoreError;
 use broker_core::settings::Settings;
-use broker_core::shard::{Letter, SlotOrder};
+use broker_core::shard::Letter;
 use broker_core::time::Wall;
 use codec::aws::ChannelArn;
 use codec::control::Tag;
@@ -61,7 +61,7 @@ fn world(mut random: fastrand::Rng, seed: u64) -> usize {
         let is_changing = |it: &Here| it.next.is_some();
         match random.u8(..8) {
             0 | 1 => {
-                node.order(SlotOrder::Serve(held, vec![record.clone()], None));
+                node.order(serve(held, vec![record.clone()], None));
                 node.map.assign(slot, Some(NodeId(0)));
                 let next = None;
                 let before = here.insert(channel, Here { record, next });

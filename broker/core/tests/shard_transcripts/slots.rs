@@ -3,7 +3,7 @@
 use crate::client::peer;
 use crate::words::{post, upgrade};
 use broker_core::cluster::maps::slot_map::SlotMap;
-use broker_core::cluster::message::{Cause, Held, Packed};
+use broker_core::cluster::message::{Cause, Held, Packed, SlotOrder};
 use broker_core::cluster::types::{Incarnation, ParcelId, Revision};
 use broker_core::id::{CallRef, Identity, NodeId, SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, Output};
@@ -11,7 +11,9 @@ use broker_core::placement::Placement;
 use broker_core::record::{Record, Version};
 use broker_core::registry::{MemoryStore, Store};
 use broker_core::settings::{Auth, Settings};
-use broker_core::shard::{Letter, PageQuestion, Shard, SlotOrder, SlotOrders, Start};
+use broker_core::shard::{
+    Answer, Letter, NodesAnswer, PageQuestion, Shard, ShardOrder, SlotOrders, Start,
+};
 use broker_core::time::{Moment, Now, Wall};
 use codec::aws::ChannelArn;
 use std::collections::{BTreeMap, VecDeque};
@@ -30,7 +32,8 @@ type Mutex<T> = std::sync::Mutex<T>;
 /// Orders for a shard, and its reports.
 #[derive(Default)]
 pub(super) struct Desk {
-    orders: VecDeque<SlotOrder>,
+    orders: VecDeque<ShardOrder>,
+    answers: VecDeque<NodesAnswer>,
     served: Vec<Held>,
     pub(super) admitted: Vec<Held>,
     packed: Vec<Vec<u8>>,
@@ -44,8 +47,9 @@ pub(super) struct Desk {
 pub(super) struct End(Arc<Mutex<Desk>>);
 
 impl SlotOrders for End {
-    fn next(&mut self) -> Option<SlotOrder> {
-        self.0.lock().expect("one thread").orders.pop_front()
+    fn next(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>) {
+        let mut desk = self.0.lock().expect("one thread");
+        (desk.orders.pop_front(), desk.answers.pop_front())
     }
 
     fn served(&mut self, held: Held) {
@@ -129,11 +133,11 @@ impl Node {
     /// A node that has the channel, with these messages.
     pub(super) fn serving(messages: Option<Vec<u8>>) -> Self {
         let mut node = Self::new();
-        node.order(SlotOrder::Serve(
-            held(&node.map),
-            vec![record()],
-            messages.map(Into::into),
-        ));
+        let parcel = messages.is_some().then(parcel);
+        node.order(ShardOrder {
+            messages: messages.map(Into::into),
+            ..serve(held(&node.map), vec![record()], parcel)
+        });
         assert_eq!(node.desk(|desk| desk.served.len()), 1);
         let slot = held(&node.map).slot;
         node.map.assign(slot, Some(NodeId(0)));
@@ -143,7 +147,7 @@ impl Node {
     /// Its slot is here, with these channels.
     pub(super) fn take_slot(&mut self, records: Vec<Record>) {
         let held = held(&self.map);
-        self.order(SlotOrder::Serve(held, records, None));
+        self.order(serve(held, records, None));
         self.map.assign(held.slot, Some(NodeId(0)));
     }
 
@@ -151,8 +155,16 @@ impl Node {
         look(&mut self.end.0.lock().expect("one thread"))
     }
 
-    pub(super) fn order(&mut self, order: SlotOrder) {
-        self.desk(|desk| desk.orders.push_back(order));
+    pub(super) fn order(&mut self, order: impl Into<ShardOrder>) {
+        self.desk(|desk| desk.orders.push_back(order.into()));
+        self.input(Input::Letter(Letter::Slots));
+        self.tick(0);
+    }
+
+    /// All nodes together answer a call's question.
+    pub(super) fn answer(&mut self, caller: CallRef, answer: impl Into<Answer>) {
+        let answer = Box::new(answer.into());
+        self.desk(|desk| desk.answers.push_back((caller, answer)));
         self.input(Input::Letter(Letter::Slots));
         self.tick(0);
     }
@@ -278,6 +290,13 @@ pub(super) fn held(map: &SlotMap) -> Held {
     Held { slot, epoch }
 }
 
+pub(super) fn serve(held: Held, records: Vec<Record>, parcel: Option<ParcelId>) -> ShardOrder {
+    ShardOrder {
+        records,
+        ..SlotOrder::Serve(held, parcel).into()
+    }
+}
+
 pub(super) fn parcel() -> ParcelId {
     let giver = Incarnation {
         directory: 1,
@@ -354,7 +373,10 @@ fn a_parcel_that_comes_late_is_delivered_to_who_is_here() {
     giver.assert_balanced();
     let mut taker = Node::serving(None);
     let master = taker.connect(None);
-    taker.order(SlotOrder::Merge(held(&taker.map), packed.into()));
+    taker.order(ShardOrder {
+        messages: Some(packed.into()),
+        ..SlotOrder::Merge(held(&taker.map), parcel()).into()
+    });
     assert!(
         taker.heard(master).contains("bGF0ZQ=="),
         "{}",

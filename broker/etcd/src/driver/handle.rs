@@ -90,7 +90,7 @@ impl Handle {
         }
     }
 
-    /// Gives all slots to other nodes, then ends. [`crate::Order::Exit`] is the last order. False if it was not taken,
+    /// Gives all slots to other nodes, then ends. [`crate::Service::exit`] is called last. False if it was not taken,
     /// since too many commands wait, or the node has ended.
     pub fn drain(&self) -> bool {
         self.send(Command::Drain)
@@ -113,7 +113,7 @@ impl Handle {
         EtcdStore::new(shard, self.changes.clone())
     }
 
-    /// Takes the parcels that [`crate::Order::Send`] asks for.
+    /// Takes the parcels that [`crate::Service::send`] asks for.
     #[must_use]
     pub fn parcels(&self) -> ParcelSender {
         ParcelSender(self.commands.as_ref().map(mpsc::Sender::downgrade))

@@ -15,7 +15,7 @@ use super::post::{Delivery, Post};
 use super::records::{self, Records};
 use crate::config::Config;
 use crate::directory::{Directory, Kept};
-use crate::order::{Order, Service};
+use crate::order::Service;
 use crate::peers::{Mail, Peers};
 use crate::schema::translate::Translator;
 use crate::schema::values::{self, OrderWord, ReportValue};
@@ -24,7 +24,7 @@ use crate::system::now;
 use crate::wire::Message;
 use broker_core::cluster;
 use broker_core::cluster::limits::{INNER_VERSION, SLOTS};
-use broker_core::cluster::message::{Call, Ending, Input, Output, Parcel, Transaction};
+use broker_core::cluster::message::{Call, Ending, Input, Output, Parcel, SlotOrder, Transaction};
 use broker_core::cluster::types::{Key, NodeId, Owner, Revision, Value};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -254,10 +254,10 @@ impl<S: Service, P: Peers> Node<S, P> {
         self.control.is_idle()
     }
 
-    /// The last order of the process, unless its handle is gone.
+    /// The end of the process, unless its handle is gone.
     pub(super) fn exit(&mut self) {
         if let Some(ending) = self.core.ending() {
-            self.service.order(Order::Exit(ending));
+            self.service.exit(ending);
         }
     }
 
@@ -279,33 +279,25 @@ impl<S: Service, P: Peers> Node<S, P> {
             Output::Receipt { to, id, taken } => self.send(to, &Message::Receipt(id, taken)),
             Output::Send(to, parcel) => {
                 if let Some(name) = self.translator.names.name(to) {
-                    self.service.order(Order::Send(name.clone(), parcel));
+                    self.service.send(name.clone(), parcel);
                 }
             }
             Output::Gained(held, gain) => self.journal.gained(held, gain),
             Output::Load(held) => {
-                self.service.order(Order::Load(held));
+                self.service.load(held);
                 let inputs = self.core.inputs();
                 self.records.load(held, &self.translator, inputs);
             }
-            Output::Serve(held, parcel) => {
-                self.journal.serves(held);
-                self.service.order(Order::Serve(held, parcel));
-            }
-            Output::Merge(held, id) => self.service.order(Order::Merge(held, id)),
-            Output::Discard(id) => self.service.order(Order::Discard(id)),
-            Output::Pause(held, id) => self.service.order(Order::Pause(held, id)),
-            Output::Resume(held, packed) => self.service.order(Order::Resume(held, packed)),
-            Output::Release(held, cause) => {
-                self.journal.released(held, cause, self.core.cluster());
-                self.service.order(Order::Release(held, cause));
-            }
-            Output::Alone => {
-                warn!(
-                    "alone: neither etcd nor another node answers, so others may take the slots; connections are \
-                     closed until one of them answers: check the network of this machine"
-                );
-                self.service.order(Order::Alone);
+            Output::Discard(id) => self.service.discard(id),
+            Output::Order(order) => {
+                if order == SlotOrder::CloseAll {
+                    warn!(
+                        "alone: neither etcd nor another node answers, so others may take the slots; connections are \
+                         closed until one of them answers: check the network of this machine"
+                    );
+                }
+                self.journal.order(order, self.core.cluster());
+                self.service.order(order);
             }
             Output::WriteRefused(_, number) => {
                 self.records.write_refused(number, &mut self.service);
@@ -346,7 +338,7 @@ impl<S: Service, P: Peers> Node<S, P> {
         let me = self.core.me().incarnation.into();
         match self.orders.take(revision, &order, me) {
             None => return,
-            Some(OrderWord::Drain) => self.service.order(Order::Drain),
+            Some(OrderWord::Drain) => self.service.drain(),
             Some(OrderWord::Rebalance) => self.core.inputs().push(Input::Rebalance),
             Some(OrderWord::Report) => {}
         }

@@ -2,13 +2,13 @@
 
 use crate::server::{Etcd, Scratch};
 use broker_core::cluster::limits::SLOTS;
-use broker_core::cluster::message::{Ending, Held, Packed};
+use broker_core::cluster::message::{Ending, Held, Packed, Parcel, SlotOrder};
 use broker_core::cluster::secret::ClusterSecret;
 use broker_core::cluster::types::{Epoch, ParcelId, Slot};
 use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
 use broker_etcd::{
-    Config, Driver, Handle, InnerAddress, Inspection, Name, Network, News, Options, Order, Service,
+    Config, Driver, Handle, InnerAddress, Inspection, Name, Network, News, Options, Service,
     TcpPeers,
 };
 use std::collections::{BTreeMap, HashMap};
@@ -280,14 +280,11 @@ impl Shards {
 }
 
 impl Service for Shards {
-    fn order(&mut self, order: Order) {
+    fn order(&mut self, order: SlotOrder) {
         let book = Arc::clone(&self.book);
         let mut book = book.lock().unwrap();
         match order {
-            Order::Load(held) => {
-                book.loaded.remove(&self.key(held.slot));
-            }
-            Order::Serve(held, parcel) => {
+            SlotOrder::Serve(held, parcel) => {
                 self.serve(&mut book, held);
                 let messages = parcel
                     .and_then(|id| book.kept.remove(&id))
@@ -297,17 +294,14 @@ impl Service for Shards {
                     .or_default()
                     .extend(messages);
             }
-            Order::Merge(held, id) => {
+            SlotOrder::Merge(held, id) => {
                 let messages = book.kept.remove(&id).unwrap_or_default();
                 book.pending
                     .entry(self.key(held.slot))
                     .or_default()
                     .extend(messages);
             }
-            Order::Discard(id) => {
-                book.kept.remove(&id);
-            }
-            Order::Pause(held, id) => {
+            SlotOrder::Pause(held, id) => {
                 self.unserve(&mut book, held.slot);
                 let messages = book
                     .pending
@@ -315,28 +309,46 @@ impl Service for Shards {
                     .unwrap_or_default();
                 book.packed.insert(id, messages);
             }
-            Order::Resume(held, packed) => {
+            SlotOrder::Resume(held, packed) => {
                 self.serve(&mut book, held);
                 if packed == Packed::Withdrawn {
                     book.faults.push("pending messages were withdrawn".into());
                 }
             }
-            Order::Send(to, parcel) => {
-                let messages = book.packed.get(&parcel.id).cloned().unwrap_or_default();
-                if let Some(parcels) = self.parcels.get() {
-                    parcels.send(to, parcel, messages);
-                }
-            }
-            Order::Release(held, _) => self.unserve(&mut book, held.slot),
-            Order::Alone => book.alone += 1,
-            Order::Drain => book.asked_to_drain += 1,
-            Order::Exit(ending) => book.endings.push((self.process.clone(), ending)),
+            SlotOrder::Release(held, _) => self.unserve(&mut book, held.slot),
+            SlotOrder::CloseAll => book.alone += 1,
         }
+    }
+
+    fn load(&mut self, held: Held) {
+        let mut book = self.book.lock().unwrap();
+        book.loaded.remove(&self.key(held.slot));
     }
 
     fn keep(&mut self, id: ParcelId, bytes: Vec<u8>) -> bool {
         self.book.lock().unwrap().kept.insert(id, bytes);
         true
+    }
+
+    fn discard(&mut self, id: ParcelId) {
+        self.book.lock().unwrap().kept.remove(&id);
+    }
+
+    fn send(&mut self, to: Name, parcel: Parcel) {
+        let book = self.book.lock().unwrap();
+        let messages = book.packed.get(&parcel.id).cloned().unwrap_or_default();
+        if let Some(parcels) = self.parcels.get() {
+            parcels.send(to, parcel, messages);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.book.lock().unwrap().asked_to_drain += 1;
+    }
+
+    fn exit(&mut self, ending: Ending) {
+        let mut book = self.book.lock().unwrap();
+        book.endings.push((self.process.clone(), ending));
     }
 
     fn waiting(&self) -> u64 {

@@ -7,11 +7,11 @@ use crate::edge::Post;
 use crate::server::mailboxes::post;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::maps::slot_map::SlotMap;
-use broker_core::cluster::message::{Held, Parcel, ParcelSent};
+use broker_core::cluster::message::{Held, Parcel, ParcelSent, SlotOrder};
 use broker_core::cluster::types::{Epoch, NodeId, ParcelId};
 use broker_core::id::{CallRef, ShardId, Slot};
 use broker_core::limits::PARCEL_BYTES_MAX;
-use broker_core::shard::{Letter, PageQuestion, Shard, SlotOrder, SlotOrders};
+use broker_core::shard::{Letter, NodesAnswer, PageQuestion, Shard, ShardOrder, SlotOrders};
 use broker_etcd::{Name, ParcelSender};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
@@ -40,10 +40,11 @@ pub(super) struct Desk {
     inquiries: Sender<Event>,
 }
 
-/// Orders for one shard: of each slot of this node a few at most.
+/// Orders for one shard, of each slot of this node a few at most; and answers to its calls' questions to all nodes.
 #[derive(Default)]
 struct Queue {
-    orders: VecDeque<SlotOrder>,
+    orders: VecDeque<ShardOrder>,
+    answers: VecDeque<NodesAnswer>,
     /// A letter that says so is under way, or the shard takes them one by one.
     is_told: bool,
 }
@@ -101,21 +102,39 @@ impl Desk {
     }
 
     /// An order for one shard.
-    pub(super) fn order(&self, shard: usize, order: SlotOrder) {
+    pub(super) fn order(&self, shard: usize, order: ShardOrder) {
+        self.put(shard, |queue| queue.orders.push_back(order));
+    }
+
+    /// The same for each, with the messages of a parcel if it names one.
+    pub(super) fn order_all(&self, order: SlotOrder, messages: Option<&Arc<[u8]>>) {
+        for shard in 0..self.shards() {
+            let messages = messages.cloned();
+            let order = ShardOrder {
+                messages,
+                ..order.into()
+            };
+            self.order(shard, order);
+        }
+    }
+
+    /// The answer of all nodes together to a call's question.
+    pub(super) fn answer(&self, (caller, answer): NodesAnswer) {
+        self.put(caller.shard.index(), |queue| {
+            queue.answers.push_back((caller, answer));
+        });
+    }
+
+    fn put(&self, shard: usize, put: impl FnOnce(&mut Queue)) {
         let Some(queue) = self.queues.get(shard) else {
             return;
         };
         let mut queue = lock(queue);
-        queue.orders.push_back(order);
+        put(&mut queue);
         if !std::mem::replace(&mut queue.is_told, true) {
             drop(queue);
             post(&self.mailboxes, shard, Post::Letter(Letter::Slots));
         }
-    }
-
-    /// The same for each.
-    pub(super) fn order_all(&self, order: impl Fn(usize) -> SlotOrder) {
-        (0..self.shards()).for_each(|shard| self.order(shard, order(shard)));
     }
 
     /// The shards are about to take in a slot's channels, or to serve it on.
@@ -217,11 +236,14 @@ pub(super) struct End {
 }
 
 impl SlotOrders for End {
-    fn next(&mut self) -> Option<SlotOrder> {
-        let mut queue = lock(self.desk.queues.get(self.shard.index())?);
-        let next = queue.orders.pop_front();
-        queue.is_told = next.is_some();
-        next
+    fn next(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>) {
+        let Some(queue) = self.desk.queues.get(self.shard.index()) else {
+            return (None, None);
+        };
+        let mut queue = lock(queue);
+        let (order, answer) = (queue.orders.pop_front(), queue.answers.pop_front());
+        queue.is_told = order.is_some() || answer.is_some();
+        (order, answer)
     }
 
     fn served(&mut self, held: Held) {

@@ -6,7 +6,7 @@ use super::journal::boottime;
 use crate::edge::{Links, Post, shards_now};
 use crate::server::mailboxes::post;
 use broker_core::cluster::maps::slot_map::SlotMap;
-use broker_core::cluster::message::{Cause, Ending, Held};
+use broker_core::cluster::message::{Cause, Ending, Held, Parcel, SlotOrder};
 use broker_core::cluster::types::ParcelId;
 use broker_core::id::{Identity, Slot};
 use broker_core::limits::KEPT_PARCEL_BYTES_MAX;
@@ -14,9 +14,9 @@ use broker_core::placement::Placement;
 use broker_core::readiness::Readiness;
 use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
-use broker_core::shard::{Letter, Shard, SlotOrder};
+use broker_core::shard::{Letter, Shard, ShardOrder};
 use broker_core::time::Now;
-use broker_etcd::{Name, News, Order, Service};
+use broker_etcd::{Name, News, Service};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use std::collections::HashMap;
@@ -54,32 +54,33 @@ pub(super) struct Shards {
 }
 
 impl Service for Shards {
-    fn order(&mut self, order: Order) {
+    /// The records and the messages that an order names are kept here, and go along to the shards.
+    fn order(&mut self, order: SlotOrder) {
         match order {
-            Order::Load(held) => self.load(held),
-            Order::Serve(held, parcel) => self.serve(held, parcel),
-            Order::Merge(held, parcel) => {
+            SlotOrder::Serve(held, parcel) => self.serve(held, parcel),
+            SlotOrder::Merge(_, parcel) => {
                 if let Some(messages) = self.take_kept(parcel) {
-                    self.desk
-                        .order_all(|_| SlotOrder::Merge(held, Arc::clone(&messages)));
+                    self.desk.order_all(order, Some(&messages));
                 }
             }
-            Order::Discard(parcel) => drop(self.take_kept(parcel)),
-            Order::Pause(held, parcel) => {
+            SlotOrder::Pause(held, parcel) => {
                 self.desk.ends(held.slot);
                 self.desk.packs(held.slot, parcel);
-                self.desk.order_all(|_| SlotOrder::Pause(held, parcel));
+                self.desk.order_all(order, None);
             }
-            Order::Resume(held, packed) => {
+            SlotOrder::Resume(held, _) => {
                 self.desk.begins(held);
-                self.desk.order_all(|_| SlotOrder::Resume(held, packed));
+                self.desk.order_all(order, None);
             }
-            Order::Send(to, parcel) => self.desk.sends(to, parcel),
-            Order::Release(held, cause) => self.release(held, cause),
-            Order::Alone => self.desk.order_all(|_| SlotOrder::CloseAll),
-            Order::Drain => drop(self.report.send(NodeNews::Drain)),
-            Order::Exit(ending) => drop(self.report.send(NodeNews::Ended(ending))),
+            SlotOrder::Release(held, cause) => self.release(held, cause),
+            SlotOrder::CloseAll => self.desk.order_all(order, None),
         }
+    }
+
+    fn load(&mut self, held: Held) {
+        self.desk.journal.owns(held);
+        let shards = vec![Vec::new(); self.desk.shards()];
+        self.loading.insert(held.slot, (held, shards));
     }
 
     fn records(&mut self, held: Held, records: Vec<Record>) {
@@ -104,6 +105,14 @@ impl Service for Shards {
         self.kept_bytes += messages.len();
         self.kept.insert(parcel, messages.into());
         true
+    }
+
+    fn discard(&mut self, parcel: ParcelId) {
+        drop(self.take_kept(parcel));
+    }
+
+    fn send(&mut self, to: Name, parcel: Parcel) {
+        self.desk.sends(to, parcel);
     }
 
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>) {
@@ -148,15 +157,18 @@ impl Service for Shards {
     fn replied(&mut self, from: Name, number: u64, reply: Vec<u8>) {
         let _ = self.inquiries.try_send(Event::Replied(from, number, reply));
     }
+
+    // Nobody takes the reports of a process that is past its end.
+    fn drain(&mut self) {
+        let _ = self.report.send(NodeNews::Drain);
+    }
+
+    fn exit(&mut self, ending: Ending) {
+        let _ = self.report.send(NodeNews::Ended(ending));
+    }
 }
 
 impl Shards {
-    fn load(&mut self, held: Held) {
-        self.desk.journal.owns(held);
-        let shards = vec![Vec::new(); self.desk.shards()];
-        self.loading.insert(held.slot, (held, shards));
-    }
-
     fn serve(&mut self, held: Held, parcel: Option<ParcelId>) {
         let messages = parcel.and_then(|parcel| self.take_kept(parcel));
         let loaded = self.loading.remove(&held.slot);
@@ -168,7 +180,11 @@ impl Shards {
         };
         self.desk.begins(held);
         for (shard, records) in shards.into_iter().enumerate() {
-            let order = SlotOrder::Serve(held, records, messages.clone());
+            let order = ShardOrder {
+                order: SlotOrder::Serve(held, parcel),
+                records,
+                messages: messages.clone(),
+            };
             self.desk.order(shard, order);
         }
     }
@@ -184,7 +200,7 @@ impl Shards {
             }
         }
         self.desk.ends(held.slot);
-        self.desk.order_all(|_| SlotOrder::Release(held, cause));
+        self.desk.order_all(SlotOrder::Release(held, cause), None);
     }
 
     fn take_kept(&mut self, parcel: ParcelId) -> Option<Arc<[u8]>> {

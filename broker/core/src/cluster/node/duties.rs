@@ -5,7 +5,9 @@ use super::Cluster;
 use super::registration::Place;
 use crate::cluster::etcd::calls::Purpose;
 use crate::cluster::limits::{ABSENT_MS, GRACE_MS, ROUND_MS};
-use crate::cluster::message::{Call, Compare, Ending, Held, Output, Question, Transaction};
+use crate::cluster::message::{
+    Call, Compare, Ending, Held, Output, Question, SlotOrder, Transaction,
+};
 use crate::cluster::types::{Key, Owner, ParcelId, Revision, RosterState, Value};
 use crate::time::Now;
 
@@ -77,7 +79,7 @@ impl Cluster {
         let may_be_taken = self.may_be_taken();
         let peers = self.silence.newest_answered();
         if self.authority.decide(peers, may_be_taken, now) {
-            self.outputs.push_back(Output::Alone);
+            self.order(SlotOrder::CloseAll);
         }
         for held in self.slots.start_loads(now) {
             self.outputs.push_back(Output::Load(held));

@@ -16,7 +16,7 @@ pub mod silence;
 use crate::cluster::etcd::calls::{Calls, Purpose};
 use crate::cluster::etcd::view::View;
 use crate::cluster::limits::{GAP_MS, MARGIN_MS, NODES_MAX};
-use crate::cluster::message::{Answer, Call, Held, Input, Output, Question};
+use crate::cluster::message::{Answer, Call, Held, Input, Output, Question, SlotOrder};
 use crate::cluster::slots::claims::Claims;
 use crate::cluster::slots::plan::Plan;
 use crate::cluster::slots::transfer::Transfers;
@@ -309,6 +309,11 @@ impl Cluster {
             Some(held) if self.can_act(now) => self.write_record(held, number, now),
             Some(_) | None => self.outputs.push_back(Output::WriteRefused(slot, number)),
         }
+    }
+
+    /// Gives the shards an order.
+    pub(super) fn order(&mut self, order: SlotOrder) {
+        self.outputs.push_back(Output::Order(order));
     }
 
     /// Sends a call of etcd.

@@ -5,7 +5,7 @@ use super::{Own, Stage};
 use crate::cluster::etcd::calls::Purpose;
 use crate::cluster::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
 use crate::cluster::message::{
-    Call, Ending, Held, Output, Packed, Parcel, ParcelSent, Target, Transaction,
+    Call, Ending, Held, Output, Packed, Parcel, ParcelSent, SlotOrder, Target, Transaction,
 };
 use crate::cluster::node::Cluster;
 use crate::cluster::node::duties::{at, owned};
@@ -110,7 +110,7 @@ impl Cluster {
                 },
             );
             let held = Held { slot, epoch };
-            self.outputs.push_back(Output::Pause(held, parcel));
+            self.order(SlotOrder::Pause(held, parcel));
             let sent = ParcelSent::Ahead;
             let id = parcel;
             let parcel = Parcel {

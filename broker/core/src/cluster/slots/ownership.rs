@@ -3,7 +3,7 @@
 
 use super::{Own, Stage};
 use crate::cluster::message::{
-    Cause, Ending, Gain, Held, Output, Packed, Parcel, ParcelSent, Reason, Taking,
+    Cause, Ending, Gain, Held, Output, Packed, Parcel, ParcelSent, Reason, SlotOrder, Taking,
 };
 use crate::cluster::node::Cluster;
 use crate::cluster::types::{NodeId, Revision, Slot, SlotRecord};
@@ -14,9 +14,9 @@ impl Cluster {
         if self.slots.loaded(held, whole, now) {
             let record = self.view.slot(held.slot);
             let (parcel, late) = self.slots.parcels.take(held.slot, record);
-            self.outputs.push_back(Output::Serve(held, parcel));
+            self.order(SlotOrder::Serve(held, parcel));
             for id in late {
-                self.outputs.push_back(Output::Merge(held, id));
+                self.order(SlotOrder::Merge(held, id));
             }
         }
     }
@@ -41,7 +41,7 @@ impl Cluster {
                         slot: parcel.slot,
                         epoch,
                     };
-                    self.outputs.push_back(Output::Merge(held, id));
+                    self.order(SlotOrder::Merge(held, id));
                     true
                 }
                 Some(Own {
@@ -74,8 +74,7 @@ impl Cluster {
         let own = self.slots.own(slot);
         if own.is_some_and(|own| own.epoch == epoch && own.parcel().is_some()) {
             self.slots.enter(slot, Stage::Ready);
-            self.outputs
-                .push_back(Output::Resume(Held { slot, epoch }, packed));
+            self.order(SlotOrder::Resume(Held { slot, epoch }, packed));
         }
     }
 
@@ -96,8 +95,7 @@ impl Cluster {
                     self.gain(slot, record, former, now);
                     self.slots.enter(slot, Stage::Ready);
                     let epoch = record.epoch;
-                    self.outputs
-                        .push_back(Output::Resume(Held { slot, epoch }, Packed::Kept));
+                    self.order(SlotOrder::Resume(Held { slot, epoch }, Packed::Kept));
                 }
                 Some(own) => {
                     self.release(slot, own, record, now);
@@ -137,22 +135,19 @@ impl Cluster {
         let epoch = own.epoch;
         let held = Held { slot, epoch };
         let Some(owner) = record.owner else {
-            self.outputs
-                .push_back(Output::Release(held, Cause::NotLoaded));
+            self.order(SlotOrder::Release(held, Cause::NotLoaded));
             return;
         };
         if own.parcel().is_some() && own.parcel() == record.parcel {
             self.transfers.gave(now);
-            self.outputs
-                .push_back(Output::Release(held, Cause::Transferred));
+            self.order(SlotOrder::Release(held, Cause::Transferred));
             return;
         }
         // Pending messages follow the slot, unless they may have been delivered elsewhere.
         let may_be_elsewhere = matches!(own.stage, Stage::Leaving { .. });
         let follows = own.is_held() && !may_be_elsewhere && owner.node != self.me.node;
         let id = follows.then(|| self.transfers.next_parcel());
-        self.outputs
-            .push_back(Output::Release(held, Cause::Superseded(id)));
+        self.order(SlotOrder::Release(held, Cause::Superseded(id)));
         if let Some(id) = id {
             let sent = ParcelSent::Late;
             let parcel = Parcel {
@@ -171,7 +166,7 @@ impl Cluster {
         for (slot, Own { epoch, .. }) in own {
             self.slots.lose(slot);
             let held = Held { slot, epoch };
-            self.outputs.push_back(Output::Release(held, Cause::Ends));
+            self.order(SlotOrder::Release(held, Cause::Ends));
         }
         self.obstacles.ended = true;
         self.outputs.push_back(Output::Exit(ending));

@@ -32,7 +32,8 @@ pub enum Letter {
     CallOver(CallRef),
     /// The store has made the change of a channel durable, or not.
     Committed(ChannelKey, Result<(), StoreError>),
-    /// There are orders about slots: see [`crate::shard::SlotOrders`]. At most one is under way to each shard.
+    /// There are orders about slots, or answers of all nodes together: see [`crate::shard::SlotOrders`]. At most one is
+    /// under way to each shard.
     Slots,
     /// From here on these are the principals.
     Credentials(Arc<Credentials>),

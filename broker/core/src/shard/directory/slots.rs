@@ -2,7 +2,7 @@
 
 use crate::cluster::maps::slot_map::SlotMap;
 use crate::cluster::maps::slot_set::SlotSet;
-use crate::cluster::message::{Cause, Held, Packed};
+use crate::cluster::message::{Held, SlotOrder};
 use crate::cluster::types::{Epoch, ParcelId};
 use crate::id::{CallRef, ChannelKey, Identity, Slot};
 use crate::record::Record;
@@ -11,29 +11,36 @@ use crate::time::Now;
 use std::fmt;
 use std::sync::Arc;
 
-/// An order to a shard about a slot, or the answer of all nodes together.
+/// An order about slots as one shard takes it: with the records and messages that the node around the shards keeps.
 #[derive(Debug)]
-pub enum SlotOrder {
-    /// Admit to it from here on: this shard's channels of it, and the messages of a parcel if it came with one.
-    Serve(Held, Vec<Record>, Option<Arc<[u8]>>),
-    /// Put the messages of a parcel into it.
-    Merge(Held, Arc<[u8]>),
-    /// Stop admitting, close its connections, and pack its messages.
-    Pause(Held, ParcelId),
-    /// Serve on.
-    Resume(Held, Packed),
-    /// Close its connections and drop its channels.
-    Release(Held, Cause),
-    /// The node is alone: close all connections, spread over [`crate::limits::ALONE_CLOSE_MS`].
-    CloseAll,
-    /// The answer to a question to all nodes for this call: once for each that was taken.
-    Answered(CallRef, Box<Answer>),
+pub struct ShardOrder {
+    /// The order, as the cluster's rules gave it.
+    pub order: SlotOrder,
+    /// With [`SlotOrder::Serve`] the records of this shard's channels of the slot.
+    pub records: Vec<Record>,
+    /// With [`SlotOrder::Serve`] and [`SlotOrder::Merge`] the messages of the parcel that is named, if they are kept.
+    pub messages: Option<Arc<[u8]>>,
 }
+
+impl From<SlotOrder> for ShardOrder {
+    fn from(order: SlotOrder) -> Self {
+        let (records, messages) = (Vec::new(), None);
+        Self {
+            order,
+            records,
+            messages,
+        }
+    }
+}
+
+/// The answer of all nodes together to the question of a call: once for each that was taken.
+pub type NodesAnswer = (CallRef, Box<Answer>);
 
 /// A shard's end of what follows the cluster. Never blocks.
 pub trait SlotOrders: Send {
-    /// The next order, oldest first. After `None` a [`crate::shard::Letter::Slots`] says that there is one again.
-    fn next(&mut self) -> Option<SlotOrder>;
+    /// The next order and the next answer, each the oldest. After neither a [`crate::shard::Letter::Slots`] says that
+    /// there is one again.
+    fn next(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>);
 
     /// This shard admits to a slot.
     fn served(&mut self, held: Held);
@@ -44,10 +51,10 @@ pub trait SlotOrders: Send {
     /// This shard's messages of a parcel.
     fn packed(&mut self, held: Held, parcel: ParcelId, messages: Vec<u8>);
 
-    /// A call wants a page of all nodes' channels: [`SlotOrder::Answered`] has it. False when too many calls want one.
+    /// A call wants a page of all nodes' channels: [`Self::next`] has it. False when too many calls want one.
     fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool;
 
-    /// A call wants to know what the other nodes have of an account, `region:account:`: [`SlotOrder::Answered`] has it.
+    /// A call wants to know what the other nodes have of an account, `region:account:`: [`Self::next`] has it.
     /// False when too many calls ask.
     fn count(&mut self, caller: CallRef, tenant: &str) -> bool;
 }

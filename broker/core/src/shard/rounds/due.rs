@@ -74,18 +74,26 @@ impl Shard {
         self.sockets.unmute_due(at);
     }
 
-    /// Carries out what is due about slots: some orders, connections of a node that is alone, messages to be packed.
+    /// Carries out what is due about slots: some orders and answers of all nodes, connections of a node that is alone,
+    /// messages to be packed.
     fn work_on_slots(&mut self, at: Moment) {
         if self.directory.slots.is_none() {
             return;
         }
         for _ in 0..SLOT_ORDERS_PER_TURN {
-            let (_, directory, books, _, todo) = self.parts();
-            let Some(order) = directory.next_slot_order() else {
+            let (order, answer) = self.directory.next_slot_order();
+            if order.is_none() && answer.is_none() {
                 break;
-            };
-            directory.obey(books, todo, order, at);
-            self.settle(at);
+            }
+            if let Some((caller, answer)) = answer {
+                self.todo.answer(caller, *answer);
+                self.settle(at);
+            }
+            if let Some(order) = order {
+                let (_, directory, books, _, todo) = self.parts();
+                directory.obey(books, todo, order, at);
+                self.settle(at);
+            }
         }
         let (sockets, directory, books, _, todo) = self.parts();
         for number in directory.places_to_close(sockets.sessions.slots(), at) {

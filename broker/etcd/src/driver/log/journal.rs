@@ -3,7 +3,7 @@
 use super::slots::{Giving, SlotLog};
 use crate::names::{Name, Names};
 use broker_core::cluster::Cluster;
-use broker_core::cluster::message::{Cause, Gain, Held};
+use broker_core::cluster::message::{Cause, Gain, Held, SlotOrder};
 use broker_core::cluster::node::authority::Standing;
 use broker_core::cluster::types::NodeId;
 use tracing::{info, warn};
@@ -22,13 +22,17 @@ impl Journal {
         self.slots.gained(held, gain);
     }
 
-    /// A slot is served.
-    pub(in crate::driver) fn serves(&mut self, held: Held) {
-        self.slots.serves(held);
+    /// The shards get an order: with some a slot is served, or is no longer this process's.
+    pub(in crate::driver) fn order(&mut self, order: SlotOrder, cluster: &Cluster) {
+        match order {
+            SlotOrder::Serve(held, _) => self.slots.serves(held),
+            SlotOrder::Release(held, cause) => self.released(held, cause, cluster),
+            SlotOrder::Merge(..) | SlotOrder::Pause(..) | SlotOrder::Resume(..) => {}
+            SlotOrder::CloseAll => {}
+        }
     }
 
-    /// A slot is no longer this process's.
-    pub(in crate::driver) fn released(&mut self, held: Held, cause: Cause, cluster: &Cluster) {
+    fn released(&mut self, held: Held, cause: Cause, cluster: &Cluster) {
         let record = cluster.record(held.slot);
         let giving = match cluster.is_draining() {
             true => Giving::Drain,

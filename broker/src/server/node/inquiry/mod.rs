@@ -19,7 +19,7 @@ use crate::side::{AskedPath, NodeReplies, NodeReply, Posted, Survey};
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::id::{CallRef, ShardId};
 use broker_core::record::Holding;
-use broker_core::shard::{Answer, PageQuestion, Question, Reply, Shard, SlotOrder};
+use broker_core::shard::{Answer, PageQuestion, Question, Reply, Shard};
 use broker_etcd::{InquirySender, Name};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use page::Page;
@@ -361,8 +361,7 @@ impl Inquiries {
 
     fn answer(&self, caller: CallRef, answer: Answer) {
         if let Some(desk) = self.desk.upgrade() {
-            let order = SlotOrder::Answered(caller, Box::new(answer));
-            desk.order(caller.shard.index(), order);
+            desk.answer((caller, Box::new(answer)));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::parcel;
 use crate::channel::{Channel, Life};
-use crate::cluster::message::{Cause, Held, Packed};
+use crate::cluster::message::{Cause, Held, Packed, SlotOrder};
 use crate::cluster::types::ParcelId;
 use crate::id::{CallRef, ChannelKey, Slot};
 use crate::journal::EndReason;
@@ -13,18 +13,23 @@ use crate::shard::books::Books;
 use crate::shard::calls::refusals::nobody;
 use crate::shard::directory::Directory;
 use crate::shard::directory::changes::{ChangeStep, ChangeUnderWay};
-use crate::shard::directory::slots::{Closing, Packing, SlotOrder, Stage};
+use crate::shard::directory::slots::{Closing, NodesAnswer, Packing, ShardOrder, Stage};
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 use std::ops::Range;
+use std::sync::Arc;
 
 impl Directory {
-    /// The next order about slots; `None` when all that came are carried out.
-    pub(in crate::shard) fn next_slot_order(&mut self) -> Option<SlotOrder> {
-        let slots = self.slots.as_mut().filter(|slots| slots.due)?;
-        let order = slots.orders.next();
-        slots.due = order.is_some();
-        order
+    /// The next order about slots, and the next answer of all nodes; neither when all that came are carried out.
+    pub(in crate::shard) fn next_slot_order(
+        &mut self,
+    ) -> (Option<ShardOrder>, Option<NodesAnswer>) {
+        let Some(slots) = self.slots.as_mut().filter(|slots| slots.due) else {
+            return (None, None);
+        };
+        let (order, answer) = slots.orders.next();
+        slots.due = order.is_some() || answer.is_some();
+        (order, answer)
     }
 
     /// Carries out an order about a slot.
@@ -32,19 +37,20 @@ impl Directory {
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
-        order: SlotOrder,
+        order: ShardOrder,
         at: Moment,
     ) {
+        let ShardOrder {
+            order,
+            records,
+            messages,
+        } = order;
         match order {
-            SlotOrder::Serve(held, records, messages) => {
+            SlotOrder::Serve(held, _) => {
                 self.serve(books, todo, held, records, at);
-                if let Some(messages) = messages {
-                    todo.push(Todo::Unpack(held.slot, messages, 0));
-                }
+                unpack(todo, held, messages);
             }
-            SlotOrder::Merge(held, messages) => {
-                todo.push(Todo::Unpack(held.slot, messages, 0));
-            }
+            SlotOrder::Merge(held, _) => unpack(todo, held, messages),
             SlotOrder::Pause(held, parcel) => {
                 self.enter(held.slot, Stage::Still);
                 self.pack_when_still(books, todo, (held, parcel), false, at);
@@ -57,9 +63,6 @@ impl Directory {
             SlotOrder::Release(held, Cause::Transferred | Cause::Superseded(None))
             | SlotOrder::Release(held, Cause::NotLoaded | Cause::Ends) => {
                 self.drop_slot(books, todo, held.slot);
-            }
-            SlotOrder::Answered(caller, answer) => {
-                todo.answer(caller, *answer);
             }
             SlotOrder::CloseAll => {
                 if let Some(slots) = &mut self.slots {
@@ -277,6 +280,13 @@ impl Directory {
         if let Some(slots) = &mut self.slots {
             slots.enter(slot, stage);
         }
+    }
+}
+
+/// Leaves a parcel's messages to be put into their slot.
+fn unpack(todo: &mut TodoList, held: Held, messages: Option<Arc<[u8]>>) {
+    if let Some(messages) = messages {
+        todo.push(Todo::Unpack(held.slot, messages, 0));
     }
 }
 
