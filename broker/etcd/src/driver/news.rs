@@ -3,9 +3,9 @@
 
 use super::post::{Post, is_none};
 use crate::names::{Names, shown};
-use crate::order::{News, Service};
 use crate::peers::Peers;
 use crate::schema::translate::Translator;
+use crate::service::{News, Service};
 use broker_core::cluster::Cluster;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::types::{NodeId, Owner, Slot};

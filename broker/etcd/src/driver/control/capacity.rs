@@ -8,7 +8,7 @@ use crate::driver::connection::Connection;
 use crate::driver::event::Event;
 use crate::limits::SIZE_EVERY_MS;
 use crate::operator::{self, MemberStatus};
-use crate::order::News;
+use crate::service::News;
 use crate::system::now;
 use broker_core::time::Now;
 use tracing::{info, warn};
