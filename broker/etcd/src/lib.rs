@@ -24,6 +24,20 @@
 //! * [`import`], [`export`]: from a store on a disk into etcd, and back;
 //! * [`operator`]: what the commands of operators ask of etcd.
 //!
+//! # From etcd to the shards
+//!
+//! A change that the watch shows passes four enums on its way to the shards:
+//!
+//! ```text
+//!  watch ──► Event::Watched ──► Input::Changed ──► rules ──► Output::Order ──► SlotOrder ──► each shard
+//!  (task)      (driver)             (core)        (core)        (core)       (from the rules to the shard)
+//! ```
+//! [`Service::order`] is given the [`SlotOrder`] that is in the rules' output, and the shards take the same, with the
+//! records and messages that the service keeps. From the shards back it is calls: what a shard serves or has packed
+//! ends at the service, which sends a parcel by [`ParcelSender`].
+//!
+//! [`SlotOrder`]: broker_core::cluster::message::SlotOrder
+//!
 //! # What a lost answer means
 //!
 //! A call whose answer does not come may have been carried out, or may be later: a request can wait in a frozen member.

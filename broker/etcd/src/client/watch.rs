@@ -1,25 +1,13 @@
 //! A watch of slots, registrations and members over one stream.
 
 use crate::client::failure::Failure;
-use crate::rpc::{
-    KeyValue, Lines, Questions, WatchCreateRequest, WatchProgressRequest, WatchResponse,
-};
-use crate::schema::translate::header_of;
+use crate::rpc::{Lines, Questions, WatchCreateRequest, WatchProgressRequest, WatchResponse};
 use broker_core::cluster::types::Revision;
 use tokio::sync::mpsc;
 
-/// An answer of the stream, or its end.
-#[derive(Debug)]
-pub(crate) enum Sight {
-    /// Changes in the order of their revisions. A deleted key has no version.
-    Changes(Vec<KeyValue>),
-    /// Everything up to this revision was delivered.
-    Progress(Revision),
-    /// The stream has ended, or what it wanted was compacted.
-    Ended(Failure),
-}
-
-/// Watches a range from a revision on, and asks how far it is for each request; reports until the stream ends.
+/// Watches a range from a revision on, and asks how far it is for each request. Reports each answer: changes in the
+/// order of their revisions, where a deleted key has no version; or none, and everything up to the revision of its
+/// header was delivered. The last report is the failure: the stream has ended, or what it wanted was compacted.
 ///
 /// Large revisions come in parts, so that no message exceeds what is taken. What a part of a revision lacks when the
 /// stream ends is read afterwards: the core reads the whole before it watches again.
@@ -28,7 +16,7 @@ pub(crate) async fn follow(
     (first, end): (String, String),
     from: Revision,
     requests: mpsc::Receiver<()>,
-    report: impl AsyncFn(Sight),
+    report: impl AsyncFn(Result<WatchResponse, Failure>),
 ) {
     let create = WatchCreateRequest {
         key: first.into(),
@@ -39,31 +27,22 @@ pub(crate) async fn follow(
     let questions = Questions::new(create, WatchProgressRequest {}, requests);
     let mut answers = match lines.watch(questions).await {
         Ok(answers) => answers,
-        Err(status) => return report(Sight::Ended(Failure::of(&status))).await,
+        Err(status) => return report(Err(Failure::of(&status))).await,
     };
     loop {
         match answers.message().await {
             Ok(Some(answer)) if answer.canceled => {
-                return report(Sight::Ended(canceled(&answer))).await;
+                return report(Err(canceled(&answer))).await;
             }
             Ok(Some(answer)) if answer.created => {}
-            Ok(Some(answer)) => report(sight(answer)).await,
+            Ok(Some(answer)) => report(Ok(answer)).await,
             Ok(None) => {
                 let why = "the stream of the watch ended";
-                return report(Sight::Ended(Failure::Unknown(why.into()))).await;
+                return report(Err(Failure::Unknown(why.into()))).await;
             }
-            Err(status) => return report(Sight::Ended(Failure::of(&status))).await,
+            Err(status) => return report(Err(Failure::of(&status))).await,
         }
     }
-}
-
-fn sight(answer: WatchResponse) -> Sight {
-    if answer.events.is_empty() {
-        let (revision, _) = header_of(answer.header.as_ref());
-        return Sight::Progress(revision);
-    }
-    let rows = answer.events.into_iter().filter_map(|event| event.kv);
-    Sight::Changes(rows.collect())
 }
 
 /// The connection is fine, the watch is not: nothing else on the connection is given up.

@@ -5,10 +5,9 @@ use crate::client::calls;
 use crate::client::failure::Failure;
 use crate::client::lease::Renewal;
 use crate::client::load::Part;
-use crate::client::watch::Sight;
 use crate::limits::EVENTS_MAX;
 use crate::operator::MemberStatus;
-use crate::rpc::Lines;
+use crate::rpc::{Lines, WatchResponse};
 use crate::writer::Request;
 use broker_core::cluster::message::{CallId, Held, WatchId};
 use broker_core::cluster::types::{LeaseId, Revision};
@@ -21,10 +20,16 @@ use tokio::sync::mpsc;
 pub(super) enum Event {
     /// An attempt to connect has ended.
     Connected(Which, u32, Result<Lines, Box<str>>),
-    /// Of the connection for leases, the watch and slots.
-    Control(ControlEvent),
-    /// Of the connection for records.
-    Records(RecordsEvent),
+    /// A call about leases and slots was answered, or failed.
+    Called(u32, CallId, CallResult),
+    /// A keepalive of a lease was answered, or its stream has ended.
+    Renewal(u32, LeaseId, Renewal),
+    /// The watch has an answer, or has ended.
+    Watched(u32, WatchId, Result<WatchResponse, Failure>),
+    /// A page of a slot's records was read, or the load has ended.
+    Loaded(u32, Held, Part),
+    /// A batch of changes of records was answered, or failed.
+    Written(u32, usize, Box<Request>, CallResult),
     /// The meta key was read or written.
     Meta(u32, CallResult),
     /// The report about this order was written, or a report was not.
@@ -42,21 +47,6 @@ pub(super) enum Event {
 pub(super) enum Which {
     Control,
     Records,
-}
-
-/// Events of the connection for leases, the watch and slots.
-#[derive(Debug)]
-pub(super) enum ControlEvent {
-    Told(u32, CallId, CallResult),
-    Renewal(u32, LeaseId, Renewal),
-    Sight(u32, WatchId, Sight),
-}
-
-/// Events of the connection for records.
-#[derive(Debug)]
-pub(super) enum RecordsEvent {
-    Part(u32, Held, Part),
-    Written(u32, usize, Box<Request>, CallResult),
 }
 
 /// The result of a single call.

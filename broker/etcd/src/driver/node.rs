@@ -135,13 +135,29 @@ impl<S: Service, P: Peers> Node<S, P> {
                 }
                 self.ask_meta();
             }
-            Event::Control(event) => {
-                let inputs = self.core.inputs();
-                self.control.event(event, &mut self.translator, inputs);
+            Event::Called(generation, id, told) => {
+                let (translator, inputs) = (&mut self.translator, self.core.inputs());
+                self.control.told(generation, id, told, translator, inputs);
             }
-            Event::Records(event) => {
+            Event::Renewal(generation, lease, renewal) => {
+                let inputs = self.core.inputs();
+                self.control.renewed(generation, lease, renewal, inputs);
+            }
+            Event::Watched(generation, watch, seen) => {
+                let (translator, inputs) = (&mut self.translator, self.core.inputs());
+                self.control
+                    .watched(generation, watch, seen, translator, inputs);
+            }
+            Event::Loaded(generation, held, part) => {
                 let (inputs, service) = (self.core.inputs(), &mut self.service);
-                self.records.event(event, &self.translator, inputs, service);
+                let translator = &self.translator;
+                self.records
+                    .loaded(generation, held, part, translator, inputs, service);
+            }
+            Event::Written(generation, lane, request, told) => {
+                let (inputs, service) = (self.core.inputs(), &mut self.service);
+                self.records
+                    .written(generation, lane, &request, told, inputs, service);
             }
             Event::Meta(generation, told) => {
                 let (translator, inputs) = (&mut self.translator, self.core.inputs());

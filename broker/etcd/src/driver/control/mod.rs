@@ -8,13 +8,13 @@ mod stream;
 
 use super::connection::Connection;
 use super::core::Inputs;
-use super::event::{CallResult, ControlEvent, Event};
+use super::event::{CallResult, Event};
 use crate::client::calls::{self, Ask};
 use crate::client::failure::Failure;
 use crate::client::lease::{self, Renewal};
-use crate::client::watch::{self, Sight};
+use crate::client::watch;
 use crate::directory::Kept;
-use crate::rpc::{Lines, TxnResponse};
+use crate::rpc::{Lines, TxnResponse, WatchResponse};
 use crate::schema::keys::Keys;
 use crate::schema::translate::{Translator, Unreadable, header_of, meta as meta_in};
 use broker_core::cluster::message::{Call, CallId, Input, Reply, WatchId};
@@ -136,7 +136,7 @@ impl Control {
         self.under_way += 1;
         self.connection.events().spawn(async move {
             let told = calls::ask(lines, ask).await;
-            Event::Control(ControlEvent::Told(generation, id, told))
+            Event::Called(generation, id, told)
         });
     }
 
@@ -201,34 +201,14 @@ impl Control {
         }
     }
 
-    /// Something happened on the connection.
-    pub(super) fn event(
-        &mut self,
-        event: ControlEvent,
-        translator: &mut Translator,
-        inputs: &mut Inputs,
-    ) {
-        match event {
-            ControlEvent::Told(generation, id, told) => {
-                self.under_way -= 1;
-                self.told(generation, id, told, translator, inputs);
-            }
-            ControlEvent::Renewal(generation, lease, renewal) => {
-                self.renewed(generation, lease, renewal, inputs);
-            }
-            ControlEvent::Sight(generation, watch, sight) => {
-                self.saw(generation, watch, sight, translator, inputs);
-            }
-        }
-    }
-
     fn keep_alive(&mut self, id: CallId, lease: LeaseId, (generation, lines): (u32, Lines)) {
         if let Some(stream) = self.lease.as_mut().filter(|open| open.is_of(&lease)) {
             return stream.ask(id);
         }
-        let report = self.connection.events().reporter(move |renewal| {
-            Event::Control(ControlEvent::Renewal(generation, lease, renewal))
-        });
+        let report = self
+            .connection
+            .events()
+            .reporter(move |renewal| Event::Renewal(generation, lease, renewal));
         let keep = |requests| lease::keep(lines, lease, requests, report);
         let mut stream = Stream::open(lease, keep);
         // Opening the stream is a keepalive: no request is sent for it.
@@ -246,12 +226,13 @@ impl Control {
         let report = self
             .connection
             .events()
-            .reporter(move |sight| Event::Control(ControlEvent::Sight(generation, watch, sight)));
+            .reporter(move |seen| Event::Watched(generation, watch, seen));
         let follow = |requests| watch::follow(lines, range, from, requests, report);
         self.watch = Some(Stream::open(watch, follow));
     }
 
-    fn told(
+    /// A call was answered, or failed.
+    pub(super) fn told(
         &mut self,
         generation: u32,
         id: CallId,
@@ -259,6 +240,7 @@ impl Control {
         translator: &mut Translator,
         inputs: &mut Inputs,
     ) {
+        self.under_way -= 1;
         let reply = match told {
             Ok(calls::Told::Granted(lease)) => Ok(Reply::Granted(lease)),
             Ok(calls::Told::Revoked) => return self.works(generation),
@@ -287,7 +269,14 @@ impl Control {
         }
     }
 
-    fn renewed(&mut self, generation: u32, lease: LeaseId, renewal: Renewal, inputs: &mut Inputs) {
+    /// A keepalive was answered, or the lease's stream has ended.
+    pub(super) fn renewed(
+        &mut self,
+        generation: u32,
+        lease: LeaseId,
+        renewal: Renewal,
+        inputs: &mut Inputs,
+    ) {
         let Some(stream) = self.lease.as_mut().filter(|open| open.is_of(&lease)) else {
             return;
         };
@@ -312,21 +301,29 @@ impl Control {
         }
     }
 
-    fn saw(
+    /// The watch has an answer, or has ended.
+    pub(super) fn watched(
         &mut self,
         generation: u32,
         watch: WatchId,
-        sight: Sight,
+        seen: Result<WatchResponse, Failure>,
         translator: &mut Translator,
         inputs: &mut Inputs,
     ) {
         let Some(stream) = self.watch.as_mut().filter(|open| open.is_of(&watch)) else {
             return;
         };
-        match sight {
-            Sight::Changes(rows) => {
-                let mut changes = Vec::with_capacity(rows.len());
-                for row in &rows {
+        match seen {
+            Ok(answer) if answer.events.is_empty() => {
+                let (revision, _) = header_of(answer.header.as_ref());
+                if let Some(id) = stream.answered() {
+                    inputs.push(Input::Reply(id, Reply::Progress(revision)));
+                }
+            }
+            Ok(answer) => {
+                let mut changes = Vec::with_capacity(answer.events.len());
+                let rows = answer.events.iter().filter_map(|event| event.kv.as_ref());
+                for row in rows {
                     match translator.change(row) {
                         Ok(change) => changes.extend(change),
                         Err(unreadable) => {
@@ -337,12 +334,7 @@ impl Control {
                 }
                 inputs.push(Input::Changed(watch, changes));
             }
-            Sight::Progress(revision) => {
-                if let Some(id) = stream.answered() {
-                    inputs.push(Input::Reply(id, Reply::Progress(revision)));
-                }
-            }
-            Sight::Ended(failure) => {
+            Err(failure) => {
                 self.end_watch(inputs);
                 if let Failure::Refused(_) = failure {
                     info!("etcd: {failure}: all is read again");

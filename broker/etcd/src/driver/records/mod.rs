@@ -8,7 +8,7 @@ mod loads;
 
 use super::connection::Connection;
 use super::core::Inputs;
-use super::event::{CallResult, Event, RecordsEvent};
+use super::event::{CallResult, Event};
 use crate::client::calls::{self, Ask};
 use crate::client::failure::Failure;
 use crate::client::load::{self, Part};
@@ -80,7 +80,7 @@ impl Records {
         let report = self
             .connection
             .events()
-            .reporter(move |part| Event::Records(RecordsEvent::Part(generation, held, part)));
+            .reporter(move |part| Event::Loaded(generation, held, part));
         tokio::task::spawn_local(load::load(lines.clone(), range, report));
     }
 
@@ -143,7 +143,7 @@ impl Records {
             let request = Box::new(request);
             self.connection.events().spawn(async move {
                 let told = calls::ask(lines, Ask::Transaction(transaction)).await;
-                Event::Records(RecordsEvent::Written(generation, lane, request, told))
+                Event::Written(generation, lane, request, told)
             });
         }
     }
@@ -165,39 +165,55 @@ impl Records {
         }
     }
 
-    /// Something happened on the connection.
-    pub(super) fn event(
+    /// A page of a slot's records was read, or the load has ended.
+    pub(super) fn loaded(
         &mut self,
-        event: RecordsEvent,
+        generation: u32,
+        held: Held,
+        part: Part,
         translator: &Translator,
         inputs: &mut Inputs,
         service: &mut impl Service,
     ) {
-        match event {
-            RecordsEvent::Part(_, held, Part::Rows(rows)) => {
+        match part {
+            Part::Rows(rows) => {
                 let (prefix, _) = translator.keys.records(held.slot);
                 let records = self.loads.page(held, &prefix, &rows);
                 service.records(held, records);
             }
-            RecordsEvent::Part(generation, held, Part::Whole(revision)) => {
-                self.loaded(generation, held, revision, inputs);
-            }
-            RecordsEvent::Part(generation, held, Part::Failed(failure)) => {
+            Part::Whole(revision) => self.loaded_whole(generation, held, revision, inputs),
+            Part::Failed(failure) => {
                 self.loads.is_spoilt(held);
                 inputs.delay(Input::Loaded { held, whole: false });
                 self.failed(generation, &failure);
             }
-            RecordsEvent::Written(generation, lane, request, told) => {
-                let (settled, etcd) = self.written(generation, lane, &request, &told);
-                settle(settled, etcd, inputs, service);
-                if let Err(failure) = told {
-                    self.failed(generation, &failure);
-                }
-            }
         }
     }
 
-    fn loaded(&mut self, generation: u32, held: Held, revision: Revision, inputs: &mut Inputs) {
+    /// A batch of changes was answered, or failed.
+    pub(super) fn written(
+        &mut self,
+        generation: u32,
+        lane: usize,
+        request: &Request,
+        told: CallResult,
+        inputs: &mut Inputs,
+        service: &mut impl Service,
+    ) {
+        let (settled, etcd) = self.settled(generation, lane, request, &told);
+        settle(settled, etcd, inputs, service);
+        if let Err(failure) = told {
+            self.failed(generation, &failure);
+        }
+    }
+
+    fn loaded_whole(
+        &mut self,
+        generation: u32,
+        held: Held,
+        revision: Revision,
+        inputs: &mut Inputs,
+    ) {
         self.connection.works(generation);
         self.writer.knows(revision);
         let is_spoilt = self.loads.is_spoilt(held);
@@ -211,7 +227,7 @@ impl Records {
     }
 
     /// A batch has its answer. Returns the changes that are settled by it, and which etcd said so.
-    fn written(
+    fn settled(
         &mut self,
         generation: u32,
         lane: usize,
