@@ -171,15 +171,9 @@ impl Sockets {
         }
         let (peer, tally) = (session.peer(), session.tally_mut().copied());
         let reason = session.reason().unwrap_or_else(|| self.cut_off_reason());
-        let was = match session.state {
-            SessionState::AwaitGone(ending) => ending.was,
-            SessionState::AwaitCloseEcho(web_socket, _) => {
-                Some((web_socket.channel, web_socket.role))
-            }
-            SessionState::Open(web_socket) => Some((web_socket.channel, web_socket.role)),
-            SessionState::Http(_) => None,
+        let Some((channel, role)) = session.membership() else {
+            return;
         };
-        let Some((channel, role)) = was else { return };
         self.census.web_sockets = self.census.web_sockets.saturating_sub(1);
         self.admitted.leave(key);
         todo.push(Todo::Gone(Box::new(Gone {

@@ -9,6 +9,10 @@
 use crate::id::{Account, ChannelKey, SessionKey};
 use crate::shard::shares::Shares;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+/// A connection that is behind: its channel, and the bytes that wait for it.
+type Slow = (ChannelKey, u32, SessionKey);
 
 /// The bytes that wait for connections that are behind, and for those that were closed for it.
 #[derive(Debug, Default)]
@@ -17,7 +21,7 @@ pub(in crate::shard) struct Backlog {
     /// The channels of connections that are behind, and the bytes that wait in each.
     pub(in crate::shard) channels: BTreeMap<ChannelKey, (Account, usize)>,
     /// The connections of these channels that are behind, by the bytes that wait for them.
-    sessions: BTreeSet<(ChannelKey, u32, SessionKey)>,
+    sessions: BTreeSet<Slow>,
     pub(in crate::shard) shares: Shares,
     /// Bytes of connections that were cut off and are not gone.
     pub(in crate::shard) cut: usize,
@@ -52,9 +56,7 @@ impl Backlog {
     /// The connection with most, of the channel with most in the account with most.
     pub(in crate::shard) fn slowest(&self) -> Option<SessionKey> {
         let channel = self.shares.largest()?;
-        let (first, last) = (SessionKey::unpack(0), SessionKey::unpack(u64::MAX));
-        let of_channel = (channel, 0, first)..=(channel, u32::MAX, last);
-        let (_, _, session) = self.sessions.range(of_channel).next_back()?;
+        let (_, _, session) = self.sessions.range(all_of(channel)).next_back()?;
         Some(*session)
     }
 
@@ -62,7 +64,39 @@ impl Backlog {
     pub(in crate::shard) fn withdraw(&mut self, channel: ChannelKey) {
         if let Some((account, waiting)) = self.channels.remove(&channel) {
             self.shares.change(account, channel, waiting, 0);
-            self.sessions.retain(|(other, ..)| *other != channel);
+            while let Some(slow) = self.sessions.range(all_of(channel)).next().copied() {
+                self.sessions.remove(&slow);
+            }
         }
+    }
+}
+
+/// The entries of one channel among all connections that are behind.
+fn all_of(channel: ChannelKey) -> RangeInclusive<Slow> {
+    let (first, last) = (SessionKey::unpack(0), SessionKey::unpack(u64::MAX));
+    (channel, 0, first)..=(channel, u32::MAX, last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_that_ends_takes_its_own_slow_connections_along() {
+        let mut backlog = Backlog::default();
+        let channel = |number| ChannelKey::new(number, 0);
+        for number in 1..=3 {
+            backlog.channels.insert(channel(number), (Account(7), 0));
+            for (slot, bytes) in [(10 * number, 100 * number), (10 * number + 1, 5)] {
+                let session = SessionKey::new(slot, 0xff_ffff);
+                backlog.change(Some(channel(number)), session, (0, bytes));
+            }
+        }
+        backlog.withdraw(channel(2));
+        let left = backlog.sessions.iter().map(|(_, bytes, _)| *bytes);
+        assert_eq!(left.collect::<Vec<_>>(), [5, 100, 5, 300]);
+        assert_eq!(backlog.slowest(), Some(SessionKey::new(30, 0xff_ffff)));
+        backlog.withdraw(channel(3));
+        assert_eq!(backlog.slowest(), Some(SessionKey::new(10, 0xff_ffff)));
     }
 }
