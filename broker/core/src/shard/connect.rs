@@ -8,7 +8,6 @@ pub(in crate::shard) mod heads;
 pub(in crate::shard) mod origins;
 pub(in crate::shard) mod probe;
 pub(in crate::shard) mod requests;
-pub(in crate::shard) mod sessions;
 pub(in crate::shard) mod turned_away;
 pub(in crate::shard) mod upgrades;
 pub(in crate::shard) mod welcome;

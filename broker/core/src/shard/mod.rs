@@ -83,7 +83,6 @@ use end::{drain, timers};
 use gate::Gate;
 use nodes::tunnel;
 use operator::trace;
-use shares::Member;
 use sockets::Sockets;
 use sockets::drains::Drain;
 use std::net::SocketAddr;
@@ -244,7 +243,7 @@ impl Machine for Shard {
     }
 
     fn tunnel_left(&mut self, place: u32) {
-        self.sockets.admitted.leave(Member::Tunnel(place));
+        self.sockets.tunnel_left(place);
     }
 
     fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {
@@ -252,7 +251,7 @@ impl Machine for Shard {
     }
 
     fn has_room(&self) -> bool {
-        self.sockets.sessions.has_room()
+        self.sockets.has_room()
     }
 
     fn handle(&mut self, input: Input<'_, Letter>, at: Moment) {
@@ -275,7 +274,7 @@ impl Machine for Shard {
     }
 
     fn poll_output(&mut self) -> Option<Output<Letter>> {
-        self.sockets.outputs.pop_front()
+        self.sockets.next_output()
     }
 
     fn deadline(&self) -> Option<Now> {
@@ -285,7 +284,7 @@ impl Machine for Shard {
         let faults = self.sockets.next_fault();
         let slots = self.directory.slots_due(&self.sockets);
         let others = drain.into_iter().chain(waiting).chain(faults).chain(slots);
-        self.sockets.wheel.next().into_iter().chain(others).min()
+        self.sockets.next_deadline().into_iter().chain(others).min()
     }
 
     fn leap(&mut self, until: Now) {
@@ -344,11 +343,11 @@ impl Machine for Shard {
 
     fn snapshot(&self) -> Snapshot {
         Snapshot {
-            connections: self.sockets.census.places,
+            connections: self.sockets.connections(),
             channels: self.directory.channels.len() as u64,
             deleting: self.directory.changes.deleting,
             record_bytes: self.directory.holdings.bytes(),
-            timers: self.sockets.wheel.places() as u64,
+            timers: self.sockets.timers() as u64,
             records_read: self.directory.pages.records_read,
             call_places: self.directory.waits.places() as u64,
             parked: self.sockets.requests.without_owner.len() as u64,

@@ -8,9 +8,11 @@
 pub(in crate::shard) mod backlog;
 pub(in crate::shard) mod bounds;
 pub(in crate::shard) mod census;
+pub(in crate::shard) mod deadlines;
 pub(in crate::shard) mod drains;
 pub(in crate::shard) mod outboxes;
 pub(in crate::shard) mod request_bytes;
+pub(in crate::shard) mod sessions;
 pub(in crate::shard) mod tables;
 pub(in crate::shard) mod timer;
 pub(in crate::shard) mod turns;
@@ -46,18 +48,18 @@ pub(super) struct Sockets {
     pub(super) rules: Bounds,
     pub(super) sessions: Table<SessionKey, Session>,
     /// The outputs for the edge, oldest first.
-    pub(super) outputs: VecDeque<Output<Letter>>,
+    outputs: VecDeque<Output<Letter>>,
     /// Deadlines of sessions, and of channels: one list, so that what is due first is done first.
-    pub(super) wheel: Wheel<Timer>,
+    wheel: Wheel<Timer>,
     pub(super) scratch: Scratch,
     /// Connections that do not take what waits for them.
     pub(super) backlog: Backlog,
     pub(super) requests: Requests,
     pub(super) shards: Shards,
     pub(super) ends: Ends,
-    pub(super) census: Census,
+    census: Census,
     /// The places of WebSockets and tunnels.
-    pub(super) admitted: Admitted,
+    admitted: Admitted,
     pub(super) dev: Dev,
 }
 

@@ -9,7 +9,7 @@ use crate::id::{CallerId, ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::machine::Output;
 use crate::record::{Record, Version};
-use crate::session::{Admission, NEVER, Role, SessionState, Terms, WebSocket};
+use crate::session::{Admission, NEVER, Role, Terms, WebSocket};
 use crate::settings::GoAway;
 use crate::shard::Fault;
 use crate::shard::books::Books;
@@ -44,10 +44,8 @@ pub(in crate::shard) fn admit(
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return false;
     }
-    let holder = sockets
-        .admitted
-        .holder(&admission.caller, admission.arn.account());
-    if !sockets.admitted.may_enter(holder, 1) {
+    let holder = sockets.holder_of(&admission.caller, admission.arn.account());
+    if !sockets.may_enter(holder, 1) {
         let fault = Fault::new(
             Check::ConnectionsFull,
             ErrorKind::ServiceUnavailable,
@@ -201,13 +199,9 @@ fn welcome(
         switching_protocols(out, &meta, &admission.accept, admission.wss)
     });
     let terms = sockets.terms(admission, at.now);
-    if let Some(session) = sockets.sessions.get_mut(key) {
-        let mut web_socket = WebSocket::new(channel, role.clone(), terms, at.now);
-        web_socket.caller = caller;
-        session.state = SessionState::Open(web_socket);
-    }
-    sockets.charge(key);
-    sockets.census.web_sockets += 1;
+    let mut web_socket = WebSocket::new(channel, role.clone(), terms, at.now);
+    web_socket.caller = caller;
+    sockets.begin_web_socket(key, web_socket);
     let (place, standing) = match role {
         Role::Master => (ConnectionRole::Master, Standing::Master),
         Role::Viewer(_) => (ConnectionRole::Viewer, Standing::Viewer),
@@ -223,7 +217,7 @@ fn welcome(
         sockets.close(books, todo, evicted, reason, at);
     }
     sockets.make_room(books, todo, (holder, 1), at);
-    sockets.admitted.enter(key, holder, standing);
+    sockets.enters(key, holder, standing);
     sockets.arm_open(key, at.now);
     todo.push(Todo::Deliver(channel, role));
     if sockets.dev.faults.is_some() {
@@ -241,7 +235,7 @@ impl Sockets {
         (holder, places): (Holder, usize),
         at: Moment,
     ) -> bool {
-        while let Some(victim) = self.admitted.make_room(holder, places) {
+        while let Some(victim) = self.take_places(holder, places) {
             let victim = match victim {
                 Member::Tunnel(place) => {
                     self.output(Output::EndTunnel(place));
@@ -254,11 +248,11 @@ impl Sockets {
                 continue;
             }
             self.close(books, todo, victim, EndReason::MadeRoom, at);
-            if let Some(first) = self.admitted.closes(victim) {
+            if let Some(first) = self.awaits_end_of(victim) {
                 self.abort(books, todo, first, at);
             }
         }
-        self.admitted.has(places)
+        self.has_places(places)
     }
 
     /// The terms of a connection that is admitted.

@@ -65,7 +65,6 @@ pub(in crate::shard) fn release_parcel(
     let session = sockets
         .remove_session(key)
         .expect("the edge releases what was just announced");
-    sockets.count_place(session.place, false);
     books.unload(session.outbox.load());
     let peer = session.peer();
     let SessionState::Http(http) = session.state else {

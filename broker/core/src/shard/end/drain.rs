@@ -116,7 +116,7 @@ impl Sockets {
     /// changes wait for; `quiet`: of what is not here.
     pub(in crate::shard) fn look_at_drain(&mut self, quiet: bool, at: Moment) {
         let empty = quiet
-            && self.census.web_sockets == 0
+            && !self.has_web_sockets()
             && self.shards.offers_out == 0
             && self.shards.asking.iter().all(Asking::is_empty);
         let Some(drain) = &mut self.ends.drain else {

@@ -4,12 +4,12 @@
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::machine::Output;
-use crate::session::{Ending, Load, NEVER, SessionState};
+use crate::session::{Load, NEVER, SessionState};
 use crate::shard::books::Books;
 use crate::shard::shares::Standing;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Gone, Left, MemberEnd, Returned, Todo, TodoList};
-use crate::time::{Moment, Now};
+use crate::time::Moment;
 
 impl Sockets {
     /// Begins the close handshake of an open WebSocket: a close frame, then the peer's echo is awaited.
@@ -42,23 +42,7 @@ impl Sockets {
         self.push_control(books, key, |out| codec::ws::close_frame(out, code, text));
         let wait_ms = self.settings.timeouts.close_ms;
         let deadline = self.waits_from(at).after(wait_ms);
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        let state = std::mem::replace(
-            &mut session.state,
-            SessionState::AwaitGone(Box::new(Ending {
-                deadline,
-                was: None,
-                tally: None,
-                reason: None,
-                peer_is_done: false,
-            })),
-        );
-        if let SessionState::Open(web_socket) = state {
-            session.state = SessionState::AwaitCloseEcho(Box::new(web_socket), deadline);
-        }
-        self.arm(key, deadline);
+        self.await_close_echo(key, deadline);
     }
 
     /// The recipient does not read: 1008, as far as it will ever see it, and what it did not get goes back.
@@ -94,7 +78,7 @@ impl Sockets {
         let deferred = self.defers_close(key);
         let from = deferred.unwrap_or(at.now).max(self.waits_from(at));
         let deadline = from.after(close_ms);
-        if self.end(key, deadline) {
+        if self.await_gone(key, deadline) {
             if deferred.is_none() {
                 self.output(Output::Close(key));
             }
@@ -115,7 +99,7 @@ impl Sockets {
             return;
         }
         self.depart(books, todo, key, at);
-        self.end(key, NEVER);
+        self.await_gone(key, NEVER);
         self.output(Output::Abort(key));
     }
 
@@ -164,18 +148,12 @@ impl Sockets {
         let Some(mut session) = self.remove_session(key) else {
             return;
         };
-        self.count_place(session.place, false);
         books.unload(session.outbox.load());
-        if session.cut {
-            self.cut_shrinks(session.outbox.bytes());
-        }
         let (peer, tally) = (session.peer(), session.tally_mut().copied());
         let reason = session.reason().unwrap_or_else(|| self.cut_off_reason());
         let Some((channel, role)) = session.membership() else {
             return;
         };
-        self.census.web_sockets = self.census.web_sockets.saturating_sub(1);
-        self.admitted.leave(key);
         todo.push(Todo::Gone(Box::new(Gone {
             session: key,
             channel,
@@ -187,13 +165,6 @@ impl Sockets {
         })));
     }
 
-    /// Notes why a connection ends, unless that is known.
-    pub(in crate::shard) fn because(&mut self, key: SessionKey, reason: EndReason) {
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.because(reason);
-        }
-    }
-
     /// The older connection of a slot falls silent; what it was not sent is for the newer one.
     pub(in crate::shard) fn supersede(
         &mut self,
@@ -203,7 +174,7 @@ impl Sockets {
         at: Moment,
     ) {
         self.place(older, crate::event::ConnectionRole::Superseded);
-        self.admitted.becomes(older, Standing::Superseded);
+        self.becomes(older, Standing::Superseded);
         let Some(web_socket) = self.web_socket(older) else {
             return;
         };
@@ -243,7 +214,7 @@ impl Sockets {
             opened: web_socket.opened(),
             reason: session.reason().unwrap_or_else(|| self.cut_off_reason()),
         };
-        self.admitted.becomes(key, Standing::Ending);
+        self.becomes(key, Standing::Ending);
         let returned = (!superseded).then(|| self.take_back(books, key, at));
         todo.push(Todo::Left(Box::new(Left {
             session: key,
@@ -283,37 +254,5 @@ impl Sockets {
         } else {
             EndReason::PeerGone
         }
-    }
-
-    /// Moves to the last state; false when it was there before.
-    fn end(&mut self, key: SessionKey, deadline: Now) -> bool {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return false;
-        };
-        if let SessionState::AwaitGone(ending) = &mut session.state {
-            ending.deadline = deadline;
-            return false;
-        }
-        let (tally, reason) = (session.tally_mut().copied(), session.reason());
-        let peer_is_done = session.peer_is_done();
-        let ending = |was| {
-            SessionState::AwaitGone(Box::new(Ending {
-                deadline,
-                was,
-                tally,
-                reason,
-                peer_is_done,
-            }))
-        };
-        session.state = match std::mem::replace(&mut session.state, ending(None)) {
-            SessionState::Open(web_socket) => ending(Some((web_socket.channel, web_socket.role))),
-            SessionState::AwaitCloseEcho(web_socket, _) => {
-                ending(Some((web_socket.channel, web_socket.role)))
-            }
-            SessionState::Http(_) => ending(None),
-            SessionState::AwaitGone(before) => SessionState::AwaitGone(before),
-        };
-        self.charge(key);
-        true
     }
 }

@@ -7,7 +7,7 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::PIPELINED_BYTES_MAX;
 use crate::machine::Intake;
-use crate::session::{Due, HttpStage, NEVER, Session, SessionState, Wait};
+use crate::session::{Due, HttpStage, Session, SessionState, Wait};
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
@@ -18,7 +18,6 @@ use crate::shard::directory::Directory;
 use crate::shard::directory::kept::Lost;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
-use crate::shard::sockets::timer::{Owner, Timer};
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now};
 use codec::control::ErrorKind;
@@ -26,34 +25,6 @@ use codec::ws::{self, Opcode};
 
 /// Milliseconds between two looks at a connection that a fault keeps silent: nothing of it is due meanwhile.
 const MUTE_LOOK_MS: u64 = 1000;
-
-impl Sockets {
-    /// The owner of the next entry that is due by now.
-    pub(in crate::shard) fn next_due(&mut self, now: Now) -> Option<Owner> {
-        self.wheel.pop(now).map(Timer::owner)
-    }
-
-    /// Arms the wheel for a session at `deadline`, unless it fires earlier anyway.
-    #[inline]
-    pub(in crate::shard) fn arm(&mut self, key: SessionKey, deadline: Now) {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        if deadline != NEVER {
-            let timer = &mut session.timer;
-            self.wheel.call_by(timer, deadline, Timer::session(key));
-        }
-    }
-
-    /// Sets the wheel to the end of a session's state.
-    #[inline]
-    pub(in crate::shard) fn arm_open(&mut self, key: SessionKey, now: Now) {
-        let session = self.sessions.get(key);
-        if let Some(Wait::Until(next)) = session.map(|it| it.waits(&self.settings.timeouts, now)) {
-            self.arm(key, next);
-        }
-    }
-}
 
 pub(in crate::shard) fn session_due(
     sockets: &mut Sockets,
@@ -85,28 +56,14 @@ pub(in crate::shard) fn session_due(
 /// Sessions and channels that nobody would look at again although something of them is due at some time: none, ever.
 pub(in crate::shard) fn forgotten(sockets: &Sockets, directory: &mut Directory, now: Now) -> usize {
     let mut forgotten = 0;
-    for key in (0..sockets.sessions.slots()).filter_map(|number| sockets.sessions.at(number)) {
-        let session = sockets.sessions.get(key);
-        forgotten += usize::from(session.is_some_and(|session| {
-            match session.waits(&sockets.settings.timeouts, now) {
-                // Announced bytes are sent within the turn, or armed then.
-                Wait::Until(next) => {
-                    !session.dirty
-                        && !sockets.stands_still(key)
-                        && !sockets.wheel.calls_by(&session.timer, next)
-                }
-                Wait::OwnTurn | Wait::Aborted => false,
-            }
-        }));
+    for key in (0..sockets.places()).filter_map(|place| sockets.session_at(place)) {
+        forgotten += usize::from(sockets.forgets_session(key, now));
     }
     for number in 0..directory.channels.slots() {
         let key = directory.channels.at(number);
-        let Some(channel) = key.and_then(|key| directory.channels.get_mut(key)) else {
-            continue;
-        };
-        let next = channel.next_due(&sockets.settings.quotas, now);
-        let calls = |next| sockets.wheel.calls_by(&channel.timer, next);
-        forgotten += usize::from(!next.is_none_or(calls));
+        if let Some(channel) = key.and_then(|key| directory.channels.get_mut(key)) {
+            forgotten += usize::from(sockets.forgets_channel(channel, now));
+        }
     }
     forgotten
 }

@@ -200,7 +200,7 @@ fn announce(
     at: Moment,
 ) {
     let holder = sockets.holder(&onward);
-    if !sockets.admitted.may_enter(holder, TUNNEL_PLACES) {
+    if !sockets.may_enter(holder, TUNNEL_PLACES) {
         let fault = unavailable(Check::ConnectionsFull, NO_PLACE);
         return refuse(sockets, books, key, &onward, &fault, at);
     }
@@ -257,7 +257,7 @@ pub(in crate::shard) fn enters(
             | Purpose::Sts(_)
             | Purpose::Unknown => Standing::Viewer,
         };
-        (sockets.admitted).enter(Member::Tunnel(place), holder, standing);
+        sockets.enters(Member::Tunnel(place), holder, standing);
     }
     enters
 }
@@ -331,7 +331,7 @@ impl Sockets {
     /// The holder of the places of a tunnel.
     fn holder(&self, onward: &Onward) -> Holder {
         let account = onward.identity.account();
-        self.admitted.holder(&onward.caller, account)
+        self.holder_of(&onward.caller, account)
     }
 
     /// Whether one more request may wait for an owner; it is counted then.

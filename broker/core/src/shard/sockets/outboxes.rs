@@ -3,7 +3,7 @@
 use crate::id::SessionKey;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
 use crate::machine::Output;
-use crate::session::{Http, Load, Session, WebSocket};
+use crate::session::Load;
 use crate::shard::Letter;
 use crate::shard::books::Books;
 use crate::shard::sockets::Sockets;
@@ -14,16 +14,9 @@ impl Sockets {
         self.outputs.push_back(output);
     }
 
-    /// A session's HTTP state, while it speaks HTTP.
-    #[inline]
-    pub(in crate::shard) fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
-        self.sessions.get_mut(key).and_then(Session::http_mut)
-    }
-
-    /// A session's open WebSocket, while it is one.
-    #[inline]
-    pub(in crate::shard) fn web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
-        self.sessions.get_mut(key).and_then(Session::open_mut)
+    /// The oldest output that the edge has not taken.
+    pub(in crate::shard) fn next_output(&mut self) -> Option<Output<Letter>> {
+        self.outputs.pop_front()
     }
 
     /// Announces that a session has bytes to send.

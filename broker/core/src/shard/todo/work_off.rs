@@ -83,7 +83,11 @@ impl Shard {
                 unsent::deliver_kept(sockets, directory, books, channel, &role, at)
             }
             Todo::Joined(session) => self.joined(session, at),
-            Todo::Arm(channel) => sockets.arm_channel(directory, channel, at),
+            Todo::Arm(key) => {
+                if let Some(channel) = directory.channels.get_mut(key) {
+                    sockets.arm_channel(key, channel, at.now);
+                }
+            }
             Todo::ChannelCame(channel) => checks::on_channel(sockets, directory, channel, at),
             Todo::ChannelWent(mut went) => sockets.channel_went(went.0, &mut went.1),
             Todo::Committed(channel, result) => {

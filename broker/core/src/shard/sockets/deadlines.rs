@@ -1,0 +1,83 @@
+//! Deadlines of sessions and channels in the wheel of their shard.
+
+use crate::channel::Channel;
+use crate::id::{ChannelKey, SessionKey};
+use crate::session::{NEVER, Wait};
+use crate::shard::sockets::Sockets;
+use crate::shard::sockets::timer::{Owner, Timer};
+use crate::time::Now;
+
+impl Sockets {
+    /// The owner of the next entry that is due by now.
+    pub(in crate::shard) fn next_due(&mut self, now: Now) -> Option<Owner> {
+        self.wheel.pop(now).map(Timer::owner)
+    }
+
+    /// When the next entry is due.
+    pub(in crate::shard) fn next_deadline(&self) -> Option<Now> {
+        self.wheel.next()
+    }
+
+    /// The number of entries: at most one of each session and each channel.
+    pub(in crate::shard) fn timers(&self) -> usize {
+        self.wheel.places()
+    }
+
+    /// Arms the wheel for a session at `deadline`, unless it fires earlier anyway.
+    #[inline]
+    pub(in crate::shard) fn arm(&mut self, key: SessionKey, deadline: Now) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if deadline != NEVER {
+            let timer = &mut session.timer;
+            self.wheel.call_by(timer, deadline, Timer::session(key));
+        }
+    }
+
+    /// Sets the wheel to the end of a session's state.
+    #[inline]
+    pub(in crate::shard) fn arm_open(&mut self, key: SessionKey, now: Now) {
+        let session = self.sessions.get(key);
+        if let Some(Wait::Until(next)) = session.map(|it| it.waits(&self.settings.timeouts, now)) {
+            self.arm(key, next);
+        }
+    }
+
+    /// Has the wheel call for a channel when its next kept message or waiting call expires, or its rates can be
+    /// forgotten.
+    pub(in crate::shard) fn arm_channel(
+        &mut self,
+        key: ChannelKey,
+        channel: &mut Channel,
+        now: Now,
+    ) {
+        match channel.next_due(&self.settings.quotas, now) {
+            Some(next) => (self.wheel).call_by(&mut channel.timer, next, Timer::channel(key)),
+            None => self.wheel.forget(&mut channel.timer),
+        }
+    }
+
+    /// Whether something of a session is due at some time, and the wheel does not call for it by then.
+    pub(in crate::shard) fn forgets_session(&self, key: SessionKey, now: Now) -> bool {
+        let Some(session) = self.sessions.get(key) else {
+            return false;
+        };
+        match session.waits(&self.settings.timeouts, now) {
+            // Announced bytes are sent within the turn, or armed then.
+            Wait::Until(next) => {
+                !session.dirty
+                    && !self.stands_still(key)
+                    && !self.wheel.calls_by(&session.timer, next)
+            }
+            Wait::OwnTurn | Wait::Aborted => false,
+        }
+    }
+
+    /// The same of a channel.
+    pub(in crate::shard) fn forgets_channel(&self, channel: &mut Channel, now: Now) -> bool {
+        let next = channel.next_due(&self.settings.quotas, now);
+        let calls = |next| self.wheel.calls_by(&channel.timer, next);
+        !next.is_none_or(calls)
+    }
+}

@@ -1,0 +1,261 @@
+//! The sessions of a shard: added, looked up, moved from state to state, and removed with all that the part keeps for
+//! them.
+
+use crate::auth::Caller;
+use crate::channel::Channel;
+use crate::event::{CONNECTION_ROLES, ConnectionRole};
+use crate::id::{ChannelKey, SessionKey};
+use crate::journal::EndReason;
+use crate::machine::Peer;
+use crate::session::{Ending, Http, Session, SessionState, WebSocket};
+use crate::shard::shares::{Holder, Member, Standing};
+use crate::shard::sockets::Sockets;
+use crate::time::{Moment, Now};
+
+impl Sockets {
+    /// A session's HTTP state, while it speaks HTTP.
+    #[inline]
+    pub(in crate::shard) fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
+        self.sessions.get_mut(key).and_then(Session::http_mut)
+    }
+
+    /// A session's open WebSocket, while it is one.
+    #[inline]
+    pub(in crate::shard) fn web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
+        self.sessions.get_mut(key).and_then(Session::open_mut)
+    }
+
+    /// Whether one more session fits.
+    pub(in crate::shard) fn has_room(&self) -> bool {
+        self.sessions.has_room()
+    }
+
+    /// The number of places that sessions have had so far: the end for [`Sockets::session_at`].
+    pub(in crate::shard) fn places(&self) -> usize {
+        self.sessions.slots()
+    }
+
+    /// The session in a place, for walks over all of them in pieces.
+    pub(in crate::shard) fn session_at(&self, place: usize) -> Option<SessionKey> {
+        self.sessions.at(place)
+    }
+
+    /// Whether a connection that was admitted as a WebSocket is not gone.
+    pub(in crate::shard) fn has_web_sockets(&self) -> bool {
+        self.census.web_sockets > 0
+    }
+
+    /// Connections by [`ConnectionRole`].
+    pub(in crate::shard) fn connections(&self) -> [u64; CONNECTION_ROLES] {
+        self.census.places
+    }
+}
+
+impl Sockets {
+    pub(in crate::shard) fn open_session(
+        &mut self,
+        peer: Peer,
+        anyway: bool,
+        at: Moment,
+    ) -> Option<SessionKey> {
+        let timeouts = &self.settings.timeouts;
+        let deadline = at.now.after(if peer.tls {
+            timeouts.tls_ms
+        } else {
+            timeouts.head_ms
+        });
+        let key = self.add_session(Session::accepted(peer, deadline), anyway)?;
+        self.arm(key, deadline);
+        Some(key)
+    }
+
+    pub(in crate::shard) fn add_session(
+        &mut self,
+        session: Session,
+        anyway: bool,
+    ) -> Option<SessionKey> {
+        let place = session.place;
+        let added = if anyway {
+            self.sessions.insert_anyway(session)
+        } else {
+            self.sessions.insert(session)
+        };
+        let key = added.ok()?;
+        self.count_place(place, true);
+        Some(key)
+    }
+
+    /// Takes a session out, with its timer, its places, and what was charged for it.
+    pub(in crate::shard) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
+        self.discharge(key);
+        self.requests.without_owner.remove(&key);
+        let mut session = self.sessions.remove(key)?;
+        self.wheel.forget(&mut session.timer);
+        self.forget_faults(key);
+        if let Some(parity) = &mut self.dev.parity {
+            parity.forget_session(key);
+        }
+        self.count_place(session.place, false);
+        if session.cut {
+            self.cut_shrinks(session.outbox.bytes());
+        }
+        if session.channel().is_some() {
+            self.census.web_sockets = self.census.web_sockets.saturating_sub(1);
+            self.admitted.leave(key);
+        }
+        Some(session)
+    }
+
+    /// A channel is out of the tables: its timer goes, and what is known of its connections that are behind.
+    pub(in crate::shard) fn channel_went(&mut self, key: ChannelKey, channel: &mut Channel) {
+        self.wheel.forget(&mut channel.timer);
+        self.backlog.withdraw(key);
+        if let Some(parity) = &self.dev.parity {
+            parity.channel_went(channel);
+        }
+    }
+
+    /// Moves a session from one gauge to another.
+    pub(in crate::shard) fn place(&mut self, key: SessionKey, place: ConnectionRole) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let old = std::mem::replace(&mut session.place, place);
+        self.count_place(old, false);
+        self.count_place(place, true);
+    }
+
+    fn count_place(&mut self, place: ConnectionRole, comes: bool) {
+        if let Some(gauge) = self.census.places.get_mut(place.index()) {
+            *gauge = if comes {
+                *gauge + 1
+            } else {
+                gauge.saturating_sub(1)
+            };
+        }
+    }
+}
+
+/// The states of a session, one after the other.
+impl Sockets {
+    /// A connection is admitted: it is a WebSocket from here on.
+    pub(in crate::shard) fn begin_web_socket(&mut self, key: SessionKey, web_socket: WebSocket) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.state = SessionState::Open(web_socket);
+            self.census.web_sockets += 1;
+        }
+        self.charge(key);
+    }
+
+    /// The close frame of an open WebSocket is queued: the peer's is awaited until `deadline`.
+    pub(in crate::shard) fn await_close_echo(&mut self, key: SessionKey, deadline: Now) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let state = std::mem::replace(
+            &mut session.state,
+            SessionState::AwaitGone(Box::new(Ending {
+                deadline,
+                was: None,
+                tally: None,
+                reason: None,
+                peer_is_done: false,
+            })),
+        );
+        if let SessionState::Open(web_socket) = state {
+            session.state = SessionState::AwaitCloseEcho(Box::new(web_socket), deadline);
+        }
+        self.arm(key, deadline);
+    }
+
+    /// Moves to the last state; false when it was there before.
+    pub(in crate::shard) fn await_gone(&mut self, key: SessionKey, deadline: Now) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return false;
+        };
+        if let SessionState::AwaitGone(ending) = &mut session.state {
+            ending.deadline = deadline;
+            return false;
+        }
+        let (tally, reason) = (session.tally_mut().copied(), session.reason());
+        let peer_is_done = session.peer_is_done();
+        let ending = |was| {
+            SessionState::AwaitGone(Box::new(Ending {
+                deadline,
+                was,
+                tally,
+                reason,
+                peer_is_done,
+            }))
+        };
+        session.state = match std::mem::replace(&mut session.state, ending(None)) {
+            SessionState::Open(web_socket) => ending(Some((web_socket.channel, web_socket.role))),
+            SessionState::AwaitCloseEcho(web_socket, _) => {
+                ending(Some((web_socket.channel, web_socket.role)))
+            }
+            SessionState::Http(_) => ending(None),
+            SessionState::AwaitGone(before) => SessionState::AwaitGone(before),
+        };
+        self.charge(key);
+        true
+    }
+
+    /// Notes why a connection ends, unless that is known.
+    pub(in crate::shard) fn because(&mut self, key: SessionKey, reason: EndReason) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.because(reason);
+        }
+    }
+}
+
+/// The places of WebSockets and tunnels: see [`Admitted`](crate::shard::shares::Admitted).
+impl Sockets {
+    /// The holder of the places of a caller's connections to channels of an account.
+    pub(in crate::shard) fn holder_of(&self, caller: &Caller, account: &str) -> Holder {
+        self.admitted.holder(caller, account)
+    }
+
+    /// Whether this number of places is free for one more of the holder, or another one makes room.
+    pub(in crate::shard) fn may_enter(&self, holder: Holder, places: usize) -> bool {
+        self.admitted.may_enter(holder, places)
+    }
+
+    /// Whether this number of places is free.
+    pub(in crate::shard) fn has_places(&self, places: usize) -> bool {
+        self.admitted.has(places)
+    }
+
+    /// Takes the places of one that makes room for one more of this holder; `None` when there is room, or nobody does.
+    pub(in crate::shard) fn take_places(
+        &mut self,
+        holder: Holder,
+        places: usize,
+    ) -> Option<Member> {
+        self.admitted.make_room(holder, places)
+    }
+
+    /// Notes that one that made room is being closed, and returns the one before that is not waited for any more.
+    pub(in crate::shard) fn awaits_end_of(&mut self, session: SessionKey) -> Option<SessionKey> {
+        self.admitted.closes(session)
+    }
+
+    /// A connection of this holder is admitted.
+    pub(in crate::shard) fn enters(
+        &mut self,
+        member: impl Into<Member>,
+        holder: Holder,
+        standing: Standing,
+    ) {
+        self.admitted.enter(member, holder, standing);
+    }
+
+    /// A connection is something else to its channel from here on.
+    pub(in crate::shard) fn becomes(&mut self, session: SessionKey, standing: Standing) {
+        self.admitted.becomes(session, standing);
+    }
+
+    /// A tunnel has ended.
+    pub(in crate::shard) fn tunnel_left(&mut self, place: u32) {
+        self.admitted.leave(Member::Tunnel(place));
+    }
+}
