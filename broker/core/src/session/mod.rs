@@ -247,6 +247,17 @@ impl Session {
         }
     }
 
+    /// The same, not to be changed.
+    #[must_use]
+    pub(crate) fn tally(&self) -> Option<&Tally> {
+        match &self.state {
+            SessionState::Open(web_socket) => Some(&web_socket.tally),
+            SessionState::AwaitCloseEcho(web_socket, _) => Some(&web_socket.tally),
+            SessionState::AwaitGone(ending) => ending.tally.as_ref(),
+            SessionState::Http(_) => None,
+        }
+    }
+
     /// Why a WebSocket ends, if that is known.
     #[must_use]
     pub(crate) fn reason(&self) -> Option<EndReason> {

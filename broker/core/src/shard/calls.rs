@@ -79,7 +79,7 @@ fn ask_for_permit(
     let operation = asked.operation;
     let account = directory.named(&asked.caller, "");
     let shards = if directory.counts(operation, account.as_str()) {
-        sockets.shards.placement.shards()
+        sockets.placement().shards()
     } else {
         0
     };
@@ -178,11 +178,10 @@ impl Sockets {
     /// Sends a question to the shard that it is for.
     pub(super) fn send_query(&mut self, todo: &mut TodoList, caller: CallRef, query: Query) {
         let home = self.home_of(&query.kind);
-        if home == self.shards.id {
+        if home == self.shard() {
             return todo.push(Todo::Query(caller, Box::new(query)));
         }
-        let asking = self.shards.asking.get_mut(home.index());
-        if asking.is_some_and(|asking| asking.begin(caller)) {
+        if self.begin_question(home, caller) {
             self.output(Output::Post(home, Letter::Query(caller, Box::new(query))));
         } else {
             todo.answer(caller, too_busy());
@@ -217,22 +216,6 @@ impl Sockets {
         let http = self.http(caller.session);
         http.is_some_and(|http| http.serial == caller.serial && http.awaits_reply())
     }
-
-    /// The call whose reply a session awaits.
-    pub(super) fn awaiting(&mut self, key: SessionKey) -> Option<CallRef> {
-        let shard = self.shards.id;
-        let http = self.http(key)?;
-        let HttpStage::AwaitReply(asked, _) = &http.stage else {
-            return None;
-        };
-        Some(CallRef {
-            shard,
-            session: key,
-            serial: http.serial,
-            account: asked.account(),
-            change: false,
-        })
-    }
 }
 
 impl Sockets {
@@ -240,20 +223,13 @@ impl Sockets {
     pub(super) fn home_of(&self, ask: &QueryKind) -> ShardId {
         match ask {
             QueryKind::Look(identity, _) | QueryKind::Create(identity, _) => {
-                self.shards.placement.shard(identity)
+                self.placement().shard(identity)
             }
             QueryKind::Change(arn, _) | QueryKind::Offer { arn, .. } => {
-                self.shards.placement.shard(&Identity::of(arn))
+                self.placement().shard(&Identity::of(arn))
             }
-            QueryKind::Permit(account) => self.shards.placement.shard(account),
+            QueryKind::Permit(account) => self.placement().shard(account),
             QueryKind::Page { of, .. } | QueryKind::Count { of, .. } => *of,
-        }
-    }
-
-    /// One question of this call to `shard` is no longer under way.
-    pub(super) fn heard_from(&mut self, shard: ShardId, caller: CallRef) {
-        if let Some(asking) = self.shards.asking.get_mut(shard.index()) {
-            asking.end(caller);
         }
     }
 }
@@ -261,22 +237,13 @@ impl Sockets {
 impl Sockets {
     /// The caller of an Alexa call is gone: the call's home withdraws it. False when there is no such call.
     pub(super) fn hang_up(&mut self, todo: &mut TodoList, key: SessionKey) -> bool {
-        let Some(caller) = self.awaiting(key) else {
+        let Some((caller, identity, taken)) = self.give_up_offer(key) else {
             return false;
         };
-        let Some(http) = self.http(key) else {
-            return false;
-        };
-        let HttpStage::AwaitReply(_, Expected::Answer(identity, taken)) = &mut http.stage else {
-            return false;
-        };
-        let (identity, taken) = (identity.clone(), std::mem::take(taken));
-        http.serial = http.serial.wrapping_add(1); // its answer finds nobody
-        let home = self.shards.placement.shard(&identity);
+        let home = self.placement().shard(&identity);
         if home == caller.shard {
             todo.push(Todo::HungUp(caller, Box::new(identity)));
         } else if taken {
-            self.shards.offers_out = self.shards.offers_out.saturating_sub(1);
             self.output(Output::Post(home, Letter::CallWithdrawn(caller)));
         }
         // Else the home has not said yet that it took the call: when it does, it finds nobody.
@@ -285,12 +252,8 @@ impl Sockets {
 
     /// `home` has taken in an Alexa call, which waits there. A caller that is gone since withdraws it.
     pub(super) fn offer_taken(&mut self, home: ShardId, caller: CallRef) {
-        match self.awaited_offer(caller) {
-            Some(taken) => {
-                *taken = true;
-                self.shards.offers_out += 1;
-            }
-            None => self.output(Output::Post(home, Letter::CallWithdrawn(caller))),
+        if !self.begin_offer(caller) {
+            self.output(Output::Post(home, Letter::CallWithdrawn(caller)));
         }
     }
 
@@ -312,22 +275,8 @@ impl Sockets {
         answer: Box<Answer>,
     ) {
         self.output(Output::Post(home, Letter::CallOver(caller)));
-        if self.awaited_offer(caller).is_some_and(|taken| *taken) {
-            self.shards.offers_out = self.shards.offers_out.saturating_sub(1);
+        if self.end_offer(caller) {
             todo.push(Todo::Answer(caller, answer));
-        }
-    }
-
-    /// Whether the Alexa call that this caller waits for was taken in; `None` when it waits for none, or another.
-    fn awaited_offer(&mut self, caller: CallRef) -> Option<&mut bool> {
-        let http = self.http(caller.session)?;
-        if http.serial != caller.serial {
-            return None;
-        }
-        if let HttpStage::AwaitReply(_, Expected::Answer(_, taken)) = &mut http.stage {
-            Some(taken)
-        } else {
-            None
         }
     }
 }

@@ -69,7 +69,7 @@ use crate::event::Counters;
 use crate::id::{NodeId, SessionKey};
 use crate::machine::{Input, Intake, Machine, Output, Peer, TunnelFailure, Tunnelled, TurnedAway};
 use crate::refusal_id::RefusalIds;
-use crate::session::{NEVER, Session, SessionState};
+use crate::session::{NEVER, Session};
 use crate::time::{Moment, Now};
 use ahash::RandomState;
 use books::Books;
@@ -84,7 +84,6 @@ use gate::Gate;
 use nodes::tunnel;
 use operator::trace;
 use sockets::Sockets;
-use sockets::drains::Drain;
 use std::net::SocketAddr;
 use todo::{Todo, TodoList};
 
@@ -140,11 +139,11 @@ impl Shard {
         let gate = Gate {
             authenticator: keys.authenticator,
             anyone: Caller::anyone(&settings.account_id),
-            head: sockets.rules.head,
+            head: sockets.rules().head,
             session_keys: keys.session_keys,
             nonces: keys.nonces,
         };
-        let placement = sockets.shards.placement.clone();
+        let placement = sockets.placement().clone();
         let slots = placement.map().zip(slot_orders);
         let slots = slots.map(|(map, orders)| Box::new(slots::Slots::new(map, orders)));
         let place = (id, placement);
@@ -172,7 +171,7 @@ impl Shard {
     /// The bytes that wait for a connection, also those that a fault keeps from it: for tests.
     #[must_use]
     pub fn queued(&self, session: SessionKey) -> &[u8] {
-        let session = self.sockets.sessions.get(session);
+        let session = self.sockets.session(session);
         session.map_or(&[], |session| session.outbox.unsent())
     }
 
@@ -278,9 +277,9 @@ impl Machine for Shard {
     }
 
     fn deadline(&self) -> Option<Now> {
-        let drain = self.sockets.ends.drain.as_ref().and_then(Drain::next);
-        let waiting =
-            (self.sockets.requests.turns.due() || self.directory.has_pages_due()).then_some(Now(0));
+        let drain = self.sockets.next_drain_step();
+        let waiting = (self.sockets.waiting_requests() > 0 || self.directory.has_pages_due())
+            .then_some(Now(0));
         let faults = self.sockets.next_fault();
         let slots = self.directory.slots_due(&self.sockets);
         let others = drain.into_iter().chain(waiting).chain(faults).chain(slots);
@@ -292,7 +291,7 @@ impl Machine for Shard {
     }
 
     fn peer_is_done(&self, session: SessionKey) -> bool {
-        let session = self.sockets.sessions.get(session);
+        let session = self.sockets.session(session);
         session.is_some_and(Session::peer_is_done)
     }
 
@@ -305,24 +304,13 @@ impl Machine for Shard {
             return &[];
         }
         self.sockets
-            .sessions
-            .get(session)
+            .session(session)
             .map(|session| session.outbox.unsent())
             .unwrap_or_default()
     }
 
     fn launched(&mut self, session: SessionKey, bytes: usize) {
-        let Some(found) = self.sockets.sessions.get_mut(session) else {
-            return;
-        };
-        found.outbox.launched(bytes);
-        found.dirty = false;
-        if let SessionState::Http(http) = &found.state {
-            // Its socket had no room: from here on it is watched.
-            let due = http.answer_due;
-            self.sockets.arm(session, due);
-            self.sockets.charge(session);
-        }
+        self.sockets.launched(session, bytes);
         self.sockets.falls_behind(&self.directory, session);
     }
 
@@ -350,9 +338,9 @@ impl Machine for Shard {
             timers: self.sockets.timers() as u64,
             records_read: self.directory.pages.records_read,
             call_places: self.directory.waits.places() as u64,
-            parked: self.sockets.requests.without_owner.len() as u64,
-            request_bytes: self.sockets.requests.held.bytes as u64,
-            requests_refused: self.sockets.requests.held.refused,
+            parked: self.sockets.without_owner() as u64,
+            request_bytes: self.sockets.request_bytes() as u64,
+            requests_refused: self.sockets.payers(),
             recorded_since_us: trace::since(&self.books.recorder),
             slow_setups: self.books.slow_setups,
             counters: Counters {
@@ -437,7 +425,7 @@ impl Shard {
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shard")
-            .field("id", &self.sockets.shards.id)
+            .field("id", &self.sockets.shard())
             .field("snapshot", &self.snapshot())
             .finish_non_exhaustive()
     }

@@ -30,11 +30,9 @@ use super::directory::Directory;
 use super::sockets::Sockets;
 use crate::event::{Exemplar, Kind, Outcome};
 use crate::id::SessionKey;
-use crate::session::{NEVER, SessionState};
 use crate::shard::dev::{checks, faults};
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
-use codec::signal::Action;
 use codec::ws::Item;
 use frames::{Aside, Reader};
 
@@ -82,70 +80,33 @@ impl Sockets {
         bytes: usize,
         at: Moment,
     ) {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
         // Whole messages among the bytes are delivered.
-        let counters = &mut books.counters;
-        let had_messages = session.outbox.has_messages();
-        let (mut messages, mut answers) = (0, false);
-        let delivery_times = &mut books.delivery_times;
-        let gone = session
-            .outbox
-            .sent(&mut self.scratch.spares, bytes, |mark| {
-                let launch = &mark.launch;
-                if launch.counted {
-                    counters.outbox_messages -= 1;
-                    counters.end(Kind::Known(launch.action), Outcome::Delivered);
-                }
-                if launch.call {
-                    todo.push(Todo::OfferDelivered(key, launch.order));
-                }
-                counters.frame(mark.end - mark.begin);
-                if let Some(accepted_us) = launch.accepted_us {
-                    delivery_times.record(accepted_us, at, &mut counters.delivery);
-                }
-                messages += 1;
-                answers |= launch.action == Action::SdpAnswer;
-            });
-        if let Some(tally) = session.tally_mut().filter(|_| messages > 0) {
-            tally.messages_out = tally.messages_out.saturating_add(messages);
-        }
-        if answers && let Some(ms) = session.open_mut().and_then(|ws| ws.first_answer(at.now)) {
-            counters.session_setup.observe(ms * 1000, 1);
+        let (counters, delivery_times) = (&mut books.counters, &mut books.delivery_times);
+        let handed = self.handed_over(key, bytes, at.now, |launch, frame_bytes| {
+            if launch.counted {
+                counters.outbox_messages -= 1;
+                counters.end(Kind::Known(launch.action), Outcome::Delivered);
+            }
+            if launch.call {
+                todo.push(Todo::OfferDelivered(key, launch.order));
+            }
+            counters.frame(frame_bytes);
+            if let Some(accepted_us) = launch.accepted_us {
+                delivery_times.record(accepted_us, at, &mut counters.delivery);
+            }
+        });
+        let Some(handed) = handed else { return };
+        if let Some(ms) = handed.setup_ms {
+            books.counters.session_setup.observe(ms * 1000, 1);
             books.slow_setups.note(Exemplar {
                 connection: key.pack(),
                 ms,
                 at_ms: at.wall.0,
             });
         }
-        // The bytes wait no longer.
-        session.dirty = !session.outbox.unsent().is_empty() && session.dirty;
-        counters.outbox_bytes = counters.outbox_bytes.saturating_sub(gone.messages as u64);
-        counters.control_bytes = counters.control_bytes.saturating_sub(gone.control as u64);
-        let answer_ms = self.settings.timeouts.answer_ms;
-        let (waits, left) = (session.answers_wait(), session.outbox.bytes());
-        if let SessionState::Http(http) = &mut session.state {
-            http.answer_due = if left == 0 {
-                NEVER
-            } else {
-                at.now.after(answer_ms)
-            };
-            if !waits && !http.buffer.is_empty() {
-                self.requests.turns.answered.push_back(key);
-            }
-        }
-        // The work that waited for their end goes on.
-        let slotless = session.open().is_none_or(|ws| ws.superseded);
-        let speaks_http = session.open().is_none();
-        let cut = if session.cut { bytes } else { 0 };
-        let released = had_messages && slotless && !session.outbox.has_messages();
-        self.cut_shrinks(cut);
-        self.weigh(key);
-        if speaks_http {
-            self.charge(key);
-        }
-        if released {
+        // The bytes wait no longer, and the work that waited for their end goes on.
+        books.unload(handed.freed);
+        if handed.released {
             todo.push(Todo::Released(key));
         }
     }

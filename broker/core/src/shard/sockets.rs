@@ -5,20 +5,24 @@
 //! [`Census`] count exactly the sessions of the table; what is charged to a session ([`RequestBytes`]) is what it
 //! holds.
 
-pub(in crate::shard) mod backlog;
+mod backlog;
 pub(in crate::shard) mod bounds;
-pub(in crate::shard) mod census;
-pub(in crate::shard) mod deadlines;
-pub(in crate::shard) mod drains;
+mod deadlines;
+mod drains;
+mod ends;
 pub(in crate::shard) mod outboxes;
-pub(in crate::shard) mod request_bytes;
-pub(in crate::shard) mod sessions;
+mod questions;
+mod request_bytes;
+mod requests;
+mod sessions;
 pub(in crate::shard) mod tables;
 pub(in crate::shard) mod timer;
-pub(in crate::shard) mod turns;
+mod turns;
+mod weights;
 
 use super::Letter;
 use super::shares::{Admitted, Asking};
+use crate::event::CONNECTION_ROLES;
 use crate::id::{SessionKey, ShardId};
 use crate::limits::spare_outboxes;
 use crate::machine::Output;
@@ -33,7 +37,6 @@ use crate::wheel::Wheel;
 use ahash::RandomState;
 use backlog::Backlog;
 use bounds::Bounds;
-use census::Census;
 use drains::Drain;
 use request_bytes::RequestBytes;
 use std::collections::{BTreeSet, VecDeque};
@@ -44,19 +47,19 @@ use turns::Turns;
 
 /// The connections of a shard.
 pub(super) struct Sockets {
-    pub(super) settings: Arc<Settings>,
-    pub(super) rules: Bounds,
-    pub(super) sessions: Table<SessionKey, Session>,
+    settings: Arc<Settings>,
+    rules: Bounds,
+    sessions: Table<SessionKey, Session>,
     /// The outputs for the edge, oldest first.
     outputs: VecDeque<Output<Letter>>,
     /// Deadlines of sessions, and of channels: one list, so that what is due first is done first.
     wheel: Wheel<Timer>,
-    pub(super) scratch: Scratch,
+    scratch: Scratch,
     /// Connections that do not take what waits for them.
-    pub(super) backlog: Backlog,
-    pub(super) requests: Requests,
-    pub(super) shards: Shards,
-    pub(super) ends: Ends,
+    backlog: Backlog,
+    requests: Requests,
+    shards: Shards,
+    ends: Ends,
     census: Census,
     /// The places of WebSockets and tunnels.
     admitted: Admitted,
@@ -64,21 +67,21 @@ pub(super) struct Sockets {
 }
 
 /// Memory that is used again.
-pub(super) struct Scratch {
-    pub(super) spares: Spares,
+struct Scratch {
+    spares: Spares,
     /// Lent out while bytes of a WebSocket are taken in; boxed, since it moves each time.
-    pub(super) parser: Option<Box<codec::signal::Parser>>,
+    parser: Option<Box<codec::signal::Parser>>,
 }
 
 /// Requests on HTTP connections that are not answered yet.
 #[derive(Default)]
-pub(super) struct Requests {
+struct Requests {
     /// The bytes that connections hold of them.
-    pub(super) held: RequestBytes,
-    pub(super) turns: Turns,
+    held: RequestBytes,
+    turns: Turns,
     /// Those that wait for a node that has their channel, or were answered meanwhile and are leaving: at most
     /// [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX).
-    pub(super) without_owner: BTreeSet<SessionKey>,
+    without_owner: BTreeSet<SessionKey>,
 }
 
 /// The parts that only a shard under `--dev` has.
@@ -91,24 +94,33 @@ pub(super) struct Dev {
 }
 
 /// Which shard this is, and what its connections wait for from the others.
-pub(super) struct Shards {
-    pub(super) id: ShardId,
-    pub(super) placement: Placement,
+struct Shards {
+    id: ShardId,
+    placement: Placement,
     /// Whether the process is ready for clients.
-    pub(super) readiness: Readiness,
+    readiness: Readiness,
     /// Questions under way to each other shard.
-    pub(super) asking: Vec<Asking>,
+    asking: Vec<Asking>,
     /// Connections here whose Alexa call waits on another shard.
-    pub(super) offers_out: usize,
+    offers_out: usize,
 }
 
 /// When connections end that the shard ends by itself.
-pub(super) struct Ends {
-    pub(super) drain: Option<Drain>,
+struct Ends {
+    drain: Option<Drain>,
     /// The place of the last connection that is closed without notice in the spread of their ends: a fraction of 2³².
-    pub(super) spread: u32,
+    spread: u32,
     /// When the last connection that an operator recalled is closed: the next one follows at a distance.
-    pub(super) recalled: Now,
+    recalled: Now,
+}
+
+/// The number of connections of each kind.
+#[derive(Default)]
+struct Census {
+    /// All sessions, by [`ConnectionRole`](crate::event::ConnectionRole).
+    places: [u64; CONNECTION_ROLES],
+    /// Connections that were admitted as WebSockets and are not gone.
+    web_sockets: usize,
 }
 
 impl Sockets {
@@ -154,6 +166,32 @@ impl Sockets {
             },
             settings,
         }
+    }
+
+    #[inline]
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The configured bounds in the form in which the codec takes them.
+    #[inline]
+    pub(super) fn rules(&self) -> &Bounds {
+        &self.rules
+    }
+
+    /// The number of this shard.
+    pub(super) fn shard(&self) -> ShardId {
+        self.shards.id
+    }
+
+    /// The placement of channels on nodes and shards.
+    pub(super) fn placement(&self) -> &Placement {
+        &self.shards.placement
+    }
+
+    /// Whether the process is ready for clients.
+    pub(super) fn readiness(&self) -> &Readiness {
+        &self.shards.readiness
     }
 
     /// From when on a wait for a peer counts: not before the end of a jump of the clock, in which no peer is read.

@@ -11,7 +11,7 @@ use crate::check::Check;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, SessionKey};
 use crate::limits::WAITING_CALLS_PER_CHANNEL_MAX;
-use crate::session::{Launch, NEVER, Session};
+use crate::session::{Launch, NEVER};
 use crate::shard::books::Books;
 use crate::shard::calls::refusals::too_busy;
 use crate::shard::directory::Directory;
@@ -39,10 +39,9 @@ pub(in crate::shard) fn give_offers(
     let Some(master) = live.members.to_master() else {
         return;
     };
-    let open = |session: &&mut Session| session.open().is_some();
-    let Some(session) = sockets.sessions.get_mut(master).filter(open) else {
+    if sockets.web_socket(master).is_none() {
         return;
-    };
+    }
     for call in live
         .calls
         .all()
@@ -58,18 +57,15 @@ pub(in crate::shard) fn give_offers(
             counted: !call.delivered,
             accepted_us: None,
         };
-        let pushed = session
-            .outbox
-            .push_message(&mut sockets.scratch.spares, launch, |out| {
-                out.extend_from_slice(&call.frame)
-            });
+        let Some(pushed) = sockets.push_kept(master, launch, &call.frame) else {
+            return;
+        };
         books.counters.outbox_bytes += pushed as u64;
         if !call.delivered {
             books.counters.pending_messages -= 1;
             books.counters.outbox_messages += 1;
         }
     }
-    sockets.weigh(master);
     sockets.touch(master);
 }
 

@@ -71,7 +71,7 @@ pub(in crate::shard) fn deliver(
     }
     // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
     // channel, or be a call of the same sender.
-    sockets.requests.turns.answered.push_back(key);
+    sockets.requests_go_on(key);
 }
 
 impl Sockets {
@@ -201,7 +201,7 @@ impl Sockets {
         caller: &Caller,
         operation: &'static str,
     ) -> Option<Audit> {
-        let session = self.sessions.get(key)?;
+        let session = self.session(key)?;
         Some(Audit {
             caller: caller.is_known().then(|| caller.name().into()),
             operation,
@@ -287,7 +287,7 @@ impl Sockets {
                 codec::control::describe_media_storage(body)
             }
             (Expected::Endpoints(protocols, role), Answer::Record(record, _)) => {
-                let Some(session) = self.sessions.get(key) else {
+                let Some(session) = self.session(key) else {
                     return false;
                 };
                 let identity = Identity::of(&record.arn);
@@ -297,10 +297,10 @@ impl Sockets {
                     host: &asked.host,
                     peer: session.peer(),
                 };
-                control::endpoint(body, &self.settings, &asked, &identity);
+                control::endpoint(body, self.settings(), &asked, &identity);
             }
             (Expected::IceServers(name), Answer::Record(..)) => {
-                control::ice(body, &self.settings.ice, &asked.host, &name, at.wall);
+                control::ice(body, &self.settings().ice, &asked.host, &name, at.wall);
             }
             (Expected::Answer(..), Answer::Answer(answer)) => {
                 codec::control::alexa(body, answer.as_deref())

@@ -77,7 +77,7 @@ pub(in crate::shard) fn serve(
     } = query;
     let answer = match kind {
         QueryKind::Look(identity, arn) => directory.look(operation, &identity, arn.as_ref()),
-        QueryKind::Create(..) if sockets.shards.readiness.store_nearly_full() => {
+        QueryKind::Create(..) if sockets.readiness().store_nearly_full() => {
             let kind = ErrorKind::ServiceUnavailable;
             Fault::new(Check::RecordsFull, kind, STORE_FULL).into()
         }

@@ -85,7 +85,7 @@ pub(in crate::shard) fn begin_list(
 impl Sockets {
     /// Asks every shard for its part of a page.
     fn ask_shards(&mut self, todo: &mut TodoList, caller: CallRef, question: &PageQuestion) {
-        let shards = self.shards.placement.shards();
+        let shards = self.placement().shards();
         let share = question.limit.min(LIST_MERGED_MAX / usize::from(shards));
         for of in (0..shards).map(ShardId) {
             let kind = QueryKind::Page {

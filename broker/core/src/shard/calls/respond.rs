@@ -79,7 +79,7 @@ pub(in crate::shard) fn respond_as(
         close,
     };
     // One click from a browser's network panel; in development only.
-    let why = refusal.and(sockets.rules.why_url.as_deref());
+    let why = refusal.and(sockets.rules().why_url.as_deref());
     let why = why.map(|url| format!("{url}{id}"));
     let error = refusal.map(|refusal| ErrorHead {
         error_type: refusal.error_type,
@@ -114,7 +114,7 @@ fn note_refusal(
     refusal: &Refusal<'_>,
     at: Moment,
 ) {
-    let Some(remote) = sockets.sessions.get(key).map(|session| session.remote()) else {
+    let Some(remote) = sockets.session(key).map(|session| session.remote()) else {
         return;
     };
     books.diary.refused(at.now, remote.ip(), || {
@@ -344,7 +344,7 @@ impl Sockets {
     /// An answer is queued: the next request, if the connection goes on. A peer that sends no more is looked for when
     /// all that it has sent is answered.
     pub(in crate::shard) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
-        let timeouts = &self.settings.timeouts;
+        let timeouts = &self.settings().timeouts;
         let from = self.waits_from(at);
         let deadline = from.after(timeouts.keep_alive_ms);
         let answer_due = from.after(timeouts.answer_ms);

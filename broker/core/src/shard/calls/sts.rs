@@ -50,7 +50,7 @@ pub(in crate::shard) fn answer_sts(
     at: Moment,
 ) {
     let &SignedForm { caller, close, .. } = signed;
-    let strict = sockets.settings.strict();
+    let strict = sockets.settings().strict();
     let mut id = books.request_id();
     let mut out = Vec::new();
     let (requested, result) = match sts::parse(signed.body, &sts::FormRules { strict }) {

@@ -259,15 +259,18 @@ impl Sockets {
     ///
     /// Clients that get GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
     /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of
-    /// their age, each as far as possible from those before it (multiples of the golden ratio).
+    /// their age.
     fn terms(&mut self, admission: &Admission, now: Now) -> Terms {
-        let timeouts = &self.settings.timeouts;
-        let notices = match self.settings.signaling.go_away {
+        let settings = self.settings();
+        let (mut age, grace_ms) = (
+            settings.timeouts.connection_age_ms,
+            settings.timeouts.go_away_grace_ms,
+        );
+        let notices = match settings.signaling.go_away {
             GoAway::Auto => !admission.wss,
             GoAway::Always => true,
             GoAway::Never => false,
         };
-        let mut age = timeouts.connection_age_ms;
         if age == 0 {
             return Terms {
                 notices,
@@ -275,9 +278,7 @@ impl Sockets {
             };
         }
         if !notices {
-            self.ends.spread = self.ends.spread.wrapping_add(GOLDEN);
-            let early =
-                (u128::from(timeouts.go_away_grace_ms) * u128::from(self.ends.spread)) >> u32::BITS;
+            let early = (u128::from(grace_ms) * u128::from(self.next_in_spread())) >> u32::BITS;
             age = age.saturating_sub(u64::try_from(early).unwrap_or(u64::MAX));
         }
         Terms {
@@ -289,6 +290,3 @@ impl Sockets {
 
 /// MessageTtlSeconds of a channel that names none. Source: KVS API reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;
-
-/// 2³² divided by the golden ratio, odd.
-const GOLDEN: u32 = 0x9e37_79b9;

@@ -2,12 +2,11 @@
 //! [`crate::shard::sockets::request_bytes`].
 
 use crate::check::Check;
-use crate::crowd::Origin;
 use crate::event::Purpose;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::PAYERS_PER_INPUT;
-use crate::session::{HttpStage, SessionState};
+use crate::session::HttpStage;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
@@ -19,39 +18,6 @@ use crate::time::Moment;
 use codec::control::ErrorKind;
 
 impl Sockets {
-    /// Charges a session for what it holds now, and for nothing else.
-    pub(in crate::shard) fn charge(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get(key) else {
-            return;
-        };
-        let (held, remote) = (session.held(), session.remote());
-        self.charge_with(key, Origin::of(remote.ip()), held);
-    }
-
-    /// A session leaves this shard's table: nothing is charged for it any more.
-    pub(in crate::shard) fn discharge(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get(key) else {
-            return;
-        };
-        let remote = session.remote();
-        self.charge_with(key, Origin::of(remote.ip()), 0);
-    }
-
-    fn charge_with(&mut self, key: SessionKey, origin: Origin, after: usize) {
-        let charges = &mut self.requests.held.charges;
-        if after == 0 && charges.is_empty() {
-            return; // the usual case
-        }
-        let before = if after == 0 {
-            charges.remove(&key)
-        } else {
-            charges.insert(key, after)
-        };
-        let before = before.unwrap_or(0);
-        self.requests.held.shares.change(origin, key, before, after);
-        self.requests.held.bytes = (self.requests.held.bytes + after).saturating_sub(before);
-    }
-
     /// Charges a session that has just received, and has somebody pay when that is too much.
     pub(in crate::shard) fn charge_received(
         &mut self,
@@ -62,20 +28,17 @@ impl Sockets {
     ) {
         self.charge(key);
         for payers in 0.. {
-            if self.requests.held.bytes <= self.rules.request_bytes {
-                return;
-            }
-            let Some(session) = self.sessions.get(key) else {
+            let Some(payer) = self.payer_for(key) else {
                 return;
             };
-            let origin = Origin::of(session.remote().ip());
-            let Some(&own) = self.requests.held.charges.get(&key) else {
-                return; // others hold it all, and pay when they send more
+            let payer = if payers < PAYERS_PER_INPUT {
+                payer
+            } else {
+                key
             };
-            let payer = self.requests.held.shares.payer(origin, own, 0);
-            match payer.filter(|_| payers < PAYERS_PER_INPUT) {
-                Some(payer) => self.make_pay(books, todo, payer, at),
-                None => return self.make_pay(books, todo, key, at),
+            self.make_pay(books, todo, payer, at);
+            if payer == key {
+                return;
             }
         }
     }
@@ -83,10 +46,7 @@ impl Sockets {
     /// Has those with most pay, when answers that are not taken are too much.
     pub(in crate::shard) fn hold(&mut self, books: &mut Books, todo: &mut TodoList, at: Moment) {
         for _ in 0..PAYERS_PER_INPUT {
-            if self.requests.held.bytes <= self.rules.request_bytes {
-                return;
-            }
-            let Some(payer) = self.requests.held.shares.largest() else {
+            let Some(payer) = self.largest_payer() else {
                 return;
             };
             self.make_pay(books, todo, payer, at);
@@ -95,12 +55,12 @@ impl Sockets {
 
     /// Frees what a connection holds.
     fn make_pay(&mut self, books: &mut Books, todo: &mut TodoList, key: SessionKey, at: Moment) {
-        self.requests.held.refused += 1;
-        let Some(session) = self.sessions.get_mut(key) else {
+        self.count_payer();
+        let Some(session) = self.session(key) else {
             return;
         };
         let answers = session.outbox.in_flight();
-        let SessionState::Http(http) = &mut session.state else {
+        let Some(http) = self.http(key) else {
             // Of a WebSocket that is an unfinished message, which has no part of it that could be given back.
             self.because(key, EndReason::SlowMessage);
             return self.abort_at_once(books, todo, key, at);

@@ -26,7 +26,7 @@ impl Sockets {
         unread: &[u8],
         at: Moment,
     ) {
-        let deadline = at.now.after(self.settings.timeouts.head_ms);
+        let deadline = at.now.after(self.settings().timeouts.head_ms);
         let Some(http) = self.http(key) else {
             return;
         };
@@ -43,7 +43,7 @@ impl Sockets {
         peer: crate::machine::Peer,
         at: Moment,
     ) -> SessionKey {
-        let deadline = at.now.after(self.settings.timeouts.head_ms);
+        let deadline = at.now.after(self.settings().timeouts.head_ms);
         let mut session = Session::accepted(peer, deadline);
         session.place = ConnectionRole::Http;
         if let SessionState::Http(http) = &mut session.state {

@@ -58,7 +58,7 @@ pub(in crate::shard) fn take_head<'a>(
     at: Moment,
 ) -> HeadStep<'a> {
     sockets.note_method(key, bytes);
-    let head = match Head::parse(bytes, &sockets.rules.head) {
+    let head = match Head::parse(bytes, &sockets.rules().head) {
         Ok(head) => head,
         Err(error) => {
             let (fault, evidence) = (error.into(), Evidence::default());
@@ -68,7 +68,7 @@ pub(in crate::shard) fn take_head<'a>(
             ));
         }
     };
-    if let Some(fault) = sockets.rules.origins.refusal(&head) {
+    if let Some(fault) = sockets.rules().origins.refusal(&head) {
         let purpose = match head.header("upgrade") {
             Some(_) => upgrade_of(&head),
             None => Purpose::Unknown,
@@ -133,7 +133,7 @@ fn answer_head(
             let evidence = Evidence::of_head(&request.head);
             refuse_step(sockets, books, key, purpose, fault, &evidence, at)
         }
-        "GET" | "HEAD" if welcome::is_visit(&sockets.settings, &request.head) => {
+        "GET" | "HEAD" if welcome::is_visit(sockets.settings(), &request.head) => {
             let close = ends_with(&request.head);
             welcome::answer_visit(sockets, books, key, &request.head, close, at);
             next(request, close)
@@ -166,7 +166,7 @@ pub(in crate::shard) fn take_upgrade(
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return Step::Over;
     }
-    match upgrades::admission(&sockets.settings, books, gate, &request.head, &asked, at) {
+    match upgrades::admission(sockets.settings(), books, gate, &request.head, &asked, at) {
         Err(refusal) => {
             let evidence = match refusal {
                 UpgradeRefusal::Unsigned(_) => gate.evidence(Some(&request.head)),
@@ -178,9 +178,9 @@ pub(in crate::shard) fn take_upgrade(
         }
         Ok(admission) => {
             let identity = Identity::of(&admission.arn);
-            let home = sockets.shards.placement.home(&identity, at.now);
+            let home = sockets.placement().home(&identity, at.now);
             match home {
-                Home::Here(shard) if shard == sockets.shards.id => {
+                Home::Here(shard) if shard == sockets.shard() => {
                     if admission::admit(sockets, directory, books, todo, key, &admission, at) {
                         return Step::Frames(request.bytes);
                     }
@@ -281,7 +281,7 @@ pub(in crate::shard) fn begin_call(
             return refuse_step(sockets, books, key, purpose, error.into(), &evidence, at);
         }
     };
-    if length > sockets.settings.limits.body_bytes {
+    if length > sockets.settings().limits.body_bytes {
         let message = "The request body is too large.";
         let fault = HeadFault::new(Check::BodyTooLarge, 413, message);
         let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(head));
@@ -313,10 +313,10 @@ pub(in crate::shard) fn begin_call(
         host: head.host().unwrap_or_default().into(),
         close: !head.keep_alive(),
         length,
-        head: (gate.authenticator.is_some() || sockets.shards.placement.cluster().is_some())
+        head: (gate.authenticator.is_some() || sockets.placement().cluster().is_some())
             .then(|| request.text.into()),
     };
-    let deadline = at.now.after(sockets.settings.timeouts.body_ms);
+    let deadline = at.now.after(sockets.settings().timeouts.body_ms);
     let Some(http) = sockets.http(key) else {
         return Step::Over;
     };
@@ -382,9 +382,9 @@ pub(in crate::shard) fn take_body(
         }
     };
     // Parsing changes the body, and another node wants it as it came.
-    let clustered = sockets.shards.placement.cluster().is_some();
+    let clustered = sockets.placement().cluster().is_some();
     let whole = clustered.then(|| [head.as_deref().unwrap_or_default(), body].concat());
-    match codec::control::parse(operation, body, &sockets.rules.calls) {
+    match codec::control::parse(operation, body, &sockets.rules().calls) {
         Ok(call) => {
             let asked = PendingCall {
                 operation,

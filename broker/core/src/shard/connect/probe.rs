@@ -24,7 +24,7 @@ pub(in crate::shard) fn answer_probe(
     close: bool,
     at: Moment,
 ) {
-    let status = if sockets.shards.readiness.is_ready() {
+    let status = if sockets.readiness().is_ready() {
         200
     } else {
         503

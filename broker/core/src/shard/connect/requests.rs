@@ -1,7 +1,7 @@
 //! HTTP on a connection: heads and bodies, with keep-alive and pipelining, to calls and upgrades.
 
 use crate::id::SessionKey;
-use crate::session::{HttpStage, Mute, NEVER, SessionState};
+use crate::session::{HttpStage, Mute, NEVER, Session};
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::http::HeadError;
@@ -21,7 +21,7 @@ pub(in crate::shard) enum Step {
 impl Sockets {
     /// The TLS handshake is over: the first head is awaited.
     pub(in crate::shard) fn secured(&mut self, key: SessionKey, at: Moment) {
-        let deadline = at.now.after(self.settings.timeouts.head_ms);
+        let deadline = at.now.after(self.settings().timeouts.head_ms);
         let Some(http) = self.http(key) else {
             return;
         };
@@ -35,12 +35,12 @@ impl Sockets {
 impl Sockets {
     /// Arms an HTTP connection for what it awaits next.
     pub(in crate::shard) fn await_rest(&mut self, key: SessionKey, at: Moment) {
-        let head_ms = self.settings.timeouts.head_ms;
-        let Some(session) = self.sessions.get_mut(key) else {
+        let head_ms = self.settings().timeouts.head_ms;
+        let Some(session) = self.session(key) else {
             return;
         };
         let (waits, blocked) = (session.answers_wait(), session.outbox.in_flight());
-        let SessionState::Http(http) = &mut session.state else {
+        let Some(http) = self.http(key) else {
             return;
         };
         let awaits_head = matches!(http.stage, HttpStage::AwaitHead) && !http.queued && !waits;
@@ -85,12 +85,9 @@ impl Sockets {
         rest: &[u8],
         waits: bool,
     ) -> Part {
-        let limits = self.rules.head;
-        let Some(session) = self.sessions.get_mut(key) else {
-            return Part::None(Step::Over);
-        };
-        let answers_wait = session.answers_wait();
-        let SessionState::Http(http) = &mut session.state else {
+        let limits = self.rules().head;
+        let answers_wait = self.session(key).is_some_and(Session::answers_wait);
+        let Some(http) = self.http(key) else {
             return Part::None(Step::Over);
         };
         match &http.stage {
@@ -121,15 +118,6 @@ impl Sockets {
 }
 
 impl Sockets {
-    /// The requests of this connection wait for a later turn.
-    pub(in crate::shard) fn wait_for_turn(&mut self, key: SessionKey) {
-        if let Some(http) = self.http(key)
-            && !std::mem::replace(&mut http.queued, true)
-        {
-            self.requests.turns.waiting.push_back(key);
-        }
-    }
-
     /// Whether the answer to this head has a body, also when the head cannot be understood.
     pub(in crate::shard) fn note_method(&mut self, key: SessionKey, head: &[u8]) {
         //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2

@@ -34,10 +34,10 @@ pub(in crate::shard) fn answer_visit(
     close: bool,
     at: Moment,
 ) {
-    let Some(peer) = sockets.sessions.get(key).map(|session| session.peer()) else {
+    let Some(peer) = sockets.session(key).map(|session| session.peer()) else {
         return;
     };
-    let page = page(&sockets.settings, head.host().unwrap_or_default(), peer);
+    let page = page(sockets.settings(), head.host().unwrap_or_default(), peer);
     let answer = Response {
         purpose: Purpose::Unknown,
         status: 200,

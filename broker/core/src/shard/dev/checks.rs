@@ -76,23 +76,19 @@ pub(in crate::shard) fn on_gone(
     at: Moment,
 ) {
     on_silence(sockets, directory, session, at);
+    let ours = sockets.settings().timeouts.connection_age_ms;
+    let session = sockets.session(session);
+    let channel = session.and_then(Session::channel);
+    let opened = session.and_then(Session::tally).map(|tally| tally.opened);
     let Some(parity) = sockets.dev.parity.as_deref_mut() else {
         return;
     };
-    let Some(session) = sockets.sessions.get_mut(session) else {
+    let channel = channel.and_then(|key| directory.channels.get(key));
+    let (Some(channel), Some(opened)) = (channel, opened) else {
         return;
     };
-    let channel = session
-        .channel()
-        .and_then(|key| directory.channels.get(key));
-    let (Some(channel), Some(tally)) = (channel, session.tally_mut()) else {
-        return;
-    };
-    let (ours, most) = (
-        sockets.settings.timeouts.connection_age_ms,
-        parity.strict.timeouts.connection_age_ms,
-    );
-    let age = at.now.since(tally.opened);
+    let most = parity.strict.timeouts.connection_age_ms;
+    let age = at.now.since(opened);
     if (ours == 0 || ours > most) && age > most {
         let says = || {
             format!(
@@ -107,21 +103,20 @@ pub(in crate::shard) fn on_gone(
 
 /// A connection has sent something, or is gone: how long it was silent.
 fn on_silence(sockets: &mut Sockets, directory: &Directory, session: SessionKey, at: Moment) {
+    let ours = sockets.settings().timeouts.idle_ms;
+    let web_socket = sockets.session(session).and_then(Session::open);
+    let Some((channel, last_frame)) = web_socket.map(|it| (it.channel, it.last_frame())) else {
+        return;
+    };
     let Some(parity) = sockets.dev.parity.as_deref_mut() else {
         return;
     };
-    let (ours, most) = (
-        sockets.settings.timeouts.idle_ms,
-        parity.strict.timeouts.idle_ms,
-    );
-    let Some(web_socket) = sockets.sessions.get(session).and_then(Session::open) else {
-        return;
-    };
-    let silent = at.now.since(web_socket.last_frame());
+    let most = parity.strict.timeouts.idle_ms;
+    let silent = at.now.since(last_frame);
     if ours <= most || silent <= most {
         return;
     }
-    if let Some(channel) = directory.channels.get(web_socket.channel) {
+    if let Some(channel) = directory.channels.get(channel) {
         let says = || {
             format!(
                 "no frame of a connection for {} s; the cloud service ends it after {} s",
@@ -170,9 +165,13 @@ pub(in crate::shard) fn on_message(
         Action::IceCandidate => parity.strict.quotas.ice,
     };
     // Without quotas the session's own buckets are free.
-    let own = sockets.sessions.get_mut(passing.from);
-    let own = own.and_then(Session::open_mut).map(|it| &mut it.rates);
-    let buckets = match own.filter(|_| sockets.settings.quotas.off) {
+    let lends = sockets.settings().quotas.off;
+    let own = sockets.web_socket(passing.from).filter(|_| lends);
+    let mut own = own.map(|it| std::mem::take(&mut it.rates));
+    let Some(parity) = sockets.dev.parity.as_deref_mut() else {
+        return;
+    };
+    let buckets = match &mut own {
         Some(own) => own,
         None => parity.messages.entry(passing.from).or_default(),
     };
@@ -186,6 +185,9 @@ pub(in crate::shard) fn on_message(
         };
         parity.note(rate_rule(action), name, at, says);
         parity.begin_flood(passing.channel, name, action);
+    }
+    if let (Some(own), Some(web_socket)) = (own, sockets.web_socket(passing.from)) {
+        web_socket.rates = own;
     }
 }
 

@@ -104,11 +104,11 @@ impl ResetStep {
 
 /// Ends requests that a fault leaves without an answer.
 fn end_mute_requests(sockets: &mut Sockets, books: &mut Books, todo: &mut TodoList, at: Moment) {
-    for slot in 0..sockets.sessions.slots() {
-        let Some(key) = sockets.sessions.at(slot) else {
+    for slot in 0..sockets.places() {
+        let Some(key) = sockets.session_at(slot) else {
             continue;
         };
-        let channel = sockets.sessions.get(key).and_then(Session::channel);
+        let channel = sockets.session(key).and_then(Session::channel);
         if channel.is_none() && sockets.stands_still(key) {
             sockets.forget_faults(key);
             sockets.abort(books, todo, key, at);

@@ -4,7 +4,7 @@
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::machine::Output;
-use crate::session::{Load, NEVER, SessionState};
+use crate::session::{NEVER, SessionState};
 use crate::shard::books::Books;
 use crate::shard::shares::Standing;
 use crate::shard::sockets::Sockets;
@@ -40,7 +40,7 @@ impl Sockets {
         self.because(key, reason);
         self.leave(books, todo, key, at);
         self.push_control(books, key, |out| codec::ws::close_frame(out, code, text));
-        let wait_ms = self.settings.timeouts.close_ms;
+        let wait_ms = self.settings().timeouts.close_ms;
         let deadline = self.waits_from(at).after(wait_ms);
         self.await_close_echo(key, deadline);
     }
@@ -74,7 +74,7 @@ impl Sockets {
 
     /// The same for a connection that has left its channel or has none, and that waits for no answer of a call.
     pub(in crate::shard) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
-        let close_ms = self.settings.timeouts.close_ms;
+        let close_ms = self.settings().timeouts.close_ms;
         let deferred = self.defers_close(key);
         let from = deferred.unwrap_or(at.now).max(self.waits_from(at));
         let deadline = from.after(close_ms);
@@ -94,7 +94,7 @@ impl Sockets {
         key: SessionKey,
         at: Moment,
     ) {
-        let state = self.sessions.get(key).map(|session| &session.state);
+        let state = self.session(key).map(|session| &session.state);
         if matches!(state, Some(SessionState::AwaitGone(ending)) if ending.deadline == NEVER) {
             return;
         }
@@ -111,28 +111,41 @@ impl Sockets {
         key: SessionKey,
         at: Moment,
     ) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.session(key) else {
             return;
         };
         let answers_wait = session.answers_wait();
-        match &mut session.state {
-            SessionState::Http(http) if !http.awaits_reply() && http.has_more(answers_wait) => {
-                http.ended = true;
-            }
-            SessionState::Http(http) => {
-                http.ended = true;
-                if !http.awaits_reply() {
-                    self.close_when_sent(key, at);
-                } else if self.hang_up(todo, key) {
-                    self.abort(books, todo, key, at);
-                }
-            }
+        match &session.state {
+            SessionState::Http(_) => self.sends_no_more(books, todo, key, answers_wait, at),
             SessionState::Open(_) => {
                 self.because(key, EndReason::PeerGone);
                 self.abort(books, todo, key, at);
             }
             SessionState::AwaitCloseEcho(..) => self.finish(books, todo, key, at),
             SessionState::AwaitGone(_) => {}
+        }
+    }
+
+    /// The peer of an HTTP connection will send no more: it ends with the last answer, or at once if it waits for that
+    /// of an Alexa call.
+    fn sends_no_more(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        answers_wait: bool,
+        at: Moment,
+    ) {
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        http.ended = true;
+        if http.awaits_reply() {
+            if self.hang_up(todo, key) {
+                self.abort(books, todo, key, at);
+            }
+        } else if !http.has_more(answers_wait) {
+            self.close_when_sent(key, at);
         }
     }
 
@@ -149,7 +162,7 @@ impl Sockets {
             return;
         };
         books.unload(session.outbox.load());
-        let (peer, tally) = (session.peer(), session.tally_mut().copied());
+        let (peer, tally) = (session.peer(), session.tally().copied());
         let reason = session.reason().unwrap_or_else(|| self.cut_off_reason());
         let Some((channel, role)) = session.membership() else {
             return;
@@ -201,7 +214,7 @@ impl Sockets {
     /// An open WebSocket leaves its channel: it is offline from here on.
     fn leave(&mut self, books: &mut Books, todo: &mut TodoList, key: SessionKey, at: Moment) {
         self.stops_being_behind(key);
-        let Some(session) = self.sessions.get(key) else {
+        let Some(session) = self.session(key) else {
             return;
         };
         let Some(web_socket) = session.open() else {
@@ -228,22 +241,15 @@ impl Sockets {
 
     /// Takes back what no byte of has left a connection that is no longer its slot's.
     fn take_back(&mut self, books: &mut Books, key: SessionKey, at: Moment) -> Returned {
-        let until = self.waits_from(at).after(self.settings.timeouts.close_ms);
-        let Some(session) = self.sessions.get_mut(key) else {
+        let until = self.waits_from(at).after(self.settings().timeouts.close_ms);
+        let Some(taken) = self.take_unsent(key) else {
             return Returned::default();
         };
-        let before = session.outbox.load().messages;
-        let unsent = session.outbox.take_unsent(&mut self.scratch.spares);
-        // An edge that finds nothing to send reports nothing: what is queued later is to be announced again.
-        session.dirty &= !session.outbox.unsent().is_empty();
-        let freed = Load {
-            messages: before - session.outbox.load().messages,
-            control: 0,
-        };
-        let begun = session.outbox.has_messages().then_some(until);
-        books.unload(freed);
-        self.weigh(key);
-        Returned { unsent, begun }
+        books.unload(taken.freed);
+        Returned {
+            unsent: taken.unsent,
+            begun: taken.begun.then_some(until),
+        }
     }
 
     /// Why a connection ends that the edge cuts off without a word of ours: the end of the process, or a socket that

@@ -7,7 +7,7 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::PIPELINED_BYTES_MAX;
 use crate::machine::Intake;
-use crate::session::{Due, HttpStage, Session, SessionState, Wait};
+use crate::session::{Due, HttpStage, SessionState, Wait};
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
@@ -33,13 +33,13 @@ pub(in crate::shard) fn session_due(
     key: SessionKey,
     at: Moment,
 ) {
-    let Some(session) = sockets.sessions.get(key) else {
+    let Some(session) = sockets.session(key) else {
         return;
     };
     if sockets.stands_still(key) {
         return sockets.arm(key, at.now.after(MUTE_LOOK_MS));
     }
-    match session.waits(&sockets.settings.timeouts, at.now) {
+    match session.waits(&sockets.settings().timeouts, at.now) {
         Wait::Until(later) if later > at.now => return sockets.arm(key, later),
         Wait::Until(_) => {}
         Wait::OwnTurn | Wait::Aborted => return,
@@ -129,20 +129,20 @@ fn open_due(
 ) {
     let paused = sockets.intake_of(key) == Intake::Paused;
     let from = sockets.waits_from(at);
-    let Some(web_socket) = sockets.sessions.get_mut(key).and_then(Session::open_mut) else {
+    let Some((web_socket, settings)) = sockets.web_socket_and_settings(key) else {
         return;
     };
     if from > at.now {
         web_socket.outlive_silence(from);
     }
-    match web_socket.due(&sockets.settings.timeouts, at.now) {
+    match web_socket.due(&settings.timeouts, at.now) {
         Due::At(next) => return sockets.arm(key, next),
         Due::Ping => {
             web_socket.pinged(from);
             sockets.push_control(books, key, |out| ws::frame(out, Opcode::Ping, &[]));
         }
         // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
-        Due::Unanswered if paused || web_socket.stood_still(&sockets.settings.timeouts, at.now) => {
+        Due::Unanswered if paused || web_socket.stood_still(&settings.timeouts, at.now) => {
             web_socket.pinged(at.now);
         }
         Due::GoAway => sockets.go_away(books, key, at),
@@ -209,7 +209,7 @@ impl Sockets {
 
     /// The intake of a session's socket: paused, once or many times.
     pub(in crate::shard) fn intake_of(&self, key: SessionKey) -> Intake {
-        let Some(session) = self.sessions.get(key) else {
+        let Some(session) = self.session(key) else {
             return Intake::Paused;
         };
         match &session.state {

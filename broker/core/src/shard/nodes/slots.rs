@@ -58,9 +58,7 @@ impl Directory {
     pub(in crate::shard) fn slots_due(&self, sockets: &Sockets) -> Option<Now> {
         let slots = self.slots.as_deref()?;
         let orders = slots.due.then_some(Now(0));
-        let closing = slots
-            .closing
-            .map(|closing| closing.next(sockets.sessions.slots()));
+        let closing = slots.closing.map(|closing| closing.next(sockets.places()));
         let packing = slots.packing.iter().map(|packing| packing.look);
         orders.into_iter().chain(closing).chain(packing).min()
     }

@@ -10,7 +10,7 @@ use crate::auth::Caller;
 use crate::check::Check;
 use crate::event::{Purpose, UpgradeRole};
 use crate::id::{Identity, NodeId, SessionKey};
-use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_MAX};
+use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
 use crate::machine::{Output, TunnelFailure, Tunnelled};
 use crate::placement::Home;
 use crate::session::{Admission, HttpStage, Onward, Ownerless};
@@ -74,7 +74,7 @@ pub(in crate::shard) fn call_is_here(
         }
         return is_here;
     };
-    let home = sockets.shards.placement.home(&identity, at.now);
+    let home = sockets.placement().home(&identity, at.now);
     if matches!(home, Home::Here(_)) {
         return true;
     }
@@ -153,7 +153,7 @@ pub(in crate::shard) fn look_again(
     key: SessionKey,
     at: Moment,
 ) {
-    sockets.requests.without_owner.remove(&key);
+    sockets.ends_waiting(key);
     let is_inner = sockets.is_inner(key);
     let Some(http) = sockets.http(key) else {
         return;
@@ -163,7 +163,7 @@ pub(in crate::shard) fn look_again(
         return;
     };
     let Ownerless { onward, failed } = *ownerless;
-    let placement = &sockets.shards.placement;
+    let placement = sockets.placement();
     let home = placement.home(&onward.identity, at.now);
     let failed = failed.filter(|(node, _)| home == Home::There(*node));
     let fault = match home {
@@ -204,7 +204,7 @@ fn announce(
         let fault = unavailable(Check::ConnectionsFull, NO_PLACE);
         return refuse(sockets, books, key, &onward, &fault, at);
     }
-    let deadline = at.now.after(sockets.settings.timeouts.head_ms);
+    let deadline = at.now.after(sockets.settings().timeouts.head_ms);
     onward
         .until
         .get_or_insert_with(|| at.now.after(OWNER_WAIT_MS));
@@ -285,7 +285,7 @@ pub(in crate::shard) fn bounce(
         | TunnelFailure::Timeout
         | TunnelFailure::Foreign
         | TunnelFailure::Closed => {
-            let map = sockets.shards.placement.cluster();
+            let map = sockets.placement().cluster();
             let name = map.map_or("", |map| map.name(node));
             books.diary.node_trouble(at.now, name, why.into());
             let fault = unreachable_owner();
@@ -334,26 +334,15 @@ impl Sockets {
         self.holder_of(&onward.caller, account)
     }
 
-    /// Whether one more request may wait for an owner; it is counted then.
-    fn may_wait(&mut self, key: SessionKey) -> bool {
-        let waiting = &mut self.requests.without_owner;
-        let has_room = waiting.len() < OWNER_WAITERS_MAX;
-        if has_room {
-            waiting.insert(key);
-        }
-        has_room
-    }
-
     /// Whether slots go from one node to another.
     fn owners_change(&self) -> bool {
-        let map = self.shards.placement.cluster();
+        let map = self.placement().cluster();
         map.is_some_and(|map| !map.is_fixed())
     }
 
     /// Whether another node passed this connection on.
     pub(in crate::shard) fn is_inner(&self, key: SessionKey) -> bool {
-        self.sessions
-            .get(key)
+        self.session(key)
             .is_some_and(|session| session.peer().inner)
     }
 }

@@ -26,7 +26,7 @@ pub(in crate::shard) fn step(
     session: SessionKey,
     before: Option<NonZeroU64>,
 ) -> SessionStep {
-    let open = sockets.sessions.get(session).and_then(Session::open);
+    let open = sockets.session(session).and_then(Session::open);
     if let Some(web_socket) = open {
         let client_id = web_socket.role.client_id().map(Box::from);
         return found(directory, web_socket.channel, client_id);

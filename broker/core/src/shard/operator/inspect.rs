@@ -10,7 +10,7 @@ pub use question::{Connections, Question, Reply};
 
 use crate::id::{Identity, SessionKey};
 use crate::journal::EndReason;
-use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECALL_STEP_MS, RECONNECTS_PER_STEP};
+use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECONNECTS_PER_STEP};
 use crate::shard::books::Books;
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
@@ -38,11 +38,11 @@ impl Sockets {
         from: usize,
         at: Moment,
     ) -> Reply {
-        let slots = self.sessions.slots();
+        let slots = self.places();
         let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
         let (mut notified, mut next) = (0, from);
         while next < end && notified < RECONNECTS_PER_STEP {
-            let session = self.sessions.at(next);
+            let session = self.session_at(next);
             notified += usize::from(session.is_some_and(|key| self.reconnect(books, key, at)));
             next += 1;
         }
@@ -52,7 +52,7 @@ impl Sockets {
     /// Notifies one connection, or closes it to come back; false when it is no current one, or does not read.
     ///
     /// Each connection that comes back costs up to four calls and an upgrade, so they are closed one after the other,
-    /// [`RECALL_STEP_MS`] apart.
+    /// [`RECALL_STEP_MS`](crate::limits::RECALL_STEP_MS) apart.
     pub(in crate::shard) fn reconnect(
         &mut self,
         books: &mut Books,
@@ -71,8 +71,7 @@ impl Sockets {
             }
             return has_room;
         }
-        let moment = self.ends.recalled.after(RECALL_STEP_MS).max(at.now);
-        self.ends.recalled = moment;
+        let moment = self.next_recall(at.now);
         if let Some(web_socket) = self.web_socket(key) {
             web_socket.recall(moment);
         }
@@ -100,7 +99,7 @@ pub(in crate::shard) fn disconnect(
 ) -> Option<u64> {
     let mut closed = 0;
     for key in directory.members_of(identity)? {
-        let session = sockets.sessions.get(key);
+        let session = sockets.session(key);
         let role = session
             .and_then(|session| session.open())
             .map(|it| &it.role);

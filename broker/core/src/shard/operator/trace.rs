@@ -184,7 +184,7 @@ fn connected(sockets: &Sockets, recorder: &Recorder, channel: &Channel) -> Vec<T
         .live()
         .map_or_else(Vec::new, |live| live.members.all());
     let peers = members.into_iter().filter_map(|key| {
-        let session = sockets.sessions.get(key)?;
+        let session = sockets.session(key)?;
         let web_socket = Session::open(session)?;
         let client_id = web_socket.role.client_id();
         Some(TracePeer {

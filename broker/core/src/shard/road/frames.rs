@@ -5,13 +5,12 @@ use super::status;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::PONGS_PER_RECEIVE_MAX;
-use crate::session::SessionState;
 use crate::shard::books::Books;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
 use crate::time::Moment;
 use codec::signal::{Parser, Request};
-use codec::ws::{self, Item, Kind, Opcode, Receiver, Side};
+use codec::ws::{self, Item, Kind, Opcode, Receiver};
 
 /// Why a frame does not go on along the road.
 pub(in crate::shard) enum Aside {
@@ -32,9 +31,7 @@ pub(in crate::shard) struct Reader {
 /// WebSocket.
 #[inline]
 pub(in crate::shard) fn lend(sockets: &mut Sockets, key: SessionKey) -> Option<(Receiver, Reader)> {
-    let web_socket = sockets.web_socket(key)?;
-    let receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
-    let parser = sockets.scratch.parser.take().unwrap_or_default();
+    let (receiver, parser) = sockets.lend(key)?;
     Some((receiver, Reader { parser, pings: 0 }))
 }
 
@@ -47,23 +44,7 @@ pub(in crate::shard) fn give_back(
     reader: Reader,
     at: Moment,
 ) -> bool {
-    sockets.scratch.parser = Some(reader.parser);
-    let Some(session) = sockets.sessions.get_mut(key) else {
-        return false;
-    };
-    let begun = !receiver.is_idle();
-    match &mut session.state {
-        SessionState::Open(web_socket) => {
-            web_socket.receiver = receiver;
-            if web_socket.heard(begun, at.now) {
-                sockets.arm_open(key, at.now);
-            }
-        }
-        // A receiver that met an error stays behind; any other goes on looking for the peer's close frame.
-        SessionState::AwaitCloseEcho(web_socket, _) => web_socket.receiver = receiver,
-        SessionState::Http(_) | SessionState::AwaitGone(_) => {}
-    }
-    true
+    sockets.take_lent(key, (receiver, reader.parser), at.now)
 }
 
 /// Frame → text. Control frames and binary messages are handled here.
@@ -142,7 +123,7 @@ pub(in crate::shard) fn understand<'a>(
     *count = count.saturating_add(1);
     let role = web_socket.role.on_wire();
     parser
-        .parse(text, role, &sockets.rules.messages)
+        .parse(text, role, &sockets.rules().messages)
         .map_err(|fault| {
             status::refuse_message(sockets, books, todo, key, &fault, at);
             idle_frame(sockets, books, todo, key, at)
@@ -153,7 +134,7 @@ impl Sockets {
     /// Whether the frames behind one that was passed on are looked at: closing its sender may have been part of it.
     #[inline]
     pub(in crate::shard) fn still_open(&self, key: SessionKey) -> Result<(), Aside> {
-        let session = self.sessions.get(key);
+        let session = self.session(key);
         if session.is_some_and(|session| session.open().is_some()) {
             Ok(())
         } else {
@@ -164,8 +145,7 @@ impl Sockets {
     /// A control frame ended: the time of a message that it came within starts again.
     #[inline]
     pub(in crate::shard) fn frame_ended(&mut self, key: SessionKey) {
-        let session = self.sessions.get_mut(key);
-        if let Some(web_socket) = session.and_then(|session| session.open_mut()) {
+        if let Some(web_socket) = self.web_socket(key) {
             web_socket.message_ended();
         }
     }
@@ -199,15 +179,13 @@ pub(in crate::shard) fn receive_close_echo(
     bytes: &mut [u8],
     at: Moment,
 ) {
-    let Some(session) = sockets.sessions.get_mut(key) else {
-        return;
-    };
-    let SessionState::AwaitCloseEcho(web_socket, _) = &mut session.state else {
+    let rules = sockets.rules().frames;
+    let Some(web_socket) = sockets.closing_web_socket(key) else {
         return;
     };
     let mut rest = bytes;
     let over = loop {
-        match web_socket.receiver.next(&sockets.rules.frames, rest) {
+        match web_socket.receiver.next(&rules, rest) {
             Ok((_, None)) => break false,
             Ok((_, Some(Item::Close(_)))) | Err(_) => break true,
             Ok((used, Some(Item::Message { .. } | Item::Ping(_) | Item::Pong(_)))) => {

@@ -71,7 +71,7 @@ impl Passing<'_> {
 
     /// It as it is kept for an absent recipient.
     pub(super) fn undelivered(&self, sockets: &Sockets) -> Undelivered {
-        let sender = sockets.sessions.get(self.from).and_then(Session::open);
+        let sender = sockets.session(self.from).and_then(Session::open);
         let mut frame = Vec::with_capacity(self.delivery.frame_bytes());
         self.delivery.write(&mut frame);
         Undelivered {

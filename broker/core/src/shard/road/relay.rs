@@ -8,12 +8,13 @@ use super::status::status;
 use crate::channel::{Full, KeyName, Route, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
-use crate::session::{Launch, Role, Session};
+use crate::session::{Launch, Role};
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
 use crate::shard::dev::copies;
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
+use crate::shard::sockets::outboxes::NoRoom;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 use codec::signal::{Action, Delivery, Request, StatusFault};
@@ -33,9 +34,7 @@ pub(in crate::shard) fn admit(
 ) -> Result<Sender, Aside> {
     let kind = Kind::Known(request.action);
     books.counters.receive(kind);
-    let quotas = &sockets.settings.quotas;
-    let session = sockets.sessions.get_mut(from);
-    let Some(web_socket) = session.and_then(Session::open_mut) else {
+    let Some((web_socket, settings)) = sockets.web_socket_and_settings(from) else {
         books.counters.end(kind, Outcome::Withdrawn);
         return Err(Aside::Ended);
     };
@@ -44,7 +43,10 @@ pub(in crate::shard) fn admit(
         channel: web_socket.channel,
         role: web_socket.role.clone(),
     };
-    if web_socket.rates.take(request.action, quotas, at.now) {
+    if web_socket
+        .rates
+        .take(request.action, &settings.quotas, at.now)
+    {
         if let Role::Viewer(_) = sender.role
             && request.action == Action::SdpOffer
         {
@@ -199,32 +201,21 @@ fn push(
     passing: &Passing<'_>,
     at: Moment,
 ) {
-    let limits = &sockets.settings.limits;
     let bytes = passing.delivery.frame_bytes();
-    let shard_full = books.counters.outbox_bytes + bytes as u64 > sockets.rules.outbox_bytes as u64;
-    let Some(session) = sockets.sessions.get_mut(to) else {
-        return passing.end(books, Outcome::Withdrawn);
-    };
-    if session.open().is_none() || session.outbox.bytes() + bytes > limits.outbox_bytes {
-        return deliver_after_cutting(sockets, books, todo, to, passing, at);
+    let room = (bytes, books.counters.outbox_bytes);
+    let write = |out: &mut Vec<u8>| passing.delivery.write(out);
+    match sockets.push_message(to, passing.launch, room, write) {
+        Ok(()) => {}
+        Err(NoRoom::Gone) => return passing.end(books, Outcome::Withdrawn),
+        Err(NoRoom::Connection) => {
+            return deliver_after_cutting(sockets, books, todo, to, passing, at);
+        }
+        Err(NoRoom::Shard) => return overflow(sockets, books, todo, passing, at),
     }
-    if shard_full {
-        return overflow(sockets, books, todo, passing, at);
-    }
-    let pushed = session
-        .outbox
-        .push_message(&mut sockets.scratch.spares, passing.launch, |out| {
-            passing.delivery.write(out)
-        });
-    debug_assert_eq!(pushed, bytes, "a delivery is as long as it says");
     let passed = passing.passed(Passage::Relayed, bytes);
     (books.recorder).relayed(at, passing.channel, passed, passing.from, to);
-    books.counters.outbox_bytes += pushed as u64;
+    books.counters.outbox_bytes += bytes as u64;
     books.counters.outbox_messages += 1;
-    if session.behind {
-        sockets.weigh(to);
-    }
-    sockets.touch(to);
 }
 
 /// The recipient's outbox is full: it is closed, and the message is kept behind those that it had not sent.

@@ -46,7 +46,7 @@ pub(in crate::shard) fn refuse_message(
     if books.copies.is_some() {
         copies::copy_refused(sockets, todo, from, None, at);
     }
-    if let Some(answer) = fault.kind.status(&sockets.rules.messages) {
+    if let Some(answer) = fault.kind.status(&sockets.rules().messages) {
         status(sockets, books, todo, from, fault.correlation_id, answer, at);
     }
 }

@@ -210,7 +210,7 @@ fn caller_of(
         return None;
     }
     let live = directory.channels.get(key)?.live()?;
-    let session = sockets.sessions.get(live.members.viewer(viewer)?)?;
+    let session = sockets.session(live.members.viewer(viewer)?)?;
     session.open()?.caller
 }
 
@@ -276,9 +276,6 @@ fn push_kept(
     at: Moment,
 ) {
     for message in messages {
-        let Some(session) = sockets.sessions.get_mut(to) else {
-            return;
-        };
         let passed = Passed::of(&message, towards(role), Passage::Delivered);
         let viewer = viewer_of(role, &message.frame, message.sender_bytes);
         (books.recorder).went(at, channel, passed, viewer, Some(to));
@@ -298,11 +295,9 @@ fn push_kept(
             counted: true,
             accepted_us: None,
         };
-        let pushed = session
-            .outbox
-            .push_message(&mut sockets.scratch.spares, launch, |out| {
-                out.extend_from_slice(&frame)
-            });
+        let Some(pushed) = sockets.push_kept(to, launch, &frame) else {
+            return;
+        };
         books.counters.outbox_bytes += pushed as u64;
         books.counters.pending_messages -= 1;
         books.counters.outbox_messages += 1;
@@ -312,5 +307,4 @@ fn push_kept(
             });
         }
     }
-    sockets.weigh(to);
 }

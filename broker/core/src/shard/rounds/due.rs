@@ -22,7 +22,7 @@ impl Shard {
             && counters.outbox_bytes == 0
             && counters.control_bytes == 0
             && self.directory.changes.under_way.is_empty();
-        self.sockets.look_at_drain(quiet, at);
+        self.sockets.look_at_drain(quiet, at.now);
     }
 
     /// Does what is due.
@@ -96,8 +96,8 @@ impl Shard {
             }
         }
         let (sockets, directory, books, _, todo) = self.parts();
-        for number in directory.places_to_close(sockets.sessions.slots(), at) {
-            if let Some(key) = sockets.sessions.at(number) {
+        for number in directory.places_to_close(sockets.places(), at) {
+            if let Some(key) = sockets.session_at(number) {
                 sockets.close(books, todo, key, EndReason::Drain, at);
             }
         }

@@ -56,7 +56,7 @@ impl Shard {
                 channel: None,
                 from,
             } => sockets.reconnect_some(books, from, at),
-            Question::Reset(reset) if sockets.settings.dev => Reply::Reset(self.reset(reset, at)),
+            Question::Reset(reset) if sockets.settings().dev => Reply::Reset(self.reset(reset, at)),
             Question::Reset(_) => Reply::Reset(ResetStep::default()),
             Question::Parity => {
                 let parity = sockets.dev.parity.as_deref_mut();
@@ -78,9 +78,9 @@ impl Shard {
 
     /// A fault about sessions acts on those that are open.
     fn disturb_sessions(&mut self, at: Moment) {
-        for slot in 0..self.sockets.sessions.slots() {
+        for slot in 0..self.sockets.places() {
             let (sockets, directory, books, _, todo) = self.parts();
-            let Some(key) = sockets.sessions.at(slot) else {
+            let Some(key) = sockets.session_at(slot) else {
                 continue;
             };
             let channel = sockets.web_socket(key).map(|it| it.channel);

@@ -20,7 +20,7 @@ use codec::ws::Item;
 impl Shard {
     pub(in crate::shard) fn received(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
         let (sockets, _, books, _, todo) = self.parts();
-        match sockets.sessions.get(key).map(|session| &session.state) {
+        match sockets.session(key).map(|session| &session.state) {
             Some(SessionState::Http(_)) => self.receive_requests(key, bytes, at),
             Some(SessionState::Open(_)) => self.receive_frames(key, bytes, at),
             Some(SessionState::AwaitCloseEcho(..)) => {
@@ -33,7 +33,7 @@ impl Shard {
     /// The work done since the start, in units.
     pub(in crate::shard) fn work_done(&self) -> u64 {
         self.books.frames * work::FRAME
-            + self.sockets.requests.turns.taken() * work::REQUEST
+            + self.sockets.requests_taken() * work::REQUEST
             + self.gate.hashed_bytes() / work::HASHED_BYTES_PER_UNIT
             + self.books.counters.policy_steps * work::POLICY_STEP
             + self.directory.pages.records() * work::RECORD
@@ -58,7 +58,7 @@ impl Shard {
         loop {
             let (sockets, directory, books, _, todo) = self.parts();
             // Bytes → frame.
-            let (used, frame) = match receiver.next(&sockets.rules.frames, rest) {
+            let (used, frame) = match receiver.next(&sockets.rules().frames, rest) {
                 Ok((used, Some(frame))) => (used, frame),
                 Ok((_, None)) => break,
                 Err(error) => {
@@ -109,9 +109,9 @@ impl Shard {
         at: Moment,
     ) {
         let done = self.work_done();
-        let allowed = self.sockets.requests.turns.visit(done, at);
+        let allowed = self.sockets.begin_visit(done, at);
         let left = self.take_requests(key, bytes, allowed, at);
-        self.sockets.requests.turns.fresh += allowed - left;
+        self.sockets.end_visit(allowed - left);
     }
 
     /// The same of bytes that are used where they are; only what is incomplete, or must wait, is copied aside. Answers
@@ -181,11 +181,11 @@ impl Shard {
 
     /// Handles the next head or body, if it is whole and its turn has come.
     fn request(&mut self, key: SessionKey, rest: &mut [u8], visit: &mut u32, at: Moment) -> Step {
-        let waits = *visit == 0 || self.sockets.requests.turns.is_over(self.work_done());
+        let waits = *visit == 0 || self.sockets.turn_is_over(self.work_done());
         let part = self.sockets.next_part(key, rest, waits);
         if let Part::Head(_) | Part::Body(_) = part {
             *visit -= 1;
-            self.sockets.requests.turns.take();
+            self.sockets.count_request();
         }
         let (sockets, directory, books, gate, todo) = self.parts();
         match part {
@@ -234,7 +234,7 @@ impl Shard {
     /// The next request that waited behind a call which was answered, or for its peer to take answers, begins. False
     /// when there is none.
     pub(in crate::shard) fn receive_answered(&mut self, at: Moment) -> bool {
-        let Some(session) = self.sockets.requests.turns.answered.pop_front() else {
+        let Some(session) = self.sockets.next_going_on() else {
             return false;
         };
         self.receive_requests(session, &mut [], at);
@@ -246,18 +246,17 @@ impl Shard {
     pub(super) fn answer_waiting(&mut self, at: Moment) {
         let mut left = WAITING_REQUESTS_PER_TICK;
         let done = self.work_done();
-        self.sockets.requests.turns.begin_tick(done);
-        for _ in 0..self.sockets.requests.turns.waiting() {
-            if left == 0 || self.sockets.requests.turns.is_over(self.work_done()) {
+        self.sockets.begin_tick(done);
+        for _ in 0..self.sockets.waiting_requests() {
+            if left == 0 || self.sockets.turn_is_over(self.work_done()) {
                 return;
             }
-            let Some(key) = self.sockets.requests.turns.next_waiting() else {
+            let Some(key) = self.sockets.next_waiting() else {
                 return;
             };
-            let Some(http) = self.sockets.http(key) else {
+            if self.sockets.http(key).is_none() {
                 continue; // gone meanwhile
-            };
-            http.queued = false;
+            }
             let allowed = REQUESTS_PER_VISIT.min(left);
             let rest = self.take_requests(key, &mut [], allowed, at);
             left -= (allowed - rest).max(1);

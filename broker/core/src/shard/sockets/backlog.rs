@@ -17,19 +17,24 @@ type Slow = (ChannelKey, u32, SessionKey);
 /// The bytes that wait for connections that are behind, and for those that were closed for it.
 #[derive(Debug, Default)]
 pub(in crate::shard) struct Backlog {
-    pub(in crate::shard) bytes: usize,
+    pub(super) bytes: usize,
     /// The channels of connections that are behind, and the bytes that wait in each.
-    pub(in crate::shard) channels: BTreeMap<ChannelKey, (Account, usize)>,
+    channels: BTreeMap<ChannelKey, (Account, usize)>,
     /// The connections of these channels that are behind, by the bytes that wait for them.
     sessions: BTreeSet<Slow>,
-    pub(in crate::shard) shares: Shares,
+    shares: Shares,
     /// Bytes of connections that were cut off and are not gone.
-    pub(in crate::shard) cut: usize,
+    pub(super) cut: usize,
 }
 
 impl Backlog {
+    /// A connection of a channel is behind: its bytes are counted with those of the channel and its account.
+    pub(super) fn admit(&mut self, channel: ChannelKey, account: Account) {
+        self.channels.entry(channel).or_insert((account, 0));
+    }
+
     /// A connection of a channel that had `before` bytes waiting has `after`.
-    pub(in crate::shard) fn change(
+    pub(super) fn change(
         &mut self,
         channel: Option<ChannelKey>,
         session: SessionKey,
@@ -54,14 +59,14 @@ impl Backlog {
     }
 
     /// The connection with most, of the channel with most in the account with most.
-    pub(in crate::shard) fn slowest(&self) -> Option<SessionKey> {
+    pub(super) fn slowest(&self) -> Option<SessionKey> {
         let channel = self.shares.largest()?;
         let (_, _, session) = self.sessions.range(all_of(channel)).next_back()?;
         Some(*session)
     }
 
     /// A channel ends; its connections do not yet.
-    pub(in crate::shard) fn withdraw(&mut self, channel: ChannelKey) {
+    pub(super) fn withdraw(&mut self, channel: ChannelKey) {
         if let Some((account, waiting)) = self.channels.remove(&channel) {
             self.shares.change(account, channel, waiting, 0);
             while let Some(slow) = self.sessions.range(all_of(channel)).next().copied() {
@@ -86,7 +91,7 @@ mod tests {
         let mut backlog = Backlog::default();
         let channel = |number| ChannelKey::new(number, 0);
         for number in 1..=3 {
-            backlog.channels.insert(channel(number), (Account(7), 0));
+            backlog.admit(channel(number), Account(7));
             for (slot, bytes) in [(10 * number, 100 * number), (10 * number + 1, 5)] {
                 let session = SessionKey::new(slot, 0xff_ffff);
                 backlog.change(Some(channel(number)), session, (0, bytes));

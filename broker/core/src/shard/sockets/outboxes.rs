@@ -3,10 +3,13 @@
 use crate::id::SessionKey;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
 use crate::machine::Output;
-use crate::session::Load;
+use crate::session::{Launch, Load, NEVER, SessionState, Unsent};
 use crate::shard::Letter;
 use crate::shard::books::Books;
 use crate::shard::sockets::Sockets;
+use crate::time::Now;
+use codec::signal::{Action, Parser};
+use codec::ws::{Receiver, Side};
 
 impl Sockets {
     #[inline]
@@ -49,6 +52,150 @@ impl Sockets {
         self.touch(key);
     }
 
+    /// Appends what `write` writes, as one message of this number of bytes, to the outbox of an open WebSocket, and
+    /// announces it. `waiting`: the bytes of messages that wait for all connections of the shard.
+    ///
+    /// # Errors
+    /// [`NoRoom`]: nothing was appended.
+    #[inline(always)]
+    pub(in crate::shard) fn push_message(
+        &mut self,
+        to: SessionKey,
+        launch: Launch,
+        (bytes, waiting): (usize, u64),
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), NoRoom> {
+        let shard_full = waiting + bytes as u64 > self.rules.outbox_bytes as u64;
+        let session = self.sessions.get_mut(to).ok_or(NoRoom::Gone)?;
+        let most = self.settings.limits.outbox_bytes;
+        if session.open().is_none() || session.outbox.bytes() + bytes > most {
+            return Err(NoRoom::Connection);
+        }
+        if shard_full {
+            return Err(NoRoom::Shard);
+        }
+        let spares = &mut self.scratch.spares;
+        let pushed = session.outbox.push_message(spares, launch, write);
+        debug_assert_eq!(pushed, bytes, "a message is as long as it says");
+        if session.behind {
+            self.weigh(to);
+        }
+        self.touch(to);
+        Ok(())
+    }
+
+    /// Appends a frame that was kept here as one message, whatever waits already; returns its bytes. It is announced by
+    /// [`Sockets::touch`]. `None` when the session is gone.
+    pub(in crate::shard) fn push_kept(
+        &mut self,
+        to: SessionKey,
+        launch: Launch,
+        frame: &[u8],
+    ) -> Option<usize> {
+        let session = self.sessions.get_mut(to)?;
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(frame);
+        let spares = &mut self.scratch.spares;
+        let pushed = session.outbox.push_message(spares, launch, write);
+        if session.behind {
+            self.weigh(to);
+        }
+        Some(pushed)
+    }
+
+    /// The edge has copied these bytes out: its socket had no room for them. A connection that speaks HTTP is watched
+    /// from here on.
+    pub(in crate::shard) fn launched(&mut self, key: SessionKey, bytes: usize) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        session.outbox.launched(bytes);
+        session.dirty = false;
+        if let SessionState::Http(http) = &session.state {
+            let due = http.answer_due;
+            self.arm(key, due);
+            self.charge(key);
+        }
+    }
+
+    /// The oldest `bytes` of a session were handed to the kernel. Calls `delivered` for each message whose last byte
+    /// was among them, with the bytes of its frame. `None` when the session is gone.
+    #[inline]
+    pub(in crate::shard) fn handed_over(
+        &mut self,
+        key: SessionKey,
+        bytes: usize,
+        now: Now,
+        mut delivered: impl FnMut(&Launch, usize),
+    ) -> Option<HandedOver> {
+        let session = self.sessions.get_mut(key)?;
+        let had_messages = session.outbox.has_messages();
+        let (mut messages, mut answers) = (0, false);
+        let spares = &mut self.scratch.spares;
+        let freed = session.outbox.sent(spares, bytes, |mark| {
+            delivered(&mark.launch, mark.end - mark.begin);
+            messages += 1;
+            answers |= mark.launch.action == Action::SdpAnswer;
+        });
+        if let Some(tally) = session.tally_mut().filter(|_| messages > 0) {
+            tally.messages_out = tally.messages_out.saturating_add(messages);
+        }
+        let answered = session.open_mut().filter(|_| answers);
+        let setup_ms = answered.and_then(|web_socket| web_socket.first_answer(now));
+        session.dirty = !session.outbox.unsent().is_empty() && session.dirty;
+        let answer_ms = self.settings.timeouts.answer_ms;
+        let (waits, left) = (session.answers_wait(), session.outbox.bytes());
+        if let SessionState::Http(http) = &mut session.state {
+            http.answer_due = if left == 0 {
+                NEVER
+            } else {
+                now.after(answer_ms)
+            };
+            if !waits && !http.buffer.is_empty() {
+                self.requests.turns.answered.push_back(key);
+            }
+        }
+        let slotless = session.open().is_none_or(|ws| ws.superseded);
+        let speaks_http = session.open().is_none();
+        let cut = if session.cut { bytes } else { 0 };
+        let released = had_messages && slotless && !session.outbox.has_messages();
+        self.cut_shrinks(cut);
+        self.weigh(key);
+        if speaks_http {
+            self.charge(key);
+        }
+        Some(HandedOver {
+            freed,
+            setup_ms,
+            released,
+        })
+    }
+
+    /// Takes back what no byte of has left a connection that is no longer its slot's.
+    pub(in crate::shard) fn take_unsent(&mut self, key: SessionKey) -> Option<TakenBack> {
+        let session = self.sessions.get_mut(key)?;
+        let before = session.outbox.load().messages;
+        let unsent = session.outbox.take_unsent(&mut self.scratch.spares);
+        // An edge that finds nothing to send reports nothing: what is queued later is to be announced again.
+        session.dirty &= !session.outbox.unsent().is_empty();
+        let taken = TakenBack {
+            unsent,
+            freed: Load {
+                messages: before - session.outbox.load().messages,
+                control: 0,
+            },
+            begun: session.outbox.has_messages(),
+        };
+        self.weigh(key);
+        Some(taken)
+    }
+
+    /// What was announced is not sent: it is to be announced again.
+    pub(in crate::shard) fn unannounce(&mut self, key: SessionKey) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.dirty = false;
+        }
+    }
+
     /// A peer that makes us answer and does not read gets no more pongs; bytes of messages do not count.
     pub(in crate::shard) fn has_control_room(&self, books: &Books, key: SessionKey) -> bool {
         let session = self.sessions.get(key);
@@ -61,6 +208,74 @@ impl Sockets {
         };
         waiting < most
     }
+}
+
+/// What is lent out while bytes of a WebSocket are taken in.
+impl Sockets {
+    /// Lends the receiver of a session and the shard's parser. `None` when the session has no open WebSocket.
+    #[inline]
+    pub(in crate::shard) fn lend(&mut self, key: SessionKey) -> Option<(Receiver, Box<Parser>)> {
+        let web_socket = self.web_socket(key)?;
+        let receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
+        Some((receiver, self.scratch.parser.take().unwrap_or_default()))
+    }
+
+    /// Takes back what was lent, and notes that the peer was active; false when the session is gone.
+    #[inline]
+    pub(in crate::shard) fn take_lent(
+        &mut self,
+        key: SessionKey,
+        (receiver, parser): (Receiver, Box<Parser>),
+        now: Now,
+    ) -> bool {
+        self.scratch.parser = Some(parser);
+        let Some(session) = self.sessions.get_mut(key) else {
+            return false;
+        };
+        let begun = !receiver.is_idle();
+        match &mut session.state {
+            SessionState::Open(web_socket) => {
+                web_socket.receiver = receiver;
+                if web_socket.heard(begun, now) {
+                    self.arm_open(key, now);
+                }
+            }
+            // A receiver that met an error stays behind; any other goes on looking for the peer's close frame.
+            SessionState::AwaitCloseEcho(web_socket, _) => web_socket.receiver = receiver,
+            SessionState::Http(_) | SessionState::AwaitGone(_) => {}
+        }
+        true
+    }
+}
+
+/// Why a message is not appended to the outbox of its recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shard) enum NoRoom {
+    /// The recipient is gone.
+    Gone,
+    /// It is no open WebSocket, or as much waits for it as may.
+    Connection,
+    /// As much waits for all connections of the shard as may.
+    Shard,
+}
+
+/// The effect of bytes that were handed to the kernel.
+pub(in crate::shard) struct HandedOver {
+    /// The bytes that wait no longer.
+    pub(in crate::shard) freed: Load,
+    /// Milliseconds from a viewer's admission to the first answer that was handed to it, if that was among them.
+    pub(in crate::shard) setup_ms: Option<u64>,
+    /// Whether the last message that it had begun is over, of a connection that has lost its slot.
+    pub(in crate::shard) released: bool,
+}
+
+/// Messages taken back from an outbox.
+pub(in crate::shard) struct TakenBack {
+    pub(in crate::shard) unsent: Vec<Unsent>,
+    /// The bytes that wait no longer.
+    pub(in crate::shard) freed: Load,
+    /// Whether a message is left that was begun and has not ended.
+    pub(in crate::shard) begun: bool,
 }
 
 impl Books {

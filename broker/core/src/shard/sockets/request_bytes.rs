@@ -14,11 +14,11 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(in crate::shard) struct RequestBytes {
     /// By the address they come from.
-    pub(in crate::shard) shares: Shares<Origin, SessionKey>,
+    pub(super) shares: Shares<Origin, SessionKey>,
     /// The sum.
-    pub(in crate::shard) bytes: usize,
+    pub(super) bytes: usize,
     /// By connection: only those that hold something.
-    pub(in crate::shard) charges: BTreeMap<SessionKey, usize>,
+    pub(super) charges: BTreeMap<SessionKey, usize>,
     /// Connections that had to make room for others' requests.
-    pub(in crate::shard) refused: u64,
+    pub(super) refused: u64,
 }

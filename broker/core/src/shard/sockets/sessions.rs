@@ -7,12 +7,18 @@ use crate::event::{CONNECTION_ROLES, ConnectionRole};
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::EndReason;
 use crate::machine::Peer;
-use crate::session::{Ending, Http, Session, SessionState, WebSocket};
+use crate::session::{Ending, Http, NEVER, Session, SessionState, WebSocket};
+use crate::settings::Settings;
 use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Now};
 
 impl Sockets {
+    #[inline]
+    pub(in crate::shard) fn session(&self, key: SessionKey) -> Option<&Session> {
+        self.sessions.get(key)
+    }
+
     /// A session's HTTP state, while it speaks HTTP.
     #[inline]
     pub(in crate::shard) fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
@@ -23,6 +29,27 @@ impl Sockets {
     #[inline]
     pub(in crate::shard) fn web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
         self.sessions.get_mut(key).and_then(Session::open_mut)
+    }
+
+    /// The same with the configuration, by which its deadlines and rates are measured.
+    #[inline]
+    pub(in crate::shard) fn web_socket_and_settings(
+        &mut self,
+        key: SessionKey,
+    ) -> Option<(&mut WebSocket, &Settings)> {
+        let session = self.sessions.get_mut(key)?;
+        Some((session.open_mut()?, &self.settings))
+    }
+
+    /// A session's WebSocket, while the peer's close frame is awaited.
+    pub(in crate::shard) fn closing_web_socket(
+        &mut self,
+        key: SessionKey,
+    ) -> Option<&mut WebSocket> {
+        match &mut self.sessions.get_mut(key)?.state {
+            SessionState::AwaitCloseEcho(web_socket, _) => Some(web_socket),
+            SessionState::Http(_) | SessionState::Open(_) | SessionState::AwaitGone(_) => None,
+        }
     }
 
     /// Whether one more session fits.
@@ -38,11 +65,6 @@ impl Sockets {
     /// The session in a place, for walks over all of them in pieces.
     pub(in crate::shard) fn session_at(&self, place: usize) -> Option<SessionKey> {
         self.sessions.at(place)
-    }
-
-    /// Whether a connection that was admitted as a WebSocket is not gone.
-    pub(in crate::shard) fn has_web_sockets(&self) -> bool {
-        self.census.web_sockets > 0
     }
 
     /// Connections by [`ConnectionRole`].
@@ -177,7 +199,7 @@ impl Sockets {
             ending.deadline = deadline;
             return false;
         }
-        let (tally, reason) = (session.tally_mut().copied(), session.reason());
+        let (tally, reason) = (session.tally().copied(), session.reason());
         let peer_is_done = session.peer_is_done();
         let ending = |was| {
             SessionState::AwaitGone(Box::new(Ending {
@@ -198,6 +220,24 @@ impl Sockets {
         };
         self.charge(key);
         true
+    }
+
+    /// Puts the end off of a connection that the edge has to close. False when it is none, or was aborted.
+    pub(in crate::shard) fn put_off_end(&mut self, key: SessionKey, deadline: Now) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return false;
+        };
+        match &mut session.state {
+            SessionState::AwaitGone(ending) if ending.deadline != NEVER => {
+                ending.deadline = deadline;
+                self.arm(key, deadline);
+                true
+            }
+            SessionState::AwaitGone(_)
+            | SessionState::Http(_)
+            | SessionState::Open(_)
+            | SessionState::AwaitCloseEcho(..) => false,
+        }
     }
 
     /// Notes why a connection ends, unless that is known.

@@ -119,7 +119,7 @@ impl Shard {
 
     /// The last byte of an offer was handed over to a master.
     fn offer_delivered(&mut self, master: SessionKey, order: u64) {
-        let session = self.sockets.sessions.get(master);
+        let session = self.sockets.session(master);
         if let Some(channel) = session.and_then(Session::channel) {
             let todo = &mut self.todo;
             self.directory.offer_delivered(todo, channel, master, order);
@@ -160,7 +160,7 @@ impl Shard {
 
     /// A connection that lost its slot has handed over what it had begun.
     fn released(&mut self, by: SessionKey) {
-        let session = self.sockets.sessions.get(by);
+        let session = self.sockets.session(by);
         if let Some(was) = session.and_then(Session::membership) {
             self.directory.release_slot(&mut self.todo, by, was);
         }

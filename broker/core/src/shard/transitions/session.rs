@@ -136,7 +136,7 @@ impl World {
         let names = (0..).map(|number| format!("cam-{number}"));
         let mut fits = names.filter(|name| {
             let identity = Identity::of(&arn(name));
-            (self.shard.sockets.shards.placement.shard(&identity) == ShardId(0)) == here
+            (self.shard.sockets.placement().shard(&identity) == ShardId(0)) == here
         });
         fits.next().unwrap()
     }
@@ -201,7 +201,7 @@ impl World {
     }
 
     fn state(&self) -> &'static str {
-        let Some(session) = self.shard.sockets.sessions.get(self.key) else {
+        let Some(session) = self.shard.sockets.session(self.key) else {
             return "none";
         };
         match &session.state {
@@ -222,7 +222,7 @@ impl World {
     }
 
     fn wait(&self) -> Wait {
-        let session = self.shard.sockets.sessions.get(self.key).unwrap();
+        let session = self.shard.sockets.session(self.key).unwrap();
         session.waits(&self.settings.timeouts, self.at.now)
     }
 

@@ -24,9 +24,9 @@ use codec::http::Head;
 
 /// Whether a request, which is no upgrade, is for a page that the side thread serves here.
 pub(in crate::shard) fn is_meant(sockets: &Sockets, key: SessionKey, head: &Head<'_>) -> bool {
-    let peer = sockets.sessions.get(key).map(|session| session.peer());
-    peer.is_some_and(|peer| peer.tls && !peer.inner && sockets.settings.has_pages(peer.listener))
-        && is_page(&sockets.settings, head)
+    let peer = sockets.session(key).map(|session| session.peer());
+    peer.is_some_and(|peer| peer.tls && !peer.inner && sockets.settings().has_pages(peer.listener))
+        && is_page(sockets.settings(), head)
 }
 
 fn is_page(settings: &Settings, head: &Head<'_>) -> bool {
@@ -52,7 +52,7 @@ pub(in crate::shard) fn pass_on(
     if drain::refuses_in_drain(sockets, books, key, Purpose::Unknown, &evidence, at) {
         return Step::Over;
     }
-    let deadline = at.now.after(sockets.settings.timeouts.head_ms);
+    let deadline = at.now.after(sockets.settings().timeouts.head_ms);
     if let Some(http) = sockets.http(key) {
         http.stage = HttpStage::AwaitAdmin(whole);
         http.deadline = deadline;

@@ -7,7 +7,7 @@ use crate::channel::{Channel, Route};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::FAULT_REORDER_MS;
-use crate::session::{Launch, Session};
+use crate::session::Launch;
 use crate::shard::books::Books;
 use crate::shard::books::recorder::NOBODY;
 use crate::shard::dev::capture::Fate;
@@ -274,25 +274,14 @@ impl Sockets {
         bytes: usize,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let shard_full =
-            books.counters.outbox_bytes + bytes as u64 > self.rules.outbox_bytes as u64;
-        let most = self.settings.limits.outbox_bytes;
-        let open = |session: &&mut Session| session.open().is_some();
-        let Some(session) = self.sessions.get_mut(to).filter(open) else {
-            return;
-        };
-        if shard_full || session.outbox.bytes() + bytes > most {
-            return;
-        }
         let launch = Launch {
             counted: false,
             accepted_us: None,
             ..launch
         };
-        let spares = &mut self.scratch.spares;
-        let pushed = session.outbox.push_message(spares, launch, write);
-        books.counters.outbox_bytes += pushed as u64;
-        self.weigh(to);
-        self.touch(to);
+        let room = (bytes, books.counters.outbox_bytes);
+        if self.push_message(to, launch, room, write).is_ok() {
+            books.counters.outbox_bytes += bytes as u64;
+        }
     }
 }

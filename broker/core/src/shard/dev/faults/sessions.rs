@@ -26,7 +26,7 @@ impl Sockets {
     /// then.
     pub(in crate::shard) fn stands_still(&self, key: SessionKey) -> bool {
         let until = (self.dev.faults.as_deref()).and_then(|faults| faults.held.mute_until(key));
-        let waits = |until: Now| match self.sessions.get(key).map(|session| &session.state) {
+        let waits = |until: Now| match self.session(key).map(|session| &session.state) {
             Some(SessionState::Http(_) | SessionState::Open(_)) => true,
             Some(SessionState::AwaitGone(ending)) => until != NEVER && ending.deadline != NEVER,
             Some(SessionState::AwaitCloseEcho(..)) | None => false,
@@ -59,13 +59,14 @@ impl Sockets {
     }
 
     pub(super) fn mute(&mut self, key: SessionKey, until: Now) {
-        if let (Some(faults), Some(session)) = (&mut self.dev.faults, self.sessions.get_mut(key)) {
-            session.dirty = false; // what was announced is not sent: it is to be announced again
+        let is_here = self.session(key).is_some();
+        if let Some(faults) = self.dev.faults.as_mut().filter(|_| is_here) {
             let mute = match faults.held.mute(key, until) {
                 NEVER => Mute::ForGood,
                 _ => Mute::ForATime,
             };
-            if let SessionState::Http(http) = &mut session.state {
+            self.unannounce(key);
+            if let Some(http) = self.http(key) {
                 http.mute = mute;
             }
         }
@@ -76,7 +77,7 @@ impl Sockets {
         if let Some(http) = self.http(key) {
             http.mute = Mute::No;
         }
-        let timeouts = &self.settings.timeouts;
+        let timeouts = &self.settings().timeouts;
         let from = self.waits_from(at);
         let (answer_due, deadline) = (
             from.after(timeouts.answer_ms),
@@ -88,19 +89,14 @@ impl Sockets {
             }
             http.deadline = http.deadline.max(deadline);
             if !http.buffer.is_empty() {
-                self.requests.turns.answered.push_back(key);
+                self.requests_go_on(key);
             }
         }
         self.touch(key);
         self.arm(key, at.now.after(1));
-        let close_due = from.after(self.settings.timeouts.close_ms);
-        if let Some(session) = self.sessions.get_mut(key).filter(|_| closes)
-            && let SessionState::AwaitGone(ending) = &mut session.state
-            && ending.deadline != NEVER
-        {
-            ending.deadline = close_due;
+        let close_due = from.after(self.settings().timeouts.close_ms);
+        if closes && self.put_off_end(key, close_due) {
             self.output(Output::Close(key));
-            self.arm(key, close_due);
         }
     }
 }
@@ -143,7 +139,7 @@ pub(in crate::shard) fn on_session(
     name: Option<&str>,
     at: Moment,
 ) {
-    let session = sockets.sessions.get(key).and_then(Session::open);
+    let session = sockets.session(key).and_then(Session::open);
     let Some(web_socket) = session.filter(|it| !it.superseded) else {
         return;
     };

@@ -164,7 +164,7 @@ pub(in crate::shard) fn view(
         return Some(view);
     };
     for session in live.members.all() {
-        let Some(session) = sockets.sessions.get(session) else {
+        let Some(session) = sockets.session(session) else {
             continue;
         };
         let Some(peer) = peer_view(session, at) else {
