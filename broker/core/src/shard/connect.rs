@@ -5,7 +5,6 @@ pub(in crate::shard) mod admission;
 pub(in crate::shard) mod charges;
 pub(in crate::shard) mod handover;
 pub(in crate::shard) mod heads;
-pub(in crate::shard) mod origins;
 pub(in crate::shard) mod probe;
 pub(in crate::shard) mod requests;
 pub(in crate::shard) mod turned_away;

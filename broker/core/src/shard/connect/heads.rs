@@ -68,7 +68,8 @@ pub(in crate::shard) fn take_head<'a>(
             ));
         }
     };
-    if let Some(fault) = sockets.rules().origins.refusal(&head) {
+    if let Some((check, text)) = sockets.rules().origins.refusal(&head) {
+        let fault = HeadFault::new(check, 403, text);
         let purpose = match head.header("upgrade") {
             Some(_) => upgrade_of(&head),
             None => Purpose::Unknown,

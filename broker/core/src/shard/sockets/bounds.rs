@@ -1,8 +1,10 @@
 //! The configured bounds of connections, in the form in which the codec takes them.
 
+mod origins;
+
 use crate::settings::Settings;
-use crate::shard::connect::origins::Origins;
 use codec::http::HeadLimits;
+use origins::Origins;
 
 /// The URL of the page that says why a request was refused, up to its id; `None` except in development.
 fn why_url(settings: &Settings) -> Option<Box<str>> {

@@ -8,7 +8,6 @@
 
 use crate::check::Check;
 use crate::settings::{Auth, Settings, host_text};
-use crate::shard::calls::head_fault::HeadFault;
 use codec::http::Head;
 use std::net::IpAddr;
 
@@ -48,8 +47,8 @@ impl Origins {
         }
     }
 
-    /// Why a request is refused with 403, if it is.
-    pub(in crate::shard) fn refusal(&self, head: &Head<'_>) -> Option<HeadFault> {
+    /// The check that a request does not pass, and the text of its refusal, if it is refused.
+    pub(in crate::shard) fn refusal(&self, head: &Head<'_>) -> Option<(Check, &'static str)> {
         if !self.guarded {
             return None;
         }
@@ -57,13 +56,12 @@ impl Origins {
             .header("origin")
             .is_some_and(|origin| !self.takes(origin))
         {
-            let check = Check::OriginForeign;
-            return Some(HeadFault::new(check, 403, FOREIGN_ORIGIN));
+            return Some((Check::OriginForeign, FOREIGN_ORIGIN));
         }
         // A request without Host is another fault (RFC 9112 section 3.2).
         let host = head.host().map(host_of);
         host.is_some_and(|host| !self.is_ours(host))
-            .then_some(HeadFault::new(Check::HostForeign, 403, FOREIGN_HOST))
+            .then_some((Check::HostForeign, FOREIGN_HOST))
     }
 
     fn takes(&self, origin: &str) -> bool {
@@ -143,7 +141,7 @@ mod tests {
         };
         let head = Head::parse(text.as_bytes(), &limits).unwrap();
         let refusal = Origins::of(settings).refusal(&head);
-        refusal.map(|fault| fault.message)
+        refusal.map(|(_, text)| text)
     }
 
     fn dev() -> Settings {
