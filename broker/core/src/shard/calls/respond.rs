@@ -79,7 +79,8 @@ pub(in crate::shard) fn respond_as(
         close,
     };
     // One click from a browser's network panel; in development only.
-    let why = refusal.and(sockets.rules().why_url.as_deref());
+    let why_url = sockets.rules().why_url.as_deref();
+    let why = refusal.and(why_url);
     let why = why.map(|url| format!("{url}{id}"));
     let error = refusal.map(|refusal| ErrorHead {
         error_type: refusal.error_type,
