@@ -89,6 +89,13 @@ impl<T: Copy> Wheel<T> {
         entry.is_some_and(|entry| entry.tick <= tick)
     }
 
+    /// The entry of this owner, if it has a place.
+    #[must_use]
+    pub fn entry(&self, owner: &TimerId) -> Option<T> {
+        let entry = self.entries.get(owner.place()?)?;
+        Some(entry.what)
+    }
+
     /// The owner is gone, or nothing of it is due any more: its place is free.
     pub fn forget(&mut self, owner: &mut TimerId) {
         if let Some(place) = std::mem::take(owner).place() {

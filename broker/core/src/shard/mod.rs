@@ -96,6 +96,8 @@ pub struct Shard {
     gate: Gate,
     /// The list of what steps left.
     todo: TodoList,
+    /// Inputs since the start, which debug builds count.
+    inputs: usize,
 }
 
 impl Shard {
@@ -155,6 +157,7 @@ impl Shard {
             books: Books::new(journal, copies, recorder, random, refusal_ids),
             gate,
             todo: TodoList::default(),
+            inputs: 0,
         };
         shard.directory.load(records);
         for key in shard.directory.names.values() {
@@ -212,6 +215,7 @@ impl Machine for Shard {
             self.receive_frames(key, &mut unread, at);
         }
         self.work_off(at);
+        self.invariants();
         key
     }
 
@@ -238,6 +242,7 @@ impl Machine for Shard {
         let (sockets, _, books, _, todo) = self.parts();
         let enters = tunnel::enters(sockets, books, todo, (parcel, place), at);
         self.work_off(at);
+        self.invariants();
         enters
     }
 
@@ -270,6 +275,7 @@ impl Machine for Shard {
         }
         self.work_off(at);
         self.look_at_drain(at);
+        self.invariants();
     }
 
     fn poll_output(&mut self) -> Option<Output<Letter>> {
@@ -356,6 +362,7 @@ impl Machine for Shard {
         let reply = self.answer_operator(question, at);
         // The end of a channel answers its waiting calls: what is behind them begins.
         self.work_off(at);
+        self.invariants();
         reply
     }
 
@@ -387,8 +394,25 @@ impl Shard {
             books,
             gate,
             todo,
+            inputs: _,
         } = self;
         (sockets, directory, books, gate, todo)
+    }
+
+    /// Has the parts check their promises after an input, in debug builds: after each one of a shard with few sessions,
+    /// else less often, so that the time for it stays the same.
+    fn invariants(&mut self) {
+        if cfg!(debug_assertions) {
+            self.inputs += 1;
+            let inputs = self
+                .sockets
+                .places()
+                .div_ceil(PLACES_CHECKED_PER_INPUT)
+                .max(1);
+            if self.inputs.is_multiple_of(inputs) {
+                self.sockets.invariants();
+            }
+        }
     }
 
     fn take_in(&mut self, letter: Letter, at: Moment) {
@@ -430,5 +454,8 @@ impl std::fmt::Debug for Shard {
             .finish_non_exhaustive()
     }
 }
+
+/// Places of sessions that an input of a debug build may cost a look at, on average.
+const PLACES_CHECKED_PER_INPUT: usize = 128;
 
 const _: () = assert!(NEVER.0 == u64::MAX);

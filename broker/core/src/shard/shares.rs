@@ -96,6 +96,11 @@ impl<A: Copy + Ord, C: Copy + Ord> Shares<A, C> {
         holders.flat_map(|holders| holders.order.iter().rev().copied())
     }
 
+    /// The bytes that all hold, for checks: looks at each account.
+    pub(super) fn bytes(&self) -> usize {
+        self.order.iter().map(|(bytes, _)| bytes).sum()
+    }
+
     fn largest_of(&self, account: A) -> Option<(usize, C)> {
         self.of(account).next()
     }

@@ -132,6 +132,12 @@ impl Admitted {
         }
     }
 
+    /// The standing of a connection, if it has a place.
+    pub(in crate::shard) fn standing(&self, session: SessionKey) -> Option<Standing> {
+        let (_, standing) = self.seats.of(session.into())?;
+        Some(standing)
+    }
+
     /// Whether this number of places is free for one more of the holder, or another one makes room.
     pub(in crate::shard) fn may_enter(&self, holder: Holder, places: usize) -> bool {
         self.has(places) || self.payer(holder, places).is_some()

@@ -74,6 +74,34 @@ impl Backlog {
             }
         }
     }
+
+    /// Whether bytes are counted for a channel.
+    pub(super) fn has(&self, channel: ChannelKey) -> bool {
+        self.channels.contains_key(&channel)
+    }
+
+    /// Whether a connection of a channel is behind with this number of bytes.
+    pub(super) fn lists(&self, channel: ChannelKey, bytes: u32, session: SessionKey) -> bool {
+        self.sessions.contains(&(channel, bytes, session))
+    }
+
+    /// Checks that each channel has the bytes of its connections, and each account those of its channels. Returns all
+    /// bytes that are behind and the number of connections in channels.
+    ///
+    /// # Panics
+    /// When they have not.
+    pub(super) fn invariants(&self) -> (usize, usize) {
+        let mut sum = 0;
+        for (channel, (_, bytes)) in &self.channels {
+            let slow = self.sessions.range(all_of(*channel));
+            let theirs: usize = slow.map(|(_, bytes, _)| *bytes as usize).sum();
+            assert_eq!(theirs, *bytes, "the bytes of {channel:?} that are behind");
+            sum += bytes;
+        }
+        assert_eq!(sum, self.shares.bytes(), "the shares of those behind");
+        assert!(sum <= self.bytes, "channels are behind with more than all");
+        (self.bytes, self.sessions.len())
+    }
 }
 
 /// The entries of one channel among all connections that are behind.
@@ -103,5 +131,24 @@ mod tests {
         assert_eq!(backlog.slowest(), Some(SessionKey::new(30, 0xff_ffff)));
         backlog.withdraw(channel(3));
         assert_eq!(backlog.slowest(), Some(SessionKey::new(10, 0xff_ffff)));
+        assert_eq!(backlog.invariants().1, 2, "the entries of one channel");
+    }
+
+    #[test]
+    #[should_panic(expected = "that are behind")]
+    fn a_channel_with_more_than_its_connections_is_noticed() {
+        let mut backlog = Backlog::default();
+        backlog
+            .channels
+            .insert(ChannelKey::new(1, 0), (Account(7), 5));
+        backlog.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "the shares of those behind")]
+    fn an_account_with_more_than_its_channels_is_noticed() {
+        let mut backlog = Backlog::default();
+        (backlog.shares).change(Account(7), ChannelKey::new(1, 0), 0, 5);
+        backlog.invariants();
     }
 }

@@ -189,7 +189,7 @@ impl Sockets {
         Some(taken)
     }
 
-    /// What was announced is not sent: it is to be announced again.
+    /// Bytes that were announced are not sent: they are to be announced again.
     pub(in crate::shard) fn unannounce(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.dirty = false;
@@ -210,7 +210,7 @@ impl Sockets {
     }
 }
 
-/// What is lent out while bytes of a WebSocket are taken in.
+/// The receiver and the parser, which are lent out while bytes of a WebSocket are taken in.
 impl Sockets {
     /// Lends the receiver of a session and the shard's parser. `None` when the session has no open WebSocket.
     #[inline]

@@ -22,3 +22,16 @@ pub(in crate::shard) struct RequestBytes {
     /// Connections that had to make room for others' requests.
     pub(super) refused: u64,
 }
+
+impl RequestBytes {
+    /// Checks that the sum and the shares are those of the charges. Returns the number of charges.
+    ///
+    /// # Panics
+    /// When they are not.
+    pub(super) fn invariants(&self) -> usize {
+        let sum: usize = self.charges.values().sum();
+        assert_eq!(sum, self.bytes, "the sum of the charges");
+        assert_eq!(sum, self.shares.bytes(), "the shares of the charges");
+        self.charges.len()
+    }
+}

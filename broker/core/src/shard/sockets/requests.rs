@@ -62,7 +62,7 @@ impl Sockets {
         Some(key)
     }
 
-    /// What the next request of a connection waited for is over: it begins at the end of this input.
+    /// The wait of a connection's next request is over: it begins at the end of this input.
     pub(in crate::shard) fn requests_go_on(&mut self, key: SessionKey) {
         self.requests.turns.answered.push_back(key);
     }
