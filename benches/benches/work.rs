@@ -3,7 +3,7 @@
 
 use benches::fixture::{VIEWER, cases, upgrade_head, upgrade_head_of_master};
 use benches::harness::{Timer, run};
-use broker_core::auth::{Authenticator, Credentials, Principal, SessionKeys, SignatureRules};
+use broker_core::auth::{Authenticator, Credentials, Principal, SignatureRules};
 use broker_core::id::SessionKey;
 use broker_core::limits::RECORDER_NOTES;
 use broker_core::machine::{Input, Machine};
@@ -152,7 +152,7 @@ fn signed(policy: &str) -> Driver {
             policies: vec![Arc::new(Policy::parse(policy).expect("it is a policy"))],
         };
         let credentials = Arc::new(Credentials::new(vec![principal]).expect("one principal"));
-        let keys = Arc::new(SessionKeys::new(&[0; 32], None));
+        let keys = Arc::clone(&start.keys.session_keys);
         start.keys.authenticator = Some(Authenticator::new(rules, credentials, keys));
     })
 }

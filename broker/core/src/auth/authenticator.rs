@@ -114,6 +114,12 @@ impl Authenticator {
         self.session_keys = session_keys;
     }
 
+    /// Whether tokens that these keys sealed are opened here.
+    #[must_use]
+    pub fn opens_with(&self, session_keys: &Arc<SessionKeys>) -> bool {
+        Arc::ptr_eq(&self.session_keys, session_keys)
+    }
+
     /// Refuses what no key and no body could make right, so that such a request's body is not waited for. `now_s` is in
     /// seconds since 1970 UTC.
     ///

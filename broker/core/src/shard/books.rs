@@ -1,36 +1,41 @@
 //! Counters and notes: log lines, durations, and the random ids that log lines and answers share.
 
-pub(in crate::shard) mod delivery_times;
+mod clients;
+mod delivery_times;
 pub(in crate::shard) mod evidence;
+mod messages;
 pub(in crate::shard) mod recorder;
 pub(in crate::shard) mod snapshot;
 
 use crate::check::Check;
 use crate::event::{Counters, Exemplars, Purpose};
 use crate::journal::{Diary, Journal};
+use crate::record::Version;
 use crate::refusal_id::{RefusalIds, printed};
-use crate::shard::dev::capture::{Capture, Copies};
-use crate::time::Wall;
+use crate::shard::dev::capture::{Capture, Captured, Copies};
+use crate::time::{Moment, Wall};
 use delivery_times::DeliveryTimes;
 use recorder::Recorder;
 
 /// The books of a shard. Nothing that the shard does depends on them, but on gauges of bytes and on the places of
 /// audit lines.
+///
+/// Invariant: no message is lost or counted twice (`messages`), and no gauge counts messages without their bytes.
 pub(super) struct Books {
-    pub(super) counters: Counters,
-    pub(super) diary: Diary,
+    counters: Counters,
+    diary: Diary,
     /// The events of channels, for operators. Here, since every step has the books to count what it notes.
-    pub(super) recorder: Recorder,
+    recorder: Recorder,
     /// Session set-ups that took long.
-    pub(super) slow_setups: Exemplars,
+    slow_setups: Exemplars,
     /// Messages delivered in this turn, not measured yet.
-    pub(super) delivery_times: DeliveryTimes,
+    delivery_times: DeliveryTimes,
     /// Frames taken in since the start.
-    pub(super) frames: u64,
+    frames: u64,
     /// Request ids of answers that refuse nothing, and versions of channels, are drawn from it.
-    pub(super) random: fastrand::Rng,
+    random: fastrand::Rng,
     /// The destination of copies of messages, under `--dev`.
-    pub(super) copies: Option<Box<Copies>>,
+    copies: Option<Box<Copies>>,
     refusal_ids: RefusalIds,
 }
 
@@ -70,5 +75,85 @@ impl Books {
         at: Wall,
     ) -> String {
         printed(self.refusal_ids.next(check, purpose, status, at))
+    }
+
+    /// A version for a channel's record, from the shard's generator.
+    pub(super) fn version(&mut self) -> Version {
+        Version::draw(&mut self.random)
+    }
+}
+
+impl Books {
+    /// The log lines of this shard.
+    pub(super) fn diary(&mut self) -> &mut Diary {
+        &mut self.diary
+    }
+
+    /// The recorder, for a note.
+    #[inline]
+    pub(super) fn note(&mut self) -> &mut Recorder {
+        &mut self.recorder
+    }
+
+    /// The recorder, for those who read its notes.
+    pub(super) fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Whether copies of messages are taken.
+    #[inline]
+    pub(super) fn takes_copies(&self) -> bool {
+        self.copies.is_some()
+    }
+
+    /// Hands a copy over, if copies are taken.
+    pub(super) fn copy(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
+        if let Some(copies) = &mut self.copies {
+            copies.take(copy, at);
+        }
+    }
+}
+
+impl Books {
+    /// All sends of a turn are over at `at`: the durations of its deliveries are counted.
+    pub(super) fn flushed(&mut self, at: Moment) {
+        self.delivery_times
+            .record_all(at, &mut self.counters.delivery);
+    }
+
+    /// Everything counted.
+    pub(super) fn counters(&self) -> Counters {
+        Counters {
+            log_suppressed: self.diary.suppressed(),
+            audit_refused: self.diary.unauditable(),
+            ..self.counters.clone()
+        }
+    }
+
+    /// Session set-ups that took long, the last of each bucket.
+    pub(super) fn slow_setups(&self) -> Exemplars {
+        self.slow_setups
+    }
+
+    /// Checks what holds when an input was worked off.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(super) fn invariants(&self) {
+        let counters = &self.counters;
+        assert_eq!(
+            counters.unaccounted(),
+            0,
+            "a message is in no place, or in two"
+        );
+        let empty = |messages: u64, bytes: u64| messages > 0 || bytes == 0;
+        assert!(
+            empty(counters.pending_messages, counters.pending_bytes),
+            "bytes are kept of no message"
+        );
+        assert!(
+            empty(counters.outbox_bytes, counters.outbox_messages),
+            "a message waits in an outbox without a byte"
+        );
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn begin(
         return answers::refuse_audited(sockets, books, key, &asked, refused, at);
     }
     if asked.subject.is_some() {
-        asked.place_kept = books.diary.keep_place(asked.account());
+        asked.place_kept = books.diary().keep_place(asked.account());
         if !asked.place_kept {
             let refused = unauditable().into();
             return answers::refuse_audited(sockets, books, key, &asked, refused, at);

@@ -21,7 +21,7 @@ use crate::channel::Life;
 use crate::check::Check;
 use crate::id::{Account, CallRef, ChannelKey, Identity};
 use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
-use crate::record::{Record, Version};
+use crate::record::Record;
 use crate::registry::{Change, StoreError, Submitted};
 use crate::shard::calls::refusals::{absent, internal_failure, too_busy};
 use crate::time::{Moment, Wall};
@@ -67,7 +67,7 @@ impl Directory {
             arn: arn.ok_or_else(internal_failure)?,
             ttl_seconds: create.ttl_seconds,
             created,
-            version: Version::draw(&mut books.random),
+            version: books.version(),
             tags: create.tags.into(),
         };
         let kind = ErrorKind::AccountChannelLimitExceeded;
@@ -116,7 +116,7 @@ impl Directory {
         let channel = self.channels.get_mut(key);
         let channel = channel.ok_or_else(|| absent(Check::ChannelAbsent))?;
         let before = channel.record.bytes();
-        let step = match altered(&channel.record, alteration, &mut books.random)? {
+        let step = match altered(&channel.record, alteration, || books.version())? {
             Some(record) => {
                 let after = record.bytes();
                 if after > before {

@@ -1,29 +1,61 @@
 //! The signature of a request, checked by the shard that accepted its connection.
 
-use crate::auth::{Authenticator, Caller, Credentials, Nonces, SessionKeys, Unsigned};
+use crate::auth::{
+    Authenticator, Caller, Credentials, Grant, Nonces, SealError, SessionKeys, Temporary, Unsigned,
+};
 use crate::session::Target;
 use crate::settings::Rate;
 use crate::shard::books::evidence::{Evidence, SignatureEvidence};
+use crate::shard::start::StartKeys;
 use crate::time::Moment;
 use codec::aws::sigv4::{Refusal, Service};
 use codec::http::{Head, HeadLimits};
 use std::sync::Arc;
 
 /// The signatures and keys of those who may come in.
+///
+/// Invariants: a caller without a signature is no principal; temporary credentials that are sealed here are opened by
+/// the keys that sealed them.
 pub(super) struct Gate {
     /// Checks signatures; `None` where none is asked for.
-    pub(super) authenticator: Option<Authenticator>,
+    authenticator: Option<Authenticator>,
     /// The caller where no signature is checked.
-    pub(super) anyone: Caller,
+    anyone: Caller,
     /// Bounds of a request's head.
-    pub(super) head: HeadLimits,
+    head: HeadLimits,
     /// The keys that temporary credentials are sealed with.
-    pub(super) session_keys: Arc<SessionKeys>,
+    session_keys: Arc<SessionKeys>,
     /// Their nonces.
-    pub(super) nonces: Nonces,
+    nonces: Nonces,
 }
 
 impl Gate {
+    /// A gate with these keys. `account` is the one of callers whose signature is not checked.
+    pub(super) fn new(keys: StartKeys, account: &str, head: HeadLimits) -> Self {
+        let StartKeys {
+            authenticator,
+            session_keys,
+            nonces,
+        } = keys;
+        Self {
+            authenticator,
+            anyone: Caller::anyone(account),
+            head,
+            session_keys,
+            nonces,
+        }
+    }
+
+    /// Whether requests have to be signed.
+    pub(super) fn asks_for_signatures(&self) -> bool {
+        self.authenticator.is_some()
+    }
+
+    /// The head of a request that was read before, from its text.
+    pub(super) fn reread<'h>(&self, text: &'h [u8]) -> Option<Head<'h>> {
+        Head::parse(text, &self.head).ok()
+    }
+
     /// Refuses what no key and no body could make right, before a body is waited for.
     pub(super) fn precheck(
         &mut self,
@@ -70,6 +102,15 @@ impl Gate {
 }
 
 impl Gate {
+    /// Makes temporary credentials of a grant, under a nonce of their own.
+    ///
+    /// # Errors
+    /// See [`SealError`].
+    pub(super) fn seal(&mut self, grant: &Grant<'_>) -> Result<Temporary, SealError> {
+        let nonce = self.nonces.draw();
+        self.session_keys.seal(&nonce, grant)
+    }
+
     /// Counts one more request of the caller's account for temporary credentials; false when its rate is used up.
     pub(super) fn may_grant(&self, caller: &Caller, rate: Rate, at: Moment) -> bool {
         let authenticator = self.authenticator.as_ref();
@@ -109,6 +150,19 @@ impl Gate {
         };
         authenticator.replace_credentials(credentials);
         true
+    }
+
+    /// Checks what holds between two inputs.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(super) fn invariants(&self) {
+        assert!(!self.anyone.is_known(), "a principal without a signature");
+        let opens = |authenticator: &Authenticator| authenticator.opens_with(&self.session_keys);
+        assert!(
+            self.authenticator.as_ref().is_none_or(opens),
+            "temporary credentials are opened by other keys than sealed them"
+        );
     }
 }
 

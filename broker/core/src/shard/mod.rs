@@ -64,7 +64,6 @@ pub use operator::inspect::{
 pub use operator::trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
 pub use start::{Start, StartDev, StartKeys};
 
-use crate::auth::Caller;
 use crate::event::Counters;
 use crate::id::{NodeId, SessionKey};
 use crate::machine::{Input, Intake, Machine, Output, Peer, TunnelFailure, Tunnelled, TurnedAway};
@@ -138,13 +137,7 @@ impl Shard {
         sockets.dev.parity = (settings.dev && !settings.strict())
             .then(|| Box::new(parity::Parity::new(&settings.region, &hasher, account_use)));
         let refusal_ids = RefusalIds::new(&keys.session_keys, id, random.u64(..));
-        let gate = Gate {
-            authenticator: keys.authenticator,
-            anyone: Caller::anyone(&settings.account_id),
-            head: sockets.rules().head,
-            session_keys: keys.session_keys,
-            nonces: keys.nonces,
-        };
+        let gate = Gate::new(keys, &settings.account_id, sockets.rules().head);
         let placement = sockets.placement().clone();
         let slots = placement.map().zip(slot_orders);
         let slots = slots.map(|(map, orders)| Box::new(slots::Slots::new(map, orders)));
@@ -202,7 +195,9 @@ impl Machine for Shard {
     }
 
     fn release(&mut self, session: SessionKey) -> Self::Parcel {
-        handover::release_parcel(&mut self.sockets, &mut self.books, session)
+        let parcel = handover::release_parcel(&mut self.sockets, &mut self.books, session);
+        self.check();
+        parcel
     }
 
     fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
@@ -215,12 +210,14 @@ impl Machine for Shard {
             self.receive_frames(key, &mut unread, at);
         }
         self.work_off(at);
-        self.invariants();
+        self.check();
         key
     }
 
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
-        handover::bounce_parcel(&mut self.sockets, &mut self.books, *parcel, at)
+        let key = handover::bounce_parcel(&mut self.sockets, &mut self.books, *parcel, at);
+        self.check();
+        key
     }
 
     fn tunnelled(parcel: &mut Self::Parcel) -> Option<Tunnelled> {
@@ -235,14 +232,16 @@ impl Machine for Shard {
         at: Moment,
     ) -> SessionKey {
         let (sockets, books) = (&mut self.sockets, &mut self.books);
-        tunnel::bounce(sockets, books, *parcel, failed, unsent, at)
+        let key = tunnel::bounce(sockets, books, *parcel, failed, unsent, at);
+        self.check();
+        key
     }
 
     fn tunnel_enters(&mut self, parcel: &Self::Parcel, place: u32, at: Moment) -> bool {
         let (sockets, _, books, _, todo) = self.parts();
         let enters = tunnel::enters(sockets, books, todo, (parcel, place), at);
         self.work_off(at);
-        self.invariants();
+        self.check();
         enters
     }
 
@@ -275,7 +274,7 @@ impl Machine for Shard {
         }
         self.work_off(at);
         self.look_at_drain(at);
-        self.invariants();
+        self.check();
     }
 
     fn poll_output(&mut self) -> Option<Output<Letter>> {
@@ -347,13 +346,11 @@ impl Machine for Shard {
             parked: self.sockets.without_owner() as u64,
             request_bytes: self.sockets.request_bytes() as u64,
             requests_refused: self.sockets.payers(),
-            recorded_since_us: trace::since(&self.books.recorder),
-            slow_setups: self.books.slow_setups,
+            recorded_since_us: trace::since(self.books.recorder()),
+            slow_setups: self.books.slow_setups(),
             counters: Counters {
-                log_suppressed: self.books.diary.suppressed(),
-                audit_refused: self.books.diary.unauditable(),
                 hashed_bytes: self.gate.hashed_bytes(),
-                ..self.books.counters.clone()
+                ..self.books.counters()
             },
         }
     }
@@ -362,7 +359,7 @@ impl Machine for Shard {
         let reply = self.answer_operator(question, at);
         // The end of a channel answers its waiting calls: what is behind them begins.
         self.work_off(at);
-        self.invariants();
+        self.check();
         reply
     }
 
@@ -371,9 +368,7 @@ impl Machine for Shard {
     }
 
     fn flushed(&mut self, at: Moment) {
-        self.books
-            .delivery_times
-            .record_all(at, &mut self.books.counters.delivery);
+        self.books.flushed(at);
     }
 }
 

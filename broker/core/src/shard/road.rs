@@ -28,7 +28,6 @@ pub(in crate::shard) mod unsent;
 use super::books::Books;
 use super::directory::Directory;
 use super::sockets::Sockets;
-use crate::event::{Exemplar, Kind, Outcome};
 use crate::id::SessionKey;
 use crate::shard::dev::{checks, faults};
 use crate::shard::todo::{Todo, TodoList};
@@ -81,28 +80,15 @@ impl Sockets {
         at: Moment,
     ) {
         // Whole messages among the bytes are delivered.
-        let (counters, delivery_times) = (&mut books.counters, &mut books.delivery_times);
         let handed = self.handed_over(key, bytes, at.now, |launch, frame_bytes| {
-            if launch.counted {
-                counters.outbox_messages -= 1;
-                counters.end(Kind::Known(launch.action), Outcome::Delivered);
-            }
             if launch.call {
                 todo.push(Todo::OfferDelivered(key, launch.order));
             }
-            counters.frame(frame_bytes);
-            if let Some(accepted_us) = launch.accepted_us {
-                delivery_times.record(accepted_us, at, &mut counters.delivery);
-            }
+            books.count_sent(launch, frame_bytes, at);
         });
         let Some(handed) = handed else { return };
         if let Some(ms) = handed.setup_ms {
-            books.counters.session_setup.observe(ms * 1000, 1);
-            books.slow_setups.note(Exemplar {
-                connection: key.pack(),
-                ms,
-                at_ms: at.wall.0,
-            });
+            books.count_setup(key, ms, at);
         }
         // The bytes wait no longer, and the work that waited for their end goes on.
         books.unload(handed.freed);

@@ -60,10 +60,11 @@ pub(in crate::shard) fn give_offers(
         let Some(pushed) = sockets.push_kept(master, launch, &call.frame) else {
             return;
         };
-        books.counters.outbox_bytes += pushed as u64;
-        if !call.delivered {
-            books.counters.pending_messages -= 1;
-            books.counters.outbox_messages += 1;
+        if call.delivered {
+            books.count_copy_queued(pushed);
+        } else {
+            books.count_unkept();
+            books.count_queued(pushed);
         }
     }
     sockets.touch(master);
@@ -112,9 +113,9 @@ impl Directory {
             given: None,
             delivered: false,
         });
-        books.counters.receive(OFFER);
-        books.counters.waiting_calls += 1;
-        books.counters.pending_messages += 1;
+        books.count_received(OFFER);
+        books.count_call_waiting();
+        books.count_kept(1);
         if caller.shard != self.shard {
             self.waits.hold(caller, (key, order));
             todo.push(Todo::OfferTaken(caller));
@@ -198,10 +199,10 @@ impl Directory {
             Some(call) => {
                 call.given.take_if(|given| *given == master);
                 if launch.counted {
-                    books.counters.pending_messages += 1;
+                    books.count_kept(1);
                 }
             }
-            None if launch.counted => books.counters.end(OFFER, Outcome::Withdrawn),
+            None if launch.counted => books.count_ended(OFFER, Outcome::Withdrawn),
             None => {}
         }
     }

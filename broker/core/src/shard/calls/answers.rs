@@ -141,7 +141,7 @@ fn audit(
     let (caller, operation) = (&asked.caller, asked.operation.name());
     let Some(mut audit) = sockets.audit_of(key, id, caller, operation) else {
         if asked.place_kept {
-            books.diary.unchanged(asked.account());
+            books.diary().unchanged(asked.account());
         }
         return;
     };
@@ -153,10 +153,10 @@ fn audit(
         );
         audit.outcome = fault.kind.error_type();
         if asked.place_kept {
-            books.diary.unchanged(asked.account());
+            books.diary().unchanged(asked.account());
         }
         if denied || asked.subject.is_some() {
-            books.diary.denied(at.now, audit);
+            books.diary().denied(at.now, audit);
         }
         return;
     }
@@ -164,7 +164,7 @@ fn audit(
         audit.channel_arn = Some(record.arn.as_str().into());
     }
     if asked.place_kept {
-        books.diary.changed(asked.account(), audit);
+        books.diary().changed(asked.account(), audit);
     }
 }
 
@@ -187,9 +187,9 @@ impl Sockets {
         match self.audit_of(key, &id, &caller, operation) {
             Some(mut audit) => {
                 (audit.channel_arn, audit.outcome) = (subject, "unanswered");
-                books.diary.changed(account, audit);
+                books.diary().changed(account, audit);
             }
-            None => books.diary.unchanged(account),
+            None => books.diary().unchanged(account),
         }
     }
 

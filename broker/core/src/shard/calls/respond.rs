@@ -94,13 +94,13 @@ pub(in crate::shard) fn respond_as(
         }
     });
     match purpose {
-        Purpose::Api(operation) => books.counters.request(Requested::Api(operation), status),
-        Purpose::Sts(requested) => books.counters.request(requested, status),
-        Purpose::Unknown => books.counters.request(Requested::Unknown, status),
+        Purpose::Api(operation) => books.count_request(Requested::Api(operation), status),
+        Purpose::Sts(requested) => books.count_request(requested, status),
+        Purpose::Unknown => books.count_request(Requested::Unknown, status),
         Purpose::Upgrade(_) => {} // counted by its outcome
     }
     if let Some(refusal) = refusal {
-        books.counters.refusals.count(refusal.check);
+        books.count_refusal(refusal.check);
         note_refusal(sockets, books, key, id, answer, &refusal, at);
     }
     sockets.next_request(key, close, at);
@@ -118,7 +118,7 @@ fn note_refusal(
     let Some(remote) = sockets.session(key).map(|session| session.remote()) else {
         return;
     };
-    books.diary.refused(at.now, remote.ip(), || {
+    books.diary().refused(at.now, remote.ip(), || {
         let claimed = refusal.evidence.claimed();
         let key_id = claimed.key_id.as_deref();
         let text = |text: Option<&str>| text.map(named);
@@ -199,13 +199,13 @@ pub(in crate::shard) fn respond_error_as(
         return refuse_sts(sockets, books, key, id, requested, refused, close, at);
     }
     if let Purpose::Upgrade(role) = purpose {
-        books.counters.upgrade(role, outcome_of(fault.kind));
+        books.count_upgrade(role, outcome_of(fault.kind));
     }
     if matches!(
         fault.kind,
         ErrorKind::AccessDenied | ErrorKind::NotAuthorized
     ) {
-        books.counters.auth_failure(AuthFailure::Policy);
+        books.count_auth_failure(AuthFailure::Policy);
     }
     let mut body = Vec::new();
     error_body(&mut body, purpose.operation(), &fault.message);
@@ -272,13 +272,9 @@ pub(in crate::shard) fn respond_unsigned(
     at: Moment,
 ) {
     let Unsigned { refusal, check } = *unsigned;
-    books
-        .counters
-        .auth_failure(AuthFailure::Signature(refusal.reason()));
+    books.count_auth_failure(AuthFailure::Signature(refusal.reason()));
     if let Purpose::Upgrade(role) = purpose {
-        books
-            .counters
-            .upgrade(role, UpgradeOutcome::Unauthenticated);
+        books.count_upgrade(role, UpgradeOutcome::Unauthenticated);
     }
     if let Purpose::Sts(requested) = purpose {
         let error: sts::Error = refusal.into();
@@ -314,7 +310,7 @@ pub(in crate::shard) fn refuse_head(
     at: Moment,
 ) {
     if let Purpose::Upgrade(role) = purpose {
-        books.counters.upgrade(role, UpgradeOutcome::Invalid);
+        books.count_upgrade(role, UpgradeOutcome::Invalid);
     }
     let mut body = Vec::new();
     error_body(&mut body, None, fault.message);

@@ -134,7 +134,10 @@ fn federate(
         let error = Error::new(ErrorKind::Throttling, RATE_EXCEEDED);
         return Err(((Check::RateAccount, error), None));
     }
-    if !books.diary.keep_place(Account::of_digits(caller.account())) {
+    if !books
+        .diary()
+        .keep_place(Account::of_digits(caller.account()))
+    {
         let error = Error::new(ErrorKind::ServiceUnavailable, UNAUDITABLE);
         return Err(((Check::AuditFull, error), None));
     }
@@ -160,9 +163,9 @@ fn grant(
 ) -> Result<(), (Check, Error)> {
     let arn = federated_user_arn(caller.account(), &wish.name);
     let ruling = caller.decide(Action::GetFederationToken, &arn, None);
-    books.counters.policy_steps += ruling.steps;
+    books.count_policy_steps(ruling.steps);
     if let Some(check) = ruling.denied {
-        books.counters.auth_failure(AuthFailure::Policy);
+        books.count_auth_failure(AuthFailure::Policy);
         let message = caller.denial(Action::GetFederationToken, &arn);
         return Err((check, Error::new(ErrorKind::AccessDenied, message)));
     }
@@ -193,8 +196,7 @@ fn grant(
             (Check::InternalFailure, error)
         }
     };
-    let nonce = gate.nonces.draw();
-    let temporary = gate.session_keys.seal(&nonce, &grant).map_err(sealed)?;
+    let temporary = gate.seal(&grant).map_err(sealed)?;
     let user_id = format!("{}:{}", caller.account(), wish.name);
     let token = FederationToken {
         access_key_id: &temporary.access_key_id,
@@ -222,13 +224,13 @@ fn audit_grant(
     let audit = sockets.audit_of(key, id, caller, "GetFederationToken");
     let account = Account::of_digits(caller.account());
     match (audit, error) {
-        (Some(audit), None) => books.diary.changed(account, audit),
+        (Some(audit), None) => books.diary().changed(account, audit),
         (Some(mut audit), Some(error)) => {
-            books.diary.unchanged(account);
+            books.diary().unchanged(account);
             audit.outcome = error.kind.code();
-            books.diary.denied(at.now, audit);
+            books.diary().denied(at.now, audit);
         }
-        (None, _) => books.diary.unchanged(account),
+        (None, _) => books.diary().unchanged(account),
     }
 }
 

@@ -95,7 +95,7 @@ impl Directory {
                 "Too many changes are under way. Try again.",
             ),
             StoreError::Failed(text) => {
-                books.diary.trouble(at.now, text.clone());
+                books.diary().trouble(at.now, text.clone());
                 let message = "The registry takes no changes at the moment. Try again later.";
                 (Check::StoreFailed, message)
             }

@@ -9,14 +9,14 @@ use codec::control::{ErrorKind, TAGS_MAX, Tag};
 pub(in crate::shard) fn altered(
     record: &Record,
     alteration: Alteration,
-    random: &mut fastrand::Rng,
+    version: impl FnOnce() -> Version,
 ) -> Result<Option<Record>, Fault> {
     let mut next = record.clone();
     match alteration {
-        Alteration::Update(version, ttl_seconds) => {
-            check_version(record, Some(&version))?;
+        Alteration::Update(current, ttl_seconds) => {
+            check_version(record, Some(&current))?;
             next.ttl_seconds = ttl_seconds;
-            next.version = Version::draw(random);
+            next.version = version();
         }
         Alteration::Tag(tags) => {
             let mut all = next.tags.into_vec();

@@ -8,7 +8,7 @@ use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
 use crate::id::{CallerId, ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::machine::Output;
-use crate::record::{Record, Version};
+use crate::record::Record;
 use crate::session::{Admission, NEVER, Role, Terms, WebSocket};
 use crate::settings::GoAway;
 use crate::shard::Fault;
@@ -84,7 +84,7 @@ pub(in crate::shard) fn admit(
         }
         Ok((channel, caller, joined)) => {
             if let Purpose::Upgrade(role) = purpose {
-                books.counters.upgrade(role, UpgradeOutcome::Accepted);
+                books.count_upgrade(role, UpgradeOutcome::Accepted);
             }
             let place = (channel, role, caller, holder);
             welcome(sockets, books, todo, key, place, admission, &joined, at);
@@ -124,7 +124,7 @@ impl Directory {
             arn: arn.clone(),
             ttl_seconds: TTL_SECONDS_DEFAULT,
             created: arn.creation_time().parse().map_or(at.wall, Wall),
-            version: Version::draw(&mut books.random),
+            version: books.version(),
             tags: Vec::new().into(),
         };
         let kind = ErrorKind::ServiceUnavailable;
@@ -207,9 +207,9 @@ fn welcome(
         Role::Viewer(_) => (ConnectionRole::Viewer, Standing::Viewer),
     };
     sockets.place(key, place);
-    books.recorder.joined(at, channel, key, &role);
+    books.note().joined(at, channel, key, &role);
     if let Some(older) = joined.superseded {
-        books.recorder.superseded(at, channel, older, key);
+        books.note().superseded(at, channel, older, key);
         sockets.supersede(books, todo, older, at);
     }
     if let Some(evicted) = joined.evicted {

@@ -222,7 +222,7 @@ fn answer_preflight(
             asked,
         )
     });
-    books.counters.request(Requested::Unknown, 200);
+    books.count_request(Requested::Unknown, 200);
     sockets.next_request(key, close, at);
     // A preflight has no body; the end of one that announces a body cannot be found.
     match head.body() {
@@ -314,7 +314,7 @@ pub(in crate::shard) fn begin_call(
         host: head.host().unwrap_or_default().into(),
         close: !head.keep_alive(),
         length,
-        head: (gate.authenticator.is_some() || sockets.placement().cluster().is_some())
+        head: (gate.asks_for_signatures() || sockets.placement().cluster().is_some())
             .then(|| request.text.into()),
     };
     let deadline = at.now.after(sockets.settings().timeouts.body_ms);
@@ -361,7 +361,7 @@ pub(in crate::shard) fn take_body(
         Ok(caller) => caller,
         Err(unsigned) => {
             let head = head.as_deref();
-            let head = head.and_then(|text| Head::parse(text, &gate.head).ok());
+            let head = head.and_then(|text| gate.reread(text));
             let (purpose, evidence) = (purpose_of(target), gate.evidence(head.as_ref()));
             respond::respond_unsigned(
                 sockets, books, key, purpose, &unsigned, &evidence, close, at,

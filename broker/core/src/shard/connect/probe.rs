@@ -39,6 +39,6 @@ pub(in crate::shard) fn answer_probe(
     sockets.push_control(books, key, |out| {
         respond(out, &meta, status, None, "", b"");
     });
-    books.counters.request(Requested::Ping, status);
+    books.count_request(Requested::Ping, status);
     sockets.next_request(key, close, at);
 }

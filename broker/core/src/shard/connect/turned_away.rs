@@ -23,8 +23,8 @@ pub(in crate::shard) fn turned_away(
     };
     let status = Purpose::Unknown.status(kind);
     let id = books.refusal_id(check, Purpose::Unknown, status, at.wall);
-    books.counters.refusals.count(check);
-    books.diary.refused(at.now, remote.ip(), || {
+    books.count_refusal(check);
+    books.diary().refused(at.now, remote.ip(), || {
         Refused::unread(&id, at.wall, status, kind.error_type(), check, remote)
     });
     id

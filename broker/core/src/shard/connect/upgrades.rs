@@ -96,7 +96,7 @@ pub(in crate::shard) fn admission(
         Action::ConnectAsMaster
     };
     let ruling = caller.decide(action, arn.as_str(), client_id.as_deref());
-    books.counters.policy_steps += ruling.steps;
+    books.count_policy_steps(ruling.steps);
     if let Some(check) = ruling.denied {
         return Err(UpgradeRefusal::Denied(caller, action, arn, check));
     }
@@ -189,7 +189,7 @@ pub(in crate::shard) fn refuse_upgrade(
             if let Some(mut audit) = sockets.audit_of(key, &id, caller, action.name()) {
                 audit.channel_arn = Some(arn.as_str().into());
                 audit.outcome = kind.error_type();
-                books.diary.denied(at.now, audit);
+                books.diary().denied(at.now, audit);
             }
             let fault = Fault::new(*check, kind, caller.denial(*action, arn.as_str()));
             let told = (purpose, &fault, &of(Some(caller)));

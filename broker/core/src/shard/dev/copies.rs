@@ -33,15 +33,6 @@ impl CopySource<'_> {
     }
 }
 
-impl Books {
-    /// Hands a copy over, if copies are taken.
-    pub(in crate::shard) fn copy(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
-        if let Some(copies) = &mut self.copies {
-            copies.take(copy, at);
-        }
-    }
-}
-
 impl Passing<'_> {
     /// Hands a copy over, once it is known what becomes of the message. `channel`: its channel's name.
     pub(in crate::shard) fn copy(&self, books: &mut Books, channel: &str, fate: Fate, at: Moment) {

@@ -76,7 +76,7 @@ impl Directory {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
-        books.counters.pending_messages += messages.len() as u64;
+        books.count_kept(messages.len());
         let pending = &mut channel.wake().pending;
         let before = pending.bytes();
         let name = KeyName {
@@ -88,15 +88,14 @@ impl Directory {
         for message in all {
             let (action, bytes) = (message.action, message.frame.len());
             if self.store(books, key, name, message, at).is_err() {
-                books.counters.pending_messages -= 1;
-                books.counters.end(Kind::Known(action), Outcome::Overflow);
+                books.count_kept_ended(Kind::Known(action), Outcome::Overflow);
                 let passed = Passed {
                     action: Some(action),
                     towards,
                     passage: Passage::Evicted,
                     bytes,
                 };
-                books.recorder.went(at, key, passed, viewer, None);
+                books.note().went(at, key, passed, viewer, None);
             }
         }
     }
@@ -117,8 +116,7 @@ impl Directory {
         }
         let account = Account::of(&channel.record.arn);
         self.kept.shares.change(account, key, before, after);
-        books.counters.pending_bytes =
-            (books.counters.pending_bytes + after as u64).saturating_sub(before as u64);
+        books.count_kept_bytes(before, after);
     }
 
     /// A channel that ends keeps nothing any more; it is out of the table already.
@@ -130,15 +128,12 @@ impl Directory {
     ) {
         let Some(live) = channel.live() else { return };
         for (_, _, message) in live.pending.messages() {
-            books.counters.pending_messages -= 1;
-            books
-                .counters
-                .end(Kind::Known(message.action), Outcome::Withdrawn);
+            books.count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);
         }
         let bytes = live.pending.bytes();
         let account = Account::of(&channel.record.arn);
         self.kept.shares.change(account, key, bytes, 0);
-        books.counters.pending_bytes = books.counters.pending_bytes.saturating_sub(bytes as u64);
+        books.count_kept_bytes(bytes, 0);
     }
 
     /// Everything that a channel keeps is withdrawn.
@@ -151,10 +146,7 @@ impl Directory {
         };
         let before = live.pending.bytes();
         for message in live.pending.take_all() {
-            books.counters.pending_messages -= 1;
-            books
-                .counters
-                .end(Kind::Known(message.action), Outcome::Withdrawn);
+            books.count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);
         }
         channel.rest();
         self.kept_changed(books, key, before);
@@ -165,7 +157,7 @@ impl Directory {
     /// largest one.
     fn make_room(&mut self, books: &mut Books, key: ChannelKey, more: usize, at: Moment) -> bool {
         let most = self.kept.most as u64;
-        while books.counters.pending_bytes + more as u64 > most {
+        while books.pending_bytes() + more as u64 > most {
             let Some(channel) = self.channels.get(key) else {
                 return false;
             };
@@ -223,9 +215,8 @@ impl Books {
             Lost::Expired => (Outcome::Expired, Passage::Expired),
             Lost::Evicted => (Outcome::Evicted, Passage::Evicted),
         };
-        self.counters.pending_messages -= 1;
-        self.counters.end(Kind::Known(message.action), outcome);
+        self.count_kept_ended(Kind::Known(message.action), outcome);
         let passed = Passed::of(message, towards, passage);
-        self.recorder.went(at, channel, passed, viewer, None);
+        self.note().went(at, channel, passed, viewer, None);
     }
 }

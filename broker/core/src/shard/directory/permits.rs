@@ -105,7 +105,7 @@ impl Directory {
             return CallerRole::Anyone;
         };
         let ruling = caller.decide(Action::ConnectAsMaster, arn.as_str(), None);
-        books.counters.policy_steps += ruling.steps;
+        books.count_policy_steps(ruling.steps);
         match ruling.denied {
             None => CallerRole::Master,
             Some(_) => CallerRole::Viewer(CallerId::of_hash(self.hasher.hash_one(identity))),
@@ -122,7 +122,7 @@ fn denial(
 ) -> Option<Answer> {
     let action: Action = operation.policy_action();
     let ruling = caller.decide(action, resource, client_id);
-    books.counters.policy_steps += ruling.steps;
+    books.count_policy_steps(ruling.steps);
     let message = || caller.denial(action, resource);
     let denied = ruling.denied;
     denied.map(|check| Fault::new(check, operation.denied(), message()).into())

@@ -200,7 +200,7 @@ impl Sockets {
             return;
         };
         if !web_socket.superseded && web_socket.tell_to_go() {
-            books.recorder.told_to_go(at, web_socket.channel, key);
+            books.note().told_to_go(at, web_socket.channel, key);
             self.push_control(books, key, |out| {
                 out.extend_from_slice(codec::signal::GO_AWAY)
             });

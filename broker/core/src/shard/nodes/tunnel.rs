@@ -287,7 +287,7 @@ pub(in crate::shard) fn bounce(
         | TunnelFailure::Closed => {
             let map = sockets.placement().cluster();
             let name = map.map_or("", |map| map.name(node));
-            books.diary.node_trouble(at.now, name, why.into());
+            books.diary().node_trouble(at.now, name, why.into());
             let fault = unreachable_owner();
             if unsent.is_empty() {
                 refuse(sockets, books, key, &onward, &fault, at);

@@ -189,7 +189,7 @@ pub(in crate::shard) fn receive_close_echo(
             Ok((_, None)) => break false,
             Ok((_, Some(Item::Close(_)))) | Err(_) => break true,
             Ok((used, Some(Item::Message { .. } | Item::Ping(_) | Item::Pong(_)))) => {
-                books.frames += 1;
+                books.count_frame();
                 // Some frames were under way when it was closed; a peer that goes on flooding is not waited for.
                 if !web_socket.count_idle_frame(at.now) {
                     break true;

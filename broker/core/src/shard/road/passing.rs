@@ -55,12 +55,14 @@ impl Passing<'_> {
     pub(super) fn note(&self, books: &mut Books, passage: Passage, at: Moment) {
         let passed = self.passed(passage, self.delivery.frame_bytes());
         let viewer = Some(self.recipient).filter(|_| self.delivery.sender.is_none());
-        (books.recorder).came(at, self.channel, passed, self.from, viewer);
+        books
+            .note()
+            .came(at, self.channel, passed, self.from, viewer);
     }
 
     /// Counts how it ended.
     pub(in crate::shard) fn end(&self, books: &mut Books, outcome: Outcome) {
-        books.counters.end(Kind::Known(self.launch.action), outcome);
+        books.count_ended(Kind::Known(self.launch.action), outcome);
     }
 
     /// It is for an Alexa call that is over, or that takes no candidates.

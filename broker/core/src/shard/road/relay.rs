@@ -33,9 +33,9 @@ pub(in crate::shard) fn admit(
     at: Moment,
 ) -> Result<Sender, Aside> {
     let kind = Kind::Known(request.action);
-    books.counters.receive(kind);
+    books.count_received(kind);
     let Some((web_socket, settings)) = sockets.web_socket_and_settings(from) else {
-        books.counters.end(kind, Outcome::Withdrawn);
+        books.count_ended(kind, Outcome::Withdrawn);
         return Err(Aside::Ended);
     };
     let sender = Sender {
@@ -54,8 +54,8 @@ pub(in crate::shard) fn admit(
         }
         return Ok(sender);
     }
-    books.counters.end(kind, Outcome::Throttled);
-    if books.copies.is_some() {
+    books.count_ended(kind, Outcome::Throttled);
+    if books.takes_copies() {
         copies::copy_refused(sockets, todo, from, Some(request), at);
     }
     note_throttled(books, &sender, request, at);
@@ -80,7 +80,9 @@ fn note_throttled(books: &mut Books, sender: &Sender, request: &Request<'_>, at:
     };
     let recipient = request.recipient.map(|id| id.as_str());
     let named = recipient.filter(|_| viewer.is_none());
-    (books.recorder).came(at, sender.channel, passed, sender.session, named);
+    books
+        .note()
+        .came(at, sender.channel, passed, sender.session, named);
 }
 
 /// Message → route.
@@ -97,7 +99,7 @@ pub(in crate::shard) fn route<'a>(
 ) -> Result<(Route, Passing<'a>), Aside> {
     let Some(channel) = directory.channels.get_mut(sender.channel) else {
         let kind = Kind::Known(request.action);
-        books.counters.end(kind, Outcome::Withdrawn);
+        books.count_ended(kind, Outcome::Withdrawn);
         return Err(Aside::Handled);
     };
     let viewer = match &sender.role {
@@ -202,7 +204,7 @@ fn push(
     at: Moment,
 ) {
     let bytes = passing.delivery.frame_bytes();
-    let room = (bytes, books.counters.outbox_bytes);
+    let room = (bytes, books.outbox_bytes());
     let write = |out: &mut Vec<u8>| passing.delivery.write(out);
     match sockets.push_message(to, passing.launch, room, write) {
         Ok(()) => {}
@@ -213,9 +215,8 @@ fn push(
         Err(NoRoom::Shard) => return overflow(sockets, books, todo, passing, at),
     }
     let passed = passing.passed(Passage::Relayed, bytes);
-    (books.recorder).relayed(at, passing.channel, passed, passing.from, to);
-    books.counters.outbox_bytes += bytes as u64;
-    books.counters.outbox_messages += 1;
+    books.note().relayed(at, passing.channel, passed, passing.from, to);
+    books.count_queued(bytes);
 }
 
 /// The recipient's outbox is full: it is closed, and the message is kept behind those that it had not sent.
@@ -255,7 +256,7 @@ impl Directory {
         } = undelivered;
         let kind = Kind::Known(message.action);
         if self.channels.get(channel).is_none() {
-            books.counters.end(kind, Outcome::Withdrawn);
+            books.count_ended(kind, Outcome::Withdrawn);
             return Ok(());
         }
         let passed = |passage| Passed {
@@ -272,12 +273,12 @@ impl Directory {
         };
         let named = Some(&*viewer).filter(|_| towards == Towards::Viewer);
         if let Err(full) = self.store(books, channel, name, message, at) {
-            books.counters.end(kind, Outcome::Overflow);
-            books.recorder.came(at, channel, overflow, from, named);
+            books.count_ended(kind, Outcome::Overflow);
+            books.note().came(at, channel, overflow, from, named);
             return Err(full);
         }
-        books.counters.pending_messages += 1;
-        books.recorder.came(at, channel, kept, from, named);
+        books.count_kept(1);
+        books.note().came(at, channel, kept, from, named);
         todo.push(Todo::Arm(channel));
         Ok(())
     }

@@ -29,8 +29,8 @@ pub(in crate::shard) fn refuse_message(
         | FaultKind::Recipient
         | FaultKind::NotJson => Kind::Unknown,
     };
-    books.counters.receive(kind);
-    books.counters.end(kind, Outcome::Refused);
+    books.count_received(kind);
+    books.count_ended(kind, Outcome::Refused);
     if let Some(web_socket) = sockets.web_socket(from) {
         let passed = Passed {
             action: match kind {
@@ -41,9 +41,11 @@ pub(in crate::shard) fn refuse_message(
             passage: Passage::Refused,
             bytes: 0,
         };
-        (books.recorder).came(at, web_socket.channel, passed, from, None);
+        books
+            .note()
+            .came(at, web_socket.channel, passed, from, None);
     }
-    if books.copies.is_some() {
+    if books.takes_copies() {
         copies::copy_refused(sockets, todo, from, None, at);
     }
     if let Some(answer) = fault.kind.status(&sockets.rules().messages) {

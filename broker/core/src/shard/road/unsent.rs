@@ -37,7 +37,7 @@ impl Directory {
                 opened: end.opened,
                 reason: end.reason,
             };
-            books.recorder.left(at, key, &leaver);
+            books.note().left(at, key, &leaver);
             if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
                 live.members.leave(&slot_of(role), left.session, left.from);
             }
@@ -91,7 +91,7 @@ impl Directory {
             None => self.former_channel(gone.channel),
         };
         let (account, name) = known.unzip();
-        books.counters.connection_end(gone.reason);
+        books.count_connection_end(gone.reason);
         let end = ConnectionEnd {
             role: gone.role.on_wire(),
             client_id: gone.role.client_id().map(Box::from),
@@ -105,7 +105,7 @@ impl Directory {
             reason: gone.reason,
         };
         let account = account.unwrap_or(Account(0));
-        books.diary.ended(at.now, account, end);
+        books.diary().ended(at.now, account, end);
     }
 
     /// Account and name of a channel that went before this connection of it; forgotten with the last one.
@@ -153,7 +153,7 @@ pub(in crate::shard) fn give_back(
     let mut messages: Vec<(Rc<str>, Message)> = Vec::new();
     for Unsent { launch, frame } in unsent {
         if launch.counted {
-            books.counters.outbox_messages -= 1;
+            books.count_taken_back();
         }
         if launch.call {
             directory.offer_came_back(books, key, from, &launch);
@@ -168,15 +168,13 @@ pub(in crate::shard) fn give_back(
         };
         let message = kept_message(launch, frame);
         let passed = Passed::of(&message, towards(role), Passage::Returned);
-        (books.recorder).went(at, key, passed, &viewer, Some(from));
+        books.note().went(at, key, passed, &viewer, Some(from));
         messages.push((viewer, message));
     }
     let towards = towards(role);
     if directory.channels.get(key).is_none() {
         for (_, message) in &messages {
-            books
-                .counters
-                .end(Kind::Known(message.action), Outcome::Withdrawn);
+            books.count_ended(Kind::Known(message.action), Outcome::Withdrawn);
         }
         return;
     }
@@ -278,7 +276,7 @@ fn push_kept(
     for message in messages {
         let passed = Passed::of(&message, towards(role), Passage::Delivered);
         let viewer = viewer_of(role, &message.frame, message.sender_bytes);
-        (books.recorder).went(at, channel, passed, viewer, Some(to));
+        books.note().went(at, channel, passed, viewer, Some(to));
         let Message {
             action,
             expires,
@@ -298,9 +296,8 @@ fn push_kept(
         let Some(pushed) = sockets.push_kept(to, launch, &frame) else {
             return;
         };
-        books.counters.outbox_bytes += pushed as u64;
-        books.counters.pending_messages -= 1;
-        books.counters.outbox_messages += 1;
+        books.count_unkept();
+        books.count_queued(pushed);
         if twice.contains(&order) {
             sockets.push_copy(books, to, launch, frame.len(), |out| {
                 out.extend_from_slice(&frame)

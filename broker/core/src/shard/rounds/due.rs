@@ -17,11 +17,7 @@ const DUE_PER_TICK: usize = 512;
 
 impl Shard {
     pub(in crate::shard) fn look_at_drain(&mut self, at: Moment) {
-        let counters = &self.books.counters;
-        let quiet = counters.waiting_calls == 0
-            && counters.outbox_bytes == 0
-            && counters.control_bytes == 0
-            && self.directory.changes.under_way.is_empty();
+        let quiet = self.books.is_quiet() && self.directory.changes.under_way.is_empty();
         self.sockets.look_at_drain(quiet, at.now);
     }
 

@@ -5,6 +5,7 @@
 //! that a later item sees what an earlier one has changed. Only these methods, those of `shard/mod.rs` and of
 //! `todo::work_off` have all parts.
 
+mod check;
 mod due;
 mod operators;
 mod received;

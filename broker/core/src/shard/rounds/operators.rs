@@ -36,12 +36,12 @@ impl Shard {
                 from,
                 limit,
             } => {
-                let recorder = &books.recorder;
+                let recorder = books.recorder();
                 let step = trace::step(sockets, directory, recorder, &identity, from, limit, at);
                 Reply::Trace(step.map(Box::new))
             }
             Question::Session(session, before) => {
-                let recorder = &books.recorder;
+                let recorder = books.recorder();
                 let step = connection_lookup::step(sockets, directory, recorder, session, before);
                 Reply::Session(Box::new(step))
             }

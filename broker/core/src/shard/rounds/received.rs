@@ -32,10 +32,9 @@ impl Shard {
 
     /// The work done since the start, in units.
     pub(in crate::shard) fn work_done(&self) -> u64 {
-        self.books.frames * work::FRAME
+        self.books.work()
             + self.sockets.requests_taken() * work::REQUEST
             + self.gate.hashed_bytes() / work::HASHED_BYTES_PER_UNIT
-            + self.books.counters.policy_steps * work::POLICY_STEP
             + self.directory.pages.records() * work::RECORD
     }
 
@@ -67,7 +66,7 @@ impl Shard {
                     break;
                 }
             };
-            books.frames += 1;
+            books.count_frame();
             let control = matches!(frame, Item::Ping(_) | Item::Pong(_));
             let mut passed = pass(
                 sockets,

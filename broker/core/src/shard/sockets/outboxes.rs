@@ -47,7 +47,7 @@ impl Sockets {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        books.counters.control_bytes += session.outbox.push(&mut self.scratch.spares, write) as u64;
+        books.count_control_queued(session.outbox.push(&mut self.scratch.spares, write));
         self.weigh(key);
         self.touch(key);
     }
@@ -200,7 +200,7 @@ impl Sockets {
     pub(in crate::shard) fn has_control_room(&self, books: &Books, key: SessionKey) -> bool {
         let session = self.sessions.get(key);
         let waiting = session.map_or(0, |session| session.outbox.load().control);
-        let all = usize::try_from(books.counters.control_bytes).unwrap_or(usize::MAX);
+        let all = usize::try_from(books.control_bytes()).unwrap_or(usize::MAX);
         let most = if all > self.rules.request_bytes {
             CONTROL_BYTES_WHEN_FULL
         } else {
@@ -276,13 +276,4 @@ pub(in crate::shard) struct TakenBack {
     pub(in crate::shard) freed: Load,
     /// Whether a message is left that was begun and has not ended.
     pub(in crate::shard) begun: bool,
-}
-
-impl Books {
-    /// This many bytes wait no longer in an outbox.
-    pub(in crate::shard) fn unload(&mut self, load: Load) {
-        let counters = &mut self.counters;
-        counters.outbox_bytes = counters.outbox_bytes.saturating_sub(load.messages as u64);
-        counters.control_bytes = counters.control_bytes.saturating_sub(load.control as u64);
-    }
 }

@@ -115,14 +115,13 @@ impl Directory {
 
     /// Books the end of a call: an offer that no outbox ever had ends as `outcome`; any other has its own end.
     fn close_call(&mut self, books: &mut Books, key: ChannelKey, call: &Waiting, outcome: Outcome) {
-        books.counters.waiting_calls = books.counters.waiting_calls.saturating_sub(1);
+        books.count_call_over();
         if let Some(channel) = self.channels.get(key) {
             self.waits
                 .end(channel.record.arn.account(), (key, call.order));
         }
         if call.given.is_none() && !call.delivered {
-            books.counters.pending_messages -= 1;
-            books.counters.end(OFFER, outcome);
+            books.count_kept_ended(OFFER, outcome);
         }
     }
 

@@ -118,10 +118,7 @@ fn drop_kept(
     message: &Message,
     at: Moment,
 ) {
-    books.counters.pending_messages -= 1;
-    books
-        .counters
-        .end(Kind::Known(message.action), Outcome::Withdrawn);
+    books.count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);
     let viewer = viewer_of(role, &message.frame, message.sender_bytes);
     let whose = (name, towards(role), viewer);
     copies::copy_dropped(books, whose, message, at);

@@ -193,7 +193,7 @@ fn hold(
         behind,
     };
     let held = faults.held.hold(message, until, counts);
-    books.counters.pending_messages += u64::from(held);
+    books.count_kept(usize::from(held));
     held
 }
 
@@ -206,7 +206,7 @@ pub(in crate::shard) fn release(
     message: HeldMessage,
     at: Moment,
 ) {
-    books.counters.pending_messages -= 1;
+    books.count_unkept();
     let live = directory.channels.get_mut(message.channel);
     let live = live.map(Channel::wake);
     let launch = Launch {
@@ -259,9 +259,8 @@ impl Sockets {
             return;
         };
         while let Some(message) = faults.held.take_of(channel) {
-            books.counters.pending_messages -= 1;
             let kind = Kind::Known(message.launch.action);
-            books.counters.end(kind, Outcome::Withdrawn);
+            books.count_kept_ended(kind, Outcome::Withdrawn);
         }
     }
 
@@ -279,9 +278,9 @@ impl Sockets {
             accepted_us: None,
             ..launch
         };
-        let room = (bytes, books.counters.outbox_bytes);
+        let room = (bytes, books.outbox_bytes());
         if self.push_message(to, launch, room, write).is_ok() {
-            books.counters.outbox_bytes += bytes as u64;
+            books.count_copy_queued(bytes);
         }
     }
 }

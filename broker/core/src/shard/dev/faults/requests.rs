@@ -143,9 +143,7 @@ fn disturb(
             let operation: Option<Operation> = match purpose {
                 Purpose::Api(operation) => Some(operation),
                 Purpose::Upgrade(role) => {
-                    books
-                        .counters
-                        .upgrade(role, outcome_of(status(None), error.name));
+                    books.count_upgrade(role, outcome_of(status(None), error.name));
                     None
                 }
                 Purpose::Sts(_) | Purpose::Unknown => None,

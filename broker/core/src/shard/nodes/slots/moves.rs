@@ -95,14 +95,14 @@ impl Directory {
             let lost = whole - came;
             let text =
                 format!("{lost} channels of a slot have no room: this shard has as many as it may");
-            books.diary.trouble(at.now, text.into());
+            books.diary().trouble(at.now, text.into());
         }
         if let Some((bytes, most)) = self.holdings.exceeded() {
             let text = format!(
                 "the channels of this shard's slots take {bytes} bytes of memory, and {most} are its part of \
                  record_bytes_total: they are served, but no more is taken until it is raised or some are deleted"
             );
-            books.diary.trouble(at.now, text.into());
+            books.diary().trouble(at.now, text.into());
         }
         if let Some(slots) = &mut self.slots {
             slots.begin(held);

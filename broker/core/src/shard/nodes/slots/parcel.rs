@@ -96,7 +96,7 @@ impl Directory {
         }
         let Some(packed) = rest.message() else {
             let text = "a parcel of kept messages ends in what is none: another version wrote it";
-            return books.diary.trouble(at.now, text.into());
+            return books.diary().trouble(at.now, text.into());
         };
         let next = parcel.len() - rest.0.len();
         let identity = Identity::of(&packed.arn);
@@ -116,12 +116,12 @@ impl Directory {
         at: Moment,
     ) {
         let kind = Kind::Known(packed.action);
-        books.counters.receive(kind);
+        books.count_received(kind);
         let key = self.names.get(identity).copied();
         let found = key.and_then(|key| Some((key, self.channels.get_mut(key)?)));
         let Some((key, channel)) = found.filter(|(_, channel)| channel.record.arn == packed.arn)
         else {
-            return books.counters.end(kind, Outcome::Withdrawn);
+            return books.count_ended(kind, Outcome::Withdrawn);
         };
         let expires = channel.expiry(at.now).min(at.now.after(packed.left_ms));
         let message = packed.message(channel, expires);
