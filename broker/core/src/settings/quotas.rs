@@ -2,6 +2,7 @@
 
 use super::{Profile, Settings};
 use crate::quota::Rate;
+use codec::control::Operation;
 
 /// Rates that clients may use up. Source: KVS WebRTC service quotas; the burst is five seconds of the rate.
 /// `default()` is all zeros: the defaults of the configuration are [`Quotas::of`].
@@ -48,5 +49,28 @@ impl Quotas {
     #[must_use]
     pub fn of(profile: Profile, dev: bool) -> Self {
         Settings::new(profile, dev).quotas
+    }
+
+    /// The rate of an operation per account; `None` where there is none.
+    pub(crate) fn account_rate(&self, operation: Operation) -> Option<Rate> {
+        let rate = match operation {
+            Operation::CreateSignalingChannel => self.account_create,
+            Operation::DescribeSignalingChannel => self.account_describe,
+            Operation::GetSignalingChannelEndpoint => self.account_endpoint,
+            Operation::ListSignalingChannels => self.account_list,
+            Operation::SendAlexaOfferToMaster => self.account_alexa,
+            Operation::UpdateMediaStorageConfiguration => self.account_media_storage,
+            Operation::UpdateSignalingChannel
+            | Operation::DeleteSignalingChannel
+            | Operation::TagResource
+            | Operation::UntagResource
+            | Operation::ListTagsForResource
+            | Operation::DescribeMediaStorageConfiguration => self.account_change,
+            Operation::GetIceServerConfig
+            | Operation::DescribeMappedResourceConfiguration
+            | Operation::JoinStorageSession
+            | Operation::JoinStorageSessionAsViewer => return None,
+        };
+        (!self.off && rate.rate > 0).then_some(rate)
     }
 }

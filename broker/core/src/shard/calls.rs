@@ -83,7 +83,7 @@ fn ask_for_permit(
     } else {
         0
     };
-    let asks_nodes = shards > 0 && directory.slots.is_some();
+    let asks_nodes = shards > 0 && directory.slots().is_some();
     let wanted = Expected::Permit {
         missing: 1 + usize::from(shards) + usize::from(asks_nodes),
         held: Holding::default(),
@@ -106,7 +106,7 @@ fn ask_for_permit(
         sockets.send_query(todo, caller, query);
     }
     if asks_nodes {
-        let slots = directory.slots.as_mut();
+        let slots = directory.slots_mut();
         if !slots.is_some_and(|slots| slots.count(caller, account.as_str())) {
             todo.answer(caller, too_busy());
         }

@@ -14,21 +14,19 @@ pub(in crate::shard) mod record_update;
 
 use super::books::Books;
 use super::directory::Directory;
-use super::directory::changes::{BegunChange, ChangeStep, ChangeUnderWay, Waiting};
+use super::directory::changes::{BegunChange, ChangeStep, NoWait, Waiting};
 use super::todo::{Todo, TodoList};
 use super::{Alteration, Fault, Query, QueryKind};
 use crate::channel::Life;
 use crate::check::Check;
-use crate::id::{Account, CallRef, ChannelKey, Identity};
-use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
+use crate::id::{CallRef, ChannelKey, Identity};
 use crate::record::Record;
-use crate::registry::{Change, StoreError, Submitted};
+use crate::registry::Submitted;
 use crate::shard::calls::refusals::{absent, internal_failure, too_busy};
-use crate::time::{Moment, Wall};
+use crate::time::Moment;
 use codec::aws::{ChannelArn, ChannelName};
 use codec::control::{CreateSignalingChannel, ErrorKind, Operation};
 use record_update::altered;
-use std::collections::VecDeque;
 
 impl Directory {
     /// Enters a new channel into the tables, to be created; `held`: see [`Query::held`].
@@ -40,7 +38,7 @@ impl Directory {
         held: u64,
         at: Moment,
     ) -> Result<BegunChange, Fault> {
-        if self.names.contains_key(identity) {
+        if self.key_of(identity).is_some() {
             let message = "A channel with this name exists already in this account and region.";
             return Err(Fault::new(
                 Check::ChannelExists,
@@ -48,11 +46,7 @@ impl Directory {
                 message,
             ));
         }
-        // The creation time distinguishes a channel from an earlier one of its name, also when both fall into one
-        // millisecond or the clock was set back.
-        let created = at
-            .wall
-            .max(Wall(self.changes.last_created.0.saturating_add(1)));
+        let created = self.creation_time(at.wall);
         let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
             ChannelArn::build(
                 PARTITION,
@@ -72,7 +66,7 @@ impl Directory {
         };
         let kind = ErrorKind::AccountChannelLimitExceeded;
         self.has_bytes(identity.tenant(), held, record.bytes(), kind)?;
-        self.changes.last_created = created;
+        self.note_created(created);
         let key = self.insert_channel(record, Life::Creating);
         let key = key.ok_or_else(|| {
             let message = "The server has as many channels as it may have.";
@@ -95,25 +89,24 @@ impl Directory {
         let Some(key) = self.find(&arn) else {
             return Err(self.not_found(&Identity::of(&arn), Some(&arn)));
         };
-        if let Some(changing) = self.changes.under_way.get_mut(&key) {
-            if changing.waiting.len() >= CHANGES_WAITING_PER_CHANNEL_MAX {
-                let message = "Too many changes of this channel are under way. Try again.";
-                let kind = ErrorKind::ClientLimitExceeded;
-                return Err(Fault::new(Check::ChangesFull, kind, message));
-            }
-            if !self.changes.places.take(caller.account) {
-                return Err(too_busy());
-            }
+        if self.is_changing(key) {
             let query = Query {
                 operation,
                 held,
                 caller: None,
                 kind: QueryKind::Change(arn, alteration),
             };
-            changing.waiting.push_back((caller, Box::new(query)));
-            return Ok(None);
+            return match self.wait_behind(key, caller, query) {
+                Ok(()) => Ok(None),
+                Err(NoWait::Channel) => {
+                    let message = "Too many changes of this channel are under way. Try again.";
+                    let kind = ErrorKind::ClientLimitExceeded;
+                    Err(Fault::new(Check::ChangesFull, kind, message))
+                }
+                Err(NoWait::Account) => Err(too_busy()),
+            };
         }
-        let channel = self.channels.get_mut(key);
+        let channel = self.channel(key);
         let channel = channel.ok_or_else(|| absent(Check::ChannelAbsent))?;
         let before = channel.record.bytes();
         let step = match altered(&channel.record, alteration, || books.version())? {
@@ -123,13 +116,12 @@ impl Directory {
                     let (identity, kind) =
                         (Identity::of(&record.arn), ErrorKind::ClientLimitExceeded);
                     self.has_bytes(identity.tenant(), held, after - before, kind)?;
-                    self.recount(key, before, after);
+                    self.reserve_record(key, &record);
                 }
                 ChangeStep::Replace(record)
             }
             None => {
-                channel.state = Life::Deleting;
-                self.changes.deleting += 1;
+                self.begin_deletion(key);
                 ChangeStep::Delete
             }
         };
@@ -137,28 +129,26 @@ impl Directory {
     }
 
     /// Changes of a channel wait: behind the one under way, or for the end of the step before.
-    pub(super) fn wait_on(
+    pub(super) fn let_wait(
         &mut self,
         todo: &mut TodoList,
         key: ChannelKey,
         mut waiting: Box<Waiting>,
     ) {
-        match self.changes.under_way.get_mut(&key) {
-            Some(next) => next.waiting.append(&mut waiting),
-            None => todo.push(Todo::ServeWaiting(key, waiting)),
+        if !self.wait_on(key, &mut waiting) {
+            todo.push(Todo::ServeWaiting(key, waiting));
         }
     }
 
     /// Deletes a channel for nobody who waits; false when it cannot begin: a change is under way, or too many are.
     pub(super) fn delete(&mut self, todo: &mut TodoList, key: ChannelKey) -> bool {
-        if self.changes.under_way.contains_key(&key) {
+        if self.is_changing(key) {
             return false;
         }
-        let Some(channel) = self.channels.get_mut(key) else {
+        if self.channel(key).is_none() {
             return true;
-        };
-        channel.state = Life::Deleting;
-        self.changes.deleting += 1;
+        }
+        self.begin_deletion(key);
         self.submit(todo, (key, ChangeStep::Delete), None)
     }
 
@@ -172,34 +162,11 @@ impl Directory {
         if let ChangeStep::Create = step {
             todo.push(Todo::ChannelCame(key));
         }
-        let Some(channel) = self.channels.get(key) else {
-            return false;
-        };
-        let change = match &step {
-            ChangeStep::Create => Change::Put(&channel.record),
-            ChangeStep::Replace(record) => Change::Put(record),
-            ChangeStep::Delete => Change::Remove(&channel.record.arn),
-        };
-        let of_channel = || Account::of(&channel.record.arn);
-        let account = caller.map_or_else(of_channel, |caller| caller.account);
-        let changes = &mut self.changes;
-        let has_place = changes.places.take(account);
-        let submitted = if has_place {
-            changes.store.submit(key, change)
-        } else {
-            Err(StoreError::Busy)
-        };
-        let changing = ChangeUnderWay {
-            caller,
-            account: has_place.then_some(account),
-            step,
-            waiting: VecDeque::new(),
-        };
-        changes.under_way.insert(key, changing);
-        let result = match submitted {
-            Ok(Submitted::Later) => return true,
-            Ok(Submitted::Kept) => Ok(()),
-            Err(error) => Err(error),
+        let result = match self.submit_change((key, step), caller) {
+            None => return false,
+            Some(Ok(Submitted::Later)) => return true,
+            Some(Ok(Submitted::Kept)) => Ok(()),
+            Some(Err(error)) => Err(error),
         };
         let is_taken = result.is_ok();
         todo.push(Todo::Committed(key, result));

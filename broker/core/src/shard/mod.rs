@@ -77,7 +77,7 @@ use calls::home;
 use connect::{admission, handover, turned_away};
 use dev::{checks, parity};
 use directory::Directory;
-use directory::slots;
+use directory::slots::Slots;
 use end::{drain, timers};
 use gate::Gate;
 use nodes::tunnel;
@@ -140,7 +140,7 @@ impl Shard {
         let gate = Gate::new(keys, &settings.account_id, sockets.rules().head);
         let placement = sockets.placement().clone();
         let slots = placement.map().zip(slot_orders);
-        let slots = slots.map(|(map, orders)| Box::new(slots::Slots::new(map, orders)));
+        let slots = slots.map(|(map, orders)| Box::new(Slots::new(map, orders)));
         let place = (id, placement);
         let directory =
             Directory::new(settings, place, hasher, store, newest, waiting_calls, slots);
@@ -153,13 +153,8 @@ impl Shard {
             inputs: 0,
         };
         shard.directory.load(records);
-        for key in shard.directory.names.values() {
-            checks::on_channel(
-                &mut shard.sockets,
-                &shard.directory,
-                *key,
-                Moment::default(),
-            );
+        for (_, key) in shard.directory.names() {
+            checks::on_channel(&mut shard.sockets, &shard.directory, key, Moment::default());
         }
         shard
     }
@@ -286,7 +281,8 @@ impl Machine for Shard {
         let waiting = (self.sockets.waiting_requests() > 0 || self.directory.has_pages_due())
             .then_some(Now(0));
         let faults = self.sockets.next_fault();
-        let slots = self.directory.slots_due(&self.sockets);
+        let slots = self.directory.slots();
+        let slots = slots.and_then(|slots| slots.next_due(self.sockets.places()));
         let others = drain.into_iter().chain(waiting).chain(faults).chain(slots);
         self.sockets.next_deadline().into_iter().chain(others).min()
     }
@@ -337,12 +333,12 @@ impl Machine for Shard {
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             connections: self.sockets.connections(),
-            channels: self.directory.channels.len() as u64,
-            deleting: self.directory.changes.deleting,
-            record_bytes: self.directory.holdings.bytes(),
+            channels: self.directory.len() as u64,
+            deleting: self.directory.deleting(),
+            record_bytes: self.directory.record_bytes(),
             timers: self.sockets.timers() as u64,
-            records_read: self.directory.pages.records_read,
-            call_places: self.directory.waits.places() as u64,
+            records_read: self.directory.records_read(),
+            call_places: self.directory.call_places() as u64,
             parked: self.sockets.without_owner() as u64,
             request_bytes: self.sockets.request_bytes() as u64,
             requests_refused: self.sockets.payers(),
@@ -394,22 +390,6 @@ impl Shard {
         (sockets, directory, books, gate, todo)
     }
 
-    /// Has the parts check their promises after an input, in debug builds: after each one of a shard with few sessions,
-    /// else less often, so that the time for it stays the same.
-    fn invariants(&mut self) {
-        if cfg!(debug_assertions) {
-            self.inputs += 1;
-            let inputs = self
-                .sockets
-                .places()
-                .div_ceil(PLACES_CHECKED_PER_INPUT)
-                .max(1);
-            if self.inputs.is_multiple_of(inputs) {
-                self.sockets.invariants();
-            }
-        }
-    }
-
     fn take_in(&mut self, letter: Letter, at: Moment) {
         let (sockets, directory, books, gate, todo) = self.parts();
         match letter {
@@ -428,12 +408,16 @@ impl Shard {
                 sockets.offer_answered(todo, from, caller, answer);
             }
             Letter::CallWithdrawn(caller) => directory.withdraw_offer(books, todo, caller),
-            Letter::CallOver(caller) => directory.waits.free(caller),
+            Letter::CallOver(caller) => directory.free_call_place(caller),
             Letter::Committed(key, result) => directory.committed(books, todo, key, result, at),
-            Letter::Slots => directory.slot_orders_came(),
+            Letter::Slots => {
+                if let Some(slots) = directory.slots_mut() {
+                    slots.orders_came();
+                }
+            }
             Letter::Credentials(credentials) => {
                 if gate.replace_credentials(credentials) {
-                    directory.account_rates.clear(); // there may be other accounts
+                    directory.forget_account_rates();
                 }
             }
             Letter::Drain(within_ms) => drain::begin_drain(sockets, books, todo, within_ms, at),
@@ -449,8 +433,5 @@ impl std::fmt::Debug for Shard {
             .finish_non_exhaustive()
     }
 }
-
-/// Places of sessions that an input of a debug build may cost a look at, on average.
-const PLACES_CHECKED_PER_INPUT: usize = 128;
 
 const _: () = assert!(NEVER.0 == u64::MAX);

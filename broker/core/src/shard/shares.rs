@@ -96,9 +96,9 @@ impl<A: Copy + Ord, C: Copy + Ord> Shares<A, C> {
         holders.flat_map(|holders| holders.order.iter().rev().copied())
     }
 
-    /// The bytes that all hold, for checks: looks at each account.
+    /// The bytes of all channels.
     pub(super) fn bytes(&self) -> usize {
-        self.order.iter().map(|(bytes, _)| bytes).sum()
+        self.accounts.values().map(|holders| holders.bytes).sum()
     }
 
     fn largest_of(&self, account: A) -> Option<(usize, C)> {

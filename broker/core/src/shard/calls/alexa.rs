@@ -6,7 +6,6 @@
 
 mod ends;
 
-use crate::channel::{Channel, Waiting};
 use crate::check::Check;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, SessionKey};
@@ -21,7 +20,7 @@ use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Answer, Fault};
 use crate::time::Moment;
 use codec::control::ErrorKind;
-use codec::signal::{Action, Delivery};
+use codec::signal::Action;
 
 const OFFER: Kind = Kind::Known(Action::SdpOffer);
 
@@ -33,21 +32,13 @@ pub(in crate::shard) fn give_offers(
     key: ChannelKey,
     before: u64,
 ) {
-    let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut) else {
-        return;
-    };
-    let Some(master) = live.members.to_master() else {
+    let Some((master, calls)) = directory.give_calls(key, before) else {
         return;
     };
     if sockets.web_socket(master).is_none() {
         return;
     }
-    for call in live
-        .calls
-        .all()
-        .filter(|call| call.given.is_none() && call.order < before)
-    {
-        call.given = Some(master);
+    for call in calls {
         let launch = Launch {
             action: Action::SdpOffer,
             expires: NEVER,
@@ -88,36 +79,13 @@ impl Directory {
             Ok(Some(other)) => self.end_for_another(books, todo, other),
             Ok(None) => drop(self.end_call(books, todo, key, sender, None)),
         }
-        let Some(channel) = self.channels.get_mut(key) else {
+        if !self.add_call(caller, key, (sender, payload), at) {
             return;
-        };
-        let wait_ms = wait_ms(
-            channel.record.ttl_seconds,
-            self.settings.timeouts.alexa_wait_max_ms,
-        );
-        let order = channel.wake().next_order();
-        self.waits.begin(channel.record.arn.account(), (key, order));
-        let mut frame = Vec::new();
-        Delivery {
-            action: Action::SdpOffer,
-            payload,
-            sender: Some(sender),
         }
-        .write(&mut frame);
-        channel.wake().calls.add(Waiting {
-            caller,
-            sender: sender.into(),
-            expires: at.now.after(wait_ms),
-            order,
-            frame: frame.into_boxed_slice(),
-            given: None,
-            delivered: false,
-        });
         books.count_received(OFFER);
         books.count_call_waiting();
         books.count_kept(1);
-        if caller.shard != self.shard {
-            self.waits.hold(caller, (key, order));
+        if caller.shard != self.shard() {
             todo.push(Todo::OfferTaken(caller));
         }
         todo.push(Todo::GiveOffers(key));
@@ -132,10 +100,10 @@ impl Directory {
         key: ChannelKey,
         sender: &str,
     ) -> Result<Option<Call>, Answer> {
-        if caller.shard != self.shard && !self.waits.has_place() {
+        if !self.has_call_place(caller) {
             return Err(too_busy().into());
         }
-        let Some(channel) = self.channels.get(key) else {
+        let Some(channel) = self.channel(key) else {
             return Ok(None);
         };
         let calls = channel.live().map(|live| &live.calls);
@@ -145,20 +113,10 @@ impl Directory {
         if calls.is_some_and(|calls| calls.len() >= WAITING_CALLS_PER_CHANNEL_MAX) {
             return Err(over_limit(CHANNEL_FULL));
         }
-        match self.waits.room(channel.record.arn.account(), key) {
+        match self.room_for_call(channel.record.arn.account(), key) {
             Room::Free => Ok(None),
             Room::InPlaceOf(other) => Ok(Some(other)),
             Room::None => Err(over_limit(SHARD_FULL)),
-        }
-    }
-
-    /// The master is another one, or gone: offers it had and did not answer are for the next.
-    pub(in crate::shard) fn offers_lost_their_master(&mut self, key: ChannelKey) {
-        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
-            return;
-        };
-        for call in live.calls.all().filter(|call| call.delivered) {
-            call.given = None;
         }
     }
 
@@ -170,17 +128,7 @@ impl Directory {
         master: SessionKey,
         order: u64,
     ) {
-        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
-            return;
-        };
-        let current = live.members.master() == Some(master);
-        let Some(call) = live.calls.by_order(order) else {
-            return;
-        };
-        call.delivered = true;
-        // Another master may have it by now.
-        if !current && call.given == Some(master) {
-            call.given = None;
+        if self.offer_was_sent(key, master, order) {
             todo.push(Todo::GiveOffers(key));
         }
     }
@@ -193,28 +141,12 @@ impl Directory {
         master: SessionKey,
         launch: &Launch,
     ) {
-        let live = self.channels.get_mut(key).and_then(Channel::live_mut);
-        let call = live.and_then(|live| live.calls.by_order(launch.order));
-        match call {
-            Some(call) => {
-                call.given.take_if(|given| *given == master);
-                if launch.counted {
-                    books.count_kept(1);
-                }
-            }
-            None if launch.counted => books.count_ended(OFFER, Outcome::Withdrawn),
-            None => {}
+        let waits = self.offer_returned(key, master, launch.order);
+        if launch.counted && waits {
+            books.count_kept(1);
+        } else if launch.counted {
+            books.count_ended(OFFER, Outcome::Withdrawn);
         }
-    }
-}
-
-/// Milliseconds that a call waits: as long as its channel keeps messages, or as long as is configured.
-fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
-    let ttl_ms = u64::from(ttl_seconds) * 1000;
-    if most_ms == 0 {
-        ttl_ms
-    } else {
-        ttl_ms.min(most_ms)
     }
 }
 

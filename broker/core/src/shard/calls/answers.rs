@@ -34,7 +34,7 @@ pub(in crate::shard) fn take_answer(
     if is_awaited && pages::merges_later(sockets, directory, caller, &mut answer, at) {
         return;
     }
-    directory.lists.part_came(caller);
+    directory.lists().part_came(caller);
     if is_awaited {
         deliver(sockets, directory, books, todo, caller, answer, at);
     }

@@ -7,6 +7,7 @@ use crate::shard::books::Books;
 use crate::shard::calls::refusals::{RATE_EXCEEDED, absent, nobody, shutting_down};
 use crate::shard::dev::checks;
 use crate::shard::directory::Directory;
+use crate::shard::directory::channels::status;
 use crate::shard::directory::page_turn::PageOf;
 use crate::shard::directory::permits::CallerRole;
 use crate::shard::sockets::Sockets;
@@ -14,7 +15,7 @@ use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Answer, Fault, Query, QueryKind};
 use crate::time::Moment;
 use codec::aws::ChannelArn;
-use codec::control::{ChannelStatus, ErrorKind, Operation};
+use codec::control::{ErrorKind, Operation};
 
 /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
 pub(in crate::shard) fn answer(
@@ -53,7 +54,7 @@ fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
             directory.serves(identity, at.now)
         }
         QueryKind::Change(arn, _) | QueryKind::Offer { arn, .. } => {
-            directory.slots.is_none() || directory.serves(&Identity::of(arn), at.now)
+            directory.slots().is_none() || directory.serves(&Identity::of(arn), at.now)
         }
         QueryKind::Page { .. } | QueryKind::Permit(_) | QueryKind::Count { .. } => true,
     }
@@ -115,9 +116,7 @@ pub(in crate::shard) fn serve(
             return directory.send_page(todo, caller, of, at);
         }
         QueryKind::Permit(account) => directory.permit(operation, &account, at),
-        QueryKind::Count { of: _, prefix } => {
-            Answer::Holding(directory.holdings.of_tenant(&prefix))
-        }
+        QueryKind::Count { of: _, prefix } => Answer::Holding(directory.held_by(&prefix)),
         QueryKind::Offer {
             arn,
             sender,
@@ -136,16 +135,16 @@ pub(in crate::shard) fn serve(
 impl Directory {
     /// The channel that an ARN names, creation time included, unless it is only being created.
     pub(in crate::shard) fn find(&self, arn: &ChannelArn) -> Option<ChannelKey> {
-        let key = *self.names.get(&Identity::of(arn))?;
+        let key = self.key_of(&Identity::of(arn))?;
         let found =
             |channel: &&Channel| channel.record.arn == *arn && channel.state != Life::Creating;
-        self.channels.get(key).filter(found).map(|_| key)
+        self.channel(key).filter(found).map(|_| key)
     }
 
     /// The same, if it is in use.
     pub(in crate::shard) fn find_active(&self, arn: &ChannelArn) -> Option<ChannelKey> {
         let active = |key: &ChannelKey| {
-            let channel = self.channels.get(*key);
+            let channel = self.channel(*key);
             channel.is_some_and(|channel| channel.state == Life::Active)
         };
         self.find(arn).filter(active)
@@ -161,12 +160,12 @@ impl Directory {
         at: Moment,
     ) -> Option<Answer> {
         let what = Metered::Call(query.operation);
-        what.rate(&self.settings.quotas)?;
+        what.rate(&self.settings().quotas)?;
         let key = self.channel_of(&query.kind)?;
-        let arn = &self.channels.get(key)?.record.arn;
+        let arn = &self.channel(key)?.record.arn;
         let caller = query.caller.as_ref();
         let role = caller
-            .filter(|_| !self.settings.strict())
+            .filter(|_| !self.settings().strict())
             .map_or(CallerRole::Anyone, |caller| {
                 self.caller_role(books, caller, arn)
             });
@@ -174,8 +173,7 @@ impl Directory {
             CallerRole::Master => Metered::CallAsMaster(query.operation),
             CallerRole::Viewer(_) | CallerRole::Anyone => what,
         };
-        let channel = self.channels.get_mut(key)?;
-        if channel.count(what, role.caller(), &self.settings.quotas, at.now) {
+        if self.count_call(key, (what, role.caller()), at.now) {
             todo.push(Todo::Arm(key));
             return None;
         }
@@ -186,7 +184,7 @@ impl Directory {
     /// The channel that a question is about, if it is there.
     pub(in crate::shard) fn channel_of(&self, kind: &QueryKind) -> Option<ChannelKey> {
         match kind {
-            QueryKind::Look(identity, None) => self.names.get(identity).copied(),
+            QueryKind::Look(identity, None) => self.key_of(identity),
             QueryKind::Look(_, Some(arn))
             | QueryKind::Change(arn, _)
             | QueryKind::Offer { arn, .. } => self.find(arn),
@@ -199,9 +197,7 @@ impl Directory {
 
     fn look(&self, operation: Operation, identity: &Identity, arn: Option<&ChannelArn>) -> Answer {
         let channel = self
-            .names
-            .get(identity)
-            .and_then(|&key| self.channels.get(key))
+            .named_channel(identity)
             .filter(|channel| arn.is_none_or(|arn| channel.record.arn == *arn));
         let Some((channel, status)) = channel.and_then(|channel| Some((channel, status(channel)?)))
         else {
@@ -220,15 +216,6 @@ impl Directory {
     }
 }
 
-/// A channel's status for callers; `None` while it is only being created.
-pub(in crate::shard) fn status(channel: &Channel) -> Option<ChannelStatus> {
-    match channel.state {
-        Life::Creating => None,
-        Life::Active => Some(ChannelStatus::Active),
-        Life::Deleting => Some(ChannelStatus::Deleting),
-    }
-}
-
 impl Directory {
     /// The refusal of a channel that is not there, or not in use, for callers the same whatever the reason. `arn`:
     /// what they called it, if not by its name.
@@ -237,8 +224,7 @@ impl Directory {
         identity: &Identity,
         arn: Option<&ChannelArn>,
     ) -> Fault {
-        let channel = self.names.get(identity);
-        let channel = channel.and_then(|&key| self.channels.get(key));
+        let channel = self.named_channel(identity);
         let check = match channel.map(|channel| (channel, channel.state)) {
             None | Some((_, Life::Creating)) => Check::ChannelAbsent,
             Some((channel, Life::Active | Life::Deleting))

@@ -1,10 +1,9 @@
 //! The end of a change of the registry: what is durable happens, what is not did not, and its caller gets the answer.
 
-use crate::channel::{Channel, Life};
+use crate::channel::Life;
 use crate::check::Check;
-use crate::id::{Account, ChannelKey, Identity};
+use crate::id::ChannelKey;
 use crate::journal::EndReason;
-use crate::record::Record;
 use crate::registry::StoreError;
 use crate::shard::books::Books;
 use crate::shard::calls::refusals::absent;
@@ -25,7 +24,7 @@ impl Directory {
         result: Result<(), StoreError>,
         at: Moment,
     ) {
-        let Some(changing) = self.changes.take(key) else {
+        let Some(changing) = self.take_change(key) else {
             return;
         };
         let ChangeUnderWay {
@@ -34,9 +33,6 @@ impl Directory {
             waiting,
             ..
         } = changing;
-        if matches!(step, ChangeStep::Delete) {
-            self.changes.deleting -= 1;
-        }
         let answer = match result {
             Ok(()) => self.make(books, todo, key, step),
             Err(error) => self.unmake(books, todo, key, &step, &error, at),
@@ -57,18 +53,17 @@ impl Directory {
         key: ChannelKey,
         step: ChangeStep,
     ) -> Answer {
-        let Some(channel) = self.channels.get_mut(key) else {
+        let Some(channel) = self.channel(key) else {
             return absent(Check::ChannelAbsent).into();
         };
         match step {
             ChangeStep::Create => {
-                channel.state = Life::Active;
-                Answer::Record(channel.record.clone(), ChannelStatus::Active)
+                let record = channel.record.clone();
+                self.activate(key);
+                Answer::Record(record, ChannelStatus::Active)
             }
             ChangeStep::Replace(record) => {
-                let (before, after) = (channel.record.bytes(), record.bytes());
-                channel.record = record;
-                self.recount(key, before.max(after), after);
+                self.replace_record(key, record);
                 Answer::Done
             }
             ChangeStep::Delete => {
@@ -100,27 +95,18 @@ impl Directory {
                 (Check::StoreFailed, message)
             }
         };
-        let channel = self.channels.get_mut(key);
-        match (step, channel) {
-            (ChangeStep::Create, Some(channel)) if channel.state == Life::Creating => {
-                self.free_name(key);
-                if let Some(channel) = self.channels.remove(key) {
-                    self.channel_went(todo, key, channel);
+        let state = self.channel(key).map(|channel| channel.state);
+        match step {
+            ChangeStep::Create if state == Some(Life::Creating) => {
+                if let Some(channel) = self.remove_channel(books, key) {
+                    todo.push(Todo::ChannelWent(Box::new((key, channel))));
                 }
             }
-            (ChangeStep::Replace(record), Some(_)) => self.not_replaced(key, record),
-            (ChangeStep::Delete, Some(channel)) => channel.state = Life::Active,
-            (ChangeStep::Create | ChangeStep::Replace(_) | ChangeStep::Delete, _) => {}
+            ChangeStep::Create => {}
+            ChangeStep::Replace(record) => self.not_replaced(key, record),
+            ChangeStep::Delete => self.activate(key),
         }
         Fault::new(check, ErrorKind::ServiceUnavailable, message).into()
-    }
-
-    /// This record does not take the place of a channel's: its bytes no longer count.
-    pub(in crate::shard) fn not_replaced(&mut self, key: ChannelKey, next: &Record) {
-        if let Some(channel) = self.channels.get(key) {
-            let own = channel.record.bytes();
-            self.recount(key, own.max(next.bytes()), own);
-        }
     }
 
     /// Ends a channel, or its time on this node: calls get this answer, connections are closed for this reason, what
@@ -133,30 +119,15 @@ impl Directory {
         (fault, reason): &(Fault, EndReason),
     ) {
         self.fail_calls(books, todo, key, fault);
-        self.free_name(key);
-        let Some(channel) = self.channels.remove(key) else {
+        let Some(channel) = self.remove_channel(books, key) else {
             return;
         };
-        if channel.connections > 0 {
-            let arn = &channel.record.arn;
-            let former = (Account::of(arn), arn.name().into(), channel.connections);
-            self.former.insert(key, former);
-        }
-        self.kept_withdrawn(books, key, &channel);
         let members = channel
             .live()
             .map_or_else(Vec::new, |live| live.members.all());
-        self.channel_went(todo, key, channel);
+        todo.push(Todo::ChannelWent(Box::new((key, channel))));
         for session in members {
             todo.push(Todo::Close(session, *reason));
         }
-    }
-
-    /// A channel is out of the table: the rest of the shard follows.
-    fn channel_went(&mut self, todo: &mut TodoList, key: ChannelKey, channel: Channel) {
-        if let Some(slots) = &mut self.slots {
-            slots.channel_went(&Identity::of(&channel.record.arn), key);
-        }
-        todo.push(Todo::ChannelWent(Box::new((key, channel))));
     }
 }

@@ -2,7 +2,7 @@
 //! when a connection joins. See codec/PROTOCOL.md, CON. What needs only the request is in `upgrades.rs`.
 
 use super::upgrades::purpose_of;
-use crate::channel::{Joined, Life, Metered, TableFull};
+use crate::channel::{Joined, Life};
 use crate::check::Check;
 use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
 use crate::id::{CallerId, ChannelKey, Identity, SessionKey};
@@ -19,6 +19,7 @@ use crate::shard::calls::respond;
 use crate::shard::dev::faults;
 use crate::shard::directory::Directory;
 use crate::shard::directory::changes::ChangeStep;
+use crate::shard::directory::members::NoSlot;
 use crate::shard::end::drain;
 use crate::shard::road::directions::slot_of;
 use crate::shard::shares::{Holder, Member, Standing};
@@ -74,7 +75,9 @@ pub(in crate::shard) fn admit(
             }
         };
         let joined = directory.join(todo, channel, (&role, caller), key, at)?;
-        directory.admitted(&admission.arn);
+        if let Some(slots) = directory.slots_mut() {
+            slots.admitted(&admission.arn);
+        }
         Ok((channel, caller, joined))
     });
     match joined {
@@ -106,10 +109,9 @@ impl Directory {
         if !self.serves(&identity, at.now) {
             return Err(nobody());
         }
-        if let Some(&key) = self.names.get(&identity) {
+        if let Some(key) = self.key_of(&identity) {
             let found = self
-                .channels
-                .get(key)
+                .channel(key)
                 .is_some_and(|channel| channel.record.arn == *arn && channel.state == Life::Active);
             return if found {
                 Ok(key)
@@ -117,7 +119,7 @@ impl Directory {
                 Err(self.not_found(&identity, Some(arn)))
             };
         }
-        if !self.settings.dev {
+        if !self.settings().dev {
             return Err(absent(Check::ChannelAbsent));
         }
         let record = Record {
@@ -129,7 +131,7 @@ impl Directory {
         };
         let kind = ErrorKind::ServiceUnavailable;
         self.has_bytes(identity.tenant(), 0, record.bytes(), kind)?;
-        self.changes.last_created = self.changes.last_created.max(record.created.min(at.wall));
+        self.note_created(record.created.min(at.wall));
         // In use at once: it was not reported as durable.
         let key = self.insert_channel(record, Life::Active);
         let key = key.ok_or_else(|| {
@@ -150,28 +152,15 @@ impl Directory {
         at: Moment,
     ) -> Result<Joined, Fault> {
         let limited = |check, message| Fault::new(check, ErrorKind::ClientLimitExceeded, message);
-        let settings = &self.settings;
-        let Some(channel) = self.channels.get_mut(key) else {
-            return Err(absent(Check::ChannelAbsent));
-        };
-        let what = match role {
-            Role::Master => Metered::ConnectAsMaster,
-            Role::Viewer(_) => Metered::ConnectAsViewer,
-        };
-        let caller = caller.filter(|_| !settings.strict());
-        if !channel.may(what, caller, &settings.quotas, at.now) {
-            return Err(limited(Check::RateConnect, RATE_EXCEEDED));
-        }
-        let viewers_max = settings.limits.viewers_per_channel;
-        let members = &mut channel.wake().members;
-        let joined = members
-            .join(slot_of(role), session, viewers_max, &self.hasher)
-            .map_err(|TableFull| {
+        let joined = self.take_slot(key, (slot_of(role), caller), session, at);
+        let joined = joined.map_err(|refused| match refused {
+            NoSlot::Gone => absent(Check::ChannelAbsent),
+            NoSlot::Rate => limited(Check::RateConnect, RATE_EXCEEDED),
+            NoSlot::Full => {
                 let message = "The channel has as many viewers as it may have.";
                 limited(Check::ViewersFull, message)
-            })?;
-        channel.count(what, caller, &settings.quotas, at.now); // a connect that was refused costs nothing
-        channel.connections += 1;
+            }
+        })?;
         todo.push(Todo::Arm(key));
         Ok(joined)
     }

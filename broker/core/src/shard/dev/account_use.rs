@@ -4,7 +4,6 @@
 use crate::id::Identity;
 use crate::quota::SharedBucket;
 use crate::settings::Quotas;
-use crate::shard::directory::account_rates::account_rate;
 use crate::time::Now;
 use codec::control::Operation;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +37,7 @@ impl AccountUse {
     /// Takes a token for a call; false when there is none.
     pub(in crate::shard) fn take(&self, operation: Operation, quotas: &Quotas, now: Now) -> bool {
         let bucket = self.buckets.get(operation.index());
-        let (Some(rate), Some(bucket)) = (account_rate(quotas, operation), bucket) else {
+        let (Some(rate), Some(bucket)) = (quotas.account_rate(operation), bucket) else {
             return true;
         };
         bucket.take(rate, now)

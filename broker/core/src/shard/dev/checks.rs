@@ -8,7 +8,6 @@ use crate::limits::PARITY_BUCKETS_MAX;
 use crate::session::{Role, Session};
 use crate::shard::Query;
 use crate::shard::directory::Directory;
-use crate::shard::directory::account_rates::account_rate;
 use crate::shard::road::passing::Passing;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
@@ -23,10 +22,8 @@ pub(in crate::shard) fn on_channel(
     key: ChannelKey,
     at: Moment,
 ) {
-    let (Some(parity), Some(channel)) = (
-        sockets.dev.parity.as_deref_mut(),
-        directory.channels.get(key),
-    ) else {
+    let (Some(parity), Some(channel)) = (sockets.dev.parity.as_deref_mut(), directory.channel(key))
+    else {
         return;
     };
     let meant = |account: &&Arc<AccountUse>| account.is_about(&Identity::of(&channel.record.arn));
@@ -58,7 +55,11 @@ pub(in crate::shard) fn on_call(
     if used.is_none_or(|used| used.take(operation, &parity.strict.quotas, at.now)) {
         return;
     }
-    let rate = account_rate(&parity.strict.quotas, operation).map_or(0, |rate| rate.rate);
+    let rate = parity
+        .strict
+        .quotas
+        .account_rate(operation)
+        .map_or(0, |rate| rate.rate);
     let says = || {
         format!(
             "{} of the account faster than {rate} a second: the cloud service refuses it",
@@ -83,7 +84,7 @@ pub(in crate::shard) fn on_gone(
     let Some(parity) = sockets.dev.parity.as_deref_mut() else {
         return;
     };
-    let channel = channel.and_then(|key| directory.channels.get(key));
+    let channel = channel.and_then(|key| directory.channel(key));
     let (Some(channel), Some(opened)) = (channel, opened) else {
         return;
     };
@@ -116,7 +117,7 @@ fn on_silence(sockets: &mut Sockets, directory: &Directory, session: SessionKey,
     if ours <= most || silent <= most {
         return;
     }
-    if let Some(channel) = directory.channels.get(channel) {
+    if let Some(channel) = directory.channel(channel) {
         let says = || {
             format!(
                 "no frame of a connection for {} s; the cloud service ends it after {} s",
@@ -139,7 +140,7 @@ pub(in crate::shard) fn on_message(
     on_silence(sockets, directory, passing.from, at);
     let (Some(parity), Some(channel)) = (
         sockets.dev.parity.as_deref_mut(),
-        directory.channels.get(passing.channel),
+        directory.channel(passing.channel),
     ) else {
         return;
     };
@@ -204,10 +205,8 @@ pub(in crate::shard) fn on_join(
         Role::Viewer(_) => Metered::ConnectAsViewer,
     };
     on_metered(sockets, directory, key, what, at);
-    let (Some(parity), Some(channel)) = (
-        sockets.dev.parity.as_deref_mut(),
-        directory.channels.get(key),
-    ) else {
+    let (Some(parity), Some(channel)) = (sockets.dev.parity.as_deref_mut(), directory.channel(key))
+    else {
         return;
     };
     let most = parity.strict.limits.viewers_per_channel;
@@ -239,10 +238,8 @@ fn on_metered(
     what: Metered,
     at: Moment,
 ) {
-    let (Some(parity), Some(channel)) = (
-        sockets.dev.parity.as_deref_mut(),
-        directory.channels.get(key),
-    ) else {
+    let (Some(parity), Some(channel)) = (sockets.dev.parity.as_deref_mut(), directory.channel(key))
+    else {
         return;
     };
     let Some(rate) = what.rate(&parity.strict.quotas) else {

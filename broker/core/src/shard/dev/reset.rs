@@ -2,7 +2,7 @@
 //! are free.
 
 use crate::channel::Life;
-use crate::id::{ChannelKey, Identity, SessionKey};
+use crate::id::{ChannelKey, Identity};
 use crate::journal::EndReason;
 use crate::limits::RESET_CHANNELS_PER_STEP;
 use crate::session::Session;
@@ -38,7 +38,7 @@ impl Reset {
     /// The channels that it is about.
     pub(in crate::shard) fn channels(&mut self, directory: &Directory) -> Vec<Identity> {
         self.only.take().unwrap_or_else(|| {
-            let names = directory.names.keys();
+            let names = directory.names().map(|(identity, _)| identity);
             let meant = names.filter(|identity| identity.name().starts_with(&*self.prefix));
             meant.cloned().collect()
         })
@@ -62,8 +62,8 @@ impl Reset {
 
     /// The channels that it is about whose deletion is not durable yet.
     pub(in crate::shard) fn deleting(&self, directory: &Directory) -> u64 {
-        let deleting = directory.names.iter().filter(|(identity, key)| {
-            let channel = directory.channels.get(**key);
+        let deleting = directory.names().filter(|(identity, key)| {
+            let channel = directory.channel(*key);
             identity.name().starts_with(&*self.prefix)
                 && channel.is_some_and(|channel| channel.state == Life::Deleting)
         });
@@ -84,9 +84,8 @@ impl ResetStep {
             self.left.push(identity);
             return None;
         }
-        let key = directory.names.get(&identity).copied()?;
-        let live = directory.channels.get(key).and_then(|it| it.live());
-        let members: Vec<SessionKey> = live.map_or_else(Vec::new, |live| live.members.all());
+        let key = directory.key_of(&identity)?;
+        let members = directory.members(key);
         self.connections += members.len() as u64;
         for session in members {
             sockets.forget_faults(session); // else one that a fault keeps silent would not get its close frame

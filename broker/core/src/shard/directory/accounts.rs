@@ -17,7 +17,6 @@
 //! channels than it may have, by as many as are asked for within the milliseconds that one takes. Later calls see them
 //! all.
 
-use super::account_rates::account_rate;
 use crate::auth::Caller;
 use crate::check::Check;
 use crate::id::Identity;
@@ -33,7 +32,7 @@ use codec::control::{ErrorKind, Operation};
 impl Directory {
     /// Whether a call needs its account's leave.
     pub(in crate::shard) fn asks_for_permit(&self, operation: Operation, caller: &Caller) -> bool {
-        account_rate(&self.settings.quotas, operation).is_some()
+        self.settings.quotas.account_rate(operation).is_some()
             || grows(operation) && self.counts(operation, self.named(caller, "").as_str())
     }
 }
@@ -63,7 +62,7 @@ impl Directory {
         account: &Identity,
         at: Moment,
     ) -> Answer {
-        let Some(rate) = account_rate(&self.settings.quotas, operation) else {
+        let Some(rate) = self.settings.quotas.account_rate(operation) else {
             return Answer::Done;
         };
         let rate = self.part_of(rate);

@@ -1,12 +1,13 @@
 //! Pending messages of all channels of a shard: their bound, and which channel makes room when it is reached.
 
-use crate::channel::{Channel, Full, KeyName, Live, Message, Room, Towards};
+use crate::channel::{Channel, Full, KeyName, Live, Message, Room, Slot, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, ChannelKey};
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
 use crate::shard::directory::Directory;
 use crate::time::Moment;
+use std::collections::VecDeque;
 
 impl Directory {
     /// Keeps a message, or does not; those whose place it takes are overwritten, those of others that make room for it
@@ -100,13 +101,42 @@ impl Directory {
         }
     }
 
-    /// A channel kept `before` bytes until now: the books of the shard follow.
-    pub(in crate::shard) fn kept_changed(
+    /// Ends the kept messages of a channel whose time is over.
+    pub(in crate::shard) fn expire_kept(&mut self, books: &mut Books, key: ChannelKey, at: Moment) {
+        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+            return;
+        };
+        let before = live.pending.bytes();
+        live.pending.expire(at.now, |towards, viewer, message| {
+            books.drop_kept((key, towards, viewer), message, Lost::Expired, at);
+        });
+        self.kept_changed(books, key, before);
+    }
+
+    /// Takes what is kept for a member of a channel, oldest first: for its master in groups, each with the rank that
+    /// waiting calls are given before. What it does not get in time has expired.
+    pub(in crate::shard) fn take_kept(
         &mut self,
         books: &mut Books,
         key: ChannelKey,
-        before: usize,
-    ) {
+        slot: &Slot,
+        at: Moment,
+    ) -> Vec<(u64, VecDeque<Message>)> {
+        self.expire_kept(books, key, at);
+        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+            return Vec::new();
+        };
+        let before = live.pending.bytes();
+        let groups = match slot {
+            Slot::Master => live.pending.take_for_master(),
+            Slot::Viewer(id) => vec![(0, live.pending.take(Towards::Viewer, id))],
+        };
+        self.kept_changed(books, key, before);
+        groups
+    }
+
+    /// A channel kept `before` bytes until now: the books of the shard follow.
+    fn kept_changed(&mut self, books: &mut Books, key: ChannelKey, before: usize) {
         let Some(channel) = self.channels.get(key) else {
             return;
         };
@@ -120,12 +150,7 @@ impl Directory {
     }
 
     /// A channel that ends keeps nothing any more; it is out of the table already.
-    pub(in crate::shard) fn kept_withdrawn(
-        &mut self,
-        books: &mut Books,
-        key: ChannelKey,
-        channel: &Channel,
-    ) {
+    pub(super) fn kept_withdrawn(&mut self, books: &mut Books, key: ChannelKey, channel: &Channel) {
         let Some(live) = channel.live() else { return };
         for (_, _, message) in live.pending.messages() {
             books.count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);

@@ -6,9 +6,9 @@
 //! A list is under way until all parts of it have come: those of a caller who hung up are work for other shards all
 //! the same.
 
-use super::PageQuestion;
 use crate::id::{Account, CallRef};
 use crate::limits::{LISTS_OF_AN_ACCOUNT, lists_under_way, lists_waiting};
+use crate::shard::PageQuestion;
 use crate::shard::shares::Shares;
 use std::collections::{BTreeMap, VecDeque};
 

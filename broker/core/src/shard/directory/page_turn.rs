@@ -10,13 +10,13 @@ use std::collections::VecDeque;
 #[derive(Debug, Default)]
 pub(in crate::shard) struct PageTurn {
     /// The moment of the turn: all inputs of one turn have the same.
-    pub(in crate::shard) at: Moment,
+    at: Moment,
     /// Records looked at or merged before it, and in all.
-    pub(in crate::shard) before: u64,
-    pub(in crate::shard) records: u64,
-    pub(in crate::shard) waiting: VecDeque<PageWork>,
+    before: u64,
+    records: u64,
+    waiting: VecDeque<PageWork>,
     /// Channel records that pages have looked at.
-    pub(in crate::shard) records_read: u64,
+    records_read: u64,
 }
 
 #[derive(Debug)]
@@ -36,10 +36,11 @@ pub(in crate::shard) struct PageOf {
 
 impl PageTurn {
     /// Whether work waits.
-    pub(in crate::shard) fn due(&self) -> bool {
+    pub(super) fn due(&self) -> bool {
         !self.waiting.is_empty()
     }
 
+    /// Whether the turn of `at` has room for more records.
     pub(in crate::shard) fn has_room(&mut self, at: Moment) -> bool {
         if self.at != at {
             (self.at, self.before) = (at, self.records);
@@ -47,8 +48,47 @@ impl PageTurn {
         self.records - self.before < RECORDS_PER_TURN
     }
 
-    /// Records that were looked at or merged since the start.
-    pub(in crate::shard) fn records(&self) -> u64 {
+    /// Whether it has room for more than the work that waits.
+    pub(in crate::shard) fn has_room_for_more(&mut self, at: Moment) -> bool {
+        !self.due() && self.has_room(at)
+    }
+
+    /// Records of parts that have come were merged.
+    pub(in crate::shard) fn merged(&mut self, records: usize) {
+        self.records += records as u64;
+    }
+
+    /// Work that waits for a turn with room.
+    pub(in crate::shard) fn later(&mut self, work: PageWork) {
+        self.waiting.push_back(work);
+    }
+
+    /// The work that has waited longest, if the turn has room.
+    pub(in crate::shard) fn next(&mut self, at: Moment) -> Option<PageWork> {
+        if self.due() && self.has_room(at) {
+            self.waiting.pop_front()
+        } else {
+            None
+        }
+    }
+
+    /// Records that were looked at in turns, or merged, since the start.
+    pub(super) fn records(&self) -> u64 {
         self.records
+    }
+
+    /// Channel records that pages have looked at.
+    pub(super) fn records_read(&self) -> u64 {
+        self.records_read
+    }
+
+    /// A page has looked at this many records.
+    pub(super) fn count_read(&mut self, records: usize) {
+        self.records_read += records as u64;
+    }
+
+    /// The same, of the turn.
+    pub(super) fn count_in_turn(&mut self, records: u64) {
+        self.records += records;
     }
 }

@@ -57,8 +57,7 @@ impl Directory {
         operation: Operation,
         identity: &Identity,
     ) -> Option<Answer> {
-        let channel = self.names.get(identity);
-        let channel = channel.and_then(|&key| self.channels.get(key));
+        let channel = self.named_channel(identity);
         match channel.filter(|channel| channel.state != Life::Creating) {
             Some(channel) => denial(books, caller, operation, channel.record.arn.as_str(), None),
             None => denial(books, caller, operation, &unborn(identity, "channel"), None),

@@ -5,10 +5,13 @@ use crate::cluster::maps::slot_set::SlotSet;
 use crate::cluster::message::{Held, SlotOrder};
 use crate::cluster::types::{Epoch, ParcelId};
 use crate::id::{CallRef, ChannelKey, Identity, Slot};
+use crate::limits::ALONE_CLOSE_MS;
 use crate::record::Record;
 use crate::shard::{Answer, PageQuestion};
 use crate::time::Now;
+use codec::aws::ChannelArn;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// An order about slots as one shard takes it: with the records and messages that the node around the shards keeps.
@@ -61,23 +64,23 @@ pub trait SlotOrders: Send {
 
 /// The slots of a shard.
 pub(in crate::shard) struct Slots {
-    pub(in crate::shard) map: Arc<SlotMap>,
-    pub(in crate::shard) orders: Box<dyn SlotOrders>,
-    pub(in crate::shard) places: Vec<Place>,
-    pub(in crate::shard) packing: Vec<Packing>,
+    map: Arc<SlotMap>,
+    orders: Box<dyn SlotOrders>,
+    places: Vec<Place>,
+    packing: Vec<Packing>,
     /// Orders wait for the next turn.
-    pub(in crate::shard) due: bool,
-    pub(in crate::shard) closing: Option<Closing>,
+    due: bool,
+    closing: Option<Closing>,
 }
 
 /// One slot.
 #[derive(Debug, Default)]
-pub(in crate::shard) struct Place {
-    pub(in crate::shard) stage: Stage,
+struct Place {
+    stage: Stage,
     /// Under which it is served, or was served last.
-    pub(in crate::shard) epoch: Epoch,
+    epoch: Epoch,
     /// This shard's channels of it.
-    pub(in crate::shard) channels: Vec<ChannelKey>,
+    channels: Vec<ChannelKey>,
 }
 
 /// Whether a slot's channels can be used.
@@ -108,10 +111,10 @@ pub(in crate::shard) struct Packing {
 
 /// All connections are being closed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::shard) struct Closing {
-    pub(in crate::shard) began: Now,
+struct Closing {
+    began: Now,
     /// Places of the table that were looked at.
-    pub(in crate::shard) looked: usize,
+    looked: usize,
 }
 
 impl Slots {
@@ -130,14 +133,14 @@ impl Slots {
     }
 
     /// A channel came into the tables.
-    pub(in crate::shard) fn channel_came(&mut self, identity: &Identity, key: ChannelKey) {
+    pub(super) fn channel_came(&mut self, identity: &Identity, key: ChannelKey) {
         if let Some(place) = self.place_of(identity) {
             place.channels.push(key);
         }
     }
 
     /// A channel is out of the tables.
-    pub(in crate::shard) fn channel_went(&mut self, identity: &Identity, key: ChannelKey) {
+    pub(super) fn channel_went(&mut self, identity: &Identity, key: ChannelKey) {
         if let Some(place) = self.place_of(identity)
             && let Some(found) = place.channels.iter().position(|other| *other == key)
         {
@@ -145,16 +148,17 @@ impl Slots {
         }
     }
 
-    pub(in crate::shard) fn place_of(&mut self, identity: &Identity) -> Option<&mut Place> {
+    fn place_of(&mut self, identity: &Identity) -> Option<&mut Place> {
         let slot = self.map.slot(identity)?;
         self.places.get_mut(slot.index())
     }
 
-    pub(in crate::shard) fn stage(&self, slot: Slot) -> Stage {
+    fn stage(&self, slot: Slot) -> Stage {
         let place = self.places.get(slot.index());
         place.map_or(Stage::Absent, |place| place.stage)
     }
 
+    /// A slot is at this stage from here on.
     pub(in crate::shard) fn enter(&mut self, slot: Slot, stage: Stage) {
         if let Some(place) = self.places.get_mut(slot.index()) {
             place.stage = stage;
@@ -204,15 +208,112 @@ impl Slots {
         let place = self.places.get(slot.index());
         place.map_or_else(Vec::new, |place| place.channels.clone())
     }
+
+    /// The number of channels in all slots.
+    pub(super) fn len(&self) -> usize {
+        self.places.iter().map(|place| place.channels.len()).sum()
+    }
+
+    /// Whether the slot of a name lists this channel.
+    pub(super) fn lists(&self, identity: &Identity, key: ChannelKey) -> bool {
+        let place = self.map.slot(identity).map(Slot::index);
+        let place = place.and_then(|place| self.places.get(place));
+        place.is_some_and(|place| place.channels.contains(&key))
+    }
+}
+
+impl Slots {
+    /// The next order, and the next answer of all nodes; neither when all that came are carried out.
+    pub(in crate::shard) fn next_order(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>) {
+        if !self.due {
+            return (None, None);
+        }
+        let (order, answer) = self.orders.next();
+        self.due = order.is_some() || answer.is_some();
+        (order, answer)
+    }
+
+    /// Has the messages of a slot packed, in place of what was to be packed of it before.
+    pub(in crate::shard) fn pack(&mut self, packing: Packing) {
+        self.stop_packing(packing.held.slot);
+        self.packing.push(packing);
+    }
+
+    /// The messages of a slot are not to be packed any more.
+    pub(in crate::shard) fn stop_packing(&mut self, slot: Slot) {
+        self.packing.retain(|packing| packing.held.slot != slot);
+    }
+
+    /// Takes what is to be packed.
+    pub(in crate::shard) fn take_packing(&mut self) -> Vec<Packing> {
+        std::mem::take(&mut self.packing)
+    }
+
+    /// Hands over this shard's messages of a parcel.
+    pub(in crate::shard) fn packed(&mut self, packing: &Packing, messages: Vec<u8>) {
+        self.orders.packed(packing.held, packing.parcel, messages);
+    }
+
+    /// All connections are to be closed, from `now` on, unless they are already.
+    pub(in crate::shard) fn close_all(&mut self, now: Now) {
+        let (began, looked) = (now, 0);
+        self.closing.get_or_insert(Closing { began, looked });
+    }
+
+    /// The places of the table of sessions, of `all`, whose connections are to be closed by `now`: a node that is alone
+    /// closes all, spread over [`ALONE_CLOSE_MS`].
+    pub(in crate::shard) fn places_to_close(&mut self, all: usize, now: Now) -> Range<usize> {
+        let Some(mut closing) = self.closing else {
+            return 0..0;
+        };
+        let passed = now.since(closing.began).min(ALONE_CLOSE_MS);
+        let wanted = all as u64 * passed / ALONE_CLOSE_MS;
+        let wanted = usize::try_from(wanted).unwrap_or(all);
+        let places = closing.looked..wanted;
+        closing.looked = wanted.max(closing.looked);
+        self.closing = (passed < ALONE_CLOSE_MS).then_some(closing);
+        places
+    }
+}
+
+impl Slots {
+    /// Whether the slot of a name may be used here at `now`.
+    pub(super) fn serves(&self, identity: &Identity, now: Now) -> bool {
+        let stage = self.map.slot(identity).map(|slot| self.stage(slot));
+        stage == Some(Stage::Served) && self.map.is_valid(now)
+    }
+
+    /// A connection was admitted to a channel.
+    pub(in crate::shard) fn admitted(&mut self, arn: &ChannelArn) {
+        if let Some(slot) = self.map.slot(&Identity::of(arn))
+            && let Some(place) = self.places.get(slot.index())
+        {
+            let epoch = place.epoch;
+            self.orders.admitted(Held { slot, epoch });
+        }
+    }
+
+    /// Orders have come.
+    pub(in crate::shard) fn orders_came(&mut self) {
+        self.due = true;
+    }
+
+    /// When something is due next, in a shard whose table of sessions has this many places.
+    pub(in crate::shard) fn next_due(&self, sessions: usize) -> Option<Now> {
+        let orders = self.due.then_some(Now(0));
+        let closing = self.closing.map(|closing| closing.next(sessions));
+        let packing = self.packing.iter().map(|packing| packing.look);
+        orders.into_iter().chain(closing).chain(packing).min()
+    }
 }
 
 impl Closing {
     /// When the next connection is to be closed, of a table with this many places.
-    pub(in crate::shard) fn next(&self, sessions: usize) -> Now {
+    fn next(&self, sessions: usize) -> Now {
         let slots = sessions.max(1) as u64;
         let looked = self.looked as u64 + 1;
-        let passed = (crate::limits::ALONE_CLOSE_MS * looked).div_ceil(slots);
-        self.began.after(passed.min(crate::limits::ALONE_CLOSE_MS))
+        let passed = (ALONE_CLOSE_MS * looked).div_ceil(slots);
+        self.began.after(passed.min(ALONE_CLOSE_MS))
     }
 }
 

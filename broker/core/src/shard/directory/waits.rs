@@ -63,6 +63,17 @@ impl Waits {
         self.places.len()
     }
 
+    /// The number of calls that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting
+    }
+
+    /// The number of those on a channel of `account`.
+    pub(super) fn on_channel(&self, account: &str, channel: ChannelKey) -> usize {
+        let calls = self.accounts.get(account);
+        calls.map_or(0, |calls| of(calls, channel).count())
+    }
+
     /// Whether one more call fits on a channel of `account`. When all is full, the holder of most makes room for one
     /// that has less: first between accounts, then between the channels of one.
     ///

@@ -79,7 +79,7 @@ impl Sockets {
 impl Directory {
     /// The time for answers is over: every call that waits gets one.
     pub(in crate::shard) fn fail_all_calls(&mut self, books: &mut Books, todo: &mut TodoList) {
-        for key in self.waits.channels() {
+        for key in self.channels_with_calls() {
             self.fail_calls(books, todo, key, &shutting_down());
         }
     }

@@ -13,7 +13,7 @@ impl Sockets {
     pub(in crate::shard) fn falls_behind(&mut self, directory: &Directory, key: SessionKey) {
         let session = self.session(key);
         let channel = session.and_then(Session::channel);
-        let channel = channel.and_then(|channel| directory.channels.get(channel));
+        let channel = channel.and_then(|channel| directory.channel(channel));
         let account = channel.map(|channel| Account::of(&channel.record.arn));
         self.begin_behind(key, account);
     }

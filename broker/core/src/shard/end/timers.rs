@@ -1,6 +1,5 @@
 //! Deadlines that have passed: overdue heads, silent and old connections, expired messages and calls.
 
-use crate::channel::Channel;
 use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::{ChannelKey, SessionKey};
@@ -15,7 +14,6 @@ use crate::shard::calls::head_fault::HeadFault;
 use crate::shard::calls::respond;
 use crate::shard::calls::respond::purpose_of;
 use crate::shard::directory::Directory;
-use crate::shard::directory::kept::Lost;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
@@ -59,12 +57,9 @@ pub(in crate::shard) fn forgotten(sockets: &Sockets, directory: &mut Directory, 
     for key in (0..sockets.places()).filter_map(|place| sockets.session_at(place)) {
         forgotten += usize::from(sockets.forgets_session(key, now));
     }
-    for number in 0..directory.channels.slots() {
-        let key = directory.channels.at(number);
-        if let Some(channel) = key.and_then(|key| directory.channels.get_mut(key)) {
-            forgotten += usize::from(sockets.forgets_channel(channel, now));
-        }
-    }
+    directory.each_timer(now, |timer, next| {
+        forgotten += usize::from(sockets.forgets_channel(timer, next));
+    });
     forgotten
 }
 
@@ -166,26 +161,16 @@ impl Directory {
         key: ChannelKey,
         at: Moment,
     ) {
-        let Some(channel) = self.channels.get_mut(key) else {
+        if self.channel(key).is_none() {
             return;
-        };
-        if let Some(live) = channel.live_mut() {
-            let before = live.pending.bytes();
-            live.pending.expire(at.now, |towards, viewer, message| {
-                books.drop_kept((key, towards, viewer), message, Lost::Expired, at);
-            });
-            self.kept_changed(books, key, before);
         }
+        self.expire_kept(books, key, at);
         self.expire_calls(books, todo, key, at);
         // A connection that lost its slot and does not take the rest of a message keeps its successor waiting.
-        while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut)
-            && let Some(stuck) = live.members.take_overdue(at.now)
-        {
+        while let Some(stuck) = self.take_overdue(key, at.now) {
             todo.push(Todo::Abort(stuck, Some(EndReason::SupersededStuck)));
         }
-        while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut)
-            && let Some(older) = live.members.take_for_vacancy(at.now)
-        {
+        while let Some(older) = self.take_for_vacancy(key, at.now) {
             todo.push(Todo::Close(older, EndReason::SupersededVacant));
         }
         self.rest(key);

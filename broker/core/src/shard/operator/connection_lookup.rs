@@ -42,7 +42,7 @@ pub(in crate::shard) fn step(
 }
 
 fn found(directory: &Directory, channel: ChannelKey, client_id: Option<Box<str>>) -> SessionStep {
-    let channel = directory.channels.get(channel);
+    let channel = directory.channel(channel);
     let identity = channel.map(|channel| Identity::of(&channel.record.arn));
     SessionStep {
         found: identity.map(|identity| (identity, client_id)),

@@ -83,9 +83,7 @@ impl Sockets {
 impl Directory {
     /// The connections of a channel, superseded ones included; `None` when it does not live here.
     pub(in crate::shard) fn members_of(&self, identity: &Identity) -> Option<Vec<SessionKey>> {
-        let channel = self.channels.get(*self.names.get(identity)?)?;
-        let live = channel.live();
-        Some(live.map_or_else(Vec::new, |live| live.members.all()))
+        Some(self.members(self.key_of(identity)?))
     }
 }
 

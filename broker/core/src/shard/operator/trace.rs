@@ -112,9 +112,9 @@ pub(in crate::shard) fn step(
     limit: usize,
     at: Moment,
 ) -> Option<TraceStep> {
-    let key = *directory.names.get(identity)?;
+    let key = directory.key_of(identity)?;
     let exists = |channel: &&Channel| channel.state != Life::Creating;
-    let channel = directory.channels.get(key).filter(exists)?;
+    let channel = directory.channel(key).filter(exists)?;
     let before = match from {
         Some(place) if place.channel != key => return None,
         Some(place) => place.before.get(),

@@ -97,22 +97,21 @@ pub(in crate::shard) fn route<'a>(
     request: &Request<'a>,
     at: Moment,
 ) -> Result<(Route, Passing<'a>), Aside> {
-    let Some(channel) = directory.channels.get_mut(sender.channel) else {
-        let kind = Kind::Known(request.action);
-        books.count_ended(kind, Outcome::Withdrawn);
-        return Err(Aside::Handled);
-    };
     let viewer = match &sender.role {
         Role::Master => None,
         Role::Viewer(id) => Some(&**id),
     };
-    let expires = channel.expiry(at.now);
-    let live = channel.wake();
     let recipient = request.recipient.map_or("", |id| id.as_str());
+    let asked = (sender.role.on_wire(), request.action, recipient);
+    let Some(accepted) = directory.accept(sender.channel, asked, at.now) else {
+        let kind = Kind::Known(request.action);
+        books.count_ended(kind, Outcome::Withdrawn);
+        return Err(Aside::Handled);
+    };
     let launch = Launch {
         action: request.action,
-        expires,
-        order: live.next_order(),
+        expires: accepted.expires,
+        order: accepted.order,
         sender_bytes: u16::try_from(viewer.map_or(0, str::len)).unwrap_or(u16::MAX),
         call: false,
         counted: true,
@@ -130,8 +129,7 @@ pub(in crate::shard) fn route<'a>(
         recipient,
         correlation_id: request.correlation_id,
     };
-    let route = live.route(sender.role.on_wire(), request.action, recipient);
-    Ok((route, passing))
+    Ok((accepted.route, passing))
 }
 
 /// Route → the recipient's outbox; or kept, or the answer of a call.
@@ -215,7 +213,9 @@ fn push(
         Err(NoRoom::Shard) => return overflow(sockets, books, todo, passing, at),
     }
     let passed = passing.passed(Passage::Relayed, bytes);
-    books.note().relayed(at, passing.channel, passed, passing.from, to);
+    books
+        .note()
+        .relayed(at, passing.channel, passed, passing.from, to);
     books.count_queued(bytes);
 }
 
@@ -255,7 +255,7 @@ impl Directory {
             message,
         } = undelivered;
         let kind = Kind::Known(message.action);
-        if self.channels.get(channel).is_none() {
+        if self.channel(channel).is_none() {
             books.count_ended(kind, Outcome::Withdrawn);
             return Ok(());
         }
@@ -319,7 +319,7 @@ pub(in crate::shard) fn answer_call(
     at: Moment,
 ) -> Result<(), StatusFault> {
     let payload = passing.delivery.payload;
-    if directory.settings.strict() && payload.len() > ALEXA_ANSWER_BYTES_STRICT {
+    if directory.settings().strict() && payload.len() > ALEXA_ANSWER_BYTES_STRICT {
         passing.end(books, Outcome::Refused);
         passing.note(books, Passage::Refused, at);
         return Err(StatusFault::Payload {

@@ -12,7 +12,6 @@ use crate::shard::books::recorder::{Leaver, Passage, Passed};
 use crate::shard::calls::alexa;
 use crate::shard::dev::faults::{self, Deliveries};
 use crate::shard::directory::Directory;
-use crate::shard::directory::kept::Lost;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Gone, Left, Todo, TodoList};
 use crate::time::Moment;
@@ -38,9 +37,7 @@ impl Directory {
                 reason: end.reason,
             };
             books.note().left(at, key, &leaver);
-            if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
-                live.members.leave(&slot_of(role), left.session, left.from);
-            }
+            self.leave_slot(key, &slot_of(role), left.session, left.from);
         }
         todo.push(Todo::Arm(key));
         let Some(returned) = &left.returned else {
@@ -49,9 +46,8 @@ impl Directory {
         if *role == Role::Master {
             self.offers_lost_their_master(key);
         }
-        if let (Some(until), Some(channel)) = (returned.begun, self.channels.get_mut(key)) {
-            let members = &mut channel.wake().members;
-            members.hold(slot_of(role), left.session, until);
+        if let Some(until) = returned.begun {
+            self.hold_slot(key, slot_of(role), left.session, until);
         }
     }
 
@@ -63,8 +59,7 @@ impl Directory {
         by: SessionKey,
         (key, role): (ChannelKey, Role),
     ) {
-        let live = self.channels.get_mut(key).and_then(Channel::live_mut);
-        if live.is_some_and(|live| live.members.release(by)) {
+        if self.free_slot(key, by) {
             todo.push(Todo::Deliver(key, role));
             self.rest(key);
         }
@@ -75,15 +70,12 @@ impl Directory {
         if let Some(tally) = &gone.tally {
             self.note_end(books, gone, tally, at);
         }
-        let live = self.channels.get_mut(gone.channel);
-        if let Some(live) = live.and_then(Channel::live_mut) {
-            live.members.release(gone.session);
-        }
+        self.free_slot(gone.channel, gone.session);
     }
 
     /// Counts the end of a WebSocket connection, and notes its line in the log.
     fn note_end(&mut self, books: &mut Books, gone: &Gone, tally: &Tally, at: Moment) {
-        let known = match self.channels.get(gone.channel) {
+        let known = match self.channel(gone.channel) {
             Some(channel) => {
                 let arn = &channel.record.arn;
                 Some((Account::of(arn), Box::from(arn.name())))
@@ -106,32 +98,6 @@ impl Directory {
         };
         let account = account.unwrap_or(Account(0));
         books.diary().ended(at.now, account, end);
-    }
-
-    /// Account and name of a channel that went before this connection of it; forgotten with the last one.
-    fn former_channel(&mut self, channel: ChannelKey) -> Option<(Account, Box<str>)> {
-        let (account, name, connections) = self.former.get_mut(&channel)?;
-        let former = (*account, name.clone());
-        *connections -= 1;
-        if *connections == 0 {
-            self.former.remove(&channel);
-        }
-        Some(former)
-    }
-
-    /// A channel has one connection less.
-    pub(in crate::shard) fn connection_went(&mut self, key: ChannelKey) {
-        if let Some(channel) = self.channels.get_mut(key) {
-            channel.connections = channel.connections.saturating_sub(1);
-            channel.rest();
-        }
-    }
-
-    /// Gives back what an unused channel does not need.
-    pub(in crate::shard) fn rest(&mut self, key: ChannelKey) {
-        if let Some(channel) = self.channels.get_mut(key) {
-            channel.rest();
-        }
     }
 }
 
@@ -172,7 +138,7 @@ pub(in crate::shard) fn give_back(
         messages.push((viewer, message));
     }
     let towards = towards(role);
-    if directory.channels.get(key).is_none() {
+    if directory.channel(key).is_none() {
         for (_, message) in &messages {
             books.count_ended(Kind::Known(message.action), Outcome::Withdrawn);
         }
@@ -207,7 +173,7 @@ fn caller_of(
     if towards == Towards::Viewer {
         return None;
     }
-    let live = directory.channels.get(key)?.live()?;
+    let live = directory.channel(key)?.live()?;
     let session = sockets.session(live.members.viewer(viewer)?)?;
     session.open()?.caller
 }
@@ -225,27 +191,17 @@ pub(in crate::shard) fn deliver_kept(
     role: &Role,
     at: Moment,
 ) {
-    let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut) else {
-        return;
-    };
-    let to = match role {
+    let live = directory.channel(key).and_then(Channel::live);
+    let to = live.and_then(|live| match role {
         Role::Master => live.members.to_master(),
         Role::Viewer(id) => live.members.to_viewer(id),
-    };
+    });
     let Some(to) = to.filter(|to| sockets.web_socket(*to).is_some()) else {
         return;
     };
-    let before = live.pending.bytes();
-    live.pending.expire(at.now, |towards, viewer, message| {
-        books.drop_kept((key, towards, viewer), message, Lost::Expired, at);
-    });
-    let groups = match role {
-        Role::Master => live.pending.take_for_master(),
-        Role::Viewer(id) => vec![(0, live.pending.take(Towards::Viewer, id))],
-    };
-    directory.kept_changed(books, key, before);
+    let groups = directory.take_kept(books, key, &slot_of(role), at);
     let Deliveries { groups, twice } = if sockets.dev.faults.is_some() {
-        let channel = directory.channels.get(key);
+        let channel = directory.channel(key);
         let name = channel.map_or("", |channel| channel.record.arn.name());
         faults::on_kept(sockets, books, name, (key, to, role), groups, at)
     } else {

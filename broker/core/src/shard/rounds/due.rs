@@ -7,6 +7,7 @@ use crate::shard::Shard;
 use crate::shard::calls::pages;
 use crate::shard::dev::checks;
 use crate::shard::dev::faults::{self, Later};
+use crate::shard::directory::slots::Slots;
 use crate::shard::end::timers;
 use crate::shard::sockets::timer::Owner;
 use crate::shard::todo::Todo;
@@ -17,7 +18,7 @@ const DUE_PER_TICK: usize = 512;
 
 impl Shard {
     pub(in crate::shard) fn look_at_drain(&mut self, at: Moment) {
-        let quiet = self.books.is_quiet() && self.directory.changes.under_way.is_empty();
+        let quiet = self.books.is_quiet() && !self.directory.has_changes();
         self.sockets.look_at_drain(quiet, at.now);
     }
 
@@ -73,11 +74,12 @@ impl Shard {
     /// Carries out what is due about slots: some orders and answers of all nodes, connections of a node that is alone,
     /// messages to be packed.
     fn work_on_slots(&mut self, at: Moment) {
-        if self.directory.slots.is_none() {
+        if self.directory.slots().is_none() {
             return;
         }
         for _ in 0..SLOT_ORDERS_PER_TURN {
-            let (order, answer) = self.directory.next_slot_order();
+            let next = self.directory.slots_mut().map(Slots::next_order);
+            let (order, answer) = next.unwrap_or_default();
             if order.is_none() && answer.is_none() {
                 break;
             }
@@ -92,7 +94,9 @@ impl Shard {
             }
         }
         let (sockets, directory, books, _, todo) = self.parts();
-        for number in directory.places_to_close(sockets.places(), at) {
+        let all = sockets.places();
+        let places = |slots: &mut Slots| slots.places_to_close(all, at.now);
+        for number in directory.slots_mut().map(places).unwrap_or_default() {
             if let Some(key) = sockets.session_at(number) {
                 sockets.close(books, todo, key, EndReason::Drain, at);
             }
@@ -106,7 +110,7 @@ impl Shard {
     /// Begins the next list that waits, if the turn has room; what it leaves is done before the one after it.
     pub(in crate::shard) fn begin_list(&mut self, at: Moment) {
         let (sockets, directory, books, _, todo) = self.parts();
-        if directory.has_room_for_list(at) {
+        if directory.page_turn().has_room_for_more(at) {
             sockets.hold(books, todo, at);
             if pages::begin_list(sockets, directory, todo, at) {
                 todo.push(Todo::BeginLists);
@@ -122,7 +126,7 @@ impl Shard {
             return;
         };
         checks::on_join(sockets, directory, channel, &role, at);
-        let channel = directory.channels.get(channel);
+        let channel = directory.channel(channel);
         let name = channel.map(|channel| channel.record.arn.name());
         faults::on_session(sockets, books, todo, key, name, at);
     }

@@ -25,10 +25,10 @@ impl Shard {
                 let question = PageQuestion { limit, ..question };
                 Reply::Part(Box::new(directory.part(&question, at.now)))
             }
-            Question::Count(tenant) => Reply::Count(directory.holdings.of_tenant(&tenant)),
+            Question::Count(tenant) => Reply::Count(directory.held_by(&tenant)),
             Question::Channel(identity) => {
-                let key = directory.names.get(&identity);
-                let view = key.and_then(|key| view(sockets, directory, *key, at));
+                let key = directory.key_of(&identity);
+                let view = key.and_then(|key| view(sockets, directory, key, at));
                 Reply::Channel(view.map(Box::new))
             }
             Question::Trace {
@@ -84,7 +84,7 @@ impl Shard {
                 continue;
             };
             let channel = sockets.web_socket(key).map(|it| it.channel);
-            let channel = channel.and_then(|key| directory.channels.get(key));
+            let channel = channel.and_then(|key| directory.channel(key));
             let name = channel.map(|channel| channel.record.arn.name());
             faults::on_session(sockets, books, todo, key, name, at);
             self.settle(at);

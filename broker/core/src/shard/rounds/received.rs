@@ -35,7 +35,7 @@ impl Shard {
         self.books.work()
             + self.sockets.requests_taken() * work::REQUEST
             + self.gate.hashed_bytes() / work::HASHED_BYTES_PER_UNIT
-            + self.directory.pages.records() * work::RECORD
+            + self.directory.paged() * work::RECORD
     }
 
     /// Handles bytes of an open WebSocket: every whole frame is passed on. All frames of one receive are handled at

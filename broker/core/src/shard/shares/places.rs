@@ -49,6 +49,11 @@ impl<A: Copy + Ord> Places<A> {
         }
     }
 
+    /// The number of places that are taken.
+    pub(in crate::shard) fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// Whether nobody holds any.
     pub(in crate::shard) fn is_empty(&self) -> bool {
         self.taken == 0

@@ -1,7 +1,6 @@
 //! Deadlines of sessions and channels in the wheel of their shard.
 
-use crate::channel::Channel;
-use crate::id::{ChannelKey, SessionKey};
+use crate::id::{ChannelKey, SessionKey, TimerId};
 use crate::session::{NEVER, Wait};
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::timer::{Owner, Timer};
@@ -49,12 +48,12 @@ impl Sockets {
     pub(in crate::shard) fn arm_channel(
         &mut self,
         key: ChannelKey,
-        channel: &mut Channel,
-        now: Now,
+        timer: &mut TimerId,
+        next: Option<Now>,
     ) {
-        match channel.next_due(&self.settings.quotas, now) {
-            Some(next) => (self.wheel).call_by(&mut channel.timer, next, Timer::channel(key)),
-            None => self.wheel.forget(&mut channel.timer),
+        match next {
+            Some(next) => self.wheel.call_by(timer, next, Timer::channel(key)),
+            None => self.wheel.forget(timer),
         }
     }
 
@@ -75,9 +74,8 @@ impl Sockets {
     }
 
     /// The same of a channel.
-    pub(in crate::shard) fn forgets_channel(&self, channel: &mut Channel, now: Now) -> bool {
-        let next = channel.next_due(&self.settings.quotas, now);
-        let calls = |next| self.wheel.calls_by(&channel.timer, next);
+    pub(in crate::shard) fn forgets_channel(&self, timer: &TimerId, next: Option<Now>) -> bool {
+        let calls = |next| self.wheel.calls_by(timer, next);
         !next.is_none_or(calls)
     }
 }

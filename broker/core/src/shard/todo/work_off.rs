@@ -53,7 +53,7 @@ impl Shard {
             Todo::Answer(caller, answer) => self.answer(caller, answer, Letter::Answer),
             Todo::OfferAnswer(caller, answer) => self.answer(caller, answer, Letter::CallAnswer),
             Todo::OfferTaken(caller) => {
-                let letter = Letter::CallTaken(directory.shard, caller);
+                let letter = Letter::CallTaken(directory.shard(), caller);
                 sockets.output(Output::Post(caller.shard, letter));
             }
             Todo::Overdue(caller) => {
@@ -84,8 +84,8 @@ impl Shard {
             }
             Todo::Joined(session) => self.joined(session, at),
             Todo::Arm(key) => {
-                if let Some(channel) = directory.channels.get_mut(key) {
-                    sockets.arm_channel(key, channel, at.now);
+                if let Some((timer, next)) = directory.timer_of(key, at.now) {
+                    sockets.arm_channel(key, timer, next);
                 }
             }
             Todo::ChannelCame(channel) => checks::on_channel(sockets, directory, channel, at),
@@ -108,7 +108,7 @@ impl Shard {
         answer: Box<Answer>,
         letter: fn(ShardId, CallRef, Box<Answer>) -> Letter,
     ) {
-        let here = self.directory.shard;
+        let here = self.directory.shard();
         if caller.shard == here {
             self.todo.take_later(caller, answer);
         } else {
@@ -169,15 +169,15 @@ impl Shard {
     /// The next change that waited for the one before is made.
     fn serve_waiting(&mut self, channel: ChannelKey, mut waiting: Box<Waiting>, at: Moment) {
         let (sockets, directory, books, _, todo) = self.parts();
-        if let Some((caller, query)) = directory.changes.next_waiting(&mut waiting) {
+        if let Some((caller, query)) = directory.next_waiting(&mut waiting) {
             home::serve(sockets, directory, books, todo, caller, *query, at);
-            directory.wait_on(todo, channel, waiting);
+            directory.let_wait(todo, channel, waiting);
         }
     }
 
     /// A copy of a message of this channel gets the channel's name.
     fn copy(&mut self, (channel, copy): (ChannelKey, Captured), at: Moment) {
-        let channel = self.directory.channels.get(channel);
+        let channel = self.directory.channel(channel);
         let name = channel.map_or("", |channel| channel.record.arn.name());
         let channel = name.into();
         self.books.copy(|| Captured { channel, ..copy }, at);

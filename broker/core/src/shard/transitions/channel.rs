@@ -167,8 +167,8 @@ impl World {
     /// The channel's key, ARN and version.
     fn channel(&self) -> Option<(ChannelKey, String, String)> {
         let directory = &self.shard.directory;
-        let key = *directory.names.values().next()?;
-        let record = &directory.channels.get(key)?.record;
+        let (_, key) = directory.names().next()?;
+        let record = &directory.channel(key)?.record;
         Some((
             key,
             record.arn.as_str().into(),
@@ -181,8 +181,8 @@ impl World {
             return "none";
         };
         let directory = &self.shard.directory;
-        let changes = directory.changes.under_way.contains_key(&key);
-        match directory.channels.get(key).map(|channel| channel.state) {
+        let changes = directory.is_changing(key);
+        match directory.channel(key).map(|channel| channel.state) {
             None => "none",
             Some(Life::Creating) => "creating",
             Some(Life::Active) if changes => "updating",

@@ -1,7 +1,7 @@
 //! The end of an Alexa call: answered, in favour of another, expired, withdrawn, failed.
 
 use super::{OFFER, over_limit};
-use crate::channel::{Channel, Waiting};
+use crate::channel::{Calls, Waiting};
 use crate::event::Outcome;
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::shard::books::Books;
@@ -22,10 +22,7 @@ impl Directory {
         sender: &str,
         answer: Option<&str>,
     ) -> bool {
-        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
-            return false;
-        };
-        let Some(call) = live.calls.take(sender) else {
+        let Some(call) = self.take_call(key, |calls| calls.take(sender)) else {
             return false;
         };
         let outcome = if answer.is_some() {
@@ -33,7 +30,7 @@ impl Directory {
         } else {
             Outcome::Overwritten
         };
-        self.close_call(books, key, &call, outcome);
+        close_call(books, &call, outcome);
         answer_offer(todo, &call, Answer::Answer(answer.map(Into::into)));
         true
     }
@@ -46,11 +43,8 @@ impl Directory {
         key: ChannelKey,
         at: Moment,
     ) {
-        while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
-            let Some(call) = live.calls.take_expired(at.now) else {
-                return;
-            };
-            self.close_call(books, key, &call, Outcome::Expired);
+        while let Some(call) = self.take_call(key, |calls| calls.take_expired(at.now)) {
+            close_call(books, &call, Outcome::Expired);
             answer_offer(todo, &call, Answer::Answer(None));
         }
     }
@@ -62,7 +56,7 @@ impl Directory {
         caller: CallRef,
         identity: &Identity,
     ) {
-        if let Some(&key) = self.names.get(identity) {
+        if let Some(key) = self.key_of(identity) {
             self.take_back_offer(books, caller, key);
         }
     }
@@ -74,7 +68,7 @@ impl Directory {
         todo: &mut TodoList,
         caller: CallRef,
     ) {
-        let call = self.waits.of(caller);
+        let call = self.call_of(caller);
         if let Some(call) = call.and_then(|(key, _)| self.take_back_offer(books, caller, key)) {
             answer_offer(todo, &call, Answer::Answer(None));
         }
@@ -86,13 +80,10 @@ impl Directory {
         caller: CallRef,
         key: ChannelKey,
     ) -> Option<Waiting> {
-        let channel = self.channels.get_mut(key)?;
-        let call = channel
-            .live_mut()
-            .and_then(|live| live.calls.take_of_caller(caller));
-        channel.rest();
+        let call = self.take_call(key, |calls| calls.take_of_caller(caller));
+        self.rest(key);
         let call = call?;
-        self.close_call(books, key, &call, Outcome::Withdrawn);
+        close_call(books, &call, Outcome::Withdrawn);
         Some(call)
     }
 
@@ -104,24 +95,9 @@ impl Directory {
         key: ChannelKey,
         fault: &Fault,
     ) {
-        while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
-            let Some(call) = live.calls.take_any() else {
-                return;
-            };
-            self.close_call(books, key, &call, Outcome::Withdrawn);
+        while let Some(call) = self.take_call(key, Calls::take_any) {
+            close_call(books, &call, Outcome::Withdrawn);
             answer_offer(todo, &call, Answer::Fault(fault.clone()));
-        }
-    }
-
-    /// Books the end of a call: an offer that no outbox ever had ends as `outcome`; any other has its own end.
-    fn close_call(&mut self, books: &mut Books, key: ChannelKey, call: &Waiting, outcome: Outcome) {
-        books.count_call_over();
-        if let Some(channel) = self.channels.get(key) {
-            self.waits
-                .end(channel.record.arn.account(), (key, call.order));
-        }
-        if call.given.is_none() && !call.delivered {
-            books.count_kept_ended(OFFER, outcome);
         }
     }
 
@@ -132,14 +108,19 @@ impl Directory {
         todo: &mut TodoList,
         (key, order): Call,
     ) {
-        let live = self.channels.get_mut(key).and_then(Channel::live_mut);
-        if let Some(call) = live.and_then(|live| live.calls.take_of_order(order)) {
-            self.close_call(books, key, &call, Outcome::Overflow);
+        if let Some(call) = self.take_call(key, |calls| calls.take_of_order(order)) {
+            close_call(books, &call, Outcome::Overflow);
             answer_offer(todo, &call, over_limit(MADE_ROOM));
         }
-        if let Some(channel) = self.channels.get_mut(key) {
-            channel.rest();
-        }
+        self.rest(key);
+    }
+}
+
+/// Books the end of a call: an offer that no outbox ever had ends as `outcome`; any other has its own end.
+fn close_call(books: &mut Books, call: &Waiting, outcome: Outcome) {
+    books.count_call_over();
+    if call.given.is_none() && !call.delivered {
+        books.count_kept_ended(OFFER, outcome);
     }
 }
 

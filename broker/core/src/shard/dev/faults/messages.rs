@@ -3,7 +3,7 @@
 use super::held::HeldMessage;
 use super::rule::{DeliveryAct, FaultAct, FaultCounts, MessageAct, Subject};
 use super::{Faults, SharedRule};
-use crate::channel::{Channel, Route};
+use crate::channel::Route;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::FAULT_REORDER_MS;
@@ -34,7 +34,7 @@ pub(in crate::shard) fn on_message(
     let Some(faults) = sockets.dev.faults.as_deref() else {
         return false;
     };
-    let channel = directory.channels.get(passing.channel);
+    let channel = directory.channel(passing.channel);
     let name = channel.map_or("", |channel| channel.record.arn.name());
     if let Some(rule) = rule_of(faults, name, passing, false, at.now)
         && let FaultAct::Message(act) = &rule.act
@@ -207,12 +207,16 @@ pub(in crate::shard) fn release(
     at: Moment,
 ) {
     books.count_unkept();
-    let live = directory.channels.get_mut(message.channel);
-    let live = live.map(Channel::wake);
+    let role = message
+        .viewer
+        .as_ref()
+        .map_or(Role::Master, |_| Role::Viewer);
+    let asked = (role, message.launch.action, &*message.recipient);
+    let accepted = directory.accept(message.channel, asked, at.now);
     let launch = Launch {
         accepted_us: None, // how long it took says nothing about the broker
         // It comes behind what was accepted meanwhile, wherever it is kept.
-        order: live.map_or(message.launch.order, |live| live.next_order()),
+        order: accepted.map_or(message.launch.order, |accepted| accepted.order),
         ..message.launch
     };
     let passing = Passing {
@@ -227,16 +231,10 @@ pub(in crate::shard) fn release(
         recipient: &message.recipient,
         correlation_id: None,
     };
-    let Some(channel) = directory.channels.get_mut(message.channel) else {
+    let Some(accepted) = accepted else {
         return passing.end(books, Outcome::Withdrawn);
     };
-    let role = message
-        .viewer
-        .as_ref()
-        .map_or(Role::Master, |_| Role::Viewer);
-    let route = channel
-        .wake()
-        .route(role, launch.action, &message.recipient);
+    let route = accepted.route;
     relay::hand_on(sockets, directory, books, todo, route, &passing, at);
 }
 

@@ -6,32 +6,19 @@ use crate::cluster::message::{Cause, Held, Packed, SlotOrder};
 use crate::cluster::types::ParcelId;
 use crate::id::{CallRef, ChannelKey, Slot};
 use crate::journal::EndReason;
-use crate::limits::{ALONE_CLOSE_MS, SLOT_LOOK_MS, SLOT_STILL_MS};
+use crate::limits::{SLOT_LOOK_MS, SLOT_STILL_MS};
 use crate::record::Record;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::calls::refusals::nobody;
 use crate::shard::directory::Directory;
 use crate::shard::directory::changes::{ChangeStep, ChangeUnderWay};
-use crate::shard::directory::slots::{Closing, NodesAnswer, Packing, ShardOrder, Stage};
+use crate::shard::directory::slots::{Packing, ShardOrder, Slots, Stage};
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
-use std::ops::Range;
 use std::sync::Arc;
 
 impl Directory {
-    /// The next order about slots, and the next answer of all nodes; neither when all that came are carried out.
-    pub(in crate::shard) fn next_slot_order(
-        &mut self,
-    ) -> (Option<ShardOrder>, Option<NodesAnswer>) {
-        let Some(slots) = self.slots.as_mut().filter(|slots| slots.due) else {
-            return (None, None);
-        };
-        let (order, answer) = slots.orders.next();
-        slots.due = order.is_some() || answer.is_some();
-        (order, answer)
-    }
-
     /// Carries out an order about a slot.
     pub(in crate::shard) fn obey(
         &mut self,
@@ -65,9 +52,8 @@ impl Directory {
                 self.drop_slot(books, todo, held.slot);
             }
             SlotOrder::CloseAll => {
-                if let Some(slots) = &mut self.slots {
-                    let (began, looked) = (at.now, 0);
-                    slots.closing.get_or_insert(Closing { began, looked });
+                if let Some(slots) = self.slots_mut() {
+                    slots.close_all(at.now);
                 }
             }
         }
@@ -88,7 +74,7 @@ impl Directory {
         for record in records {
             // A new channel is younger than all that were here before; a clock far ahead is not followed.
             let created = record.created.min(at.wall);
-            self.changes.last_created = self.changes.last_created.max(created);
+            self.note_created(created);
             came += usize::from(self.insert_channel(record, Life::Active).is_some());
         }
         if came < whole {
@@ -97,31 +83,29 @@ impl Directory {
                 format!("{lost} channels of a slot have no room: this shard has as many as it may");
             books.diary().trouble(at.now, text.into());
         }
-        if let Some((bytes, most)) = self.holdings.exceeded() {
+        if let Some((bytes, most)) = self.record_bytes_exceeded() {
             let text = format!(
                 "the channels of this shard's slots take {bytes} bytes of memory, and {most} are its part of \
                  record_bytes_total: they are served, but no more is taken until it is raised or some are deleted"
             );
             books.diary().trouble(at.now, text.into());
         }
-        if let Some(slots) = &mut self.slots {
+        if let Some(slots) = self.slots_mut() {
             slots.begin(held);
         }
     }
 
     fn resume(&mut self, books: &mut Books, held: Held, packed: Packed) {
-        let Some(slots) = &mut self.slots else {
+        let Some(slots) = self.slots_mut() else {
             return;
         };
-        slots
-            .packing
-            .retain(|packing| packing.held.slot != held.slot);
+        slots.stop_packing(held.slot);
         if packed == Packed::Withdrawn {
             for key in slots.channels(held.slot) {
                 self.withdraw(books, key);
             }
         }
-        if let Some(slots) = &mut self.slots {
+        if let Some(slots) = self.slots_mut() {
             slots.begin(held);
         }
     }
@@ -135,13 +119,10 @@ impl Directory {
         releases: bool,
         at: Moment,
     ) {
-        let Some(slots) = &mut self.slots else {
+        let Some(slots) = self.slots_mut() else {
             return;
         };
-        slots
-            .packing
-            .retain(|packing| packing.held.slot != held.slot);
-        slots.packing.push(Packing {
+        slots.pack(Packing {
             held,
             parcel,
             look: at.now,
@@ -157,7 +138,7 @@ impl Directory {
 
     /// The master first, so that the viewers that come back find it.
     fn close_connections(&self, todo: &mut TodoList, key: ChannelKey) {
-        let live = self.channels.get(key).and_then(Channel::live);
+        let live = self.channel(key).and_then(Channel::live);
         let Some(members) = live.map(|live| &live.members) else {
             return;
         };
@@ -174,20 +155,14 @@ impl Directory {
         todo: &mut TodoList,
         at: Moment,
     ) {
-        let Some(slots) = self
-            .slots
-            .as_mut()
-            .filter(|slots| !slots.packing.is_empty())
-        else {
-            return;
-        };
-        for mut packing in std::mem::take(&mut slots.packing) {
+        let packing = self.slots_mut().map(Slots::take_packing);
+        for mut packing in packing.unwrap_or_default() {
             let busy = self.holders(packing.held.slot);
             let is_late = at.now >= packing.until;
             if busy.is_empty() || (is_late && packing.aborted) {
                 let messages = parcel::pack(self, packing.held.slot, at);
-                if let Some(slots) = &mut self.slots {
-                    slots.orders.packed(packing.held, packing.parcel, messages);
+                if let Some(slots) = self.slots_mut() {
+                    slots.packed(&packing, messages);
                 }
                 if packing.releases {
                     self.drop_slot(books, todo, packing.held.slot);
@@ -203,31 +178,31 @@ impl Directory {
                 }
             }
             packing.look = at.now.after(SLOT_LOOK_MS);
-            if let Some(slots) = &mut self.slots {
-                slots.packing.push(packing);
+            if let Some(slots) = self.slots_mut() {
+                slots.pack(packing);
             }
         }
     }
 
     /// The connections of a slot that have begun a message and not ended it.
     fn holders(&self, slot: Slot) -> Vec<crate::id::SessionKey> {
-        let Some(slots) = &self.slots else {
+        let Some(slots) = self.slots() else {
             return Vec::new();
         };
         let channels = slots.channels(slot).into_iter();
-        let live = channels.filter_map(|key| self.channels.get(key)?.live());
+        let live = channels.filter_map(|key| self.channel(key)?.live());
         live.flat_map(|live| live.members.holders()).collect()
     }
 
     /// The channels of a slot go, and what is left of them: connections, calls, changes under way, kept messages.
     fn drop_slot(&mut self, books: &mut Books, todo: &mut TodoList, slot: Slot) {
-        let Some(slots) = &mut self.slots else {
+        let Some(slots) = self.slots_mut() else {
             return;
         };
-        slots.packing.retain(|packing| packing.held.slot != slot);
+        slots.stop_packing(slot);
         slots.enter(slot, Stage::Absent);
         for key in slots.channels(slot) {
-            if let Some(changing) = self.changes.take(key) {
+            if let Some(changing) = self.take_change(key) {
                 self.answer_change(todo, key, changing);
             }
             let end = (nobody(), EndReason::Drain);
@@ -244,11 +219,10 @@ impl Directory {
             ..
         } = changing;
         match &step {
-            ChangeStep::Create => {}
+            ChangeStep::Create | ChangeStep::Delete => {}
             ChangeStep::Replace(record) => self.not_replaced(key, record),
-            ChangeStep::Delete => self.changes.deleting -= 1,
         }
-        let next = || self.changes.next_waiting(&mut waiting);
+        let next = || self.next_waiting(&mut waiting);
         let waiting: Vec<CallRef> = std::iter::from_fn(next).map(|(caller, _)| caller).collect();
         let fault = Fault {
             message: MOVED.into(),
@@ -259,25 +233,8 @@ impl Directory {
         }
     }
 
-    /// The places of the table of sessions, of `all`, whose connections are to be closed by now: a node that is alone
-    /// closes all, spread over [`ALONE_CLOSE_MS`].
-    pub(in crate::shard) fn places_to_close(&mut self, all: usize, at: Moment) -> Range<usize> {
-        let Some(mut closing) = self.slots.as_ref().and_then(|slots| slots.closing) else {
-            return 0..0;
-        };
-        let passed = at.now.since(closing.began).min(ALONE_CLOSE_MS);
-        let wanted = all as u64 * passed / ALONE_CLOSE_MS;
-        let wanted = usize::try_from(wanted).unwrap_or(all);
-        let places = closing.looked..wanted;
-        closing.looked = wanted.max(closing.looked);
-        if let Some(slots) = &mut self.slots {
-            slots.closing = (passed < ALONE_CLOSE_MS).then_some(closing);
-        }
-        places
-    }
-
     fn enter(&mut self, slot: Slot, stage: Stage) {
-        if let Some(slots) = &mut self.slots {
+        if let Some(slots) = self.slots_mut() {
             slots.enter(slot, stage);
         }
     }

@@ -8,7 +8,7 @@
 //! Numbers: the least significant byte first. Each shard of the giver packs its own, and the parts follow each other;
 //! each shard of the receiver takes its own out. What the giver counts as withdrawn, the receiver counts as received.
 
-use crate::channel::{Channel, KeyName, Message, Towards};
+use crate::channel::{KeyName, Message, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Identity, Slot};
 use crate::limits::PARCEL_BYTES_MAX;
@@ -25,13 +25,13 @@ use std::sync::Arc;
 /// The messages of this shard's channels of a slot. They stay here as well, until it is known who has the slot.
 pub(super) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
     let mut out = Vec::new();
-    let Some(slots) = &directory.slots else {
+    let Some(slots) = directory.slots() else {
         return out;
     };
     for channel in slots
         .channels(slot)
         .into_iter()
-        .filter_map(|key| directory.channels.get(key))
+        .filter_map(|key| directory.channel(key))
     {
         let Some(live) = channel.live() else { continue };
         let mut messages: Vec<_> = live.pending.messages().collect();
@@ -100,8 +100,7 @@ impl Directory {
         };
         let next = parcel.len() - rest.0.len();
         let identity = Identity::of(&packed.arn);
-        let is_here = self.placement.shard(&identity) == self.shard;
-        if is_here && self.placement.slot(&identity) == Some(slot) {
+        if self.is_home(&identity, slot) {
             self.keep_packed(books, todo, &identity, packed, at);
         }
         todo.push(Todo::Unpack(slot, parcel, next));
@@ -117,14 +116,18 @@ impl Directory {
     ) {
         let kind = Kind::Known(packed.action);
         books.count_received(kind);
-        let key = self.names.get(identity).copied();
-        let found = key.and_then(|key| Some((key, self.channels.get_mut(key)?)));
-        let Some((key, channel)) = found.filter(|(_, channel)| channel.record.arn == packed.arn)
-        else {
+        let key = self.key_of(identity);
+        let found = key.and_then(|key| Some((key, self.channel(key)?)));
+        let found = found.filter(|(_, channel)| channel.record.arn == packed.arn);
+        let found = found.map(|(key, channel)| (key, channel.expiry(at.now)));
+        let Some((key, expires)) = found else {
             return books.count_ended(kind, Outcome::Withdrawn);
         };
-        let expires = channel.expiry(at.now).min(at.now.after(packed.left_ms));
-        let message = packed.message(channel, expires);
+        let expires = expires.min(at.now.after(packed.left_ms));
+        let Some(order) = self.next_order(key) else {
+            return books.count_ended(kind, Outcome::Withdrawn);
+        };
+        let message = packed.message(order, expires);
         let viewer: Rc<str> = packed.viewer.into();
         let towards = packed.towards;
         let name = KeyName {
@@ -154,11 +157,11 @@ struct PackedMessage<'b> {
 }
 
 impl PackedMessage<'_> {
-    fn message(&self, channel: &mut Channel, expires: Now) -> Message {
+    fn message(&self, order: u64, expires: Now) -> Message {
         Message {
             action: self.action,
             expires,
-            order: channel.wake().next_order(),
+            order,
             sender_bytes: self.sender_bytes,
             frame: self.frame.into(),
         }

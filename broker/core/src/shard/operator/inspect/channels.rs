@@ -93,10 +93,8 @@ impl Directory {
     ) -> Reply {
         let mut lists = Vec::new();
         let mut firsts = BinaryHeap::new();
-        for group in self.holdings.tenants() {
-            let mut list = self
-                .names
-                .range((start(group, prefix, after), Bound::Unbounded));
+        for group in self.tenants() {
+            let mut list = self.names_from(start(group, prefix, after));
             let wanted = |identity: &Identity| {
                 identity
                     .as_str()
@@ -104,7 +102,7 @@ impl Directory {
                     .is_some_and(|name| name.starts_with(prefix))
             };
             if let Some((identity, key)) = list.next().filter(|(identity, _)| wanted(identity)) {
-                firsts.push(Reverse((identity.name(), identity, *key, lists.len())));
+                firsts.push(Reverse((identity.name(), identity, key, lists.len())));
                 lists.push((list, group));
             }
         }
@@ -121,17 +119,19 @@ impl Directory {
                 name.is_some_and(|name| name.starts_with(prefix))
             });
             if let Some((identity, key)) = next {
-                firsts.push(Reverse((identity.name(), identity, *key, place)));
+                firsts.push(Reverse((identity.name(), identity, key, place)));
             }
         }
         let more = !firsts.is_empty();
-        self.pages.records_read += lines.len() as u64 + lists.len() as u64;
+        let read = lines.len() + lists.len();
+        drop(lists);
+        self.count_read(read);
         Reply::Page(lines, more)
     }
 
     fn line(&self, identity: &Identity, key: ChannelKey) -> Option<ChannelLine> {
         let exists = |channel: &&Channel| channel.state != Life::Creating;
-        let channel = self.channels.get(key).filter(exists)?;
+        let channel = self.channel(key).filter(exists)?;
         let live = channel.live();
         Some(ChannelLine {
             identity: identity.clone(),
@@ -151,7 +151,7 @@ pub(in crate::shard) fn view(
     at: Moment,
 ) -> Option<ChannelView> {
     let exists = |channel: &&Channel| channel.state != Life::Creating;
-    let channel = directory.channels.get(key).filter(exists)?;
+    let channel = directory.channel(key).filter(exists)?;
     let mut view = ChannelView {
         record: channel.record.clone(),
         master: None,

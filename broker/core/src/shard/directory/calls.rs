@@ -1,0 +1,171 @@
+//! The Alexa calls that wait: each is at its channel, and counted for its account ([`Waits`](super::waits::Waits)).
+//! Both change together, here.
+
+use super::Directory;
+use super::waits::{Call, Room};
+use crate::channel::{Calls, Channel, Waiting};
+use crate::id::{CallRef, ChannelKey, SessionKey};
+use crate::time::Moment;
+use codec::signal::{Action, Delivery};
+use std::collections::BTreeSet;
+
+impl Directory {
+    /// Whether a caller's call could be taken in: one of another shard needs a place.
+    pub(in crate::shard) fn has_call_place(&self, caller: CallRef) -> bool {
+        caller.shard == self.shard || self.waits.has_place()
+    }
+
+    /// Whether one more call fits on a channel of `account`.
+    pub(in crate::shard) fn room_for_call(&self, account: &str, channel: ChannelKey) -> Room {
+        self.waits.room(account, channel)
+    }
+
+    /// A call waits at its channel from here on; false when that is gone. A caller on another shard has a place until
+    /// it confirms that the call is over.
+    pub(in crate::shard) fn add_call(
+        &mut self,
+        caller: CallRef,
+        key: ChannelKey,
+        (sender, payload): (&str, &str),
+        at: Moment,
+    ) -> bool {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return false;
+        };
+        let most_ms = self.settings.timeouts.alexa_wait_max_ms;
+        let wait_ms = wait_ms(channel.record.ttl_seconds, most_ms);
+        let order = channel.wake().next_order();
+        self.waits.begin(channel.record.arn.account(), (key, order));
+        let mut frame = Vec::new();
+        Delivery {
+            action: Action::SdpOffer,
+            payload,
+            sender: Some(sender),
+        }
+        .write(&mut frame);
+        channel.wake().calls.add(Waiting {
+            caller,
+            sender: sender.into(),
+            expires: at.now.after(wait_ms),
+            order,
+            frame: frame.into_boxed_slice(),
+            given: None,
+            delivered: false,
+        });
+        if caller.shard != self.shard {
+            self.waits.hold(caller, (key, order));
+        }
+        true
+    }
+
+    /// Takes one of a channel's calls out: it waits no longer.
+    pub(in crate::shard) fn take_call(
+        &mut self,
+        key: ChannelKey,
+        take: impl FnOnce(&mut Calls) -> Option<Waiting>,
+    ) -> Option<Waiting> {
+        let channel = self.channels.get_mut(key)?;
+        let call = take(&mut channel.live_mut()?.calls)?;
+        let account = channel.record.arn.account();
+        self.waits.end(account, (key, call.order));
+        Some(call)
+    }
+
+    /// The current master of a channel, and the calls accepted before `before` whose offers it has not got, oldest
+    /// first. Each is for it once it was taken from the iterator.
+    pub(in crate::shard) fn give_calls(
+        &mut self,
+        key: ChannelKey,
+        before: u64,
+    ) -> Option<(SessionKey, impl Iterator<Item = &Waiting>)> {
+        let live = self.channels.get_mut(key).and_then(Channel::live_mut)?;
+        let master = live.members.to_master()?;
+        let calls = live.calls.all();
+        let left = calls.filter(move |call| call.given.is_none() && call.order < before);
+        let given = left.map(move |call| {
+            call.given = Some(master);
+            &*call
+        });
+        Some((master, given))
+    }
+
+    /// The master is another one, or gone: offers it had and did not answer are for the next.
+    pub(in crate::shard) fn offers_lost_their_master(&mut self, key: ChannelKey) {
+        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+            return;
+        };
+        for call in live.calls.all().filter(|call| call.delivered) {
+            call.given = None;
+        }
+    }
+
+    /// The last byte of an offer was handed over to `master`. True when it is for the next master all the same: this
+    /// one is no longer the channel's.
+    pub(in crate::shard) fn offer_was_sent(
+        &mut self,
+        key: ChannelKey,
+        master: SessionKey,
+        order: u64,
+    ) -> bool {
+        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+            return false;
+        };
+        let current = live.members.master() == Some(master);
+        let Some(call) = live.calls.by_order(order) else {
+            return false;
+        };
+        call.delivered = true;
+        // Another master may have it by now.
+        let returns = !current && call.given == Some(master);
+        if returns {
+            call.given = None;
+        }
+        returns
+    }
+
+    /// An offer came back from the outbox of `master`; false when its call does not wait any more.
+    pub(in crate::shard) fn offer_returned(
+        &mut self,
+        key: ChannelKey,
+        master: SessionKey,
+        order: u64,
+    ) -> bool {
+        let live = self.channels.get_mut(key).and_then(Channel::live_mut);
+        let call = live.and_then(|live| live.calls.by_order(order));
+        let waits = call.is_some();
+        if let Some(call) = call {
+            call.given.take_if(|given| *given == master);
+        }
+        waits
+    }
+
+    /// The call of a caller on another shard that has a place.
+    pub(in crate::shard) fn call_of(&self, caller: CallRef) -> Option<Call> {
+        self.waits.of(caller)
+    }
+
+    /// The caller's shard has said that the call is over.
+    pub(in crate::shard) fn free_call_place(&mut self, caller: CallRef) {
+        self.waits.free(caller);
+    }
+
+    /// The number of places that callers on other shards have.
+    pub(in crate::shard) fn call_places(&self) -> usize {
+        self.waits.places()
+    }
+
+    /// The channels that have waiting calls, in the order of their keys.
+    pub(in crate::shard) fn channels_with_calls(&self) -> BTreeSet<ChannelKey> {
+        self.waits.channels()
+    }
+}
+
+/// Milliseconds that a call waits: as long as its channel keeps messages, or as long as is configured.
+fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
+    let ttl_ms = u64::from(ttl_seconds) * 1000;
+    if most_ms == 0 {
+        ttl_ms
+    } else {
+        ttl_ms.min(most_ms)
+    }
+}

@@ -1,0 +1,278 @@
+//! Look-ups of channels, and their lives in the tables: a record comes in, is replaced, and goes.
+
+use super::Directory;
+use super::slots::Slots;
+use crate::channel::{Channel, Life, Metered, Route};
+use crate::id::{Account, CallerId, ChannelKey, Identity, ShardId, Slot, TimerId};
+use crate::record::{Holding, Record};
+use crate::settings::Settings;
+use crate::shard::books::Books;
+use crate::time::Now;
+use codec::control::ChannelStatus;
+use codec::signal::{Action, Role};
+use std::ops::Bound;
+
+impl Directory {
+    /// The configuration.
+    pub(in crate::shard) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The shard that this is.
+    pub(in crate::shard) fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// Whether channels of this name live on this shard, in this slot.
+    pub(in crate::shard) fn is_home(&self, identity: &Identity, slot: Slot) -> bool {
+        self.placement.shard(identity) == self.shard && self.placement.slot(identity) == Some(slot)
+    }
+
+    /// The slots of this shard, where they go from one node to another.
+    pub(in crate::shard) fn slots(&self) -> Option<&Slots> {
+        self.slots.as_deref()
+    }
+
+    /// The same, to do what is due about them.
+    pub(in crate::shard) fn slots_mut(&mut self) -> Option<&mut Slots> {
+        self.slots.as_deref_mut()
+    }
+
+    /// Whether the channels of a name's slot may be used here at `now`: always, where slots stay where they are.
+    pub(in crate::shard) fn serves(&self, identity: &Identity, now: Now) -> bool {
+        let slots = self.slots();
+        slots.is_none_or(|slots| slots.serves(identity, now))
+    }
+
+    /// A channel.
+    #[inline]
+    pub(in crate::shard) fn channel(&self, key: ChannelKey) -> Option<&Channel> {
+        self.channels.get(key)
+    }
+
+    /// The key of the channel of a name.
+    pub(in crate::shard) fn key_of(&self, identity: &Identity) -> Option<ChannelKey> {
+        self.names.get(identity).copied()
+    }
+
+    /// The channel of a name.
+    pub(in crate::shard) fn named_channel(&self, identity: &Identity) -> Option<&Channel> {
+        self.channel(self.key_of(identity)?)
+    }
+
+    /// The names of channels with their keys, in order, from `first` on.
+    pub(in crate::shard) fn names_from(
+        &self,
+        first: Bound<Identity>,
+    ) -> impl Iterator<Item = (&Identity, ChannelKey)> {
+        let names = self.names.range((first, Bound::Unbounded));
+        names.map(|(identity, key)| (identity, *key))
+    }
+
+    /// The names of all channels with their keys, in order.
+    pub(in crate::shard) fn names(&self) -> impl Iterator<Item = (&Identity, ChannelKey)> {
+        self.names.iter().map(|(identity, key)| (identity, *key))
+    }
+
+    /// The number of channels, those included that are being created or deleted.
+    pub(in crate::shard) fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// The channels of an account and the bytes of their records.
+    pub(in crate::shard) fn held_by(&self, tenant: &str) -> Holding {
+        self.holdings.of_tenant(tenant)
+    }
+
+    /// The accounts that have channels, by `region:account:`, in order.
+    pub(in crate::shard) fn tenants(&self) -> impl Iterator<Item = &str> {
+        self.holdings.tenants()
+    }
+
+    /// The bytes of all records.
+    pub(in crate::shard) fn record_bytes(&self) -> u64 {
+        self.holdings.bytes()
+    }
+
+    /// The bytes of all records and what they may be, when they have become more than that since this was asked last.
+    pub(in crate::shard) fn record_bytes_exceeded(&mut self) -> Option<(u64, u64)> {
+        self.holdings.exceeded()
+    }
+
+    /// Counts a call of a channel and of its caller's part; false, and nothing counted, when it is over a rate.
+    pub(in crate::shard) fn count_call(
+        &mut self,
+        key: ChannelKey,
+        (what, caller): (Metered, Option<CallerId>),
+        now: Now,
+    ) -> bool {
+        let channel = self.channels.get_mut(key);
+        channel.is_some_and(|channel| channel.count(what, caller, &self.settings.quotas, now))
+    }
+
+    /// A channel's entry in the wheel, and when the channel is due next.
+    pub(in crate::shard) fn timer_of(
+        &mut self,
+        key: ChannelKey,
+        now: Now,
+    ) -> Option<(&mut TimerId, Option<Now>)> {
+        let channel = self.channels.get_mut(key)?;
+        let next = channel.next_due(&self.settings.quotas, now);
+        Some((&mut channel.timer, next))
+    }
+
+    /// The same of every channel.
+    pub(in crate::shard) fn each_timer(
+        &mut self,
+        now: Now,
+        mut each: impl FnMut(&TimerId, Option<Now>),
+    ) {
+        for number in 0..self.channels.slots() {
+            let key = self.channels.at(number);
+            if let Some((timer, next)) = key.and_then(|key| self.timer_of(key, now)) {
+                each(timer, next);
+            }
+        }
+    }
+}
+
+impl Directory {
+    /// Puts a record into the tables; no channel of its name exists before. `None` when there is no room.
+    pub(in crate::shard) fn insert_channel(
+        &mut self,
+        record: Record,
+        state: Life,
+    ) -> Option<ChannelKey> {
+        let (identity, key) = self.put_channel(record, state)?;
+        self.names.insert(identity, key);
+        Some(key)
+    }
+
+    /// Puts a record into all tables but that of names.
+    pub(super) fn put_channel(
+        &mut self,
+        record: Record,
+        state: Life,
+    ) -> Option<(Identity, ChannelKey)> {
+        let (identity, bytes) = (Identity::of(&record.arn), record.bytes());
+        let channel = Channel::new(record, state);
+        let key = self.channels.insert(channel).ok()?;
+        if let Some(slots) = &mut self.slots {
+            slots.channel_came(&identity, key);
+        }
+        self.holdings.came(identity.tenant(), bytes);
+        Some((identity, key))
+    }
+
+    /// A channel is in use: its creation is durable, or its deletion is not.
+    pub(in crate::shard) fn activate(&mut self, key: ChannelKey) {
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.state = Life::Active;
+        }
+    }
+
+    /// This record takes the place of a channel's. It counts from here on with its bytes alone.
+    pub(in crate::shard) fn replace_record(&mut self, key: ChannelKey, next: Record) {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let (before, after) = (channel.record.bytes(), next.bytes());
+        channel.record = next;
+        self.recount(key, before.max(after), after);
+    }
+
+    /// This record is to take the place of a channel's: the larger of the two counts.
+    pub(in crate::shard) fn reserve_record(&mut self, key: ChannelKey, next: &Record) {
+        if let Some(channel) = self.channels.get(key) {
+            let own = channel.record.bytes();
+            self.recount(key, own, own.max(next.bytes()));
+        }
+    }
+
+    /// This record does not take the place of a channel's: its bytes no longer count.
+    pub(in crate::shard) fn not_replaced(&mut self, key: ChannelKey, next: &Record) {
+        if let Some(channel) = self.channels.get(key) {
+            let own = channel.record.bytes();
+            self.recount(key, own.max(next.bytes()), own);
+        }
+    }
+
+    /// A channel that counted with `before` bytes counts with `after`.
+    fn recount(&mut self, key: ChannelKey, before: usize, after: usize) {
+        let channel = self.channels.get(key).filter(|_| before != after);
+        if let Some(channel) = channel {
+            let identity = Identity::of(&channel.record.arn);
+            self.holdings.change(identity.tenant(), before, after);
+        }
+    }
+
+    /// Takes a channel out of all tables: its name is free, and what it kept is withdrawn. Of its connections that are
+    /// not gone its account and name stay known.
+    pub(in crate::shard) fn remove_channel(
+        &mut self,
+        books: &mut Books,
+        key: ChannelKey,
+    ) -> Option<Channel> {
+        let channel = self.channels.remove(key)?;
+        let (arn, bytes) = (&channel.record.arn, channel.record.bytes());
+        let identity = Identity::of(arn);
+        if self.names.remove(&identity).is_some() {
+            self.holdings.went(identity.tenant(), bytes);
+        }
+        if channel.connections > 0 {
+            let former = (Account::of(arn), arn.name().into(), channel.connections);
+            self.former.insert(key, former);
+        }
+        self.kept_withdrawn(books, key, &channel);
+        if let Some(slots) = &mut self.slots {
+            slots.channel_went(&identity, key);
+        }
+        Some(channel)
+    }
+}
+
+/// A message that its channel has accepted.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) struct Accepted {
+    /// Its place in the channel's order.
+    pub(in crate::shard) order: u64,
+    /// The end of the time that it is kept.
+    pub(in crate::shard) expires: Now,
+    pub(in crate::shard) route: Route,
+}
+
+impl Directory {
+    /// Accepts a message of a member of this role; `None` when the channel is gone. A step of the road: see
+    /// [`crate::shard::road`].
+    #[inline(always)]
+    pub(in crate::shard) fn accept(
+        &mut self,
+        key: ChannelKey,
+        (from, action, recipient): (Role, Action, &str),
+        now: Now,
+    ) -> Option<Accepted> {
+        let channel = self.channels.get_mut(key)?;
+        let expires = channel.expiry(now);
+        let live = channel.wake();
+        Some(Accepted {
+            order: live.next_order(),
+            expires,
+            route: live.route(from, action, recipient),
+        })
+    }
+
+    /// The next place in a channel's order, for a message that comes with a parcel.
+    pub(in crate::shard) fn next_order(&mut self, key: ChannelKey) -> Option<u64> {
+        let channel = self.channels.get_mut(key)?;
+        Some(channel.wake().next_order())
+    }
+}
+
+/// A channel's status for callers; `None` while it is only being created.
+pub(in crate::shard) fn status(channel: &Channel) -> Option<ChannelStatus> {
+    match channel.state {
+        Life::Creating => None,
+        Life::Active => Some(ChannelStatus::Active),
+        Life::Deleting => Some(ChannelStatus::Deleting),
+    }
+}

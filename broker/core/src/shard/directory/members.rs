@@ -1,0 +1,140 @@
+//! The connections of channels: who takes a slot, holds it, and leaves. See invariant 3 of `ARCHITECTURE.md`.
+
+use super::Directory;
+use crate::channel::{Channel, Joined, Metered, Slot, TableFull};
+use crate::id::{Account, CallerId, ChannelKey, SessionKey};
+use crate::time::{Moment, Now};
+
+/// Why a connection gets no slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shard) enum NoSlot {
+    /// The channel is gone.
+    Gone,
+    /// The channel's rate is used up, or the caller's part of it.
+    Rate,
+    /// The channel has as many viewers as it may have.
+    Full,
+}
+
+impl Directory {
+    /// Gives a connection a slot of its channel, if the channel's rate and the caller's part of it allow that. One that
+    /// is refused costs nothing.
+    ///
+    /// # Errors
+    /// See [`NoSlot`].
+    pub(in crate::shard) fn take_slot(
+        &mut self,
+        key: ChannelKey,
+        (slot, caller): (Slot, Option<CallerId>),
+        session: SessionKey,
+        at: Moment,
+    ) -> Result<Joined, NoSlot> {
+        let settings = &self.settings;
+        let Some(channel) = self.channels.get_mut(key) else {
+            return Err(NoSlot::Gone);
+        };
+        let what = match slot {
+            Slot::Master => Metered::ConnectAsMaster,
+            Slot::Viewer(_) => Metered::ConnectAsViewer,
+        };
+        let caller = caller.filter(|_| !settings.strict());
+        if !channel.may(what, caller, &settings.quotas, at.now) {
+            return Err(NoSlot::Rate);
+        }
+        let viewers_max = settings.limits.viewers_per_channel;
+        let members = &mut channel.wake().members;
+        let joined = members
+            .join(slot, session, viewers_max, &self.hasher)
+            .map_err(|TableFull| NoSlot::Full)?;
+        channel.count(what, caller, &settings.quotas, at.now);
+        channel.connections += 1;
+        Ok(joined)
+    }
+
+    /// A connection left its slot.
+    pub(in crate::shard) fn leave_slot(
+        &mut self,
+        key: ChannelKey,
+        slot: &Slot,
+        session: SessionKey,
+        from: Now,
+    ) {
+        if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
+            live.members.leave(slot, session, from);
+        }
+    }
+
+    /// A connection holds its slot until it has ended the message that it began.
+    pub(in crate::shard) fn hold_slot(
+        &mut self,
+        key: ChannelKey,
+        slot: Slot,
+        session: SessionKey,
+        until: Now,
+    ) {
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.wake().members.hold(slot, session, until);
+        }
+    }
+
+    /// A connection holds no slot any more; false when it held none.
+    pub(in crate::shard) fn free_slot(&mut self, key: ChannelKey, session: SessionKey) -> bool {
+        let live = self.channels.get_mut(key).and_then(Channel::live_mut);
+        live.is_some_and(|live| live.members.release(session))
+    }
+
+    /// The next connection that held its slot for too long.
+    pub(in crate::shard) fn take_overdue(
+        &mut self,
+        key: ChannelKey,
+        now: Now,
+    ) -> Option<SessionKey> {
+        let live = self.channels.get_mut(key)?.live_mut()?;
+        live.members.take_overdue(now)
+    }
+
+    /// The next connection that lost its slot and is closed, since nobody took the slot again.
+    pub(in crate::shard) fn take_for_vacancy(
+        &mut self,
+        key: ChannelKey,
+        now: Now,
+    ) -> Option<SessionKey> {
+        let live = self.channels.get_mut(key)?.live_mut()?;
+        live.members.take_for_vacancy(now)
+    }
+
+    /// The connections of a channel, superseded ones included.
+    pub(in crate::shard) fn members(&self, key: ChannelKey) -> Vec<SessionKey> {
+        let live = self.channel(key).and_then(Channel::live);
+        live.map_or_else(Vec::new, |live| live.members.all())
+    }
+
+    /// A channel has one connection less.
+    pub(in crate::shard) fn connection_went(&mut self, key: ChannelKey) {
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.connections = channel.connections.saturating_sub(1);
+            channel.rest();
+        }
+    }
+
+    /// Account and name of a channel that went before this connection of it; forgotten with the last one.
+    pub(in crate::shard) fn former_channel(
+        &mut self,
+        channel: ChannelKey,
+    ) -> Option<(Account, Box<str>)> {
+        let (account, name, connections) = self.former.get_mut(&channel)?;
+        let former = (*account, name.clone());
+        *connections -= 1;
+        if *connections == 0 {
+            self.former.remove(&channel);
+        }
+        Some(former)
+    }
+
+    /// Gives back what an unused channel does not need.
+    pub(in crate::shard) fn rest(&mut self, key: ChannelKey) {
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.rest();
+        }
+    }
+}
