@@ -5,7 +5,6 @@ use super::changes::ChangeStep;
 use crate::channel::{Channel, Life};
 use crate::id::{ChannelKey, Identity};
 use crate::record::Holding;
-use std::collections::BTreeMap;
 
 /// Channels that are all looked at after every input. In a directory with more, which only tests of large tables have,
 /// the sums are compared alone.
@@ -40,8 +39,12 @@ impl Directory {
             self.changes.places.taken(),
             "places of changes"
         );
-        let gone = all.keys().filter(|key| self.channels.get(**key).is_none());
-        assert_eq!(gone.count(), 0, "a change of no channel is under way");
+        #[expect(clippy::disallowed_methods, reason = "the order does not matter")]
+        let mut keys = all.keys();
+        assert!(
+            keys.all(|key| self.channels.get(*key).is_some()),
+            "a change of no channel is under way"
+        );
         let lost = |(key, (_, _, left)): (&ChannelKey, &(_, _, u32))| {
             *left == 0 || self.channels.get(*key).is_some()
         };
@@ -53,18 +56,12 @@ impl Directory {
 
     /// Each channel is in every table as it should be, and what they hold is what is counted.
     fn check_channels(&self) {
-        let mut tenants: BTreeMap<&str, Holding> = BTreeMap::new();
         let (mut kept, mut calls) = (0, 0);
         for (identity, key) in &self.names {
             let channel = self.channels.get(*key);
             assert!(channel.is_some(), "{identity:?} has no channel");
             let Some(channel) = channel else { continue };
-            let own = Holding {
-                channels: 1,
-                bytes: self.check_record(identity, *key, channel) as u64,
-            };
-            let held = tenants.entry(identity.tenant()).or_default();
-            *held = held.and(own);
+            self.check_life(identity, *key, channel);
             let live = channel.live();
             kept += live.map_or(0, |live| live.pending.bytes());
             let waiting = live.map_or(0, |live| live.calls.len());
@@ -77,11 +74,13 @@ impl Directory {
                 .is_none_or(|all| all.lists(identity, *key));
             assert!(listed, "{identity:?} is not listed in its slot");
         }
-        let counted = self
-            .holdings
-            .tenants()
-            .map(|tenant| (tenant, self.holdings.of_tenant(tenant)));
-        assert!(counted.eq(tenants), "channels and bytes of accounts");
+        let mut counted = 0;
+        for tenant in self.holdings.tenants() {
+            let held = self.sum_of(tenant);
+            assert_eq!(held, self.holdings.of_tenant(tenant), "what {tenant} holds");
+            counted += held.channels;
+        }
+        assert_eq!(counted, self.names.len() as u64, "channels of accounts");
         assert_eq!(self.kept.shares.bytes(), kept, "bytes of kept messages");
         assert_eq!(self.waits.len(), calls, "waiting calls");
         let listed = self.slots.as_ref().map(|all| all.len());
@@ -91,14 +90,31 @@ impl Directory {
         );
     }
 
-    /// The state of a channel is that of the change under way; the bytes that it counts with.
-    fn check_record(&self, identity: &Identity, key: ChannelKey, channel: &Channel) -> usize {
-        assert_eq!(
-            Identity::of(&channel.record.arn),
-            *identity,
-            "a name of another channel"
-        );
-        let step = self.changes.under_way.get(&key).map(|it| &it.step);
+    /// The channels of an account, and the bytes of their records.
+    fn sum_of(&self, tenant: &str) -> Holding {
+        let own = self
+            .names
+            .iter()
+            .filter(|(identity, _)| identity.tenant() == tenant);
+        let holdings = own.filter_map(|(_, key)| {
+            let own = self.channels.get(*key)?.record.bytes();
+            let bytes = match self.step(*key) {
+                Some(ChangeStep::Replace(next)) => own.max(next.bytes()),
+                Some(ChangeStep::Create | ChangeStep::Delete) | None => own,
+            };
+            let bytes = bytes as u64;
+            Some(Holding { channels: 1, bytes })
+        });
+        holdings.fold(Holding::default(), Holding::and)
+    }
+
+    /// The state of a channel is that of the change under way.
+    fn check_life(&self, identity: &Identity, key: ChannelKey, channel: &Channel) {
+        let arn = &channel.record.arn;
+        let named = [arn.region(), arn.account(), arn.name()];
+        let name = [identity.region(), identity.account(), identity.name()];
+        assert_eq!(name, named, "a name of another channel");
+        let step = self.step(key);
         let deletes = matches!(step, Some(ChangeStep::Delete));
         let fits = match channel.state {
             Life::Creating => matches!(step, Some(ChangeStep::Create)),
@@ -106,10 +122,9 @@ impl Directory {
             Life::Deleting => deletes,
         };
         assert!(fits, "{identity:?} is {:?} while {step:?}", channel.state);
-        let own = channel.record.bytes();
-        match step {
-            Some(ChangeStep::Replace(next)) => own.max(next.bytes()),
-            Some(ChangeStep::Create | ChangeStep::Delete) | None => own,
-        }
+    }
+
+    fn step(&self, key: ChannelKey) -> Option<&ChangeStep> {
+        Some(&self.changes.under_way.get(&key)?.step)
     }
 }
