@@ -94,7 +94,7 @@ fn check(options: &Options) -> io::Result<()> {
                         let report = run(server, case, terms, programs, &directory)?;
                         let figure = report.pointer(case.figure.pointer());
                         let value = figure.and_then(serde_json::Value::as_f64);
-                        let (server, case) = (&server.name, case.name);
+                        let (server, case) = (&server.name, &case.name);
                         value
                             .map(|_| println!("{case}, {server}: ok"))
                             .ok_or_else(|| {
@@ -144,9 +144,9 @@ fn measure(options: &Options) -> io::Result<()> {
                 }
                 let figure = report.pointer(case.figure.pointer());
                 if let Some(value) = figure.and_then(serde_json::Value::as_f64) {
-                    record.add(case.name, &server.name, case.figure.unit(), value);
+                    record.add(&case.name, &server.name, case.figure.unit(), value);
                     if let Some(us) = report.pointer(LATENESS).and_then(serde_json::Value::as_f64) {
-                        record.add_lateness(case.name, &server.name, us);
+                        record.add_lateness(&case.name, &server.name, us);
                     }
                 }
             }
@@ -175,7 +175,7 @@ fn chosen(
         cases.push(case.ok_or_else(|| io::Error::other(format!("--case {name}: there is none")))?);
     }
     if cases.is_empty() {
-        cases.extend(Case::ALL);
+        cases.extend(Case::all());
     }
     let filter = options.filter.as_deref().unwrap_or_default();
     cases.retain(|case| case.name.contains(filter));

@@ -1,23 +1,29 @@
 //! Serves one of the rivals: `rival NAME [--tls]`. Prints its port, and ends when its standard input does.
 
 use benches::relay::Rival;
+use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::thread;
 
+/// One of the rivals, served on a port of loopback.
+#[derive(Parser)]
+struct Options {
+    /// The rival
+    #[arg(value_enum)]
+    rival: Rival,
+    /// Over TLS
+    #[arg(long)]
+    tls: bool,
+}
+
 fn main() -> ExitCode {
-    let name = std::env::args().nth(1).unwrap_or_default();
-    let Some(rival) = Rival::of(&name) else {
-        let names = Rival::ALL.map(Rival::name).join(", ");
+    let Options { rival, tls } = Options::parse();
+    if let Err(error) = serve(rival, tls) {
         // Nothing is left to report to if this fails.
-        let _ = writeln!(io::stderr(), "rival {name}: allowed are {names}");
-        return ExitCode::from(2);
-    };
-    let is_tls = std::env::args().nth(2).is_some_and(|flag| flag == "--tls");
-    if let Err(error) = serve(rival, is_tls) {
-        let _ = writeln!(io::stderr(), "rival {name}: {error}");
+        let _ = writeln!(io::stderr(), "rival {}: {error}", rival.name());
     }
     ExitCode::FAILURE
 }

@@ -1,27 +1,37 @@
 //! The loads: flags of `loadgen`, and the figure that is taken from its report. API calls have a driver of their own,
-//! [`super::calls`], whose report has the same form.
+//! [`super::calls`], whose report has the same form. All of them are in `cases.toml`.
+
+use serde::Deserialize;
 
 /// One load.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Case {
     /// Its name in records.
-    pub name: &'static str,
+    pub name: String,
     /// A description for readers.
-    pub what: &'static str,
+    pub what: String,
     /// The figure that is measured.
     pub figure: Figure,
     /// The mode and what does not depend on its size.
-    mode: &'static [&'static str],
+    mode: String,
     /// Its size when it is measured.
-    size: &'static [&'static str],
+    size: String,
     /// Its size when only its answers count.
-    small: &'static [&'static str],
+    small: String,
     /// Whether it goes over TLS 1.3.
+    #[serde(default)]
     pub is_tls: bool,
 }
 
+/// The file of all loads.
+#[derive(Deserialize)]
+struct Cases {
+    case: Vec<Case>,
+}
+
 /// The figure of a report that is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Figure {
     /// CPU time of the server's process for each message, in microseconds.
     PerMessage,
@@ -67,256 +77,70 @@ impl Figure {
 
 impl Case {
     /// All loads.
-    pub const ALL: [Self; 19] = [
-        Self {
-            name: "pairs",
-            what: "100 masters with a viewer each, 200 bytes, one message under way each way",
-            figure: Figure::PerMessage,
-            mode: &["relay", "--window", "1", "--payload", "200"],
-            size: &["--channels", "100"],
-            small: &["--channels", "3"],
-            is_tls: false,
-        },
-        Self {
-            name: "bursts",
-            what: "the same, four messages under way each way",
-            figure: Figure::PerMessage,
-            mode: &["relay", "--window", "4", "--payload", "200"],
-            size: &["--channels", "100"],
-            small: &["--channels", "3"],
-            is_tls: false,
-        },
-        Self {
-            name: "fan-in",
-            what: "20 masters with nine viewers each, 200 bytes, one message under way each way",
-            figure: Figure::PerMessage,
-            mode: &[
-                "relay",
-                "--window",
-                "1",
-                "--payload",
-                "200",
-                "--viewers-per-channel",
-                "9",
-            ],
-            size: &["--channels", "20"],
-            small: &["--channels", "1"],
-            is_tls: false,
-        },
-        Self {
-            name: "sdp",
-            what: "2,000 masters with a viewer each, 4,000 bytes, one message under way each way",
-            figure: Figure::PerMessage,
-            mode: &["relay", "--window", "1", "--payload", "4000"],
-            size: &["--channels", "2000"],
-            small: &["--channels", "3"],
-            is_tls: false,
-        },
-        Self {
-            name: "connect",
-            what: "64 connections under way: TCP connect, upgrade, Close 1000, its echo and the end",
-            figure: Figure::PerConnection,
-            mode: &["connect"],
-            size: &["--channels", "64"],
-            small: &["--channels", "3"],
-            is_tls: false,
-        },
-        Self {
-            name: "connect-signed",
-            what: "the same, each with a presigned URL of its own",
-            figure: Figure::PerConnection,
-            mode: &["connect", PRESIGN],
-            size: &["--channels", "64"],
-            small: &["--channels", "3"],
-            is_tls: false,
-        },
-        Self {
-            name: "idle",
-            what: "4,500 masters with a viewer each, connected and silent",
-            figure: Figure::BytesHeld,
-            mode: &["idle"],
-            size: &["--channels", "4500"],
-            small: &["--channels", "20"],
-            is_tls: false,
-        },
-        Self {
-            name: "many",
-            what: "5,000 masters with a viewer each, 200 bytes, one message under way each way",
-            figure: Figure::PerMessage,
-            mode: &["relay", "--window", "1", "--payload", "200"],
-            size: &["--channels", "5000"],
-            small: &["--channels", "3"],
-            is_tls: false,
-        },
-        Self {
-            name: "open-2000",
-            what: "100 masters with a viewer each, 200 bytes, 2,000 messages a second on schedule",
-            figure: Figure::PerMessage,
-            mode: &["relay", "--payload", "200"],
-            size: &["--channels", "100", "--rate", "2000"],
-            small: &["--channels", "3", "--rate", "200"],
-            is_tls: false,
-        },
-        Self {
-            name: "open-20000",
-            what: "the same, 20,000 messages a second",
-            figure: Figure::PerMessage,
-            mode: &["relay", "--payload", "200"],
-            size: &["--channels", "100", "--rate", "20000"],
-            small: &["--channels", "3", "--rate", "2000"],
-            is_tls: false,
-        },
-        Self {
-            name: "session",
-            what: "1,500 viewers a second: connect, offer, answer, four candidates each way, leave",
-            figure: Figure::PerSession,
-            mode: SESSION,
-            size: &["--channels", "100", "--rate", "1500"],
-            small: &["--channels", "3", "--rate", "20"],
-            is_tls: false,
-        },
-        Self {
-            name: "session-signed",
-            what: "4,000 viewers a second with presigned URLs, a tenth over TLS 1.3: connect, offer, answer, four \
-                   candidates each way at once, leave",
-            figure: Figure::PerSession,
-            mode: &[
-                "sessions",
-                PRESIGN,
-                "--trickle",
-                "0",
-                "--payload",
-                "200",
-                "--sdp-payload",
-                "1000",
-                TLS_PERCENT,
-                "10",
-            ],
-            size: &["--channels", "1000", "--rate", "4000"],
-            small: &["--channels", "3", "--rate", "20"],
-            is_tls: false,
-        },
-        Self {
-            name: "light",
-            what: "the same, 50 viewers a second: what it costs to wake for a single message",
-            figure: Figure::PerSession,
-            mode: SESSION,
-            size: &["--channels", "100", "--rate", "50"],
-            small: &["--channels", "3", "--rate", "20"],
-            is_tls: false,
-        },
-        Self {
-            name: "latency",
-            what: "the same, 1,500 viewers a second: from a message's sending to its arrival",
-            figure: Figure::MessageP99,
-            mode: SESSION,
-            size: &["--channels", "100", "--rate", "1500"],
-            small: &["--channels", "3", "--rate", "20"],
-            is_tls: false,
-        },
-        Self {
-            name: "calls",
-            what: "64 kept connections, a signed call under way on each: for an endpoint and for ICE servers in turn",
-            figure: Figure::PerCall,
-            mode: CALLS,
-            size: &["64"],
-            small: &["3"],
-            is_tls: false,
-        },
-        Self {
-            name: "pairs-tls",
-            what: "100 masters with a viewer each over TLS 1.3, 200 bytes, one message under way each way",
-            figure: Figure::PerMessage,
-            mode: &["relay", "--window", "1", "--payload", "200"],
-            size: &["--channels", "100"],
-            small: &["--channels", "3"],
-            is_tls: true,
-        },
-        Self {
-            name: "connect-tls",
-            what: "64 connections under way over TLS 1.3, a full handshake each",
-            figure: Figure::PerConnection,
-            mode: &["connect"],
-            size: &["--channels", "64"],
-            small: &["--channels", "3"],
-            is_tls: true,
-        },
-        Self {
-            name: "resume",
-            what: "the same, each session resumed by the ticket of an earlier one",
-            figure: Figure::PerConnection,
-            mode: &["connect", "--resume"],
-            size: &["--channels", "64"],
-            small: &["--channels", "3"],
-            is_tls: true,
-        },
-        Self {
-            name: "idle-tls",
-            what: "2,000 masters with a viewer each over TLS 1.3, connected and silent",
-            figure: Figure::BytesHeld,
-            mode: &["idle"],
-            size: &["--channels", "2000"],
-            small: &["--channels", "20"],
-            is_tls: true,
-        },
-    ];
+    ///
+    /// # Panics
+    /// `cases.toml` is wrong.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let cases: Cases = toml::from_str(include_str!("cases.toml")).expect("a list of cases");
+        cases.case
+    }
 
     /// The flags of `loadgen run` for it.
-    pub fn flags(&self, is_small: bool) -> impl Iterator<Item = &'static str> {
-        let size = if is_small { self.small } else { self.size };
+    pub fn flags(&self, is_small: bool) -> impl Iterator<Item = &str> {
         ["--mode"]
             .into_iter()
-            .chain(self.mode.iter().chain(size).copied())
+            .chain(self.mode.split(' '))
+            .chain(self.size(is_small).split(' '))
     }
 
     /// Whether its messages are those of sessions.
     #[must_use]
     pub fn has_sessions(&self) -> bool {
-        self.mode.first() == SESSION.first()
+        self.has("sessions")
     }
 
     /// The number of connections that make API calls; `None` if that is not the load.
     pub(super) fn callers(&self, is_small: bool) -> Option<usize> {
-        let size = if is_small { self.small } else { self.size };
-        let callers = size.first().filter(|_| self.mode == CALLS)?;
-        callers.parse().ok()
+        let size = self.size(is_small);
+        self.has_calls().then(|| size.parse().ok()).flatten()
     }
 
     /// Whether a share of its sessions goes over TLS 1.3.
     #[must_use]
     pub fn has_detour(&self) -> bool {
-        self.mode.contains(&TLS_PERCENT)
+        self.has("--tls-percent")
     }
 
     /// Whether its requests are signed.
     #[must_use]
     pub fn is_signed(&self) -> bool {
-        self.has_calls() || self.mode.contains(&PRESIGN)
+        self.has_calls() || self.has("--presign")
     }
 
     /// Whether its load is API calls.
     #[must_use]
     pub fn has_calls(&self) -> bool {
-        self.mode == CALLS
+        self.has("calls")
     }
 
     /// Whether its TLS sessions are resumed.
     #[must_use]
     pub fn resumes(&self) -> bool {
-        self.mode.contains(&"--resume")
+        self.has("--resume")
     }
 
     /// The one of this name.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|case| case.name == name)
+        Self::all().into_iter().find(|case| case.name == name)
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.mode.split(' ').any(|it| it == word)
+    }
+
+    fn size(&self, is_small: bool) -> &str {
+        if is_small { &self.small } else { &self.size }
     }
 }
-
-/// A viewer's session; each side's candidates follow 20 ms after one another.
-const SESSION: &[&str] = &["sessions", "--payload", "200", "--sdp-payload", "3000"];
-const PRESIGN: &str = "--presign";
-/// The flag for the share of sessions that goes to the second target, in per cent.
-const TLS_PERCENT: &str = "--tls-percent";
-/// API calls, of which `loadgen` knows nothing; a size is a number of connections.
-const CALLS: &[&str] = &["calls"];

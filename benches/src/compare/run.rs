@@ -35,7 +35,7 @@ pub fn run(
 ) -> io::Result<Value> {
     let core = terms.cores.map(|(core, _)| core);
     let about = |what: &dyn Display| {
-        let (server, case) = (&server.name, case.name);
+        let (server, case) = (&server.name, &case.name);
         io::Error::other(format!("{case}, {server}: {what}"))
     };
     let running = server.start(programs, core, case, directory)?;

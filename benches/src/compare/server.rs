@@ -2,6 +2,7 @@
 
 use super::case::Case;
 use crate::relay::{Identity, KEY_ID, Rival, SECRET};
+use clap::ValueEnum;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
@@ -99,7 +100,7 @@ impl Server {
             // One framework stands for all: the check is the same code in each.
             Kind::Rival(rival) if case.has_calls() => *rival == Rival::Axum,
             Kind::Node(_) if case.has_calls() => false,
-            Kind::Broker(..) => matches!(case.name, "pairs" | "fan-in" | "connect"),
+            Kind::Broker(..) => matches!(&*case.name, "pairs" | "fan-in" | "connect"),
             Kind::Rival(_) | Kind::Node(_) if case.is_signed() => {
                 Self::is_floor(&self.name) && !case.has_detour()
             }
@@ -110,14 +111,14 @@ impl Server {
         }
     }
 
-    /// The rivals that can run here: all in [`Rival::ALL`], and node's where node and its package are there, which
+    /// The rivals that can run here: all of [`Rival`], and node's where node and its package are there, which
     /// `clients` has if the tests with real clients were run.
     #[must_use]
     pub fn rivals(clients: &Path) -> Vec<Self> {
-        let mut all: Vec<Self> = Rival::ALL
-            .into_iter()
-            .map(|rival| Self {
-                name: rival.name().to_owned(),
+        let mut all: Vec<Self> = Rival::value_variants()
+            .iter()
+            .map(|&rival| Self {
+                name: rival.name(),
                 kind: Kind::Rival(rival),
             })
             .collect();

@@ -30,50 +30,31 @@ pub use place::Place;
 pub use signed::{KEY_ID, SECRET};
 pub use tls::Identity;
 
+use clap::ValueEnum;
 use std::io;
 use std::net::TcpListener;
 
 /// A relay that the binary `rival` can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Rival {
-    /// axum with tokio-tungstenite.
-    Axum,
-    /// fastwebsockets on tokio.
-    Fastwebsockets,
-    /// tungstenite, a thread per connection.
-    Tungstenite,
     /// The floor on io_uring.
     FloorUring,
     /// The floor on epoll.
     FloorEpoll,
+    /// fastwebsockets on tokio.
+    Fastwebsockets,
+    /// axum with tokio-tungstenite.
+    Axum,
+    /// tungstenite, a thread per connection.
+    Tungstenite,
 }
 
 impl Rival {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::FloorUring,
-        Self::FloorEpoll,
-        Self::Fastwebsockets,
-        Self::Axum,
-        Self::Tungstenite,
-    ];
-
     /// Its name on the command line and in records.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Axum => "axum",
-            Self::Fastwebsockets => "fastwebsockets",
-            Self::Tungstenite => "tungstenite",
-            Self::FloorUring => "floor-uring",
-            Self::FloorEpoll => "floor-epoll",
-        }
-    }
-
-    /// The one of this name.
-    #[must_use]
-    pub fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|rival| rival.name() == name)
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// Whether it speaks TLS: the one that was the best without.

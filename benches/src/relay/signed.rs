@@ -9,7 +9,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use codec::calendar;
+use codec::aws::sigv4::Stamp;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -70,7 +71,8 @@ impl Checker {
         let date = line("x-amz-date")?;
         let day_and_region = scope.strip_suffix("/kinesisvideo/aws4_request")?;
         let (day, region) = day_and_region.split_once('/')?;
-        if id != KEY_ID || !date.starts_with(day) || seconds(date)?.abs_diff(now_s) > TOLERANCE_S {
+        let signed_s = u64::try_from(Stamp::parse(date.as_bytes())?.epoch()).ok()?;
+        if id != KEY_ID || !date.starts_with(day) || signed_s.abs_diff(now_s) > TOLERANCE_S {
             return None;
         }
         self.text.clear();
@@ -88,7 +90,8 @@ impl Checker {
             self.key = Some((day_and_region.to_owned(), derive(day, region)));
         }
         let (_, key) = self.key.as_ref()?;
-        hmac::verify(key, &self.text, &bytes(signature)?).ok()
+        let signature = HEXLOWER_PERMISSIVE.decode(signature.as_bytes()).ok()?;
+        hmac::verify(key, &self.text, &signature).ok()
     }
 
     fn push(&mut self, parts: &[&str]) {
@@ -102,10 +105,7 @@ impl Checker {
     }
 
     fn push_hex(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            let digits = [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]);
-            self.text.extend_from_slice(&digits);
-        }
+        self.text.extend(HEXLOWER.encode(bytes).bytes());
     }
 }
 
@@ -118,28 +118,7 @@ fn derive(day: &str, region: &str) -> hmac::Key {
     })
 }
 
-/// Seconds since 1970 of `20260131T235959Z`.
-fn seconds(date: &str) -> Option<u64> {
-    let number = |from: usize, to: usize| date.get(from..to)?.parse::<i64>().ok();
-    let days = calendar::days(number(0, 4)?, number(4, 6)?, number(6, 8)?);
-    let seconds = number(9, 11)? * 3600 + number(11, 13)? * 60 + number(13, 15)?;
-    u64::try_from(days * 86_400 + seconds).ok()
-}
-
-/// The bytes of 64 hexadecimal digits.
-fn bytes(digits: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if digits.len() != 2 * bytes.len() {
-        return None;
-    }
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(2 * place..2 * place + 2)?, 16).ok()?;
-    }
-    Some(bytes)
-}
-
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// The tolerance between a signature's time and the clock's, in seconds.
 const TOLERANCE_S: u64 = 300;
 const CHANNEL: &str =

@@ -1,7 +1,7 @@
 //! simd-json alone, without a scanner before it: its tape in, serde out, with buffers that are used again.
 
 use super::serde_json::Event;
-use super::text::{Member, Text, judge};
+use super::text::{Text, judge};
 use super::{Parse, Write};
 use codec::signal::{Delivery, Request};
 use codec::ws::{self, Opcode};
@@ -46,7 +46,7 @@ impl Parse for SimdJson<Reader> {
     }
 }
 
-/// The known members of an object; `None` for anything else, and for one that occurs twice.
+/// The known members of an object; `None` for anything else, for one that occurs twice, and for one that is no text.
 fn members<'a>(nodes: &[Node<'a>]) -> Option<Text<'a>> {
     let (Node::Object { .. }, mut rest) = nodes.split_first()? else {
         return None;
@@ -62,13 +62,13 @@ fn members<'a>(nodes: &[Node<'a>]) -> Option<Text<'a>> {
             _ => None,
         };
         if let Some(place) = place {
-            if !matches!(place, Member::Absent) {
+            if place.0.is_some() {
                 return None;
             }
-            *place = match value {
-                Node::String(text) => Member::Text(Cow::Borrowed(text)),
-                Node::Static(StaticNode::Null) => Member::Absent,
-                Node::Static(_) | Node::Object { .. } | Node::Array { .. } => Member::Other,
+            place.0 = match value {
+                Node::String(text) => Some(Cow::Borrowed(text)),
+                Node::Static(StaticNode::Null) => None,
+                Node::Static(_) | Node::Object { .. } | Node::Array { .. } => return None,
             };
         }
         let nodes = match value {

@@ -5,7 +5,7 @@ use codec::aws::{ClientId, CorrelationId};
 use codec::base64::{Alphabet, alphabet, is_well_formed};
 use codec::signal::{Action, MessageRules, Request, Role};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -32,17 +32,9 @@ pub struct Text<'a> {
     pub correlation: Member<'a>,
 }
 
-/// The value of a known member.
+/// The text of a known member; `None` for one that is not there, or null.
 #[derive(Debug, Default)]
-pub enum Member<'a> {
-    /// Not there, or null.
-    #[default]
-    Absent,
-    /// A string.
-    Text(Cow<'a, str>),
-    /// Anything else.
-    Other,
-}
+pub struct Member<'a>(pub Option<Cow<'a, str>>);
 
 /// Applies the rules of the default profile to a master's message.
 #[must_use]
@@ -61,11 +53,8 @@ pub fn judge_from<'t>(role: Role, text: &'t Text<'_>) -> Option<Request<'t>> {
     if payload.is_empty() || payload.len() > MessageRules::DEFAULT.payload_bytes || !lawful {
         return None;
     }
-    let correlation_id = match &text.correlation {
-        Member::Absent => None,
-        Member::Text(id) => Some(CorrelationId::parse(id).ok()?),
-        Member::Other => return None,
-    };
+    let correlation_id = text.correlation.as_str().map(CorrelationId::parse);
+    let correlation_id = correlation_id.transpose().ok()?;
     let recipient = match role {
         Role::Master if action == Action::SdpOffer && !MessageRules::DEFAULT.master_offers => {
             return None;
@@ -83,10 +72,7 @@ pub fn judge_from<'t>(role: Role, text: &'t Text<'_>) -> Option<Request<'t>> {
 
 impl Member<'_> {
     fn as_str(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            Self::Absent | Self::Other => None,
-        }
+        self.0.as_deref()
     }
 }
 
@@ -96,51 +82,25 @@ impl<'de: 'a, 'a> Deserialize<'de> for Member<'a> {
     }
 }
 
-/// Takes any value, and keeps strings.
+/// Takes strings, borrowed where they can be, which `Cow`'s own reader never does, and null. All else is a fault.
 struct Value;
 
 impl<'de> Visitor<'de> for Value {
     type Value = Member<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("any value")
+        formatter.write_str("a string")
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Member::Text(Cow::Borrowed(text)))
+        Ok(Member(Some(Cow::Borrowed(text))))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Member::Text(Cow::Owned(text.into())))
+        Ok(Member(Some(Cow::Owned(text.into()))))
     }
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Member::Absent)
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Member::Other)
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Member::Other)
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Member::Other)
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Member::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Self::Value, A::Error> {
-        while values.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Member::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Member::Other)
+        Ok(Member(None))
     }
 }
