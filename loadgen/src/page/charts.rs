@@ -5,22 +5,27 @@ use super::axis::Axis;
 use super::plot::{Line, Plot, Stroke};
 use super::shades::{NOTE, shades};
 use crate::result::{Interval, Span, Spread, words};
+use maud::{Markup, html};
 
-/// Appends all plots that these runs have data for.
-pub fn all(out: &mut String, runs: &[Run]) {
-    let before = out.len();
-    out.push_str("<section><h2>Over time</h2><div class=\"plots\">\n");
-    let empty = out.len();
-    for figure in OVER_TIME {
-        over_time(out, runs, figure);
+/// All plots that these runs have data for.
+pub fn all(runs: &[Run]) -> Markup {
+    let figures = OVER_TIME.iter().map(|figure| over_time(runs, figure));
+    let over_time: Vec<Markup> = figures.chain([latency_over_time(runs)]).flatten().collect();
+    let percentiles = percentiles(runs);
+    html! {
+        @if !over_time.is_empty() {
+            section {
+                h2 { "Over time" }
+                div.plots { @for plot in over_time { (plot) } }
+            }
+        }
+        @if !percentiles.is_empty() {
+            section {
+                h2 { "Latency by percentile" }
+                div.plots.one[runs.len() == 1] { @for plot in percentiles { (plot) } }
+            }
+        }
     }
-    latency_over_time(out, runs);
-    if out.len() == empty {
-        out.truncate(before);
-    } else {
-        out.push_str("</div></section>\n");
-    }
-    percentiles(out, runs);
 }
 
 /// A count of the interval log, drawn over time.
@@ -65,13 +70,13 @@ const OVER_TIME: [OverTime; 4] = [
     },
 ];
 
-fn over_time(out: &mut String, runs: &[Run], figure: OverTime) {
+fn over_time(runs: &[Run], figure: &OverTime) -> Option<Markup> {
     let some = |interval: &Interval| (figure.of)(interval).is_some_and(|count| count > 0);
     if !runs
         .iter()
         .any(|run| run.document.intervals.iter().any(some))
     {
-        return;
+        return None;
     }
     let lines = runs.iter().enumerate().map(|(colour, run)| {
         let points = |chunk: &[Interval], span_s: f64| match figure.kind {
@@ -108,10 +113,10 @@ fn over_time(out: &mut String, runs: &[Run], figure: OverTime) {
         say_y: words::figure,
         lines,
     }
-    .draw(out);
+    .draw()
 }
 
-fn latency_over_time(out: &mut String, runs: &[Run]) {
+fn latency_over_time(runs: &[Run]) -> Option<Markup> {
     let mut lines = Vec::new();
     for (number, run) in runs.iter().enumerate() {
         let most = |of: fn(&Interval) -> Option<u64>| {
@@ -157,7 +162,7 @@ fn latency_over_time(out: &mut String, runs: &[Run]) {
         say_y: say_us,
         lines,
     }
-    .draw(out);
+    .draw()
 }
 
 fn with_shades(note: &str, shades: &[(f64, f64)]) -> String {
@@ -179,47 +184,27 @@ fn headline(runs: &[Run]) -> &'static str {
 }
 
 /// One run: all spans on one plot. Several: a plot for each span, the runs on it.
-fn percentiles(out: &mut String, runs: &[Run]) {
-    let mut body = String::new();
+fn percentiles(runs: &[Run]) -> Vec<Markup> {
     if let [run] = runs {
         let known = Span::ALL.into_iter().enumerate();
         let lines = known.filter_map(|(colour, span)| {
             let spread = run.document.latency_us.of(span)?;
             Some(curve(span.label(), colour, spread))
         });
-        percentile_plot(
-            &mut body,
-            "Percentiles",
-            "how many were as fast, kind by kind",
-            lines.collect(),
-        );
-    } else {
-        for span in Span::ALL {
-            let lines = runs.iter().enumerate().filter_map(|(colour, run)| {
-                let spread = run.document.latency_us.of(span)?;
-                Some(curve(&run.name, colour, spread))
-            });
-            let title = format!("Percentiles: {}", span.label());
-            percentile_plot(
-                &mut body,
-                &title,
-                "how many were as fast, run by run",
-                lines.collect(),
-            );
-        }
+        let note = "how many were as fast, kind by kind";
+        let plot = percentile_plot("Percentiles", note, lines.collect());
+        return plot.into_iter().collect();
     }
-    if !body.is_empty() {
-        let class = if runs.len() == 1 {
-            "plots one"
-        } else {
-            "plots"
-        };
-        out.push_str("<section><h2>Latency by percentile</h2><div class=\"");
-        out.push_str(class);
-        out.push_str("\">\n");
-        out.push_str(&body);
-        out.push_str("</div></section>\n");
-    }
+    let of_span = |span: Span| {
+        let lines = runs.iter().enumerate().filter_map(|(colour, run)| {
+            let spread = run.document.latency_us.of(span)?;
+            Some(curve(&run.name, colour, spread))
+        });
+        let title = format!("Percentiles: {}", span.label());
+        let note = "how many were as fast, run by run";
+        percentile_plot(&title, note, lines.collect())
+    };
+    Span::ALL.into_iter().filter_map(of_span).collect()
 }
 
 /// The histogram as a line over the number of nines: x is -log10(1 - share).
@@ -248,7 +233,7 @@ fn curve(name: &str, colour: usize, spread: &Spread) -> Line {
     }
 }
 
-fn percentile_plot(out: &mut String, title: &str, note: &str, lines: Vec<Line>) {
+fn percentile_plot(title: &str, note: &str, lines: Vec<Line>) -> Option<Markup> {
     let ends = lines.iter().filter_map(|line| line.points.last());
     let end = ends.map(|(x, _)| *x).fold(1.0, f64::max);
     let ticks = [
@@ -275,7 +260,7 @@ fn percentile_plot(out: &mut String, title: &str, note: &str, lines: Vec<Line>) 
         say_y: say_us,
         lines,
     }
-    .draw(out);
+    .draw()
 }
 
 /// At most [`POINTS_MAX`] points over time: each stands for one interval or, in a long run, for a few. An interval too

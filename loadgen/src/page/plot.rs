@@ -2,7 +2,8 @@
 //! any width.
 
 use super::axis::Axis;
-use super::{escape, visible};
+use super::visible;
+use maud::{Markup, PreEscaped, html};
 use std::fmt::Write;
 
 /// One plot with its lines.
@@ -53,53 +54,45 @@ pub enum Stroke {
 }
 
 impl Plot<'_> {
-    /// Appends the plot; nothing if no line has a point.
-    pub fn draw(&self, out: &mut String) {
+    /// The plot; `None` if no line has a point.
+    #[must_use]
+    pub fn draw(&self) -> Option<Markup> {
         let known = |line: &Line| line.points.iter().any(|(_, y)| y.is_some());
         if !self.lines.iter().any(known) {
-            return;
+            return None;
         }
-        let title = escape(self.title);
-        // Writing to a string cannot fail.
-        let _ = write!(
-            out,
-            "<figure class=\"card plot\"><figcaption><h3>{title}</h3><p>{}</p></figcaption>",
-            escape(self.note)
-        );
-        self.legend(out);
-        let _ = write!(
-            out,
-            "<div class=\"frame\" tabindex=\"0\" role=\"group\" aria-label=\"{title}: arrow keys read the \
-             values\"><div class=\"ys\">"
-        );
+        let title = visible(self.title);
         let (x_ticks, y_ticks) = (self.x_ticks(), self.y.ticks());
-        for tick in &y_ticks {
-            let top = 100.0 * (1.0 - self.y.place(*tick));
-            let _ = write!(
-                out,
-                "<span style=\"top:{top:.2}%\">{}</span>",
-                (self.say_y)(*tick)
-            );
-        }
-        out.push_str("</div><div class=\"area\">");
-        self.drawing(out, &x_ticks, &y_ticks);
-        out.push_str("<div class=\"cursor\" hidden></div><div class=\"tip\" hidden></div></div><div class=\"xs\">");
-        for (value, words) in &x_ticks {
-            let left = 100.0 * self.x.place(*value);
-            let edge = match left {
-                ..3.0 => " class=\"first\"",
-                97.0.. => " class=\"last\"",
-                _ => "",
-            };
-            let _ = write!(
-                out,
-                "<span{edge} style=\"left:{left:.2}%\">{}</span>",
-                escape(words)
-            );
-        }
-        out.push_str("</div>");
-        self.readings(out);
-        out.push_str("</div></figure>\n");
+        Some(html! {
+            figure.card.plot {
+                figcaption {
+                    h3 { (title) }
+                    p { (visible(self.note)) }
+                }
+                (self.legend())
+                div.frame tabindex="0" role="group" aria-label={(title) ": arrow keys read the values"} {
+                    div.ys {
+                        @for tick in &y_ticks {
+                            @let top = 100.0 * (1.0 - self.y.place(*tick));
+                            span style=(format!("top:{top:.2}%")) { ((self.say_y)(*tick)) }
+                        }
+                    }
+                    div.area {
+                        (self.drawing(&x_ticks, &y_ticks))
+                        div.cursor hidden {}
+                        div.tip hidden {}
+                    }
+                    div.xs {
+                        @for (value, words) in &x_ticks {
+                            @let left = 100.0 * self.x.place(*value);
+                            @let edge = match left { ..3.0 => Some("first"), 97.0.. => Some("last"), _ => None };
+                            span class=[edge] style=(format!("left:{left:.2}%")) { (visible(words)) }
+                        }
+                    }
+                    script type="application/json" { (PreEscaped(self.readings())) }
+                }
+            }
+        })
     }
 
     fn x_ticks(&self) -> Vec<(f64, String)> {
@@ -111,62 +104,44 @@ impl Plot<'_> {
         }
     }
 
-    fn legend(&self, out: &mut String) {
-        if self.lines.len() < 2 {
-            return;
+    fn legend(&self) -> Markup {
+        html! {
+            @if self.lines.len() > 1 {
+                ul.legend {
+                    @for line in &self.lines {
+                        li { i class={"key " (line.class())} {} (visible(&line.name)) }
+                    }
+                }
+            }
         }
-        out.push_str("<ul class=\"legend\">");
-        for line in &self.lines {
-            let dashed = if line.stroke == Stroke::Dashed {
-                " dashed"
-            } else {
-                ""
-            };
-            let (colour, name) = (line.colour % COLOURS, escape(&line.name));
-            let _ = write!(
-                out,
-                "<li><i class=\"key c{colour}{dashed}\"></i>{name}</li>"
-            );
-        }
-        out.push_str("</ul>");
     }
 
-    fn drawing(&self, out: &mut String, x_ticks: &[(f64, String)], y_ticks: &[f64]) {
-        let _ = write!(
-            out,
-            "<svg viewBox=\"0 0 {SIDE} {SIDE}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{}\"><path \
-             class=\"grid\" d=\"",
-            escape(&self.in_words())
-        );
+    fn drawing(&self, x_ticks: &[(f64, String)], y_ticks: &[f64]) -> Markup {
+        let mut grid = String::new();
         for tick in y_ticks {
-            let _ = write!(out, "M0 {:.1}H{SIDE}", SIDE * (1.0 - self.y.place(*tick)));
+            // Writing to a string cannot fail, here and below.
+            let _ = write!(grid, "M0 {:.1}H{SIDE}", SIDE * (1.0 - self.y.place(*tick)));
         }
         for (tick, _) in x_ticks {
-            let _ = write!(out, "M{:.1} 0V{SIDE}", SIDE * self.x.place(*tick));
+            let _ = write!(grid, "M{:.1} 0V{SIDE}", SIDE * self.x.place(*tick));
         }
-        out.push_str("\"/>");
-        for (from, to) in &self.shades {
+        let shade = |(from, to): &(f64, f64)| {
             let (left, right) = (SIDE * self.x.place(*from), SIDE * self.x.place(*to));
-            let _ = write!(
-                out,
-                "<path class=\"shade\" d=\"M{left:.1} 0H{right:.1}V{SIDE}H{left:.1}Z\"/>"
-            );
-        }
-        for line in &self.lines {
-            let colour = line.colour % COLOURS;
-            let path = self.path(line);
-            if line.stroke == Stroke::Filled {
-                let ground = self.ground(line);
-                let _ = write!(out, "<path class=\"ground c{colour}\" d=\"{ground}\"/>");
+            format!("M{left:.1} 0H{right:.1}V{SIDE}H{left:.1}Z")
+        };
+        html! {
+            svg viewBox={"0 0 " (SIDE) " " (SIDE)} preserveAspectRatio="none" role="img"
+                aria-label=(visible(&self.in_words())) {
+                path.grid d=(grid) {}
+                @for span in &self.shades { path.shade d=(shade(span)) {} }
+                @for line in &self.lines {
+                    @if line.stroke == Stroke::Filled {
+                        path class={"ground " (line.class())} d=(self.ground(line)) {}
+                    }
+                    path class={"line " (line.class())} d=(self.path(line)) {}
+                }
             }
-            let dashed = if line.stroke == Stroke::Dashed {
-                " dashed"
-            } else {
-                ""
-            };
-            let _ = write!(out, "<path class=\"line c{colour}{dashed}\" d=\"{path}\"/>");
         }
-        out.push_str("</svg>");
     }
 
     /// Parts between gaps, each as a path of its own.
@@ -223,7 +198,7 @@ impl Plot<'_> {
 
     /// The readings under the pointer, for the script: for each line its name, colour, and for each point its place and
     /// words.
-    fn readings(&self, out: &mut String) {
+    fn readings(&self) -> String {
         let lines = self.lines.iter().map(|line| {
             let known = line.points.iter().filter_map(|(x, y)| Some((*x, (*y)?)));
             let points: Vec<_> = known
@@ -240,8 +215,19 @@ impl Plot<'_> {
         });
         let json = serde_json::Value::from_iter(lines).to_string();
         // Inside a script element only this character can end it.
-        let json = json.replace('<', "\\u003c");
-        let _ = write!(out, "<script type=\"application/json\">{json}</script>");
+        json.replace('<', "\\u003c")
+    }
+}
+
+impl Line {
+    /// Its colour and stroke, as the style sheet names them.
+    fn class(&self) -> String {
+        let dashed = if self.stroke == Stroke::Dashed {
+            " dashed"
+        } else {
+            ""
+        };
+        format!("c{}{dashed}", self.colour % COLOURS)
     }
 }
 
@@ -256,8 +242,7 @@ mod tests {
     use crate::result::words;
 
     fn plot(points: Vec<(f64, Option<f64>)>) -> String {
-        let mut out = String::new();
-        Plot {
+        let plot = Plot {
             title: "T",
             note: "",
             x: Axis::Linear {
@@ -278,9 +263,8 @@ mod tests {
                 stroke: Stroke::Filled,
                 points,
             }],
-        }
-        .draw(&mut out);
-        out
+        };
+        plot.draw().map_or_else(String::new, String::from)
     }
 
     #[test]

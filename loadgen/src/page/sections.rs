@@ -1,110 +1,131 @@
 //! The parts of a report that are words: head, verdicts, key figures, foot.
 
 use super::facts::facts;
-use super::{Run, escape, tables};
+use super::{Run, tables, visible};
 use crate::result::rows::UNKNOWN;
 use crate::result::{Document, Thresholds, Verdict, words};
-use std::fmt::Write;
+use maud::{Markup, html};
 
-/// Appends the head of the page: what was run where and when, and the switch of colours.
-pub fn header(out: &mut String, runs: &[Run]) {
-    let Some(first) = runs.first() else { return };
+/// The head of the page: what was run where and when, and the switch of colours. `count` is the number of runs.
+pub fn header(first: &Run, count: usize) -> Markup {
     let document = &first.document;
-    let what = match runs {
-        [_] => format!("{} load", capital(&document.mode)),
-        _ => format!("{} runs side by side", runs.len()),
+    let (what, facts) = match count {
+        1 => (format!("{} load", capital(&document.mode)), facts(document)),
+        _ => (format!("{count} runs side by side"), Vec::new()),
     };
-    let facts = match runs {
-        [_] => facts(document),
-        _ => Vec::new(),
-    };
-    let facts = if facts.is_empty() {
-        String::new()
-    } else {
-        format!("<p class=\"where\">{}</p>", escape(&facts.join(" · ")))
-    };
-    // Writing to a string cannot fail, here and below.
-    let _ = writeln!(
-        out,
-        "<header><div><p class=\"eyebrow\">loadgen report</p><h1>{}</h1><p class=\"where\"><code>{}</code> · \
-         <time>{}</time> · {}</p>{facts}</div>\
-         <button id=\"theme\" type=\"button\" hidden aria-label=\"Switch between light and dark\">◐</button></header>",
-        escape(&what),
-        escape(&document.target),
-        escape(&moment(&document.started)),
-        escape(&words::seconds(document.duration_s)),
-    );
+    html! {
+        header {
+            div {
+                p.eyebrow { "loadgen report" }
+                h1 { (visible(&what)) }
+                p.where {
+                    code { (visible(&document.target)) } " · "
+                    time { (visible(&moment(&document.started))) } " · "
+                    (words::seconds(document.duration_s))
+                }
+                @if !facts.is_empty() {
+                    p.where { (visible(&facts.join(" · "))) }
+                }
+            }
+            button #theme type="button" hidden aria-label="Switch between light and dark" { "◐" }
+        }
+    }
 }
 
-/// Appends the verdict of each run, the saturation of the driver first.
-pub fn verdicts(out: &mut String, runs: &[Run]) {
-    out.push_str("<section class=\"verdicts\" aria-label=\"Verdict\">\n");
-    for (colour, run) in runs.iter().enumerate() {
-        let document = &run.document;
-        if let Some(saturated) = document.saturated {
-            let words = capital(saturated.words());
-            let name = if runs.len() > 1 {
-                format!("{}: ", escape(&run.name))
-            } else {
-                String::new()
-            };
-            let _ = writeln!(
-                out,
-                "<div class=\"verdict warn\"><span class=\"mark\" \
-                 aria-hidden=\"true\">!</span><div><strong>{name}{words}.</strong>\
-                 <p>The figures below are the driver's limit, not the service's: {}.</p></div></div>",
-                saturated.advice()
-            );
+/// The verdict of each run, the saturation of the driver first.
+pub fn verdicts(runs: &[Run]) -> Markup {
+    let named = runs.len() > 1;
+    html! {
+        section.verdicts aria-label="Verdict" {
+            @for (colour, run) in runs.iter().enumerate() {
+                @if let Some(saturated) = run.document.saturated {
+                    div.verdict.warn {
+                        span.mark aria-hidden="true" { "!" }
+                        div {
+                            strong {
+                                @if named { (visible(&run.name)) ": " }
+                                (capital(saturated.words())) "."
+                            }
+                            p {
+                                "The figures below are the driver's limit, not the service's: " (saturated.advice()) "."
+                            }
+                        }
+                    }
+                }
+                @let Outcome { class, mark, title, rest } = outcome(&run.document);
+                div class={"verdict " (class)} {
+                    span.mark aria-hidden="true" { (mark) }
+                    div {
+                        strong {
+                            @if named { (key(colour)) (visible(&run.name)) " · " }
+                            (visible(&title))
+                        }
+                        p { (visible(&rest)) }
+                    }
+                }
+            }
         }
-        let thresholds = document.thresholds();
-        let is_missed = thresholds.as_ref().is_some_and(Thresholds::are_missed);
-        let (class, mark) = match document.verdict() {
-            Verdict::Well if is_missed => ("bad", "✕"),
-            Verdict::Well => ("good", "✓"),
-            Verdict::Faulty | Verdict::TargetFailed | Verdict::Limits => ("bad", "✕"),
-            Verdict::Stopped => ("warn", "■"),
-        };
-        let (mut title, mut rest) = split_sentence(&document.verdict_words());
-        if is_missed && document.verdict() == Verdict::Well {
-            title = "Threshold missed".into();
-        }
-        if let Some(thresholds) = thresholds {
-            rest = format!("{rest} {}", thresholds.words());
-        }
-        let name = if runs.len() > 1 {
-            format!("<i class=\"key c{colour}\"></i>{} · ", escape(&run.name))
-        } else {
-            String::new()
-        };
-        let _ = writeln!(
-            out,
-            "<div class=\"verdict {class}\"><span class=\"mark\" \
-             aria-hidden=\"true\">{mark}</span><div><strong>{name}{}</strong><p>{}</p></div></div>",
-            escape(&title),
-            escape(&rest)
-        );
     }
-    out.push_str("</section>\n");
 }
 
-/// Appends what the reader came for: cards for one run, a table for several.
-pub fn key_figures(out: &mut String, runs: &[Run]) {
-    if let [run] = runs {
-        out.push_str("<section class=\"cards\" aria-label=\"Key figures\">\n");
-        for (label, figure, note) in cards(&run.document) {
-            let _ = writeln!(
-                out,
-                "<div class=\"card figure\"><h3>{label}</h3><p class=\"value\">{}</p><p>{}</p></div>",
-                escape(&figure),
-                escape(&note)
-            );
-        }
-        out.push_str("</section>\n");
-        return;
+/// A verdict as it is shown.
+struct Outcome {
+    class: &'static str,
+    mark: &'static str,
+    title: String,
+    rest: String,
+}
+
+fn outcome(document: &Document) -> Outcome {
+    let thresholds = document.thresholds();
+    let is_missed = thresholds.as_ref().is_some_and(Thresholds::are_missed);
+    let (class, mark) = match document.verdict() {
+        Verdict::Well if is_missed => ("bad", "✕"),
+        Verdict::Well => ("good", "✓"),
+        Verdict::Faulty | Verdict::TargetFailed | Verdict::Limits => ("bad", "✕"),
+        Verdict::Stopped => ("warn", "■"),
+    };
+    let (mut title, mut rest) = split_sentence(&document.verdict_words());
+    if is_missed && document.verdict() == Verdict::Well {
+        title = "Threshold missed".into();
     }
-    out.push_str("<section><h2>Side by side</h2><div class=\"card scroll\">");
-    tables::comparison(out, runs, tables::Extent::Key);
-    out.push_str("</div></section>\n");
+    if let Some(thresholds) = thresholds {
+        rest = format!("{rest} {}", thresholds.words());
+    }
+    Outcome {
+        class,
+        mark,
+        title,
+        rest,
+    }
+}
+
+/// The key of a run's colour, before its name.
+pub(super) fn key(colour: usize) -> Markup {
+    html! { i class={"key c" (colour)} {} }
+}
+
+/// The figures that the reader came for: cards for one run, a table for several.
+pub fn key_figures(runs: &[Run]) -> Markup {
+    let [run] = runs else {
+        return html! {
+            section {
+                h2 { "Side by side" }
+                div.card.scroll { (tables::comparison(runs, tables::Extent::Key)) }
+            }
+        };
+    };
+    html! {
+        section.cards aria-label="Key figures" {
+            @for (label, figure, note) in cards(&run.document) {
+                div.card.figure {
+                    h3 { (label) }
+                    p.value { (visible(&figure)) }
+                    p { (visible(&note)) }
+                }
+            }
+        }
+    }
 }
 
 fn cards(document: &Document) -> Vec<(&'static str, String, String)> {
@@ -180,19 +201,22 @@ fn cards(document: &Document) -> Vec<(&'static str, String, String)> {
     cards
 }
 
-/// Appends the foot of the page: how to read the figures.
-pub fn footer(out: &mut String, runs: &[Run]) {
+/// The foot of the page: how to read the figures.
+pub fn footer(runs: &[Run]) -> Markup {
     let how = if runs.iter().all(|run| run.document.is_open_loop()) {
         "Open loop: latencies count from the scheduled moment, whatever the service does."
     } else {
         "Closed loop where the mode is relay, idle or connect: latencies count from the moment of sending, and a slow \
          service slows the load down."
     };
-    let _ = writeln!(
-        out,
-        "<footer><p>{how} Quantiles come from full histograms of three significant digits. loadgen {}</p></footer>",
-        env!("CARGO_PKG_VERSION")
-    );
+    html! {
+        footer {
+            p {
+                (how) " Quantiles come from full histograms of three significant digits. loadgen "
+                (env!("CARGO_PKG_VERSION"))
+            }
+        }
+    }
 }
 
 /// CPU time over the length of a run, as cores.
@@ -251,8 +275,7 @@ mod tests {
             document.sessions.failed = Some(1);
             document.verdict = (lost == 0).then_some(Verdict::Well);
             let name = "run".to_owned();
-            let mut out = String::new();
-            verdicts(&mut out, &[Run { name, document }]);
+            let out = verdicts(&[Run { name, document }]).into_string();
             let begins = format!("<div class=\"verdict {class}\">");
             assert!(out.contains(&begins), "{out}");
             assert!(out.contains(&format!("<strong>{title}")), "{out}");

@@ -1,12 +1,12 @@
 //! The parts of a report that are tables: every figure side by side, failures, cost, machine, arguments.
 
-use super::sections::cores;
-use super::{Run, escape};
+use super::sections::{cores, key};
+use super::{Run, visible};
 use crate::result::rows::{Row, Sense, UNKNOWN, rows};
 use crate::result::{Arguments, Cpu, Document, ErrorKind, Memory, words};
+use maud::{Markup, html};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 /// Which figures a comparison holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,44 +18,40 @@ pub enum Extent {
 }
 
 /// Figures of all runs side by side; differences to the first run in percent.
-pub fn comparison(out: &mut String, runs: &[Run], extent: Extent) {
+pub fn comparison(runs: &[Run], extent: Extent) -> Markup {
     let documents: Vec<&Document> = runs.iter().map(|run| &run.document).collect();
     let columns = rows(&documents);
     let caption = match extent {
         Extent::Key => "What a reader asks first; differences are to the first run",
         Extent::All => "As far as they are known",
     };
-    table_head(out, caption, runs);
-    let mut group = "";
-    for (place, first) in columns.first().into_iter().flatten().enumerate() {
-        if extent == Extent::Key && !is_key(first) {
-            continue;
-        }
-        if first.group != group {
-            group = first.group;
-            let span = runs.len() + 1;
-            // Writing to a string cannot fail, here and below.
-            let _ = write!(
-                out,
-                "<tr class=\"group\"><th scope=\"rowgroup\" colspan=\"{span}\">{group}</th></tr>"
-            );
-        }
-        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(&first.label));
-        for (number, rows) in columns.iter().enumerate() {
-            let Some(row) = rows.get(place) else { continue };
-            let fault = row.sense == Sense::Zero && row.value.is_some_and(|value| value > 0.0);
-            let class = if fault { " class=\"bad\"" } else { "" };
-            let run = column_name(runs, number);
-            let _ = write!(out, "<td{class}{run}>{}", escape(&row.text));
-            if number > 0 {
-                let (class, words) = difference(first, row);
-                let _ = write!(out, "<small class=\"change{class}\">{words}</small>");
+    let all = columns.first().into_iter().flatten().enumerate();
+    let shown: Vec<(usize, &Row)> = all
+        .filter(|(_, row)| extent == Extent::All || is_key(row))
+        .collect();
+    let groups = shown.chunk_by(|(_, one), (_, next)| one.group == next.group);
+    let body = html! {
+        @for group in groups {
+            tr.group {
+                th scope="rowgroup" colspan=(runs.len() + 1) { (group[0].1.group) }
             }
-            out.push_str("</td>");
+            @for (place, first) in group {
+                tr {
+                    th scope="row" { (visible(&first.label)) }
+                    @for (number, row) in columns.iter().filter_map(|rows| rows.get(*place)).enumerate() {
+                        td class=[bad(is_fault(row))] data-column=[column_name(runs, number)] {
+                            (visible(&row.text))
+                            @if number > 0 {
+                                @let (class, words) = difference(first, row);
+                                small class={"change" (class)} { (words) }
+                            }
+                        }
+                    }
+                }
+            }
         }
-        out.push_str("</tr>");
-    }
-    out.push_str("</tbody></table>");
+    };
+    table(caption, runs, &body)
 }
 
 /// Whether a row is a key figure: of latencies the median and the 99th percentile. Failures by kind have a section of
@@ -65,6 +61,16 @@ fn is_key(row: &Row) -> bool {
         "Latency" => row.label.ends_with(" p50") || row.label.ends_with(" p99"),
         group => group != "Errors",
     }
+}
+
+/// Whether a row counts what should not have happened, and did.
+fn is_fault(row: &Row) -> bool {
+    row.sense == Sense::Zero && row.value.is_some_and(|value| value > 0.0)
+}
+
+/// The class of a cell that should not be as it is.
+fn bad(is_bad: bool) -> Option<&'static str> {
+    is_bad.then_some("bad")
 }
 
 /// The difference of a figure from that of the first run: whether it is good, and its size; empty if there is nothing
@@ -88,75 +94,82 @@ fn difference(base: &Row, row: &Row) -> (&'static str, String) {
     }
 }
 
-/// Appends the failures by kind with what to do about each.
-pub fn errors(out: &mut String, runs: &[Run]) {
-    let kinds: BTreeSet<&String> = runs
-        .iter()
-        .flat_map(|run| run.document.errors.keys())
-        .collect();
-    out.push_str("<section><h2>Failures</h2><div class=\"card scroll\">");
-    if kinds.is_empty() {
-        out.push_str("<p class=\"none\">None.</p></div></section>\n");
-        return;
-    }
-    table_head(out, "Failures by kind", runs);
-    for kind in kinds {
-        let _ = write!(
-            out,
-            "<tr><th scope=\"row\"><code>{}</code><small>{}</small></th>",
-            escape(kind),
-            escape(ErrorKind::of(kind).advice())
-        );
-        for (number, run) in runs.iter().enumerate() {
-            let count = run.document.errors.get(kind).copied().unwrap_or_default();
-            let class = if count > 0 { " class=\"bad\"" } else { "" };
-            let run = column_name(runs, number);
-            let _ = write!(out, "<td{class}{run}>{}</td>", words::count(count));
+/// The failures by kind, with what to do about each.
+pub fn errors(runs: &[Run]) -> Markup {
+    let errors = runs.iter().flat_map(|run| run.document.errors.keys());
+    let kinds: BTreeSet<&String> = errors.collect();
+    let body = html! {
+        @for kind in &kinds {
+            tr {
+                th scope="row" {
+                    code { (visible(kind)) }
+                    small { (ErrorKind::of(kind).advice()) }
+                }
+                @for (number, run) in runs.iter().enumerate() {
+                    @let count = run.document.errors.get(*kind).copied().unwrap_or_default();
+                    td class=[bad(count > 0)] data-column=[column_name(runs, number)] { (words::count(count)) }
+                }
+            }
         }
-        out.push_str("</tr>");
+    };
+    html! {
+        section {
+            h2 { "Failures" }
+            div.card.scroll {
+                @if kinds.is_empty() {
+                    p.none { "None." }
+                } @else {
+                    (table("Failures by kind", runs, &body))
+                }
+            }
+        }
     }
-    out.push_str("</tbody></table></div></section>\n");
 }
 
-/// Appends CPU time and memory of both sides.
-pub fn costs(out: &mut String, runs: &[Run]) {
+/// CPU time and memory of both sides.
+pub fn costs(runs: &[Run]) -> Markup {
     let [run] = runs else {
-        return; // of several, all of it is in the comparison
+        return Markup::default(); // of several, all of it is in the comparison
     };
     let document = &run.document;
-    out.push_str(
-        "<section><h2>CPU and memory</h2><div class=\"card scroll\"><table><caption>Both sides in the measured \
-         span</caption><thead><tr>\
-         <td></td><th scope=\"col\">service</th><th scope=\"col\">driver</th></tr></thead><tbody>",
-    );
-    for (name, service, driver) in sides(&document.cpu, &document.memory, document.duration_s) {
-        if service.is_some() || driver.is_some() {
-            let say = |text: Option<String>| text.unwrap_or_else(|| UNKNOWN.into());
-            let (service, driver) = (say(service), say(driver));
-            // Writing to a string cannot fail, here and below.
-            let _ = write!(
-                out,
-                "<tr><th scope=\"row\">{name}</th><td>{service}</td><td>{driver}</td></tr>"
-            );
+    let lag = &document.schedule_lag_us;
+    html! {
+        section {
+            h2 { "CPU and memory" }
+            div.card.scroll {
+                table {
+                    caption { "Both sides in the measured span" }
+                    thead {
+                        tr {
+                            td {}
+                            th scope="col" { "service" }
+                            th scope="col" { "driver" }
+                        }
+                    }
+                    tbody {
+                        @for (name, service, driver) in sides(&document.cpu, &document.memory, document.duration_s) {
+                            @if service.is_some() || driver.is_some() {
+                                tr {
+                                    th scope="row" { (name) }
+                                    td { (service.as_deref().unwrap_or(UNKNOWN)) }
+                                    td { (driver.as_deref().unwrap_or(UNKNOWN)) }
+                                }
+                            }
+                        }
+                    }
+                }
+                @if document.cpu.server_s.is_none() {
+                    p.none { "The service's side is not known: name its process with " code { "--server-pid" } "." }
+                }
+                @if let Some((p99, max)) = lag.p99.zip(lag.max) {
+                    p.none {
+                        "Starts were behind their schedule by at most " (words::span_us(p99))
+                        " in 99 of 100 cases, and by " (words::span_us(max)) " at worst."
+                    }
+                }
+            }
         }
     }
-    out.push_str("</tbody></table>");
-    if document.cpu.server_s.is_none() {
-        out.push_str(
-            "<p class=\"none\">The service's side is not known: name its process with \
-                      <code>--server-pid</code>.</p>",
-        );
-    }
-    let lag = &document.schedule_lag_us;
-    if let Some((p99, max)) = lag.p99.zip(lag.max) {
-        let (p99, max) = (words::span_us(p99), words::span_us(max));
-        let _ = write!(
-            out,
-            "<p class=\"none\">Starts were behind their schedule by at most {p99} in 99 of 100 cases, and by {max} at \
-             worst.</p>"
-        );
-    }
-    out.push_str("</div></section>\n");
 }
 
 /// Each figure of the service and of the driver.
@@ -199,104 +212,88 @@ fn sides(
     ]
 }
 
-/// Appends the machines and versions.
-pub fn machines(out: &mut String, runs: &[Run]) {
-    let all: Vec<Arguments> = runs
-        .iter()
-        .map(|run| {
-            let mut all = run.document.machine.clone();
-            let versions = run.document.versions.iter();
-            all.extend(versions.map(|(name, value)| (format!("{name} version"), value.clone())));
-            all
-        })
-        .collect();
-    out.push_str("<section><h2>Machine and versions</h2><div class=\"card scroll\">");
-    names_and_values(
-        out,
-        "The machine that drove the load, and the programs",
-        runs,
-        &all,
-    );
-    out.push_str("</div></section>\n");
-}
-
-/// Appends the command line, and all figures of a single run.
-pub fn arguments(out: &mut String, runs: &[Run]) {
-    let all: Vec<Arguments> = runs
-        .iter()
-        .map(|run| run.document.arguments.clone())
-        .collect();
-    out.push_str(
-        "<section><h2>Details</h2><details class=\"card scroll\"><summary>Arguments</summary>",
-    );
-    names_and_values(
-        out,
-        "As given or by default; what differs is marked",
-        runs,
-        &all,
-    );
-    out.push_str("</details>");
-    out.push_str("<details class=\"card scroll\"><summary>Every figure</summary>");
-    comparison(out, runs, Extent::All);
-    out.push_str("</details>");
-    out.push_str("</section>\n");
-}
-
-fn names_and_values(out: &mut String, caption: &str, runs: &[Run], all: &[Arguments]) {
-    table_head(out, caption, runs);
-    let names: BTreeSet<&String> = all.iter().flat_map(Arguments::keys).collect();
-    for name in names {
-        let values: Vec<&Value> = all
-            .iter()
-            .map(|one| one.get(name).unwrap_or(&Value::Null))
-            .collect();
-        if values.iter().all(|value| value.is_null()) {
-            continue;
-        }
-        let differs = values.windows(2).any(|pair| pair.first() != pair.last());
-        let class = if differs { " class=\"differs\"" } else { "" };
-        let _ = write!(
-            out,
-            "<tr{class}><th scope=\"row\">{}</th>",
-            escape(&name.trim_end_matches("_bytes").replace('_', " "))
-        );
-        for (number, value) in values.into_iter().enumerate() {
-            let (run, value) = (column_name(runs, number), escape(&plain(name, value)));
-            let _ = write!(out, "<td class=\"text\"{run}>{value}</td>");
-        }
-        out.push_str("</tr>");
-    }
-    out.push_str("</tbody></table>");
-}
-
-/// The attribute that names a cell's column where columns have no room; empty for a single run, whose figures need no
-/// name.
-fn column_name(runs: &[Run], number: usize) -> String {
-    let run = runs.get(number).filter(|_| runs.len() > 1);
-    run.map_or_else(String::new, |run| {
-        format!(" data-column=\"{}\"", escape(&run.name))
-    })
-}
-
-fn table_head(out: &mut String, caption: &str, runs: &[Run]) {
-    let class = if runs.len() > 1 {
-        " class=\"stack\""
-    } else {
-        ""
+/// The machines and versions.
+pub fn machines(runs: &[Run]) -> Markup {
+    let machine = |run: &Run| {
+        let mut all = run.document.machine.clone();
+        let versions = run.document.versions.iter();
+        all.extend(versions.map(|(name, value)| (format!("{name} version"), value.clone())));
+        all
     };
-    let _ = write!(out, "<table{class}><caption>{caption}</caption>");
-    if runs.len() > 1 {
-        out.push_str("<thead><tr><td></td>");
-        for (colour, run) in runs.iter().enumerate() {
-            let _ = write!(
-                out,
-                "<th scope=\"col\"><i class=\"key c{colour}\"></i>{}</th>",
-                escape(&run.name)
-            );
+    let all: Vec<Arguments> = runs.iter().map(machine).collect();
+    let caption = "The machine that drove the load, and the programs";
+    html! {
+        section {
+            h2 { "Machine and versions" }
+            div.card.scroll { (names_and_values(caption, runs, &all)) }
         }
-        out.push_str("</tr></thead>");
     }
-    out.push_str("<tbody>");
+}
+
+/// The command line, and all figures of a single run.
+pub fn arguments(runs: &[Run]) -> Markup {
+    let all = runs.iter().map(|run| run.document.arguments.clone());
+    let all: Vec<Arguments> = all.collect();
+    let caption = "As given or by default; what differs is marked";
+    html! {
+        section {
+            h2 { "Details" }
+            details.card.scroll {
+                summary { "Arguments" }
+                (names_and_values(caption, runs, &all))
+            }
+            details.card.scroll {
+                summary { "Every figure" }
+                (comparison(runs, Extent::All))
+            }
+        }
+    }
+}
+
+fn names_and_values(caption: &str, runs: &[Run], all: &[Arguments]) -> Markup {
+    let names: BTreeSet<&String> = all.iter().flat_map(Arguments::keys).collect();
+    let body = html! {
+        @for name in names {
+            @let values: Vec<&Value> = all.iter().map(|one| one.get(name).unwrap_or(&Value::Null)).collect();
+            @if !values.iter().all(|value| value.is_null()) {
+                @let differs = values.windows(2).any(|pair| pair.first() != pair.last());
+                tr class=[differs.then_some("differs")] {
+                    th scope="row" { (visible(&name.trim_end_matches("_bytes").replace('_', " "))) }
+                    @for (number, value) in values.into_iter().enumerate() {
+                        td.text data-column=[column_name(runs, number)] { (visible(&plain(name, value))) }
+                    }
+                }
+            }
+        }
+    };
+    table(caption, runs, &body)
+}
+
+/// The name of a cell's column where columns have no room; `None` for a single run, whose figures need no name.
+fn column_name(runs: &[Run], number: usize) -> Option<String> {
+    let run = runs.get(number).filter(|_| runs.len() > 1)?;
+    Some(visible(&run.name))
+}
+
+/// A table with a column for each run, which are named if there are several.
+fn table(caption: &str, runs: &[Run], body: &Markup) -> Markup {
+    let named = runs.len() > 1;
+    html! {
+        table class=[named.then_some("stack")] {
+            caption { (caption) }
+            @if named {
+                thead {
+                    tr {
+                        td {}
+                        @for (colour, run) in runs.iter().enumerate() {
+                            th scope="col" { (key(colour)) (visible(&run.name)) }
+                        }
+                    }
+                }
+            }
+            tbody { (body) }
+        }
+    }
 }
 
 /// A value of a command line or of a machine for people.

@@ -1,37 +1,40 @@
 //! The times of a session: the parts of its way to its answer, and the quantiles of each.
 
-use super::{Run, escape};
+use super::sections::key;
+use super::{Run, visible};
 use crate::result::rows::{QUANTILES, UNKNOWN};
 use crate::result::{Document, Span, Spread, words};
-use std::fmt::Write;
+use maud::{Markup, html};
 
-/// Appends where the time goes, and the quantiles of each kind of span.
-pub fn latencies(out: &mut String, runs: &[Run]) {
+/// The parts of the mean session, and the quantiles of each kind of span.
+pub fn latencies(runs: &[Run]) -> Markup {
     let known = |run: &Run| {
-        Span::ALL
-            .iter()
-            .any(|span| run.document.latency_us.of(*span).is_some())
+        let latencies = &run.document.latency_us;
+        Span::ALL.iter().any(|span| latencies.of(*span).is_some())
     };
     if !runs.iter().any(known) {
-        return;
+        return Markup::default();
     }
-    out.push_str("<section><h2>Where the time goes</h2><div class=\"card\">");
+    let named = runs.len() > 1;
     let all: Vec<Vec<Part>> = runs.iter().map(|run| parts(&run.document)).collect();
-    if all.iter().any(|parts| !parts.is_empty()) {
-        legend(out, &all);
-        out.push_str("<div class=\"splits\">");
-        for (run, parts) in runs.iter().zip(&all) {
-            split(out, run, parts, runs.len() > 1);
+    html! {
+        section {
+            h2 { "Where the time goes" }
+            div.card {
+                @if all.iter().any(|parts| !parts.is_empty()) {
+                    (legend(&all))
+                    div.splits {
+                        @for (run, parts) in runs.iter().zip(&all) { (split(run, parts, named)) }
+                    }
+                    p.none {
+                        @for run in runs { (tls_share(run, named)) }
+                        (NOTE)
+                    }
+                }
+                (quantiles(runs))
+            }
         }
-        out.push_str("</div><p class=\"none\">");
-        for run in runs {
-            tls_share(out, run, runs.len() > 1);
-        }
-        out.push_str(NOTE);
-        out.push_str("</p>");
     }
-    quantiles(out, runs);
-    out.push_str("</div></section>\n");
 }
 
 /// A part of the way, in microseconds of the mean session.
@@ -82,113 +85,106 @@ fn parts(document: &Document) -> Vec<Part> {
     parts
 }
 
-fn legend(out: &mut String, all: &[Vec<Part>]) {
-    out.push_str("<ul class=\"legend\">");
+fn legend(all: &[Vec<Part>]) -> Markup {
     let labels = Span::STEPS.map(Span::label).into_iter().chain([WAITING]);
-    for (colour, label) in labels.enumerate() {
-        if all.iter().flatten().any(|part| part.colour == colour) {
-            // Writing to a string cannot fail, here and below.
-            let _ = write!(out, "<li><i class=\"key block c{colour}\"></i>{label}</li>");
-        }
-    }
-    out.push_str("</ul>");
-}
-
-/// A bar for the mean of each part, and their sum.
-fn split(out: &mut String, run: &Run, parts: &[Part], named: bool) {
-    let sum: f64 = parts.iter().map(|part| part.us).sum();
-    if sum <= 0.0 {
-        return;
-    }
-    let whole = words::cost_us(sum);
-    let label = if named {
-        format!("{}: {whole}", run.name)
-    } else {
-        format!("mean {whole}")
-    };
-    let _ = write!(
-        out,
-        "<div class=\"split\"><span>{}</span><div class=\"bar\" role=\"img\" aria-label=\"",
-        escape(&label)
-    );
-    for Part { label, us, .. } in parts {
-        let _ = write!(out, "{label} {}; ", words::cost_us(*us));
-    }
-    out.push_str("\">");
-    for Part { label, colour, us } in parts {
-        let width = 100.0 * us / sum;
-        let words = words::cost_us(*us);
-        let inner = if width > ROOM { words.as_str() } else { "" };
-        let _ = write!(
-            out,
-            "<i class=\"c{colour}\" style=\"width:{width:.2}%\" title=\"{label}: {words}\">{inner}</i>"
-        );
-    }
-    out.push_str("</div></div>");
-}
-
-/// Notes how many connections spoke TLS if it was not all, since the part of TLS is that of all connections.
-fn tls_share(out: &mut String, run: &Run, named: bool) {
-    let latencies = &run.document.latency_us;
-    let Some((tls, all)) = latencies.tls.as_ref().zip(latencies.upgrade.as_ref()) else {
-        return;
-    };
-    if tls.count() < all.count() {
-        let name = if named {
-            format!("{}: ", escape(&run.name))
-        } else {
-            String::new()
-        };
-        let (tls, all) = (words::count(tls.count()), words::count(all.count()));
-        let _ = write!(out, "{name}TLS was spoken by {tls} of {all} connections. ");
-    }
-}
-
-fn quantiles(out: &mut String, runs: &[Run]) {
-    out.push_str("<div class=\"scroll\"><table class=\"stack\"><caption>Quantiles of each step</caption><thead><tr><th \
-                  scope=\"col\">step</th>");
-    if runs.len() > 1 {
-        out.push_str("<th scope=\"col\" class=\"text\">run</th>");
-    }
-    out.push_str("<th scope=\"col\">count</th>");
-    for (name, _) in QUANTILES {
-        let _ = write!(out, "<th scope=\"col\">{name}</th>");
-    }
-    out.push_str("</tr></thead><tbody>");
-    for span in Span::ALL {
-        for (colour, run) in runs.iter().enumerate() {
-            if let Some(spread) = run.document.latency_us.of(span) {
-                row(out, span.label(), spread, run, colour, runs.len() > 1);
+    html! {
+        ul.legend {
+            @for (colour, label) in labels.enumerate() {
+                @if all.iter().flatten().any(|part| part.colour == colour) {
+                    li { i class={"key block c" (colour)} {} (label) }
+                }
             }
         }
     }
-    for (colour, run) in runs.iter().enumerate() {
-        if let Some(spread) = run.document.schedule_lag_us.spread() {
-            row(out, "behind schedule", &spread, run, colour, runs.len() > 1);
+}
+
+/// A bar for the mean of each part, and their sum.
+fn split(run: &Run, parts: &[Part], named: bool) -> Markup {
+    let sum: f64 = parts.iter().map(|part| part.us).sum();
+    if sum <= 0.0 {
+        return Markup::default();
+    }
+    let whole = words::cost_us(sum);
+    let name = if named { &*run.name } else { "mean" };
+    let between = if named { ": " } else { " " };
+    let say = |part: &Part| format!("{} {}; ", part.label, words::cost_us(part.us));
+    html! {
+        div.split {
+            span { (visible(name)) (between) (whole) }
+            div.bar role="img" aria-label=(parts.iter().map(say).collect::<String>()) {
+                @for Part { label, colour, us } in parts {
+                    @let width = 100.0 * us / sum;
+                    @let words = words::cost_us(*us);
+                    i class={"c" (colour)} style=(format!("width:{width:.2}%")) title={(label) ": " (words)} {
+                        @if width > ROOM { (words) }
+                    }
+                }
+            }
         }
     }
-    out.push_str("</tbody></table></div>");
+}
+
+/// The number of connections that spoke TLS if it was not all, since the part of TLS is that of all connections.
+fn tls_share(run: &Run, named: bool) -> Markup {
+    let latencies = &run.document.latency_us;
+    let both = latencies.tls.as_ref().zip(latencies.upgrade.as_ref());
+    let counts = both.map(|(tls, all)| (tls.count(), all.count()));
+    html! {
+        @if let Some((tls, all)) = counts.filter(|(tls, all)| tls < all) {
+            @if named { (visible(&run.name)) ": " }
+            "TLS was spoken by " (words::count(tls)) " of " (words::count(all)) " connections. "
+        }
+    }
+}
+
+fn quantiles(runs: &[Run]) -> Markup {
+    let named = runs.len() > 1;
+    html! {
+        div.scroll {
+            table.stack {
+                caption { "Quantiles of each step" }
+                thead {
+                    tr {
+                        th scope="col" { "step" }
+                        @if named { th.text scope="col" { "run" } }
+                        th scope="col" { "count" }
+                        @for (name, _) in QUANTILES { th scope="col" { (name) } }
+                    }
+                }
+                tbody {
+                    @for span in Span::ALL {
+                        @for (colour, run) in runs.iter().enumerate() {
+                            @if let Some(spread) = run.document.latency_us.of(span) {
+                                (row(span.label(), spread, named.then_some((colour, run))))
+                            }
+                        }
+                    }
+                    @for (colour, run) in runs.iter().enumerate() {
+                        @if let Some(spread) = run.document.schedule_lag_us.spread() {
+                            (row("behind schedule", &spread, named.then_some((colour, run))))
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// A row of the table; each cell has its column's name, for screens too narrow for columns.
-fn row(out: &mut String, label: &str, spread: &Spread, run: &Run, colour: usize, named: bool) {
-    let _ = write!(out, "<tr><th scope=\"row\">{label}</th>");
-    if named {
-        let name = escape(&run.name);
-        let _ = write!(
-            out,
-            "<td class=\"text\"><i class=\"key c{colour}\"></i>{name}</td>"
-        );
+fn row(label: &str, spread: &Spread, run: Option<(usize, &Run)>) -> Markup {
+    let say = |share| spread.quantile(share).map(words::span_us);
+    html! {
+        tr {
+            th scope="row" { (label) }
+            @if let Some((colour, run)) = run {
+                td.text { (key(colour)) (visible(&run.name)) }
+            }
+            td data-column="count" { (words::count(spread.count())) }
+            @for (name, share) in QUANTILES {
+                td data-column=(name) { (say(share).as_deref().unwrap_or(UNKNOWN)) }
+            }
+        }
     }
-    let count = words::count(spread.count());
-    let _ = write!(out, "<td data-column=\"count\">{count}</td>");
-    for (name, share) in QUANTILES {
-        let text = spread
-            .quantile(share)
-            .map_or_else(|| UNKNOWN.into(), words::span_us);
-        let _ = write!(out, "<td data-column=\"{name}\">{text}</td>");
-    }
-    out.push_str("</tr>");
 }
 
 const WAITING: &str = "waiting in the driver";
