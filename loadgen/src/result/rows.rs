@@ -92,172 +92,87 @@ pub fn rows(documents: &[&Document]) -> Vec<Vec<Row>> {
 }
 
 fn of(document: &Document, kinds: &BTreeSet<&String>, targets: &BTreeSet<&String>) -> Vec<Row> {
-    let mut rows = load(document);
+    let mut rows = Rows::default();
+    load(&mut rows, document);
+    rows.group = "Targets";
     for url in targets {
-        let mut known = document.targets.iter();
-        let counts = known.find(|target| target.url == **url);
-        let opened = counts.map(|counts| counts.opened);
-        let failed = counts.map(|counts| counts.failed);
-        rows.push(counted(
-            "Targets",
-            &format!("{url} opened"),
-            opened,
-            Sense::Plain,
-        ));
-        rows.push(counted(
-            "Targets",
-            &format!("{url} failed"),
-            failed,
-            Sense::Zero,
-        ));
+        let counts = document.targets.iter().find(|target| target.url == **url);
+        let (opened, failed) = (counts.map(|it| it.opened), counts.map(|it| it.failed));
+        rows.count(Sense::Plain, &format!("{url} opened"), opened);
+        rows.count(Sense::Zero, &format!("{url} failed"), failed);
     }
-    rows.extend(messages(document));
-    rows.extend(latencies(document));
-    rows.extend(cpu(document));
-    rows.extend(memory(document));
+    messages(&mut rows, document);
+    latencies(&mut rows, document);
+    costs(&mut rows, document);
+    rows.group = "Errors";
     for kind in kinds {
         let count = document.errors.get(*kind).copied().unwrap_or_default();
-        rows.push(counted("Errors", kind, Some(count), Sense::Zero));
+        rows.count(Sense::Zero, kind, Some(count));
     }
-    rows
+    rows.rows
 }
 
-fn load(document: &Document) -> Vec<Row> {
+fn load(rows: &mut Rows, document: &Document) {
     let (sessions, open) = (&document.sessions, &document.connections);
     // Nothing was cut off: there is nothing to say of it.
     let cut_off = document.cut_off.channels.filter(|count| *count > 0);
     let recovered = document.cut_off.recovered.filter(|_| cut_off.is_some());
-    let group = "Load";
-    vec![
-        row(
-            group,
-            "measured",
-            Some(document.duration_s),
-            words::seconds,
-            Sense::Plain,
-        ),
-        counted(
-            group,
-            "sessions scheduled",
-            sessions.scheduled,
-            Sense::Plain,
-        ),
-        counted(group, "sessions completed", sessions.completed, Sense::High),
-        counted(group, "sessions failed", sessions.failed, Sense::Zero),
-        row(
-            group,
-            "sessions/s",
-            document.sessions_per_s(),
-            words::figure,
-            Sense::High,
-        ),
-        counted(group, "connections opened", open.opened, Sense::Plain),
-        counted(group, "connections failed", open.failed, Sense::Zero),
-        counted(group, "most at once", open.peak, Sense::Plain),
-        counted(group, "channels cut off", cut_off, Sense::Zero),
-        counted(group, "channels that met again", recovered, Sense::Plain),
-        row(
-            group,
-            "connections/s",
-            document.cycles_per_s(),
-            words::figure,
-            Sense::High,
-        ),
-    ]
+    let span_s = Some(document.duration_s);
+    rows.group = "Load";
+    rows.figure(Sense::Plain, "measured", span_s, words::seconds);
+    rows.count(Sense::Plain, "sessions scheduled", sessions.scheduled);
+    rows.count(Sense::High, "sessions completed", sessions.completed);
+    rows.count(Sense::Zero, "sessions failed", sessions.failed);
+    rows.rate("sessions/s", document.sessions_per_s());
+    rows.count(Sense::Plain, "connections opened", open.opened);
+    rows.count(Sense::Zero, "connections failed", open.failed);
+    rows.count(Sense::Plain, "most at once", open.peak);
+    rows.count(Sense::Zero, "channels cut off", cut_off);
+    rows.count(Sense::Plain, "channels that met again", recovered);
+    rows.rate("connections/s", document.cycles_per_s());
 }
 
-fn messages(document: &Document) -> Vec<Row> {
+fn messages(rows: &mut Rows, document: &Document) {
     let messages = &document.messages;
-    let group = "Messages";
-    let mut rows = vec![
-        counted(group, "sent", messages.sent, Sense::Plain),
-        counted(group, "received", messages.received, Sense::Plain),
-        row(
-            group,
-            "messages/s",
-            document.messages_per_s(),
-            words::figure,
-            Sense::High,
-        ),
-    ];
-    let faults = messages.faults().into_iter();
-    rows.extend(faults.map(|(name, count)| counted(group, name, count, Sense::Zero)));
-    rows
+    rows.group = "Messages";
+    rows.count(Sense::Plain, "sent", messages.sent);
+    rows.count(Sense::Plain, "received", messages.received);
+    rows.rate("messages/s", document.messages_per_s());
+    for (name, count) in messages.faults() {
+        rows.count(Sense::Zero, name, count);
+    }
 }
 
-fn latencies(document: &Document) -> Vec<Row> {
-    let mut rows = Vec::new();
+fn latencies(rows: &mut Rows, document: &Document) {
+    rows.group = "Latency";
     for span in Span::ALL {
         let spread = document.latency_us.of(span);
         for (name, share) in QUANTILES {
             let us = spread.and_then(|spread| spread.quantile(share));
             let label = format!("{} {name}", span.label());
-            rows.push(Row {
-                group: "Latency",
-                label,
-                text: us.map_or_else(|| UNKNOWN.into(), words::span_us),
-                value: us.map(|us| us as f64),
-                sense: Sense::Low,
-            });
+            rows.whole(Sense::Low, &label, us, words::span_us);
         }
     }
-    rows
 }
 
-fn cpu(document: &Document) -> Vec<Row> {
-    let cpu = &document.cpu;
-    let seconds = [
-        ("service CPU", cpu.server_s, Sense::Low),
-        ("driver CPU", cpu.driver_s, Sense::Plain),
-    ];
-    let costs = [
-        (
-            "service CPU per message",
-            cpu.server_us_per_message,
-            Sense::Low,
-        ),
-        (
-            "driver CPU per message",
-            cpu.driver_us_per_message,
-            Sense::Plain,
-        ),
-        (
-            "service CPU per connection",
-            cpu.server_us_per_connection,
-            Sense::Low,
-        ),
-        (
-            "driver CPU per connection",
-            cpu.driver_us_per_connection,
-            Sense::Plain,
-        ),
-    ];
-    let seconds =
-        seconds.map(|(label, value, sense)| row(COST, label, value, words::seconds, sense));
-    let costs = costs.map(|(label, value, sense)| row(COST, label, value, words::cost_us, sense));
-    seconds.into_iter().chain(costs).collect()
-}
-
-fn memory(document: &Document) -> Vec<Row> {
-    let (memory, lag) = (&document.memory, &document.schedule_lag_us);
+/// CPU time, memory, and the lag of the schedule.
+fn costs(rows: &mut Rows, document: &Document) {
+    let Document { cpu, memory, .. } = document;
     let float = |count: Option<u64>| count.map(|count| count as f64);
-    let bytes = [
-        ("service memory", float(memory.server_rss_bytes), Sense::Low),
-        (
-            "service memory per connection",
-            memory.server_bytes_per_connection,
-            Sense::Low,
-        ),
-        (
-            "driver memory",
-            float(memory.driver_rss_bytes),
-            Sense::Plain,
-        ),
-    ];
-    let lags = [("schedule lag p99", lag.p99), ("schedule lag max", lag.max)];
-    let bytes = bytes.map(|(label, value, sense)| row(COST, label, value, words::bytes, sense));
-    let lags = lags.map(|(label, us)| row(COST, label, float(us), lag_us, Sense::Plain));
-    bytes.into_iter().chain(lags).collect()
+    rows.group = "Cost";
+    rows.sides("CPU", [cpu.server_s, cpu.driver_s], words::seconds);
+    let message = [cpu.server_us_per_message, cpu.driver_us_per_message];
+    rows.sides("CPU per message", message, words::cost_us);
+    let connection = [cpu.server_us_per_connection, cpu.driver_us_per_connection];
+    rows.sides("CPU per connection", connection, words::cost_us);
+    let (server, driver) = (memory.server_rss_bytes, memory.driver_rss_bytes);
+    let (grown, bytes) = (memory.server_bytes_per_connection, words::bytes);
+    rows.figure(Sense::Low, "service memory", float(server), bytes);
+    rows.figure(Sense::Low, "service memory per connection", grown, bytes);
+    rows.figure(Sense::Plain, "driver memory", float(driver), bytes);
+    let lag = &document.schedule_lag_us;
+    rows.figure(Sense::Plain, "schedule lag p99", float(lag.p99), lag_us);
+    rows.figure(Sense::Plain, "schedule lag max", float(lag.max), lag_us);
 }
 
 fn lag_us(us: f64) -> String {
@@ -268,33 +183,51 @@ fn lag_us(us: f64) -> String {
     }
 }
 
-fn row(
+/// The rows of a document, and the group of the next one.
+#[derive(Default)]
+struct Rows {
     group: &'static str,
-    label: &str,
-    value: Option<f64>,
-    say: fn(f64) -> String,
-    sense: Sense,
-) -> Row {
-    Row {
-        group,
-        label: label.into(),
-        text: value.map_or_else(|| UNKNOWN.into(), say),
-        value,
-        sense,
+    rows: Vec<Row>,
+}
+
+impl Rows {
+    fn count(&mut self, sense: Sense, label: &str, count: Option<u64>) {
+        self.whole(sense, label, count, words::count);
+    }
+
+    fn rate(&mut self, label: &str, rate: Option<f64>) {
+        self.figure(Sense::High, label, rate, words::figure);
+    }
+
+    fn figure(&mut self, sense: Sense, label: &str, value: Option<f64>, say: Say) {
+        self.put(sense, label, value, value.map(say));
+    }
+
+    /// Of the service, and of the driver.
+    fn sides(&mut self, label: &str, [service, driver]: [Option<f64>; 2], say: Say) {
+        self.figure(Sense::Low, &format!("service {label}"), service, say);
+        self.figure(Sense::Plain, &format!("driver {label}"), driver, say);
+    }
+
+    fn whole(&mut self, sense: Sense, label: &str, value: Option<u64>, say: fn(u64) -> String) {
+        let float = value.map(|value| value as f64);
+        self.put(sense, label, float, value.map(say));
+    }
+
+    fn put(&mut self, sense: Sense, label: &str, value: Option<f64>, text: Option<String>) {
+        self.rows.push(Row {
+            group: self.group,
+            label: label.into(),
+            text: text.unwrap_or_else(|| UNKNOWN.into()),
+            value,
+            sense,
+        });
     }
 }
 
-fn counted(group: &'static str, label: &str, count: Option<u64>, sense: Sense) -> Row {
-    Row {
-        group,
-        label: label.into(),
-        text: count.map_or_else(|| UNKNOWN.into(), words::count),
-        value: count.map(|count| count as f64),
-        sense,
-    }
-}
+/// A figure in words.
+type Say = fn(f64) -> String;
 
-const COST: &str = "Cost";
 /// Shown in place of an unknown figure.
 pub const UNKNOWN: &str = "–";
 /// The quantiles of a table; the longest is the last.
