@@ -1,7 +1,9 @@
 //! Figures as people read them: three significant digits and a unit. Used by the text table, the page and the live view
 //! alike.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A span in microseconds: `412 µs`, `1.84 ms`, `12.3 s`, `2 min 05 s`.
 #[must_use]
@@ -108,13 +110,8 @@ pub fn bytes(bytes: f64) -> String {
 /// A moment as `2026-01-31T23:59:59Z`.
 #[must_use]
 pub fn rfc3339(moment: SystemTime) -> String {
-    let seconds = moment
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |span| span.as_secs());
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = codec::calendar::civil(days.cast_signed());
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let moment = OffsetDateTime::from(moment).truncate_to_second();
+    moment.format(&Rfc3339).unwrap_or_default()
 }
 
 /// Three significant digits of a number below a thousand, without zeros that say nothing.
@@ -138,7 +135,7 @@ const LONGEST_S: f64 = 1e10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
     fn moments() {

@@ -3,7 +3,9 @@
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A moment as the command line takes it: `2026-01-31T23:59:59Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -23,19 +25,10 @@ impl FromStr for Moment {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text}: allowed is a moment in UTC, such as 2026-01-31T23:59:59Z");
-        let number = |from: usize, length: usize| -> Option<i64> {
-            let digits = text.get(from..from + length)?;
-            let are_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
-            digits.parse().ok().filter(|_| are_digits)
-        };
-        let parts = || {
-            let day = codec::calendar::days(number(0, 4)?, number(5, 2)?, number(8, 2)?);
-            let second = number(11, 2)? * 3600 + number(14, 2)? * 60 + number(17, 2)?;
-            u64::try_from(day * 86_400 + second).ok()
-        };
-        let seconds = parts().ok_or_else(wrong)?;
-        let moment = Self(UNIX_EPOCH + Duration::from_secs(seconds));
-        // Written again, a moment that does not exist is another one.
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok();
+        let moment = moment.filter(|moment| moment.unix_timestamp() >= 0);
+        let moment = Self(moment.ok_or_else(wrong)?.into());
+        // Written again, one with a fraction or in another zone is another text.
         (moment.to_string() == text)
             .then_some(moment)
             .ok_or_else(wrong)
@@ -57,6 +50,7 @@ impl From<Moment> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
     fn moments_are_read_as_they_are_written() {
