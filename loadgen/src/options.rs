@@ -72,7 +72,7 @@ impl Options {
         let target = Target::parse(url, self.i_own_this_target)
             .map_err(|error| format!("--admin: {error}"))?;
         if target.tls {
-            return Err(format!("--admin {url}: allowed is http://ADDRESS:PORT"));
+            return Err(format!("--admin {url}: must be http://ADDRESS:PORT"));
         }
         let server = Server::admin(target.address, self.token()?);
         server
@@ -90,10 +90,12 @@ impl Options {
         };
         let refused = |rule: &str| format!("{name} {}: {rule}", path.display());
         let text = std::fs::read_to_string(&path)
-            .map_err(|error| refused(&format!("allowed a file that can be read: {error}")))?;
+            .map_err(|error| refused(&format!("must be a readable file: {error}")))?;
         let token = text.trim();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(refused("allowed one line of printable ASCII characters"));
+            return Err(refused(
+                "must be a file with one line of printable ASCII characters",
+            ));
         }
         Ok(Some(token.to_owned()))
     }

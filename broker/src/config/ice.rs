@@ -63,7 +63,7 @@ fn secrets(value: &Raw<'_>) -> Checked<Vec<String>> {
 /// One secret a line.
 fn secret_file(path: &Path) -> Checked<Vec<String>> {
     let read = files::read_text(path, SECRET_BYTES_MAX)
-        .map_err(|error| format!("allowed a file that can be read ({error})"))?;
+        .map_err(|error| format!("must be a readable file: {error}"))?;
     let lines = read
         .content
         .lines()
@@ -71,7 +71,7 @@ fn secret_file(path: &Path) -> Checked<Vec<String>> {
         .filter(|line| !line.is_empty());
     let secrets = lines.map(value::ice_word).collect::<Checked<Vec<_>>>()?;
     if secrets.is_empty() {
-        return Err("allowed a file with one secret a line".into());
+        return Err("must be a file with one secret a line".into());
     }
     Ok(secrets)
 }

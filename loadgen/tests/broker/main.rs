@@ -89,7 +89,7 @@ fn figures_of_an_admin_listener_with_a_token() {
     assert!(
         absent
             .stderr
-            .contains("--token-file absent.token: allowed a file that can be read"),
+            .contains("--token-file absent.token: must be a readable file"),
         "{absent:?}"
     );
 }

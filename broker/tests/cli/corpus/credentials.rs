@@ -108,8 +108,8 @@ pub(super) const CASES: &[Case] = &[
              characters",
             "c.toml:12:14: limits.head_bytes = 1: allowed 1024 to 65536",
             "c.toml:14:8: timeouts.idle = 'x': allowed a duration from \"1ms\" to \"7d\"",
-            "c.toml:17:15: ice[0].secret_file = 'absent.secret': allowed a file that can be read (No such file or \
-             directory (os error 2))",
+            "c.toml:17:15: ice[0].secret_file = 'absent.secret': must be a readable file: No such file or \
+             directory (os error 2)",
             "keys.toml:4:26: principal[0].secret_access_key_file = 'absent.secret': absent.secret: cannot be read: No \
              such file or directory (os error 2)",
             "keys.toml:5:12: principal[0].policies = ['q']: there is no [policy.q], allowed p",

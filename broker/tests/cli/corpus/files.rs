@@ -280,9 +280,9 @@ pub(super) const CASES: &[Case] = &[
          'empty'",
         "{one}",
         &[
-            "c.toml:4:15: ice[0].secret_file = 'absent.secret': allowed a file that can be read (No such file or \
-             directory (os error 2))",
-            "c.toml:7:15: ice[1].secret_file = 'empty': allowed a file with one secret a line",
+            "c.toml:4:15: ice[0].secret_file = 'absent.secret': must be a readable file: No such file or \
+             directory (os error 2)",
+            "c.toml:7:15: ice[1].secret_file = 'empty': must be a file with one secret a line",
         ],
     ),
     (
