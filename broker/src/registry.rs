@@ -6,16 +6,20 @@ pub use broker_core::registry::Ticket;
 use broker_core::registry::{
     Change, ENCODED_BYTES_MAX, RecordError, Store, StoreError, Submitted, decode, encode, key,
 };
-use std::fmt;
 use std::path::{Path, PathBuf};
 use store::{CommitError, Committer, OpenError, Refused};
+use thiserror::Error;
 
 /// Why the records of an earlier life cannot be read. The server does not start.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum RegistryError {
     /// The store cannot be opened or read.
+    #[error(transparent)]
     Store(OpenError),
     /// The store is sound, but a row of it is no record.
+    #[error(
+        "the store {file} holds a record that cannot be read, of {key:?}: {error}. It was left as it is"
+    )]
     Record {
         /// The store's file.
         file: PathBuf,
@@ -25,23 +29,6 @@ pub enum RegistryError {
         error: RecordError,
     },
 }
-
-impl fmt::Display for RegistryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Store(error) => error.fmt(f),
-            Self::Record { file, key, error } => {
-                let file = file.display();
-                write!(
-                    f,
-                    "the store {file} holds a record that cannot be read, of {key:?}: {error}. It was left as it is"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for RegistryError {}
 
 /// Opens the store in a directory that exists, and returns every record in it, in the order of region, account and
 /// name.

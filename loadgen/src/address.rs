@@ -1,7 +1,7 @@
 //! The addresses of a load: its target and its local addresses.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use thiserror::Error;
 
 /// The service under load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,41 +32,28 @@ pub struct Endpoint {
 }
 
 /// Why a text names no target or no addresses. Shown to the operator; the program ends with exit code 2.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddressError {
     /// Not `http://`, `https://`, `ws://` or `wss://` with a host and perhaps a port.
+    #[error(
+        "--target {0}: allowed are http://HOST[:PORT], https://…, ws://… and wss://…, without a path"
+    )]
     Target(String),
     /// The host's name leads to no address.
+    #[error("--target: {0} has no address")]
     Unresolved(String),
     /// An address off loopback, without the confirmation that the target is owned.
+    #[error(
+        "--target: {0} is not a loopback address; load on a machine that is not yours is an attack. If it is yours, \
+         say so with --i-own-this-target"
+    )]
     NotLoopback(IpAddr),
     /// Neither `A.B.C.D/N` nor `A.B.C.D-A.B.C.E`, or empty, or too large.
+    #[error(
+        "--source-addresses {0}: allowed are ADDRESS/BITS and FIRST-LAST, IPv4, at most {SOURCES_MAX} of them"
+    )]
     Sources(String),
 }
-
-impl fmt::Display for AddressError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Target(text) => write!(
-                formatter,
-                "--target {text}: allowed are http://HOST[:PORT], https://…, ws://… and wss://…, without a path"
-            ),
-            Self::Unresolved(host) => write!(formatter, "--target: {host} has no address"),
-            Self::NotLoopback(address) => write!(
-                formatter,
-                "--target: {address} is not a loopback address; load on a machine that is not yours is an attack. \
-                 If it is yours, say so with --i-own-this-target"
-            ),
-            Self::Sources(text) => write!(
-                formatter,
-                "--source-addresses {text}: allowed are ADDRESS/BITS and FIRST-LAST, IPv4, at most {SOURCES_MAX} of \
-                 them"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for AddressError {}
 
 impl Target {
     /// Reads a URL and looks its host up.

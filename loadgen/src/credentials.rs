@@ -2,6 +2,7 @@
 
 use codec::aws::sigv4::signer::Keys;
 use std::fmt;
+use thiserror::Error;
 
 /// Long-lived or temporary credentials. Shows nothing of its secrets.
 #[derive(Clone)]
@@ -12,19 +13,12 @@ pub struct Credentials {
 }
 
 /// `--presign` without keys; exit code 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "--presign: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary keys), or send no \
+     signatures with --no-auth"
+)]
 pub struct MissingKeys;
-
-impl fmt::Display for MissingKeys {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(
-            "--presign: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary keys), \
-             or send no signatures with --no-auth",
-        )
-    }
-}
-
-impl std::error::Error for MissingKeys {}
 
 impl Credentials {
     /// The keys of AWS' own variables, looked up by `variable`.

@@ -5,25 +5,18 @@
 //! file.
 
 use clap::{ArgAction, Command, CommandFactory};
-use std::fmt;
+use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// A fault of a scenario file, with its place; exit code 2.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{line}:{column}: {text}")]
 pub struct ScenarioError {
     line: usize,
     column: usize,
     text: String,
 }
-
-impl fmt::Display for ScenarioError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}:{}: {}", self.line, self.column, self.text)
-    }
-}
-
-impl std::error::Error for ScenarioError {}
 
 /// The flags of a scenario's text, in its order; values are checked where all flags are.
 ///

@@ -3,87 +3,71 @@
 use crate::memlock::{MEMLOCK_BYTES_MIN, MEMLOCK_BYTES_USUAL, memlock, memlock_remedy};
 use crate::pool::Pool;
 use crate::ring::builder;
-use std::{fmt, io};
+use std::io;
+use thiserror::Error;
 
 /// Why no ring can be had. Its text says what to change.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum Unsupported {
     /// `io_uring_setup` is refused with `EPERM`, by a seccomp filter.
+    #[error(
+        "io_uring is forbidden here by a seccomp filter ({0}), as container runtimes set one: {PROFILE}. Outside of a \
+         container allow io_uring_setup, io_uring_enter and io_uring_register (SystemCallFilter= in the unit)"
+    )]
     Filtered(io::Error),
     /// The same by `kernel.io_uring_disabled`, which is this, 1 or 2.
+    #[error(
+        "io_uring is forbidden on this host ({0}): kernel.io_uring_disabled is {1}, off {whom}; allowed 0: \
+         `sudo sysctl kernel.io_uring_disabled=0`, and a line of it in /etc/sysctl.d to keep it",
+        whom = match *.1 {
+            1 => "for all but privileged processes and the group kernel.io_uring_group",
+            _ => "for all processes",
+        }
+    )]
     Disabled(io::Error, u8),
     /// The kernel has no `io_uring_setup`; its release, as it names itself.
+    #[error("io_uring is absent here (ENOSYS, kernel {0}){rest}", rest = why_absent(.0))]
     Absent(String),
     /// The kernel has no `IORING_SETUP_DEFER_TASKRUN`; its release.
+    #[error(
+        "Linux {0} is too old: io_uring with deferred task work needs Linux 6.1 or newer: update the kernel"
+    )]
     KernelTooOld(String),
     /// `RLIMIT_MEMLOCK` is below [`MEMLOCK_BYTES_MIN`]; the limit in bytes.
+    #[error(
+        "the hard limit of locked memory is {} KiB, allowed {} KiB and more: raise it: {}",
+        .0 / 1024, MEMLOCK_BYTES_MIN / 1024, memlock_remedy(MEMLOCK_BYTES_USUAL)
+    )]
     MemlockLow(u64),
     /// `RLIMIT_MEMLOCK` would do, but other processes of this user hold all of it; the limit in bytes.
+    #[error(
+        "no locked memory is left: the limit is {} KiB, and other processes of this user hold it: end them, or raise \
+         it: {}",
+        .0 / 1024, memlock_remedy(.0.saturating_mul(2).max(MEMLOCK_BYTES_USUAL))
+    )]
     MemlockTaken(u64),
     /// Something else, as the kernel says it.
+    #[error("io_uring cannot be set up: {0}")]
     Other(io::Error),
 }
 
-impl fmt::Display for Unsupported {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Filtered(error) => write!(
-                f,
-                "io_uring is forbidden here by a seccomp filter ({error}), as container runtimes set one: {PROFILE}. \
-                 Outside of a container allow io_uring_setup, io_uring_enter and io_uring_register \
-                 (SystemCallFilter= in the unit)"
-            ),
-            Self::Disabled(error, value) => {
-                let who = if *value == 1 {
-                    "for all but privileged processes and the group kernel.io_uring_group"
-                } else {
-                    "for all processes"
-                };
-                write!(
-                    f,
-                    "io_uring is forbidden on this host ({error}): kernel.io_uring_disabled is {value}, off {who}; \
-                     allowed 0: `sudo sysctl kernel.io_uring_disabled=0`, and a line of it in /etc/sysctl.d to keep it"
-                )
-            }
-            Self::Absent(release) if is_recent(release) => write!(
-                f,
-                "io_uring is absent here (ENOSYS, kernel {release}), though Linux 6.1 and newer can have it: a seccomp \
-                 filter hides it, or the kernel was built without CONFIG_IO_URING. In a container: {PROFILE}"
-            ),
-            Self::Absent(release) => write!(
-                f,
-                "io_uring is absent here (ENOSYS, kernel {release}): allowed Linux 6.1 or newer with CONFIG_IO_URING; \
-                 gVisor and WSL1 have none: update the kernel, or use another runtime (runc or crun, WSL2)"
-            ),
-            Self::KernelTooOld(release) => write!(
-                f,
-                "Linux {release} is too old: io_uring with deferred task work needs Linux 6.1 or newer: update the \
-                 kernel"
-            ),
-            Self::MemlockLow(limit) => write!(
-                f,
-                "the hard limit of locked memory is {} KiB, allowed {} KiB and more: raise it: {}",
-                limit / 1024,
-                MEMLOCK_BYTES_MIN / 1024,
-                memlock_remedy(MEMLOCK_BYTES_USUAL)
-            ),
-            Self::MemlockTaken(limit) => write!(
-                f,
-                "no locked memory is left: the limit is {} KiB, and other processes of this user hold it: end them, or \
-                 raise it: {}",
-                limit / 1024,
-                memlock_remedy(limit.saturating_mul(2).max(MEMLOCK_BYTES_USUAL))
-            ),
-            Self::Other(error) => write!(f, "io_uring cannot be set up: {error}"),
-        }
+/// The reason for a kernel of this release to have no ring, and the remedy.
+fn why_absent(release: &str) -> String {
+    if is_recent(release) {
+        format!(
+            ", though Linux 6.1 and newer can have it: a seccomp filter hides it, or the kernel was built without \
+             CONFIG_IO_URING. In a container: {PROFILE}"
+        )
+    } else {
+        ": allowed Linux 6.1 or newer with CONFIG_IO_URING; gVisor and WSL1 have none: update the kernel, or use \
+         another runtime (runc or crun, WSL2)"
+            .into()
     }
 }
 
 /// The way to give a container the seccomp profile of the broker, which prints it.
 const PROFILE: &str = "run it with the profile that allows it: `heliograph seccomp-profile > seccomp.json`, then \
                        `--security-opt seccomp=seccomp.json`";
-
-impl std::error::Error for Unsupported {}
 
 /// Sets up a small ring with everything that [`Ring`](crate::Ring) relies on, and drops it. Call it before any
 /// executor starts: those end the process where this returns an error.

@@ -7,6 +7,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// A key of the configuration and what its file may hold.
@@ -17,7 +18,8 @@ pub(super) struct Rule {
 }
 
 /// A fault of a file of `[tls]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{key} = {path}: {rule}")]
 pub struct TlsFault {
     /// The key that names the file, such as `tls.cert`.
     pub key: &'static str,
@@ -25,12 +27,6 @@ pub struct TlsFault {
     pub path: PathBuf,
     /// The rule that the file breaks, and what was found.
     pub rule: String,
-}
-
-impl Display for TlsFault {
-    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(to, "{} = {}: {}", self.key, self.path.display(), self.rule)
-    }
 }
 
 /// `[tls] cert`.

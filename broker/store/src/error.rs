@@ -1,13 +1,18 @@
 //! Errors of opening, of queueing a change, and of committing it.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::{fmt, io};
+use thiserror::Error;
 
 /// Why a store cannot be opened or read. Each text says which file, what is wrong, and what to do. Nothing was written.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum OpenError {
     /// The file is not what was written: bits changed, cut short, or no store at all.
+    #[error(
+        "the store {file} is damaged: {what}. It was left as it is. Put a backup in its place, or move it away to \
+         start with an empty store"
+    )]
     Damaged {
         /// The file.
         file: PathBuf,
@@ -15,6 +20,10 @@ pub enum OpenError {
         what: String,
     },
     /// The file was written by a later version of this program.
+    #[error(
+        "the store {file} has format {found}, and this version reads formats up to {known}: use the version that \
+         wrote it, or move it away to start with an empty store"
+    )]
     Newer {
         /// The file.
         file: PathBuf,
@@ -24,11 +33,17 @@ pub enum OpenError {
         known: u64,
     },
     /// Another process has the directory's store open.
+    #[error(
+        "the store is in use by another process, which holds {file}: stop that one, or use another directory"
+    )]
     InUse {
         /// The lock file.
         file: PathBuf,
     },
     /// The system refused to read or write it.
+    #[error(
+        "the store cannot be opened: {file}: {error}: must be a readable and writable directory, on a disk with room"
+    )]
     Io {
         /// The file or directory.
         file: PathBuf,
@@ -36,41 +51,6 @@ pub enum OpenError {
         error: io::Error,
     },
 }
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Damaged { file, what } => write!(
-                f,
-                "the store {} is damaged: {what}. It was left as it is. Put a backup in its place, or move it away to \
-                 start \
-                 with an empty store",
-                file.display()
-            ),
-            Self::Newer { file, found, known } => write!(
-                f,
-                "the store {} has format {found}, and this version reads formats up to {known}: use the version that \
-                 wrote \
-                 it, or move it away to start with an empty store",
-                file.display()
-            ),
-            Self::InUse { file } => write!(
-                f,
-                "the store is in use by another process, which holds {}: stop that one, or use another directory",
-                file.display()
-            ),
-            Self::Io { file, error } => write!(
-                f,
-                "the store cannot be opened: {}: {error}: allowed a directory that can be read and written, on a disk \
-                 with \
-                 room",
-                file.display()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
 
 /// The state of a running store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +66,8 @@ pub enum Health {
 
 /// Why a change was not committed. The map is as it was before the batch, but after [`Health::Failed`] it may be found
 /// changed when it is opened again: whether the disk kept what it could not confirm is unknown.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Error)]
+#[error("{text}")]
 pub struct CommitError {
     /// The health of the store after it.
     pub health: Health,
@@ -94,33 +75,16 @@ pub struct CommitError {
     pub text: Arc<str>,
 }
 
-impl fmt::Display for CommitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for CommitError {}
-
 /// Why a change was not taken. Nothing of it will be committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
     /// [`crate::limits::QUEUE_CHANGES_MAX`] changes wait already.
+    #[error("too many changes wait for the disk: try again")]
     Busy,
     /// The key or the value is longer than [`crate::limits`] allow.
+    #[error("the change is larger than the store takes")]
     TooLarge,
     /// The store has failed or was closed: it takes no change any more.
+    #[error("the store takes no changes any more: the server must be restarted")]
     Closed,
 }
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Busy => "too many changes wait for the disk: try again",
-            Self::TooLarge => "the change is larger than the store takes",
-            Self::Closed => "the store takes no changes any more: the server must be restarted",
-        })
-    }
-}
-
-impl std::error::Error for Refused {}

@@ -13,6 +13,7 @@ use crate::map::ROWS;
 use redb::{Database, Range, ReadableDatabase};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use thiserror::Error;
 
 /// One moment of the map. Its memory is a page path; it does not hinder commits.
 pub struct Snapshot {
@@ -27,27 +28,18 @@ impl fmt::Debug for Snapshot {
 }
 
 /// Why there is no snapshot, or no more of one.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum SnapshotError {
     /// The store was closed, or a commit has failed since: what is read may not be of one moment.
+    #[error("the store was closed or failed meanwhile: try again")]
     Ended,
     /// The store is not open for reading: its disk is full or has failed.
+    #[error("the store's disk is full or has failed")]
     Closed,
     /// The engine could not read its file.
+    #[error("the store cannot be read: {0}")]
     Engine(redb::Error),
 }
-
-impl fmt::Display for SnapshotError {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ended => to.write_str("the store was closed or failed meanwhile: try again"),
-            Self::Closed => to.write_str("the store's disk is full or has failed"),
-            Self::Engine(error) => write!(to, "the store cannot be read: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for SnapshotError {}
 
 /// Whether what was opened may still be read. One for each time that the engine is opened.
 #[derive(Debug, Default)]

@@ -20,6 +20,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use thiserror::Error;
 
 /// The event that the load waits for when everything is ready.
 #[derive(Debug)]
@@ -33,7 +34,8 @@ pub enum Start {
 }
 
 /// Why there was no run.
-#[derive(Debug)]
+#[derive(Debug, Error)]
+#[error("{text}")]
 pub struct RunError {
     text: String,
     by_target: bool,
@@ -58,14 +60,6 @@ impl RunError {
         if self.by_target { 3 } else { 2 }
     }
 }
-
-impl std::fmt::Display for RunError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for RunError {}
 
 /// Runs the plan to its end, or until Ctrl-C, and fills the document, which says what is run. `audience` follows it.
 ///

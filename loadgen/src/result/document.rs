@@ -9,7 +9,7 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
+use thiserror::Error;
 
 /// Every figure of a run.
 ///
@@ -157,39 +157,24 @@ impl Document {
 }
 
 /// Why a text is no document. Shown to the operator.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum DocumentError {
     /// Longer than allowed.
+    #[error("{0} bytes, allowed are {TEXT_BYTES_MAX}")]
     Length(usize),
     /// No JSON, or a member is of another type: where and which.
+    #[error("no report of loadgen: {0}")]
     Json(serde_json::Error),
     /// It has no `schema`.
+    #[error("no report of loadgen: it has no \"schema\", allowed is {SCHEMA}")]
     NoSchema,
     /// It is of this schema.
+    #[error("schema {0}, allowed is {SCHEMA}: read it with the loadgen that wrote it")]
     Schema(String),
     /// More intervals than allowed.
+    #[error("{0} intervals, allowed are {INTERVALS_MAX}")]
     Intervals(usize),
 }
-
-impl fmt::Display for DocumentError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Length(bytes) => write!(out, "{bytes} bytes, allowed are {TEXT_BYTES_MAX}"),
-            Self::Json(error) => write!(out, "no report of loadgen: {error}"),
-            Self::NoSchema => write!(
-                out,
-                "no report of loadgen: it has no \"schema\", allowed is {SCHEMA}"
-            ),
-            Self::Schema(other) => write!(
-                out,
-                "schema {other}, allowed is {SCHEMA}: read it with the loadgen that wrote it"
-            ),
-            Self::Intervals(count) => write!(out, "{count} intervals, allowed are {INTERVALS_MAX}"),
-        }
-    }
-}
-
-impl std::error::Error for DocumentError {}
 
 /// Takes null for a whole group of figures as a group of unknown ones.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>

@@ -8,7 +8,7 @@ use super::{
     ScheduleLag, Sessions, Spread, TargetCounts, spread,
 };
 use serde_json::Value;
-use std::fmt;
+use thiserror::Error;
 
 /// Adds up the parts of one run.
 ///
@@ -36,28 +36,17 @@ pub fn merge(parts: &[Document]) -> Result<Document, MergeError> {
 }
 
 /// Why documents were not merged. Shown to the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MergeError {
     /// None was given.
+    #[error("nothing to merge: at least one report is needed")]
     Nothing,
     /// This member differs, so that they are not parts of one run.
+    #[error(
+        "these are not parts of one run: {0} is {1} and {2}; leave out --merge to see them side by side"
+    )]
     Differ(&'static str, String, String),
 }
-
-impl fmt::Display for MergeError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nothing => out.write_str("nothing to merge: at least one report is needed"),
-            Self::Differ(what, one, other) => write!(
-                out,
-                "these are not parts of one run: {what} is {one} and {other}; leave out --merge to see them side by \
-                 side"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for MergeError {}
 
 fn add(one: &Document, other: &Document) -> Document {
     Document {

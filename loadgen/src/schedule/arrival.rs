@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use thiserror::Error;
 
 /// The distribution of session starts over time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -35,33 +35,23 @@ pub struct Schedule {
 }
 
 /// A schedule that cannot be. Shown to the operator; exit code 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ScheduleError {
     /// Of sessions, rate and duration neither of the pairs that make a schedule is given.
+    #[error("give two of --sessions, --rate and --duration")]
     Incomplete,
     /// Sessions, rate and duration are all given, and contradict each other.
+    #[error(
+        "--sessions, --rate and --duration contradict each other under this --arrival: leave one of them out"
+    )]
     Contradiction,
     /// The number of sessions, the rate or the span is out of range.
+    #[error(
+        "allowed are 1 to {SESSIONS_MAX} sessions (--sessions) at up to {RATE_MAX:.0} a second (--rate) over at most a \
+         week"
+    )]
     Range,
 }
-
-impl fmt::Display for ScheduleError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Incomplete => out.write_str("give two of --sessions, --rate and --duration"),
-            Self::Contradiction => out.write_str(
-                "--sessions, --rate and --duration contradict each other under this --arrival: leave one of them out",
-            ),
-            Self::Range => write!(
-                out,
-                "allowed are 1 to {SESSIONS_MAX} sessions (--sessions) at up to {RATE_MAX:.0} a second (--rate) over \
-                 at most a week"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ScheduleError {}
 
 impl Schedule {
     /// A schedule from two of: the number of sessions, the full rate in sessions a second, the span in seconds.

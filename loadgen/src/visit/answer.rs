@@ -1,6 +1,6 @@
 //! The answer to an API call, as far as a client looks at it.
 
-use std::fmt;
+use thiserror::Error;
 
 /// An HTTP answer, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,16 +16,9 @@ pub struct Answer {
 }
 
 /// The bytes are no answer: no HTTP, or without the length that these services always give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the answer is no HTTP with a Content-Length")]
 pub struct NoAnswer;
-
-impl fmt::Display for NoAnswer {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("the answer is no HTTP with a Content-Length")
-    }
-}
-
-impl std::error::Error for NoAnswer {}
 
 impl Answer {
     /// The answer that these bytes begin with, once it is whole.
