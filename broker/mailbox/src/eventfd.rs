@@ -1,9 +1,10 @@
 //! The eventfd that a sleeping reader waits on.
 
 use crate::wake::Door;
+use rustix::event::{EventfdFlags, eventfd};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// A counting event descriptor, closed on exec.
 ///
@@ -18,16 +19,7 @@ impl EventFd {
     /// # Errors
     /// The process or the system is out of descriptors.
     pub(crate) fn new() -> io::Result<Self> {
-        #[expect(unsafe_code, reason = "std has no call for event descriptors")]
-        // SAFETY: `eventfd` takes two integers and touches no memory of ours.
-        let descriptor = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if descriptor < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        #[expect(unsafe_code, reason = "taking ownership of the new descriptor")]
-        // SAFETY: `descriptor` was just made, is open, and nothing else owns it.
-        let file = unsafe { File::from_raw_fd(descriptor) };
-        Ok(Self(file))
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC)?.into()))
     }
 }
 

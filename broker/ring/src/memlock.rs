@@ -8,10 +8,11 @@
 //! memory and letting go of it again.
 #![expect(
     unsafe_code,
-    reason = "asks the kernel for a limit, and registers memory of its own to learn what is left of it"
+    reason = "registers memory of its own to learn what is left of a limit"
 )]
 
 use io_uring::IoUring;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{fs, io, ptr};
 
 /// The least limit of locked memory under which an executor starts, in bytes: glommio compares the limit itself,
@@ -33,44 +34,24 @@ pub fn memlock_remedy(bytes: u64) -> String {
     )
 }
 
-/// Raises the limit of locked memory to the hard one and returns it in bytes; `None` when there is none.
-///
-/// # Errors
-/// The limit cannot be read. Not being allowed to raise it is no error.
-pub fn raise_memlock() -> io::Result<Option<u64>> {
-    let mut limit = limit()?;
-    if limit.rlim_cur != limit.rlim_max {
-        let raised = libc::rlimit {
-            rlim_cur: limit.rlim_max,
-            ..limit
-        };
-        // SAFETY: `raised` is a whole `rlimit` that outlives the call.
-        if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const raised) } == 0 {
-            limit = raised;
-        }
-    }
-    Ok(bytes(&limit))
-}
-
-/// The limit of locked memory in bytes; `None` when there is none, or when it cannot be read.
-pub(crate) fn memlock() -> Option<u64> {
-    limit().ok().as_ref().and_then(bytes)
-}
-
-fn limit() -> io::Result<libc::rlimit> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
+/// Raises the limit of locked memory to the hard one and returns it in bytes; `None` when there is none. Not being
+/// allowed to raise it is no error.
+#[must_use]
+pub fn raise_memlock() -> Option<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Memlock);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
     };
-    // SAFETY: `limit` is a whole `rlimit` that outlives the call.
-    if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
+    match setrlimit(Resource::Memlock, raised) {
+        Ok(()) => maximum,
+        Err(_) => current,
     }
-    Ok(limit)
 }
 
-fn bytes(limit: &libc::rlimit) -> Option<u64> {
-    (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+/// The limit of locked memory in bytes; `None` when there is none.
+pub(crate) fn memlock() -> Option<u64> {
+    getrlimit(Resource::Memlock).current
 }
 
 /// Returns how many bytes, at most `max`, this user's processes can still lock: learned by registering so much memory

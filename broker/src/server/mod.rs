@@ -74,7 +74,7 @@ use watch::{Rounds, Watch};
 pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let connections = connections(&settings)?;
     let cluster = Cluster::find(&settings)?;
-    let memlock = memlock()?;
+    let memlock = ring::raise_memlock();
     threads::probe()?;
     let (mut bound, admin_listeners) = bind(&mut settings)?;
     let data_dir = data_dir(&mut settings)?;
@@ -270,12 +270,6 @@ fn connections(settings: &Settings) -> Result<usize, Failure> {
         );
     }
     Ok(connections)
-}
-
-/// The limit of locked memory in bytes, raised as far as this process may; `None` for no limit.
-fn memlock() -> Result<Option<u64>, Failure> {
-    ring::raise_memlock()
-        .map_err(|error| Failure::fatal("the limit of locked memory cannot be read", &error))
 }
 
 /// Binds all listeners and writes their actual addresses into the settings.

@@ -9,6 +9,7 @@ mod transfer;
 mod wait;
 
 use ring::{Completion, Key, Received, Ring, Settings};
+use rustix::event::EventfdFlags;
 use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -79,13 +80,6 @@ fn tcp_pair() -> (TcpStream, OwnedFd) {
     (client, listener.accept().unwrap().0.into())
 }
 
-#[expect(unsafe_code, reason = "std has no eventfd")]
 fn eventfd() -> OwnedFd {
-    use std::os::fd::FromRawFd;
-    // SAFETY: a new descriptor, or -1, which the assertion refuses before it is owned.
-    unsafe {
-        let fd = libc::eventfd(0, libc::EFD_CLOEXEC);
-        assert!(fd >= 0);
-        OwnedFd::from_raw_fd(fd)
-    }
+    rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap()
 }
