@@ -5,6 +5,7 @@
 //! trusted again. The authority's key is never written down, so nobody can sign anything else with what a developer
 //! has come to trust.
 
+use crate::files::write_whole;
 use broker_core::settings::TlsFiles;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -19,8 +20,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use std::error::Error;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -60,9 +61,9 @@ pub fn development(
     if made {
         let made = make(&names, now)
             .map_err(|error| io::Error::other(format!("the development certificate: {error}")))?;
-        write(&key, &made.key, 0o600)?;
-        write(&cert, &made.cert, 0o600)?;
-        write(&ca, &made.ca, READ_BY_ALL)?;
+        write_whole(&key, &made.key, 0o600)?;
+        write_whole(&cert, &made.cert, 0o600)?;
+        write_whole(&ca, &made.ca, READ_BY_ALL)?;
     }
     // Under any umask: the ready line shows its path to all who are to trust it.
     if fs::metadata(&ca)?.permissions().mode() & 0o777 != READ_BY_ALL {
@@ -134,20 +135,6 @@ fn make(names: &[&str], now: SystemTime) -> Result<Pem, rcgen::Error> {
         cert: cert.pem(),
         key: key.serialize_pem(),
     })
-}
-
-/// Writes a file whole or not at all.
-fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let beside = path.with_extension("pem.tmp");
-    let _ = fs::remove_file(&beside); // an older one could have another mode
-    let mut file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
 }
 
 /// The file of the development certificate's authority.

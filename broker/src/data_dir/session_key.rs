@@ -12,9 +12,8 @@ use crate::failure::Failure;
 use crate::files::{self, ReadError};
 use broker_core::auth::SessionKeys;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -64,26 +63,14 @@ pub(crate) fn text(data_dir: &Path) -> io::Result<Zeroizing<String>> {
     }
 }
 
-/// Writes a random key beside its place, then puts it there, so that a file that exists is whole.
+/// Makes a random key, and its file.
 fn make(data_dir: &Path, path: &Path) -> io::Result<SessionKeys> {
     let mut key = Zeroizing::new([0; 32]);
     entropy::fill(&mut *key)?;
     let mut text = Zeroizing::new(String::with_capacity(2 * key.len() + 1));
     HEXLOWER.encode_append(&*key, &mut text);
     text.push('\n');
-    let unfinished = path.with_extension("key.part");
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = File::options()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
+    files::write_whole(path, &text, 0o600)?;
     File::open(data_dir)?.sync_all()?;
     Ok(SessionKeys::new(&key, None))
 }
@@ -126,6 +113,7 @@ const BYTES_MAX: usize = 1024;
 mod tests {
     use super::*;
     use broker_core::auth::{Grant, Temporary};
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicU32, Ordering};

@@ -3,11 +3,11 @@
 pub(crate) mod etcd;
 pub(crate) mod token;
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// A file's content. It may be a secret, so it is wiped when dropped.
@@ -19,13 +19,16 @@ pub(crate) struct Content<T: zeroize::Zeroize> {
 }
 
 /// Why a file was not read.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub(crate) enum ReadError {
     /// The system refuses, or a text is not UTF-8.
-    Failed(io::Error),
+    #[error(transparent)]
+    Failed(#[from] io::Error),
     /// Only a regular file is allowed.
+    #[error("it is not a regular file")]
     NotRegular,
     /// It is longer than this number of bytes.
+    #[error("it is longer than {0} bytes")]
     TooLong(usize),
 }
 
@@ -94,26 +97,34 @@ fn text(mut read: Content<Vec<u8>>) -> Result<Content<String>, ReadError> {
     })
 }
 
+/// Writes a file whole or not at all: beside its place, on the disk, then put there, for those whom `mode` and the
+/// process's mask allow. What is beside it, an earlier process may have left, or somebody put there a link to a file of
+/// ours: it is removed, not followed.
+pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let unfinished = path.with_file_name(name);
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut options = File::options();
+    let file = options.write(true).create_new(true).mode(mode);
+    let written = file.open(&unfinished).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    written
+}
+
 impl<T: zeroize::Zeroize> Content<T> {
     /// Whether everybody may read or write the file.
     pub(crate) fn is_open_to_others(&self) -> bool {
         self.mode & 0o006 != 0
-    }
-}
-
-impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(error) => error.fmt(to),
-            Self::NotRegular => to.write_str("it is not a regular file"),
-            Self::TooLong(bytes_max) => write!(to, "it is longer than {bytes_max} bytes"),
-        }
     }
 }
 
@@ -131,7 +142,6 @@ impl From<ReadError> for io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
     fn files_are_read_within_their_bound() {

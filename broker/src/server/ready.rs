@@ -3,12 +3,12 @@
 use super::environment::{authority, environment};
 use crate::failure::Failure;
 use crate::files::token::TOKEN_FILE;
+use crate::files::write_whole;
 use crate::side;
 use broker_core::settings::{Listen, Scheme, Settings};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-use std::fs;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -19,7 +19,7 @@ use std::thread;
 /// The file of the same content cannot be written.
 pub(super) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure> {
     if let Some(path) = &settings.ready_file {
-        write_file(path, settings)
+        write_whole(path, &format!("{:#}\n", document(settings)), READ_BY_ALL)
             .map_err(|error| Failure::Fatal(format!("--ready-file {}: {error}", path.display())))?;
     }
     let mut out = std::io::stdout().lock();
@@ -34,29 +34,6 @@ pub(super) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure
     }
     open_try(settings);
     Ok(())
-}
-
-/// Writes the file whole or not at all: who sees it can read it.
-fn write_file(path: &Path, settings: &Settings) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let unfinished = path.with_file_name(name);
-    let written = write_new(&unfinished, &format!("{:#}\n", document(settings)));
-    let done = written.and_then(|()| fs::rename(&unfinished, path));
-    if done.is_err() {
-        let _ = fs::remove_file(&unfinished);
-    }
-    done
-}
-
-/// Writes a file that is not there yet. What has its name, a process of the same number may have left, or somebody put
-/// there a link to a file of ours: it is removed, not followed.
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    fs::File::create_new(path)?.write_all(text.as_bytes())
 }
 
 fn document(settings: &Settings) -> Value {
@@ -124,10 +101,18 @@ fn line(settings: &Settings, ca: Option<&Path>) -> String {
     line
 }
 
+/// The mode of a file that others need, less what the process's mask takes away.
+const READ_BY_ALL: u32 = 0o666;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use broker_core::settings::Profile;
+    use std::{fs, io};
+
+    fn write_file(path: &Path, settings: &Settings) -> io::Result<()> {
+        write_whole(path, &document(settings).to_string(), READ_BY_ALL)
+    }
 
     #[test]
     fn the_file_is_written_whole_and_follows_no_link() {
@@ -137,7 +122,7 @@ mod tests {
         let mut settings = Settings::new(Profile::Default, true);
         settings.admin.token_file = Some("admin.token".into());
         fs::write(&victim, "precious").unwrap();
-        let planted = dir.join(format!("ready.json.{}", std::process::id()));
+        let planted = dir.join("ready.json.part");
         std::os::unix::fs::symlink(&victim, &planted).unwrap();
         std::os::unix::fs::symlink(&victim, &file).unwrap();
         write_file(&file, &settings).unwrap();
