@@ -57,10 +57,51 @@ fn weight_of(text: &str) -> f32 {
 
 /// One metric: its name as scraped, its help text, its kind, and how its samples are read off a view `V`.
 pub(in crate::side) struct Row<V> {
-    pub(in crate::side) name: &'static str,
-    pub(in crate::side) help: &'static str,
-    pub(in crate::side) kind: Kind,
-    pub(in crate::side) read: fn(&V, &mut Samples<'_>),
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) kind: Kind,
+    read: fn(&V, &mut Samples<'_>),
+}
+
+/// A number that only grows; its name ends in `_total`.
+pub(in crate::side) const fn counter<V>(
+    name: &'static str,
+    help: &'static str,
+    read: fn(&V, &mut Samples<'_>),
+) -> Row<V> {
+    row(Kind::Counter, name, help, read)
+}
+
+/// A number that goes up and down.
+pub(in crate::side) const fn gauge<V>(
+    name: &'static str,
+    help: &'static str,
+    read: fn(&V, &mut Samples<'_>),
+) -> Row<V> {
+    row(Kind::Gauge, name, help, read)
+}
+
+/// Durations by bucket.
+pub(in crate::side) const fn histogram<V>(
+    name: &'static str,
+    help: &'static str,
+    read: fn(&V, &mut Samples<'_>),
+) -> Row<V> {
+    row(Kind::Histogram, name, help, read)
+}
+
+const fn row<V>(
+    kind: Kind,
+    name: &'static str,
+    help: &'static str,
+    read: fn(&V, &mut Samples<'_>),
+) -> Row<V> {
+    Row {
+        name,
+        help,
+        kind,
+        read,
+    }
 }
 
 /// The type of a metric.
@@ -255,30 +296,15 @@ mod tests {
     use super::*;
 
     const ROWS: &[Row<u64>] = &[
-        Row {
-            name: "things_total",
-            help: "Things",
-            kind: Kind::Counter,
-            read: |view, to| {
-                to.labelled([("a", "1"), ("b", "x\\\"\ny")], *view);
-            },
-        },
-        Row {
-            name: "level",
-            help: "The level",
-            kind: Kind::Gauge,
-            read: |_, to| to.one(0.25),
-        },
-        Row {
-            name: "took_seconds",
-            help: "How long",
-            kind: Kind::Histogram,
-            read: |view, to| {
-                let mut histogram = Histogram::default();
-                histogram.observe(3, *view);
-                to.histogram(&histogram);
-            },
-        },
+        counter("things_total", "Things", |view, to| {
+            to.labelled([("a", "1"), ("b", "x\\\"\ny")], *view);
+        }),
+        gauge("level", "The level", |_, to| to.one(0.25)),
+        histogram("took_seconds", "How long", |view, to| {
+            let mut histogram = Histogram::default();
+            histogram.observe(3, *view);
+            to.histogram(&histogram);
+        }),
     ];
 
     fn exposition(format: Format) -> String {
@@ -323,16 +349,11 @@ mod tests {
             seconds: 1.5,
             at: 1_700_000_000.25,
         };
-        let rows: &[Row<Example>] = &[Row {
-            name: "took_seconds",
-            help: "How long",
-            kind: Kind::Histogram,
-            read: |example, to| {
-                let mut histogram = Histogram::default();
-                histogram.observe(1_500_000, 1);
-                to.histogram_with(&histogram, |place| (place == 20).then(|| example.clone()));
-            },
-        }];
+        let rows: &[Row<Example>] = &[histogram("took_seconds", "How long", |example, to| {
+            let mut histogram = Histogram::default();
+            histogram.observe(1_500_000, 1);
+            to.histogram_with(&histogram, |place| (place == 20).then(|| example.clone()));
+        })];
         let text = |format| {
             let mut text = Exposition::new(format);
             text.table(rows, &example);

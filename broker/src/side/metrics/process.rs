@@ -1,6 +1,6 @@
 //! The metrics of the process as a whole: its state, its bounds, and the system's figures.
 
-use super::exposition::{Kind, Row};
+use super::exposition::{Row, counter, gauge};
 use super::view::labelled;
 use crate::side::cluster::{ClusterView, MESSAGES};
 use crate::side::process::{cpu_time, open_files_max};
@@ -35,72 +35,62 @@ pub const BUDGETS: [&str; 4] = ["outbox", "pending", "requests", "records"];
 
 /// Every metric of the cluster, in the order of the text; all 0 where nothing follows one.
 pub(super) const OF_CLUSTER: &[Row<ProcessState>] = &[
-    Row {
-        name: "heliograph_cluster_members",
-        help: "Nodes that belong to the cluster and are expected to run",
-        kind: Kind::Gauge,
-        read: |it, to| to.one(it.of_cluster(ClusterView::members)),
-    },
-    Row {
-        name: "heliograph_cluster_slots",
-        help: "Slots whose channels this node serves, of 4096",
-        kind: Kind::Gauge,
-        read: |it, to| to.one(it.of_cluster(|view| view.served)),
-    },
-    Row {
-        name: "heliograph_cluster_epoch_changes_total",
-        help: "Changes of a slot's owner or epoch that this node has seen",
-        kind: Kind::Counter,
-        read: |it, to| to.one(it.of_cluster(|view| view.slot_changes)),
-    },
-    Row {
-        name: "heliograph_cluster_valid_seconds",
-        help: "For how much longer this node may admit to its slots if neither etcd nor another node answers any more",
-        kind: Kind::Gauge,
-        read: |it, to| to.one(it.of_cluster(|view| view.valid_ms) as f64 / 1e3),
-    },
-    Row {
-        name: "heliograph_cluster_etcd_up",
-        help: "1 while etcd answers this node",
-        kind: Kind::Gauge,
-        read: |it, to| to.one(it.of_cluster(|view| u64::from(view.has_etcd))),
-    },
-    Row {
-        name: "heliograph_cluster_etcd_seconds",
-        help: "How long etcd took for the last keepalive that it answered",
-        kind: Kind::Gauge,
-        read: |it, to| to.one(it.cluster.as_ref().map_or(0.0, |view| view.etcd_seconds)),
-    },
-    Row {
-        name: "heliograph_cluster_etcd_bytes",
-        help: "Bytes of etcd's database that are in use; from 80 % of its quota on new channels get 503",
-        kind: Kind::Gauge,
-        read: |it, to| to.one(it.of_cluster(|view| view.etcd_fill.0)),
-    },
-    Row {
-        name: "heliograph_cluster_etcd_quota_bytes",
-        help: "Bytes that etcd's database may have",
-        kind: Kind::Gauge,
-        read: |it, to| to.one(it.of_cluster(|view| view.etcd_fill.1)),
-    },
-    Row {
-        name: "heliograph_cluster_messages_total",
-        help: "Messages to and from other nodes: questions, answers and what waits on slots that move",
-        kind: Kind::Counter,
-        read: |it, to| {
+    gauge(
+        "heliograph_cluster_members",
+        "Nodes that belong to the cluster and are expected to run",
+        |it, to| to.one(it.of_cluster(ClusterView::members)),
+    ),
+    gauge(
+        "heliograph_cluster_slots",
+        "Slots whose channels this node serves, of 4096",
+        |it, to| to.one(it.of_cluster(|view| view.served)),
+    ),
+    counter(
+        "heliograph_cluster_epoch_changes_total",
+        "Changes of a slot's owner or epoch that this node has seen",
+        |it, to| to.one(it.of_cluster(|view| view.slot_changes)),
+    ),
+    gauge(
+        "heliograph_cluster_valid_seconds",
+        "For how much longer this node may admit to its slots if neither etcd nor another node answers any more",
+        |it, to| to.one(it.of_cluster(|view| view.valid_ms) as f64 / 1e3),
+    ),
+    gauge(
+        "heliograph_cluster_etcd_up",
+        "1 while etcd answers this node",
+        |it, to| to.one(it.of_cluster(|view| u64::from(view.has_etcd))),
+    ),
+    gauge(
+        "heliograph_cluster_etcd_seconds",
+        "How long etcd took for the last keepalive that it answered",
+        |it, to| to.one(it.cluster.as_ref().map_or(0.0, |view| view.etcd_seconds)),
+    ),
+    gauge(
+        "heliograph_cluster_etcd_bytes",
+        "Bytes of etcd's database that are in use; from 80 % of its quota on new channels get 503",
+        |it, to| to.one(it.of_cluster(|view| view.etcd_fill.0)),
+    ),
+    gauge(
+        "heliograph_cluster_etcd_quota_bytes",
+        "Bytes that etcd's database may have",
+        |it, to| to.one(it.of_cluster(|view| view.etcd_fill.1)),
+    ),
+    counter(
+        "heliograph_cluster_messages_total",
+        "Messages to and from other nodes: questions, answers and what waits on slots that move",
+        |it, to| {
             let counts = it
                 .cluster
                 .as_ref()
                 .map_or([0; MESSAGES.len()], |view| view.messages);
             labelled(to, "outcome", &MESSAGES, &counts);
         },
-    },
-    Row {
-        name: "heliograph_cluster_peers_refused_total",
-        help: "Connections to the port for messages of other nodes that were refused",
-        kind: Kind::Counter,
-        read: |it, to| to.one(it.of_cluster(|view| view.refused)),
-    },
+    ),
+    counter(
+        "heliograph_cluster_peers_refused_total",
+        "Connections to the port for messages of other nodes that were refused",
+        |it, to| to.one(it.of_cluster(|view| view.refused)),
+    ),
 ];
 
 impl ProcessState {
@@ -111,56 +101,49 @@ impl ProcessState {
 
 /// Every metric of the process, in the order of the text.
 pub(super) const METRICS: &[Row<ProcessState>] = &[
-    Row {
-        name: "heliograph_budget_bytes",
-        help: "What heliograph_outbox_bytes, heliograph_pending_bytes, heliograph_request_bytes and \
+    gauge(
+        "heliograph_budget_bytes",
+        "What heliograph_outbox_bytes, heliograph_pending_bytes, heliograph_request_bytes and \
                heliograph_record_bytes may be at most",
-        kind: Kind::Gauge,
-        read: |it, to| labelled(to, "budget", &BUDGETS, &it.budgets),
-    },
-    Row {
-        name: "heliograph_tls_not_after_seconds",
-        help: "When the first certificate that is presented ends, in seconds since 1970; 0 without TLS",
-        kind: Kind::Gauge,
-        read: |it, to| to.one(it.tls_not_after),
-    },
-    Row {
-        name: "heliograph_log_dropped_total",
-        help: "Lines that were not logged because stderr was too slow",
-        kind: Kind::Counter,
-        read: |it, to| to.one(it.log_dropped),
-    },
-    Row {
-        name: "heliograph_streams",
-        help: "Event streams of the admin listener that are open",
-        kind: Kind::Gauge,
-        read: |it, to| to.one(it.streams),
-    },
-    Row {
-        name: "heliograph_status",
-        help: "1 for what /ready reports, 0 for the rest",
-        kind: Kind::Gauge,
-        read: |it, to| {
+        |it, to| labelled(to, "budget", &BUDGETS, &it.budgets),
+    ),
+    gauge(
+        "heliograph_tls_not_after_seconds",
+        "When the first certificate that is presented ends, in seconds since 1970; 0 without TLS",
+        |it, to| to.one(it.tls_not_after),
+    ),
+    counter(
+        "heliograph_log_dropped_total",
+        "Lines that were not logged because stderr was too slow",
+        |it, to| to.one(it.log_dropped),
+    ),
+    gauge(
+        "heliograph_streams",
+        "Event streams of the admin listener that are open",
+        |it, to| to.one(it.streams),
+    ),
+    gauge(
+        "heliograph_status",
+        "1 for what /ready reports, 0 for the rest",
+        |it, to| {
             for status in Status::VARIANTS {
                 let is = u64::from(*status == it.status);
                 to.labelled([("status", status.as_str())], is);
             }
         },
-    },
-    Row {
-        name: "heliograph_data_dir_free_bytes",
-        help: "What the file system of the data directory has left; NaN if that is not known",
-        kind: Kind::Gauge,
-        read: |it, to| match it.data_dir_free {
+    ),
+    gauge(
+        "heliograph_data_dir_free_bytes",
+        "What the file system of the data directory has left; NaN if that is not known",
+        |it, to| match it.data_dir_free {
             Some(bytes) => to.one(bytes),
             None => to.one(f64::NAN),
         },
-    },
-    Row {
-        name: "heliograph_build_info",
-        help: "Always 1: the version and commit that run, and the profile of limits",
-        kind: Kind::Gauge,
-        read: |it, to| {
+    ),
+    gauge(
+        "heliograph_build_info",
+        "Always 1: the version and commit that run, and the profile of limits",
+        |it, to| {
             let version = env!("CARGO_PKG_VERSION");
             let profile = it.profile;
             let labels = [
@@ -170,37 +153,28 @@ pub(super) const METRICS: &[Row<ProcessState>] = &[
             ];
             to.labelled(labels, 1);
         },
-    },
-    Row {
-        name: "process_start_time_seconds",
-        help: "When the process started, in seconds since 1970",
-        kind: Kind::Gauge,
-        read: |it, to| to.one(it.started),
-    },
-    Row {
-        name: "process_cpu_seconds_total",
-        help: "Processor time used, user and system",
-        kind: Kind::Counter,
-        read: |_, to| to.one(cpu_time().as_secs_f64()),
-    },
-    Row {
-        name: "process_resident_memory_bytes",
-        help: "Memory in use",
-        kind: Kind::Gauge,
-        read: |_, to| to.one(resident_bytes()),
-    },
-    Row {
-        name: "process_open_fds",
-        help: "Open descriptors",
-        kind: Kind::Gauge,
-        read: |_, to| to.one(open_descriptors()),
-    },
-    Row {
-        name: "process_max_fds",
-        help: "How many descriptors the process may have open",
-        kind: Kind::Gauge,
-        read: |_, to| to.one(open_files_max()),
-    },
+    ),
+    gauge(
+        "process_start_time_seconds",
+        "When the process started, in seconds since 1970",
+        |it, to| to.one(it.started),
+    ),
+    counter(
+        "process_cpu_seconds_total",
+        "Processor time used, user and system",
+        |_, to| to.one(cpu_time().as_secs_f64()),
+    ),
+    gauge("process_resident_memory_bytes", "Memory in use", |_, to| {
+        to.one(resident_bytes())
+    }),
+    gauge("process_open_fds", "Open descriptors", |_, to| {
+        to.one(open_descriptors())
+    }),
+    gauge(
+        "process_max_fds",
+        "How many descriptors the process may have open",
+        |_, to| to.one(open_files_max()),
+    ),
 ];
 
 /// The commit that was built, if the build was given it.
