@@ -8,7 +8,7 @@
 //! file itself, if its user may.
 
 use super::admin::access::Access;
-use super::admin::answer::error;
+use super::admin::answer::Fault;
 use crate::backup::wire;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -81,19 +81,16 @@ pub(super) fn routes(what: Backup, access: Access) -> Router {
         .with_state(BackupPage { backups, access })
 }
 
-async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Response {
+async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Result<Response, Fault> {
     let BackupPage { backups, access } = page;
-    let Ok(turn) = Arc::clone(&backups.turn).try_acquire_owned() else {
-        return error(StatusCode::TOO_MANY_REQUESTS, "another backup is under way");
-    };
+    let turn = Arc::clone(&backups.turn).try_acquire_owned();
+    let turn = turn.map_err(|_| UNDER_WAY)?;
     let with_key = access.is_borne(&headers);
     let data_dir = std::path::absolute(&backups.what.data_dir).unwrap_or_default();
     let begun = tokio::task::spawn_blocking(move || backups.begin(with_key)).await;
-    let (head, snapshot) = match begun {
-        Ok(Ok(begun)) => begun,
-        Ok(Err(text)) => return error(StatusCode::SERVICE_UNAVAILABLE, &text),
-        Err(_) => return error(StatusCode::SERVICE_UNAVAILABLE, "the process ends"),
-    };
+    let begun = begun.unwrap_or_else(|_| Err("the process ends".into()));
+    let (head, snapshot) =
+        begun.map_err(|text| Fault(StatusCode::SERVICE_UNAVAILABLE, text.into()))?;
     let (to, chunks) = mpsc::channel(CHUNKS_WAITING_MAX);
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
@@ -116,8 +113,10 @@ async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Response 
     if let Ok(path) = HeaderValue::from_bytes(data_dir.as_os_str().as_encoded_bytes()) {
         response.headers_mut().insert(wire::DATA_DIR_HEADER, path);
     }
-    response
+    Ok(response)
 }
+
+const UNDER_WAY: Fault = Fault::new(StatusCode::TOO_MANY_REQUESTS, "another backup is under way");
 
 /// Sends all of a snapshot: how many rows there are.
 fn pump(

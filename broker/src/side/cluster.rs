@@ -1,12 +1,11 @@
 //! `GET /cluster`, and the figures of the cluster among the metrics: what this node knows of itself and of the others,
 //! where the nodes agree in etcd on who owns what.
 
-use super::admin::answer::{error, json};
-use axum::Router;
+use super::admin::answer::{Answer, Fault};
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 
@@ -127,25 +126,23 @@ pub(super) fn routes(page: Option<ClusterPage>) -> Router {
         .with_state(page)
 }
 
-async fn cluster(State(page): State<Option<ClusterPage>>) -> Response {
-    let Some(ClusterPage { look, .. }) = page else {
-        return error(StatusCode::NOT_FOUND, NONE);
-    };
-    match tokio::task::spawn_blocking(move || look()).await {
-        Ok(Some(view)) => json(StatusCode::OK, &view.json()),
-        Ok(None) | Err(_) => error(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer"),
-    }
+async fn cluster(State(page): State<Option<ClusterPage>>) -> Answer {
+    let ClusterPage { look, .. } = page.ok_or(NONE)?;
+    let view = tokio::task::spawn_blocking(move || look()).await;
+    Ok(Json(view.ok().flatten().ok_or(NODE_SILENT)?.json()))
 }
 
 /// `POST /cluster/rebalance`: begins; `/cluster` shows how far it is.
-async fn rebalance(State(page): State<Option<ClusterPage>>) -> Response {
-    match page {
-        None => error(StatusCode::NOT_FOUND, NONE),
-        Some(ClusterPage { rebalance, .. }) if rebalance() => {
-            json(StatusCode::OK, &value!({ "rebalancing": true }))
-        }
-        Some(_) => error(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer"),
+async fn rebalance(State(page): State<Option<ClusterPage>>) -> Answer {
+    let ClusterPage { rebalance, .. } = page.ok_or(NONE)?;
+    if !rebalance() {
+        return Err(NODE_SILENT);
     }
+    Ok(Json(value!({ "rebalancing": true })))
 }
 
-const NONE: &str = "this node follows no etcd, so it has no cluster to show";
+const NONE: Fault = Fault::new(
+    StatusCode::NOT_FOUND,
+    "this node follows no etcd, so it has no cluster to show",
+);
+const NODE_SILENT: Fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer");

@@ -1,7 +1,7 @@
 //! The pages of the admin listener: which there are, and what each of them needs.
 
 use super::admin::access::Access;
-use super::admin::answer::{error, json};
+use super::admin::answer::Fault;
 use super::admin::door::Door;
 use super::admin::serve;
 use super::console::hub::Hub;
@@ -22,13 +22,12 @@ use super::try_page::page::TryPage;
 use super::try_page::session::TrySessions;
 use super::{backup, channels, cluster, dev, refusals, try_page};
 use crate::config;
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
 use axum::routing::get;
+use axum::{Json, Router};
 use broker_core::settings::Settings;
-use serde_json::json as value;
+use serde_json::{Value, json as value};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -89,7 +88,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         ))
         .merge(try_page::routes(try_page, try_sessions))
         .merge(phones::routes(pairing, &settings))
-        .fallback(|| async { error(StatusCode::NOT_FOUND, NO_SUCH_PAGE) });
+        .fallback(|| async { NO_SUCH_PAGE });
     let routes = Rules { access, lan }.hold_for(routes);
     follow(sources, traces);
     if let Some(visits) = visits {
@@ -129,11 +128,11 @@ fn of_process(status: StatusBoard, settings: Arc<Settings>) -> Router {
         .merge(of_settings)
 }
 
-async fn live(State(board): State<StatusBoard>) -> Response {
-    told(StatusCode::OK, board.status())
+async fn live(State(board): State<StatusBoard>) -> Json<Value> {
+    told(board.status())
 }
 
-async fn ready(State(board): State<StatusBoard>) -> Response {
+async fn ready(State(board): State<StatusBoard>) -> (StatusCode, Json<Value>) {
     let status = board.status();
     let code = match status {
         Status::Ok => StatusCode::OK,
@@ -141,21 +140,24 @@ async fn ready(State(board): State<StatusBoard>) -> Response {
             StatusCode::SERVICE_UNAVAILABLE
         }
     };
-    told(code, status)
+    (code, told(status))
 }
 
-async fn config(State(settings): State<Arc<Settings>>) -> Response {
-    json(StatusCode::OK, &config::json(&settings))
+async fn config(State(settings): State<Arc<Settings>>) -> Json<Value> {
+    Json(config::json(&settings))
 }
 
 /// `{"status":"…"}`.
-fn told(code: StatusCode, status: Status) -> Response {
-    json(code, &value!({ "status": status.as_str() }))
+fn told(status: Status) -> Json<Value> {
+    Json(value!({ "status": status.as_str() }))
 }
 
-const NO_SUCH_PAGE: &str = "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, \
-                            /channels/{name}, /channels/{name}/trace, /channels/{name}/disconnect, /refusals, \
-                            /refusals/{id}, /sessions/{shard}/{connection}, /ice/reconnect, /backup";
+const NO_SUCH_PAGE: Fault = Fault::new(
+    StatusCode::NOT_FOUND,
+    "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, /channels/{name}, \
+     /channels/{name}/trace, /channels/{name}/disconnect, /refusals, /refusals/{id}, /sessions/{shard}/{connection}, \
+     /ice/reconnect, /backup",
+);
 
 #[cfg(test)]
 mod tests;

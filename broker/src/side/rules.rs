@@ -1,7 +1,7 @@
 //! The rules for every page of the admin listener: who may see it, and what each answer has.
 
 use super::admin::access::{self, Access, Refusal};
-use super::admin::answer::{JSON, error};
+use super::admin::answer::{Fault, JSON};
 use super::admin::door::Seat;
 use super::phones::lan::LanAccess;
 use super::phones::page;
@@ -11,7 +11,7 @@ use axum::body::{HttpBody, to_bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use std::time::Instant;
 
 /// The checks of who may see pages.
@@ -52,15 +52,10 @@ async fn authorise(
     if refusal == Refusal::Unpaired && *method == Method::GET && access::is_page(path) {
         return page::unpaired();
     }
-    let (code, text) = refusal.answer();
-    let mut response = error(code, text);
-    if code == StatusCode::UNAUTHORIZED {
-        let scheme = HeaderValue::from_static("Bearer");
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, scheme);
-    }
-    response
+    let fault = refusal.answer();
+    let is_token = fault.0 == StatusCode::UNAUTHORIZED;
+    let scheme = is_token.then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
+    (scheme, fault).into_response()
 }
 
 /// One request a connection: who has been answered keeps no place from others. What is not read is counted.
@@ -88,13 +83,12 @@ async fn errors_as_json(response: Response) -> Response {
         return response;
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        return error(
-            status,
-            "not with this method: the header Allow names others",
-        );
+        let text = "not with this method: the header Allow names others";
+        return Fault::new(status, text).into_response();
     }
     let text = to_bytes(response.into_body(), ADMIN_BODY_BYTES_MAX).await;
-    error(status, &String::from_utf8_lossy(&text.unwrap_or_default()))
+    let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+    Fault(status, text.into()).into_response()
 }
 
 /// Adds the headers for browsers, except those that an answer sets itself: nothing but our own files and requests, no

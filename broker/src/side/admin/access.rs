@@ -8,6 +8,7 @@
 //! ```
 //! The address that a request came to says nothing: behind a proxy everybody comes from loopback.
 
+use super::answer::Fault;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -41,8 +42,8 @@ pub(in crate::side) enum Refusal {
 
 impl Refusal {
     /// The status of the answer, and its text.
-    pub(in crate::side) const fn answer(self) -> (StatusCode, &'static str) {
-        match self {
+    pub(in crate::side) const fn answer(self) -> Fault {
+        let (code, text) = match self {
             Self::Origin => (
                 StatusCode::FORBIDDEN,
                 "a page of another origin may not ask here: see admin.origins",
@@ -60,7 +61,8 @@ impl Refusal {
                 StatusCode::UNAUTHORIZED,
                 "this device is not paired: press Open on my phone on /try of the computer that runs the broker",
             ),
-        }
+        };
+        Fault::new(code, text)
     }
 }
 

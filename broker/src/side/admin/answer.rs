@@ -1,35 +1,46 @@
 //! The forms of answers: JSON documents, refusals, dates and ids in them.
 
-use super::request::Fault;
-use axum::http::{StatusCode, header};
+use axum::Json;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use broker_core::time::Wall;
 use codec::calendar::civil;
 use serde_json::{Value, json as value};
-
-/// An answer of JSON.
-pub(in crate::side) fn json(code: StatusCode, body: &Value) -> Response {
-    let kind = [(header::CONTENT_TYPE, JSON)];
-    (code, kind, body.to_string()).into_response()
-}
-
-/// `{"error":"…"}`.
-pub(in crate::side) fn error(code: StatusCode, text: &str) -> Response {
-    json(code, &value!({ "error": text }))
-}
+use std::borrow::Cow;
 
 /// A document, or why there is none.
-pub(in crate::side) fn respond(document: Result<Value, Fault>) -> Response {
-    match document {
-        Ok(document) => json(StatusCode::OK, &document),
-        Err((code, text)) => error(code, text),
+pub(in crate::side) type Answer = Result<Json<Value>, Fault>;
+
+/// The refusal of a request: a status, and a text for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::side) struct Fault(
+    pub(in crate::side) StatusCode,
+    pub(in crate::side) Cow<'static, str>,
+);
+
+impl Fault {
+    pub(in crate::side) const fn new(code: StatusCode, text: &'static str) -> Self {
+        Self(code, Cow::Borrowed(text))
+    }
+
+    /// A request that cannot be meant.
+    pub(in crate::side) const fn bad(text: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, text)
     }
 }
 
-/// The answer where a shard does not give one.
-pub(in crate::side) fn silent() -> Response {
-    let (code, text) = SILENT;
-    error(code, text)
+/// A reader of requests says in words why one cannot be meant.
+impl From<String> for Fault {
+    fn from(text: String) -> Self {
+        Self(StatusCode::BAD_REQUEST, text.into())
+    }
+}
+
+/// `{"error":"…"}`.
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        (self.0, Json(value!({ "error": self.1 }))).into_response()
+    }
 }
 
 /// The id of the fault of this number, as `/dev/faults` gives it.
@@ -49,7 +60,7 @@ pub(in crate::side) fn rfc3339(at: Wall) -> String {
 
 /// A shard does not answer.
 pub(in crate::side) const SILENT: Fault =
-    (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer");
+    Fault::new(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer");
 
 /// The type of documents and of refusals.
 pub(in crate::side) const JSON: &str = "application/json";

@@ -1,21 +1,27 @@
 //! Parts of requests that several pages read.
 
+use super::answer::Fault;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
+use broker_core::time::Wall;
 use codec::http::{decode, pairs};
-
-/// The refusal of a request: a status and a text for the operator.
-pub(in crate::side) type Fault = (StatusCode, &'static str);
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// The first parameter of a name, decoded; an empty one is as good as none.
 pub(in crate::side) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault> {
     let found = pairs(query).find(|(other, _)| *other == name);
     let text = found.map(|(_, text)| decode(text)).transpose();
-    let text = text.map_err(|_| {
-        let text = "the query is not percent-encoded UTF-8";
-        (StatusCode::BAD_REQUEST, text)
-    })?;
+    let text = text.map_err(|_| Fault::bad("the query is not percent-encoded UTF-8"))?;
     Ok(text.map(String::from).filter(|text| !text.is_empty()))
+}
+
+/// A moment of RFC 3339 in UTC, with or without a fraction of the second: `2026-01-02T03:04:05Z`.
+pub(in crate::side) fn moment(text: &str) -> Option<Wall> {
+    let text = text.strip_suffix(['Z', 'z'])?;
+    let moment = OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339).ok()?;
+    let ms = u64::try_from(moment.unix_timestamp_nanos() / 1_000_000);
+    ms.ok().map(Wall)
 }
 
 /// A page of another origin cannot send this type without being asked whether it may.
@@ -26,7 +32,7 @@ pub(in crate::side) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
     if kind.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
-    Err((
+    Err(Fault::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "Content-Type: allowed application/json",
     ))
@@ -67,6 +73,40 @@ mod tests {
             ("", "localhost"),
         ] {
             assert_eq!(named(host), name, "{host}");
+        }
+    }
+
+    #[test]
+    fn moments_are_read_in_utc_or_not_at_all() {
+        for (text, ms) in [
+            ("1970-01-01T00:00:01Z", 1000),
+            ("2026-11-20T12:00:01Z", 1_795_176_001_000),
+            ("2026-11-20t12:00:01z", 1_795_176_001_000),
+            ("2026-11-20 12:00:01Z", 1_795_176_001_000),
+            ("2026-11-20T12:00:01.5Z", 1_795_176_001_500),
+            ("2026-11-20T12:00:01.1234567Z", 1_795_176_001_123),
+        ] {
+            assert_eq!(moment(text), Some(Wall(ms)), "{text}");
+        }
+        let large = i64::MAX;
+        for text in [
+            "",
+            "Z",
+            "2026-02-30T12:00:01Z",
+            "2026-11-20T24:00:00Z",
+            "2026-11-20T12:00:01",
+            "2026-11-20T12:00:01+01:00",
+            "2026-11-20T12:00:01+01:00Z",
+            "2026-11-20T12:00:01.5é0Z",
+            "2026-1-20T12:00:0001Z",
+            "1969-12-31T23:59:59Z",
+            "99999999-1-1T0:0:0Z",
+            "1-1-1T1:1:99999999Z",
+            &format!("{large}-01-01T00:00:00Z"),
+            &format!("2026-01-01T{large}:00:00Z"),
+            &format!("2026-{large}-{large}T00:{large}:{large}Z"),
+        ] {
+            assert_eq!(moment(text), None, "{text}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Answers to other nodes: what this one has at a path, and what they post to it.
 
 use super::{channel, disconnect, list};
-use crate::side::admin::request::Fault;
+use crate::side::admin::answer::Fault;
 use crate::side::inspect::inspector::Inspector;
 use crate::side::inspect::nodes::{AskedPath, NodePages, Posted};
 use crate::side::trace::page;
@@ -28,7 +28,7 @@ pub(in crate::side) async fn answer_nodes(inspector: Inspector, traces: Traces) 
         };
         match answer {
             Ok(document) => reply(StatusCode::OK.as_u16(), &document),
-            Err((code, text)) => reply(code.as_u16(), &value!({ "error": text })),
+            Err(Fault(code, text)) => reply(code.as_u16(), &value!({ "error": text })),
         }
     }
 }
@@ -68,7 +68,7 @@ async fn own(inspector: &Inspector, traces: &Traces, path: &str) -> Result<Value
     }
 }
 
-const NO_SUCH_PAGE: Fault = (
+const NO_SUCH_PAGE: Fault = Fault::new(
     StatusCode::NOT_FOUND,
     "this node has no such page for others",
 );

@@ -1,10 +1,9 @@
 //! `GET /channels/{name}`: one channel in full. Every text of the wire is escaped by the JSON library.
 
-use crate::side::admin::answer::{SILENT, error, respond, rfc3339};
-use crate::side::admin::request::Fault;
+use crate::side::admin::answer::{Answer, Fault, SILENT, rfc3339};
 use crate::side::inspect::inspector::{Inspector, NO_SUCH_CHANNEL, name_node};
+use axum::Json;
 use axum::extract::{Path, RawQuery, State};
-use axum::response::Response;
 use broker_core::id::{Identity, ShardId};
 use broker_core::shard::{ChannelView, PeerView, PendingView, Question, Reply, Towards};
 use codec::http::encode;
@@ -15,12 +14,10 @@ pub(in crate::side) async fn one(
     State(inspector): State<Inspector>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
-) -> Response {
+) -> Answer {
     let query = query.unwrap_or_default();
-    match inspector.identity(&name, &query) {
-        Ok(identity) => respond(document_of(&inspector, &identity, &query).await),
-        Err((code, text)) => error(code, text),
-    }
+    let identity = inspector.identity(&name, &query)?;
+    Ok(Json(document_of(&inspector, &identity, &query).await?))
 }
 
 /// A channel's document, whichever node has it, or why there is none.

@@ -1,19 +1,20 @@
 //! `POST /channels/{name}/disconnect`: the operator closes connections of a channel, on the node that serves it.
 
-use crate::side::admin::answer::{SILENT, error, json};
+use crate::side::admin::answer::{Fault, SILENT};
 use crate::side::admin::door::Seat;
-use crate::side::admin::request::{Fault, is_json};
+use crate::side::admin::request::is_json;
 use crate::side::inspect::inspector::{Inspector, NO_SUCH_CHANNEL};
 use crate::side::inspect::nodes::{NodePages, Posted};
 use crate::side::log::line;
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
 use broker_core::id::Identity;
 use broker_core::shard::{Connections, Question, Reply};
 use codec::http::encode;
-use serde_json::{Value, json as value};
+use serde::Deserialize;
+use serde_json::{Map, Value, json as value};
 
 pub(in crate::side) async fn disconnect(
     State(inspector): State<Inspector>,
@@ -22,20 +23,16 @@ pub(in crate::side) async fn disconnect(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    let wanted = is_json(&headers).and_then(|()| connections(&body));
+) -> Result<(StatusCode, Json<Value>), Fault> {
+    is_json(&headers)?;
+    connections(&body)?;
     let posted = Posted {
         body: String::from_utf8_lossy(&body).into_owned(),
         remote: seat.remote(),
     };
-    let answer = match wanted {
-        Ok(_) => answer(&inspector, (&name, &query.unwrap_or_default()), posted).await,
-        Err(fault) => Err(fault),
-    };
-    match answer {
-        Ok((code, document)) => json(code, &document),
-        Err((code, text)) => error(code, text),
-    }
+    let query = query.unwrap_or_default();
+    let (code, document) = answer(&inspector, (&name, &query), posted).await?;
+    Ok((code, Json(document)))
 }
 
 /// The answer of this node, or of the one that has the channel: it is asked once, whatever comes of it.
@@ -75,7 +72,7 @@ pub(in crate::side) async fn by_owner(
     let document = here(inspector, channel, posted).await;
     let owner = (nodes.owner)(channel);
     match document {
-        Err((StatusCode::NOT_FOUND, _)) if owner.is_none_or(|owner| *owner != *nodes.own) => {
+        Err(Fault(StatusCode::NOT_FOUND, _)) if owner.is_none_or(|owner| *owner != *nodes.own) => {
             Err(MOVES)
         }
         document => document,
@@ -101,32 +98,41 @@ async fn here(inspector: &Inspector, channel: &Identity, posted: &Posted) -> Res
 
 /// `{"clientId":"…"|null,"role":"master|viewer|all"}`; a client id means viewers.
 fn connections(body: &[u8]) -> Result<Connections, Fault> {
-    let body: Value = serde_json::from_slice(body).map_err(|_| BAD_BODY)?;
-    let body = body.as_object().ok_or(BAD_BODY)?;
-    if body.keys().any(|key| key != "clientId" && key != "role") {
-        return Err(BAD_BODY);
-    }
-    let text = |key: &str| match body.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.as_str())),
-        Some(_) => Err(BAD_BODY),
-    };
-    match (text("clientId")?, text("role")?) {
-        (Some(id), None | Some("viewer")) => Ok(Connections::Viewer(id.into())),
-        (None, Some("viewer")) => Ok(Connections::Viewers),
-        (None, Some("master")) => Ok(Connections::Masters),
-        (None, Some("all")) => Ok(Connections::All),
-        (Some(_), Some(_)) | (None, None | Some(_)) => Err(BAD_BODY),
+    // By way of a map: serde would take a list for a struct, too.
+    let body: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BAD_BODY)?;
+    let wanted = serde_json::from_value(Value::Object(body)).map_err(|_| BAD_BODY)?;
+    let Wanted { client_id, role } = wanted;
+    match (client_id, role) {
+        (Some(id), None | Some(Role::Viewer)) => Ok(Connections::Viewer(id)),
+        (None, Some(Role::Viewer)) => Ok(Connections::Viewers),
+        (None, Some(Role::Master)) => Ok(Connections::Masters),
+        (None, Some(Role::All)) => Ok(Connections::All),
+        (Some(_), Some(Role::Master | Role::All)) | (None, None) => Err(BAD_BODY),
     }
 }
 
-const MOVES: Fault = (
+/// The body of a request.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wanted {
+    client_id: Option<Box<str>>,
+    role: Option<Role>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    Master,
+    Viewer,
+    All,
+}
+
+const MOVES: Fault = Fault::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "no node serves the channel's slot for the moment, and nothing was closed: try again, or see /cluster",
 );
 
-const BAD_BODY: Fault = (
-    StatusCode::BAD_REQUEST,
+const BAD_BODY: Fault = Fault::bad(
     "the body must be {\"role\":\"master\"|\"viewer\"|\"all\"} or {\"clientId\":\"…\",\"role\":\"viewer\"}",
 );
 
@@ -158,6 +164,7 @@ mod tests {
             ("{\"role\":\"all\",\"more\":1}", None),
             ("{}", None),
             ("[]", None),
+            ("[null,\"all\"]", None),
             ("", None),
             ("{\"role\":\"all\"", None),
         ] {

@@ -1,13 +1,12 @@
 //! `GET /channels`: the channels of all shards and nodes by name, a page at a time. Every text of the wire is escaped
 //! by the JSON library.
 
-use crate::side::admin::answer::{SILENT, respond};
-use crate::side::admin::request::{Fault, parameter};
+use crate::side::admin::answer::{Answer, Fault, SILENT};
+use crate::side::admin::request::parameter;
 use crate::side::inspect::inspector::{Inspector, name_node};
 use crate::side::inspect::nodes::{NodeReplies, NodeReply};
+use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
-use axum::response::Response;
 use broker_core::id::{Identity, ShardId};
 use broker_core::limits::LIST_PAGE_MAX;
 use broker_core::shard::{ChannelLine, Question, Reply};
@@ -19,9 +18,9 @@ use serde_json::{Value, json as value};
 pub(in crate::side) async fn list(
     State(inspector): State<Inspector>,
     RawQuery(query): RawQuery,
-) -> Response {
+) -> Answer {
     let query = query.unwrap_or_default();
-    respond(page_of_all(&inspector, &query).await)
+    Ok(Json(page_of_all(&inspector, &query).await?))
 }
 
 async fn page_of_all(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
@@ -62,7 +61,7 @@ fn page_of(query: &str) -> Result<PageQuery, Fault> {
             let limit = text.parse().ok();
             limit
                 .filter(|limit| (1..=LIST_PAGE_MAX).contains(limit))
-                .ok_or((StatusCode::BAD_REQUEST, "limit: allowed 1 to 1000"))?
+                .ok_or(Fault::bad("limit: allowed 1 to 1000"))?
         }
     };
     let after = parameter(query, "token")?.map(|token| after(&token).ok_or(BAD_TOKEN));
@@ -82,7 +81,11 @@ fn after(token: &str) -> Option<Identity> {
     named.then(|| Identity::from_text(&text))
 }
 
-fn page(answers: Vec<(ShardId, Reply)>, limit: usize, node: Option<&str>) -> Value {
+/// The first channels of pages of all shards by name, at most `limit`, and whether there are more.
+pub(in crate::side) fn merged(
+    answers: Vec<(ShardId, Reply)>,
+    limit: usize,
+) -> (Vec<(ShardId, ChannelLine)>, bool) {
     let (mut lines, mut more) = (Vec::new(), false);
     for (shard, reply) in answers {
         if let Reply::Page(of_shard, shard_has_more) = reply {
@@ -97,6 +100,11 @@ fn page(answers: Vec<(ShardId, Reply)>, limit: usize, node: Option<&str>) -> Val
     });
     more |= lines.len() > limit;
     lines.truncate(limit);
+    (lines, more)
+}
+
+fn page(answers: Vec<(ShardId, Reply)>, limit: usize, node: Option<&str>) -> Value {
+    let (lines, more) = merged(answers, limit);
     let last = lines.last().filter(|_| more);
     let token = last.map(|(_, line)| token(&line.identity));
     let channels: Vec<Value> = lines
@@ -163,10 +171,7 @@ fn summary(shard: ShardId, line: &ChannelLine) -> Value {
 }
 
 const LIMIT_DEFAULT: usize = 100;
-const BAD_TOKEN: Fault = (
-    StatusCode::BAD_REQUEST,
-    "token: must be the nextToken of the page before",
-);
+const BAD_TOKEN: Fault = Fault::bad("token: must be the nextToken of the page before");
 
 #[cfg(test)]
 mod tests {
@@ -269,7 +274,7 @@ mod tests {
             "limit=x",
             "limit=99999999999999999999",
         ] {
-            assert_eq!(limit(bad).unwrap_err().0, StatusCode::BAD_REQUEST, "{bad}");
+            assert_eq!(limit(bad).unwrap_err().0, 400, "{bad}");
         }
         let encoded = |text: &str| base64_simd::URL_SAFE_NO_PAD.encode_to_string(text.as_bytes());
         for bad in ["x", "a:b", "r:a:", "r:a:n:m", "r:a:\n"] {

@@ -3,7 +3,7 @@
 pub(super) mod asked;
 pub(super) mod channel;
 mod disconnect;
-mod list;
+pub(super) mod list;
 mod reconnect;
 mod sessions;
 

@@ -1,11 +1,10 @@
 //! `POST /ice/reconnect`: clients fetch ICE servers again, of one channel or of all.
 
-use crate::side::admin::answer::{error, json, silent};
+use crate::side::admin::answer::{Answer, Fault, SILENT};
 use crate::side::admin::request::parameter;
 use crate::side::inspect::inspector::Inspector;
+use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
-use axum::response::Response;
 use broker_core::id::Identity;
 use broker_core::shard::{Question, Reply};
 use codec::aws::ChannelArn;
@@ -15,19 +14,16 @@ use serde_json::json as value;
 pub(in crate::side) async fn reconnect(
     State(inspector): State<Inspector>,
     RawQuery(query): RawQuery,
-) -> Response {
+) -> Answer {
     let query = query.unwrap_or_default();
-    let channel = match parameter(&query, "channel") {
-        Ok(None) => Ok(None),
-        Ok(Some(name)) if name.starts_with("arn:") => ChannelArn::parse(&name, false)
-            .map(|arn| Some(Identity::of(&arn)))
-            .map_err(|_| (StatusCode::BAD_REQUEST, "channel: must be a name or an ARN")),
-        Ok(Some(name)) => inspector.identity(&name, &query).map(Some),
-        Err(fault) => Err(fault),
-    };
-    let channel = match channel {
-        Ok(channel) => channel,
-        Err((code, text)) => return error(code, text),
+    let channel = match parameter(&query, "channel")? {
+        None => None,
+        Some(name) if name.starts_with("arn:") => {
+            let arn = ChannelArn::parse(&name, false);
+            let arn = arn.map_err(|_| Fault::bad("channel: must be a name or an ARN"))?;
+            Some(Identity::of(&arn))
+        }
+        Some(name) => Some(inspector.identity(&name, &query)?),
     };
     let (mut connections, mut from) = (0, Some(0));
     while let Some(first) = from.take() {
@@ -42,15 +38,12 @@ pub(in crate::side) async fn reconnect(
             }
             None => inspector.shards.ask_all(question).await,
         };
-        let Some(answers) = answers else {
-            return silent();
-        };
-        for (_, reply) in answers {
+        for (_, reply) in answers.ok_or(SILENT)? {
             if let Reply::Reconnected(told, next) = reply {
                 connections += told;
                 from = from.max(next);
             }
         }
     }
-    json(StatusCode::OK, &value!({ "connections": connections }))
+    Ok(Json(value!({ "connections": connections })))
 }

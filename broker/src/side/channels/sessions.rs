@@ -1,10 +1,10 @@
 //! `GET /sessions/{shard}/{connection}`: whose connection a number was, as exemplars of `/metrics` and traces name it.
 
-use crate::side::admin::answer::{error, json, silent};
+use crate::side::admin::answer::{Answer, Fault, SILENT};
 use crate::side::inspect::shards::Shards;
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::Response;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::shard::{Question, Reply};
 use serde_json::json as value;
@@ -12,38 +12,39 @@ use serde_json::json as value;
 pub(in crate::side) async fn one(
     State(shards): State<Shards>,
     Path((shard, connection)): Path<(String, String)>,
-) -> Response {
+) -> Answer {
     let numbers = shard.parse().ok().zip(connection.parse::<u64>().ok());
     let known = |(shard, _): &(u16, u64)| shards.has(ShardId(*shard));
-    let Some((shard, connection)) = numbers.filter(known) else {
-        return error(StatusCode::BAD_REQUEST, BAD_NUMBERS);
-    };
+    let (shard, connection) = numbers.filter(known).ok_or(BAD_NUMBERS)?;
     let session = SessionKey::unpack(connection);
     let mut before = None;
     loop {
         let question = Question::Session(session, before);
         let step = match shards.ask_one(ShardId(shard), question).await {
             Some(Reply::Session(step)) => *step,
-            Some(_) | None => return silent(),
+            Some(_) | None => return Err(SILENT),
         };
         if let Some((identity, client_id)) = step.found {
-            let found = value!({
+            return Ok(Json(value!({
                 "shard": shard,
                 "connection": connection,
                 "channel": identity.name(),
                 "region": identity.region(),
                 "account": identity.account(),
                 "clientId": client_id,
-            });
-            return json(StatusCode::OK, &found);
+            })));
         }
         before = step.next;
         if before.is_none() {
-            return error(StatusCode::NOT_FOUND, UNKNOWN);
+            return Err(UNKNOWN);
         }
     }
 }
 
-const BAD_NUMBERS: &str =
-    "the path must be /sessions/SHARD/CONNECTION, with two numbers as an exemplar has them";
-const UNKNOWN: &str = "no such connection: it left longer ago than the recorder's notes reach, or its channel is gone";
+const BAD_NUMBERS: Fault = Fault::bad(
+    "the path must be /sessions/SHARD/CONNECTION, with two numbers as an exemplar has them",
+);
+const UNKNOWN: Fault = Fault::new(
+    StatusCode::NOT_FOUND,
+    "no such connection: it left longer ago than the recorder's notes reach, or its channel is gone",
+);

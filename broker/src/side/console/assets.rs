@@ -1,5 +1,6 @@
 //! The console's files: bytes of the binary, the same for everybody.
 
+use crate::side::admin::answer::Fault;
 use aws_lc_rs::digest;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -79,7 +80,7 @@ pub(in crate::side) async fn asset(Path(path): Path<String>, headers: HeaderMap)
 fn serve(path: &str, headers: &HeaderMap) -> Response {
     let found = ASSETS.iter().zip(&*TAGS).find(|(it, _)| it.path == path);
     let Some((asset, tag)) = found else {
-        return crate::side::admin::answer::error(StatusCode::NOT_FOUND, "no such file");
+        return Fault::new(StatusCode::NOT_FOUND, "no such file").into_response();
     };
     let same = headers.get(header::IF_NONE_MATCH) == Some(tag);
     let mut response = if same {

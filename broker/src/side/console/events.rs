@@ -15,9 +15,8 @@ use super::sources::Sources;
 use super::stream::Body;
 use super::topic::Topic;
 use crate::limits::TOPICS_MAX;
-use crate::side::admin::answer::error;
+use crate::side::admin::answer::Fault;
 use crate::side::admin::door::Seat;
-use crate::side::admin::request::Fault;
 use crate::side::inspect::inspector::Inspector;
 use crate::side::refusals::Refusals;
 use crate::side::status::Status;
@@ -80,31 +79,26 @@ async fn events(
     State(sources): State<Sources>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     RawQuery(query): RawQuery,
-) -> Response {
-    let topics = match topics(&sources.inspector, query.as_deref().unwrap_or_default()) {
-        Ok(topics) => topics,
-        Err((code, text)) => return error(code, text),
-    };
-    let Some(place) = sources.hub.place() else {
-        return full("32 event streams are open: close one, or try again");
-    };
+) -> Result<Response, Response> {
+    let topics = topics(&sources.inspector, query.as_deref().unwrap_or_default());
+    let topics = topics.map_err(IntoResponse::into_response)?;
+    let place = sources.hub.place();
+    let place = place.ok_or_else(|| full("32 event streams are open: close one, or try again"))?;
     let watches = topics.into_iter().map(|topic| sources.hub.watch(topic));
-    let Some(watches) = watches.collect() else {
-        return full("16 channels are watched: close a page, or try again");
-    };
+    let watches = watches.collect::<Option<_>>();
+    let watches =
+        watches.ok_or_else(|| full("16 channels are watched: close a page, or try again"))?;
     seat.becomes_a_stream();
     let events = Body::start(sources, watches, seat, place);
     let kind = HeaderValue::from_static("text/event-stream");
     let mut response = body::Body::from_stream(events).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
+    Ok(response)
 }
 
-fn full(text: &str) -> Response {
-    let mut response = error(StatusCode::SERVICE_UNAVAILABLE, text);
-    let seconds = HeaderValue::from_static("5");
-    response.headers_mut().insert(header::RETRY_AFTER, seconds);
-    response
+fn full(text: &'static str) -> Response {
+    let fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, text);
+    ([(header::RETRY_AFTER, "5")], fault).into_response()
 }
 
 /// The topics of a query, and what every stream has.
@@ -133,8 +127,7 @@ fn topics(inspector: &Inspector, query: &str) -> Result<Vec<Topic>, Fault> {
     Ok(topics)
 }
 
-const BAD_TOPICS: Fault = (
-    StatusCode::BAD_REQUEST,
+const BAD_TOPICS: Fault = Fault::bad(
     "topics: allowed up to 8 of overview, troubled, refusals, log and channel:NAME, each once, separated by \
      commas",
 );

@@ -2,15 +2,12 @@
 
 use super::history::{History, Meter, ShardLook};
 use crate::edge::calendar;
-use crate::side::admin::answer::json;
 use crate::side::shared::Shared;
 use crate::side::status::{Status, StatusBoard};
 use crate::side::trace::troubled::Troubled;
-use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use axum::routing::get;
+use axum::{Json, Router};
 use broker_core::settings::Settings;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
@@ -101,10 +98,10 @@ pub(in crate::side) fn routes(overview: Arc<Overview>, troubled: Arc<Troubled>) 
         .with_state(OverviewPage { overview, troubled })
 }
 
-async fn page(State(page): State<OverviewPage>) -> Response {
+async fn page(State(page): State<OverviewPage>) -> Json<Value> {
     let mut document = page.overview.document().await;
     document["troubled"] = page.troubled.json();
-    json(StatusCode::OK, &document)
+    Json(document)
 }
 
 /// The properties of the node that do not change while the process runs.

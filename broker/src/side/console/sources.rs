@@ -3,6 +3,7 @@
 use super::hub::{Hub, channel_event};
 use super::overview::Overview;
 use super::topic::Topic;
+use crate::side::admin::answer::Fault;
 use crate::side::channels::channel;
 use crate::side::feed::{End, Event, Position, event, fitting};
 use crate::side::inspect::inspector::Inspector;
@@ -65,7 +66,7 @@ impl Sources {
         let name = channel.name();
         match channel::document(&self.inspector, channel).await {
             Ok(document) => value!({ "name": name, "channel": document, "error": null }),
-            Err((code, text)) => {
+            Err(Fault(code, text)) => {
                 value!({ "name": name, "channel": null, "error": text, "status": code.as_u16() })
             }
         }

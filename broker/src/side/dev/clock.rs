@@ -6,14 +6,12 @@
 use super::body::Body;
 use crate::config::{Span, duration};
 use crate::edge::Shift;
-use crate::side::admin::answer::{error, json, rfc3339, silent};
+use crate::side::admin::answer::{Answer, SILENT, rfc3339};
 use crate::side::refusals::Refusals;
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use axum::routing::get;
+use axum::{Json, Router};
 use broker_core::id::ShardId;
 use broker_core::time::Moment;
 use serde_json::json as value;
@@ -97,20 +95,17 @@ pub(super) fn routes(page: ClockPage) -> Router {
 }
 
 /// `GET /dev/clock`.
-async fn show(State(page): State<ClockPage>) -> Response {
+async fn show(State(page): State<ClockPage>) -> Answer {
     page.move_clocks(Change::default()).await
 }
 
 /// `POST /dev/clock`.
-async fn change(State(page): State<ClockPage>, body: Bytes) -> Response {
-    match parse(&body) {
-        Ok(change) => page.move_clocks(change).await,
-        Err(fault) => error(StatusCode::BAD_REQUEST, &fault),
-    }
+async fn change(State(page): State<ClockPage>, body: Bytes) -> Answer {
+    page.move_clocks(parse(&body)?).await
 }
 
 /// `DELETE /dev/clock`: the skew ends. Time that has passed stays so.
-async fn reset(State(page): State<ClockPage>) -> Response {
+async fn reset(State(page): State<ClockPage>) -> Answer {
     page.move_clocks(Change::NO_SKEW).await
 }
 
@@ -131,19 +126,13 @@ impl ClockPage {
         Arc::clone(&self.elapsed)
     }
 
-    async fn move_clocks(&self, change: Change) -> Response {
-        match self.shift(change).await {
-            Err(fault) => error(StatusCode::BAD_REQUEST, &fault),
-            Ok((_, None)) => silent(),
-            Ok((shift, Some(at))) => json(
-                StatusCode::OK,
-                &value!({
-                    "now": rfc3339(at.wall),
-                    "advanced": span(shift.advanced_ms.cast_signed()),
-                    "wallSkew": span(shift.skew_ms),
-                }),
-            ),
-        }
+    async fn move_clocks(&self, change: Change) -> Answer {
+        let (shift, at) = self.shift(change).await?;
+        Ok(Json(value!({
+            "now": rfc3339(at.ok_or(SILENT)?.wall),
+            "advanced": span(shift.advanced_ms.cast_signed()),
+            "wallSkew": span(shift.skew_ms),
+        })))
     }
 
     /// Moves the clocks: how far they are then, and the moment; `None` when a shard does not answer.

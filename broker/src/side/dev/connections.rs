@@ -2,15 +2,17 @@
 //!
 //! Shards are asked again and again while a request waits: nothing reports joins, so production pays nothing for it.
 
+use super::fault_rule;
 use super::query::Parameters;
-use crate::side::admin::answer::{error, json, rfc3339, silent};
+use crate::side::admin::answer::{Answer, SILENT, rfc3339};
+use crate::side::channels::list::merged;
 use crate::side::inspect::inspector::Inspector;
+use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
-use axum::response::Response;
 use broker_core::id::Identity;
 use broker_core::limits::LIST_PAGE_MAX;
 use broker_core::shard::{ChannelLine, ChannelView, Glob, PeerView, Question, Reply};
+use codec::signal::Role;
 use serde_json::{Value, json as value};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -27,28 +29,14 @@ struct ConnectionQuery {
     wait: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Master,
-    Viewer,
-}
-
 /// Answers with the connections that match, once there are `min`, or `wait` is over.
-pub(super) async fn list(
-    State(inspector): State<Inspector>,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let wanted = match parse(query.as_deref()) {
-        Ok(wanted) => wanted,
-        Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
-    };
+pub(super) async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
+    let wanted = parse(query.as_deref())?;
     let until = Instant::now() + wanted.wait;
     loop {
-        let Some(found) = connections(&inspector, &wanted).await else {
-            return silent();
-        };
+        let found = connections(&inspector, &wanted).await.ok_or(SILENT)?;
         if found.len() >= wanted.min || Instant::now() >= until {
-            return json(StatusCode::OK, &value!({ "connections": found }));
+            return Ok(Json(value!({ "connections": found })));
         }
         sleep(AGAIN).await;
     }
@@ -94,20 +82,9 @@ async fn all_channels(inspector: &Inspector) -> Option<Vec<ChannelLine>> {
             after: all.last().map(|line| line.identity.clone()),
             limit: LIST_PAGE_MAX,
         };
-        let (mut lines, mut more) = (Vec::new(), false);
-        for (_, reply) in inspector.shards.ask_all(question).await? {
-            if let Reply::Page(of_shard, shard_has_more) = reply {
-                more |= shard_has_more;
-                lines.extend(of_shard);
-            }
-        }
-        lines.sort_by(|one, other| {
-            let names = one.identity.name().cmp(other.identity.name());
-            names.then_with(|| one.identity.cmp(&other.identity))
-        });
-        more |= lines.len() > LIST_PAGE_MAX;
-        lines.truncate(LIST_PAGE_MAX);
-        all.extend(lines);
+        let answers = inspector.shards.ask_all(question).await?;
+        let (lines, more) = merged(answers, LIST_PAGE_MAX);
+        all.extend(lines.into_iter().map(|(_, line)| line));
         if !more || all.len() >= CHANNELS_MAX {
             return Some(all);
         }
@@ -131,17 +108,11 @@ impl ConnectionQuery {
 
 fn parse(query: Option<&str>) -> Result<ConnectionQuery, String> {
     let parameters = Parameters::parse(query, &PARAMETERS)?;
-    let role = match parameters.text("role") {
-        None => None,
-        Some("master") => Some(Role::Master),
-        Some("viewer") => Some(Role::Viewer),
-        Some(_) => return Err("role: allowed master, viewer".into()),
-    };
-    let most = LIMIT_MAX as u64;
-    let number = |name, range| parameters.number(name, range);
-    let usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let limit = usize(number("limit", 1..=most)?.unwrap_or(most));
-    let min = usize(number("min", 0..=limit as u64)?.unwrap_or(1));
+    let role = parameters.text("role").map(fault_rule::role).transpose();
+    let role = role.map_err(|rule| format!("role: {rule}"))?;
+    let limit = parameters.number("limit", 1..=LIMIT_MAX)?;
+    let limit = limit.unwrap_or(LIMIT_MAX);
+    let min = parameters.number("min", 0..=limit)?.unwrap_or(1);
     Ok(ConnectionQuery {
         channel: parameters.glob("channel"),
         role,

@@ -13,6 +13,7 @@ use broker_core::shard::{
 use codec::control::Operation;
 use codec::signal::{Action, Role};
 use serde_json::Value;
+use strum::VariantNames;
 
 /// Reads a fault.
 ///
@@ -21,7 +22,7 @@ use serde_json::Value;
 pub(super) fn parse(mut body: Body) -> Result<FaultRule, String> {
     let on = body
         .text("on", on)?
-        .ok_or_else(|| format!("on: missing; {}", one_of(On::ALL.map(On::name))))?;
+        .ok_or_else(|| format!("on: missing; {}", one_of(On::VARIANTS.iter().copied())))?;
     let matches = matches(on, body.object("match")?)?;
     let act = act(on, &mut body)?;
     let rule = FaultRule {
@@ -39,9 +40,8 @@ pub(super) fn parse(mut body: Body) -> Result<FaultRule, String> {
 }
 
 fn on(text: &str) -> Result<On, String> {
-    let mut all = On::ALL.into_iter();
-    all.find(|on| on.name() == text)
-        .ok_or_else(|| one_of(On::ALL.map(On::name)))
+    text.parse()
+        .map_err(|_| one_of(On::VARIANTS.iter().copied()))
 }
 
 /// The allowed values, in words.
@@ -82,7 +82,11 @@ fn glob(text: &str) -> Result<Glob, String> {
     }
 }
 
-fn role(text: &str) -> Result<Role, String> {
+/// A role of a connection.
+///
+/// # Errors
+/// The allowed ones.
+pub(super) fn role(text: &str) -> Result<Role, String> {
     let found = ROLES.iter().find(|(name, _)| *name == text);
     found
         .map(|(_, role)| *role)

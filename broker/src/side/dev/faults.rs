@@ -6,14 +6,14 @@
 use super::body::Body;
 use super::clock::Elapsed;
 use super::fault_rule;
-use crate::side::admin::answer::{error, fault_id, json, silent};
+use crate::side::admin::answer::{Answer, Fault, SILENT, fault_id};
 use crate::side::inspect::shards::Shards;
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
+use axum::{Json, Router};
 use broker_core::limits::FAULTS_MAX;
 use broker_core::shard::{FaultRule, Question, SharedRule};
 use serde_json::{Value, json as value};
@@ -73,27 +73,22 @@ pub(super) fn routes(page: FaultPage) -> Router {
 }
 
 /// `GET /dev/faults`.
-async fn list(State(page): State<FaultPage>) -> Response {
+async fn list(State(page): State<FaultPage>) -> Json<Value> {
     let list = page.faults.lock().await;
     let now_ms = page.elapsed.ms();
     let shown = |fault: &Listed| fault.shown(now_ms);
     let faults: Vec<Value> = list.faults.iter().map(shown).collect();
-    json(StatusCode::OK, &value!({ "faults": faults }))
+    Json(value!({ "faults": faults }))
 }
 
 /// `GET /dev/faults/allowed`: what a fault may say.
-async fn allowed() -> Response {
-    json(StatusCode::OK, &fault_rule::document())
+async fn allowed() -> Json<Value> {
+    Json(fault_rule::document())
 }
 
 /// `POST /dev/faults`.
-async fn make(State(page): State<FaultPage>, body: Bytes) -> Response {
-    let parsed = Body::parse(&body).and_then(fault_rule::parse);
-    let parsed = parsed.and_then(|rule| Ok((rule, asked(&body)?)));
-    let (rule, asked) = match parsed {
-        Ok(parsed) => parsed,
-        Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
-    };
+async fn make(State(page): State<FaultPage>, body: Bytes) -> Result<Response, Fault> {
+    let (rule, asked) = (fault_rule::parse(Body::parse(&body)?)?, asked(&body)?);
     let mut list = page.faults.lock().await;
     let now_ms = page.elapsed.ms();
     if list.faults.len() >= FAULTS_MAX {
@@ -104,7 +99,8 @@ async fn make(State(page): State<FaultPage>, body: Bytes) -> Response {
         let ids: Vec<&str> = list.faults.iter().map(|fault| &*fault.id).collect();
         let text =
             format!("{FAULTS_MAX} faults are active, and no more are allowed: DELETE some first");
-        return json(StatusCode::CONFLICT, &value!({ "error": text, "ids": ids }));
+        let refusal = Json(value!({ "error": text, "ids": ids }));
+        return Ok((StatusCode::CONFLICT, refusal).into_response());
     }
     let rule = Arc::new(FaultRule {
         number: list.number + 1,
@@ -113,7 +109,7 @@ async fn make(State(page): State<FaultPage>, body: Bytes) -> Response {
     let question = Question::AddFault(Arc::clone(&rule));
     if page.shards.ask_all(question).await.is_none() {
         rule.counts.end();
-        return silent();
+        return Err(SILENT);
     }
     list.number = rule.number;
     let fault = Listed {
@@ -124,20 +120,20 @@ async fn make(State(page): State<FaultPage>, body: Bytes) -> Response {
     };
     let shown = fault.shown(now_ms);
     list.faults.push(fault);
-    json(StatusCode::CREATED, &shown)
+    Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
 /// `DELETE /dev/faults`.
-async fn remove_all(State(page): State<FaultPage>) -> Response {
+async fn remove_all(State(page): State<FaultPage>) -> Json<Value> {
     let removed = page.faults.lock().await.remove(|_| true);
-    json(StatusCode::OK, &value!({ "removed": removed }))
+    Json(value!({ "removed": removed }))
 }
 
 /// `DELETE /dev/faults/{id}`.
-async fn remove(State(page): State<FaultPage>, Path(id): Path<String>) -> Response {
+async fn remove(State(page): State<FaultPage>, Path(id): Path<String>) -> Answer {
     match page.faults.lock().await.remove(|fault| fault.id == id) {
-        0 => error(StatusCode::NOT_FOUND, "no such fault: see GET /dev/faults"),
-        removed => json(StatusCode::OK, &value!({ "removed": removed })),
+        0 => Err(NO_SUCH_FAULT),
+        removed => Ok(Json(value!({ "removed": removed }))),
     }
 }
 
@@ -178,6 +174,9 @@ impl Listed {
         shown
     }
 }
+
+const NO_SUCH_FAULT: Fault =
+    Fault::new(StatusCode::NOT_FOUND, "no such fault: see GET /dev/faults");
 
 /// The request as it is shown again.
 fn asked(bytes: &[u8]) -> Result<Value, String> {

@@ -4,10 +4,10 @@ use super::captures::{Captures, NewestCopies};
 use super::fault_rule;
 use super::query::Parameters;
 use super::summary;
-use crate::side::admin::answer::{JSON, error, rfc3339};
+use crate::side::admin::answer::{Fault, JSON, rfc3339};
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use broker_core::shard::{Captured, Glob, Towards};
 use codec::signal::Action;
 use serde_json::{Value, json as value};
@@ -37,20 +37,16 @@ struct MessageQuery {
 }
 
 /// Answers with the oldest messages after `after` that match, once there are `min`, or `wait` is over.
-pub(super) async fn list(State(page): State<MessagePage>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn list(
+    State(page): State<MessagePage>,
+    RawQuery(query): RawQuery,
+) -> Result<impl IntoResponse, Fault> {
     if !page.are_kept {
-        return error(
-            StatusCode::CONFLICT,
-            "no messages are kept: dev_capture is false in the configuration",
-        );
+        return Err(NOT_KEPT);
     }
-    match parse(query.as_deref()) {
-        Ok(wanted) => {
-            let kind = [(header::CONTENT_TYPE, JSON)];
-            (kind, wait_for(&page.captures, &wanted).await).into_response()
-        }
-        Err(fault) => error(StatusCode::BAD_REQUEST, &fault),
-    }
+    let wanted = parse(query.as_deref())?;
+    let document = wait_for(&page.captures, &wanted).await;
+    Ok(([(header::CONTENT_TYPE, JSON)], document))
 }
 
 async fn wait_for(captures: &Captures, wanted: &MessageQuery) -> String {
@@ -113,10 +109,9 @@ impl MessageQuery {
 
 fn parse(query: Option<&str>) -> Result<MessageQuery, String> {
     let parameters = Parameters::parse(query, &PARAMETERS)?;
-    let number = |name, range| parameters.number(name, range);
-    let usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let limit = usize(number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT));
-    let min = usize(number("min", 0..=limit as u64)?.unwrap_or(1));
+    let limit = parameters.number("limit", 1..=LIMIT_MAX)?;
+    let limit = limit.unwrap_or(LIMIT_DEFAULT);
+    let min = parameters.number("min", 0..=limit)?.unwrap_or(1);
     let action = parameters
         .text("action")
         .map(fault_rule::action)
@@ -126,7 +121,9 @@ fn parse(query: Option<&str>) -> Result<MessageQuery, String> {
         action: action.map_err(|rule| format!("action: {rule}"))?,
         from: parameters.glob("from"),
         to: parameters.glob("to"),
-        after: number("after", 0..=u64::MAX)?.unwrap_or_default(),
+        after: parameters
+            .number("after", 0..=u64::MAX)?
+            .unwrap_or_default(),
         limit,
         min,
         wait: parameters.wait()?,
@@ -164,8 +161,12 @@ fn ends(copy: &Captured) -> (&str, Option<&str>) {
 const PARAMETERS: [&str; 8] = [
     "channel", "action", "from", "to", "after", "limit", "min", "wait",
 ];
-const LIMIT_DEFAULT: u64 = 100;
-const LIMIT_MAX: u64 = 1000;
+const NOT_KEPT: Fault = Fault::new(
+    StatusCode::CONFLICT,
+    "no messages are kept: dev_capture is false in the configuration",
+);
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1000;
 const MASTER: &str = "MASTER";
 
 #[cfg(test)]

@@ -19,14 +19,13 @@ mod summary;
 pub use captures::Captures;
 pub use clock::MoveClocks;
 
-use super::admin::answer::{error, json};
+use super::admin::answer::Fault;
 use super::inspect::inspector::Inspector;
 use super::refusals::Refusals;
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
+use axum::{Json, Router};
 use clock::ClockPage;
 use faults::FaultPage;
 use messages::MessagePage;
@@ -96,19 +95,19 @@ fn one<S: Clone + Send + Sync + 'static>(path: &str, page: MethodRouter<S>, need
 type Environment = Arc<[(&'static str, String)]>;
 
 /// `GET /dev/environment`: the variables for clients.
-async fn environment(State(variables): State<Environment>) -> Response {
+async fn environment(State(variables): State<Environment>) -> Json<Value> {
     let text = |(name, value): &(&str, String)| ((*name).into(), value.as_str().into());
-    let variables = Value::Object(variables.iter().map(text).collect());
-    json(StatusCode::OK, &variables)
+    Json(Value::Object(variables.iter().map(text).collect()))
 }
 
-async fn absent() -> Response {
-    error(StatusCode::NOT_FOUND, "/dev needs --dev: it is for tests")
+async fn absent() -> Fault {
+    Fault::new(StatusCode::NOT_FOUND, "/dev needs --dev: it is for tests")
 }
 
-async fn unknown() -> Response {
-    error(StatusCode::NOT_FOUND, NO_SUCH_PAGE)
+async fn unknown() -> Fault {
+    Fault::new(
+        StatusCode::NOT_FOUND,
+        "no such page: /dev/clock, /dev/connections, /dev/environment, /dev/faults, /dev/faults/allowed, \
+         /dev/faults/{id}, /dev/messages, /dev/parity, /dev/reset",
+    )
 }
-
-const NO_SUCH_PAGE: &str = "no such page: /dev/clock, /dev/connections, /dev/environment, /dev/faults, \
-                            /dev/faults/allowed, /dev/faults/{id}, /dev/messages, /dev/parity, /dev/reset";

@@ -1,23 +1,17 @@
 //! `GET /dev/parity`: what the cloud service would have refused, and this broker did not.
 
 use super::query::Parameters;
-use crate::side::admin::answer::{error, json, rfc3339, silent};
+use crate::side::admin::answer::{Answer, SILENT, rfc3339};
 use crate::side::inspect::shards::Shards;
+use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
-use axum::response::Response;
 use broker_core::shard::{Finding, Question, Reply};
 use serde_json::{Value, json as value};
 
 /// Answers with the findings of all shards, the first ones first.
-pub(super) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery) -> Response {
-    let channel = match Parameters::parse(query.as_deref(), &["channel"]) {
-        Ok(parameters) => parameters.glob("channel"),
-        Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
-    };
-    let Some(answers) = shards.ask_all(Question::Parity).await else {
-        return silent();
-    };
+pub(super) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery) -> Answer {
+    let channel = Parameters::parse(query.as_deref(), &["channel"])?.glob("channel");
+    let answers = shards.ask_all(Question::Parity).await.ok_or(SILENT)?;
     let mut found: Vec<Finding> = Vec::new();
     for (_, reply) in answers {
         if let Reply::Findings(of_shard) = reply {
@@ -36,7 +30,7 @@ pub(super) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery
         first.then_with(|| (one.rule, &one.channel).cmp(&(other.rule, &other.channel)))
     });
     let found: Vec<Value> = found.iter().map(row).collect();
-    json(StatusCode::OK, &value!({ "findings": found }))
+    Ok(Json(value!({ "findings": found })))
 }
 
 /// Adds a finding to those of other shards: of the account each shard may have some.

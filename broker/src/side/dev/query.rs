@@ -3,7 +3,9 @@
 use crate::config::duration;
 use broker_core::shard::Glob;
 use codec::http::{decode, pairs};
+use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Parameters by name, decoded. Each is there once.
@@ -50,11 +52,11 @@ impl Parameters {
     ///
     /// # Errors
     /// It is none, or out of range.
-    pub(super) fn number(
+    pub(super) fn number<T: FromStr + PartialOrd + Display>(
         &self,
         name: &str,
-        range: RangeInclusive<u64>,
-    ) -> Result<Option<u64>, String> {
+        range: RangeInclusive<T>,
+    ) -> Result<Option<T>, String> {
         let Some(text) = self.text(name) else {
             return Ok(None);
         };

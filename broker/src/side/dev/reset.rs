@@ -5,12 +5,11 @@ use super::body::Body;
 use super::captures::{Captures, NewestCopies};
 use super::clock::{Change, ClockPage};
 use super::faults::FaultPage;
-use crate::side::admin::answer::{error, json, silent};
+use crate::side::admin::answer::{Answer, SILENT};
 use crate::side::inspect::shards::Shards;
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use broker_core::shard::{Question, Reply, Reset, ResetStep};
 use serde_json::json as value;
 use std::time::Duration;
@@ -27,28 +26,23 @@ pub(super) struct ResetPage {
 
 /// Ends connections, channels, faults and copies of messages; without a prefix the skew of the calendar too. Answers
 /// when all of it is done.
-pub(super) async fn reset(State(page): State<ResetPage>, body: Bytes) -> Response {
-    let prefix = match parse(&body) {
-        Ok(prefix) => prefix,
-        Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
-    };
+pub(super) async fn reset(State(page): State<ResetPage>, body: Bytes) -> Answer {
+    let prefix = parse(&body)?;
     let faults = page.faults.end(&prefix).await;
-    let Some((connections, channels)) = end_channels(&page.shards, &prefix).await else {
-        return silent();
-    };
+    let ended = end_channels(&page.shards, &prefix).await;
+    let (connections, channels) = ended.ok_or(SILENT)?;
     let forgotten =
         |kept: &mut NewestCopies| kept.forget(|copy| copy.channel.starts_with(&*prefix));
     let messages = page.captures.with(forgotten).await;
     if prefix.is_empty() && !matches!(page.clock.shift(Change::NO_SKEW).await, Ok((_, Some(_)))) {
-        return silent();
+        return Err(SILENT);
     }
-    let done = value!({
+    Ok(Json(value!({
         "connections": connections,
         "channels": channels,
         "faults": faults,
         "messages": messages,
-    });
-    json(StatusCode::OK, &done)
+    })))
 }
 
 /// Ends the channels of a prefix with their connections: how many there were of both; `None` when a shard does not

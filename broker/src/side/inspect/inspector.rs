@@ -2,7 +2,8 @@
 
 use super::nodes::{NodePages, NodeReplies, NodeReply};
 use super::shards::Shards;
-use crate::side::admin::request::{Fault, parameter};
+use crate::side::admin::answer::Fault;
+use crate::side::admin::request::parameter;
 use axum::http::StatusCode;
 use broker_core::id::Identity;
 use broker_core::settings::Settings;
@@ -37,8 +38,9 @@ impl Inspector {
     /// The channel of a name, in the configured region and account unless the query says otherwise.
     pub(in crate::side) fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
         if ChannelName::parse(name).is_err() {
-            let text = "a channel's name is 1 to 256 characters of [a-zA-Z0-9_.-]";
-            return Err((StatusCode::BAD_REQUEST, text));
+            return Err(Fault::bad(
+                "a channel's name is 1 to 256 characters of [a-zA-Z0-9_.-]",
+            ));
         }
         let region = parameter(query, "region")?;
         let account = parameter(query, "account")?;
@@ -67,7 +69,7 @@ impl Inspector {
         match parameter(query, "scope")?.as_deref() {
             None | Some("cluster") => Ok(self.nodes.as_ref()),
             Some("node") => Ok(None),
-            Some(_) => Err((StatusCode::BAD_REQUEST, "scope: allowed node, or cluster")),
+            Some(_) => Err(Fault::bad("scope: allowed node, or cluster")),
         }
     }
 
@@ -77,7 +79,7 @@ impl Inspector {
         (path, query): (&str, &str),
         own: Result<Value, Fault>,
     ) -> Result<Value, Fault> {
-        let (Err((StatusCode::NOT_FOUND, _)), Some(nodes)) = (&own, self.scope(query)?) else {
+        let (Err(Fault(StatusCode::NOT_FOUND, _)), Some(nodes)) = (&own, self.scope(query)?) else {
             return own;
         };
         let NodeReplies { replies, missing } = nodes.ask(path, query).await?;
@@ -90,7 +92,7 @@ impl Inspector {
             }
         }
         if failed {
-            return Err((StatusCode::SERVICE_UNAVAILABLE, NOT_ALL));
+            return Err(NOT_ALL);
         }
         own
     }
@@ -103,10 +105,13 @@ pub(in crate::side) fn name_node(document: &mut Value, node: Option<&str>) {
     }
 }
 
-const NOT_ALL: &str = "not on the nodes that answer, and not all do: see /cluster";
+const NOT_ALL: Fault = Fault::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "not on the nodes that answer, and not all do: see /cluster",
+);
 
 /// There is no such channel.
-pub(in crate::side) const NO_SUCH_CHANNEL: Fault = (
+pub(in crate::side) const NO_SUCH_CHANNEL: Fault = Fault::new(
     StatusCode::NOT_FOUND,
     "no such channel in this account and region: see /channels",
 );

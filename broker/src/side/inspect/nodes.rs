@@ -1,7 +1,7 @@
 //! Requests between nodes that follow etcd: each node answers for its own channels, and the one that is asked puts the
 //! answers together. `scope=node` asks one node alone, and so do nodes each other.
 
-use crate::side::admin::request::Fault;
+use crate::side::admin::answer::Fault;
 use axum::http::StatusCode;
 use broker_core::id::Identity;
 use serde_json::Value;
@@ -78,7 +78,7 @@ impl NodePages {
     pub(in crate::side) async fn ask(&self, path: &str, query: &str) -> Result<NodeReplies, Fault> {
         // The first of a name counts.
         let replies = (self.ask)(format!("{path}?scope=node&{query}")).await;
-        replies.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, BUSY))
+        replies.map_err(|_| BUSY)
     }
 
     /// Posts to the node that serves a channel, once: its answer.
@@ -92,15 +92,19 @@ impl NodePages {
         posted: Posted,
     ) -> Result<(StatusCode, Value), Fault> {
         let replies = (self.post)(owner, path, posted).await;
-        let replies = replies.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, BUSY))?;
-        let reply = replies.replies.into_iter().next();
-        let NodeReply { status, body, .. } =
-            reply.ok_or((StatusCode::SERVICE_UNAVAILABLE, NO_REPLY))?;
+        let reply = replies.map_err(|_| BUSY)?.replies.into_iter().next();
+        let NodeReply { status, body, .. } = reply.ok_or(NO_REPLY)?;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
         Ok((status, body))
     }
 }
 
-const BUSY: &str = "too much is asked of the other nodes: scope=node asks this one alone";
-const NO_REPLY: &str = "the node that has the channel does not answer, so nobody knows whether it has closed \
-                        connections: see /channels/NAME and /cluster, then try again";
+const BUSY: Fault = Fault::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "too much is asked of the other nodes: scope=node asks this one alone",
+);
+const NO_REPLY: Fault = Fault::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "the node that has the channel does not answer, so nobody knows whether it has closed connections: see \
+     /channels/NAME and /cluster, then try again",
+);

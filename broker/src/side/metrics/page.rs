@@ -2,13 +2,13 @@
 
 use super::Report;
 use super::exposition::Format;
-use crate::side::admin::answer::error;
+use crate::side::admin::answer::{Fault, SILENT};
 use crate::side::console::hub::Hub;
 use crate::side::status::StatusBoard;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -42,19 +42,18 @@ pub(in crate::side) fn routes(metrics: Metrics) -> Router {
         .with_state(metrics)
 }
 
-async fn page(State(metrics): State<Metrics>, headers: HeaderMap) -> Response {
+async fn page(
+    State(metrics): State<Metrics>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Fault> {
     let accept = headers.get(header::ACCEPT);
     let accept = accept.and_then(|accept| accept.to_str().ok());
     let format = Format::accepted(accept.unwrap_or_default());
     let mut scrape = metrics.scrape.lock_owned().await;
     let report = tokio::task::spawn_blocking(move || (*scrape)()).await;
-    match report.ok().flatten() {
-        Some(mut report) => {
-            report.process.streams = metrics.hub.streams() as u64;
-            report.process.status = metrics.status.status();
-            let kind = [(header::CONTENT_TYPE, format.content_type())];
-            (kind, report.text(format)).into_response()
-        }
-        None => error(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer"),
-    }
+    let mut report = report.ok().flatten().ok_or(SILENT)?;
+    report.process.streams = metrics.hub.streams() as u64;
+    report.process.status = metrics.status.status();
+    let kind = [(header::CONTENT_TYPE, format.content_type())];
+    Ok((kind, report.text(format)))
 }

@@ -5,13 +5,13 @@
 use super::lan::cookie;
 use super::pairing::{PAIR_CODE_LIFE, Pairing};
 use crate::qr::Qr;
-use crate::side::admin::answer::{error, json};
+use crate::side::admin::answer::{Answer, Fault};
 use crate::side::admin::door::Seat;
-use axum::Router;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use broker_core::settings::Settings;
 use serde_json::json as value;
 use std::sync::Arc;
@@ -36,12 +36,13 @@ pub(in crate::side) fn routes(pairing: Option<Pairing>, settings: &Settings) -> 
 }
 
 /// `GET /pair/{code}`.
-async fn page(State(it): State<PairPage>, Path(code): Path<String>) -> Response {
-    match &it.pairing {
-        None => error(StatusCode::NOT_FOUND, OFF),
-        Some(pairing) if pairing.is_open(&code, Instant::now()) => shown(StatusCode::OK, "open"),
-        Some(_) => shown(StatusCode::GONE, "gone"),
-    }
+async fn page(State(it): State<PairPage>, Path(code): Path<String>) -> Result<Response, Fault> {
+    let is_open = it.pairing.ok_or(OFF)?.is_open(&code, Instant::now());
+    Ok(if is_open {
+        shown(StatusCode::OK, "open")
+    } else {
+        shown(StatusCode::GONE, "gone")
+    })
 }
 
 /// `POST /pair/{code}`: a session for the browser.
@@ -49,39 +50,33 @@ async fn redeem(
     State(it): State<PairPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     Path(code): Path<String>,
-) -> Response {
-    let Some(pairing) = it.pairing.filter(|_| seat.is_of_lan()) else {
-        return error(StatusCode::NOT_FOUND, OFF);
-    };
+) -> Result<impl IntoResponse, Fault> {
+    let pairing = it.pairing.filter(|_| seat.is_of_lan()).ok_or(OFF)?;
     let session = pairing.redeem(&code, Instant::now());
-    let Some(cookie) = session.and_then(|session| cookie(&session)) else {
-        return error(StatusCode::GONE, GONE);
-    };
+    let cookie = session.and_then(|session| cookie(&session)).ok_or(GONE)?;
     tracing::info!(remote = %seat.remote().ip(), "a device was paired");
-    let paired = json(StatusCode::OK, &value!({ "paired": true }));
-    ([(header::SET_COOKIE, cookie)], paired).into_response()
+    Ok((
+        [(header::SET_COOKIE, cookie)],
+        Json(value!({ "paired": true })),
+    ))
 }
 
 /// `POST /try/pair`: a code as a URL and as the drawing of a QR code.
-async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) -> Response {
-    let Some((pairing, base)) = it.pairing.zip(it.base) else {
-        return error(StatusCode::NOT_FOUND, OFF);
-    };
+async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) -> Answer {
+    let (pairing, base) = it.pairing.zip(it.base).ok_or(OFF)?;
     if seat.is_of_lan() {
-        return error(StatusCode::FORBIDDEN, ELSEWHERE);
+        return Err(ELSEWHERE);
     }
     let code = pairing.code(Instant::now());
     let url = code.map(|code| format!("{base}/pair/{code}"));
-    let Some((qr, url)) = url.and_then(|url| Some((Qr::new(&url)?, url))) else {
-        return error(StatusCode::SERVICE_UNAVAILABLE, "no code can be made");
-    };
-    let body = value!({
+    let drawn = url.and_then(|url| Some((Qr::new(&url)?, url)));
+    let (qr, url) = drawn.ok_or(NO_CODE)?;
+    Ok(Json(value!({
         "url": url,
         "seconds": PAIR_CODE_LIFE.as_secs(),
         "size": qr.size(),
         "path": qr.path(),
-    });
-    json(StatusCode::OK, &body)
+    })))
 }
 
 /// The answer to a device that is not paired, in the place of a page.
@@ -103,7 +98,16 @@ fn shown(code: StatusCode, state: &str) -> Response {
 
 const PAGE: &str = include_str!("../../../console/pair/pair.html");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
-const OFF: &str = "devices of the local network are let in by --lan, at its address";
-const GONE: &str =
-    "this code was used, or is older than five minutes: press New code on /try of the computer";
-const ELSEWHERE: &str = "a new code is made on the computer that runs the broker";
+const OFF: Fault = Fault::new(
+    StatusCode::NOT_FOUND,
+    "devices of the local network are let in by --lan, at its address",
+);
+const GONE: Fault = Fault::new(
+    StatusCode::GONE,
+    "this code was used, or is older than five minutes: press New code on /try of the computer",
+);
+const ELSEWHERE: Fault = Fault::new(
+    StatusCode::FORBIDDEN,
+    "a new code is made on the computer that runs the broker",
+);
+const NO_CODE: Fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, "no code can be made");

@@ -1,13 +1,12 @@
 //! Which refusals are wanted, as `/refusals` is asked for them.
 
-use crate::side::admin::request::Fault;
-use axum::http::StatusCode;
+use crate::side::admin::answer::Fault;
+use crate::side::admin::request::moment;
 use broker_core::check::Check;
 use broker_core::journal::Refused;
 use broker_core::limits::LIST_PAGE_MAX;
 use broker_core::time::Wall;
 use codec::aws::ChannelArn;
-use codec::aws::sigv4::Stamp;
 use codec::http::{decode, pairs};
 use std::net::{IpAddr, SocketAddr};
 
@@ -29,7 +28,7 @@ impl Filter {
         let mut filter = Self::default();
         for (name, text) in pairs(query) {
             let decoded =
-                decode(text).map_err(|_| bad("the query is not percent-encoded UTF-8"))?;
+                decode(text).map_err(|_| Fault::bad("the query is not percent-encoded UTF-8"))?;
             let text = decoded.into_owned();
             if text.is_empty() {
                 continue;
@@ -40,14 +39,14 @@ impl Filter {
                 "client" => filter.client = Some(text),
                 "key" => filter.key = Some(text),
                 "remote" => filter.remote = Some(address(&text).ok_or(BAD_REMOTE)?),
-                "check" => filter.check = Some(text.parse().map_err(|_| bad(BAD_CHECK))?),
+                "check" => filter.check = Some(text.parse().map_err(|_| BAD_CHECK)?),
                 "since" => filter.since = Some(moment(&text).ok_or(BAD_SINCE)?),
                 "limit" => {
                     let limit = text.parse().ok();
                     let limit = limit.filter(|limit| (1..=LIST_PAGE_MAX).contains(limit));
                     filter.limit = Some(limit.ok_or(BAD_LIMIT)?);
                 }
-                _ => return Err(bad(BAD_NAME)),
+                _ => return Err(BAD_NAME),
             }
         }
         Ok(filter)
@@ -90,30 +89,14 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(IpAddr::to_canonical(&address))
 }
 
-/// A moment of RFC 3339 in UTC, to the second: `2026-01-02T03:04:05Z`.
-fn moment(text: &str) -> Option<Wall> {
-    let (date, rest) = text.split_once(['T', 't', ' '])?;
-    let time = rest.strip_suffix(['Z', 'z'])?;
-    let time = time.split_once('.').map_or(time, |(whole, _)| whole);
-    let (date, time) = (
-        date.split('-').collect::<String>(),
-        time.split(':').collect::<String>(),
-    );
-    let stamp = Stamp::parse(format!("{date}T{time}Z").as_bytes())?;
-    let seconds = u64::try_from(stamp.epoch()).ok()?;
-    Some(Wall(seconds * 1000))
-}
-
-const fn bad(text: &'static str) -> Fault {
-    (StatusCode::BAD_REQUEST, text)
-}
-
-const BAD_NAME: &str = "allowed parameters: id, channel, client, key, remote, check, since, limit";
-const BAD_LIMIT: Fault = bad("limit: allowed 1 to 1000");
-const BAD_REMOTE: Fault = bad("remote: must be an IP address");
-const BAD_CHECK: &str =
-    "check: must be an id of the table in deploy/REFUSALS.md, such as signature_expired";
-const BAD_SINCE: Fault = bad("since: must be a moment in UTC, such as 2026-01-02T03:04:05Z");
+const BAD_NAME: Fault =
+    Fault::bad("allowed parameters: id, channel, client, key, remote, check, since, limit");
+const BAD_LIMIT: Fault = Fault::bad("limit: allowed 1 to 1000");
+const BAD_REMOTE: Fault = Fault::bad("remote: must be an IP address");
+const BAD_CHECK: Fault = Fault::bad(
+    "check: must be an id of the table in deploy/REFUSALS.md, such as signature_expired",
+);
+const BAD_SINCE: Fault = Fault::bad("since: must be a moment in UTC, such as 2026-01-02T03:04:05Z");
 
 #[cfg(test)]
 mod tests {
@@ -141,8 +124,8 @@ mod tests {
             "channel=%FF",
             "chanel=x",
         ] {
-            let (code, text) = Filter::parse(query).unwrap_err();
-            assert_eq!(code, StatusCode::BAD_REQUEST);
+            let Fault(code, text) = Filter::parse(query).unwrap_err();
+            assert_eq!(code, 400);
             assert!(
                 ["allowed", "must be", "UTF-8"]
                     .iter()

@@ -7,15 +7,14 @@ mod filter;
 pub(super) mod recent;
 
 use super::Log;
-use super::admin::answer::{error, fault_id, json, rfc3339};
+use super::admin::answer::{Answer, Fault, fault_id, rfc3339};
 use super::feed::Feed;
 use crate::edge::calendar;
 use crate::limits::REFUSALS_SHOWN_MAX;
-use axum::Router;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
-use axum::response::Response;
 use axum::routing::get;
+use axum::{Json, Router};
 use broker_core::auth::SessionKeys;
 use broker_core::journal::{Explain, Refused};
 use broker_core::refusal_id::{RefusalId, RefusalReader};
@@ -47,20 +46,14 @@ pub(super) fn routes(refusals: Arc<Refusals>) -> Router {
 }
 
 /// `GET /refusals?id=&channel=&client=&key=&remote=&check=&since=&limit=`: what is kept, the newest first.
-async fn list(State(refusals): State<Arc<Refusals>>, RawQuery(query): RawQuery) -> Response {
-    let filter = match Filter::parse(query.as_deref().unwrap_or_default()) {
-        Ok(filter) => filter,
-        Err((code, text)) => return error(code, text),
-    };
-    json(StatusCode::OK, &refusals.list(&filter))
+async fn list(State(refusals): State<Arc<Refusals>>, RawQuery(query): RawQuery) -> Answer {
+    let filter = Filter::parse(query.as_deref().unwrap_or_default())?;
+    Ok(Json(refusals.list(&filter)))
 }
 
 /// `GET /refusals/{id}`: one refusal, with what its signature was compared with, or what its id alone says.
-async fn one(State(refusals): State<Arc<Refusals>>, Path(id): Path<String>) -> Response {
-    match refusals.one(&plain_id(&id)) {
-        Some(refusal) => json(StatusCode::OK, &refusal),
-        None => error(StatusCode::NOT_FOUND, NOT_OURS),
-    }
+async fn one(State(refusals): State<Arc<Refusals>>, Path(id): Path<String>) -> Answer {
+    refusals.one(&plain_id(&id)).map(Json).ok_or(NOT_OURS)
 }
 
 impl Refusals {
@@ -201,8 +194,11 @@ fn explained(explain: &Explain) -> Value {
     })
 }
 
-const NOT_OURS: &str = "not an id of this broker: it must be the 36 characters of x-amzn-RequestId, or of RequestId, \
-                        in an answer that refused a request; other answers have random ids";
+const NOT_OURS: Fault = Fault::new(
+    StatusCode::NOT_FOUND,
+    "not an id of this broker: it must be the 36 characters of x-amzn-RequestId, or of RequestId, in an answer that \
+     refused a request; other answers have random ids",
+);
 const LIMIT_DEFAULT: usize = 100;
 const SHA256_DIGITS: usize = 64;
 

@@ -4,7 +4,7 @@ pub(super) mod page;
 mod request;
 pub(super) mod session;
 
-use super::admin::answer::error;
+use super::admin::answer::Fault;
 use crate::limits::TRY_SESSION_BODY_BYTES_MAX;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -32,12 +32,18 @@ pub(super) fn routes(page: TryPage, sessions: TrySessions) -> Router {
         .layer(from_fn_with_state(is_on, only_if_on))
 }
 
-async fn only_if_on(State(is_on): State<bool>, request: Request, next: Next) -> Response {
-    if is_on {
-        next.run(request).await
-    } else {
-        error(StatusCode::NOT_FOUND, OFF)
+async fn only_if_on(
+    State(is_on): State<bool>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Fault> {
+    if !is_on {
+        return Err(OFF);
     }
+    Ok(next.run(request).await)
 }
 
-const OFF: &str = "/try is off: it needs --dev, or [admin] try = true";
+const OFF: Fault = Fault::new(
+    StatusCode::NOT_FOUND,
+    "/try is off: it needs --dev, or [admin] try = true",
+);

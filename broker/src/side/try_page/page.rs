@@ -1,9 +1,10 @@
 //! `/try`: a page with a camera and a viewer that use this broker from one browser. The signaling is between the page
 //! and the client listeners; here are its files, and what the page must know.
 
-use crate::side::admin::answer::{error, json};
+use crate::side::admin::answer::{Answer, Fault};
 use crate::side::admin::door::Seat;
 use crate::side::admin::request::host_name;
+use axum::Json;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -55,7 +56,7 @@ pub(super) async fn settings(
     State(it): State<TryPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     headers: HeaderMap,
-) -> Response {
+) -> Answer {
     let settings = &it.settings;
     let host = host_name(&headers);
     let plain = settings
@@ -64,26 +65,26 @@ pub(super) async fn settings(
         .find(|listen| listen.scheme == Scheme::Http);
     // A device of the local network has accepted the certificate of this page: everything else is there too.
     let of_lan = settings.lan_listener().filter(|_| seat.is_of_lan());
-    let Some(listen) = of_lan.or(plain).or_else(|| settings.listen.first()) else {
-        return error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "there is no client listener",
-        );
-    };
+    let listen = of_lan.or(plain).or_else(|| settings.listen.first());
+    let listen = listen.ok_or(NO_LISTENER)?;
     let authority = match of_lan {
         Some(listen) => format!("{host}:{}", listen.addr.port()),
         None => own_authority(listen, host),
     };
     let [http, ws] = urls(listen.scheme, &authority);
-    let body = value!({
+    Ok(Json(value!({
         "signed": settings.auth == Auth::Sigv4,
         "http": http,
         "ws": ws,
         "channel": &*it.channel,
         "warning": settings.exposure(),
-    });
-    json(StatusCode::OK, &body)
+    })))
 }
+
+const NO_LISTENER: Fault = Fault::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "there is no client listener",
+);
 
 /// The policy of the page: its own files, and connections to the client listeners.
 fn content_policy(settings: &Settings, host: &str) -> String {

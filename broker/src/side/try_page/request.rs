@@ -1,13 +1,10 @@
 //! The body of a request for a session: one channel, role and client id, and the policy that allows just these.
 
-use axum::http::StatusCode;
+use crate::side::admin::answer::Fault;
 use codec::aws::ClientId;
 use codec::aws::policy::{Action, Policy, PolicyError};
 use codec::signal::Role;
-use serde_json::{Value, json as value};
-
-/// The refusal of a request: a status and a text for the caller.
-pub(super) type Fault = (StatusCode, String);
+use serde_json::{Map, Value, json as value};
 
 /// A request for a session: its channel, role and client id.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,37 +17,26 @@ pub(super) struct SessionRequest {
 impl SessionRequest {
     /// `{"channel","role","clientId"}`.
     pub(super) fn of(body: &[u8]) -> Result<Self, Fault> {
-        let fault = |text: &str| (StatusCode::BAD_REQUEST, text.to_owned());
-        let body: Value =
-            serde_json::from_slice(body).map_err(|_| fault("the body must be a JSON object"))?;
-        let members = body
-            .as_object()
-            .ok_or_else(|| fault("the body must be a JSON object"))?;
-        if let Some(other) = members
-            .keys()
-            .find(|key| !["channel", "role", "clientId"].contains(&key.as_str()))
-        {
-            return Err(fault(&format!(
-                "{other}: allowed are channel, role and clientId"
-            )));
+        let members: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BAD_BODY)?;
+        let is_known = |key: &&String| ["channel", "role", "clientId"].contains(&key.as_str());
+        if let Some(other) = members.keys().find(|key| !is_known(key)) {
+            return Err(format!("{other}: allowed are channel, role and clientId").into());
         }
         let text = |key| members.get(key).and_then(Value::as_str);
-        let channel =
-            text("channel").ok_or_else(|| fault("channel: must be the name of a channel"))?;
+        let channel = text("channel").ok_or(BAD_CHANNEL)?;
         let role = match text("role") {
             Some("master") => Role::Master,
             Some("viewer") => Role::Viewer,
-            Some(_) | None => return Err(fault("role: allowed \"master\" and \"viewer\"")),
+            Some(_) | None => return Err(BAD_ROLE),
         };
         let client_id = match (role, members.get("clientId")) {
             (Role::Master, None | Some(Value::Null)) => None,
-            (Role::Master, Some(_)) => return Err(fault("clientId: allowed for viewers only")),
+            (Role::Master, Some(_)) => return Err(MASTER_HAS_ID),
             (Role::Viewer, id) => {
                 let id = id
                     .and_then(Value::as_str)
                     .and_then(|id| ClientId::parse(id).ok());
-                let rule = "clientId: allowed 1 to 256 of the characters a-z A-Z 0-9 _ . -";
-                Some(id.ok_or_else(|| fault(rule))?.as_str().to_owned())
+                Some(id.ok_or(BAD_ID)?.as_str().to_owned())
             }
         };
         Ok(Self {
@@ -81,3 +67,9 @@ impl SessionRequest {
         Policy::parse_session(&document.to_string())
     }
 }
+
+const BAD_BODY: Fault = Fault::bad("the body must be a JSON object");
+const BAD_CHANNEL: Fault = Fault::bad("channel: must be the name of a channel");
+const BAD_ROLE: Fault = Fault::bad("role: allowed \"master\" and \"viewer\"");
+const MASTER_HAS_ID: Fault = Fault::bad("clientId: allowed for viewers only");
+const BAD_ID: Fault = Fault::bad("clientId: allowed 1 to 256 of the characters a-z A-Z 0-9 _ . -");

@@ -4,19 +4,20 @@
 //! principal of the credentials file that may connect in this way, so they never allow what the file does not, and end
 //! with that principal.
 
-use super::request::{Fault, SessionRequest};
+use super::request::SessionRequest;
 use crate::edge::calendar;
 use crate::limits::TRY_SESSIONS_PER_MINUTE;
 use crate::side::admin::access::Access;
-use crate::side::admin::answer::{error, json, rfc3339};
+use crate::side::admin::answer::{Fault, SILENT, rfc3339};
 use crate::side::admin::door::Seat;
 use crate::side::admin::request::{host_name, is_json};
 use crate::side::inspect::inspector::Inspector;
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use broker_core::auth::{Credentials, Grant, Nonces, SessionKeys, Temporary};
 use broker_core::control::{ice, web_socket_url};
 use broker_core::id::{Account, Identity};
@@ -79,22 +80,12 @@ pub(in crate::side) async fn session(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => {
-            return error(rejection.status(), "the body is too large, or was cut off");
-        }
-    };
+) -> Result<impl IntoResponse, Fault> {
+    let too_large = "the body is too large, or was cut off";
+    let body = body.map_err(|rejection| Fault::new(rejection.status(), too_large))?;
     let query = query.unwrap_or_default();
-    match give(&it, seat.remote(), &query, &headers, &body).await {
-        Ok(answer) => (
-            [(header::CACHE_CONTROL, "no-store")],
-            json(StatusCode::OK, &answer),
-        )
-            .into_response(),
-        Err((code, text)) => error(code, &text),
-    }
+    let answer = give(&it, seat.remote(), &query, &headers, &body).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)))
 }
 
 async fn give(
@@ -104,31 +95,27 @@ async fn give(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Value, Fault> {
-    let fault = |code, text: &str| (code, text.to_owned());
     let Some(lender) = &it.tries.lender else {
-        return Err(fault(
+        return Err(Fault::new(
             StatusCode::CONFLICT,
             "requests are not signed here: connect without a session",
         ));
     };
     if !it.access.wants_token() {
-        return Err(fault(
+        return Err(Fault::new(
             StatusCode::FORBIDDEN,
             "sessions need [admin] token_file",
         ));
     }
     if !it.access.is_borne(headers) {
-        return Err(fault(
+        return Err(Fault::new(
             StatusCode::UNAUTHORIZED,
             "Authorization: Bearer <token> is missing or wrong",
         ));
     }
-    is_json(headers).map_err(|(code, text)| fault(code, text))?;
+    is_json(headers)?;
     let wanted = SessionRequest::of(body)?;
-    let identity = it
-        .inspector
-        .identity(&wanted.channel, query)
-        .map_err(|(code, text)| fault(code, text))?;
+    let identity = it.inspector.identity(&wanted.channel, query)?;
     let arn = arn_of(&it.inspector, identity.clone()).await?;
     let now = calendar();
     let mut lender = lender.lock().await;
@@ -152,14 +139,11 @@ async fn arn_of(inspector: &Inspector, identity: Identity) -> Result<ChannelArn,
         .await;
     match reply {
         Some((_, Reply::Channel(Some(view)))) => Ok(view.record.arn),
-        Some(_) => Err((
+        Some(_) => Err(Fault::new(
             StatusCode::NOT_FOUND,
-            "there is no such channel: create it with CreateSignalingChannel first".into(),
+            "there is no such channel: create it with CreateSignalingChannel first",
         )),
-        None => Err((
-            StatusCode::SERVICE_UNAVAILABLE,
-            "a shard does not answer".into(),
-        )),
+        None => Err(SILENT),
     }
 }
 
@@ -202,16 +186,14 @@ impl Lender {
             .first_allowed(arn.account(), &request, now_s)
             .ok_or_else(|| {
                 let action = request.action.as_str();
-                (
-                    StatusCode::FORBIDDEN,
-                    format!("no principal of the credentials file may {action} on {text}"),
-                )
+                let text = format!("no principal of the credentials file may {action} on {text}");
+                Fault(StatusCode::FORBIDDEN, text.into())
             })?;
         let account = Account::of(arn);
         if !self.journal.keep_place(account) {
-            return Err((
+            return Err(Fault::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the log has no room for the audit line".into(),
+                "the log has no room for the audit line",
             ));
         }
         let expires_s = (now_s + SESSION_S).min(parent.expires_s.unwrap_or(u64::MAX));
@@ -230,9 +212,9 @@ impl Lender {
             .map(|grant| self.session_keys.seal(&nonce, &grant));
         let Some(Ok(keys)) = keys else {
             self.journal.give_back(account);
-            return Err((
+            return Err(Fault::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                "the session cannot be sealed".into(),
+                "the session cannot be sealed",
             ));
         };
         self.journal.note_kept(
@@ -266,7 +248,7 @@ impl Lender {
             let text = format!(
                 "try_sessions_per_minute: allowed {TRY_SESSIONS_PER_MINUTE}; use the sessions given, or wait"
             );
-            return Err((StatusCode::TOO_MANY_REQUESTS, text));
+            return Err(Fault(StatusCode::TOO_MANY_REQUESTS, text.into()));
         }
         self.given.push_back(at);
         Ok(())

@@ -4,9 +4,11 @@ use broker_core::shard::FaultError;
 use codec::control::Operation;
 use codec::signal::{Action, Role};
 use serde_json::{Value, json};
+use strum::{EnumString, VariantNames};
 
 /// The places where a fault acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub(super) enum On {
     Connect,
     Api,
@@ -16,24 +18,6 @@ pub(super) enum On {
 }
 
 impl On {
-    pub(super) const ALL: [Self; 5] = [
-        Self::Connect,
-        Self::Api,
-        Self::Message,
-        Self::Delivery,
-        Self::Session,
-    ];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Api => "api",
-            Self::Message => "message",
-            Self::Delivery => "delivery",
-            Self::Session => "session",
-        }
-    }
-
     /// The keys that `match` may name.
     pub(super) fn keys(self) -> &'static [&'static str] {
         match self {
@@ -56,10 +40,12 @@ impl On {
 
 /// The answer of `GET /dev/faults/allowed`. Each entry of a `do` is one that a fault may have as it is.
 pub(in crate::side::dev) fn document() -> Value {
-    let on = On::ALL.map(|on| {
+    let on = On::VARIANTS.iter().filter_map(|name| {
+        let on: On = name.parse().ok()?;
         let acts: Vec<Value> = on.acts().iter().map(|act| example(act)).collect();
-        json!({ "name": on.name(), "match": on.keys(), "do": acts })
+        Some(json!({ "name": name, "match": on.keys(), "do": acts }))
     });
+    let on: Vec<Value> = on.collect();
     json!({
         "on": on,
         "role": ROLES.map(|(name, _)| name),
