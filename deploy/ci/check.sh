@@ -14,7 +14,7 @@ cd "$(dirname "$0")/../.."
 exec </dev/null
 
 readonly target="${CARGO_TARGET_DIR:-$PWD/target}"
-readonly clients="$PWD/target/clients"   # broker/tests/live/clients.rs looks here
+readonly clients="$PWD/target/clients"   # broker/tests/live/clients/mod.rs looks here
 readonly logs="$target/ci"
 readonly unfinished="$logs/unfinished"   # a name of the files that are tested, then the steps that have passed
 # Registries have bad moments: each installer tries a download again by itself. What fails otherwise would fail again.

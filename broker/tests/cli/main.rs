@@ -1,5 +1,6 @@
 //! The command line from outside: exit codes, what is written to which stream, signals. Why a start is refused is
-//! tested in `live/start.rs` as well; here are the cases that need files or a process with little memory or few files.
+//! tested in `live/lifecycle/start.rs` as well; here are the cases that need files or a process with little memory or
+//! few files.
 
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 

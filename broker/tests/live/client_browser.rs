@@ -3,8 +3,8 @@
 
 use crate::client_coturn::TurnServer;
 use crate::clients::{alone, credentials, run, scripts};
+use crate::listeners::tls::Identity;
 use crate::process::{Broker, fresh_directory};
-use crate::tls::Identity;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
@@ -81,7 +81,7 @@ pub(crate) fn screenshots() -> std::path::PathBuf {
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn try_page_on_a_phone() {
-    crate::lan::in_network("lan::browser::");
+    crate::pages::lan::in_network("pages::lan::browser::");
 }
 
 /// The page to try the service, as a visitor uses it.

@@ -3,10 +3,10 @@
 use crate::http::Connection;
 use crate::peer::{candidate, offer, to_master};
 use crate::process::fresh_directory;
-use crate::signed_quotas::until_refused;
-use crate::signed_service::{Service, principal};
-use crate::signed_signer::{Call, Signer};
-use crate::signed_sts::federate;
+use crate::signed::quotas::until_refused;
+use crate::signed::service::{Service, principal};
+use crate::signed::signer::{Call, Signer};
+use crate::signed::sts::federate;
 use serde_json::json;
 use std::fs;
 

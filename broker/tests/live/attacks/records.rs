@@ -2,8 +2,8 @@
 
 use super::resident_bytes;
 use crate::process::fresh_directory;
-use crate::signed_service::{Service, credentials};
-use crate::signed_signer::Signer;
+use crate::signed::service::{Service, credentials};
+use crate::signed::signer::Signer;
 use serde_json::{Value, json};
 use std::fs;
 

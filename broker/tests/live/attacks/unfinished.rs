@@ -3,8 +3,8 @@
 use super::{ATTACKER, Attack, Trial, broker, healthy};
 use crate::http::{Connection, request};
 use crate::process::{Broker, until};
-use crate::signed_service::Service;
-use crate::signed_signer::{Call, Signer};
+use crate::signed::service::Service;
+use crate::signed::signer::{Call, Signer};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The budget of the process in these tests: [`CROWD`] connections would hold one and a half times as much of heads,

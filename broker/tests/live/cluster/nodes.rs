@@ -1,8 +1,8 @@
 //! Two nodes with a fixed map, on addresses of loopback that nobody else uses.
 
 use crate::http::{Answer, Connection};
+use crate::listeners::tls::Identity;
 use crate::process::{Broker, fresh_directory};
-use crate::tls::Identity;
 use serde_json::json;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -4,11 +4,11 @@
 use super::meeting::{assert_quiet, exchange};
 use super::nodes::{Files, NONE, Nodes, call, with_tls};
 use crate::http::Connection;
+use crate::listeners::tls::{BOTH, Identity, ask, handshakes};
 use crate::peer::{Peer, master_query, upgrade_head};
-use crate::signed_service::{Service, credentials};
-use crate::signed_signer::Signer;
-use crate::signed_sts::federate;
-use crate::tls::{BOTH, Identity, ask, handshakes};
+use crate::signed::service::{Service, credentials};
+use crate::signed::signer::Signer;
+use crate::signed::sts::federate;
 use broker_core::control::node_label;
 use serde_json::json;
 use std::fs;

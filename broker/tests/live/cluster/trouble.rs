@@ -2,9 +2,9 @@
 
 use super::meeting::{assert_gone, exchange};
 use super::nodes::{Files, NONE, Nodes, call, create, with_tls};
+use crate::listeners::tls::{BOTH, Identity};
 use crate::peer::{HealthyPair, Peer, master_query, offer, to_master, viewer_query};
 use crate::process::until;
-use crate::tls::{BOTH, Identity};
 use serde_json::json;
 use std::fs;
 

@@ -1,7 +1,7 @@
 //! Masters, viewers and callers that are connected to different nodes, none of which need own the channel.
 
+use super::nodes::setup::{DOMAIN, Link};
 use super::nodes::{Nodes, cluster, create, name_of};
-use super::setup::{DOMAIN, Link};
 use crate::http::{Connection, get};
 use crate::peer::{Peer, answer, candidate_to, offer, to_master, to_viewer};
 use crate::process::Broker;

@@ -30,7 +30,6 @@ mod quotas;
 )]
 #[path = "../../../etcd/tests/etcd/server.rs"]
 pub(crate) mod server;
-pub(crate) mod setup;
 mod signed;
 mod slot_lines;
 mod trouble;

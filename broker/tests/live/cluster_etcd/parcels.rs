@@ -1,7 +1,7 @@
 //! A slot with more waiting messages than one message between nodes holds: they go to its next owner in parts.
 
+use super::nodes::setup::NONE;
 use super::nodes::{Nodes, served};
-use super::setup::NONE;
 use crate::peer::{Peer, candidate, offer, to_master};
 use std::time::Duration;
 

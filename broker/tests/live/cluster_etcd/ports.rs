@@ -1,8 +1,8 @@
 //! Addresses at which other nodes reach a node: a port for each shard, each of which gets a part of what they pass on;
 //! and by name.
 
+use super::nodes::setup::Link;
 use super::nodes::{Nodes, cluster};
-use super::setup::Link;
 use crate::peer::{Peer, answer, offer, to_master, to_viewer};
 use crate::process::until;
 use serde_json::Value;

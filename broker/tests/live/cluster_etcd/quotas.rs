@@ -3,7 +3,7 @@
 use super::nodes::Nodes;
 use super::signed::{arn_in, call, channels_of_each, create, delete, describe, start};
 use crate::process::until;
-use crate::signed_quotas::until_refused;
+use crate::signed::quotas::until_refused;
 use serde_json::json;
 use std::time::{Duration, Instant};
 

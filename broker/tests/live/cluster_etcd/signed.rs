@@ -4,7 +4,7 @@ use super::nodes::Nodes;
 use crate::clients::credentials;
 use crate::http::{Answer, Connection};
 use crate::process::{Broker, until};
-use crate::signed_signer::{Call, Signer};
+use crate::signed::signer::{Call, Signer};
 use serde_json::{Value, json};
 
 /// Three nodes on loopback, of one shard each, with these arguments and more lines of the configuration.

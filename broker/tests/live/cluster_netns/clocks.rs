@@ -2,8 +2,8 @@
 
 use super::journal::moment;
 use super::{LONG_S, serves_on, until_changes};
+use crate::cluster_etcd::nodes::setup::Setup;
 use crate::cluster_etcd::nodes::{Nodes, name_of};
-use crate::cluster_etcd::setup::Setup;
 use crate::http::Connection;
 use crate::peer::HealthyPair;
 use crate::process::{Broker, until};

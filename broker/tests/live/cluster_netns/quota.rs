@@ -2,9 +2,9 @@
 
 use super::journal::moment;
 use super::{LONG_S, serves_on};
+use crate::cluster_etcd::nodes::setup::Setup;
 use crate::cluster_etcd::nodes::{Nodes, cluster, create, try_create};
 use crate::cluster_etcd::server::Etcd;
-use crate::cluster_etcd::setup::Setup;
 use crate::http::Connection;
 use crate::peer::HealthyPair;
 use crate::process::until;

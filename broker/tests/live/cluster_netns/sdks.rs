@@ -2,9 +2,9 @@
 
 use super::balancer::Balancer;
 use crate::clients::{credentials, node_script, python_with_clients};
+use crate::cluster_etcd::nodes::setup::Setup;
 use crate::cluster_etcd::nodes::{Nodes, name_of};
-use crate::cluster_etcd::setup::Setup;
-use crate::tls::Identity;
+use crate::listeners::tls::Identity;
 use crossbeam_channel::{Receiver, unbounded};
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -2,8 +2,8 @@
 
 use super::journal::moment;
 use super::refuses_changes;
+use crate::cluster_etcd::nodes::setup::Setup;
 use crate::cluster_etcd::nodes::{Nodes, SERVED_WITHIN, cluster, name_of, served, until_admitted};
-use crate::cluster_etcd::setup::Setup;
 use crate::peer::{HealthyPair, Peer};
 use crate::process::{until, until_within};
 

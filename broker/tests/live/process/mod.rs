@@ -374,7 +374,7 @@ impl Drop for Broker {
                 log_of(&self.directory)
             );
         } else {
-            crate::log_schema::assert_valid(&self.log());
+            crate::deploy::log_schema::assert_valid(&self.log());
         }
         if !self.keeps {
             let _ = fs::remove_dir_all(&self.directory);

@@ -1,0 +1,234 @@
+//! The real clients: AWS CLI and boto3, and the official JavaScript SDK, each run as scripts of deploy/conformance
+//! against a broker of their own; and the helpers of deploy/testing, with the same clients. [`hosts`]: where
+//! `localhost` is `::1`.
+
+mod hosts;
+
+mod blocks;
+
+use crate::cluster::nodes::{Files, with_tls};
+use crate::listeners::tls::Identity;
+use crate::process::{Broker, binary, ended_within, fresh_directory};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The longest script takes half a minute on a busy machine.
+const SCRIPT_WITHIN: Duration = Duration::from_secs(180);
+
+/// Makes a test per shard count out of a script, and one with a broker that checks every signature.
+macro_rules! client_on_shards {
+    ($($name:ident => $run:ident($script:literal)),+ $(,)?) => { $(
+        mod $name {
+            use crate::process::Broker;
+            #[test]
+            #[ignore = "needs the clients that deploy/ci/check.sh installs"]
+            fn one_shard() { super::$run($script, &Broker::dev(1)); }
+            #[test]
+            #[ignore = "needs the clients that deploy/ci/check.sh installs"]
+            fn two_shards() { super::$run($script, &Broker::dev(2)); }
+            #[test]
+            #[ignore = "needs the clients that deploy/ci/check.sh installs"]
+            fn four_shards() { super::$run($script, &Broker::dev(4)); }
+            #[test]
+            #[ignore = "needs the clients that deploy/ci/check.sh installs"]
+            fn signed() { super::$run($script, &Broker::signed(&super::credentials(), 2)); }
+        }
+    )+ };
+}
+
+client_on_shards!(
+    boto3_channels => python("test_channels"),
+    boto3_alexa => python("test_alexa"),
+    botocore_models => python("test_models"),
+    aws_cli => python("test_cli"),
+    prometheus_parsers => python("test_metrics"),
+    javascript_session => node("session.mjs"),
+    javascript_peer_connection => node("peer_connection.mjs"),
+);
+
+/// Clients whose keys are wrong, are lent, or may not: only a broker that checks them notices.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn wrong_and_temporary_keys_of_aws_cli() {
+    python("test_signed", &Broker::signed(&credentials(), 2));
+}
+
+/// Each fault that a test can make, as boto3 sees it.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn faults_of_boto3() {
+    python("test_faults", &Broker::dev(2));
+}
+
+/// The same of the official SDK and the AWS SDK for JavaScript; those of messages and sessions as well.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn faults_of_javascript() {
+    node("faults.mjs", &Broker::dev(2));
+}
+
+/// Another emulator in the same program.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn moto() {
+    python("test_moto", &Broker::dev(2));
+}
+
+/// The plugin of deploy/testing starts brokers of its own.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn pytest_plugin() {
+    alone(python_script("test_plugin"));
+}
+
+/// README.md's session of the official SDK.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn readme_of_javascript() {
+    node("readme.mjs", &Broker::dev(2));
+}
+
+/// So does the module for node.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn node_helper() {
+    alone(node_script("helper.mjs"));
+}
+
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn wrong_and_temporary_keys_of_javascript() {
+    node("signed.mjs", &Broker::signed(&credentials(), 2));
+}
+
+/// The file of those who may sign, as the scripts know them.
+pub(crate) fn credentials() -> PathBuf {
+    workspace().join("deploy/conformance/credentials.toml")
+}
+
+/// Two nodes with a fixed map, of which the script uses both.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn cluster_of_javascript() {
+    let identity = Identity::new("127.0.0.1");
+    let files = Files::new();
+    let credentials = credentials();
+    let credentials = credentials.to_str().expect("a path in UTF-8");
+    let signed = ["--auth", "sigv4", "--credentials", credentials];
+    let own = with_tls(&identity);
+    let arguments: Vec<&str> = own
+        .iter()
+        .skip(2)
+        .map(String::as_str)
+        .chain(signed)
+        .collect();
+    let nodes = ["n1", "n2"].map(|node| files.start(node, 2, "", &arguments));
+    let urls = nodes.each_ref().map(|node| format!("https://{}", node.tls));
+    let mut command = node_script("cluster.mjs");
+    command
+        .env("HELIOGRAPH_NODES", urls.join(" "))
+        .env("HELIOGRAPH_HTTPS", &urls[0])
+        .env("NODE_EXTRA_CA_CERTS", &identity.ca);
+    alone(command);
+    for node in &nodes {
+        node.assert_balanced();
+        assert!(node.scrape().sum("heliograph_cluster_tunnels_opened_total") > 0.0);
+    }
+}
+
+fn python(script: &str, broker: &Broker) {
+    run(python_script(script), broker);
+}
+
+fn node(script: &str, broker: &Broker) {
+    run(node_script(script), broker);
+}
+
+fn python_script(script: &str) -> Command {
+    let mut command = python_with_clients();
+    command.args(["-m", "unittest", "--verbose", script]);
+    command
+}
+
+/// Python, among its scripts.
+pub(crate) fn python_with_clients() -> Command {
+    let mut command = Command::new(clients().join("python/bin/python"));
+    command
+        .env("PYTHONPATH", workspace().join("deploy/testing/python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .current_dir(scripts("python"));
+    command
+}
+
+pub(crate) fn node_script(script: &str) -> Command {
+    let mut command = Command::new("node");
+    command
+        .arg(scripts("js").join(script))
+        .env("HELIOGRAPH_CLIENTS", clients());
+    command
+}
+
+/// Runs a script against a broker that nobody else uses; shows what it said if it failed.
+pub(crate) fn run(mut command: Command, broker: &Broker) {
+    let authority = broker
+        .authority
+        .as_ref()
+        .expect("a development certificate");
+    command
+        .env("HELIOGRAPH_HTTP", format!("http://{}", broker.plain))
+        .env("HELIOGRAPH_HTTPS", format!("https://{}", broker.tls))
+        .env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin))
+        .env("HELIOGRAPH_CA", authority)
+        .env("NODE_EXTRA_CA_CERTS", authority);
+    alone(command);
+    assert_eq!(
+        broker.further_output(),
+        Vec::<String>::new(),
+        "stdout carries the ready line alone"
+    );
+    broker.assert_balanced();
+}
+
+/// Runs a script that starts its brokers itself; shows what it said if it failed.
+pub(crate) fn alone(mut command: Command) {
+    let directory = fresh_directory();
+    let said = directory.join("said");
+    let file = File::create(&said).expect("a file under target/");
+    let mut script = command
+        .env("HELIOGRAPH_BROKER", binary())
+        .env("HELIOGRAPH_CLIENTS", clients())
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().expect("a second handle"))
+        .stderr(file)
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!("{command:?}: {error}; is the client installed by deploy/ci/check.sh?")
+        });
+    let status = ended_within(&mut script, SCRIPT_WITHIN);
+    let said = fs::read_to_string(&said).unwrap_or_default();
+    let _ = fs::remove_dir_all(&directory);
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{status:?}\n{said}"
+    );
+}
+
+pub(crate) fn clients() -> PathBuf {
+    std::env::var_os("HELIOGRAPH_CLIENTS")
+        .map_or_else(|| workspace().join("target/clients"), PathBuf::from)
+}
+
+/// The directory of a language's scripts.
+pub(crate) fn scripts(language: &str) -> PathBuf {
+    workspace().join("deploy/conformance").join(language)
+}
+
+fn workspace() -> PathBuf {
+    let broker = Path::new(env!("CARGO_MANIFEST_DIR"));
+    broker
+        .parent()
+        .expect("the broker is a member of the workspace")
+        .to_owned()
+}

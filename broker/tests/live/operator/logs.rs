@@ -1,0 +1,204 @@
+//! The log as operators read it: a line for each connection that ended, with the reason, and nothing that is secret.
+
+use crate::http::call;
+use crate::peer::{HealthyPair, Peer, answer, offer, to_master, to_viewer, viewer_query};
+use crate::process::{Broker, arn};
+use serde_json::{Value, json};
+use tungstenite::Message;
+
+on_shards!(each_connection_leaves_one_line_with_its_reason);
+
+fn each_connection_leaves_one_line_with_its_reason(broker: &Broker) {
+    let arn = crate::http::create(broker.plain, "logged", 60);
+    let mut master = Peer::master(broker, &arn);
+    let secret = "X-Amz-Signature=0123456789abcdef&X-Amz-Security-Token=planted";
+    let mut viewer = Peer::plain(broker, &format!("{}&{secret}", viewer_query(&arn, "v1")));
+    viewer.send(&offer("b2ZmZXI="));
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
+    master.send(&answer("v1", "YW5zd2Vy"));
+    viewer.expect(&to_viewer("SDP_ANSWER", "YW5zd2Vy"));
+    viewer.close();
+    let ended = ["role=\"viewer\"", "client_id=\"v1\"", "channel=\"logged\""];
+    let line = broker
+        .logged(&[&ended[..], &["reason=peer_closed"]].concat(), 1)
+        .concat();
+    assert!(
+        line.contains(" in=1 ") && line.contains(" out=1 "),
+        "{line}"
+    );
+    assert!(
+        line.contains("INFO") && line.contains("remote=127.0.0.1:"),
+        "{line}"
+    );
+
+    let mut wrong = Peer::viewer(broker, &arn, "v2");
+    wrong.send_message(Message::binary(vec![1]));
+    wrong.expect_close(1003);
+    drop(wrong);
+    broker.logged(&["client_id=\"v2\"", "reason=unsupported"], 1);
+    let mut broken = Peer::viewer(broker, &arn, "v3");
+    broken.send_bytes(b"\x81\x00").expect("it is taken");
+    broken.expect_close(1002);
+    drop(broken);
+    broker.logged(&["client_id=\"v3\"", "reason=protocol_error:1002"], 1);
+    drop(Peer::viewer(broker, &arn, "v4"));
+    broker.logged(&["client_id=\"v4\"", "reason=peer_gone"], 1);
+
+    // The channel is gone before the line is written, but not its name.
+    call(
+        broker.plain,
+        "/deleteSignalingChannel",
+        &json!({ "ChannelARN": arn }),
+    )
+    .ok();
+    master.expect_close(1001);
+    drop(master);
+    broker.logged(
+        &[
+            "role=\"master\"",
+            "channel=\"logged\"",
+            "reason=channel_deleted",
+        ],
+        1,
+    );
+    let ends = broker.log().matches("connection ended").count();
+    assert_eq!(ends, 5, "one for each:\n{}", broker.log());
+    for secret in [
+        "X-Amz",
+        "0123456789abcdef",
+        "planted",
+        "b2ZmZXI",
+        "YW5zd2Vy",
+    ] {
+        assert!(
+            !broker.log().contains(secret),
+            "{secret} in\n{}",
+            broker.log()
+        );
+    }
+}
+
+#[test]
+fn in_json_each_line_is_an_object_with_the_same_fields() {
+    let listen = [
+        "--dev",
+        "--listen",
+        "http://127.0.0.1:0",
+        "--log-format",
+        "json",
+    ];
+    let broker = Broker::start(&listen, 1);
+    Peer::viewer(&broker, &arn("logged"), "v1").close();
+    let line = broker.logged(&["connection ended"], 1).concat();
+    let line: Value = serde_json::from_str(&line).expect("an object");
+    let fields = &line["fields"];
+    assert_eq!(
+        (&fields["role"], &fields["client_id"]),
+        (&"viewer".into(), &"v1".into())
+    );
+    assert_eq!((&fields["in"], &fields["out"]), (&0.into(), &0.into()));
+    assert_eq!(fields["reason"], "peer_closed");
+    for line in broker.log().lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn every_kind_of_line_is_as_the_schema_says() {
+    let dev = ["--dev", "--listen", "http://127.0.0.1:0"];
+    let json = ["--log-format", "json"];
+    let mut broker = Broker::start(&[&dev[..], &json].concat(), 2);
+    let arn = crate::http::create(broker.plain, "logged", 60);
+    let mut master = Peer::master(&broker, &arn);
+    let mut viewer = Peer::viewer(&broker, &arn, "v1");
+    viewer.send(&offer("b2ZmZXI="));
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
+    master.send(&answer("v1", "YW5zd2Vy"));
+    viewer.expect(&to_viewer("SDP_ANSWER", "YW5zd2Vy"));
+    viewer.send_bytes(b"\x81\x00").expect("it is taken");
+    viewer.expect_close(1002);
+    drop(viewer);
+    let everybody = "{\"role\":\"all\"}";
+    let path = "/channels/logged/disconnect";
+    let answer = crate::http::admin(broker.admin, "POST", path, everybody);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    master.expect_close(1001);
+    drop(master);
+    // More than are logged within a second, so that some are counted only.
+    for _ in 0..120 {
+        call(
+            broker.plain,
+            "/describeSignalingChannel",
+            &json!({"ChannelName": "absent"}),
+        )
+        .refused(404, "ResourceNotFoundException");
+    }
+    call(
+        broker.plain,
+        "/deleteSignalingChannel",
+        &json!({ "ChannelARN": arn }),
+    )
+    .ok();
+    broker.signal("TERM");
+    let ended = broker.ended_within(std::time::Duration::from_secs(25));
+    assert!(ended.success(), "{ended}");
+    let log = broker.log();
+    for kind in [
+        "\"connection ended\"",
+        "\"refused\"",
+        "\"CreateSignalingChannel\"",
+        "\"Disconnect\"",
+        "\"protocol_error:1002\"",
+        "\"draining",
+    ] {
+        assert!(log.contains(kind), "{kind}:\n{log}");
+    }
+    crate::deploy::log_schema::assert_valid(&log);
+}
+
+#[test]
+fn the_last_lines_are_written_before_the_end() {
+    let mut broker = Broker::dev(2);
+    let peer = Peer::master(&broker, &arn("logged"));
+    broker.signal("TERM");
+    peer.close();
+    let ended = broker.ended_within(std::time::Duration::from_secs(25));
+    assert!(ended.success(), "{ended}");
+    assert!(
+        broker.log().contains("connection ended"),
+        "{}",
+        broker.log()
+    );
+    assert!(
+        broker
+            .log()
+            .lines()
+            .last()
+            .is_some_and(|line| line.contains("ended"))
+    );
+}
+
+/// Connections whose lines, some 200 bytes each, are more than a pipe holds: 64 KiB.
+const LINES: usize = 600;
+
+#[test]
+fn a_stderr_that_nobody_reads_stops_nothing() {
+    let mut broker = Broker::unheard(2);
+    let mut pair = HealthyPair::new(&broker);
+    for number in 0..LINES {
+        drop(Peer::viewer(
+            &broker,
+            &arn("unheard"),
+            &format!("v{}", number % 8),
+        ));
+    }
+    pair.relay();
+    assert!(
+        broker.scrape().sum("heliograph_log_dropped_total") < 1.0,
+        "the queue holds them"
+    );
+    drop(pair);
+    broker.signal("TERM");
+    let ended = broker.ended_within(std::time::Duration::from_secs(25));
+    assert!(ended.success(), "{ended}");
+}

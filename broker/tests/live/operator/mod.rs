@@ -1,0 +1,17 @@
+//! The views of operators: channels, events, logs and refusals, and that they add up under load.
+//!
+//! * [`inspector`], [`trace`], [`books`]: channels and connections, the story of a session, the conservation law.
+//! * [`events`], [`watched`], [`watchers`]: pages that watch, their bounds, and what they cost clients.
+//! * [`logs`], [`refusals`], [`turned_away`]: a line for each end, and every refusal found again.
+//! * [`wild_texts`]: what clients name with markup and control characters.
+
+mod books;
+pub(crate) mod events;
+mod inspector;
+mod logs;
+mod refusals;
+mod trace;
+mod turned_away;
+mod watched;
+mod watchers;
+mod wild_texts;

@@ -1,0 +1,79 @@
+//! Which pages of browsers may use a broker, by what they say in `Origin` and `Host`.
+
+use crate::http::{Answer, exchange};
+use crate::process::Broker;
+use crate::signed::service::Service;
+
+const UPGRADE: &str = "GET /?X-Amz-ChannelARN=arn:aws:kinesisvideo:us-west-2:123456789012:channel/page/1700000000000 \
+                       HTTP/1.1\r\n\
+     Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const CALL: &str = "POST /listSignalingChannels HTTP/1.1\r\nContent-Length: 2\r\n";
+const PREFLIGHT: &str =
+    "OPTIONS /listSignalingChannels HTTP/1.1\r\nAccess-Control-Request-Method: POST\r\n";
+
+fn ask(broker: &Broker, start: &str, lines: &str) -> Answer {
+    let body = if start == CALL { "{}" } else { "" };
+    exchange(
+        broker.plain,
+        format!("{start}{lines}\r\n\r\n{body}").as_bytes(),
+    )
+}
+
+#[test]
+fn foreign_pages_are_refused_under_dev_with_the_remedy() {
+    let broker = Broker::dev(2);
+    for start in [UPGRADE, CALL, PREFLIGHT] {
+        let foreign = ask(
+            &broker,
+            start,
+            "Host: localhost\r\nOrigin: https://evil.example",
+        );
+        assert_eq!(foreign.status, 403, "{start}");
+        assert!(foreign.text().contains("--dev-origin ORIGIN"));
+        let rebound = ask(&broker, start, "Host: evil.example:8080");
+        assert_eq!(rebound.status, 403, "{start}");
+        assert!(rebound.text().contains("--dev-origin http://NAME"));
+        let own = ask(
+            &broker,
+            start,
+            "Host: localhost\r\nOrigin: http://127.0.0.1:5173",
+        );
+        assert!([101, 200].contains(&own.status), "{own:?}");
+    }
+    broker.assert_balanced();
+}
+
+#[test]
+fn an_origin_that_the_operator_names_may() {
+    let dev = ["--dev", "--listen", "http://127.0.0.1:0"];
+    let named = [
+        "--dev-origin",
+        "https://app.example",
+        "--dev-origin",
+        "http://kvs.test:8080",
+    ];
+    let broker = Broker::start(&[&dev[..], &named].concat(), 1);
+    for lines in [
+        "Host: localhost\r\nOrigin: https://app.example",
+        "Host: kvs.test:8080",
+    ] {
+        assert_eq!(ask(&broker, CALL, lines).status, 200, "{lines}");
+        assert_eq!(ask(&broker, UPGRADE, lines).status, 101, "{lines}");
+    }
+    let other = ask(
+        &broker,
+        CALL,
+        "Host: localhost\r\nOrigin: https://app.example:444",
+    );
+    assert_eq!(other.status, 403);
+}
+
+#[test]
+fn where_requests_are_signed_any_page_may_try() {
+    let service = Service::start(1);
+    let lines = "Host: evil.example\r\nOrigin: https://evil.example";
+    let answer = ask(&service.broker, CALL, lines);
+    answer.refused(403, "MissingAuthenticationTokenException");
+    assert_eq!(ask(&service.broker, PREFLIGHT, lines).status, 200);
+}

@@ -1,0 +1,17 @@
+//! The service as clients rely on it: messages and calls, most of them on one, two and four shards.
+//!
+//! * [`session`]: from offer to answer; [`takeover`]: the newest connection; [`pending`]: messages for the absent.
+//! * [`alexa`]: a call that waits for its answer; [`api`]: the HTTP operations; [`recorded`]: requests of real clients,
+//!   byte for byte.
+//! * [`configured`]: effects of a configuration file; [`deletion`]: channels that end.
+//! * [`cameras`]: clients that behave as the C SDK does come back.
+
+mod alexa;
+mod api;
+mod cameras;
+mod configured;
+mod deletion;
+mod pending;
+mod recorded;
+mod session;
+mod takeover;

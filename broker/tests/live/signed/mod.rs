@@ -1,0 +1,307 @@
+//! Checked identity: what those who sign rightly may do.
+//!
+//! * [`service`] is the broker of these tests, [`signer`] signs for them.
+//! * [`refused`], [`malformed`], [`bounds`]: signatures that are wrong, broken, or at their limits; [`slow`]: requests
+//!   in pieces.
+//! * [`quotas`]: rates of callers; [`reload`]: credentials that are replaced; [`sts`]: temporary credentials.
+
+mod bounds;
+mod malformed;
+pub(crate) mod quotas;
+pub(crate) mod refused;
+mod reload;
+pub(crate) mod service;
+pub(crate) mod signer;
+mod slow;
+pub(crate) mod sts;
+
+use crate::process::fresh_directory;
+use crate::signed::service::{Service, credentials, on_signed_shards, principal, relay, temporary};
+use crate::signed::signer::{Call, Signer};
+use serde_json::{Value, json};
+use std::fs;
+
+on_signed_shards!(
+    calls_signed_in_headers_and_in_the_query_are_answered,
+    master_and_viewer_meet_by_presigned_urls,
+    an_upgrade_may_be_signed_in_its_headers,
+    a_presigned_url_may_be_used_again_while_it_lives,
+    names_of_headers_are_taken_in_any_case_and_the_query_in_any_order,
+    policies_decide_by_channel_and_by_action,
+    accounts_do_not_see_each_other,
+    permission_is_asked_before_existence,
+    a_path_with_two_slashes_is_signed_as_it_is_sent,
+);
+
+fn calls_signed_in_headers_and_in_the_query_are_answered(service: &Service) {
+    for signer in [Signer::new("admin"), temporary()] {
+        let name = format!("demo-{}", signer.id);
+        let arn = service.create(&signer, &name);
+        assert!(
+            arn.starts_with("arn:aws:kinesisvideo:us-west-2:123456789012:channel/"),
+            "{arn}"
+        );
+        let describe = Call::api(
+            &service.broker,
+            "/describeSignalingChannel",
+            &json!({"ChannelARN": arn}),
+        );
+        for call in [signer.sign(describe.clone()), signer.presign(describe, 60)] {
+            let found = service.counts(None, || service.send(&call).ok());
+            assert_eq!(found["ChannelInfo"]["ChannelName"], json!(name));
+        }
+    }
+}
+
+fn master_and_viewer_meet_by_presigned_urls(service: &Service) {
+    for (nth, signer) in [Signer::new("admin"), temporary()].iter().enumerate() {
+        let arn = service.create(signer, &format!("meeting-{nth}"));
+        let mut master = service.connect(&signer.presign(Call::master(&service.broker, &arn), 299));
+        let viewer = Call::viewer(&service.broker, &arn, "v1");
+        let mut viewer = service.connect(&signer.presign(viewer, 604_800));
+        relay(&mut master, &mut viewer);
+    }
+}
+
+fn an_upgrade_may_be_signed_in_its_headers(service: &Service) {
+    let signer = temporary();
+    let arn = service.create(&signer, "by-header");
+    let mut master = service.connect(&signer.sign(Call::master(&service.broker, &arn)));
+    let viewer = Call::viewer(&service.broker, &arn, "v1");
+    let mut viewer = service.connect(&signer.sign(viewer));
+    relay(&mut master, &mut viewer);
+}
+
+fn a_presigned_url_may_be_used_again_while_it_lives(service: &Service) {
+    let signer = Signer::new("admin");
+    let arn = service.create(&signer, "again");
+    let url = signer.presign(Call::viewer(&service.broker, &arn, "v1"), 60);
+    let mut master = service.connect(&signer.presign(Call::master(&service.broker, &arn), 60));
+    let mut older = service.connect(&url);
+    let mut newer = service.connect(&url);
+    relay(&mut master, &mut newer);
+    older.expect_silence();
+    let superseded = "heliograph_connections{role=\"superseded\"}";
+    assert!((service.broker.scrape().sum(superseded) - 1.0).abs() < 0.5);
+}
+
+fn names_of_headers_are_taken_in_any_case_and_the_query_in_any_order(service: &Service) {
+    let signer = temporary();
+    let arn = service.create(&signer, "any-case");
+    let mut url = signer.presign(Call::viewer(&service.broker, &arn, "v1"), 60);
+    for turn in 0..url.pairs.len() {
+        url.pairs.rotate_left(1);
+        if turn % 2 == 0 {
+            url.pairs.swap(0, 1);
+        }
+        for (name, _) in &mut url.headers {
+            *name = [name.to_ascii_uppercase(), name.to_ascii_lowercase()][turn % 2].clone();
+        }
+        assert_eq!(service.send(&url).status, 101, "{url:?}");
+    }
+    let body = json!({"ChannelARN": arn});
+    let mut call = signer.sign(Call::api(
+        &service.broker,
+        "/describeSignalingChannel",
+        &body,
+    ));
+    for (name, _) in &mut call.headers {
+        *name = name.to_ascii_uppercase();
+    }
+    service.send(&call).ok();
+    call.headers.reverse();
+    service.send(&call).ok();
+}
+
+fn policies_decide_by_channel_and_by_action(service: &Service) {
+    let (admin, camera, barred) = (
+        Signer::new("admin"),
+        Signer::new("camera"),
+        Signer::new("barred"),
+    );
+    let [one, two, door] = ["cam-1", "cam-2", "door"].map(|name| service.create(&admin, name));
+    let master = |signer: &Signer, arn: &str| {
+        let (answer, _) = service.open(&signer.presign(Call::master(&service.broker, arn), 60));
+        answer
+    };
+    assert_eq!(master(&camera, &one).status, 101);
+    let told = service
+        .counts(Some("policy"), || master(&camera, &door))
+        .refused(403, "AccessDeniedException");
+    let wanted = "User: arn:aws:iam::123456789012:user/camera is not authorized to perform: \
+                  kinesisvideo:ConnectAsMaster on \
+                  resource: ";
+    assert_eq!(told, format!("{wanted}{door}"));
+    // The same channel, as what the policy does not say.
+    let viewer = camera.presign(Call::viewer(&service.broker, &one, "v1"), 60);
+    let refused = service.counts(Some("policy"), || service.send(&viewer));
+    refused.refused(403, "AccessDeniedException");
+    // A denial beats what another policy allows.
+    assert_eq!(master(&barred, &one).status, 101);
+    master(&barred, &two).refused(403, "AccessDeniedException");
+    let delete = service.counts(Some("policy"), || {
+        service.call(
+            &barred,
+            "/deleteSignalingChannel",
+            &json!({"ChannelARN": two}),
+        )
+    });
+    delete.refused(401, "AccessDeniedException");
+    let describe = json!({"ChannelARN": two});
+    service
+        .call(&barred, "/describeSignalingChannel", &describe)
+        .ok();
+}
+
+fn accounts_do_not_see_each_other(service: &Service) {
+    let (admin, neighbour) = (Signer::new("admin"), Signer::new("neighbour"));
+    let arn = service.create(&admin, "mine");
+    let absent = arn.replace(":channel/mine/", ":channel/none/");
+    let by_arn = |arn: &str| json!({"ChannelARN": arn});
+    // Neither by ARN nor by name, and in the same words as what does not exist.
+    let ask = |body: &Value| {
+        let asked = service.counts(None, || {
+            service.call(&neighbour, "/describeSignalingChannel", body)
+        });
+        asked.refused(404, "ResourceNotFoundException")
+    };
+    let nothing = ask(&by_arn(&absent));
+    assert_eq!(ask(&by_arn(&arn)), nothing);
+    assert_eq!(ask(&json!({"ChannelName": "mine"})), nothing);
+    for call in [
+        Call::master(&service.broker, &arn),
+        Call::viewer(&service.broker, &arn, "v1"),
+    ] {
+        let refused = service.send(&neighbour.presign(call, 60));
+        assert_eq!(refused.refused(404, "ResourceNotFoundException"), nothing);
+    }
+    for path in [
+        "/deleteSignalingChannel",
+        "/getSignalingChannelEndpoint",
+        "/v1/get-ice-server-config",
+    ] {
+        let refused = service.call(&neighbour, path, &by_arn(&arn));
+        assert_eq!(refused.refused(404, "ResourceNotFoundException"), nothing);
+    }
+    // The same name is free in the other account; lists show one's own.
+    let theirs = service.create(&neighbour, "mine");
+    assert!(theirs.contains(":999999999999:channel/mine/"), "{theirs}");
+    for (signer, arn) in [(&admin, &arn), (&neighbour, &theirs)] {
+        let list = service
+            .call(signer, "/listSignalingChannels", &json!({}))
+            .ok();
+        let list = list["ChannelInfoList"].as_array().expect("a list").clone();
+        assert_eq!(list.len(), 1);
+        assert_eq!(list[0]["ChannelARN"], json!(arn));
+    }
+}
+
+fn permission_is_asked_before_existence(service: &Service) {
+    let (admin, nobody) = (Signer::new("admin"), Signer::new("nobody"));
+    let present = service.create(&admin, "present");
+    let absent = present.replace(":channel/present/", ":channel/absents/");
+    let foreign = present.replace("123456789012", "999999999999");
+    for arn in [&present, &absent, &foreign] {
+        for (path, kind) in [
+            ("/describeSignalingChannel", "AccessDeniedException"),
+            ("/deleteSignalingChannel", "AccessDeniedException"),
+            ("/getSignalingChannelEndpoint", "AccessDeniedException"),
+            ("/v1/get-ice-server-config", "NotAuthorizedException"),
+        ] {
+            let body = json!({"ChannelARN": arn});
+            let refused = service.counts(Some("policy"), || service.call(&nobody, path, &body));
+            let told = refused.refused(401, kind);
+            assert!(
+                told.ends_with(&format!("on resource: {arn}")) && told.contains("user/nobody is"),
+                "{told}"
+            );
+        }
+        for call in [
+            Call::master(&service.broker, arn),
+            Call::viewer(&service.broker, arn, "v1"),
+        ] {
+            let refused =
+                service.counts(Some("policy"), || service.send(&nobody.presign(call, 60)));
+            refused.refused(403, "AccessDeniedException");
+        }
+    }
+    for name in ["present", "absents"] {
+        let body = json!({"ChannelName": name});
+        for path in ["/describeSignalingChannel", "/createSignalingChannel"] {
+            let refused = service.counts(Some("policy"), || service.call(&nobody, path, &body));
+            refused.refused(401, "AccessDeniedException");
+        }
+    }
+    service
+        .call(&nobody, "/listSignalingChannels", &json!({}))
+        .refused(401, "AccessDeniedException");
+}
+
+/// A principal whose policy says viewer is no master, whatever the host's name makes of a request.
+#[test]
+fn roles_are_permissions_on_every_host() {
+    let names = "[advertise]\ndomain = \"signal.example.test\"\n";
+    let file = fresh_directory().join("broker.toml");
+    fs::write(&file, names).expect("written");
+    let only = principal("viewing", r#"["viewing"]"#, "") + VIEWING;
+    let path = file.to_str().expect("a path in UTF-8");
+    let service = Service::with(&(credentials() + &only), &["--config", path], 3);
+    let viewing = Signer::new("viewing");
+    service.keep(&viewing.secret);
+    let arn = service.create(&Signer::new("admin"), "roles");
+    let at = |host: &str, call: Call| {
+        let host = host.to_owned();
+        service.send(&viewing.presign(Call { host, ..call }, 60))
+    };
+    let (master, viewer) = (
+        || Call::master(&service.broker, &arn),
+        || Call::viewer(&service.broker, &arn, "v1"),
+    );
+    let (masters, viewers) = (
+        "m-0a1b2c3d.signal.example.test",
+        "v-0a1b2c3d.signal.example.test",
+    );
+    for host in [viewers, "r-0a1b2c3d.signal.example.test", "127.0.0.1"] {
+        assert_eq!(at(host, viewer()).status, 101, "{host}");
+    }
+    for (host, call) in [
+        (masters, viewer()),
+        (masters, master()),
+        ("127.0.0.1", master()),
+        ("M-0A1B2C3D.Signal.Example.Test:443", viewer()),
+    ] {
+        let refused = service.counts(Some("policy"), || at(host, call));
+        let told = refused.refused(403, "AccessDeniedException");
+        assert!(
+            told.contains("kinesisvideo:ConnectAsMaster"),
+            "{host}: {told}"
+        );
+    }
+    // Names that are the service's own, and none at all where one is needed.
+    at(viewers, master()).refused(400, "InvalidArgumentException");
+    let own = Call::viewer(&service.broker, &arn, "AWS_ALEXA");
+    at(viewers, own).refused(400, "InvalidArgumentException");
+    service.end();
+    let _ = fs::remove_dir_all(file.parent().expect("a folder"));
+}
+
+const VIEWING: &str = r#"
+[policy.viewing]
+document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*"}}'
+"#;
+
+fn a_path_with_two_slashes_is_signed_as_it_is_sent(service: &Service) {
+    let signer = Signer::new("admin");
+    let arn = service.create(&signer, "slashes");
+    let body = json!({"ChannelARN": arn});
+    let doubled = Call::api(&service.broker, "//describeSignalingChannel", &body);
+    let found = service.send(&signer.sign(doubled)).ok();
+    assert_eq!(found["ChannelInfo"]["ChannelName"], json!("slashes"));
+    // A signature over another path is no signature of this one.
+    let plain = Call::api(&service.broker, "/describeSignalingChannel", &body);
+    let mut moved = signer.sign(plain);
+    moved.path.insert(0, '/');
+    service
+        .send(&moved)
+        .refused(403, "InvalidSignatureException");
+}
