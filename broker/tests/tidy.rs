@@ -129,6 +129,7 @@ fn files_have_one_reason_to_exist() {
         "store/src",
         "link/src",
         "etcd/src",
+        "testkit/src",
         "../codec/src",
         "../loadgen/src",
         "../benches/src",

@@ -1,48 +1,42 @@
 //! `check-config`: its summary, or the errors of a file.
 
-use crate::support::{Directory, broker, run, stderr, stdout};
+use crate::support::{broker, directory};
 use std::fs;
+use testkit::run;
 
 #[test]
 fn check_config_summarises_a_file_or_lists_its_errors() {
-    let directory = Directory::new();
+    let directory = directory();
     let good = directory.file(
         "good.toml",
         "auth = 'none'\nshards = 3\n[limits]\nviewers_per_channel = 4\n",
     );
     let output = run(broker(&["check-config"]).arg(&good));
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
     assert!(
-        stdout(&output).contains("3 on CPUs") && stdout(&output).contains("4 viewers a channel"),
+        output.stdout.contains("3 on CPUs") && output.stdout.contains("4 viewers a channel"),
         "{}",
-        stdout(&output)
+        output.stdout
     );
 
     let bad = directory.file("bad.toml", "shards = 0\nlimit = 1\nauth = 'none'\n");
     let output = run(broker(&["check-config"]).arg(&bad));
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.code, Some(2));
     let expected = format!(
         "{0}:1:10: shards = 0: allowed 1 to 256\n{0}:2:1: limit = 1: unknown key, allowed ",
         bad.display()
     );
-    assert!(
-        stderr(&output).starts_with(&expected),
-        "{}",
-        stderr(&output)
-    );
+    assert!(output.stderr.starts_with(&expected), "{}", output.stderr);
     assert!(output.stdout.is_empty());
     let served = run(broker(&["serve", "--dev", "--config"]).arg(&bad));
-    assert_eq!(
-        (served.status.code(), stderr(&served)),
-        (Some(2), stderr(&output))
-    );
+    assert_eq!((served.code, served.stderr), (Some(2), output.stderr));
 
-    let output = run(broker(&["check-config"]).arg(directory.0.join("absent.toml")));
-    assert_eq!(output.status.code(), Some(2));
+    let output = run(broker(&["check-config"]).arg(directory.path("absent.toml")));
+    assert_eq!(output.code, Some(2));
     assert!(
-        stderr(&output).contains("absent.toml: cannot be read"),
+        output.stderr.contains("absent.toml: cannot be read"),
         "{}",
-        stderr(&output)
+        output.stderr
     );
 
     let files = directory.file(
@@ -50,17 +44,19 @@ fn check_config_summarises_a_file_or_lists_its_errors() {
         "auth = 'none'\n[tls]\ncert = 'nowhere.pem'\nkey = 'nowhere.key'\n",
     );
     let output = run(broker(&["check-config"]).arg(&files));
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.code, Some(2));
     assert!(
-        stderr(&output).contains("tls.cert = nowhere.pem: must be a PEM file"),
+        output
+            .stderr
+            .contains("tls.cert = nowhere.pem: must be a PEM file"),
         "{}",
-        stderr(&output)
+        output.stderr
     );
 }
 
 #[test]
 fn check_config_summarises_permissions() {
-    let directory = Directory::new();
+    let directory = directory();
     let keys = directory.file(
         "keys.toml",
         "[[principal]]\nname = 'fleet'\naccess_key_id = 'AKIDEXAMPLE'\nsecret_access_key = \
@@ -74,21 +70,17 @@ fn check_config_summarises_permissions() {
     );
     let file = directory.file("c.toml", &text);
     let output = run(broker(&["check-config"]).arg(&file));
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
     let told = "principal   fleet, account 210987654321, key AKIDEXAMPLE: may ConnectAsMaster\n";
-    assert!(stdout(&output).contains(told), "{}", stdout(&output));
-    assert!(!stdout(&output).contains("0123456789abcdef"));
+    assert!(output.stdout.contains(told), "{}", output.stdout);
+    assert!(!output.stdout.contains("0123456789abcdef"));
 
     fs::write(&keys, "[[principal]]\nname = 'fleet'\n").unwrap();
     let output = run(broker(&["check-config"]).arg(&file));
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.code, Some(2));
     let expected = format!(
         "{}:2:1: principal[0] = {{ … }}: access_key_id needed\n",
         keys.display()
     );
-    assert!(
-        stderr(&output).starts_with(&expected),
-        "{}",
-        stderr(&output)
-    );
+    assert!(output.stderr.starts_with(&expected), "{}", output.stderr);
 }

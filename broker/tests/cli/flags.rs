@@ -1,23 +1,20 @@
 //! Flags and subcommands: help, what is allowed, `presign`.
 
-use crate::support::{Directory, broker, run, stderr, stdout};
+use crate::support::{broker, directory};
+use testkit::run;
 
 #[test]
 fn without_a_command_the_help_is_shown_and_the_exit_code_is_2() {
     let output = run(&mut broker(&[]));
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stderr(&output).contains("check-config"),
-        "{}",
-        stderr(&output)
-    );
+    assert_eq!(output.code, Some(2));
+    assert!(output.stderr.contains("check-config"), "{}", output.stderr);
     for help in [&["--help"][..], &["serve", "--help"]] {
         let output = run(&mut broker(help));
-        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(output.code, Some(0));
         assert!(
-            stdout(&output).contains("Usage: heliograph"),
+            output.stdout.contains("Usage: heliograph"),
             "{}",
-            stdout(&output)
+            output.stdout
         );
     }
 }
@@ -26,13 +23,13 @@ fn without_a_command_the_help_is_shown_and_the_exit_code_is_2() {
 fn the_version_tells_the_build_to_people_and_to_programs() {
     let version = env!("CARGO_PKG_VERSION");
     let output = run(&mut broker(&["--version"]));
-    assert_eq!(stdout(&output), format!("heliograph {version}\n"));
+    assert_eq!(output.stdout, format!("heliograph {version}\n"));
     let output = run(&mut broker(&["version"]));
     let begin = format!("heliograph {version} (");
-    assert!(stdout(&output).starts_with(&begin), "{}", stdout(&output));
+    assert!(output.stdout.starts_with(&begin), "{}", output.stdout);
     let output = run(&mut broker(&["version", "--json"]));
     let document: serde_json::Value =
-        serde_json::from_str(&stdout(&output)).expect("one JSON document");
+        serde_json::from_str(&output.stdout).expect("one JSON document");
     let document = document.as_object().expect("an object");
     let keys: Vec<&str> = document.keys().map(String::as_str).collect();
     assert_eq!(
@@ -51,25 +48,22 @@ fn the_version_tells_the_build_to_people_and_to_programs() {
 fn the_seccomp_profile_is_printed_or_written_and_no_other_file_is_lost() {
     let shipped = include_str!("../../../deploy/seccomp.json");
     let output = run(&mut broker(&["seccomp-profile"]));
-    assert_eq!(stdout(&output), shipped);
-    let directory = Directory::new();
-    let file = directory.0.join("seccomp.json");
+    assert_eq!(output.stdout, shipped);
+    let directory = directory();
+    let file = directory.path("seccomp.json");
     let write = || run(broker(&["seccomp-profile", "--output"]).arg(&file));
     for _ in 0..2 {
         let output = write();
-        assert_eq!(
-            (output.status.code(), stdout(&output)),
-            (Some(0), String::new())
-        );
+        assert_eq!((output.code, output.stdout), (Some(0), String::new()));
         assert_eq!(std::fs::read_to_string(&file).unwrap(), shipped);
     }
     std::fs::write(&file, "{}").unwrap();
     let output = write();
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.code, Some(2));
     assert!(
-        stderr(&output).contains("another content"),
+        output.stderr.contains("another content"),
         "{}",
-        stderr(&output)
+        output.stderr
     );
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "{}");
 }
@@ -93,11 +87,11 @@ fn an_invalid_flag_is_refused_with_what_is_allowed() {
         (["--tls-cert", "a.pem"], "--tls-key"),
     ] {
         let output = run(&mut broker(&[&["serve", "--dev"][..], &flags].concat()));
-        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert_eq!(output.code, Some(2), "{flags:?}");
         assert!(
-            stderr(&output).contains(allowed),
+            output.stderr.contains(allowed),
             "{flags:?}: {}",
-            stderr(&output)
+            output.stderr
         );
         assert!(output.stdout.is_empty());
     }
@@ -105,12 +99,12 @@ fn an_invalid_flag_is_refused_with_what_is_allowed() {
 
 #[test]
 fn without_credentials_the_last_line_is_how_to_try_it() {
-    let directory = Directory::new();
+    let directory = directory();
     let empty = directory.file("empty.toml", "");
     for flags in [&[][..], &["--config", empty.to_str().unwrap()]] {
-        let output = run(broker(&[&["serve"][..], flags].concat()).current_dir(&directory.0));
-        assert_eq!(output.status.code(), Some(2));
-        let text = stderr(&output);
+        let output = run(broker(&[&["serve"][..], flags].concat()).current_dir(&directory));
+        assert_eq!(output.code, Some(2));
+        let text = output.stderr;
         assert!(text.contains("--credentials FILE"), "{text}");
         assert_eq!(
             text.lines().last(),
@@ -125,12 +119,8 @@ fn without_credentials_the_last_line_is_how_to_try_it() {
         "--listen",
         "http://0.0.0.0:0",
     ]));
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        !stderr(&output).contains("To try it"),
-        "{}",
-        stderr(&output)
-    );
+    assert_eq!(output.code, Some(2));
+    assert!(!output.stderr.contains("To try it"), "{}", output.stderr);
 }
 
 #[test]
@@ -151,8 +141,8 @@ fn presign_prints_a_url_or_names_what_is_missing() {
         ("AWS_SESSION_TOKEN", ""),
     ];
     let output = run(broker(&flags).envs(keys));
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let url = stdout(&output);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let url = output.stdout;
     assert!(
         url.starts_with(
             "wss://localhost:8443/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-ChannelARN=arn%3Aaws%3A"
@@ -165,24 +155,24 @@ fn presign_prints_a_url_or_names_what_is_missing() {
         "{url}"
     );
     let output = run(broker(&flags).env_clear());
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.code, Some(2));
     assert!(
-        stderr(&output).contains("AWS_ACCESS_KEY_ID"),
+        output.stderr.contains("AWS_ACCESS_KEY_ID"),
         "{}",
-        stderr(&output)
+        output.stderr
     );
     let output =
         run(broker(&["presign", "--endpoint", "wss://a/b", "--channel-arn", arn]).envs(keys));
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.code, Some(2));
 }
 
 #[test]
 fn the_help_of_clusters_names_their_commands() {
     let help = run(&mut broker(&["cluster", "--help"]));
-    assert_eq!(help.status.code(), Some(0));
+    assert_eq!(help.code, Some(0));
     for command in ["status", "check", "remove", "import", "export", "dns"] {
         assert!(
-            stdout(&help).contains(&format!("\n  {command} ")),
+            help.stdout.contains(&format!("\n  {command} ")),
             "{command}"
         );
     }

@@ -1,13 +1,14 @@
 //! A server from its ready line to its end: drains, a second signal, a hangup.
 
-use crate::support::{Directory, LIMIT, Server, get, until};
+use crate::support::{directory, serve};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use testkit::{Running, WITHIN, page, until, until_true};
 
 #[test]
 fn the_ready_line_follows_the_flags_and_nothing_else_is_on_stdout() {
-    let directory = Directory::new();
+    let directory = directory();
     let flags = [
         "--listen",
         "https://127.0.0.1:0",
@@ -16,36 +17,34 @@ fn the_ready_line_follows_the_flags_and_nothing_else_is_on_stdout() {
         "--listen",
         "http://127.0.0.1:0",
     ];
-    let mut server = Server::start(
-        &directory.0,
+    let mut server = serve(
+        &directory,
         &[&flags[..], &["--admin", "off", "--log-format", "json"]].concat(),
     );
-    let words: Vec<_> = server.ready.split(' ').collect();
-    assert_eq!(words.len(), 6, "{}", server.ready);
+    let words: Vec<_> = server.ready().split(' ').collect();
+    assert_eq!(words.len(), 6, "{}", server.ready());
     assert!(
         words[0] == "ready" && words[1].starts_with("https://127.0.0.1:"),
         "{}",
-        server.ready
+        server.ready()
     );
     assert!(
         words[2].starts_with("http://[::1]:") && words[3].starts_with("http://127.0.0.1:"),
         "{}",
-        server.ready
+        server.ready()
     );
     assert_eq!(
         words[4..],
         ["admin=off", "ca=heliograph-data/dev-ca.pem"],
         "{}",
-        server.ready
+        server.ready()
     );
     server.signal("TERM");
-    assert_eq!(server.code(), Some(0));
-    let mut rest = String::new();
-    server.stdout.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "");
+    assert_eq!(server.ended().code(), Some(0));
+    assert_eq!(server.rest_of_output(), Vec::<String>::new());
     for name in ["dev-ca.pem", "dev-cert.pem", "dev-key.pem"] {
         assert!(
-            directory.0.join("heliograph-data").join(name).is_file(),
+            directory.path("heliograph-data").join(name).is_file(),
             "{name}"
         );
     }
@@ -54,17 +53,17 @@ fn the_ready_line_follows_the_flags_and_nothing_else_is_on_stdout() {
 /// A developer does not wait for an idle client, and the log says how to stop at once.
 #[test]
 fn a_drain_takes_a_second_under_dev_and_says_how_to_stop_now() {
-    let directory = Directory::new();
+    let directory = directory();
     let config = directory.file("written.toml", "[timeouts]\ndrain = '1100ms'\n");
     let config = config.to_str().unwrap();
     for (flags, within) in [
         (&[][..], "within_ms=1000"),
         (&["--config", config][..], "within_ms=1100"),
     ] {
-        let mut server = Server::start(&directory.0, &[&LISTEN[..], flags].concat());
+        let mut server = serve(&directory, &[&LISTEN[..], flags].concat());
         let idle = idle_client(&server);
         server.signal("INT");
-        assert_eq!(server.code(), Some(0), "{}", server.log());
+        assert_eq!(server.ended().code(), Some(0), "{}", server.log());
         let log = server.log();
         let told = log.lines().find(|line| line.contains("draining"));
         assert!(
@@ -80,29 +79,32 @@ fn a_drain_takes_a_second_under_dev_and_says_how_to_stop_now() {
 /// An idle client keeps a drain going; the second signal does not wait.
 #[test]
 fn a_second_signal_ends_a_drain_at_once_with_exit_code_1() {
-    let directory = Directory::new();
+    let directory = directory();
     let config = directory.file("slow.toml", "[timeouts]\ndrain = '20s'\n");
     let flags = ["--config", config.to_str().unwrap()];
-    let mut server = Server::start(&directory.0, &[&LISTEN[..], &flags].concat());
+    let mut server = serve(&directory, &[&LISTEN[..], &flags].concat());
     let _idle = idle_client(&server);
     server.signal("INT");
-    let ready = until(|| {
-        let answer = get(&server.address(2), "/ready");
+    let admin = server.word("admin=http://").to_owned();
+    let ready = until("the drain", || {
+        let answer = page(&admin, "/ready");
         answer.contains("draining").then_some(answer)
     });
-    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
-    assert!(get(&server.address(2), "/live").starts_with("HTTP/1.1 200"));
+    assert!(ready.starts_with("HTTP/1.0 503"), "{ready}");
+    assert!(page(&admin, "/live").starts_with("HTTP/1.0 200"));
     server.signal("TERM");
-    assert_eq!(server.code(), Some(1));
+    assert_eq!(server.ended().code(), Some(1));
 }
 
 #[test]
 fn a_hangup_reads_the_certificate_again_and_a_bad_one_changes_nothing() {
-    let (directory, other) = (Directory::new(), Directory::new());
+    let (directory, other) = (directory(), directory());
     let first =
-        broker::certificate::development(&directory.0, &[], std::time::SystemTime::now()).unwrap();
+        broker::certificate::development(directory.as_ref(), &[], std::time::SystemTime::now())
+            .unwrap();
     let second =
-        broker::certificate::development(&other.0, &[], std::time::SystemTime::now()).unwrap();
+        broker::certificate::development(other.as_ref(), &[], std::time::SystemTime::now())
+            .unwrap();
     let (cert, key) = (
         first.files.cert.to_str().unwrap(),
         first.files.key.to_str().unwrap(),
@@ -117,36 +119,31 @@ fn a_hangup_reads_the_certificate_again_and_a_bad_one_changes_nothing() {
         "--tls-key",
         key,
     ];
-    let server = Server::start(&directory.0, &flags);
-    assert!(!server.ready.contains("ca="), "{}", server.ready);
+    let server = serve(&directory, &flags);
+    assert!(!server.ready().contains("ca="), "{}", server.ready());
     let ca = fs::read(&first.ca).unwrap();
-    assert!(handshake(&server.address(1), &ca));
-    assert!(!handshake(
-        &server.address(1),
-        &fs::read(&second.ca).unwrap()
-    ));
+    let address = server.word("https://");
+    assert!(handshake(address, &ca));
+    assert!(!handshake(address, &fs::read(&second.ca).unwrap()));
 
     fs::copy(&second.files.cert, &first.files.cert).unwrap(); // without its key: not a pair
     server.signal("HUP");
-    until(|| {
-        server
-            .log()
-            .contains("the certificate stays as it was")
-            .then_some(())
+    until_true("the refusal of the certificate", || {
+        server.log().contains("the certificate stays as it was")
     });
-    assert!(handshake(&server.address(1), &ca));
+    assert!(handshake(address, &ca));
 
     fs::copy(&second.files.key, &first.files.key).unwrap();
     server.signal("HUP");
     let second_ca = fs::read(&second.ca).unwrap();
-    until(|| handshake(&server.address(1), &second_ca).then_some(()));
+    until_true("the other certificate", || handshake(address, &second_ca));
 }
 
 const LISTEN: [&str; 4] = ["--listen", "http://127.0.0.1:0", "--admin", "127.0.0.1:0"];
 
 /// A master that says nothing, and does not answer a close either.
-fn idle_client(server: &Server) -> TcpStream {
-    let mut client = TcpStream::connect(server.address(1)).unwrap();
+fn idle_client(server: &Running) -> TcpStream {
+    let mut client = TcpStream::connect(server.word("http://")).unwrap();
     let request = "GET /?X-Amz-ChannelARN=arn:aws:kinesisvideo:us-west-2:123456789012:channel/a/1700000000000 \
                    HTTP/1.1\r\nHost: localhost\r\n\
                    Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
@@ -173,7 +170,7 @@ fn handshake(addr: &str, ca: &[u8]) -> bool {
     let name = "localhost".try_into().unwrap();
     let mut connection = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
     let mut socket = TcpStream::connect(addr).unwrap();
-    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    socket.set_read_timeout(Some(WITHIN)).unwrap();
     while connection.is_handshaking() {
         if connection.complete_io(&mut socket).is_err() {
             return false;

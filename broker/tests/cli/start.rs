@@ -1,12 +1,13 @@
 //! Checks of a start: the admin port, the data directory, limits of the process.
 
-use crate::support::{Directory, broker, run, stderr};
+use crate::support::{broker, directory};
 use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::process::Command;
+use testkit::{Exit, run};
 
 #[test]
 fn the_admin_port_and_the_data_directory_are_checked() {
-    let directory = Directory::new();
+    let directory = directory();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     let output = run(broker(&[
@@ -17,12 +18,14 @@ fn the_admin_port_and_the_data_directory_are_checked() {
         "--admin",
         &addr,
     ])
-    .current_dir(&directory.0));
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    .current_dir(&directory));
+    assert_eq!(output.code, Some(2), "{}", output.stderr);
     assert!(
-        stderr(&output).contains(&format!("admin.listen = {addr}: the port is in use")),
+        output
+            .stderr
+            .contains(&format!("admin.listen = {addr}: the port is in use")),
         "{}",
-        stderr(&output)
+        output.stderr
     );
 
     let file = directory.file("no-directory", "");
@@ -36,40 +39,41 @@ fn the_admin_port_and_the_data_directory_are_checked() {
         "--data-dir",
     ];
     let output = run(broker(&flags).arg(&file));
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert_eq!(output.code, Some(2), "{}", output.stderr);
     assert!(
-        stderr(&output).contains("must be a directory that can be created and written"),
+        output
+            .stderr
+            .contains("must be a directory that can be created and written"),
         "{}",
-        stderr(&output)
+        output.stderr
     );
 }
 
 #[test]
 fn too_few_descriptors_are_reported_with_the_remedy() {
     let output = limited("-n 60", 2);
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_eq!(output.code, Some(1), "{}", output.stderr);
     assert!(
-        stderr(&output).contains("limit of open files is 60")
-            && stderr(&output).contains("ulimit -n"),
+        output.stderr.contains("limit of open files is 60") && output.stderr.contains("ulimit -n"),
         "{}",
-        stderr(&output)
+        output.stderr
     );
 }
 
 #[test]
 fn too_little_locked_memory_is_reported_with_the_remedy() {
     let output = limited("-l 64", 1);
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_eq!(output.code, Some(1), "{}", output.stderr);
     assert!(
-        stderr(&output).contains("/etc/security/limits.d/"),
+        output.stderr.contains("/etc/security/limits.d/"),
         "{}",
-        stderr(&output)
+        output.stderr
     );
 }
 
 /// A start under a limit of `ulimit`.
-fn limited(limit: &str, shards: usize) -> Output {
-    let directory = Directory::new();
+fn limited(limit: &str, shards: usize) -> Exit {
+    let directory = directory();
     let flags = format!("serve --dev --listen http://127.0.0.1:0 --admin off --shards {shards}");
     let script = format!(
         "ulimit {limit}; exec {} {flags}",
@@ -77,12 +81,12 @@ fn limited(limit: &str, shards: usize) -> Output {
     );
     run(Command::new("sh")
         .args(["-c", &script])
-        .current_dir(&directory.0))
+        .current_dir(&directory))
 }
 
 #[test]
 fn the_port_for_messages_of_nodes_is_checked() {
-    let directory = Directory::new();
+    let directory = directory();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
     directory.file("secret", &"0f".repeat(32));
@@ -93,11 +97,13 @@ fn the_port_for_messages_of_nodes_is_checked() {
     directory.file("broker.toml", &text);
     let words = ["serve", "--config", "broker.toml", "--data-dir", "data"];
     let ports = ["--listen", "http://127.0.0.1:0", "--admin", "off"];
-    let output = run(broker(&[&words[..], &ports].concat()).current_dir(&directory.0));
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let output = run(broker(&[&words[..], &ports].concat()).current_dir(&directory));
+    assert_eq!(output.code, Some(2), "{}", output.stderr);
     assert!(
-        stderr(&output).contains(&format!("cluster.peers = {addr}: must be")),
+        output
+            .stderr
+            .contains(&format!("cluster.peers = {addr}: must be")),
         "{}",
-        stderr(&output)
+        output.stderr
     );
 }

@@ -5,12 +5,13 @@ mod credentials;
 mod files;
 mod keys;
 
-use crate::support::{Directory, broker, run, stderr, stdout};
+use crate::support::{broker, directory};
 use broker::config::Cpus;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
+use testkit::{Directory, run};
 
 #[test]
 fn serve_and_check_config_refuse_the_same_with_the_same_words() {
@@ -34,9 +35,9 @@ fn the_fixtures_of_the_corpus_are_right_by_themselves() {
     let text = "{keys}|[tls]|cert = 'own.pem'|key = 'own.key'|client_ca = 'own.pem'|[admin]|token_file = 'good.token'|\
                 [[ice]]|urls = ['turn:a']|secret_file = 'turn.secret'";
     write(&directory, text, "{one}");
-    let output = run(broker(&["check-config", "c.toml"]).current_dir(&directory.0));
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stdout(&output).contains("principal   a, account"));
+    let output = run(broker(&["check-config", "c.toml"]).current_dir(&directory));
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert!(output.stdout.contains("principal   a, account"));
 }
 
 /// Flags complete a file for the check as they do for the start.
@@ -45,9 +46,9 @@ fn check_config_takes_the_flags_of_serve() {
     let directory = fixtures();
     write(&directory, "listen = ['https://127.0.0.1:0']", "{one}");
     let check = |flags: &[&str]| {
-        run(broker(&[&["check-config", "c.toml"][..], flags].concat()).current_dir(&directory.0))
+        run(broker(&[&["check-config", "c.toml"][..], flags].concat()).current_dir(&directory))
     };
-    assert_eq!(check(&[]).status.code(), Some(2));
+    assert_eq!(check(&[]).code, Some(2));
     let given = [
         "--credentials",
         "keys.toml",
@@ -57,13 +58,17 @@ fn check_config_takes_the_flags_of_serve() {
         "own.key",
     ];
     let output = check(&given);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(check(&["--dev"]).status.code(), Some(0));
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert_eq!(check(&["--dev"]).code, Some(0));
     let output = check(&["--dev", "--tls-cert", "absent.pem", "--tls-key", "own.key"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).starts_with("--tls-cert absent.pem: must be a PEM file"));
+    assert_eq!(output.code, Some(2));
+    assert!(
+        output
+            .stderr
+            .starts_with("--tls-cert absent.pem: must be a PEM file")
+    );
     let output = check(&["--config", "c.toml"]);
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.code, Some(2));
 }
 
 /// Returns the faults in how a case is refused.
@@ -80,17 +85,17 @@ fn refused((text, keys, expected): &Case) -> Vec<String> {
         &["check-config", "c.toml"][..],
         &["serve", "--config", "c.toml"],
     ] {
-        let output = run(broker(command).current_dir(&directory.0));
-        let said = stderr(&output);
+        let output = run(broker(command).current_dir(&directory));
+        let said = output.stderr;
         let said = said
             .trim_end()
             .trim_end_matches("\nTo try it: heliograph serve --dev");
         let lines: Vec<_> = said.lines().collect();
         let as_wanted =
             lines.len() == expected.len() && lines.iter().copied().zip(*expected).all(fits);
-        if output.status.code() != Some(2) || !as_wanted || !output.stdout.is_empty() {
+        if output.code != Some(2) || !as_wanted || !output.stdout.is_empty() {
             let wanted = expected.join("\n");
-            let code = output.status.code();
+            let code = output.code;
             faults.push(format!(
                 "{command:?} of {text} / {keys}: {code:?}\n{said}\nwanted:\n{wanted}\n"
             ));
@@ -114,7 +119,7 @@ fn write(directory: &Directory, text: &str, keys: &str) {
 
 /// A directory with files of every kind.
 fn fixtures() -> Directory {
-    let directory = Directory::new();
+    let directory = directory();
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     let (now, year) = (SystemTime::now(), Duration::from_secs(365 * 24 * 60 * 60));
     for (name, from, to) in [
@@ -158,9 +163,9 @@ fn fixtures() -> Directory {
     ] {
         directory.file(name, text);
     }
-    fs::write(directory.0.join("binary"), [0xFF]).unwrap();
-    fs::create_dir(directory.0.join("folder")).unwrap();
-    symlink("nowhere/at/all", directory.0.join("link")).unwrap();
+    fs::write(directory.path("binary"), [0xFF]).unwrap();
+    fs::create_dir(directory.path("folder")).unwrap();
+    symlink("nowhere/at/all", directory.path("link")).unwrap();
     directory
 }
 

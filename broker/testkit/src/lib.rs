@@ -1,0 +1,29 @@
+//! Support of tests that start the binary `heliograph`: its command, its ready line and log, its metrics, its end; and
+//! waiting with a bound. For `[dev-dependencies]` only. It needs nothing but the standard library, so it changes no
+//! features of what the workspace builds.
+//!
+//! ```no_run
+//! use testkit::{Program, Running, until_true};
+//!
+//! // In a test: env!("CARGO_BIN_EXE_heliograph") and env!("CARGO_TARGET_TMPDIR").
+//! const PROGRAM: Program = Program::new("target/debug/heliograph", "target/tmp");
+//!
+//! let directory = PROGRAM.directory();
+//! let mut command = PROGRAM.command();
+//! command.args(["serve", "--dev", "--listen", "http://127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"]);
+//! let mut broker = Running::start(command.arg(directory.path("data")), &directory.path("log"));
+//! until_true("a connection", || broker.scrape().sum("heliograph_connections") > 0.0);
+//! broker.signal("TERM");
+//! assert!(broker.ended().success());
+//! ```
+//! Everything here panics where the system refuses something or a time is over, as a test does.
+
+mod program;
+mod running;
+mod scrape;
+mod wait;
+
+pub use program::{Directory, Exit, Program, run};
+pub use running::{Running, page};
+pub use scrape::Scrape;
+pub use wait::{WITHIN, ended_within, until, until_true, until_within};

@@ -1,0 +1,197 @@
+//! A broker that has written its ready line.
+
+use crate::scrape::Scrape;
+use crate::wait::{WITHIN, ended_within};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+/// A process of `heliograph serve`. Dropping it kills it; when the test failed, its log is printed then.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    /// Locked, so that threads of a test may share the broker.
+    stdout: Mutex<Receiver<String>>,
+    log: PathBuf,
+    ready: String,
+}
+
+impl Running {
+    /// Starts the command, whose arguments are complete, with its log in this file; returns when it is ready.
+    ///
+    /// # Panics
+    /// When it writes no ready line within [`WITHIN`].
+    pub fn start(command: &mut Command, log: &Path) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(log).expect("a log file"))
+            .spawn()
+            .expect("the broker starts");
+        let output = child.stdout.take().expect("stdout is piped");
+        let (lines, stdout) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if lines.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let Ok(ready) = stdout.recv_timeout(WITHIN) else {
+            let _ = child.kill();
+            let ended = child.wait();
+            panic!("no ready line; {ended:?}; log:\n{}", text_of(log));
+        };
+        Self {
+            child,
+            stdout: Mutex::new(stdout),
+            log: log.to_owned(),
+            ready,
+        }
+    }
+
+    /// The ready line, whole.
+    #[must_use]
+    pub fn ready(&self) -> &str {
+        &self.ready
+    }
+
+    /// The first word of the ready line that begins so, without its beginning: `http://`, `https://`,
+    /// `admin=http://`, `ca=`.
+    #[must_use]
+    pub fn find_word(&self, begins: &str) -> Option<&str> {
+        let mut words = self.ready.split(' ');
+        words.find_map(|word| word.strip_prefix(begins))
+    }
+
+    /// The same where there must be one.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn word(&self, begins: &str) -> &str {
+        let word = self.find_word(begins);
+        word.unwrap_or_else(|| panic!("no {begins} in {:?}", self.ready))
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The log so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        text_of(&self.log)
+    }
+
+    /// The lines of standard output after the ready line, as far as they have come.
+    #[must_use]
+    pub fn further_output(&self) -> Vec<String> {
+        self.lines().try_iter().collect()
+    }
+
+    /// All lines of standard output after the ready line, which end with the process.
+    #[must_use]
+    pub fn rest_of_output(&self) -> Vec<String> {
+        self.lines().iter().collect()
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    ///
+    /// # Panics
+    /// When there is no such process or signal.
+    pub fn signal(&self, name: &str) {
+        let script = format!("kill -{name} {}", self.id());
+        let sent = Command::new("sh").args(["-c", &script]).status();
+        assert!(sent.expect("sh runs").success(), "kill -{name} failed");
+    }
+
+    /// Kills the process with SIGKILL and waits for its end.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits for the end of the process, within [`WITHIN`].
+    ///
+    /// # Panics
+    /// When it goes on: then it is killed.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.ended_within(WITHIN)
+    }
+
+    /// The same, within this limit.
+    ///
+    /// # Panics
+    /// When it goes on: then it is killed.
+    pub fn ended_within(&mut self, limit: Duration) -> ExitStatus {
+        ended_within(&mut self.child, limit)
+            .unwrap_or_else(|| panic!("still there after {limit:?}"))
+    }
+
+    /// The body of a page of the admin listener, which must be there and want no token.
+    ///
+    /// # Panics
+    /// When the answer is another one.
+    #[must_use]
+    pub fn page(&self, path: &str) -> String {
+        let answer = page(self.word("admin=http://"), path);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        assert!(head.contains(" 200 "), "{path}: {answer}");
+        body.to_owned()
+    }
+
+    /// All metrics at one moment.
+    #[must_use]
+    pub fn scrape(&self) -> Scrape {
+        Scrape::new(self.page("/metrics"))
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Receiver<String>> {
+        let lines = self.stdout.lock();
+        lines.expect("nobody panics while reading")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let ended = self.child.wait();
+        if thread::panicking() {
+            let log = self.log();
+            eprintln!("{}\nbroker ended: {ended:?}; its log:\n{log}", self.ready);
+        }
+    }
+}
+
+/// The answer to a GET of this page, its head included.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn page(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("a listener");
+    let patience = stream.set_read_timeout(Some(WITHIN));
+    patience.expect("a socket with a timeout");
+    // Of version 1.0: the body comes whole, not in chunks, and ends with the connection.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .expect("the request is taken");
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    read.expect("an answer in UTF-8, to its end");
+    answer
+}
+
+fn text_of(log: &Path) -> String {
+    fs::read_to_string(log).unwrap_or_default()
+}

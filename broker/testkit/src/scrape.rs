@@ -1,0 +1,87 @@
+//! The text of `/metrics`.
+
+/// All metrics at one moment.
+#[derive(Clone, Debug)]
+pub struct Scrape(String);
+
+impl Scrape {
+    /// The scrape with this text.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text as it came.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The sum of one metric over its labels, or of one series if the name has its labels.
+    ///
+    /// # Panics
+    /// When there is no such metric.
+    #[must_use]
+    pub fn sum(&self, name: &str) -> f64 {
+        self.sum_with(name, "")
+    }
+
+    /// The sum of one metric over the series whose labels hold this text.
+    ///
+    /// # Panics
+    /// When there is no such series.
+    #[must_use]
+    pub fn sum_with(&self, name: &str, label: &str) -> f64 {
+        let is_wanted = |line: &&str| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
+        };
+        let lines = self.0.lines().filter(is_wanted);
+        let samples: Vec<f64> = lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+            .collect();
+        assert!(
+            !samples.is_empty(),
+            "no metric {name} with {label:?} in\n{}",
+            self.0
+        );
+        samples.iter().sum()
+    }
+
+    /// As [`Scrape::sum`], of a metric that counts.
+    ///
+    /// # Panics
+    /// When there is no such metric.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "counters of a test are small"
+    )]
+    #[expect(clippy::cast_sign_loss, reason = "a counter")]
+    #[must_use]
+    pub fn count(&self, name: &str) -> u64 {
+        self.sum(name) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scrape;
+
+    const TEXT: &str = "# TYPE kept gauge\nkept 2\nended{how=\"well\",shard=\"0\"} 3\n\
+                        ended{how=\"badly\",shard=\"0\"} 4\nended_late{how=\"well\"} 100\n";
+
+    #[test]
+    fn series_are_added_by_name_and_by_label() {
+        let scrape = Scrape::new(TEXT.to_owned());
+        assert_eq!(scrape.count("kept"), 2);
+        assert_eq!(scrape.count("ended"), 7);
+        assert_eq!(scrape.count("ended{how=\"badly\",shard=\"0\"}"), 4);
+        assert!((scrape.sum_with("ended", "how=\"well\"") - 3.0).abs() < 0.1);
+    }
+
+    #[test]
+    #[should_panic(expected = "no metric end with")]
+    fn an_absent_metric_is_no_zero() {
+        let _ = Scrape::new(TEXT.to_owned()).sum("end");
+    }
+}

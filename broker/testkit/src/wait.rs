@@ -1,0 +1,99 @@
+//! Waiting with a bound.
+
+use std::process::{Child, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Patience of [`until`]: long enough for a start on a busy machine, in which the certificate is made and every shard
+/// listens.
+pub const WITHIN: Duration = Duration::from_secs(30);
+
+/// The rest between two looks: short beside what tests wait for, long beside what a look costs.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Asks again and again until there is an answer, which it returns.
+///
+/// # Panics
+/// When there is none within [`WITHIN`].
+pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_within(WITHIN, what, ask)
+}
+
+/// Asks again and again until it is so.
+///
+/// # Panics
+/// When it is not so within [`WITHIN`].
+pub fn until_true(what: &str, mut is_so: impl FnMut() -> bool) {
+    until(what, || is_so().then_some(()));
+}
+
+/// As [`until`], for as long as this.
+///
+/// # Panics
+/// When there is no answer within the limit.
+pub fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        // The last look begins after the limit: an answer of that moment counts on a machine that stood still.
+        let is_last = begun.elapsed() > limit;
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(!is_last, "{what} does not come within {limit:?}");
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Waits for the end of a process; kills it and returns `None` when it takes longer than this.
+///
+/// # Panics
+/// When the process cannot be asked.
+pub fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let begun = Instant::now();
+    loop {
+        let is_last = begun.elapsed() > limit;
+        if let Some(status) = child.try_wait().expect("the process can be asked") {
+            return Some(status);
+        }
+        if is_last {
+            let _ = child.kill();
+            let _ = child.wait();
+            return None;
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ended_within, until, until_within};
+    use std::process::Command;
+    use std::time::Duration;
+
+    #[test]
+    fn an_answer_ends_the_wait() {
+        let mut looks = 0;
+        let answer = until("the third look", || {
+            looks += 1;
+            (looks == 3).then_some(looks)
+        });
+        assert_eq!(answer, 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "a miracle does not come within 1ms")]
+    fn a_wait_has_an_end() {
+        until_within(Duration::from_millis(1), "a miracle", || None::<()>);
+    }
+
+    #[test]
+    fn a_process_that_does_not_end_is_killed() {
+        let start = |seconds: &str| Command::new("sleep").arg(seconds).spawn().unwrap();
+        let ended = ended_within(&mut start("0"), Duration::from_secs(20));
+        assert!(ended.is_some_and(|status| status.success()));
+        let mut endless = start("1000");
+        assert_eq!(ended_within(&mut endless, Duration::from_millis(1)), None);
+        let status = endless.try_wait().unwrap();
+        assert!(status.is_some_and(|status| !status.success()));
+    }
+}
