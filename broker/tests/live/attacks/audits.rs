@@ -4,14 +4,14 @@
 use super::{ATTACKER, Trial, broker};
 use crate::http::{Connection, create, request};
 use crate::peer::HealthyPair;
-use crate::process::{Broker, DEV, fresh_directory};
+use crate::process::{Broker, DEV, fresh_directory, until};
 use crate::signed::service::credentials;
 use crate::signed::signer::{Call, Signer};
 use serde_json::json;
 use std::fs;
 use std::io::Read;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Requests that an attacker has under way on its connection.
 const PIPELINED: usize = 50;
@@ -96,19 +96,16 @@ fn no_change_is_made_without_its_audit_line() {
         pipe.read_to_string(&mut text).expect("the log is UTF-8");
         text
     });
-    let until = Instant::now() + Duration::from_secs(10);
-    loop {
+    until("a change while the log is read", || {
         caller.send(&change);
         match caller.answer().expect("an answer").status {
-            200 => break,
-            other => assert_eq!(other, 503),
+            200 => Some(()),
+            other => {
+                assert_eq!(other, 503);
+                None
+            }
         }
-        assert!(
-            Instant::now() < until,
-            "changes are refused although the log is read"
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
+    });
     made += 1;
     drop((pair, caller));
     broker.signal("TERM");

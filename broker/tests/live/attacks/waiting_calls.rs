@@ -2,7 +2,7 @@
 
 use super::{ATTACKER, HEALTHY, Trial, broker};
 use crate::http::{Connection, create, request};
-use crate::process::Broker;
+use crate::process::{Broker, until};
 use serde_json::json;
 
 /// Waiting calls, on channels of at most 64 each.
@@ -71,14 +71,8 @@ fn wait(broker: &Broker) -> Vec<Connection> {
 }
 
 fn until_they_wait(broker: &Broker, calls: usize) {
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    loop {
+    until(&format!("the wait of {calls} calls"), || {
         let waiting = broker.scrape().sum("heliograph_waiting_calls");
-        if (waiting - calls as f64).abs() < 0.5 {
-            return;
-        }
-        let now = std::time::Instant::now();
-        assert!(now < until, "{waiting} calls wait, not {calls}");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+        ((waiting - calls as f64).abs() < 0.5).then_some(())
+    });
 }

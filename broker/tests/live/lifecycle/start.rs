@@ -1,12 +1,11 @@
 //! Starts that are refused: the exit code, and a text that says what to do.
 
-use crate::process::{Broker, SERVE_IN, command, fresh_directory, run_to_end};
+use crate::process::{Broker, SERVE_IN, command, fresh_directory, run_to_end, until};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const BASE: [&str; 3] = ["serve", "--admin", "127.0.0.1:0"];
 
@@ -139,11 +138,7 @@ fn the_page_is_opened_with_the_flag_open() {
     );
     program(&programs, &record);
     let broker = Broker::opening(&programs);
-    let until = Instant::now() + Duration::from_secs(20);
-    while !opened.exists() && Instant::now() < until {
-        thread::sleep(Duration::from_millis(10));
-    }
-    let said = fs::read_to_string(&opened).expect("xdg-open was started");
+    let said = until("the start of xdg-open", || fs::read_to_string(&opened).ok());
     let (blocked, page) = said.split_once('\n').expect("two lines");
     assert_eq!(page, format!("http://{}/try\n", broker.admin));
     let blocked = blocked.trim_start_matches("SigBlk:").trim();

@@ -2,7 +2,7 @@
 
 use crate::http::{Connection, exchange, get};
 use crate::peer::{Peer, offer, to_master, viewer_query};
-use crate::process::{Broker, arn, fresh_directory};
+use crate::process::{Broker, arn, fresh_directory, until};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -204,16 +204,11 @@ fn streams_are_bounded_and_a_watcher_that_does_not_read_harms_nobody() {
     }
     assert!((broker.scrape().sum("heliograph_streams") - 32.0).abs() < 0.5);
     drop(watchers);
-    let until = Instant::now() + Duration::from_secs(30);
-    while get(broker.admin, "/events?topics=nothing").status != 400
-        || broker.scrape().sum("heliograph_streams") > 1.5
-    {
-        assert!(
-            Instant::now() < until,
-            "places of closed streams are free again"
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until("room in the places of closed streams", || {
+        let has_room = get(broker.admin, "/events?topics=nothing").status == 400
+            && broker.scrape().sum("heliograph_streams") <= 1.5;
+        has_room.then_some(())
+    });
     let mut again = Watcher::open(broker.admin, topics);
     assert_eq!(again.status(), 200);
 }

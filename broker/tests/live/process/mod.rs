@@ -1,24 +1,19 @@
 //! A broker process of its own: started on free ports, ended on drop.
 
 mod run;
-mod scrape;
 
-pub(crate) use run::{
-    SERVE_IN, TURN_CPU, beside, binary, command, ended_within, fresh_directory, run_to_end, until,
-    until_within,
-};
-pub(crate) use scrape::Scrape;
+pub(crate) use run::{SERVE_IN, TURN_CPU, beside, binary, command, fresh_directory, run_to_end};
+pub(crate) use testkit::{Scrape, ended_within, until, until_within};
 
 use crate::http::Answer;
-use crossbeam_channel::{Receiver, unbounded};
-use run::{READY_WITHIN, log_of, measured};
+use run::measured;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use testkit::{Directory, Running};
 
 /// The account and region of `--dev`.
 const CHANNELS: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel";
@@ -32,14 +27,15 @@ pub(crate) const DEV: [&str; 5] = [
     "https://127.0.0.1:0",
 ];
 
+/// Long enough for what follows an answer: a line of the log, the end of a connection.
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+
 /// A broker that answers, with the addresses of its ready line. Dropping it kills it and removes its data directory;
 /// when the test failed, its log is printed first.
 pub(crate) struct Broker {
-    child: Child,
-    stdout: Receiver<String>,
-    directory: PathBuf,
-    /// Whether the directory belongs to the test that started it, for another start.
-    keeps: bool,
+    running: Running,
+    /// Removed when the process has ended; `None` where it belongs to the test that started it, for another start.
+    _directory: Option<Directory>,
     /// The ready line, whole.
     pub(crate) ready: String,
     /// The address of plain HTTP and `ws`.
@@ -119,7 +115,7 @@ impl Broker {
         assert!(made.is_ok_and(|made| made.success()), "mkfifo");
         let mut shell = Command::new("sh");
         let script = "pipe=$0; exec \"$@\" 2> \"$pipe\"";
-        shell.arg("-c").arg(script).arg(&pipe).arg(run::BINARY);
+        shell.arg("-c").arg(script).arg(&pipe).arg(binary());
         // Each end waits for the other to be opened.
         let reader = thread::spawn(move || File::open(pipe).expect("the pipe"));
         let broker = Self::launch(shell, arguments, shards);
@@ -171,7 +167,7 @@ impl Broker {
 
     /// `heliograph serve` with these arguments and the data of an earlier one: `directory/data`, which outlives it.
     pub(crate) fn again(directory: &Path, arguments: &[&str], shards: u16) -> Self {
-        Self::launch_in(directory, true, command(), arguments, shards)
+        Self::launch_in(directory, command(), arguments, shards)
     }
 
     /// The same, where `command` is what becomes the binary. The arguments name the admin listener.
@@ -181,29 +177,24 @@ impl Broker {
         arguments: &[&str],
         shards: u16,
     ) -> Self {
-        Self::launch_in(directory, true, command, arguments, shards)
+        Self::launch_in(directory, command, arguments, shards)
     }
 
     /// The same, with everything in its log that any part of it has to say.
     pub(crate) fn talkative_again(directory: &Path, arguments: &[&str], shards: u16) -> Self {
         let mut command = command();
         command.env("RUST_LOG", "trace");
-        Self::launch_in(directory, true, command, arguments, shards)
+        Self::launch_in(directory, command, arguments, shards)
     }
 
     fn launch(command: Command, arguments: &[&str], shards: u16) -> Self {
-        Self::launch_in(&fresh_directory(), false, command, arguments, shards)
+        let directory = run::directory();
+        let mut broker = Self::launch_in(directory.as_ref(), command, arguments, shards);
+        broker._directory = Some(directory);
+        broker
     }
 
-    fn launch_in(
-        directory: &Path,
-        keeps: bool,
-        mut command: Command,
-        arguments: &[&str],
-        shards: u16,
-    ) -> Self {
-        let directory = directory.to_owned();
-        let log = File::create(directory.join("log")).expect("a log file in the data directory");
+    fn launch_in(directory: &Path, mut command: Command, arguments: &[&str], shards: u16) -> Self {
         if crate::attacks::full() {
             command = measured(&command);
         }
@@ -211,52 +202,33 @@ impl Broker {
             true => &[],
             false => &["--admin", "127.0.0.1:0"],
         };
-        let mut child = command
+        command
             .arg("serve")
             .args(arguments)
             .args(admin)
             .args(["--shards", &shards.to_string(), "--data-dir"])
-            .arg(directory.join("data"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("the broker starts");
-        let output = child.stdout.take().expect("stdout is piped");
-        let (lines, stdout) = unbounded();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if lines.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let Ok(ready) = stdout.recv_timeout(READY_WITHIN) else {
-            let _ = child.kill();
-            let ended = child.wait();
-            panic!("no ready line; {ended:?}; log:\n{}", log_of(&directory));
-        };
-        let plain =
-            listener(&ready, "http://").unwrap_or_else(|| panic!("no plain listener in {ready:?}"));
+            .arg(directory.join("data"));
+        let running = Running::start(&mut command, &directory.join("log"));
+        let listener = |begins: &str| running.find_word(begins)?.parse().ok();
+        let ready = running.ready();
+        let plain = listener("http://").unwrap_or_else(|| panic!("no plain listener in {ready:?}"));
         Self {
-            child,
-            stdout,
             plain,
-            tls: listener(&ready, "https://").unwrap_or(plain),
-            admin: listener(&ready, "admin=http://")
+            tls: listener("https://").unwrap_or(plain),
+            admin: listener("admin=http://")
                 .unwrap_or_else(|| panic!("no admin listener in {ready:?}")),
-            authority: word(&ready, "ca=").map(PathBuf::from),
+            authority: running.find_word("ca=").map(PathBuf::from),
             token: configured_token(arguments),
             shards,
-            ready,
-            directory,
-            keeps,
+            ready: ready.to_owned(),
+            running,
+            _directory: None,
         }
     }
 
     /// The process id.
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.running.id()
     }
 
     /// The names of its threads, without the main thread.
@@ -272,22 +244,14 @@ impl Broker {
 
     /// Waits for lines in the log that hold all these texts; returns the first `lines` of them.
     pub(crate) fn logged(&self, texts: &[&str], lines: usize) -> Vec<String> {
-        let until = Instant::now() + Duration::from_secs(10);
-        loop {
-            let log = log_of(&self.directory);
-            let found = log
-                .lines()
-                .filter(|line| texts.iter().all(|text| line.contains(text)));
-            let found: Vec<String> = found.take(lines).map(str::to_owned).collect();
-            if found.len() == lines {
-                return found;
-            }
-            assert!(
-                Instant::now() < until,
-                "{lines} lines with {texts:?} in\n{log}"
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
+        let what = format!("{lines} lines with {texts:?}");
+        until_within(SETTLED_WITHIN, &what, || {
+            let log = self.log();
+            let wanted = |line: &&str| texts.iter().all(|text| line.contains(text));
+            let found = log.lines().filter(wanted).take(lines);
+            let found: Vec<String> = found.map(str::to_owned).collect();
+            (found.len() == lines).then_some(found)
+        })
     }
 
     /// A page of the admin listener, asked for with the token if one is configured.
@@ -304,13 +268,13 @@ impl Broker {
 
     /// All metrics at one moment.
     pub(crate) fn scrape(&self) -> Scrape {
-        Scrape(self.page("/metrics").text())
+        Scrape::new(self.page("/metrics").text())
     }
 
     /// The same, unless some shard took too long to answer: for those who look often while the machine is busy.
     pub(crate) fn try_scrape(&self) -> Option<Scrape> {
         let answer = self.page("/metrics");
-        (answer.status == 200).then(|| Scrape(answer.text()))
+        (answer.status == 200).then(|| Scrape::new(answer.text()))
     }
 
     /// Asserts what holds after every scenario: no message was lost or counted twice, and nothing is left of the peers
@@ -325,59 +289,40 @@ impl Broker {
         assert!(
             (received - settled - waiting).abs() < 0.5,
             "{books}\n{}",
-            now.0
+            now.text()
         );
-        let until = Instant::now() + Duration::from_secs(10);
-        while self.scrape().sum("heliograph_connections") > 0.0 {
-            assert!(
-                Instant::now() < until,
-                "connections left:\n{}",
-                self.scrape().0
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
+        let left = || self.scrape().sum("heliograph_connections");
+        until_within(SETTLED_WITHIN, "the end of all connections", || {
+            (left() < 0.5).then_some(())
+        });
     }
 
     /// Sends a signal by its name, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {}", self.id())])
-            .status();
-        assert!(sent.expect("sh runs").success(), "kill -{name} failed");
+        self.running.signal(name);
     }
 
     /// The text that the process has written to stderr.
     pub(crate) fn log(&self) -> String {
-        log_of(&self.directory)
+        self.running.log()
     }
 
     /// Waits for the end of the process.
     pub(crate) fn ended_within(&mut self, limit: Duration) -> ExitStatus {
-        ended_within(&mut self.child, limit)
-            .unwrap_or_else(|| panic!("still there after {limit:?}"))
+        self.running.ended_within(limit)
     }
 
     /// The lines that the process wrote to stdout after the ready line: must be none, ever.
     pub(crate) fn further_output(&self) -> Vec<String> {
-        self.stdout.try_iter().collect()
+        self.running.further_output()
     }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let ended = self.child.wait();
-        if thread::panicking() {
-            eprintln!(
-                "{}\nbroker ended: {ended:?}; its log:\n{}",
-                self.ready,
-                log_of(&self.directory)
-            );
-        } else {
+        self.running.kill();
+        if !thread::panicking() {
             crate::deploy::log_schema::assert_valid(&self.log());
-        }
-        if !self.keeps {
-            let _ = fs::remove_dir_all(&self.directory);
         }
     }
 }
@@ -397,12 +342,4 @@ fn configured_token(arguments: &[&str]) -> Option<String> {
     let path = line.trim_matches(['"', '\'']);
     let token = fs::read_to_string(path).expect("a token file");
     Some(token.trim().to_owned())
-}
-
-fn listener(ready: &str, prefix: &str) -> Option<SocketAddr> {
-    word(ready, prefix)?.parse().ok()
-}
-
-fn word<'a>(ready: &'a str, prefix: &str) -> Option<&'a str> {
-    ready.split(' ').find_map(|word| word.strip_prefix(prefix))
 }
