@@ -2,12 +2,13 @@
 
 use crate::machine::Letter;
 use crate::segments::segments_received;
-use crate::support::{Bench, HEAD, close, echo, frame, open_files, read_head, wait_for};
+use crate::support::{Bench, HEAD, close, echo, frame, open_files, read_head};
 use broker::edge::ShardEvent;
 use socket2::SockRef;
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
+use testkit::until_true;
 use tungstenite::Message;
 
 #[test]
@@ -67,7 +68,7 @@ fn who_has_closed_by_the_protocol_is_not_waited_for() {
     read_head(&mut stream);
     let begin = Instant::now();
     stream.write_all(&frame(true, 8, &[0x03, 0xe8])).unwrap();
-    wait_for("the end", || bench.server.descriptors.count() == 0);
+    until_true("the end", || bench.server.descriptors.count() == 0);
     // Else the machine's patience would be its end, after 10 s.
     assert!(begin.elapsed() < Duration::from_secs(8));
     let mut all = Vec::new();
@@ -83,9 +84,9 @@ fn who_is_refused_may_send_on_and_reads_the_answer() {
     let mut stream = bench.tcp();
     stream.write_all(b"nonsense\r\n\r\n").unwrap();
     let edge = || bench.server.scrape().first().unwrap().edge;
-    wait_for("the answer", || edge().sends == 1);
+    until_true("the answer", || edge().sends == 1);
     stream.write_all(&[b'x'; 10_000]).unwrap();
-    wait_for("what came behind", || edge().received_bytes > 10_000);
+    until_true("what came behind", || edge().received_bytes > 10_000);
     let mut all = String::new();
     stream.read_to_string(&mut all).unwrap();
     assert!(all.starts_with("HTTP/1.1 400 "), "{all}");
@@ -150,7 +151,7 @@ fn descriptors_are_flat_after_many_connections() {
             echo(&mut socket, &Message::text("hello"));
             close(socket);
         }
-        wait_for("all to be closed", || bench.server.descriptors.count() == 0);
+        until_true("all to be closed", || bench.server.descriptors.count() == 0);
     };
     round();
     let before = open_files();
@@ -198,12 +199,12 @@ fn a_question_wakes_an_idle_shard_once() {
             bench.server.scrape().first().unwrap().edge
         };
         let deep = edge().parks_in_glommio;
-        wait_for("deep sleep", || edge().parks_in_glommio > deep);
+        until_true("deep sleep", || edge().parks_in_glommio > deep);
         questions.set(0);
         let before = edge();
         for asked in 1..=20 {
             // Asked again only when it sleeps again.
-            wait_for("deep sleep", || {
+            until_true("deep sleep", || {
                 edge().parks_in_glommio > before.parks_in_glommio + asked
             });
         }
@@ -227,7 +228,7 @@ fn a_question_wakes_an_idle_shard_once() {
 fn a_drain_is_reported_by_every_shard_also_by_sleeping_ones() {
     let bench = Bench::start(3);
     // Without traffic a shard sleeps through its executor.
-    wait_for("deep sleep", || {
+    until_true("deep sleep", || {
         bench.server.events.is_empty()
             && bench
                 .server

@@ -1,12 +1,13 @@
 //! Answers and recovery when there are too many connections.
 
-use crate::support::{Bench, HEAD, connect, pause, read_head, wait_for};
+use crate::support::{Bench, HEAD, connect, pause, read_head};
 use broker::edge::EdgeSettings;
 use socket2::{Domain, Socket, Type};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::Command;
 use std::time::Instant;
+use testkit::until_true;
 
 #[test]
 fn over_the_soft_limit_the_answer_is_503_and_accepting_recovers() {
@@ -35,7 +36,7 @@ fn over_the_soft_limit_the_answer_is_503_and_accepting_recovers() {
     }
     assert_eq!(bench.counts().accept_errors.limit, 4);
     drop(open.pop());
-    wait_for("room", || bench.server.descriptors.count() == 9);
+    until_true("room", || bench.server.descriptors.count() == 9);
     let mut next = bench.tcp();
     next.write_all(HEAD).unwrap();
     assert!(read_head(&mut next).starts_with("HTTP/1.1 101 "));
@@ -51,7 +52,7 @@ fn a_machine_without_handshake_room_closes() {
     };
     let bench = Bench::with(1, settings, (64, 8));
     let waiting: Vec<_> = (0..2).map(|_| connect(bench.server.addrs[1])).collect();
-    wait_for("two handshakes under way", || {
+    until_true("two handshakes under way", || {
         bench.counts().handshaking == 2
     });
     let mut third = connect(bench.server.addrs[1]);
@@ -94,7 +95,7 @@ fn starved() {
     clients
         .iter()
         .for_each(|client| client.connect(&addr).unwrap());
-    wait_for("an accept to fail", || {
+    until_true("an accept to fail", || {
         // A scrape needs no descriptor.
         bench.counts().accept_errors.fd_limit > 0
     });
@@ -111,9 +112,9 @@ fn starved() {
     );
     assert!(after.turns - before.turns < 100, "it does not spin");
     drop(held);
-    wait_for("those who waited", || bench.server.descriptors.count() == 8);
+    until_true("those who waited", || bench.server.descriptors.count() == 8);
     drop(clients);
-    wait_for("room", || bench.server.descriptors.count() == 0);
+    until_true("room", || bench.server.descriptors.count() == 0);
     let mut stream = bench.tcp();
     stream.write_all(HEAD).unwrap();
     assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));

@@ -3,6 +3,7 @@
 use crate::support::{Bench, HEAD, close, echo, frame, read_head};
 use broker::edge::{EdgeCounts, EdgeSettings};
 use std::io::{Read, Write};
+use testkit::until_true;
 use tungstenite::{Bytes, Message};
 
 #[test]
@@ -267,7 +268,7 @@ fn who_does_not_read_is_not_read_from_and_loses_nothing() {
         let sender =
             std::thread::spawn(move || (0..messages).try_for_each(|_| writer.write_all(&one)));
         // The sender can only finish while somebody reads; what the server keeps meanwhile is bounded by its pause.
-        crate::support::wait_for("the server to have a full socket", || {
+        until_true("the server to have a full socket", || {
             bench.counts().queued_sends > 0
         });
         let mut expected = vec![0x82, 0x7e];

@@ -1,7 +1,7 @@
 //! A machine that sends its connections on at any moment, also in the middle of a stream: what the broker never does,
 //! and the edge bears all the same. Bytes come back as they came.
 
-use crate::support::{Bench, pause, wait_for};
+use crate::support::{Bench, pause};
 use broker::edge::EdgeSettings;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Intake, Machine, Output, Peer};
@@ -9,6 +9,7 @@ use broker_core::time::{Moment, Now};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::time::Duration;
+use testkit::until_true;
 
 /// 8 MiB through a connection that moves all the time.
 #[test]
@@ -104,7 +105,7 @@ fn a_move_that_cannot_happen_ends_the_connection() {
             wire.write_all(&[7; 1 << 18]).unwrap();
         }
         bench.server.post(|| Move);
-        wait_for("the end", || bench.counts().overdue == round as u64 + 1);
+        until_true("the end", || bench.counts().overdue == round as u64 + 1);
         assert_eq!(bench.counts().handovers, 0);
     }
     bench.wait_until_empty();

@@ -1,10 +1,11 @@
 //! TLS: handshakes of every outcome.
 
-use crate::support::{Bench, HEAD, close, connect, echo, frame, read_head, upgrade, wait_for};
+use crate::support::{Bench, HEAD, close, connect, echo, frame, read_head, upgrade};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use rustls::{ClientConfig, ConnectionTrafficSecrets, version};
 use std::io::{Read, Write};
 use std::sync::Arc;
+use testkit::until_true;
 use tungstenite::Message;
 
 #[test]
@@ -56,7 +57,7 @@ fn who_leaves_during_the_handshake_is_forgotten() {
         stream.write_all(&[0x16, 3, 1, 1, 0]).unwrap();
         drop(stream);
     }
-    wait_for("20 handshakes to fail", || {
+    until_true("20 handshakes to fail", || {
         bench.counts().handshakes.failed == 20
     });
     bench.finish();

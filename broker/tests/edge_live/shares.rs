@@ -1,11 +1,12 @@
 //! The share that one address may use up, and who makes room for others.
 
-use crate::support::{Bench, HEAD, close, connect, connect_from, echo, frame, read_head, wait_for};
+use crate::support::{Bench, HEAD, close, connect, connect_from, echo, frame, read_head};
 use broker::edge::EdgeSettings;
 use broker_core::crowd::GRACE_MS;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
+use testkit::until_true;
 use tungstenite::Message;
 
 /// The beginning of a record with a ClientHello of 16 KiB.
@@ -27,7 +28,7 @@ fn crowd(bench: &Bench, many: usize, first: &[u8]) -> Vec<TcpStream> {
             stream
         })
         .collect();
-    wait_for("the crowd", || bench.counts().handshaking >= many as u64);
+    until_true("the crowd", || bench.counts().handshaking >= many as u64);
     crowd
 }
 
@@ -72,7 +73,7 @@ fn who_is_silent_for_long_makes_room_for_its_own_address() {
         ..EdgeSettings::default()
     });
     let silent: Vec<_> = (0..4).map(|_| connect(bench.server.addrs[1])).collect();
-    wait_for("the handshakes", || bench.counts().handshaking == 4);
+    until_true("the handshakes", || bench.counts().handshaking == 4);
     let mut early = connect(bench.server.addrs[1]);
     assert!(matches!(early.read(&mut [0]), Ok(0) | Err(_)));
     assert_eq!(bench.counts().accept_errors.limit, 1);
@@ -94,7 +95,7 @@ fn silent_connections_of_one_address_make_room_for_another() {
     let held: Vec<_> = (0..20)
         .map(|_| connect_from(2, bench.server.addrs[0]))
         .collect();
-    wait_for("a refusal", || bench.counts().accept_errors.limit > 0);
+    until_true("a refusal", || bench.counts().accept_errors.limit > 0);
     for _ in 0..5 {
         let mut stream = bench.tcp();
         stream.write_all(HEAD).unwrap();
@@ -166,7 +167,7 @@ fn unfinished_records_of_guests_never_cost_who_was_let_in() {
     for _ in 0..5 {
         let held = half_records(&bench, 6, 15_000);
         echo(&mut viewer, &Message::text("x".repeat(60_000)));
-        wait_for("the budget", || {
+        until_true("the budget", || {
             bench.counts().partial_record_bytes <= 64 << 10
         });
         drop(held);
@@ -184,7 +185,7 @@ fn a_record_that_is_begun_is_to_end_in_time() {
     });
     let mut held = half_records(&bench, 3, 100);
     let mut viewer = bench.websocket(true);
-    wait_for("the end of the three", || bench.counts().overdue == 3);
+    until_true("the end of the three", || bench.counts().overdue == 3);
     for stream in &mut held {
         loop {
             match stream.read(&mut [0; 4096]) {

@@ -13,7 +13,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use testkit::until_true;
 use tungstenite::{Message, WebSocket};
 
 /// Shards with one plain and one TLS listener, and a client configuration that trusts them.
@@ -86,7 +87,7 @@ impl<M: Machine + 'static> Bench<M> {
 
     pub(crate) fn wait_until_empty(&self) {
         let descriptors = &self.server.descriptors;
-        wait_for("all connections to be closed", || descriptors.count() == 0);
+        until_true("all connections to be closed", || descriptors.count() == 0);
         let counts = self.counts();
         assert_eq!(
             (
@@ -201,15 +202,6 @@ pub(crate) fn close(mut socket: WebSocket<Box<dyn Wire>>) {
             Err(tungstenite::Error::ConnectionClosed) => return,
             Err(error) => panic!("{error}"),
         }
-    }
-}
-
-/// Polls until `done`, at most 20 s.
-pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "waited too long for {what}");
-        pause(Duration::from_millis(5));
     }
 }
 

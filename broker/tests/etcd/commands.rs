@@ -2,6 +2,8 @@
 
 use crate::server::{self, Etcd};
 use crate::support::Place;
+use std::time::Duration;
+use testkit::until_within;
 
 const META: &str = "/heliograph/prod/meta";
 
@@ -71,11 +73,7 @@ fn status_has_members_registrations_slots_and_etcd() {
 }
 
 fn wait_for(what: &str, is_so: impl Fn() -> bool) {
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(8);
-    while !is_so() {
-        assert!(std::time::Instant::now() < until, "{what} does not come");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    until_within(Duration::from_secs(8), what, || is_so().then_some(()));
 }
 
 /// A line that begins like this and has these words.
@@ -99,13 +97,13 @@ fn check_warns_and_finds_errors() {
     let silent = |words: &[&str]| {
         let said = place.run(words);
         let expected = (Some(1), "1 error\n");
-        assert_eq!((said.code, said.err.as_str()), expected, "{said:?}");
+        assert_eq!((said.code, said.stderr.as_str()), expected, "{said:?}");
         found(
-            &said.out,
+            &said.stdout,
             "error    n2 is registered, and does not answer",
             "hangs",
         );
-        said.out
+        said.stdout
     };
     let text = silent(&["check"]);
     found(
@@ -152,27 +150,27 @@ fn check_finds_keys_that_cannot_be_read_and_a_secret_that_is_gone() {
     std::fs::remove_file(place.path("secret")).unwrap();
     let said = place.run(&["check"]);
     assert_eq!(
-        (said.code, said.err.as_str()),
+        (said.code, said.stderr.as_str()),
         (Some(1), "3 errors\n"),
         "{said:?}"
     );
     found(
-        &said.out,
+        &said.stdout,
         "error    key /heliograph/prod/meta: ",
         "format 2",
     );
     found(
-        &said.out,
+        &said.stdout,
         "error    key /heliograph/prod/s/003: ",
         "cannot be read",
     );
     found(
-        &said.out,
+        &said.stdout,
         "warning  the nodes cannot be asked: the key ",
         "/meta: ",
     );
     found(
-        &said.out,
+        &said.stdout,
         "error    cluster.secret_file = ",
         "must be a readable file",
     );
@@ -207,9 +205,13 @@ fn a_clock_that_is_off_by_an_hour_and_a_link_that_is_cut_are_errors() {
         " s behind that of n2",
         "error    n3 gets no answer from n2: ",
     ] {
-        assert!(said.out.contains(words), "{words} in\n{}", said.out);
+        assert!(said.stdout.contains(words), "{words} in\n{}", said.stdout);
     }
-    assert!(!said.out.contains("n2 gets no answer"), "{}", said.out);
+    assert!(
+        !said.stdout.contains("n2 gets no answer"),
+        "{}",
+        said.stdout
+    );
 }
 
 #[test]
@@ -226,9 +228,9 @@ fn a_full_quota_is_an_error_and_old_revisions_that_were_removed_are_well() {
     while etcd.try_ctl(&["put", "filler", &large]).is_ok() {}
     let said = place.run(&["check"]);
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.out.contains("old ones are removed"), "{said:?}");
-    assert!(said.out.contains("more than 80 %"), "{said:?}");
-    assert!(said.out.contains("NOSPACE"), "{said:?}");
+    assert!(said.stdout.contains("old ones are removed"), "{said:?}");
+    assert!(said.stdout.contains("more than 80 %"), "{said:?}");
+    assert!(said.stdout.contains("NOSPACE"), "{said:?}");
     assert!(place.well(&["status"]).contains("NOSPACE"));
 }
 
@@ -245,8 +247,8 @@ fn only_a_node_that_does_not_run_is_removed() {
     let refused = |words: &[&str], rule: &str| {
         let before = roster();
         let said = place.run(words);
-        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
-        assert!(said.err.contains(rule), "{said:?}");
+        assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{said:?}");
+        assert!(said.stderr.contains(rule), "{said:?}");
         assert_eq!(roster(), before);
     };
     refused(&["remove", "n9"], "n9: it is no member of the cluster");
@@ -276,7 +278,7 @@ fn dns_has_the_nodes_that_are_registered() {
     let said = Place::of(&etcd).run(&["dns"]);
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(
-        said.err.starts_with("advertise.domain: must be set"),
+        said.stderr.starts_with("advertise.domain: must be set"),
         "{said:?}"
     );
     let place = Place::with(&etcd.endpoint(), "[advertise]\ndomain = 'cams.example'");
@@ -314,8 +316,8 @@ fn an_upgrade_is_finished_when_all_nodes_have_the_newer_version() {
     let place = Place::of(&etcd);
     let refused = |rule: &str| {
         let said = place.run(&["finish-upgrade"]);
-        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
-        assert!(said.err.contains(rule), "{said:?}");
+        assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{said:?}");
+        assert!(said.stderr.contains(rule), "{said:?}");
     };
     refused("no node is registered: start them first");
     cluster(&etcd);
@@ -369,8 +371,9 @@ fn a_node_is_asked_to_drain_only_where_another_one_runs_and_etcd_takes_changes()
     cluster(&etcd);
     let refused = |words: &[&str], code: i32, rule: &str| {
         let said = place.run(words);
-        assert_eq!((said.code, said.out.as_str()), (Some(code), ""), "{said:?}");
-        assert!(said.err.contains(rule), "{said:?}");
+        let end = (said.code, said.stdout.as_str());
+        assert_eq!(end, (Some(code), ""), "{said:?}");
+        assert!(said.stderr.contains(rule), "{said:?}");
     };
     refused(&["drain", "n9"], 2, "n9: it is no member of the cluster");
     refused(
@@ -410,12 +413,12 @@ fn a_node_is_asked_to_drain_only_where_another_one_runs_and_etcd_takes_changes()
     });
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(
-        said.out
+        said.stdout
             .starts_with("n2: 3 slots left, does not answer so far, 0 s\n"),
         "{said:?}"
     );
     assert!(
-        said.err.contains("n2: it does not answer: it hangs"),
+        said.stderr.contains("n2: it does not answer: it hangs"),
         "{said:?}"
     );
     let large = "x".repeat(100_000);
@@ -427,11 +430,8 @@ fn a_node_is_asked_to_drain_only_where_another_one_runs_and_etcd_takes_changes()
     );
     let said = place.run(&["rebalance"]);
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(
-        said.err
-            .contains("etcd takes no changes, since its quota is used up"),
-        "{said:?}"
-    );
+    let rule = "etcd takes no changes, since its quota is used up";
+    assert!(said.stderr.contains(rule), "{said:?}");
 }
 
 #[test]
@@ -459,7 +459,7 @@ fn without_etcd_every_command_ends_and_says_so() {
         for words in commands {
             let said = domain.run(words);
             assert_eq!(said.code, Some(1), "{words:?}: {said:?}");
-            let text = format!("{}{}", said.out, said.err);
+            let text = format!("{}{}", said.stdout, said.stderr);
             assert!(text.contains("etcd: "), "{words:?}: {said:?}");
             assert!(!domain.path("copy").exists(), "{words:?}");
         }
@@ -477,7 +477,7 @@ fn a_configuration_without_etcd_or_with_a_wrong_file_is_refused() {
     let said = place.run(&["status"]);
     assert_eq!(said.code, Some(2), "{said:?}");
     let rule = "cluster.etcd_ca = absent: must be a readable file";
-    assert!(said.err.contains(rule), "{said:?}");
+    assert!(said.stderr.contains(rule), "{said:?}");
     let text = std::fs::read_to_string(place.path("broker.toml")).unwrap();
     let other = text.replace(
         "etcd = ['https://127.0.0.1:1']\netcd_ca = 'absent'",
@@ -486,5 +486,5 @@ fn a_configuration_without_etcd_or_with_a_wrong_file_is_refused() {
     std::fs::write(place.path("broker.toml"), other).unwrap();
     let said = place.run(&["status"]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.err.contains("cluster.etcd"), "{said:?}");
+    assert!(said.stderr.contains("cluster.etcd"), "{said:?}");
 }

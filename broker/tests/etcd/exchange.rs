@@ -1,60 +1,39 @@
 //! From the data directory of a single node into etcd, and back into one that a single node is started from.
 
 use crate::server::{self, Etcd};
-use crate::support::Place;
-use std::io::{BufRead, BufReader, Read, Write};
+use crate::support::{PROGRAM, Place};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use testkit::Running;
 
 /// A single node.
-struct Single {
-    child: Child,
-    address: String,
-}
+struct Single(Running);
 
 impl Single {
     fn start(data_dir: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_heliograph"))
+        let mut command = PROGRAM.command();
+        command
             .args(["serve", "--auth", "none", "--shards", "1"])
             .args(["--listen", "http://127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .arg("--data-dir")
-            .arg(data_dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut ready = String::new();
-        let stdout = child.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut ready).unwrap();
-        let mut words = ready.split_whitespace();
-        let address = words.find_map(|word| word.strip_prefix("http://")).unwrap();
-        Self {
-            child,
-            address: address.to_owned(),
-        }
+            .arg(data_dir);
+        let log = data_dir.with_extension("log");
+        Self(Running::start(&mut command, &log))
     }
 
     fn call(&self, path: &str, body: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let address = self.0.word("http://");
+        let mut stream = TcpStream::connect(address).unwrap();
         let length = body.len();
         write!(
             stream,
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}",
-            self.address
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
         )
         .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
-    }
-}
-
-impl Drop for Single {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
     }
 }
 
@@ -83,13 +62,13 @@ fn channels_go_into_etcd_and_back() {
     etcd.ctl(&["put", live, "{}"]);
     let said = place.run(&["import", "data"]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.err.contains("a node is registered"), "{said:?}");
+    assert!(said.stderr.contains("a node is registered"), "{said:?}");
     etcd.ctl(&["del", live]);
 
     assert_eq!(place.well(&["import", "data"]), "5 channels are in etcd\n");
     let said = place.run(&["import", "data"]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.err.contains("--replace"), "{said:?}");
+    assert!(said.stderr.contains("--replace"), "{said:?}");
     let again = place.well(&["import", "data", "--replace"]);
     assert_eq!(again, "5 channels are in etcd\n");
     assert!(place.well(&["status"]).starts_with("cluster prod: id "));
@@ -97,7 +76,7 @@ fn channels_go_into_etcd_and_back() {
     assert_eq!(place.well(&["export", "copy"]), "copy: 5 channels\n");
     let said = place.run(&["export", "copy"]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.err.contains("absent or empty"), "{said:?}");
+    assert!(said.stderr.contains("absent or empty"), "{said:?}");
     let said = place.run(&["import", "absent"]);
     assert_eq!(said.code, Some(2), "{said:?}");
     let node = Single::start(&place.path("copy"));
