@@ -60,10 +60,9 @@ fn sessions() {
 /// The server's figures come from its admin listener, which may want a token.
 #[test]
 fn figures_of_an_admin_listener_with_a_token() {
-    let directory = process::fresh_directory();
-    let (token, config) = (directory.join("admin.token"), directory.join("broker.toml"));
-    fs::write(&token, "a-token-of-32-characters-or-more\n").unwrap();
-    fs::write(&config, format!("[admin]\ntoken_file = {token:?}\n")).unwrap();
+    let directory = process::directory();
+    let token = directory.file("admin.token", "a-token-of-32-characters-or-more\n");
+    let config = directory.file("broker.toml", &format!("[admin]\ntoken_file = {token:?}\n"));
     let flags = format!(
         "--dev --listen http://127.0.0.1:0 --config {}",
         config.display()
@@ -125,7 +124,7 @@ fn relay_idle_and_connect() {
     let target = format!(
         "--target {} --server-pid {}",
         broker.url("http://"),
-        broker.child.id()
+        broker.running.id()
     );
     let flags = "--mode relay --channels 3 --viewers-per-channel 2 --window 2 --duration 1";
     let report = broker.run(&format!("{target} {flags}"));

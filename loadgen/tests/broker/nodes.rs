@@ -1,11 +1,12 @@
 //! Two nodes with a fixed map, one of which is killed while parties are connected.
 
-use crate::process::{Broker, POLL_EVERY, SECRET, fresh_directory};
+use crate::process::{Broker, SECRET, directory};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use testkit::until_within;
 
 /// Everybody who was connected through the node, or whose channel it has, meets again once it is back; the report has
 /// how many channels these were, and how long that took.
@@ -22,11 +23,9 @@ fn the_loss_of_a_node_is_counted_channel_by_channel() {
         let run = scope.spawn(|| n1.loadgen(&flags, SECRET));
         // An offer, an answer and a candidate of each side.
         let messages = f64::from(CHANNELS * VIEWERS * 4);
-        let until = Instant::now() + MET_WITHIN;
-        while n1.received() + n2.received() < messages {
-            assert!(Instant::now() < until, "not everybody has met");
-            thread::sleep(POLL_EVERY);
-        }
+        until_within(MET_WITHIN, "the meeting of everybody", || {
+            (n1.received() + n2.received() >= messages).then_some(())
+        });
         let again = n2.kill_and_start_again();
         let end = run.join().unwrap();
         drop(again);
@@ -63,14 +62,14 @@ fn the_loss_of_a_node_is_counted_channel_by_channel() {
 fn nodes() -> [Broker; 2] {
     let [low, high, ..] = std::process::id().to_le_bytes();
     let ip = |node: u8| Ipv4Addr::new(127, 192 + node, high, low);
-    let directories = [fresh_directory(), fresh_directory()];
+    let directories = [directory(), directory()];
     let map = format!(
         "n1 {}:{INNER} 0-2047\nn2 {}:{INNER} 2048-4095\n",
         ip(0),
         ip(1)
     );
     let mut nodes = directories.into_iter().zip(0..).map(|(directory, node)| {
-        let path = |name: &str| directory.join(name).display().to_string();
+        let path = |name: &str| directory.path(name).display().to_string();
         fs::write(path("map"), &map).unwrap();
         fs::write(path("secret"), "ab".repeat(32)).unwrap();
         fs::set_permissions(path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
