@@ -47,7 +47,11 @@ impl Sockets {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        books.count_control_queued(session.outbox.push(&mut self.scratch.spares, write));
+        let pushed = session.outbox.push(&mut self.scratch.spares, write);
+        if session.cut {
+            self.backlog.cut += pushed;
+        }
+        books.count_control_queued(pushed);
         self.weigh(key);
         self.touch(key);
     }
@@ -276,4 +280,49 @@ pub(in crate::shard) struct TakenBack {
     pub(in crate::shard) freed: Load,
     /// Whether a message is left that was begun and has not ended.
     pub(in crate::shard) begun: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{ChannelKey, ShardId};
+    use crate::journal::EndReason;
+    use crate::machine::{Machine as _, Peer};
+    use crate::placement::Placement;
+    use crate::session::{Role, Terms, WebSocket};
+    use crate::settings::Settings;
+    use crate::shard::{Shard, Start};
+    use crate::time::Moment;
+    use std::sync::Arc;
+
+    #[test]
+    fn bytes_for_a_connection_that_was_cut_off_are_counted_with_those_before() {
+        let seeds = [1, 2, 3, 4];
+        let settings = Arc::new(Settings::default());
+        let placement = Placement::new(seeds, 1);
+        let mut shard = Shard::new(Start::bare(settings, ShardId(0), placement, seeds));
+        let peer = Peer {
+            remote: ([192, 0, 2, 1], 9).into(),
+            listener: 0,
+            tls: false,
+            inner: false,
+        };
+        let at = Moment::default();
+        let key = shard.open(peer, at).unwrap();
+        let terms = Terms {
+            notices: true,
+            ends: NEVER,
+        };
+        let web_socket = WebSocket::new(ChannelKey::new(1, 0), Role::Master, terms, at.now);
+        let (sockets, _, books, _, todo) = shard.parts();
+        sockets.begin_web_socket(key, web_socket);
+        sockets.close(books, todo, key, EndReason::SlowConsumer, at);
+        sockets.note_cut(key);
+        let closed = sockets.backlog.cut;
+        assert_ne!(closed, 0);
+        // The status of a message that its sender sent before waits for others to be closed, and comes after.
+        sockets.push_control(books, key, |out| out.extend_from_slice(b"status"));
+        assert_eq!(sockets.backlog.cut, closed + 6);
+        sockets.invariants();
+    }
 }
