@@ -68,7 +68,8 @@ pub(in crate::shard) fn status(
     });
 }
 
-/// STATUS_RESPONSE as `write` writes it.
+/// STATUS_RESPONSE as `write` writes it; nothing for a sender that was closed meanwhile, since no data frame follows a
+/// close frame (RFC 6455 section 5.5.1).
 pub(in crate::shard) fn status_with(
     sockets: &mut Sockets,
     books: &mut Books,
@@ -78,7 +79,7 @@ pub(in crate::shard) fn status_with(
     at: Moment,
     write: impl FnOnce(&mut Vec<u8>, CorrelationId<'_>),
 ) {
-    let Some(correlation_id) = correlation_id else {
+    let Some(correlation_id) = correlation_id.filter(|_| sockets.web_socket(to).is_some()) else {
         return;
     };
     if !sockets.has_control_room(books, to) {

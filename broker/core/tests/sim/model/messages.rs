@@ -425,6 +425,10 @@ impl Model {
         let Some(correlation) = correlation.filter(|id| !id.is_empty()) else {
             return;
         };
+        // One that was closed to make room gets no data frame behind its close frame.
+        if !matches!(self.conns[id].stage, Stage::Open) {
+            return;
+        }
         if self.conns[id].control >= CONTROL_BYTES_MAX {
             return self.cut_slow(id);
         }
