@@ -1,6 +1,6 @@
 //! A connection before its upgrade, or without one: heads, bodies, and the response to a call.
 
-use super::{Mute, NEVER};
+use super::NEVER;
 use crate::auth::Caller;
 use crate::event::Purpose;
 use crate::id::{Account, Identity, NodeId};
@@ -34,8 +34,6 @@ pub(crate) struct Http {
     pub bodiless: bool,
     /// It is in the queue of connections whose requests wait for a turn.
     pub queued: bool,
-    /// Whether a fault of a test keeps its answers from it.
-    pub mute: Mute,
     /// The peer sends no more: the connection ends with the last answer.
     pub ended: bool,
 }
@@ -222,7 +220,6 @@ impl Http {
             begun: false,
             bodiless: false,
             queued: false,
-            mute: Mute::No,
             ended: false,
         }
     }

@@ -39,8 +39,8 @@ pub(crate) struct Session {
     pub timer: TimerId,
     /// Which gauge counts it.
     pub place: ConnectionRole,
-    /// An [`crate::machine::Output::Send`] is under way.
-    pub dirty: bool,
+    /// Whether the bytes that wait go out.
+    pub sending: Sending,
     /// Its socket had no room, and it has not taken everything since.
     pub behind: bool,
     /// It was cut off since it does not read.
@@ -56,15 +56,17 @@ enum Remote {
     V6(Box<SocketAddrV6>),
 }
 
-/// Whether a fault of a test keeps its answers from an HTTP connection: under `--dev` only.
+/// Whether bytes that wait for a socket go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mute {
-    /// No.
-    No,
-    /// For a time: waiting answers are sent later.
-    ForATime,
-    /// It is never sent anything again.
-    ForGood,
+pub(crate) enum Sending {
+    /// They do, once they are announced.
+    Idle,
+    /// They are announced: an [`crate::machine::Output::Send`] is under way.
+    Announced,
+    /// They are withheld for a time.
+    Withheld,
+    /// They are withheld until the connection ends.
+    WithheldForGood,
 }
 
 /// The states of a connection, in the order of its life.
@@ -122,7 +124,7 @@ impl Session {
             } else {
                 ConnectionRole::Http
             },
-            dirty: false,
+            sending: Sending::Idle,
             behind: false,
             cut: false,
             weight: 0,
@@ -170,14 +172,47 @@ impl Session {
         }
     }
 
-    /// Whether the next request must wait: this many bytes of answers wait for the peer, or a fault delays the answer.
+    /// Whether the next request must wait: this many bytes of answers wait for the peer, or the answer is withheld.
     #[must_use]
     pub(crate) fn answers_wait(&self) -> bool {
         self.outbox.bytes() >= ANSWER_BYTES_MAX || self.answer_is_delayed()
     }
 
     fn answer_is_delayed(&self) -> bool {
-        matches!(&self.state, SessionState::Http(http) if http.mute == Mute::ForATime)
+        matches!(self.state, SessionState::Http(_)) && self.sending == Sending::Withheld
+    }
+
+    /// The bytes that the edge may take: those that wait, unless they are withheld.
+    #[inline]
+    #[must_use]
+    pub(crate) fn unsent(&self) -> &[u8] {
+        match self.sending {
+            Sending::Idle | Sending::Announced => self.outbox.unsent(),
+            Sending::Withheld | Sending::WithheldForGood => &[],
+        }
+    }
+
+    /// The edge took the bytes that were announced, or they were taken back.
+    #[inline]
+    pub(crate) fn was_taken(&mut self) {
+        if self.sending == Sending::Announced {
+            self.sending = Sending::Idle;
+        }
+    }
+
+    /// Whether nothing of it is due: its bytes are withheld, and it is open, or ends when they no longer are.
+    #[must_use]
+    pub(crate) fn stands_still(&self) -> bool {
+        let for_a_time = match self.sending {
+            Sending::Idle | Sending::Announced => return false,
+            Sending::Withheld => true,
+            Sending::WithheldForGood => false,
+        };
+        match &self.state {
+            SessionState::Http(_) | SessionState::Open(_) => true,
+            SessionState::AwaitGone(ending) => for_a_time && ending.deadline != NEVER,
+            SessionState::AwaitCloseEcho(..) => false,
+        }
     }
 
     /// When an HTTP connection is overdue. While its own requests wait for their turn, or for it to take answers,

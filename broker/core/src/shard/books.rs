@@ -12,7 +12,6 @@ use crate::event::{Counters, Exemplars, Purpose};
 use crate::journal::{Diary, Journal};
 use crate::record::Version;
 use crate::refusal_id::{RefusalIds, printed};
-use crate::shard::dev::capture::{Capture, Captured, Copies};
 use crate::time::{Moment, Wall};
 use delivery_times::DeliveryTimes;
 use recorder::Recorder;
@@ -34,15 +33,12 @@ pub(super) struct Books {
     frames: u64,
     /// Request ids of answers that refuse nothing, and versions of channels, are drawn from it.
     random: fastrand::Rng,
-    /// The destination of copies of messages, under `--dev`.
-    copies: Option<Box<Copies>>,
     refusal_ids: RefusalIds,
 }
 
 impl Books {
     pub(super) fn new(
         journal: Box<dyn Journal>,
-        copies: Option<Box<dyn Capture>>,
         recorder: Recorder,
         random: fastrand::Rng,
         refusal_ids: RefusalIds,
@@ -55,7 +51,6 @@ impl Books {
             delivery_times: DeliveryTimes::default(),
             frames: 0,
             random,
-            copies: copies.map(Copies::new).map(Box::new),
             refusal_ids,
         }
     }
@@ -98,19 +93,6 @@ impl Books {
     /// The recorder, for those who read its notes.
     pub(super) fn recorder(&self) -> &Recorder {
         &self.recorder
-    }
-
-    /// Whether copies of messages are taken.
-    #[inline]
-    pub(super) fn takes_copies(&self) -> bool {
-        self.copies.is_some()
-    }
-
-    /// Hands a copy over, if copies are taken.
-    pub(super) fn copy(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
-        if let Some(copies) = &mut self.copies {
-            copies.take(copy, at);
-        }
     }
 }
 

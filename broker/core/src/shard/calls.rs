@@ -23,7 +23,6 @@ use crate::machine::Output;
 use crate::record::Holding;
 use crate::session::{Expected, HttpStage, PendingCall};
 use crate::shard::calls::refusals::{too_busy, unauditable};
-use crate::shard::dev::{checks, faults};
 use crate::time::Moment;
 use call_routing::{Course, audited};
 use codec::control::Call;
@@ -35,18 +34,9 @@ pub(super) fn begin(
     books: &mut Books,
     todo: &mut TodoList,
     key: SessionKey,
-    mut asked: PendingCall,
-    call: Call,
+    (mut asked, call): (PendingCall, Call),
     at: Moment,
 ) {
-    asked.channel = call.channel_name().map(Into::into);
-    if sockets.dev.faults.is_some() {
-        if faults::on_call(sockets, books, todo, key, &asked, &call, at) {
-            return;
-        }
-        let account = directory.named(&asked.caller, "");
-        checks::on_call(sockets, &account, asked.operation, at);
-    }
     asked.subject = audited(&call).map(Into::into);
     if let Some(refused) = directory.forbids(books, &asked.caller, &call) {
         asked.subject = asked.subject.or_else(|| Some(call.arn()?.as_str().into()));

@@ -47,22 +47,18 @@ pub use books::recorder::Passage;
 pub use books::snapshot::Snapshot;
 pub use calls::letter::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, QueryKind};
 pub use calls::pages::{PagePart, PageQuestion};
-pub use dev::account_use::AccountUse;
-pub use dev::capture::{Capture, Captured, Fate};
-pub use dev::faults::{
-    Chance, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule, MessageAct,
-    RequestAct, SessionAct, SharedRule,
+pub use dev::{
+    AccountUse, Capture, Captured, Chance, DeliveryAct, Fate, FaultAct, FaultCounts, FaultError,
+    FaultMatch, FaultRule, Finding, Glob, MessageAct, RequestAct, Reset, ResetStep, SessionAct,
+    SharedRule, StartDev,
 };
-pub use dev::glob::Glob;
-pub use dev::parity::Finding;
-pub use dev::reset::{Reset, ResetStep};
 pub use directory::slots::{NodesAnswer, ShardOrder, SlotOrders};
 pub use operator::connection_lookup::SessionStep;
 pub use operator::inspect::{
     ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply,
 };
 pub use operator::trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
-pub use start::{Start, StartDev, StartKeys};
+pub use start::{Start, StartKeys};
 
 use crate::event::Counters;
 use crate::id::{NodeId, SessionKey};
@@ -73,15 +69,15 @@ use crate::time::{Moment, Now};
 use ahash::RandomState;
 use books::Books;
 use books::recorder::Recorder;
-use calls::home;
-use connect::{admission, handover, turned_away};
-use dev::{checks, parity};
+use connect::{handover, turned_away};
+use dev::Scripted;
 use directory::Directory;
 use directory::slots::Slots;
 use end::{drain, timers};
 use gate::Gate;
 use nodes::tunnel;
 use operator::trace;
+use road::double::{Double, Production};
 use sockets::Sockets;
 use std::net::SocketAddr;
 use todo::{Todo, TodoList};
@@ -89,6 +85,10 @@ use todo::{Todo, TodoList};
 /// One shard: four parts, each with its own promise. What a step may change is in its signature; only this file
 /// has all of them.
 pub struct Shard {
+    /// The steps that the test double may change, from the start on the same.
+    double: &'static dyn Double,
+    /// The loop over frames, compiled for this double.
+    frames: Frames,
     sockets: Sockets,
     directory: Directory,
     books: Books,
@@ -98,6 +98,9 @@ pub struct Shard {
     /// Inputs since the start, which debug builds count.
     inputs: usize,
 }
+
+/// A loop over the frames of one receive.
+type Frames = fn(&mut Shard, SessionKey, &mut [u8], Moment);
 
 impl Shard {
     /// A shard with the channels of an earlier life. Those that do not fit are left out, which the configuration rules
@@ -116,17 +119,14 @@ impl Shard {
             keys,
             connections,
             waiting_calls,
-            dev: StartDev {
-                copies,
-                account_use,
-            },
+            dev,
             slot_orders,
             readiness,
         } = start;
         let hasher = RandomState::with_seeds(a, b, c, d);
         let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
         let recorder = Recorder::new(settings.recorder_notes_of_shard(), hasher.clone());
-        let mut sockets = Sockets::new(
+        let sockets = Sockets::new(
             settings.clone(),
             id,
             placement,
@@ -134,32 +134,47 @@ impl Shard {
             connections,
             hasher.clone(),
         );
-        sockets.dev.parity = (settings.dev && !settings.strict())
-            .then(|| Box::new(parity::Parity::new(&settings.region, &hasher, account_use)));
         let refusal_ids = RefusalIds::new(&keys.session_keys, id, random.u64(..));
         let gate = Gate::new(keys, &settings.account_id, sockets.rules().head);
         let placement = sockets.placement().clone();
         let slots = placement.map().zip(slot_orders);
         let slots = slots.map(|(map, orders)| Box::new(Slots::new(map, orders)));
         let place = (id, placement);
-        let directory =
-            Directory::new(settings, place, hasher, store, newest, waiting_calls, slots);
+        let (double, frames) = if settings.dev {
+            Self::steps::<Scripted>(&Scripted)
+        } else {
+            Self::steps::<Production>(&Production)
+        };
+        let directory = Directory::new(
+            settings,
+            place,
+            hasher.clone(),
+            store,
+            newest,
+            waiting_calls,
+            slots,
+        );
         let mut shard = Self {
+            double,
+            frames,
             sockets,
             directory,
-            books: Books::new(journal, copies, recorder, random, refusal_ids),
+            books: Books::new(journal, recorder, random, refusal_ids),
             gate,
             todo: TodoList::default(),
             inputs: 0,
         };
         shard.directory.load(records);
-        for (_, key) in shard.directory.names() {
-            checks::on_channel(&mut shard.sockets, &shard.directory, key, Moment::default());
-        }
+        dev::begin(&mut shard.sockets, &shard.directory, dev, &hasher);
         shard
     }
 
-    /// The bytes that wait for a connection, also those that a fault keeps from it: for tests.
+    /// The steps with a double, which they are compiled for where a message passes.
+    fn steps<D: Double + Default>(double: &'static D) -> (&'static dyn Double, Frames) {
+        (double, Self::frames_with::<D>)
+    }
+
+    /// The bytes that wait for a connection, also those that are withheld from it: for tests.
     #[must_use]
     pub fn queued(&self, session: SessionKey) -> &[u8] {
         let session = self.sockets.session(session);
@@ -196,11 +211,9 @@ impl Machine for Shard {
     }
 
     fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
-        let (sockets, directory, books, _, todo) = self.parts();
+        let sockets = &mut self.sockets;
         let (key, admission, mut unread) = handover::adopt_parcel(sockets, *parcel, at);
-        if admission::admit(sockets, directory, books, todo, key, &admission, at)
-            && !unread.is_empty()
-        {
+        if self.admit(key, &admission, at) && !unread.is_empty() {
             self.settle(at);
             self.receive_frames(key, &mut unread, at);
         }
@@ -253,16 +266,13 @@ impl Machine for Shard {
     }
 
     fn handle(&mut self, input: Input<'_, Letter>, at: Moment) {
-        let (sockets, directory, books, _, todo) = self.parts();
+        let (sockets, _, books, _, todo) = self.parts();
         match input {
             Input::Secured { session } => sockets.secured(session, at),
             Input::Received { session, bytes } => self.received(session, bytes, at),
             Input::Sent { session, bytes } => sockets.sent(books, todo, session, bytes, at),
             Input::Ended { session } => sockets.peer_ended(books, todo, session, at),
-            Input::Gone { session } => {
-                checks::on_gone(sockets, directory, session, at);
-                sockets.gone(books, todo, session, at);
-            }
+            Input::Gone { session } => sockets.gone(books, todo, session, at),
             Input::Letter(letter) => self.take_in(letter, at),
             Input::Refused(letter) => sockets.refused(todo, letter),
             Input::Tick => self.tick(at),
@@ -288,7 +298,7 @@ impl Machine for Shard {
     }
 
     fn leap(&mut self, until: Now) {
-        self.sockets.dev.leap = until;
+        self.sockets.leap(until);
     }
 
     fn peer_is_done(&self, session: SessionKey) -> bool {
@@ -301,13 +311,8 @@ impl Machine for Shard {
     }
 
     fn unsent(&self, session: SessionKey) -> &[u8] {
-        if self.sockets.is_mute(session) {
-            return &[];
-        }
-        self.sockets
-            .session(session)
-            .map(|session| session.outbox.unsent())
-            .unwrap_or_default()
+        let session = self.sockets.session(session);
+        session.map(Session::unsent).unwrap_or_default()
     }
 
     fn launched(&mut self, session: SessionKey, bytes: usize) {
@@ -386,6 +391,8 @@ impl Shard {
             gate,
             todo,
             inputs: _,
+            double: _,
+            frames: _,
         } = self;
         (sockets, directory, books, gate, todo)
     }
@@ -393,9 +400,7 @@ impl Shard {
     fn take_in(&mut self, letter: Letter, at: Moment) {
         let (sockets, directory, books, gate, todo) = self.parts();
         match letter {
-            Letter::Query(caller, query) => {
-                home::answer(sockets, directory, books, todo, caller, *query, at)
-            }
+            Letter::Query(caller, query) => todo.push(Todo::Query(caller, query)),
             Letter::Answer(from, caller, answer) => {
                 sockets.heard_from(from, caller);
                 todo.push(Todo::Answer(caller, answer));

@@ -6,6 +6,7 @@
 //!                        frames::understand   text → message; refused ones end here
 //!                        relay::admit         its sender, within its rate
 //!                        relay::route         message → where it goes
+//!                        conclude             refused ones are answered
 //!                        relay::deliver       → the recipient's outbox; or kept, or the answer of a call
 //!  sent    ── delivered: counted and measured; the next request
 //!  left to the shard: the end of a connection, a message that waits for one, a channel's deadline, the answer of a
@@ -18,7 +19,9 @@
 //! The steps are inlined into the road: each is called here alone, and returns more than fits into registers. Called as
 //! functions they cost a fifth of a small message.
 
+pub(in crate::shard) mod conclude;
 pub(in crate::shard) mod directions;
+pub(in crate::shard) mod double;
 pub(in crate::shard) mod frames;
 pub(in crate::shard) mod passing;
 pub(in crate::shard) mod relay;
@@ -29,18 +32,20 @@ use super::books::Books;
 use super::directory::Directory;
 use super::sockets::Sockets;
 use crate::id::SessionKey;
-use crate::shard::dev::{checks, faults};
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 use codec::ws::Item;
-use frames::{Aside, Reader};
+use conclude::Judged;
+use double::Double;
+use frames::{Aside, Reader, Unread};
+use relay::Unadmitted;
 
 /// Passes one frame on. What it leaves to the shard is done before the next frame.
 ///
 /// # Errors
 /// [`Aside`]: the frame is no message to pass on, or its sender has no open WebSocket any more.
 #[inline(always)]
-pub(super) fn pass(
+pub(super) fn pass<D: Double + Default>(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
@@ -53,19 +58,35 @@ pub(super) fn pass(
     // Frame → text → message.
     let text = frames::text(sockets, books, todo, from, frame, &mut reader.pings, at)?;
     let parser = &mut reader.parser;
-    let request = frames::understand(sockets, books, todo, from, text, parser, at)?;
-    // Message → route.
-    let sender = relay::admit(sockets, books, todo, from, &request, at)?;
-    let (route, passing) = relay::route(directory, books, &sender, &request, at)?;
-    if sockets.dev.faults.is_some() {
-        checks::on_message(sockets, directory, &passing, at);
-        if faults::on_message(sockets, directory, books, todo, &passing, route, at) {
-            return sockets.still_open(from);
+    let (fault, request, sender, passing);
+    let judged = match frames::understand(sockets, books, todo, from, text, parser, at) {
+        Err(Unread::Aside(aside)) => return Err(aside),
+        Err(Unread::Faulty(found)) => {
+            fault = found;
+            Judged::Faulty(from, &fault)
         }
-    }
+        Ok(understood) => {
+            request = understood;
+            // Message → route.
+            match relay::admit(sockets, books, from, &request, at) {
+                Err(Unadmitted::Ended) => return Err(Aside::Ended),
+                Err(Unadmitted::TooFast(found)) => {
+                    sender = found;
+                    Judged::Throttled(&sender, &request)
+                }
+                Ok(found) => {
+                    sender = found;
+                    let (route, found) = relay::route(directory, books, &sender, &request, at)?;
+                    passing = found;
+                    Judged::Routed(route, &passing)
+                }
+            }
+        }
+    };
     // Route → outbox.
-    relay::hand_on(sockets, directory, books, todo, route, &passing, at);
-    sockets.still_open(from)
+    let double = D::default();
+    let parts = (sockets, directory, books, todo);
+    double.message(parts, judged, at)
 }
 
 impl Sockets {

@@ -36,8 +36,7 @@ use crate::placement::Placement;
 use crate::readiness::Readiness;
 use crate::session::{Session, Spares};
 use crate::settings::Settings;
-use crate::shard::dev::faults::Faults;
-use crate::shard::dev::parity::Parity;
+use crate::shard::dev::state::Dev;
 use crate::time::{Moment, Now};
 use crate::wheel::Wheel;
 use ahash::RandomState;
@@ -69,6 +68,9 @@ pub(super) struct Sockets {
     census: Census,
     /// The places of WebSockets and tunnels.
     admitted: Admitted,
+    /// The end of the last jump of the clock ([`crate::leap`]).
+    leap: Now,
+    /// The state of the test double.
     pub(super) dev: Dev,
 }
 
@@ -88,15 +90,6 @@ struct Requests {
     /// Those that wait for a node that has their channel, or were answered meanwhile and are leaving: at most
     /// [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX).
     without_owner: BTreeSet<SessionKey>,
-}
-
-/// The parts that only a shard under `--dev` has.
-pub(super) struct Dev {
-    pub(super) faults: Option<Box<Faults>>,
-    /// Not where the strict profile is enforced.
-    pub(super) parity: Option<Box<Parity>>,
-    /// The end of the last jump of the clock.
-    pub(super) leap: Now,
 }
 
 /// Which shard this is, and what its connections wait for from the others.
@@ -165,11 +158,8 @@ impl Sockets {
             },
             census: Census::default(),
             admitted: Admitted::among(connections, hasher),
-            dev: Dev {
-                faults: settings.dev.then(Box::default),
-                parity: None,
-                leap: Now(0),
-            },
+            dev: Dev::default(),
+            leap: Now(0),
             settings,
         }
     }
@@ -203,6 +193,11 @@ impl Sockets {
     /// From when on a wait for a peer counts: not before the end of a jump of the clock, in which no peer is read.
     #[inline]
     pub(super) fn waits_from(&self, at: Moment) -> Now {
-        at.now.max(self.dev.leap)
+        at.now.max(self.leap)
+    }
+
+    /// The clock jumps: no peer is read until then.
+    pub(super) fn leap(&mut self, until: Now) {
+        self.leap = until;
     }
 }

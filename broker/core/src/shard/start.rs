@@ -9,8 +9,7 @@ use crate::readiness::Readiness;
 use crate::record::Records;
 use crate::registry::{MemoryStore, Store};
 use crate::settings::Settings;
-use crate::shard::dev::account_use::AccountUse;
-use crate::shard::dev::capture::Capture;
+use crate::shard::dev::StartDev;
 use crate::shard::directory::slots::SlotOrders;
 use crate::time::Wall;
 use std::sync::Arc;
@@ -56,15 +55,6 @@ pub struct StartKeys {
     pub session_keys: Arc<SessionKeys>,
     /// Their nonces.
     pub nonces: Nonces,
-}
-
-/// The parts that a shard has under `--dev` only.
-#[derive(Default)]
-pub struct StartDev {
-    /// The destination of copies of messages.
-    pub copies: Option<Box<dyn Capture>>,
-    /// The use of the server's account by all shards.
-    pub account_use: Option<Arc<AccountUse>>,
 }
 
 impl Start {

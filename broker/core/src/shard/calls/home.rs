@@ -5,7 +5,6 @@ use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::shard::books::Books;
 use crate::shard::calls::refusals::{RATE_EXCEEDED, absent, nobody, shutting_down};
-use crate::shard::dev::checks;
 use crate::shard::directory::Directory;
 use crate::shard::directory::channels::status;
 use crate::shard::directory::page_turn::PageOf;
@@ -19,7 +18,7 @@ use codec::control::{ErrorKind, Operation};
 
 /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
 pub(in crate::shard) fn answer(
-    sockets: &mut Sockets,
+    sockets: &Sockets,
     directory: &mut Directory,
     books: &mut Books,
     todo: &mut TodoList,
@@ -27,9 +26,24 @@ pub(in crate::shard) fn answer(
     query: Query,
     at: Moment,
 ) {
+    if allows(directory, books, todo, caller, &query, at) {
+        answer_allowed(sockets, directory, books, todo, caller, query, at);
+    }
+}
+
+/// Whether a channel of this shard is asked for, by a caller that may; if not, that is the answer.
+pub(in crate::shard) fn allows(
+    directory: &mut Directory,
+    books: &mut Books,
+    todo: &mut TodoList,
+    caller: CallRef,
+    query: &Query,
+    at: Moment,
+) -> bool {
     let (operation, kind) = (query.operation, &query.kind);
     if !serves(directory, kind, at) {
-        return todo.answer(caller, nobody());
+        todo.answer(caller, nobody());
+        return false;
     }
     let forbidden = match (&query.caller, kind) {
         (Some(judged), QueryKind::Look(identity, None)) => {
@@ -37,11 +51,26 @@ pub(in crate::shard) fn answer(
         }
         (Some(_) | None, _) => None,
     };
-    if forbidden.is_none() && sockets.dev.parity.is_some() {
-        checks::on_query(sockets, directory, &query, at);
+    match forbidden {
+        Some(answer) => {
+            todo.answer(caller, answer);
+            false
+        }
+        None => true,
     }
-    let refused = forbidden.or_else(|| directory.over_rate(books, todo, &query, at));
-    match refused {
+}
+
+/// The same for a question that its caller may ask: counted, then answered.
+pub(in crate::shard) fn answer_allowed(
+    sockets: &Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    todo: &mut TodoList,
+    caller: CallRef,
+    query: Query,
+    at: Moment,
+) {
+    match directory.over_rate(books, todo, &query, at) {
         Some(answer) => todo.answer(caller, answer),
         None => serve(sockets, directory, books, todo, caller, query, at),
     }

@@ -16,7 +16,6 @@ use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::{NO_PLACE, RATE_EXCEEDED, absent, nobody};
 use crate::shard::calls::respond;
-use crate::shard::dev::faults;
 use crate::shard::directory::Directory;
 use crate::shard::directory::changes::ChangeStep;
 use crate::shard::directory::members::NoSlot;
@@ -31,19 +30,18 @@ use codec::control::ErrorKind;
 use codec::http::{Meta, switching_protocols};
 use std::rc::Rc;
 
-/// Admits a connection to its channel, whose home this is: 101, then what was kept for it. False when it was refused.
-pub(in crate::shard) fn admit(
+/// The holder of the place that a connection asks for on its channel's home; `None` when it was refused since the
+/// process is about to end or has no place left.
+pub(in crate::shard) fn holder_of(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
-    todo: &mut TodoList,
     key: SessionKey,
     admission: &Admission,
     at: Moment,
-) -> bool {
+) -> Option<Holder> {
     let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
-        return false;
+        return None;
     }
     let holder = sockets.holder_of(&admission.caller, admission.arn.account());
     if !sockets.may_enter(holder, 1) {
@@ -53,12 +51,22 @@ pub(in crate::shard) fn admit(
             NO_PLACE,
         );
         respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
-        return false;
+        return None;
     }
-    if sockets.dev.faults.is_some() && faults::on_connect(sockets, books, todo, key, admission, at)
-    {
-        return false;
-    }
+    Some(holder)
+}
+
+/// Admits a connection to its channel, whose home this is: 101, then what was kept for it. False when it was refused.
+pub(in crate::shard) fn admit(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    todo: &mut TodoList,
+    key: SessionKey,
+    (admission, holder): (&Admission, Holder),
+    at: Moment,
+) -> bool {
+    let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
     let role = admission
         .client_id
         .as_deref()
@@ -209,9 +217,6 @@ fn welcome(
     sockets.enters(key, holder, standing);
     sockets.arm_open(key, at.now);
     todo.push(Todo::Deliver(channel, role));
-    if sockets.dev.faults.is_some() {
-        todo.push(Todo::Joined(key));
-    }
 }
 
 impl Sockets {

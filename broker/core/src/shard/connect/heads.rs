@@ -3,12 +3,12 @@
 use super::requests::Step;
 use super::upgrades::UpgradeRefusal;
 use super::welcome::admin_pages;
-use super::{admission, probe, upgrades, welcome};
+use super::{probe, upgrades, welcome};
 use crate::check::Check;
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
 use crate::placement::Home;
-use crate::session::{HttpStage, PendingBody, PendingCall, Target};
+use crate::session::{Admission, HttpStage, PendingBody, PendingCall, Target};
 use crate::settings::Rate;
 use crate::shard::Fault;
 use crate::shard::books::Books;
@@ -17,7 +17,6 @@ use crate::shard::calls::head_fault::HeadFault;
 use crate::shard::calls::respond;
 use crate::shard::calls::respond::purpose_of;
 use crate::shard::calls::sts::{SignedForm, answer_sts};
-use crate::shard::directory::Directory;
 use crate::shard::end::drain;
 use crate::shard::gate::Gate;
 use crate::shard::nodes::tunnel;
@@ -143,29 +142,29 @@ fn answer_head(
     }
 }
 
-/// Takes an upgrade: it is admitted here, goes to the shard or node that has its channel, or is refused.
+/// Takes an upgrade: it is returned if it is to be admitted here, goes to the shard or node that has its channel, or is
+/// refused.
 pub(in crate::shard) fn take_upgrade(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
     gate: &mut Gate,
     todo: &mut TodoList,
     key: SessionKey,
     request: &Request<'_>,
     at: Moment,
-) -> Step {
+) -> Option<Admission> {
     let purpose = upgrade_of(&request.head);
     let Ok(Some(asked)) = upgrade(&request.head) else {
-        return Step::Over;
+        return None;
     };
     if sockets.http(key).is_some_and(|http| http.ended) {
         // It waited for its turn, and its peer has gone meanwhile: as a WebSocket it would wait for messages in vain.
         sockets.finish(books, todo, key, at);
-        return Step::Over;
+        return None;
     }
     let evidence = Evidence::of_head(&request.head);
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
-        return Step::Over;
+        return None;
     }
     match upgrades::admission(sockets.settings(), books, gate, &request.head, &asked, at) {
         Err(refusal) => {
@@ -175,17 +174,12 @@ pub(in crate::shard) fn take_upgrade(
             };
             let refused = (&evidence, &refusal);
             upgrades::refuse_upgrade(sockets, books, key, purpose, refused, at);
-            Step::Over
         }
         Ok(admission) => {
             let identity = Identity::of(&admission.arn);
             let home = sockets.placement().home(&identity, at.now);
             match home {
-                Home::Here(shard) if shard == sockets.shard() => {
-                    if admission::admit(sockets, directory, books, todo, key, &admission, at) {
-                        return Step::Frames(request.bytes);
-                    }
-                }
+                Home::Here(shard) if shard == sockets.shard() => return Some(admission),
                 Home::Here(shard) => {
                     sockets.hand_over(key, shard, admission, request.after, at);
                 }
@@ -195,9 +189,9 @@ pub(in crate::shard) fn take_upgrade(
                     tunnel::pass_on(sockets, books, key, home, onward, at);
                 }
             }
-            Step::Over
         }
     }
+    None
 }
 
 fn answer_preflight(

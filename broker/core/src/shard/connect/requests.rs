@@ -1,7 +1,7 @@
 //! HTTP on a connection: heads and bodies, with keep-alive and pipelining, to calls and upgrades.
 
 use crate::id::SessionKey;
-use crate::session::{HttpStage, Mute, NEVER, Session};
+use crate::session::{HttpStage, NEVER, Sending, Session};
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::http::HeadError;
@@ -86,7 +86,9 @@ impl Sockets {
         waits: bool,
     ) -> Part {
         let limits = self.rules().head;
-        let answers_wait = self.session(key).is_some_and(Session::answers_wait);
+        let session = self.session(key);
+        let answers_wait = session.is_some_and(Session::answers_wait);
+        let unheard = session.is_some_and(|it| it.sending == Sending::WithheldForGood);
         let Some(http) = self.http(key) else {
             return Part::None(Step::Over);
         };
@@ -98,10 +100,8 @@ impl Sockets {
             | HttpStage::AwaitAdmin(_)
             | HttpStage::AwaitOwner(_) => Part::None(Step::Wait),
             HttpStage::AwaitHead if rest.is_empty() || answers_wait => Part::None(Step::Wait),
-            // A fault leaves this connection without an answer: nothing more is done for it.
-            HttpStage::AwaitHead if http.mute == Mute::ForGood => {
-                Part::None(Step::Used(rest.len()))
-            }
+            // No answer would leave: nothing more is done for it.
+            HttpStage::AwaitHead if unheard => Part::None(Step::Used(rest.len())),
             HttpStage::AwaitHead | HttpStage::AwaitBody(_) if waits => {
                 self.wait_for_turn(key);
                 Part::None(Step::Wait)

@@ -2,15 +2,16 @@
 
 use super::account_use::AccountUse;
 use super::parity::{grouped, rate_rule};
-use crate::channel::Metered;
-use crate::id::{ChannelKey, Identity, SessionKey};
+use crate::channel::{Channel, Metered};
+use crate::id::{ChannelKey, Identity};
 use crate::limits::PARITY_BUCKETS_MAX;
-use crate::session::{Role, Session};
+use crate::session::{Role, Session, WebSocket};
 use crate::shard::Query;
 use crate::shard::directory::Directory;
 use crate::shard::road::passing::Passing;
 use crate::shard::sockets::Sockets;
-use crate::time::Moment;
+use crate::shard::todo::Gone;
+use crate::time::{Moment, Now};
 use codec::control::Operation;
 use codec::signal::Action;
 use std::sync::Arc;
@@ -69,27 +70,34 @@ pub(in crate::shard) fn on_call(
     parity.note("rate_account", "", at, says);
 }
 
-/// A connection is gone, or is silent no more: how long it was there, and silent.
+/// A channel is gone.
+pub(in crate::shard) fn channel_went(sockets: &Sockets, channel: &Channel) {
+    if let Some(parity) = &sockets.dev.parity {
+        parity.channel_went(channel);
+    }
+}
+
+/// A connection is gone: how long it was there, and silent.
 pub(in crate::shard) fn on_gone(
     sockets: &mut Sockets,
     directory: &Directory,
-    session: SessionKey,
+    gone: &Gone,
     at: Moment,
 ) {
-    on_silence(sockets, directory, session, at);
+    if let Some(last_frame) = gone.last_frame {
+        on_silence(sockets, directory, gone.channel, last_frame, at);
+    }
     let ours = sockets.settings().timeouts.connection_age_ms;
-    let session = sockets.session(session);
-    let channel = session.and_then(Session::channel);
-    let opened = session.and_then(Session::tally).map(|tally| tally.opened);
     let Some(parity) = sockets.dev.parity.as_deref_mut() else {
         return;
     };
-    let channel = channel.and_then(|key| directory.channel(key));
-    let (Some(channel), Some(opened)) = (channel, opened) else {
+    parity.forget_session(gone.session);
+    let channel = directory.channel(gone.channel);
+    let (Some(channel), Some(tally)) = (channel, gone.tally) else {
         return;
     };
     let most = parity.strict.timeouts.connection_age_ms;
-    let age = at.now.since(opened);
+    let age = at.now.since(tally.opened);
     if (ours == 0 || ours > most) && age > most {
         let says = || {
             format!(
@@ -102,13 +110,15 @@ pub(in crate::shard) fn on_gone(
     }
 }
 
-/// A connection has sent something, or is gone: how long it was silent.
-fn on_silence(sockets: &mut Sockets, directory: &Directory, session: SessionKey, at: Moment) {
+/// A connection of this channel has sent something, or is gone: how long it was silent.
+fn on_silence(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    channel: ChannelKey,
+    last_frame: Now,
+    at: Moment,
+) {
     let ours = sockets.settings().timeouts.idle_ms;
-    let web_socket = sockets.session(session).and_then(Session::open);
-    let Some((channel, last_frame)) = web_socket.map(|it| (it.channel, it.last_frame())) else {
-        return;
-    };
     let Some(parity) = sockets.dev.parity.as_deref_mut() else {
         return;
     };
@@ -137,7 +147,10 @@ pub(in crate::shard) fn on_message(
     passing: &Passing<'_>,
     at: Moment,
 ) {
-    on_silence(sockets, directory, passing.from, at);
+    let sender = sockets.session(passing.from).and_then(Session::open);
+    if let Some(last_frame) = sender.map(WebSocket::last_frame) {
+        on_silence(sockets, directory, passing.channel, last_frame, at);
+    }
     let (Some(parity), Some(channel)) = (
         sockets.dev.parity.as_deref_mut(),
         directory.channel(passing.channel),

@@ -1,9 +1,10 @@
 //! The copies that are made of messages, for tests of clients: under `--dev` only.
 
 use super::capture::{Captured, Fate};
+use super::own::Own;
 use crate::channel::{Message, Towards};
-use crate::id::SessionKey;
-use crate::shard::books::Books;
+use crate::id::{ChannelKey, SessionKey};
+use crate::shard::directory::Directory;
 use crate::shard::road::passing::Passing;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
@@ -33,9 +34,24 @@ impl CopySource<'_> {
     }
 }
 
+impl Sockets {
+    /// Hands a copy over, if copies are taken.
+    fn copy(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
+        if let Some(copies) = &mut self.dev.copies {
+            copies.take(copy, at);
+        }
+    }
+}
+
 impl Passing<'_> {
     /// Hands a copy over, once it is known what becomes of the message. `channel`: its channel's name.
-    pub(in crate::shard) fn copy(&self, books: &mut Books, channel: &str, fate: Fate, at: Moment) {
+    pub(in crate::shard) fn copy(
+        &self,
+        sockets: &mut Sockets,
+        channel: &str,
+        fate: Fate,
+        at: Moment,
+    ) {
         let (towards, viewer) = match self.delivery.sender {
             Some(viewer) => (Towards::Master, viewer),
             None => (Towards::Viewer, self.recipient),
@@ -47,13 +63,13 @@ impl Passing<'_> {
             payload: self.delivery.payload,
             fate,
         };
-        books.copy(|| source.of_channel(channel, at), at);
+        sockets.copy(|| source.of_channel(channel, at), at);
     }
 }
 
 /// Hands over another copy of a message that was kept, which a fault drops in place of its delivery.
 pub(in crate::shard) fn copy_dropped(
-    books: &mut Books,
+    sockets: &mut Sockets,
     (channel, towards, viewer): (&str, Towards, &str),
     message: &Message,
     at: Moment,
@@ -65,7 +81,7 @@ pub(in crate::shard) fn copy_dropped(
         payload: Delivery::payload_of(&message.frame),
         fate: Fate::Dropped,
     };
-    books.copy(|| source.of_channel(channel, at), at);
+    sockets.copy(|| source.of_channel(channel, at), at);
 }
 
 /// Leaves a copy of what went nowhere: too much of it, or not understood. The shard knows the channel's name.
@@ -77,6 +93,9 @@ pub(in crate::shard) fn copy_refused(
     request: Option<&Request<'_>>,
     at: Moment,
 ) {
+    if sockets.dev.copies.is_none() {
+        return;
+    }
     let Some(web_socket) = sockets.web_socket(from) else {
         return;
     };
@@ -87,6 +106,20 @@ pub(in crate::shard) fn copy_refused(
         payload: request.map_or("", |request| request.payload),
         fate: request.map_or(Fate::Refused, |_| Fate::Throttled),
     };
-    let copy = (web_socket.channel, source.of_channel("", at));
-    todo.push(Todo::Copy(Box::new(copy)));
+    let copy = Own::Copy(web_socket.channel, source.of_channel("", at));
+    todo.push(Todo::Double(Box::new(copy)));
+}
+
+/// Hands a copy over that lacks the name of its channel.
+pub(in crate::shard) fn copy_named(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    channel: ChannelKey,
+    copy: Captured,
+    at: Moment,
+) {
+    let channel = directory.channel(channel);
+    let name = channel.map_or("", |channel| channel.record.arn.name());
+    let channel = name.into();
+    sockets.copy(|| Captured { channel, ..copy }, at);
 }

@@ -5,7 +5,6 @@ use crate::channel::Life;
 use crate::id::{ChannelKey, Identity};
 use crate::journal::EndReason;
 use crate::limits::RESET_CHANNELS_PER_STEP;
-use crate::session::Session;
 use crate::shard::books::Books;
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
@@ -107,8 +106,8 @@ fn end_mute_requests(sockets: &mut Sockets, books: &mut Books, todo: &mut TodoLi
         let Some(key) = sockets.session_at(slot) else {
             continue;
         };
-        let channel = sockets.session(key).and_then(Session::channel);
-        if channel.is_none() && sockets.stands_still(key) {
+        let session = sockets.session(key);
+        if session.is_some_and(|it| it.channel().is_none() && it.stands_still()) {
             sockets.forget_faults(key);
             sockets.abort(books, todo, key, at);
         }

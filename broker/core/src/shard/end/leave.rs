@@ -4,7 +4,7 @@
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::machine::Output;
-use crate::session::{NEVER, SessionState};
+use crate::session::{NEVER, Sending, SessionState, WebSocket};
 use crate::shard::books::Books;
 use crate::shard::shares::Standing;
 use crate::shard::sockets::Sockets;
@@ -74,12 +74,11 @@ impl Sockets {
 
     /// The same for a connection that has left its channel or has none, and that waits for no answer of a call.
     pub(in crate::shard) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
-        let close_ms = self.settings().timeouts.close_ms;
-        let deferred = self.defers_close(key);
-        let from = deferred.unwrap_or(at.now).max(self.waits_from(at));
-        let deadline = from.after(close_ms);
+        let deadline = self.waits_from(at).after(self.settings().timeouts.close_ms);
+        let session = self.session(key);
+        let waits = session.is_some_and(|session| session.sending == Sending::Withheld);
         if self.await_gone(key, deadline) {
-            if deferred.is_none() {
+            if !waits {
                 self.output(Output::Close(key));
             }
             self.arm(key, deadline);
@@ -164,6 +163,7 @@ impl Sockets {
         books.unload(session.outbox.load());
         let (peer, tally) = (session.peer(), session.tally().copied());
         let reason = session.reason().unwrap_or_else(|| self.cut_off_reason());
+        let last_frame = session.open().map(WebSocket::last_frame);
         let Some((channel, role)) = session.membership() else {
             return;
         };
@@ -173,6 +173,7 @@ impl Sockets {
             role,
             peer,
             tally,
+            last_frame,
             reason,
             unsent: session.outbox.drain(),
         })));

@@ -21,8 +21,8 @@ use crate::time::{Moment, Now};
 use codec::control::ErrorKind;
 use codec::ws::{self, Opcode};
 
-/// Milliseconds between two looks at a connection that a fault keeps silent: nothing of it is due meanwhile.
-const MUTE_LOOK_MS: u64 = 1000;
+/// Milliseconds between two looks at a connection that stands still: nothing of it is due meanwhile.
+const STILL_LOOK_MS: u64 = 1000;
 
 pub(in crate::shard) fn session_due(
     sockets: &mut Sockets,
@@ -34,8 +34,8 @@ pub(in crate::shard) fn session_due(
     let Some(session) = sockets.session(key) else {
         return;
     };
-    if sockets.stands_still(key) {
-        return sockets.arm(key, at.now.after(MUTE_LOOK_MS));
+    if session.stands_still() {
+        return sockets.arm(key, at.now.after(STILL_LOOK_MS));
     }
     match session.waits(&sockets.settings().timeouts, at.now) {
         Wait::Until(later) if later > at.now => return sockets.arm(key, later),

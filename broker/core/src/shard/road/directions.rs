@@ -64,3 +64,16 @@ pub(in crate::shard) fn kept_message(launch: Launch, frame: Box<[u8]>) -> Messag
         frame,
     }
 }
+
+/// A message that was kept, on its way to its recipient.
+pub(in crate::shard) fn kept_launch(message: &Message) -> Launch {
+    Launch {
+        action: message.action,
+        expires: message.expires,
+        order: message.order,
+        sender_bytes: message.sender_bytes,
+        call: false,
+        counted: true,
+        accepted_us: None,
+    }
+}

@@ -1,7 +1,6 @@
 //! The steps of the road on the side of the sender: frame → text → message, control frames, and the end of a stream of
 //! frames.
 
-use super::status;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::PONGS_PER_RECEIVE_MAX;
@@ -9,7 +8,7 @@ use crate::shard::books::Books;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
 use crate::time::Moment;
-use codec::signal::{Parser, Request};
+use codec::signal::{Fault, Parser, Request};
 use codec::ws::{self, Item, Kind, Opcode, Receiver};
 
 /// Why a frame does not go on along the road.
@@ -97,11 +96,18 @@ pub(in crate::shard) fn text<'a>(
     }
 }
 
+/// Why a text is no message.
+pub(in crate::shard) enum Unread<'a> {
+    /// It is empty, which some clients send as a keepalive; or its sender has no open WebSocket.
+    Aside(Aside),
+    /// It breaks a rule.
+    Faulty(Fault<'a>),
+}
+
 /// Text → message.
 ///
 /// # Errors
-/// [`Aside`] for an empty text, which some clients send as a keepalive, and for one that breaks a rule, which is
-/// answered if it can be.
+/// [`Unread`]: it is none.
 #[inline(always)]
 pub(in crate::shard) fn understand<'a>(
     sockets: &mut Sockets,
@@ -111,23 +117,20 @@ pub(in crate::shard) fn understand<'a>(
     text: &'a mut [u8],
     parser: &'a mut Parser,
     at: Moment,
-) -> Result<Request<'a>, Aside> {
+) -> Result<Request<'a>, Unread<'a>> {
     let Some(web_socket) = sockets.web_socket(key) else {
-        return Err(Aside::Ended);
+        return Err(Unread::Aside(Aside::Ended));
     };
     web_socket.message_ended();
     if text.is_empty() {
-        return Err(idle_frame(sockets, books, todo, key, at));
+        return Err(Unread::Aside(idle_frame(sockets, books, todo, key, at)));
     }
     let count = &mut web_socket.tally.messages_in;
     *count = count.saturating_add(1);
     let role = web_socket.role.on_wire();
     parser
         .parse(text, role, &sockets.rules().messages)
-        .map_err(|fault| {
-            status::refuse_message(sockets, books, todo, key, &fault, at);
-            idle_frame(sockets, books, todo, key, at)
-        })
+        .map_err(Unread::Faulty)
 }
 
 impl Sockets {

@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 /// The sender of a message.
 pub(in crate::shard) struct Sender {
-    pub(super) session: SessionKey,
+    pub(in crate::shard) session: SessionKey,
     pub(super) channel: ChannelKey,
     pub(super) role: Role,
 }

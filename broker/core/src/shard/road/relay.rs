@@ -2,7 +2,7 @@
 //! the way to a connected recipient.
 
 use super::directions::away_from;
-use super::frames::{self, Aside};
+use super::frames::Aside;
 use super::passing::{Passing, Sender, Undelivered};
 use super::status::status;
 use crate::channel::{Full, KeyName, Route, Towards};
@@ -11,7 +11,6 @@ use crate::id::SessionKey;
 use crate::session::{Launch, Role};
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
-use crate::shard::dev::copies;
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::outboxes::NoRoom;
@@ -19,24 +18,31 @@ use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 use codec::signal::{Action, Delivery, Request, StatusFault};
 
+/// Why a message that was understood is not passed on.
+pub(in crate::shard) enum Unadmitted {
+    /// This sender is too fast.
+    TooFast(Sender),
+    /// Its sender has no open WebSocket any more.
+    Ended,
+}
+
 /// Counts a message that was understood, and finds its sender.
 ///
 /// # Errors
-/// [`Aside`] when the sender is too fast, which is answered if it can be.
+/// [`Unadmitted`]: it is not passed on.
 #[inline(always)]
 pub(in crate::shard) fn admit(
     sockets: &mut Sockets,
     books: &mut Books,
-    todo: &mut TodoList,
     from: SessionKey,
     request: &Request<'_>,
     at: Moment,
-) -> Result<Sender, Aside> {
+) -> Result<Sender, Unadmitted> {
     let kind = Kind::Known(request.action);
     books.count_received(kind);
     let Some((web_socket, settings)) = sockets.web_socket_and_settings(from) else {
         books.count_ended(kind, Outcome::Withdrawn);
-        return Err(Aside::Ended);
+        return Err(Unadmitted::Ended);
     };
     let sender = Sender {
         session: from,
@@ -54,14 +60,22 @@ pub(in crate::shard) fn admit(
         }
         return Ok(sender);
     }
-    books.count_ended(kind, Outcome::Throttled);
-    if books.takes_copies() {
-        copies::copy_refused(sockets, todo, from, Some(request), at);
-    }
-    note_throttled(books, &sender, request, at);
+    Err(Unadmitted::TooFast(sender))
+}
+
+/// A message whose sender is too fast: counted, and answered if it can be.
+pub(in crate::shard) fn throttle(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    sender: &Sender,
+    request: &Request<'_>,
+    at: Moment,
+) {
+    books.count_ended(Kind::Known(request.action), Outcome::Throttled);
+    note_throttled(books, sender, request, at);
     let (id, fault) = (request.correlation_id, StatusFault::RateExceeded);
-    status(sockets, books, todo, from, id, fault, at);
-    Err(frames::idle_frame(sockets, books, todo, from, at))
+    status(sockets, books, todo, sender.session, id, fault, at);
 }
 
 /// Notes a message whose sender is too fast.

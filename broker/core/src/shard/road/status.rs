@@ -5,7 +5,6 @@ use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
-use crate::shard::dev::copies;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
 use crate::time::Moment;
@@ -44,9 +43,6 @@ pub(in crate::shard) fn refuse_message(
         books
             .note()
             .came(at, web_socket.channel, passed, from, None);
-    }
-    if books.takes_copies() {
-        copies::copy_refused(sockets, todo, from, None, at);
     }
     if let Some(answer) = fault.kind.status(&sockets.rules().messages) {
         status(sockets, books, todo, from, fault.correlation_id, answer, at);

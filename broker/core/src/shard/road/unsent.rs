@@ -1,16 +1,15 @@
 //! Messages that a connection did not send: back to where undelivered ones are kept, and from there to the slot's
 //! current connection.
 
-use super::directions::{kept_message, slot_of, towards, viewer_of};
+use super::directions::{kept_launch, kept_message, slot_of, towards, viewer_of};
 use crate::channel::{Channel, KeyName, Message, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
 use crate::journal::ConnectionEnd;
-use crate::session::{Launch, Role, Tally, Unsent};
+use crate::session::{Role, Tally, Unsent};
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Leaver, Passage, Passed};
 use crate::shard::calls::alexa;
-use crate::shard::dev::faults::{self, Deliveries};
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Gone, Left, Todo, TodoList};
@@ -187,77 +186,65 @@ pub(in crate::shard) fn deliver_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
-    key: ChannelKey,
-    role: &Role,
+    whose: (ChannelKey, &Role),
     at: Moment,
 ) {
-    let live = directory.channel(key).and_then(Channel::live);
-    let to = live.and_then(|live| match role {
-        Role::Master => live.members.to_master(),
-        Role::Viewer(id) => live.members.to_viewer(id),
-    });
-    let Some(to) = to.filter(|to| sockets.web_socket(*to).is_some()) else {
-        return;
-    };
-    let groups = directory.take_kept(books, key, &slot_of(role), at);
-    let Deliveries { groups, twice } = if sockets.dev.faults.is_some() {
-        let channel = directory.channel(key);
-        let name = channel.map_or("", |channel| channel.record.arn.name());
-        faults::on_kept(sockets, books, name, (key, to, role), groups, at)
-    } else {
-        let twice = Vec::new();
-        Deliveries { groups, twice }
-    };
-    for (rank, messages) in groups {
-        if *role == Role::Master {
-            alexa::give_offers(sockets, directory, books, key, rank);
+    let open = |session| sockets.web_socket(session).is_some();
+    if let Some((to, groups)) = directory.take_for_current(books, whose, open, at) {
+        for group in groups {
+            push_kept(sockets, directory, books, to, whose, group, at);
         }
-        let whose = (key, role);
-        push_kept(sockets, books, to, whose, (messages, &twice), at);
+        push_kept(sockets, directory, books, to, whose, LAST_OFFERS, at);
+        sockets.touch(to);
     }
-    if *role == Role::Master {
-        alexa::give_offers(sockets, directory, books, key, u64::MAX);
-    }
-    sockets.touch(to);
 }
 
-fn push_kept(
+/// Messages that are kept for a role, with the place of their group in the order of acceptance.
+pub(in crate::shard) type KeptGroup = (u64, VecDeque<Message>);
+
+/// No messages, behind all offers.
+pub(in crate::shard) const LAST_OFFERS: KeptGroup = (u64::MAX, VecDeque::new());
+
+impl Directory {
+    /// Takes out what is kept for a role whose current connection is `open`, and returns that.
+    pub(in crate::shard) fn take_for_current(
+        &mut self,
+        books: &mut Books,
+        (key, role): (ChannelKey, &Role),
+        open: impl FnOnce(SessionKey) -> bool,
+        at: Moment,
+    ) -> Option<(SessionKey, Vec<KeptGroup>)> {
+        let live = self.channel(key).and_then(Channel::live)?;
+        let to = match role {
+            Role::Master => live.members.to_master(),
+            Role::Viewer(id) => live.members.to_viewer(id),
+        };
+        let to = to.filter(|to| open(*to))?;
+        Some((to, self.take_kept(books, key, &slot_of(role), at)))
+    }
+}
+
+/// Moves messages that were kept into the outbox of their recipient, behind the offers that a master gets before them.
+pub(in crate::shard) fn push_kept(
     sockets: &mut Sockets,
+    directory: &mut Directory,
     books: &mut Books,
     to: SessionKey,
     (channel, role): (ChannelKey, &Role),
-    (messages, twice): (VecDeque<Message>, &[u64]),
+    (rank, messages): KeptGroup,
     at: Moment,
 ) {
+    if *role == Role::Master {
+        alexa::give_offers(sockets, directory, books, channel, rank);
+    }
     for message in messages {
         let passed = Passed::of(&message, towards(role), Passage::Delivered);
         let viewer = viewer_of(role, &message.frame, message.sender_bytes);
         books.note().went(at, channel, passed, viewer, Some(to));
-        let Message {
-            action,
-            expires,
-            order,
-            sender_bytes,
-            frame,
-        } = message;
-        let launch = Launch {
-            action,
-            expires,
-            order,
-            sender_bytes,
-            call: false,
-            counted: true,
-            accepted_us: None,
-        };
-        let Some(pushed) = sockets.push_kept(to, launch, &frame) else {
+        let Some(pushed) = sockets.push_kept(to, kept_launch(&message), &message.frame) else {
             return;
         };
         books.count_unkept();
         books.count_queued(pushed);
-        if twice.contains(&order) {
-            sockets.push_copy(books, to, launch, frame.len(), |out| {
-                out.extend_from_slice(&frame)
-            });
-        }
     }
 }

@@ -1,12 +1,9 @@
 //! Due work: deadlines, what faults held back, pages, slots that come and go, the drain, and requests that wait.
 
-use crate::id::SessionKey;
 use crate::journal::EndReason;
-use crate::limits::{FAULTS_DUE_PER_TICK, SLOT_ORDERS_PER_TURN};
+use crate::limits::SLOT_ORDERS_PER_TURN;
 use crate::shard::Shard;
 use crate::shard::calls::pages;
-use crate::shard::dev::checks;
-use crate::shard::dev::faults::{self, Later};
 use crate::shard::directory::slots::Slots;
 use crate::shard::end::timers;
 use crate::shard::sockets::timer::Owner;
@@ -33,9 +30,7 @@ impl Shard {
             }
             self.settle(at);
         }
-        if self.sockets.dev.faults.is_some() {
-            self.faults_due(at);
-        }
+        self.double_due(at);
         while self.directory.work_on_page(&mut self.todo, at) {
             self.settle(at);
         }
@@ -46,29 +41,6 @@ impl Shard {
         sockets.step_drain(books, todo, at);
         self.settle(at);
         self.answer_waiting(at);
-    }
-
-    /// Goes on with what faults held back until now.
-    fn faults_due(&mut self, at: Moment) {
-        for _ in 0..FAULTS_DUE_PER_TICK {
-            let (sockets, directory, books, _, todo) = self.parts();
-            match sockets.take_held(at) {
-                Some(Later::Message(message)) => {
-                    faults::release(sockets, directory, books, todo, message, at);
-                }
-                Some(Later::Close {
-                    session,
-                    code,
-                    reason,
-                }) => {
-                    let ending = (EndReason::Operator, code, &*reason);
-                    sockets.close_with(books, todo, session, ending, at);
-                }
-                None => break,
-            }
-            self.settle(at);
-        }
-        self.sockets.unmute_due(at);
     }
 
     /// Carries out what is due about slots: some orders and answers of all nodes, connections of a node that is alone,
@@ -116,18 +88,5 @@ impl Shard {
                 todo.push(Todo::BeginLists);
             }
         }
-    }
-
-    /// A connection was admitted: what the test double notes of it, and does to it.
-    pub(in crate::shard) fn joined(&mut self, key: SessionKey, at: Moment) {
-        let (sockets, directory, books, _, todo) = self.parts();
-        let web_socket = sockets.web_socket(key);
-        let Some((channel, role)) = web_socket.map(|it| (it.channel, it.role.clone())) else {
-            return;
-        };
-        checks::on_join(sockets, directory, channel, &role, at);
-        let channel = directory.channel(channel);
-        let name = channel.map(|channel| channel.record.arn.name());
-        faults::on_session(sockets, books, todo, key, name, at);
     }
 }

@@ -3,9 +3,10 @@
 //!
 //! Each item is a step of its own: what it leaves ([`Todo`](super::todo::Todo)) is done before the next one begins, so
 //! that a later item sees what an earlier one has changed. Only these methods, those of `shard/mod.rs` and of
-//! `todo::work_off` have all parts.
+//! `todo::work_off`, and those of the test double (`dev/`) have all parts.
 
 mod check;
+mod doubled;
 mod due;
 mod operators;
 mod received;

@@ -1,9 +1,6 @@
-//! Questions of operators, and what tests make under `--dev`.
+//! Questions of operators.
 
 use crate::limits::LIST_PAGE_MAX;
-use crate::shard::dev::faults;
-use crate::shard::dev::parity::Parity;
-use crate::shard::dev::reset::{Reset, ResetStep};
 use crate::shard::operator::inspect::channels::view;
 use crate::shard::operator::inspect::{self, Question, Reply};
 use crate::shard::operator::{connection_lookup, trace};
@@ -56,56 +53,13 @@ impl Shard {
                 channel: None,
                 from,
             } => sockets.reconnect_some(books, from, at),
-            Question::Reset(reset) if sockets.settings().dev => Reply::Reset(self.reset(reset, at)),
-            Question::Reset(_) => Reply::Reset(ResetStep::default()),
-            Question::Parity => {
-                let parity = sockets.dev.parity.as_deref_mut();
-                let findings = parity.map(Parity::findings);
-                Reply::Findings(findings.unwrap_or_default())
-            }
-            Question::AddFault(rule) => {
-                if sockets.add_fault(rule, at) {
-                    self.disturb_sessions(at);
-                }
-                Reply::Done
+            Question::Reset(_) | Question::Parity | Question::AddFault(_) => {
+                self.ask_double(question, at)
             }
             Question::Disconnect { channel, which } => {
                 let closed = inspect::disconnect(sockets, directory, todo, &channel, &which);
                 Reply::Disconnected(closed)
             }
         }
-    }
-
-    /// A fault about sessions acts on those that are open.
-    fn disturb_sessions(&mut self, at: Moment) {
-        for slot in 0..self.sockets.places() {
-            let (sockets, directory, books, _, todo) = self.parts();
-            let Some(key) = sockets.session_at(slot) else {
-                continue;
-            };
-            let channel = sockets.web_socket(key).map(|it| it.channel);
-            let channel = channel.and_then(|key| directory.channel(key));
-            let name = channel.map(|channel| channel.record.arn.name());
-            faults::on_session(sockets, books, todo, key, name, at);
-            self.settle(at);
-        }
-    }
-
-    /// Ends channels that a test has used, a bounded number.
-    fn reset(&mut self, mut reset: Reset, at: Moment) -> ResetStep {
-        let mut done = ResetStep::default();
-        let (sockets, directory, books, _, todo) = self.parts();
-        reset.begin(sockets, books, todo, at);
-        let channels = reset.channels(directory);
-        self.settle(at);
-        for identity in channels {
-            let (sockets, directory, books, _, todo) = self.parts();
-            if let Some(key) = done.end(sockets, directory, todo, identity) {
-                sockets.withdraw_held(books, key);
-            }
-            self.settle(at);
-        }
-        done.deleting = reset.deleting(&self.directory);
-        done
     }
 }

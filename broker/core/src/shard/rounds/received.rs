@@ -6,13 +6,13 @@ use crate::journal::EndReason;
 use crate::limits::{REQUESTS_PER_VISIT, WAITING_REQUESTS_PER_TICK};
 use crate::machine::Output;
 use crate::session::SessionState;
+use crate::shard::Shard;
 use crate::shard::books::evidence::Evidence;
-use crate::shard::connect::heads::{self, HeadStep, SignedCall};
+use crate::shard::connect::heads::{self, HeadStep};
 use crate::shard::connect::requests::{Part, Step};
-use crate::shard::nodes::tunnel;
+use crate::shard::road::double::Double;
 use crate::shard::road::frames::{self, Aside};
 use crate::shard::road::pass;
-use crate::shard::{Shard, calls};
 use crate::time::Moment;
 use crate::work;
 use codec::ws::Item;
@@ -38,12 +38,21 @@ impl Shard {
             + self.directory.paged() * work::RECORD
     }
 
-    /// Handles bytes of an open WebSocket: every whole frame is passed on. All frames of one receive are handled at
-    /// once.
+    /// Handles bytes of an open WebSocket, by the loop that is compiled for the shard's double.
+    pub(in crate::shard) fn receive_frames(
+        &mut self,
+        from: SessionKey,
+        bytes: &mut [u8],
+        at: Moment,
+    ) {
+        (self.frames)(self, from, bytes, at);
+    }
+
+    /// The same: every whole frame is passed on. All frames of one receive are handled at once.
     ///
     /// The receiver is lent out of its session for the time of the call, and the parser out of the shard's scratch
     /// memory, so that what they borrow from `bytes` is separate from all that a message may change.
-    pub(in crate::shard) fn receive_frames(
+    pub(in crate::shard) fn frames_with<D: Double + Default>(
         &mut self,
         from: SessionKey,
         bytes: &mut [u8],
@@ -68,7 +77,7 @@ impl Shard {
             };
             books.count_frame();
             let control = matches!(frame, Item::Ping(_) | Item::Pong(_));
-            let mut passed = pass(
+            let mut passed = pass::<D>(
                 sockets,
                 directory,
                 books,
@@ -196,9 +205,14 @@ impl Shard {
                     HeadStep::Call(request) => {
                         heads::begin_call(sockets, books, gate, key, &request, at)
                     }
-                    HeadStep::Upgrade(request) => heads::take_upgrade(
-                        sockets, directory, books, gate, todo, key, &request, at,
-                    ),
+                    HeadStep::Upgrade(request) => {
+                        let admission =
+                            heads::take_upgrade(sockets, books, gate, todo, key, &request, at);
+                        match admission {
+                            Some(admission) if self.admit(key, &admission, at) => Step::Frames(end),
+                            Some(_) | None => Step::Over,
+                        }
+                    }
                 }
             }
             Part::NoHead(error) => {
@@ -215,19 +229,6 @@ impl Shard {
                 Step::Used(bytes)
             }
         }
-    }
-
-    fn begin_call(&mut self, key: SessionKey, signed: SignedCall, at: Moment) {
-        let (sockets, directory, books, _, todo) = self.parts();
-        let SignedCall { asked, call, whole } = signed;
-        if let Some(whole) = whole {
-            let identity = directory.identity_of(&asked.caller, &call);
-            let of = (&asked.caller, &call);
-            if !tunnel::call_is_here(sockets, books, key, of, identity, whole, at) {
-                return;
-            }
-        }
-        calls::begin(sockets, directory, books, todo, key, asked, call, at);
     }
 
     /// The next request that waited behind a call which was answered, or for its peer to take answers, begins. False

@@ -1,7 +1,7 @@
 //! Deadlines of sessions and channels in the wheel of their shard.
 
 use crate::id::{ChannelKey, SessionKey, TimerId};
-use crate::session::{NEVER, Wait};
+use crate::session::{NEVER, Sending, Wait};
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::timer::{Owner, Timer};
 use crate::time::Now;
@@ -65,8 +65,8 @@ impl Sockets {
         match session.waits(&self.settings.timeouts, now) {
             // Announced bytes are sent within the turn, or armed then.
             Wait::Until(next) => {
-                !session.dirty
-                    && !self.stands_still(key)
+                session.sending != Sending::Announced
+                    && !session.stands_still()
                     && !self.wheel.calls_by(&session.timer, next)
             }
             Wait::OwnTurn | Wait::Aborted => false,

@@ -3,7 +3,7 @@
 use crate::id::SessionKey;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
 use crate::machine::Output;
-use crate::session::{Launch, Load, NEVER, SessionState, Unsent};
+use crate::session::{Launch, Load, NEVER, Sending, SessionState, Unsent};
 use crate::shard::Letter;
 use crate::shard::books::Books;
 use crate::shard::sockets::Sockets;
@@ -25,14 +25,11 @@ impl Sockets {
     /// Announces that a session has bytes to send.
     #[inline]
     pub(in crate::shard) fn touch(&mut self, key: SessionKey) {
-        if self.is_mute(key) {
-            return;
-        }
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if !session.dirty && !session.outbox.unsent().is_empty() {
-            session.dirty = true;
+        if session.sending == Sending::Idle && !session.outbox.unsent().is_empty() {
+            session.sending = Sending::Announced;
             self.outputs.push_back(Output::Send(key));
         }
     }
@@ -113,7 +110,7 @@ impl Sockets {
             return;
         };
         session.outbox.launched(bytes);
-        session.dirty = false;
+        session.was_taken();
         if let SessionState::Http(http) = &session.state {
             let due = http.answer_due;
             self.arm(key, due);
@@ -145,7 +142,9 @@ impl Sockets {
         }
         let answered = session.open_mut().filter(|_| answers);
         let setup_ms = answered.and_then(|web_socket| web_socket.first_answer(now));
-        session.dirty = !session.outbox.unsent().is_empty() && session.dirty;
+        if session.outbox.unsent().is_empty() {
+            session.was_taken();
+        }
         let answer_ms = self.settings.timeouts.answer_ms;
         let (waits, left) = (session.answers_wait(), session.outbox.bytes());
         if let SessionState::Http(http) = &mut session.state {
@@ -180,7 +179,9 @@ impl Sockets {
         let before = session.outbox.load().messages;
         let unsent = session.outbox.take_unsent(&mut self.scratch.spares);
         // An edge that finds nothing to send reports nothing: what is queued later is to be announced again.
-        session.dirty &= !session.outbox.unsent().is_empty();
+        if session.outbox.unsent().is_empty() {
+            session.was_taken();
+        }
         let taken = TakenBack {
             unsent,
             freed: Load {
@@ -193,10 +194,23 @@ impl Sockets {
         Some(taken)
     }
 
-    /// Bytes that were announced are not sent: they are to be announced again.
-    pub(in crate::shard) fn unannounce(&mut self, key: SessionKey) {
+    /// Withholds the bytes of a session, for a time or for good. Those that were announced are announced again then.
+    pub(in crate::shard) fn withhold(&mut self, key: SessionKey, for_good: bool) {
         if let Some(session) = self.sessions.get_mut(key) {
-            session.dirty = false;
+            session.sending = if for_good {
+                Sending::WithheldForGood
+            } else {
+                Sending::Withheld
+            };
+        }
+    }
+
+    /// Withholds the bytes of a session no longer. They are announced by [`Sockets::touch`].
+    pub(in crate::shard) fn show(&mut self, key: SessionKey) {
+        if let Some(session) = self.sessions.get_mut(key)
+            && let Sending::Withheld | Sending::WithheldForGood = session.sending
+        {
+            session.sending = Sending::Idle;
         }
     }
 

@@ -113,10 +113,6 @@ impl Sockets {
         self.requests.without_owner.remove(&key);
         let mut session = self.sessions.remove(key)?;
         self.wheel.forget(&mut session.timer);
-        self.forget_faults(key);
-        if let Some(parity) = &mut self.dev.parity {
-            parity.forget_session(key);
-        }
         self.count_place(session.place, false);
         if session.cut {
             self.cut_shrinks(session.outbox.bytes());
@@ -132,9 +128,6 @@ impl Sockets {
     pub(in crate::shard) fn channel_went(&mut self, key: ChannelKey, channel: &mut Channel) {
         self.wheel.forget(&mut channel.timer);
         self.backlog.withdraw(key);
-        if let Some(parity) = &self.dev.parity {
-            parity.channel_went(channel);
-        }
     }
 
     /// Moves a session from one gauge to another.

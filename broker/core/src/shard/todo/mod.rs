@@ -18,8 +18,7 @@ use crate::registry::StoreError;
 use crate::session::{Launch, Role, Tally, Unsent};
 use crate::shard::calls::letter::{Answer, Query};
 use crate::shard::calls::pages::PageQuestion;
-use crate::shard::dev::capture::Captured;
-use crate::shard::dev::faults::HeldMessage;
+use crate::shard::dev::own::Own;
 use crate::shard::directory::changes::Waiting;
 use crate::time::Now;
 use std::collections::VecDeque;
@@ -63,14 +62,8 @@ pub(in crate::shard) enum Todo {
     Released(SessionKey),
     /// A message goes this way, now that connections were closed for it.
     HandOn(Box<Deferred>, Route),
-    /// A message goes once more to this connection, which a fault wants.
-    SendAgain(Box<Deferred>, SessionKey),
-    /// A message that a fault held back goes on.
-    Release(Box<HeldMessage>),
     /// The messages that are kept for a role go to its current connection.
     Deliver(ChannelKey, Role),
-    /// A connection was admitted: what the test double does to it.
-    Joined(SessionKey),
     /// The next deadline of a channel may be another one.
     Arm(ChannelKey),
     /// A channel is in the tables: the test double counts it.
@@ -83,8 +76,8 @@ pub(in crate::shard) enum Todo {
     ServeWaiting(ChannelKey, Box<Waiting>),
     /// The messages of a parcel behind this byte go into a slot.
     Unpack(Slot, Arc<[u8]>, usize),
-    /// The copy of a message of this channel, for tests of clients.
-    Copy(Box<(ChannelKey, Captured)>),
+    /// A step that the test double left to itself.
+    Double(Box<Own>),
 }
 
 /// A WebSocket that has left its channel, or lost its slot there.
@@ -137,6 +130,8 @@ pub(in crate::shard) struct Gone {
     pub(in crate::shard) peer: Peer,
     /// The figures of its log line.
     pub(in crate::shard) tally: Option<Tally>,
+    /// When its last bytes came, if it was open until now.
+    pub(in crate::shard) last_frame: Option<Now>,
     /// Why it ended.
     pub(in crate::shard) reason: EndReason,
     /// Messages that were not wholly handed over.

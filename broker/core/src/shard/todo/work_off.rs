@@ -7,8 +7,6 @@ use crate::session::Session;
 use crate::shard::Shard;
 use crate::shard::calls::letter::{Answer, Letter};
 use crate::shard::calls::{alexa, answers, home};
-use crate::shard::dev::capture::Captured;
-use crate::shard::dev::{checks, faults};
 use crate::shard::directory::changes::Waiting;
 use crate::shard::end::timers;
 use crate::shard::road::{relay, unsent};
@@ -30,16 +28,8 @@ impl Shard {
         }
     }
 
-    /// Does what a step left, and what that leaves.
-    pub(in crate::shard) fn settle(&mut self, at: Moment) {
-        while let Some(todo) = self.todo.pop() {
-            let others = self.todo.len();
-            self.act(todo, at);
-            self.todo.newest_first(others);
-        }
-    }
-
-    fn act(&mut self, what: Todo, at: Moment) {
+    /// Does one thing that a step left.
+    pub(in crate::shard) fn act(&mut self, what: Todo, at: Moment) {
         let (sockets, directory, books, _, todo) = self.parts();
         match what {
             Todo::Query(caller, query) => {
@@ -75,20 +65,15 @@ impl Shard {
                 let passing = &message.passing();
                 relay::hand_on(sockets, directory, books, todo, route, passing, at);
             }
-            Todo::SendAgain(message, to) => {
-                faults::send_again(sockets, books, to, &message.passing())
-            }
-            Todo::Release(held) => faults::release(sockets, directory, books, todo, *held, at),
             Todo::Deliver(channel, role) => {
-                unsent::deliver_kept(sockets, directory, books, channel, &role, at)
+                unsent::deliver_kept(sockets, directory, books, (channel, &role), at)
             }
-            Todo::Joined(session) => self.joined(session, at),
             Todo::Arm(key) => {
                 if let Some((timer, next)) = directory.timer_of(key, at.now) {
                     sockets.arm_channel(key, timer, next);
                 }
             }
-            Todo::ChannelCame(channel) => checks::on_channel(sockets, directory, channel, at),
+            Todo::ChannelCame(_) | Todo::Double(_) => {} // the test double's own
             Todo::ChannelWent(mut went) => sockets.channel_went(went.0, &mut went.1),
             Todo::Committed(channel, result) => {
                 directory.committed(books, todo, channel, result, at)
@@ -97,7 +82,6 @@ impl Shard {
             Todo::Unpack(slot, parcel, from) => {
                 directory.unpack(books, todo, (slot, parcel, from), at)
             }
-            Todo::Copy(copy) => self.copy(*copy, at),
         }
     }
 
@@ -173,13 +157,5 @@ impl Shard {
             home::serve(sockets, directory, books, todo, caller, *query, at);
             directory.let_wait(todo, channel, waiting);
         }
-    }
-
-    /// A copy of a message of this channel gets the channel's name.
-    fn copy(&mut self, (channel, copy): (ChannelKey, Captured), at: Moment) {
-        let channel = self.directory.channel(channel);
-        let name = channel.map_or("", |channel| channel.record.arn.name());
-        let channel = name.into();
-        self.books.copy(|| Captured { channel, ..copy }, at);
     }
 }

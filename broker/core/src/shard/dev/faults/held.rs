@@ -33,14 +33,6 @@ pub(in crate::shard) enum Later {
     },
 }
 
-/// A connection that is sent nothing.
-#[derive(Clone, Copy, Debug)]
-struct Mute {
-    until: Now,
-    /// It is to be closed once all has been sent.
-    closes: bool,
-}
-
 /// All of it, by when it is due.
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -49,7 +41,8 @@ pub(super) struct Held {
     serial: u64,
     messages: usize,
     bytes: usize,
-    mutes: BTreeMap<SessionKey, Mute>,
+    /// Connections that are sent nothing, and until when.
+    mutes: BTreeMap<SessionKey, Now>,
 }
 
 impl Held {
@@ -126,41 +119,25 @@ impl Held {
 
     /// Nothing is sent to this connection until then, or until what another fault has said. Returns when.
     pub(super) fn mute(&mut self, session: SessionKey, until: Now) -> Now {
-        let mute = self.mutes.entry(session).or_insert(Mute {
-            until,
-            closes: false,
-        });
-        mute.until = mute.until.max(until);
-        mute.until
+        let mute = self.mutes.entry(session).or_insert(until);
+        *mute = until.max(*mute);
+        *mute
     }
 
-    /// Whether nothing is sent to it.
-    pub(super) fn is_mute(&self, session: SessionKey) -> bool {
-        self.mutes.contains_key(&session)
-    }
-
-    /// Until when nothing is sent to it.
-    pub(super) fn mute_until(&self, session: SessionKey) -> Option<Now> {
-        self.mutes.get(&session).map(|mute| mute.until)
-    }
-
-    /// Until when its end waits, if it is sent something again. It ends then.
-    pub(super) fn defers_close(&mut self, session: SessionKey) -> Option<Now> {
-        let mute = self.mutes.get_mut(&session);
-        let mute = mute.filter(|mute| mute.until != NEVER)?;
-        mute.closes = true;
-        Some(mute.until)
-    }
-
-    /// A connection that is sent something again, and whether it then ends.
-    pub(super) fn take_unmuted(&mut self, now: Now) -> Option<(SessionKey, bool)> {
-        let over = self.mutes.iter().find(|(_, mute)| mute.until <= now);
+    /// A connection that is sent something again.
+    pub(super) fn take_unmuted(&mut self, now: Now) -> Option<SessionKey> {
+        let over = self.mutes.iter().find(|(_, until)| **until <= now);
         let session = over.map(|(session, _)| *session)?;
-        let mute = self.mutes.remove(&session)?;
-        Some((session, mute.closes))
+        self.forget(session);
+        Some(session)
     }
 
-    /// A connection is gone.
+    /// Forgets the connections that are not there any more.
+    pub(super) fn forget_gone(&mut self, is_there: impl Fn(SessionKey) -> bool) {
+        self.mutes.retain(|session, _| is_there(*session));
+    }
+
+    /// A connection is gone, or mute no longer.
     pub(super) fn forget(&mut self, session: SessionKey) {
         self.mutes.remove(&session);
     }
@@ -168,7 +145,7 @@ impl Held {
     /// When something is due.
     pub(super) fn next(&self) -> Option<Now> {
         let later = self.later.first_key_value().map(|(&(at, _), _)| at);
-        let mutes = self.mutes.values().map(|mute| mute.until).min();
+        let mutes = self.mutes.values().copied().min();
         let next = later.into_iter().chain(mutes).min();
         next.filter(|next| *next != NEVER)
     }
@@ -240,18 +217,18 @@ mod tests {
     }
 
     #[test]
-    fn a_mute_connection_ends_when_it_is_sent_something_again() {
+    fn a_mute_connection_is_sent_something_again_when_its_longest_fault_is_over() {
         let mut held = Held::default();
         let (one, other) = (SessionKey::new(1, 0), SessionKey::new(2, 0));
         held.mute(one, Now(5));
         held.mute(other, NEVER);
-        assert_eq!(held.defers_close(one), Some(Now(5)));
-        assert_eq!(held.defers_close(other), None);
+        assert_eq!(held.mute(one, Now(3)), Now(5), "the longer one counts");
         assert_eq!(held.next(), Some(Now(5)));
-        assert_eq!(held.take_unmuted(Now(5)), Some((one, true)));
+        assert_eq!(held.take_unmuted(Now(4)), None);
+        assert_eq!(held.take_unmuted(Now(5)), Some(one));
         assert_eq!((held.take_unmuted(Now(5)), held.next()), (None, None));
-        assert!(held.is_mute(other));
+        assert_eq!(held.mute(other, Now(9)), NEVER);
         held.forget(other);
-        assert!(!held.is_mute(other));
+        assert_eq!(held.mute(other, Now(9)), Now(9));
     }
 }

@@ -6,10 +6,10 @@ use crate::channel::Message;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::FAULT_REORDER_MS;
-use crate::session::{Launch, Role};
+use crate::session::Role;
 use crate::shard::books::Books;
 use crate::shard::dev::copies;
-use crate::shard::road::directions::{towards, viewer_of};
+use crate::shard::road::directions::{kept_launch, towards, viewer_of};
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Now};
 use codec::signal::Delivery;
@@ -46,7 +46,7 @@ pub(in crate::shard) fn on_kept(
             let act = act_on(sockets, name, to, &message, at.now);
             let message = match act {
                 Some((DeliveryAct::Drop, _)) => {
-                    drop_kept(books, name, to, &message, at);
+                    drop_kept(sockets, books, name, to, &message, at);
                     continue;
                 }
                 Some((DeliveryAct::Duplicate, _)) => {
@@ -112,6 +112,7 @@ fn act_on(
 }
 
 fn drop_kept(
+    sockets: &mut Sockets,
     books: &mut Books,
     name: &str,
     (_, _, role): Recipient<'_>,
@@ -121,7 +122,7 @@ fn drop_kept(
     books.count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);
     let viewer = viewer_of(role, &message.frame, message.sender_bytes);
     let whose = (name, towards(role), viewer);
-    copies::copy_dropped(books, whose, message, at);
+    copies::copy_dropped(sockets, whose, message, at);
 }
 
 /// Holds a message back; it stays in the gauge of pending ones. Returns it when there is no room.
@@ -145,15 +146,7 @@ fn hold(
         from: None,
         channel,
         viewer,
-        launch: Launch {
-            action: message.action,
-            expires: message.expires,
-            order: message.order,
-            sender_bytes: message.sender_bytes,
-            call: false,
-            counted: true,
-            accepted_us: None,
-        },
+        launch: kept_launch(&message),
         payload: Delivery::payload_of(&message.frame).into(),
         recipient,
         behind,

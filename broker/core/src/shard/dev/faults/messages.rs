@@ -11,7 +11,8 @@ use crate::session::Launch;
 use crate::shard::books::Books;
 use crate::shard::books::recorder::NOBODY;
 use crate::shard::dev::capture::Fate;
-use crate::shard::directory::Directory;
+use crate::shard::dev::own::Own;
+use crate::shard::road::double::Parts;
 use crate::shard::road::passing::Passing;
 use crate::shard::road::relay;
 use crate::shard::road::status;
@@ -23,10 +24,7 @@ use codec::signal::{Delivery, Role};
 /// Has faults act on a message that has its route; true when it is dealt with. Tests get a copy of it.
 #[cold]
 pub(in crate::shard) fn on_message(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
+    (sockets, directory, books, todo): Parts<'_>,
     passing: &Passing<'_>,
     route: Route,
     at: Moment,
@@ -45,11 +43,11 @@ pub(in crate::shard) fn on_message(
             MessageAct::Status { .. } => Fate::Refused,
             MessageAct::Delay(_) => Fate::of(route),
         };
-        passing.copy(books, name, fate, at);
+        passing.copy(sockets, name, fate, at);
         return on_arrival(sockets, books, todo, passing, act, &rule.counts, at);
     }
     let Route::To(to) = route else {
-        passing.copy(books, name, Fate::of(route), at);
+        passing.copy(sockets, name, Fate::of(route), at);
         return false;
     };
     let rule = rule_of(faults, name, passing, true, at.now);
@@ -63,7 +61,7 @@ pub(in crate::shard) fn on_message(
         Some((DeliveryAct::Drop, _)) => Fate::Dropped,
         Some(_) | None => Fate::Delivered,
     };
-    passing.copy(books, name, fate, at);
+    passing.copy(sockets, name, fate, at);
     if let Some((act, counts)) = act
         && on_delivery(sockets, books, todo, passing, (to, act, counts), at)
     {
@@ -75,7 +73,7 @@ pub(in crate::shard) fn on_message(
         return false;
     };
     relay::deliver(sockets, books, todo, to, passing, at);
-    todo.push(Todo::Release(Box::new(behind)));
+    todo.push(Todo::Double(Box::new(Own::Release(behind))));
     true
 }
 
@@ -165,7 +163,8 @@ fn on_delivery(
         }
         DeliveryAct::Duplicate => {
             relay::deliver(sockets, books, todo, to, passing, at);
-            todo.push(Todo::SendAgain(Box::new(passing.deferred()), to));
+            let again = Own::SendAgain(passing.deferred(), to);
+            todo.push(Todo::Double(Box::new(again)));
             true
         }
     }
@@ -199,10 +198,7 @@ fn hold(
 
 /// A message that was held back goes on, wherever its recipient is by then.
 pub(in crate::shard) fn release(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
+    (sockets, directory, books, todo): Parts<'_>,
     message: HeldMessage,
     at: Moment,
 ) {

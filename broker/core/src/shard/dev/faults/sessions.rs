@@ -7,7 +7,7 @@ use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::FAULTS_DUE_PER_TICK;
 use crate::machine::Output;
-use crate::session::{Mute, NEVER, Session, SessionState};
+use crate::session::{NEVER, Session};
 use crate::shard::books::Books;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
@@ -15,31 +15,6 @@ use crate::time::{Moment, Now};
 use codec::ws::close;
 
 impl Sockets {
-    /// Whether a fault keeps everything from being sent to this connection.
-    #[inline]
-    pub(in crate::shard) fn is_mute(&self, key: SessionKey) -> bool {
-        let faults = self.dev.faults.as_deref();
-        faults.is_some_and(|faults| faults.held.is_mute(key))
-    }
-
-    /// Whether a connection is mute that is still open, or that ends when it no longer is: nothing of it is due until
-    /// then.
-    pub(in crate::shard) fn stands_still(&self, key: SessionKey) -> bool {
-        let until = (self.dev.faults.as_deref()).and_then(|faults| faults.held.mute_until(key));
-        let waits = |until: Now| match self.session(key).map(|session| &session.state) {
-            Some(SessionState::Http(_) | SessionState::Open(_)) => true,
-            Some(SessionState::AwaitGone(ending)) => until != NEVER && ending.deadline != NEVER,
-            Some(SessionState::AwaitCloseEcho(..)) | None => false,
-        };
-        until.is_some_and(waits)
-    }
-
-    /// Until when the end of a connection waits, since a fault keeps its answer back. It ends then.
-    pub(in crate::shard) fn defers_close(&mut self, key: SessionKey) -> Option<Now> {
-        let faults = self.dev.faults.as_deref_mut();
-        faults.and_then(|faults| faults.held.defers_close(key))
-    }
-
     /// When a fault has something to do.
     pub(in crate::shard) fn next_fault(&self) -> Option<Now> {
         self.dev
@@ -52,31 +27,25 @@ impl Sockets {
     pub(in crate::shard) fn forget_faults(&mut self, key: SessionKey) {
         if let Some(faults) = &mut self.dev.faults {
             faults.held.forget(key);
-            if let Some(http) = self.http(key) {
-                http.mute = Mute::No;
-            }
+            self.show(key);
         }
     }
 
     pub(super) fn mute(&mut self, key: SessionKey, until: Now) {
-        let is_here = self.session(key).is_some();
-        if let Some(faults) = self.dev.faults.as_mut().filter(|_| is_here) {
-            let mute = match faults.held.mute(key, until) {
-                NEVER => Mute::ForGood,
-                _ => Mute::ForATime,
-            };
-            self.unannounce(key);
-            if let Some(http) = self.http(key) {
-                http.mute = mute;
-            }
+        let Some(mut faults) = self.dev.faults.take() else {
+            return;
+        };
+        (faults.held).forget_gone(|session| self.session(session).is_some());
+        if self.session(key).is_some() {
+            let until = faults.held.mute(key, until);
+            self.withhold(key, until == NEVER);
         }
+        self.dev.faults = Some(faults);
     }
 
     /// Sends what waited meanwhile; requests that waited are next. The deadlines of the connection begin again.
-    fn unmute(&mut self, key: SessionKey, closes: bool, at: Moment) {
-        if let Some(http) = self.http(key) {
-            http.mute = Mute::No;
-        }
+    fn unmute(&mut self, key: SessionKey, at: Moment) {
+        self.show(key);
         let timeouts = &self.settings().timeouts;
         let from = self.waits_from(at);
         let (answer_due, deadline) = (
@@ -95,7 +64,7 @@ impl Sockets {
         self.touch(key);
         self.arm(key, at.now.after(1));
         let close_due = from.after(self.settings().timeouts.close_ms);
-        if closes && self.put_off_end(key, close_due) {
+        if self.put_off_end(key, close_due) {
             self.output(Output::Close(key));
         }
     }
@@ -123,7 +92,7 @@ impl Sockets {
         for _ in 0..FAULTS_DUE_PER_TICK {
             let due = self.dev.faults.as_deref_mut();
             match due.and_then(|faults| faults.held.take_unmuted(at.now)) {
-                Some((key, closes)) => self.unmute(key, closes, at),
+                Some(key) => self.unmute(key, at),
                 None => break,
             }
         }

@@ -1,0 +1,49 @@
+//! The delivery of kept messages, with the faults of deliveries.
+
+use super::faults::{Deliveries, on_kept};
+use crate::channel::Message;
+use crate::id::ChannelKey;
+use crate::session::{Launch, Role};
+use crate::shard::road::directions::kept_launch;
+use crate::shard::road::double::Parts;
+use crate::shard::road::unsent::{LAST_OFFERS, push_kept};
+use crate::time::Moment;
+use std::collections::VecDeque;
+
+/// Moves what is kept for a role into its current connection's outbox, except what faults drop or hold back.
+pub(super) fn deliver(
+    (sockets, directory, books, _): Parts<'_>,
+    whose: (ChannelKey, &Role),
+    at: Moment,
+) {
+    let open = |session| sockets.web_socket(session).is_some();
+    let Some((to, groups)) = directory.take_for_current(books, whose, open, at) else {
+        return;
+    };
+    let (key, role) = whose;
+    let channel = directory.channel(key);
+    let name = channel.map_or("", |channel| channel.record.arn.name());
+    let deliveries = on_kept(sockets, books, name, (key, to, role), groups, at);
+    let Deliveries { groups, twice } = deliveries;
+    for (rank, messages) in groups {
+        let mut run = VecDeque::new();
+        for message in messages {
+            let copy = twice.contains(&message.order).then(|| copy_of(&message));
+            run.push_back(message);
+            if let Some((launch, frame)) = copy {
+                let group = (rank, std::mem::take(&mut run));
+                push_kept(sockets, directory, books, to, whose, group, at);
+                let write = |out: &mut Vec<u8>| out.extend_from_slice(&frame);
+                sockets.push_copy(books, to, launch, frame.len(), write);
+            }
+        }
+        push_kept(sockets, directory, books, to, whose, (rank, run), at);
+    }
+    push_kept(sockets, directory, books, to, whose, LAST_OFFERS, at);
+    sockets.touch(to);
+}
+
+/// A message as it is sent once more.
+fn copy_of(message: &Message) -> (Launch, Box<[u8]>) {
+    (kept_launch(message), message.frame.clone())
+}

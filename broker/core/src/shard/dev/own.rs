@@ -1,0 +1,19 @@
+//! The steps that the test double leaves to itself.
+
+use super::capture::Captured;
+use super::faults::HeldMessage;
+use crate::id::{ChannelKey, SessionKey};
+use crate::shard::todo::Deferred;
+
+/// One thing that a step of the double leaves.
+#[derive(Debug)]
+pub(in crate::shard) enum Own {
+    /// A connection was admitted.
+    Joined(SessionKey),
+    /// A message goes once more to this connection.
+    SendAgain(Deferred, SessionKey),
+    /// A message that a fault held back goes on.
+    Release(HeldMessage),
+    /// The copy of a message of this channel, whose name it lacks.
+    Copy(ChannelKey, Captured),
+}

@@ -1,0 +1,74 @@
+//! The places where the test double of `--dev` takes part: four steps, which are the shard's own unless a double does
+//! something before them or in place of them.
+//!
+//! A shard has one [`Double`] from its start to its end: [`Production`], which adds nothing, or the one in `dev/`.
+//! Three of the steps are called through it. The step of a message is compiled once for each, inlined into the loop
+//! over frames (`Shard::frames_with`): the road of production has no test and no call for a double.
+
+use super::conclude::{Judged, conclude};
+use super::frames::Aside;
+use crate::id::SessionKey;
+use crate::session::{Admission, PendingCall};
+use crate::shard::books::Books;
+use crate::shard::calls;
+use crate::shard::connect::admission;
+use crate::shard::directory::Directory;
+use crate::shard::shares::Holder;
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::{Todo, TodoList};
+use crate::time::Moment;
+use codec::control::Call;
+
+/// The parts of a shard that a step through its double takes: all except the gate.
+pub(in crate::shard) type Parts<'a> = (
+    &'a mut Sockets,
+    &'a mut Directory,
+    &'a mut Books,
+    &'a mut TodoList,
+);
+
+/// The steps that a test double may change.
+pub(in crate::shard) trait Double {
+    /// Admits a connection to its channel; false when it was refused, or is not answered.
+    fn admission(
+        &self,
+        (sockets, directory, books, todo): Parts<'_>,
+        key: SessionKey,
+        admitted: (&Admission, Holder),
+        at: Moment,
+    ) -> bool {
+        admission::admit(sockets, directory, books, todo, key, admitted, at)
+    }
+
+    /// Begins a call whose signature was checked.
+    fn call(
+        &self,
+        (sockets, directory, books, todo): Parts<'_>,
+        key: SessionKey,
+        call: (PendingCall, Call),
+        at: Moment,
+    ) {
+        calls::begin(sockets, directory, books, todo, key, call, at);
+    }
+
+    /// Passes a message on, or refuses it.
+    ///
+    /// # Errors
+    /// [`Aside`] for a message that was refused, and when its sender has no open WebSocket any more.
+    #[inline(always)]
+    fn message(&self, parts: Parts<'_>, judged: Judged<'_>, at: Moment) -> Result<(), Aside> {
+        conclude(parts, judged, at)
+    }
+
+    /// Delivers what a step left: kept messages, a question, the end of a connection. Returns what the shard is to do.
+    fn delivery(&self, parts: Parts<'_>, left: Todo, at: Moment) -> Option<Todo> {
+        let _ = (parts, at);
+        Some(left)
+    }
+}
+
+/// No double: every step is the shard's own.
+#[derive(Clone, Copy, Default)]
+pub(in crate::shard) struct Production;
+
+impl Double for Production {}

@@ -1,0 +1,64 @@
+//! The steps in which a test double may take part: the shard takes them through its
+//! [`Double`](crate::shard::road::double::Double).
+
+use crate::id::SessionKey;
+use crate::session::Admission;
+use crate::shard::Shard;
+use crate::shard::connect::admission;
+use crate::shard::connect::heads::SignedCall;
+use crate::shard::nodes::tunnel;
+use crate::shard::road::double::Parts;
+use crate::time::Moment;
+
+impl Shard {
+    /// Admits a connection to its channel, whose home this is; false when it was refused, or is not answered.
+    pub(in crate::shard) fn admit(
+        &mut self,
+        key: SessionKey,
+        admission: &Admission,
+        at: Moment,
+    ) -> bool {
+        let (sockets, books) = (&mut self.sockets, &mut self.books);
+        let Some(holder) = admission::holder_of(sockets, books, key, admission, at) else {
+            return false;
+        };
+        let admitted = (admission, holder);
+        self.double.admission(self.road_parts(), key, admitted, at)
+    }
+
+    /// Begins a call whose signature was checked, unless another node has its channel.
+    pub(super) fn begin_call(&mut self, key: SessionKey, signed: SignedCall, at: Moment) {
+        let (sockets, directory, books, ..) = self.parts();
+        let SignedCall {
+            mut asked,
+            call,
+            whole,
+        } = signed;
+        if let Some(whole) = whole {
+            let identity = directory.identity_of(&asked.caller, &call);
+            let of = (&asked.caller, &call);
+            if !tunnel::call_is_here(sockets, books, key, of, identity, whole, at) {
+                return;
+            }
+        }
+        asked.channel = call.channel_name().map(Into::into);
+        self.double.call(self.road_parts(), key, (asked, call), at);
+    }
+
+    /// Does what a step left, and what that leaves.
+    pub(in crate::shard) fn settle(&mut self, at: Moment) {
+        while let Some(left) = self.todo.pop() {
+            let others = self.todo.len();
+            if let Some(left) = self.double.delivery(self.road_parts(), left, at) {
+                self.act(left, at);
+            }
+            self.todo.newest_first(others);
+        }
+    }
+
+    /// The parts for a step through the double.
+    pub(in crate::shard) fn road_parts(&mut self) -> Parts<'_> {
+        let (sockets, directory, books, _, todo) = self.parts();
+        (sockets, directory, books, todo)
+    }
+}
