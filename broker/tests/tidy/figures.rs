@@ -8,6 +8,8 @@ use crate::tokens::{end_of, is_name, without_tests, words};
 /// The parts of a shard's state.
 const PARTS: [&str; 4] = ["Sockets", "Directory", "Books", "Gate"];
 const SHARD: &str = "broker/core/src/shard/";
+/// The test double: `shard/dev.rs` and its folder.
+const DOUBLE: &str = "broker/core/src/shard/dev";
 
 #[test]
 #[ignore = "prints figures: deploy/ci/figures.sh"]
@@ -55,6 +57,7 @@ fn figures() {
         format!("{visible} of {all}"),
     );
     print("call sites of the test double", double_sites(&sources));
+    print("other mentions of the double", double_mentions(&sources));
     for (name, words) in [("Edge", &edge), ("Node", &driver)] {
         let value = format!("{} / {}", fields(words, name).0, methods(words, name));
         print(&format!("{name}: fields / methods"), value);
@@ -164,30 +167,88 @@ fn methods(files: &[&[String]], name: &str) -> usize {
     found
 }
 
-/// Calls into `shard/dev` from elsewhere in the shard, and the files that have them.
+/// Calls of the double's steps (`double.admission(…)`), and the files that have them.
 fn double_sites(sources: &[(&Page, Vec<String>)]) -> String {
-    const DOUBLE: [&str; 6] = [
+    in_files(sources, |words| {
+        let calls = words.windows(4).filter(|four| {
+            four[0] == "double" && four[1] == "." && is_name(&four[2]) && four[3] == "("
+        });
+        calls.count()
+    })
+}
+
+/// All other places in the shard that name the double: its modules and types, its state, calls of its functions and of
+/// the methods that it adds to the shard's types.
+fn double_mentions(sources: &[(&Page, Vec<String>)]) -> String {
+    const NAMES: [&str; 6] = [
+        "dev",
+        "StartDev",
+        "Scripted",
+        "Double",
+        "Production",
+        "double",
+    ];
+    const MODULES: [&str; 8] = [
         "faults",
         "parity",
         "capture",
+        "copies",
+        "checks",
         "reset",
         "account_use",
         "held",
     ];
-    let (mut sites, mut files) = (0, 0);
-    for (page, words) in sources {
-        if !page.path.starts_with(SHARD) || page.path.starts_with("broker/core/src/shard/dev") {
-            continue;
-        }
-        let calls = words.windows(4).filter(|four| {
-            DOUBLE.contains(&four[0].as_str())
+    let double = sources
+        .iter()
+        .filter(|(page, _)| page.path.starts_with(DOUBLE));
+    let own: Vec<String> = double.flat_map(|(_, words)| added(words)).collect();
+    in_files(sources, |words| {
+        let names = words.iter().enumerate().filter(|(at, word)| {
+            let before = words[..*at].iter().rev().take(2);
+            let is_setting = before.eq([".", "settings"]);
+            let next = words.get(at + 1).map(String::as_str);
+            let is_step = *word == "double" && next == Some(".");
+            NAMES.contains(&word.as_str()) && !is_setting && !is_step
+        });
+        let methods = words.windows(3).filter(|three| {
+            three[0] == "." && own.contains(&three[1]) && matches!(three[2].as_str(), "(" | "::")
+        });
+        let functions = words.windows(4).filter(|four| {
+            MODULES.contains(&four[0].as_str())
                 && four[1] == "::"
                 && is_name(&four[2])
                 && four[3] == "("
         });
-        let calls = calls.count();
-        sites += calls;
-        files += usize::from(calls > 0);
+        names.count() + methods.count() + functions.count()
+    })
+}
+
+/// The names of methods in `impl` blocks of the shard's own types.
+fn added(words: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    for place in places(words, "impl") {
+        let name = words.get(place + 1).map(String::as_str);
+        let Some("Shard" | "Sockets" | "Directory" | "Books" | "Gate" | "Passing") = name else {
+            continue;
+        };
+        let open = (place..words.len()).find(|at| words[*at] == "{");
+        let Some(open) = open else { continue };
+        let body = &words[open..end_of(words, open)];
+        found.extend(places(body, "fn").map(|at| body[at + 1].clone()));
+    }
+    found
+}
+
+/// The sum of a count over the files of the shard that are no part of the double, and the files that have any.
+fn in_files(sources: &[(&Page, Vec<String>)], count: impl Fn(&[String]) -> usize) -> String {
+    let (mut sites, mut files) = (0, 0);
+    for (page, words) in sources {
+        if !page.path.starts_with(SHARD) || page.path.starts_with(DOUBLE) {
+            continue;
+        }
+        let found = count(words);
+        sites += found;
+        files += usize::from(found > 0);
     }
     format!("{sites} in {files} files")
 }
@@ -215,4 +276,27 @@ fn figures_are_counted() {
         lines_of_code("//! A.\n\nfn a() {\n    // b\n}\n#[cfg(test)]\nmod tests {\n"),
         2
     );
+    let page = |path: &str| Page {
+        path: format!("broker/core/src/shard/{path}"),
+        text: String::new(),
+    };
+    let (dev, road, due) = (page("dev/due.rs"), page("road.rs"), page("due.rs"));
+    let sources = [
+        (
+            &dev,
+            crate::tokens::words("impl Shard { fn due(&mut self) {} }"),
+        ),
+        (
+            &road,
+            crate::tokens::words("double.message(self); x.due(); settings.dev; use super::dev;"),
+        ),
+        (
+            &due,
+            crate::tokens::words(
+                "self.double.call(); due(); sockets.dev.parity; checks::on_call(it)",
+            ),
+        ),
+    ];
+    assert_eq!(double_sites(&sources), "2 in 2 files");
+    assert_eq!(double_mentions(&sources), "4 in 2 files");
 }
