@@ -209,6 +209,10 @@ fn a_directory_that_cannot_be_written_is_refused() {
 fn names_file_and_remedy(home: &Home, text: &str, what: &str) -> bool {
     let file = home.store();
     let named = text.contains(file.to_str().expect("a path in UTF-8"));
-    let remedy = ["backup", "move it away", "allowed a directory"];
+    let remedy = [
+        "backup",
+        "move it away",
+        "must be a readable and writable directory",
+    ];
     named && text.contains(what) && remedy.iter().any(|remedy| text.contains(remedy))
 }
