@@ -36,7 +36,7 @@ use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 use codec::ws::Item;
 use conclude::Judged;
-use double::Double;
+use double::{Double, Parts};
 use frames::{Aside, Reader, Unread};
 use relay::Unadmitted;
 
@@ -58,34 +58,37 @@ pub(super) fn pass<D: Double + Default>(
     // Frame → text → message.
     let text = frames::text(sockets, books, todo, from, frame, &mut reader.pings, at)?;
     let parser = &mut reader.parser;
-    let (fault, request, sender, passing);
-    let judged = match frames::understand(sockets, books, todo, from, text, parser, at) {
+    let request = match frames::understand(sockets, books, todo, from, text, parser, at) {
+        Ok(request) => request,
         Err(Unread::Aside(aside)) => return Err(aside),
-        Err(Unread::Faulty(found)) => {
-            fault = found;
-            Judged::Faulty(from, &fault)
-        }
-        Ok(understood) => {
-            request = understood;
-            // Message → route.
-            match relay::admit(sockets, books, from, &request, at) {
-                Err(Unadmitted::Ended) => return Err(Aside::Ended),
-                Err(Unadmitted::TooFast(found)) => {
-                    sender = found;
-                    Judged::Throttled(&sender, &request)
-                }
-                Ok(found) => {
-                    sender = found;
-                    let (route, found) = relay::route(directory, books, &sender, &request, at)?;
-                    passing = found;
-                    Judged::Routed(route, &passing)
-                }
-            }
+        Err(Unread::Faulty(fault)) => {
+            let parts = (sockets, directory, books, todo);
+            return judge::<D>(parts, Judged::Faulty(from, &fault), at);
         }
     };
+    // Message → route.
+    let sender = match relay::admit(sockets, books, from, &request, at) {
+        Ok(sender) => sender,
+        Err(Unadmitted::Ended) => return Err(Aside::Ended),
+        Err(Unadmitted::TooFast(sender)) => {
+            let parts = (sockets, directory, books, todo);
+            return judge::<D>(parts, Judged::Throttled(&sender, &request), at);
+        }
+    };
+    let (route, passing) = relay::route(directory, books, &sender, &request, at)?;
     // Route → outbox.
-    let double = D::default();
     let parts = (sockets, directory, books, todo);
+    judge::<D>(parts, Judged::Routed(route, &passing), at)
+}
+
+/// The step that follows from the judgement of a message. Inlined three times, each with its judgement known.
+#[inline(always)]
+fn judge<D: Double + Default>(
+    parts: Parts<'_>,
+    judged: Judged<'_>,
+    at: Moment,
+) -> Result<(), Aside> {
+    let double = D::default();
     double.message(parts, judged, at)
 }
 
