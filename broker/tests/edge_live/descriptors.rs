@@ -1,6 +1,6 @@
-//! Answers and recovery when there are too many connections.
+//! Descriptors of connections: each is closed, and there are answers and a recovery when there are too many.
 
-use crate::support::{Bench, HEAD, connect, pause, read_head};
+use crate::support::{Bench, HEAD, close, connect, echo, open_files, pause, read_head};
 use broker::edge::EdgeSettings;
 use socket2::{Domain, Socket, Type};
 use std::fs::File;
@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::process::Command;
 use std::time::Instant;
 use testkit::until_true;
+use tungstenite::Message;
 
 #[test]
 fn over_the_soft_limit_the_answer_is_503_and_accepting_recovers() {
@@ -62,12 +63,40 @@ fn a_machine_without_handshake_room_closes() {
     bench.finish();
 }
 
-/// Runs the test below in a process that may open 64 descriptors only.
+#[test]
+fn descriptors_are_flat_after_many_connections() {
+    alone("", "descriptors::flat");
+}
+
+#[test]
+#[ignore = "started by the test above, in a process of its own: it counts what the process has open"]
+fn flat() {
+    let bench = Bench::start(2);
+    let round = || {
+        for number in 0..50 {
+            let mut socket = bench.websocket(number % 2 == 0);
+            echo(&mut socket, &Message::text("hello"));
+            close(socket);
+        }
+        until_true("all to be closed", || bench.server.descriptors.count() == 0);
+    };
+    round();
+    let before = open_files();
+    round();
+    until_true("all descriptors to be free", || open_files() <= before);
+    bench.finish();
+}
+
 #[test]
 fn out_of_descriptors_accepting_pauses_and_recovers() {
+    alone("ulimit -n 64;", "descriptors::starved");
+}
+
+/// Runs an ignored test in a process of its own, after this of a shell.
+fn alone(first: &str, test: &str) {
     let this = std::env::current_exe().unwrap();
     let child = format!(
-        "ulimit -n 64; exec '{}' --exact descriptors::starved --ignored --nocapture",
+        "{first} exec '{}' --exact {test} --ignored --nocapture",
         this.display()
     );
     let output = Command::new("sh").arg("-c").arg(child).output().unwrap();
