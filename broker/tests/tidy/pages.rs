@@ -47,7 +47,9 @@ pub(crate) fn pages() -> Vec<Page> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = folder.join(&name);
             if entry.path().is_dir() {
-                if !OTHERS.contains(&name.as_str()) && !name.starts_with('.') {
+                let others =
+                    OTHERS.contains(&name.as_str()) && !path.iter().any(|one| one == "src");
+                if !others && !name.starts_with('.') {
                     open.push(path);
                 }
             } else if TEXTS.contains(&extension(&path)) {
@@ -72,5 +74,5 @@ const TEXTS: [&str; 10] = [
     "rs", "md", "toml", "sh", "py", "mjs", "yaml", "yml", "service", "css",
 ];
 
-/// Folders that are not of this project, or hold what a run leaves behind.
+/// Folders outside sources that are not of this project, or hold what a run leaves behind.
 const OTHERS: [&str; 4] = ["target", "node_modules", "heliograph-data", "__pycache__"];

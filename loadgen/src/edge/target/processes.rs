@@ -215,7 +215,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What cannot be removed is left to the system: it is the temporary folder.
+        // Files that cannot be removed are left to the system: it is the temporary folder.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
