@@ -12,9 +12,6 @@ pub const HEAD_BYTES: usize = 16 * 1024;
 /// higher.
 pub const HEADER_LINES: usize = 64;
 
-/// Longest body of an API call in bytes. Longer is 413.
-pub const BODY_BYTES: usize = 64 * 1024;
-
 /// Longest `messagePayload` by default, in bytes of base64 text.
 ///
 /// Source: the service was seen to deliver 13,014 although the guide says 10K; offers of browsers of 2026 exceed 10K.
