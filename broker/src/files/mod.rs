@@ -1,4 +1,5 @@
-//! Whole files, read within a bound: configuration, credentials, tokens, certificates, keys.
+//! Whole files: read within a bound (configuration, credentials, tokens, certificates, keys), and written whole or not at
+//! all.
 
 pub(crate) mod etcd;
 pub(crate) mod token;
@@ -7,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::process;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -97,12 +99,29 @@ fn text(mut read: Content<Vec<u8>>) -> Result<Content<String>, ReadError> {
     })
 }
 
-/// Writes a file whole or not at all: beside its place, on the disk, then put there, for those whom `mode` and the
+/// Writes a file whole or not at all, in a directory that no other process writes to: on the disk when this returns.
+pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    write_beside(path, ".part", text, mode, File::sync_all)
+}
+
+/// The same for a file that other processes may write at the same time, and that means nothing after a crash.
+pub(crate) fn write_shared(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let ending = format!(".{}", process::id());
+    write_beside(path, &ending, text, mode, |_| Ok(()))
+}
+
+/// Writes beside the place of a file, under its name with this ending, then puts it there, for those whom `mode` and the
 /// process's mask allow. What is beside it, an earlier process may have left, or somebody put there a link to a file of
 /// ours: it is removed, not followed.
-pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+fn write_beside(
+    path: &Path,
+    ending: &str,
+    text: &str,
+    mode: u32,
+    finish: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
+    name.push(ending);
     let unfinished = path.with_file_name(name);
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -112,7 +131,7 @@ pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> 
     let file = options.write(true).create_new(true).mode(mode);
     let written = file.open(&unfinished).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
-        file.sync_all()?;
+        finish(&file)?;
         fs::rename(&unfinished, path)
     });
     if written.is_err() {

@@ -3,7 +3,7 @@
 use super::environment::{authority, environment};
 use crate::failure::Failure;
 use crate::files::token::TOKEN_FILE;
-use crate::files::write_whole;
+use crate::files::write_shared;
 use crate::side;
 use broker_core::settings::{Listen, Scheme, Settings};
 use serde_json::{Map, Value, json};
@@ -19,7 +19,7 @@ use std::thread;
 /// The file of the same content cannot be written.
 pub(super) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure> {
     if let Some(path) = &settings.ready_file {
-        write_whole(path, &format!("{:#}\n", document(settings)), READ_BY_ALL)
+        write_shared(path, &format!("{:#}\n", document(settings)), READ_BY_ALL)
             .map_err(|error| Failure::Fatal(format!("--ready-file {}: {error}", path.display())))?;
     }
     let mut out = std::io::stdout().lock();
@@ -111,7 +111,7 @@ mod tests {
     use std::{fs, io};
 
     fn write_file(path: &Path, settings: &Settings) -> io::Result<()> {
-        write_whole(path, &document(settings).to_string(), READ_BY_ALL)
+        write_shared(path, &document(settings).to_string(), READ_BY_ALL)
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
         let mut settings = Settings::new(Profile::Default, true);
         settings.admin.token_file = Some("admin.token".into());
         fs::write(&victim, "precious").unwrap();
-        let planted = dir.join("ready.json.part");
+        let planted = dir.join(format!("ready.json.{}", std::process::id()));
         std::os::unix::fs::symlink(&victim, &planted).unwrap();
         std::os::unix::fs::symlink(&victim, &file).unwrap();
         write_file(&file, &settings).unwrap();
