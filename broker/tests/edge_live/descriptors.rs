@@ -69,7 +69,7 @@ fn descriptors_are_flat_after_many_connections() {
 }
 
 #[test]
-#[ignore = "started by the test above, in a process of its own: it counts what the process has open"]
+#[ignore = "started by the test above, alone in a process: it counts descriptors"]
 fn flat() {
     let bench = Bench::start(2);
     let round = || {
