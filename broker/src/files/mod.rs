@@ -1,5 +1,5 @@
-//! Whole files: read within a bound (configuration, credentials, tokens, certificates, keys), and written whole or not at
-//! all.
+//! Whole files: read within a bound (configuration, credentials, tokens, certificates, keys), and written whole or not
+//! at all.
 
 pub(crate) mod etcd;
 pub(crate) mod token;
@@ -110,9 +110,9 @@ pub(crate) fn write_shared(path: &Path, text: &str, mode: u32) -> io::Result<()>
     write_beside(path, &ending, text, mode, |_| Ok(()))
 }
 
-/// Writes beside the place of a file, under its name with this ending, then puts it there, for those whom `mode` and the
-/// process's mask allow. What is beside it, an earlier process may have left, or somebody put there a link to a file of
-/// ours: it is removed, not followed.
+/// Writes beside the place of a file, under its name with this ending, then puts it there, for those whom `mode` and
+/// the process's mask allow. What is beside it, an earlier process may have left, or somebody put there a link to a
+/// file of ours: it is removed, not followed.
 fn write_beside(
     path: &Path,
     ending: &str,
