@@ -190,7 +190,7 @@ fn a_ring_is_dropped_with_everything_armed() {
     ring.enter(0, None).unwrap();
     drop(ring);
     assert!(
-        now.elapsed() < Duration::from_secs(1),
+        now.elapsed() < Duration::from_secs(10),
         "cancelling does not wait for the peer"
     );
     drop(ours);
