@@ -180,6 +180,8 @@ fn chosen(
     let filter = options.filter.as_deref().unwrap_or_default();
     cases.retain(|case| case.name.contains(filter));
     let mut servers = vec![Server::broker(BROKER, programs.broker.clone())];
+    let dev = format!("{BROKER}-dev");
+    servers.push(Server::dev(&dev, programs.broker.clone()));
     let two = format!("{BROKER}-two-shards");
     servers.push(Server::two_shards(&two, programs.broker.clone()));
     for other in &options.broker {

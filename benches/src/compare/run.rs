@@ -62,6 +62,9 @@ pub fn run(
             .arg("--tls-target")
             .arg(format!("https://127.0.0.1:{port}"));
     }
+    if server.wants_channels() {
+        command.arg("--create-channels");
+    }
     command
         .args(case.flags(terms.is_small))
         .args([

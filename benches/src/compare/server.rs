@@ -1,9 +1,10 @@
 //! The programs that are compared: found or built, started on a core, stopped.
 
-use super::case::Case;
+use super::case::{Case, Figure};
 use crate::relay::{Identity, KEY_ID, Rival, SECRET};
 use clap::ValueEnum;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -19,11 +20,19 @@ pub struct Server {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    /// A binary of the broker, with this number of shards.
-    Broker(PathBuf, u8),
+    Broker(Broker),
     Rival(Rival),
     /// node with the package `ws`, which is in this directory.
     Node(PathBuf),
+}
+
+/// A binary of the broker, and its options.
+#[derive(Clone, Debug)]
+struct Broker {
+    binary: PathBuf,
+    shards: u8,
+    /// Whether it runs with `--dev`.
+    is_dev: bool,
 }
 
 /// The programs of this workspace.
@@ -73,30 +82,49 @@ impl Programs {
 }
 
 impl Server {
-    /// A binary of the broker under this name.
+    /// A binary of the broker under this name, as it runs in production, with quotas off.
     #[must_use]
     pub fn broker(name: &str, binary: PathBuf) -> Self {
-        Self {
-            name: name.to_owned(),
-            kind: Kind::Broker(binary, 1),
-        }
+        Self::of_broker(name, binary, 1, false)
+    }
+
+    /// The broker with `--dev`.
+    #[must_use]
+    pub fn dev(name: &str, binary: PathBuf) -> Self {
+        Self::of_broker(name, binary, 1, true)
     }
 
     /// The broker with two shards, which share the servers' core.
     #[must_use]
     pub fn two_shards(name: &str, binary: PathBuf) -> Self {
+        Self::of_broker(name, binary, 2, false)
+    }
+
+    fn of_broker(name: &str, binary: PathBuf, shards: u8, is_dev: bool) -> Self {
+        let broker = Broker {
+            binary,
+            shards,
+            is_dev,
+        };
         Self {
             name: name.to_owned(),
-            kind: Kind::Broker(binary, 2),
+            kind: Kind::Broker(broker),
         }
     }
 
+    /// Whether channels have to be there before anybody connects: production makes none by itself.
+    pub(super) fn wants_channels(&self) -> bool {
+        matches!(&self.kind, Kind::Broker(broker) if !broker.is_dev)
+    }
+
     /// Whether it can serve a load: not all speak TLS, floors know one form of messages, two shards are compared by
-    /// messages and connections only, and no rival checks the signature of an upgrade (a floor checks nothing).
+    /// messages and connections only, `--dev` by messages, and no rival checks the signature of an upgrade (a floor
+    /// checks nothing).
     #[must_use]
     pub fn takes(&self, case: &Case) -> bool {
         match &self.kind {
-            Kind::Broker(_, 1) => true,
+            Kind::Broker(broker) if broker.is_dev => case.figure == Figure::PerMessage,
+            Kind::Broker(broker) if broker.shards == 1 => true,
             // One framework stands for all: the check is the same code in each.
             Kind::Rival(rival) if case.has_calls() => *rival == Rival::Axum,
             Kind::Node(_) if case.has_calls() => false,
@@ -156,7 +184,7 @@ impl Server {
         }
         fs::create_dir_all(directory)?;
         let mut command = match &self.kind {
-            Kind::Broker(binary, shards) => broker(binary, *shards, core, case, directory)?,
+            Kind::Broker(broker) => broker.command(core, case, directory)?,
             Kind::Rival(rival) => {
                 let mut command = Command::new(&programs.rival);
                 command.arg(rival.name());
@@ -202,38 +230,51 @@ impl Server {
     }
 }
 
-/// The command that starts a binary of the broker.
-fn broker(
-    binary: &Path,
-    shards: u8,
-    core: Option<usize>,
-    case: &Case,
-    directory: &Path,
-) -> io::Result<Command> {
-    let mut command = Command::new(binary);
-    command.args(["serve", "--dev", "--admin", "off"]);
-    command.arg("--shards").arg(shards.to_string());
-    // All of them where this process starts them.
-    if let Some(core) = core {
-        command.arg("--cpus").arg(core.to_string());
-    }
-    let scheme = if case.is_tls { "https" } else { "http" };
-    command
-        .arg("--listen")
-        .arg(format!("{scheme}://127.0.0.1:0"));
-    if case.has_detour() {
-        command.args(["--listen", "https://127.0.0.1:0"]);
-    }
-    command.arg("--data-dir").arg(directory.join("data"));
-    if case.is_signed() {
-        let (keys, config) = (directory.join("keys.toml"), directory.join("broker.toml"));
-        fs::write(&keys, credentials())?;
-        fs::write(&config, "[quotas]\noff = true\n")?;
-        command.args(["--auth", "sigv4"]);
-        command.arg("--credentials").arg(keys);
+impl Broker {
+    /// The command that starts it.
+    fn command(&self, core: Option<usize>, case: &Case, directory: &Path) -> io::Result<Command> {
+        let mut command = Command::new(&self.binary);
+        command.args(["serve", "--admin", "off"]);
+        command.arg("--shards").arg(self.shards.to_string());
+        // All of them where this process starts them.
+        if let Some(core) = core {
+            command.arg("--cpus").arg(core.to_string());
+        }
+        let scheme = if case.is_tls { "https" } else { "http" };
+        command
+            .arg("--listen")
+            .arg(format!("{scheme}://127.0.0.1:0"));
+        if case.has_detour() {
+            command.args(["--listen", "https://127.0.0.1:0"]);
+        }
+        if self.is_dev {
+            command.arg("--dev").arg("--data-dir");
+            command.arg(directory.join("data"));
+            return Ok(command);
+        }
+        let config = directory.join("broker.toml");
+        fs::write(&config, production(case, directory)?)?;
         command.arg("--config").arg(config);
+        Ok(command)
     }
-    Ok(command)
+}
+
+/// The configuration of production, with quotas off: its channels are made for each run, where no disk delays that.
+fn production(case: &Case, directory: &Path) -> io::Result<String> {
+    let place = |name: &str| directory.join(name).display().to_string();
+    let auth = if case.is_signed() { "sigv4" } else { "none" };
+    let mut config = json!({ "data_dir": ":memory:", "auth": auth, "quotas": { "off": true } });
+    if case.is_signed() {
+        config["credentials"] = json!(place("keys.toml"));
+        fs::write(place("keys.toml"), credentials())?;
+    }
+    if case.is_tls || case.has_detour() {
+        let identity = Identity::new();
+        config["tls"] = json!({ "cert": place("cert.pem"), "key": place("key.pem") });
+        fs::write(place("cert.pem"), identity.cert)?;
+        fs::write(place("key.pem"), identity.key)?;
+    }
+    toml::to_string(&config).map_err(io::Error::other)
 }
 
 /// A server that runs until it is dropped.
