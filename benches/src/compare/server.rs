@@ -51,26 +51,24 @@ impl Programs {
     /// # Errors
     /// cargo fails; it has said why.
     pub fn build(target: &Path, is_release: bool) -> io::Result<Self> {
-        // One at a time, as a user builds them: together they would share features that neither has alone.
-        let parts: &[&[&str]] = if is_release {
-            &[
-                &["--release", "-p", "broker", "--bin", "broker"],
-                &["--release", "-p", "loadgen", "--bin", "loadgen"],
-                &["--release", "-p", "benches", "--bin", "rival"],
-            ]
-        } else {
-            &[&["--workspace", "--bins"]]
-        };
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        for part in parts {
-            let status = Command::new(&cargo)
+        let build = |args: &[&str]| {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let status = Command::new(cargo)
                 .args(["build", "--locked", "--quiet"])
-                .args(*part)
+                .args(args)
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
                 .status()?;
-            if !status.success() {
-                return Err(io::Error::other(format!("cargo build {}", part.join(" "))));
+            let failed = || io::Error::other(format!("cargo build {}", args.join(" ")));
+            status.success().then_some(()).ok_or_else(failed)
+        };
+        if is_release {
+            // One at a time, as a user builds them: together they would share features that neither has alone.
+            for (package, binary) in BINARIES {
+                build(&["--release", "-p", package, "--bin", binary])?;
             }
+        } else {
+            let binaries = BINARIES.map(|(_, binary)| ["--bin", binary]);
+            build(&[&["--workspace"], &*binaries.concat()].concat())?;
         }
         let folder = target.join(if is_release { "release" } else { "debug" });
         Ok(Self {
@@ -276,6 +274,13 @@ fn production(case: &Case, directory: &Path) -> io::Result<String> {
     }
     toml::to_string(&config).map_err(io::Error::other)
 }
+
+/// The programs' packages and names.
+const BINARIES: [(&str, &str); 3] = [
+    ("broker", "heliograph"),
+    ("loadgen", "loadgen"),
+    ("benches", "rival"),
+];
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]
