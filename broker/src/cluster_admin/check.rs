@@ -163,7 +163,7 @@ fn history(survey: &Survey) -> Finding {
     }
     if revision < REVISIONS {
         return ok(format!(
-            "revision {revision}; none was removed so far: start etcd with {flags}"
+            "revision {revision}; none was removed so far, so it cannot be seen whether etcd was started with {flags}"
         ));
     }
     warning(format!(

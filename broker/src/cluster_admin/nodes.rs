@@ -103,7 +103,10 @@ fn clocks(reports: &Reports) -> Vec<Finding> {
         findings.extend(differs(by_ms, text));
     }
     if findings.is_empty() && !ahead.is_empty() {
-        findings.push(ok(format!("clocks of {} nodes agree", ahead.len())));
+        findings.push(ok(match ahead.len() {
+            1 => "the clock of the node agrees with this machine's".into(),
+            nodes => format!("clocks of {nodes} nodes agree"),
+        }));
     }
     findings
 }
@@ -239,6 +242,11 @@ mod tests {
         assert_eq!(of(-1_500, 1_500), [Level::Warning], "between the two alone");
         assert_eq!(of(3_600_000, 3_600_000), [Level::Error, Level::Error]);
         assert_eq!(clocks(&reports(&[("n1", None)])), []);
+        let alone = clocks(&reports(&[("n1", Some((0, &[])))]));
+        assert_eq!(
+            alone[0].text,
+            "the clock of the node agrees with this machine's"
+        );
         let text = clocks(&reports(&[("n1", Some((-61_000, &[])))]));
         assert_eq!(
             text[0].text,

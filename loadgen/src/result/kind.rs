@@ -65,7 +65,10 @@ impl ErrorKind {
                 "the channel does not exist: use --create-channels or name another --channel-prefix"
             }
             Self::Status(429) => "the service limits the rate: raise its quotas or lower --rate",
-            Self::Status(503) => "the service is full or drains: see its limits of connections",
+            Self::Status(503) => {
+                "the service is full, drains, or waits for a node that is away: see its limits of connections and, of a \
+                 cluster, heliograph cluster status"
+            }
             Self::Status(_) => "the service answered with an error: see its log",
             Self::Certificate => {
                 "the certificate is not trusted for this name: name its authority with --tls-ca"
