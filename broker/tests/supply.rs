@@ -123,6 +123,8 @@ fn the_core_is_built_from_nothing_that_does_input_or_output() {
         "codec",
         "data-encoding",
         "fastrand",
+        "postcard",
+        "serde",
         "strum",
         "zeroize",
     ];

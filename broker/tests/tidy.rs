@@ -58,7 +58,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("placement", &["cluster", "id", "time"]),
     ("control", &["id", "machine", "settings", "time"]),
     ("crowd", &["time"]),
-    ("cluster", &["id", "settings", "time"]),
+    ("cluster", &["id", "settings", "time", "wire"]),
 ];
 
 /// Modules of the broker, and which of its other modules and which of `broker-core` they may use.

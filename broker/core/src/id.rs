@@ -1,6 +1,7 @@
 //! Identifiers of the broker: plain numbers that cannot be mixed up.
 
 use codec::aws::ChannelArn;
+use serde::{Deserialize, Serialize};
 use std::num::{NonZeroU16, NonZeroU32};
 
 /// The slots a table may have: a key has 24 bits for the slot's number.
@@ -19,8 +20,8 @@ impl ShardId {
 }
 
 /// A node's number in the list of names that this node keeps, below `NODES_MAX` of the cluster. One per name; other
-/// nodes may number them otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// nodes may number them otherwise: in a message between nodes it is the place of a name in that message's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u16);
 
 impl NodeId {
@@ -32,7 +33,8 @@ impl NodeId {
 }
 
 /// One of the parts that channels are divided into, below `SLOTS` of the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u16")]
 pub struct Slot(pub u16);
 
 impl Slot {

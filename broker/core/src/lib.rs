@@ -13,6 +13,7 @@
 //! | [`auth`] | who a caller is and what they may do |
 //! | [`readiness`] | whether the process is ready for clients |
 //! | [`refusal_id`] | request ids of refusals, which say why |
+//! | [`wire`] | the form of what nodes and programs write for each other |
 //! | [`machine`] | the seam between a shard's state and the edge that drives it |
 //! | [`leap`] | a jump of its clock, for tests |
 //! | `session` `channel` [`registry`] [`placement`] [`control`] | the state machines of connections and channels |
@@ -45,4 +46,5 @@ pub mod settings;
 pub mod shard;
 pub mod time;
 pub mod wheel;
+pub mod wire;
 pub mod work;

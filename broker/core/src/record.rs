@@ -3,13 +3,15 @@
 use crate::time::Wall;
 use codec::aws::ChannelArn;
 use codec::control::{ChannelStatus, Tag};
+use serde::{Deserialize, Serialize};
 use std::ops::Deref;
 
 /// Characters of a version: 20 of `[A-Za-z0-9]`, as the service shows them.
 pub const VERSION_BYTES: usize = 20;
 
 /// A channel's version: changes on every update. Guards Update and Delete against acting on an old picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "[u8; VERSION_BYTES]")]
 pub struct Version([u8; VERSION_BYTES]);
 
 impl Version {
@@ -34,6 +36,14 @@ impl Version {
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl TryFrom<[u8; VERSION_BYTES]> for Version {
+    type Error = &'static str;
+
+    fn try_from(bytes: [u8; VERSION_BYTES]) -> Result<Self, Self::Error> {
+        Self::from_bytes(bytes).ok_or("a version is of letters and digits")
     }
 }
 
@@ -89,7 +99,7 @@ impl Deref for Tags {
 }
 
 /// The entry of a channel in a page: all but the tags, of which a channel may have some 80 KiB.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Listed {
     /// See [`Record::arn`].
     pub arn: ChannelArn,
@@ -133,7 +143,7 @@ impl Record {
 }
 
 /// Channels of an account, on one shard or on several.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
     /// Channels, those included that are only being created.
     pub channels: u64,

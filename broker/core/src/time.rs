@@ -1,7 +1,9 @@
 //! Time as plain numbers; only the edge reads a clock.
 
+use serde::{Deserialize, Serialize};
+
 /// Monotonic milliseconds since the process started. Deadlines are of this kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Now(pub u64);
 
 impl Now {
@@ -19,7 +21,7 @@ impl Now {
 }
 
 /// Milliseconds since 1970-01-01 UTC. May jump; nothing but dates, signatures and certificates depend on it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Wall(pub u64);
 
 /// Both clocks, read once per turn.

@@ -73,3 +73,4 @@ pub use peers::{InProcess, Mail, Mailbox, Network, Peers};
 pub use service::{News, Service};
 pub use store::EtcdStore;
 pub use tcp::{PeerCounts, PeerListener, TcpPeers};
+pub use wire::fuzzing;

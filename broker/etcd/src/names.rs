@@ -4,13 +4,15 @@
 use crate::limits::NAME_BYTES_MAX;
 use broker_core::cluster::limits::NODES_MAX;
 use broker_core::cluster::types::{NodeId, NodeKey};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 /// The name of a node or of a cluster: letters, digits, `-` and `.`, at most [`NAME_BYTES_MAX`] of them, so that it can
 /// be part of a key and of a host name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "&str")]
 pub struct Name(Arc<str>);
 
 impl Name {
@@ -32,6 +34,14 @@ impl Name {
     pub(crate) fn key(&self) -> NodeKey {
         let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         NodeKey(self.0.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
+    }
+}
+
+impl TryFrom<&str> for Name {
+    type Error = &'static str;
+
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
+        Self::new(text).ok_or("no name of a node")
     }
 }
 

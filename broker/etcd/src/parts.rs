@@ -17,10 +17,11 @@ use broker_core::cluster::message::Parcel;
 use broker_core::cluster::types::{NodeId, ParcelId};
 use broker_core::limits::{KEPT_PARCEL_BYTES_MAX, PARCEL_BYTES_MAX};
 use broker_core::time::Now;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A part of a parcel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Part {
     /// The parcel.
     pub(crate) parcel: Parcel,
@@ -29,6 +30,7 @@ pub(crate) struct Part {
     /// The number of the parcel's parts.
     pub(crate) count: u16,
     /// Its messages.
+    #[serde(with = "broker_core::wire::bytes")]
     pub(crate) bytes: Vec<u8>,
 }
 

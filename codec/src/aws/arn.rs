@@ -2,6 +2,7 @@
 
 use super::{ChannelName, check_word};
 use crate::limits::ARN_BYTES;
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
 /// A channel's ARN: its checked text, and where the parts are in it.
@@ -12,7 +13,8 @@ use std::fmt;
 /// `arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+`. Beyond the pattern the resource word
 /// must be `channel`, the name must be one that a channel can have (256 characters), and the creation time has at most
 /// [`CREATED_DIGITS_MAX`] digits.
-#[derive(Clone)]
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "&str")]
 pub struct ChannelArn {
     text: Box<str>,
     parts: Parts,
@@ -47,6 +49,26 @@ impl ArnError {
             Self::Resource => "ChannelARN must name a resource of the kind channel.",
             Self::Name => "ChannelARN must hold a channel name of at most 256 characters.",
         }
+    }
+}
+
+impl fmt::Display for ArnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl TryFrom<&str> for ChannelArn {
+    type Error = ArnError;
+
+    fn try_from(text: &str) -> Result<Self, ArnError> {
+        Self::parse(text, false)
+    }
+}
+
+impl Serialize for ChannelArn {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.text)
     }
 }
 

@@ -10,10 +10,11 @@ use crate::aws::{ClientId, CorrelationId};
 use crate::base64::{self, Alphabet};
 use crate::json::{self, Member, Members, Span};
 use crate::limits;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The kind of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// A session description that opens or changes a session.
     SdpOffer,

@@ -10,12 +10,13 @@ use crate::limits::{
 };
 use crate::time::Now;
 use codec::signal::Action;
+use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Which way a kept message goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Towards {
     /// From a viewer to the master.
     Master,

@@ -1,11 +1,14 @@
 //! Inputs and outputs of a node's part of the cluster: calls of etcd, questions and answers between nodes, orders to
 //! the shards.
 
+use super::limits::SLOTS;
 use super::types::{
     Change, Epoch, EtcdId, Incarnation, Key, LeaseId, NodeId, Owner, ParcelId, Revision, Slot,
     SlotRecord, Snapshot, Value,
 };
 use crate::time::Now;
+use crate::wire::at_most;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Numbers a call of etcd within one process; a reply carries the same.
@@ -89,7 +92,7 @@ pub enum Reply {
 }
 
 /// A slot that a node serves, and since which epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Held {
     /// The slot.
     pub slot: Slot,
@@ -98,7 +101,7 @@ pub struct Held {
 }
 
 /// A question of one node to another, asked once a second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// When it was asked, by the clock of the node that asks; the answer repeats it.
     pub asked: Now,
@@ -107,7 +110,7 @@ pub struct Question {
 }
 
 /// The answer to a [`Question`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The question's.
     pub asked: Now,
@@ -118,15 +121,17 @@ pub struct Answer {
     /// Whether it is stopping: no target for transfers.
     pub stopping: bool,
     /// The slots that it serves, in order.
+    #[serde(deserialize_with = "at_most::<_, _, _, { SLOTS as usize }>")]
     pub serves: Arc<[Held]>,
     /// Slot changes that it knows and the node that asked may not: at most one for each slot.
+    #[serde(deserialize_with = "at_most::<_, _, _, { SLOTS as usize }>")]
     pub changes: Vec<(Slot, SlotRecord)>,
     /// The highest revision of etcd that it knows.
     pub newest: Revision,
 }
 
 /// Pending messages of a slot, offered to another node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parcel {
     /// Its number.
     pub id: ParcelId,
@@ -139,7 +144,7 @@ pub struct Parcel {
 }
 
 /// When a parcel is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParcelSent {
     /// Before the transfer: kept until etcd shows a change of owner with its number.
     Ahead,

@@ -2,6 +2,18 @@
 
 pub use crate::id::{NodeId, Slot};
 
+use super::limits::SLOTS;
+use serde::{Deserialize, Serialize};
+
+impl TryFrom<u16> for Slot {
+    type Error = &'static str;
+
+    fn try_from(number: u16) -> Result<Self, Self::Error> {
+        let slot = Some(Self(number)).filter(|_| number < SLOTS);
+        slot.ok_or("a slot that no cluster has")
+    }
+}
+
 /// The identity of a node that all nodes have in common, where its [`NodeId`] is a number of one process: a hash of its
 /// name. Decisions that all nodes must make alike go by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,7 +23,7 @@ pub struct NodeKey(pub u64);
 ///
 /// Two of the same directory are ordered by `start`: a directory is locked, so the later one proves that the earlier
 /// one has ended. Of two directories etcd's order alone says which is newer, never the numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation {
     /// Drawn at random when the data directory was made.
     pub directory: u32,
@@ -20,7 +32,9 @@ pub struct Incarnation {
 }
 
 /// A revision of etcd's store; 0 is before the first change, and as a key's revision it means that there is no key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Revision(pub u64);
 
 impl Revision {
@@ -43,7 +57,7 @@ pub struct LeaseId(pub u64);
 pub struct EtcdId(pub u64);
 
 /// The pending messages of one slot on their way to its next owner. Never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ParcelId {
     /// The process that packed it.
     pub giver: Incarnation,
@@ -52,7 +66,7 @@ pub struct ParcelId {
 }
 
 /// The owner of a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Owner {
     /// The node.
     pub node: NodeId,
@@ -61,7 +75,7 @@ pub struct Owner {
 }
 
 /// A slot's key: who owns it since which epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotRecord {
     /// 0: nobody ever owned it.
     pub epoch: Epoch,

@@ -4,6 +4,7 @@
 use crate::side::admin::answer::Fault;
 use axum::http::StatusCode;
 use broker_core::id::Identity;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub type FindOwner = dyn Fn(&Identity) -> Option<Box<str>> + Send + Sync;
 pub type Post = dyn Fn(&str, String, Posted) -> oneshot::Receiver<NodeReplies> + Send + Sync;
 
 /// A request by which an operator posts to a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Posted {
     /// The body.
     pub body: String,

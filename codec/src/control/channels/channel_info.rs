@@ -1,6 +1,7 @@
 //! A channel in the responses of Describe and List.
 
 use crate::control::write;
+use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
 /// A channel as its record has it.
@@ -22,7 +23,7 @@ pub struct ChannelInfo<'a> {
 
 /// The states that AWS knows. Here a call that makes or changes a channel is answered after the change, so that no
 /// caller sees a state in between.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum ChannelStatus {
     /// Being made.

@@ -2,9 +2,11 @@
 
 use crate::cluster::limits::SLOTS;
 use crate::cluster::types::Slot;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Some slots of a cluster, a bit each.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "&[u8]")]
 pub struct SlotSet([u64; WORDS]);
 
 impl Default for SlotSet {
@@ -55,25 +57,24 @@ impl SlotSet {
     pub fn first_missing(&self) -> Option<Slot> {
         (0..SLOTS).map(Slot).find(|slot| !self.has(*slot))
     }
+}
 
+impl Serialize for SlotSet {
     /// As bytes, the least significant of each word first.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|word| word.to_le_bytes()).collect()
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(self.0.map(u64::to_le_bytes).as_flattened())
     }
+}
 
-    /// From such bytes; `None` unless they are as many as a set has.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (words, rest) = bytes.as_chunks::<8>();
-        if words.len() != WORDS || !rest.is_empty() {
-            return None;
+impl TryFrom<&[u8]> for SlotSet {
+    type Error = &'static str;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
+        let (words, rest) = bytes.as_chunks();
+        match (<&[_; WORDS]>::try_from(words), rest) {
+            (Ok(words), []) => Ok(Self(words.map(u64::from_le_bytes))),
+            (_, _) => Err("a set has a bit for each slot"),
         }
-        let mut set = Self::default();
-        for (word, bytes) in set.0.iter_mut().zip(words) {
-            *word = u64::from_le_bytes(*bytes);
-        }
-        Some(set)
     }
 }
 
@@ -84,6 +85,9 @@ const _: () = assert!(WORDS * BITS == SLOTS as usize);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire;
+
+    const SET_BYTES: usize = SLOTS as usize / 8;
 
     #[test]
     fn a_set_has_what_was_added_and_what_both_have() {
@@ -106,16 +110,15 @@ mod tests {
             assert_eq!(both.has(Slot(number)), is_even && is_small);
             assert_eq!(any.has(Slot(number)), is_even || is_small);
         }
-        assert_eq!(SlotSet::from_bytes(&any.to_bytes()), Some(any));
+        assert_eq!(wire::read(&wire::write(&any), SET_BYTES + 2), Some(any));
         assert_eq!(SlotSet::all().first_missing(), None);
     }
 
     #[test]
     fn bytes_of_another_length_are_no_set() {
-        let bytes = SlotSet::all().to_bytes();
-        for length in [0, 1, bytes.len() - 1] {
-            assert_eq!(SlotSet::from_bytes(&bytes[..length]), None);
+        for length in [0, 1, SET_BYTES - 1, SET_BYTES + 1] {
+            let bytes = wire::write(&vec![0_u8; length]);
+            assert_eq!(wire::read::<SlotSet>(&bytes, bytes.len()), None);
         }
-        assert_eq!(SlotSet::from_bytes(&[&bytes[..], &[0]].concat()), None);
     }
 }

@@ -4,6 +4,7 @@
 use crate::limits::NOTE_EVERY;
 use crate::names::Name;
 use crate::system::now;
+use crate::wire::Unreadable;
 use broker_core::cluster::types::NodeId;
 use broker_core::time::Now;
 use std::collections::BTreeMap;
@@ -60,14 +61,14 @@ pub(in crate::driver) struct Strange(BTreeMap<NodeId, Now>);
 
 impl Strange {
     /// A message of this node cannot be read: logged at most every [`NOTE_EVERY`].
-    pub(in crate::driver) fn note(&mut self, node: NodeId, name: &Name) {
+    pub(in crate::driver) fn note(&mut self, node: NodeId, name: &Name, why: Unreadable) {
         let now = now();
         let is_recent = |at: &Now| Duration::from_millis(now.since(*at)) < NOTE_EVERY;
         if !self.0.get(&node).is_some_and(is_recent) {
             self.0.insert(node, now);
             warn!(
-                "messages of {name} cannot be read, so it counts as silent: it runs a version that does not go with \
-                 this one; two versions that follow each other do"
+                "messages of {name} cannot be read, so it counts as silent: {why}; versions that follow each other \
+                 share a cluster, for others stop all nodes, then start all with one version"
             );
         }
     }

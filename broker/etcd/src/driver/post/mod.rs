@@ -98,14 +98,14 @@ impl<P: Peers> Post<P> {
     pub(super) fn receive(&mut self, mail: &Mail, translator: &mut Translator) -> Option<Delivery> {
         match mail {
             Mail::Message(from, bytes) => {
-                // Also a message that cannot be read may name nodes.
-                let message = wire::decode(bytes, &mut translator.names);
                 let node = translator.names.number(from).ok()?;
-                let Some(message) = message else {
-                    self.strange.note(node, from);
-                    return None;
-                };
-                self.message(node, from, message, translator)
+                match wire::decode(bytes, &mut translator.names) {
+                    Ok(message) => self.message(node, from, message, translator),
+                    Err(why) => {
+                        self.strange.note(node, from, why);
+                        None
+                    }
+                }
             }
             Mail::Refused(from) => {
                 let node = translator.names.number(from).ok()?;

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
-use words::Inquiry;
+use words::{Inquiry, REPLY_BYTES_MAX};
 
 /// An event for the thread.
 pub(super) enum Event {
@@ -59,9 +59,6 @@ const PAGES_WAITING_MAX: usize = 128;
 /// this node.
 const GETS_MAX: usize = 8;
 const COUNTS_MAX: usize = 256;
-
-/// Bytes of a page of an operator that another node replies; a longer one is refused there.
-const GET_BYTES_MAX: usize = 4 << 20;
 
 /// Time for a page of channels, for one of operators, and for a count, at most.
 const PAGE_MAX: Duration = Duration::from_secs(3);
@@ -151,9 +148,9 @@ impl Inquiries {
     fn take(&mut self, event: Event) {
         match event {
             Event::List(caller, question) => self.list(caller, question),
-            Event::Count(caller, prefix) => self.count(caller, &prefix),
-            Event::Get(path, to) => self.get(words::get_inquiry(&path), to),
-            Event::Post(name, path, posted, to) => self.post(name, &path, &posted, to),
+            Event::Count(caller, prefix) => self.count(caller, prefix),
+            Event::Get(path, to) => self.get(&Inquiry::Get(path), to),
+            Event::Post(name, path, posted, to) => self.post(name, path, posted, to),
             Event::Inquired(from, number, inquiry) => self.inquired(from, number, &inquiry),
             Event::Replied(from, number, reply) => self.replied(&from, number, &reply),
         }
@@ -181,7 +178,7 @@ impl Inquiries {
     }
 
     /// Begins a round with all other nodes that have a slot.
-    fn begin(&mut self, what: What, inquiry: Vec<u8>, missing: Vec<Name>, until: Instant) {
+    fn begin(&mut self, what: What, inquiry: &Inquiry, missing: Vec<Name>, until: Instant) {
         let again = Instant::now() + AGAIN;
         self.begin_round(what, inquiry, missing, (until, again));
     }
@@ -189,7 +186,7 @@ impl Inquiries {
     fn begin_round(
         &mut self,
         what: What,
-        inquiry: Vec<u8>,
+        inquiry: &Inquiry,
         missing: Vec<Name>,
         (until, again): (Instant, Instant),
     ) {
@@ -197,7 +194,7 @@ impl Inquiries {
         self.next = number.wrapping_add(1);
         let round = Round {
             what,
-            inquiry,
+            inquiry: inquiry.bytes(),
             missing,
             until,
             again,
@@ -224,24 +221,24 @@ impl Inquiries {
             .collect()
     }
 
-    fn count(&mut self, caller: CallRef, prefix: &str) {
+    fn count(&mut self, caller: CallRef, prefix: Box<str>) {
         let counts = self.rounds.values();
         let counts = counts.filter(|round| matches!(round.what, What::Count(..)));
         if counts.count() >= COUNTS_MAX {
             return self.answer(caller, Answer::Holding(Holding::default()));
         }
-        let (inquiry, nodes) = (words::count_inquiry(prefix), self.nodes());
+        let (inquiry, nodes) = (Inquiry::Count(prefix), self.nodes());
         let until = Instant::now() + COUNT_MAX;
         self.begin(
             What::Count(caller, Holding::default()),
-            inquiry,
+            &inquiry,
             nodes,
             until,
         );
     }
 
     /// Without room `to` is dropped.
-    fn get(&mut self, inquiry: Vec<u8>, to: oneshot::Sender<NodeReplies>) {
+    fn get(&mut self, inquiry: &Inquiry, to: oneshot::Sender<NodeReplies>) {
         if self.has_room() {
             let (nodes, until) = (self.nodes(), Instant::now() + GET_MAX);
             self.begin(What::Get(to, Vec::new()), inquiry, nodes, until);
@@ -249,11 +246,16 @@ impl Inquiries {
     }
 
     /// Without room `to` is dropped. It is sent once: without a reply nobody knows whether it was carried out.
-    fn post(&mut self, of: Name, path: &str, posted: &Posted, to: oneshot::Sender<NodeReplies>) {
+    fn post(&mut self, of: Name, path: String, posted: Posted, to: oneshot::Sender<NodeReplies>) {
         if self.has_room() {
-            let inquiry = words::post_inquiry(path, posted);
+            let inquiry = Inquiry::Post(path, posted);
             let until = Instant::now() + GET_MAX;
-            self.begin_round(What::Get(to, Vec::new()), inquiry, vec![of], (until, until));
+            self.begin_round(
+                What::Get(to, Vec::new()),
+                &inquiry,
+                vec![of],
+                (until, until),
+            );
         }
     }
 
@@ -268,6 +270,7 @@ impl Inquiries {
             return;
         };
         if let Some(place) = round.missing.iter().position(|name| name == from)
+            && let Some(reply) = words::Reply::read(reply)
             && round.what.add(from, reply)
         {
             round.missing.swap_remove(place);
@@ -298,15 +301,17 @@ impl Inquiries {
     }
 
     fn inquired(&mut self, from: Name, number: u64, inquiry: &[u8]) {
-        match words::inquiry(inquiry) {
+        match Inquiry::read(inquiry) {
             Some(Inquiry::Page(question)) => {
                 if let Some(part) = self.own_part(&question) {
-                    self.others.reply(from, number, words::part_reply(&part));
+                    let reply = words::Reply::Page(Box::new(part));
+                    self.others.reply(from, number, reply.bytes());
                 }
             }
             Some(Inquiry::Count(prefix)) => {
                 if let Some(count) = self.own_count(&prefix) {
-                    self.others.reply(from, number, words::count_reply(count));
+                    let reply = words::Reply::Count(count);
+                    self.others.reply(from, number, reply.bytes());
                 }
             }
             Some(Inquiry::Get(path)) => self.ask_admin(from, number, path, None),
@@ -320,9 +325,9 @@ impl Inquiries {
     fn ask_admin(&self, from: Name, number: u64, path: String, posted: Option<Posted>) {
         let (others, to) = (self.others.clone(), from.clone());
         let reply = Box::new(move |status, body: &_| {
-            let mut bytes = words::get_reply(status, body);
-            if bytes.len() > GET_BYTES_MAX {
-                bytes = words::get_reply(503, &json!({ "error": TOO_LONG }));
+            let mut bytes = words::Reply::admin(status, body).bytes();
+            if bytes.len() > REPLY_BYTES_MAX {
+                bytes = unavailable(TOO_LONG);
             }
             others.reply(to, number, bytes);
         });
@@ -332,8 +337,7 @@ impl Inquiries {
             reply,
         };
         if self.admin.try_send(asked).is_err() {
-            let bytes = words::get_reply(503, &json!({ "error": BUSY }));
-            self.others.reply(from, number, bytes);
+            self.others.reply(from, number, unavailable(BUSY));
         }
     }
 
@@ -368,22 +372,25 @@ impl Inquiries {
 
 impl What {
     /// Adds a reply; false if it is none to this question.
-    fn add(&mut self, from: &Name, reply: &[u8]) -> bool {
-        match self {
-            Self::Page(page) => page.add(reply),
-            Self::Count(_, sum) => {
-                let count = words::count(reply);
-                *sum = sum.and(count.unwrap_or_default());
-                count.is_some()
+    fn add(&mut self, from: &Name, reply: words::Reply) -> bool {
+        match (self, reply) {
+            (Self::Page(page), words::Reply::Page(part)) => page.add(*part),
+            (Self::Count(_, sum), words::Reply::Count(count)) => *sum = sum.and(count),
+            (Self::Get(_, replies), words::Reply::Admin(status, document)) => {
+                let Ok(body) = serde_json::from_str(&document) else {
+                    return false;
+                };
+                let node = from.as_str().into();
+                replies.push(NodeReply { node, status, body });
             }
-            Self::Get(_, replies) => {
-                let reply = words::got(from.as_str(), reply);
-                let is_one = reply.is_some();
-                replies.extend(reply);
-                is_one
-            }
+            (_, _) => return false,
         }
+        true
     }
+}
+
+fn unavailable(why: &str) -> Vec<u8> {
+    words::Reply::admin(503, &json!({ "error": why })).bytes()
 }
 
 const BUSY: &str = "the admin listener of the node that has the channel is busy, or off";

@@ -1,7 +1,7 @@
 //! Pages of channels. One is whole when for every slot a node has said that it serves it, since the call came; while
 //! slots move that is asked for again. What is not whole in time is refused, never shortened.
 
-use super::words;
+use super::words::Inquiry;
 use super::{Inquiries, PAGE_MAX, PAGES_WAITING_MAX, Round, What};
 use broker_core::check::Check;
 use broker_core::id::{CallRef, NodeId};
@@ -27,12 +27,9 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Adds the part of another node; false if it is none.
-    pub(super) fn add(&mut self, reply: &[u8]) -> bool {
-        let part = words::part(reply);
-        let is_one = part.is_some();
-        self.parts.extend(part);
-        is_one
+    /// Adds the part of another node.
+    pub(super) fn add(&mut self, part: PagePart) {
+        self.parts.push(part);
     }
 }
 
@@ -79,8 +76,8 @@ impl Inquiries {
             ..page.question.clone()
         };
         page.parts.extend(self.own_part(&question));
-        let (inquiry, until) = (words::page_inquiry(&question), page.until);
-        self.begin(What::Page(page), inquiry, missing, until);
+        let (inquiry, until) = (Inquiry::Page(question), page.until);
+        self.begin(What::Page(page), &inquiry, missing, until);
     }
 
     pub(super) fn begin_page_again(&mut self, round: Round) {

@@ -1,17 +1,16 @@
-//! Inquiries and replies as JSON: members that a version does not know are passed over.
+//! Inquiries and replies as bytes. A further kind goes at the end of its `enum`: an earlier version replies nothing.
 
-use crate::side::{NodeReply, Posted};
-use broker_core::cluster::maps::slot_set::SlotSet;
+use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_HEAD_BYTES_MAX};
+use crate::side::Posted;
 use broker_core::limits::LIST_PAGE_MAX;
-use broker_core::record::{Holding, Listed, VERSION_BYTES, Version};
+use broker_core::record::Holding;
 use broker_core::shard::{PagePart, PageQuestion};
-use broker_core::time::Wall;
-use codec::aws::ChannelArn;
-use codec::control::ChannelStatus;
-use serde_json::{Value, json};
+use broker_core::wire;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A question or request of another node.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Inquiry {
     /// Its part of a page.
     Page(PageQuestion),
@@ -23,241 +22,160 @@ pub(super) enum Inquiry {
     Post(String, Posted),
 }
 
-/// The inquiry of these bytes; `None` if this version knows none such.
-pub(super) fn inquiry(bytes: &[u8]) -> Option<Inquiry> {
-    let asked: Value = serde_json::from_slice(bytes).ok()?;
-    if let Some(prefix) = asked.get("count") {
-        return Some(Inquiry::Count(prefix.as_str()?.into()));
+impl Inquiry {
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        wire::write(self)
     }
-    if let Some(path) = asked.get("get") {
-        return Some(Inquiry::Get(path.as_str()?.into()));
+
+    /// The inquiry of these bytes; `None` if this version knows none such.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut inquiry = wire::read(bytes, BYTES_MAX)?;
+        if let Self::Page(question) = &mut inquiry {
+            question.limit = question.limit.clamp(1, LIST_PAGE_MAX);
+        }
+        Some(inquiry)
     }
-    if let Some(path) = asked.get("post") {
-        let posted = Posted {
-            body: asked.get("body")?.as_str()?.into(),
-            remote: asked.get("remote")?.as_str()?.parse().ok()?,
-        };
-        return Some(Inquiry::Post(path.as_str()?.into(), posted));
+}
+
+/// The answer to an inquiry.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// To [`Inquiry::Page`].
+    Page(Box<PagePart>),
+    /// To [`Inquiry::Count`].
+    Count(Holding),
+    /// Status and document of an admin listener; the document is JSON.
+    Admin(u16, Box<str>),
+}
+
+impl Reply {
+    pub(super) fn admin(status: u16, document: &Value) -> Self {
+        Self::Admin(status, document.to_string().into())
     }
-    let page = asked.get("page")?;
-    let limit = usize::try_from(page.get("limit")?.as_u64()?).ok()?;
-    let after = page.get("after").and_then(Value::as_str);
-    Some(Inquiry::Page(PageQuestion {
-        prefix: page.get("prefix")?.as_str()?.into(),
-        after: after.map(Into::into),
-        limit: limit.clamp(1, LIST_PAGE_MAX),
-    }))
-}
 
-pub(super) fn count_inquiry(prefix: &str) -> Vec<u8> {
-    json!({ "count": prefix }).to_string().into_bytes()
-}
-
-pub(super) fn count_reply(Holding { channels, bytes }: Holding) -> Vec<u8> {
-    json!({ "count": channels, "bytes": bytes })
-        .to_string()
-        .into_bytes()
-}
-
-/// Channels of an account on another node; an earlier version sends no bytes.
-pub(super) fn count(bytes: &[u8]) -> Option<Holding> {
-    let replied: Value = serde_json::from_slice(bytes).ok()?;
-    let bytes = replied.get("bytes").and_then(Value::as_u64);
-    Some(Holding {
-        channels: replied.get("count")?.as_u64()?,
-        bytes: bytes.unwrap_or(0),
-    })
-}
-
-pub(super) fn get_inquiry(path: &str) -> Vec<u8> {
-    json!({ "get": path }).to_string().into_bytes()
-}
-
-pub(super) fn post_inquiry(path: &str, Posted { body, remote }: &Posted) -> Vec<u8> {
-    json!({ "post": path, "body": body, "remote": remote.to_string() })
-        .to_string()
-        .into_bytes()
-}
-
-pub(super) fn get_reply(status: u16, body: &Value) -> Vec<u8> {
-    json!({ "status": status, "body": body })
-        .to_string()
-        .into_bytes()
-}
-
-/// The answer of a node's admin listener; `None` if the bytes are none.
-pub(super) fn got(node: &str, bytes: &[u8]) -> Option<NodeReply> {
-    let mut replied: Value = serde_json::from_slice(bytes).ok()?;
-    Some(NodeReply {
-        node: node.into(),
-        status: u16::try_from(replied.get("status")?.as_u64()?).ok()?,
-        body: replied.get_mut("body")?.take(),
-    })
-}
-
-pub(super) fn page_inquiry(question: &PageQuestion) -> Vec<u8> {
-    let PageQuestion {
-        prefix,
-        after,
-        limit,
-    } = question;
-    let page = json!({ "prefix": prefix, "after": after, "limit": limit });
-    json!({ "page": page }).to_string().into_bytes()
-}
-
-pub(super) fn part_reply(part: &PagePart) -> Vec<u8> {
-    let channel = |listed: &Listed| {
-        json!([
-            listed.arn.as_str(),
-            listed.ttl_seconds,
-            listed.created.0,
-            listed.version.as_str(),
-            listed.status == ChannelStatus::Deleting,
-        ])
-    };
-    let channels: Vec<Value> = part.records.iter().map(channel).collect();
-    let slots = base64_simd::STANDARD.encode_to_string(part.slots.to_bytes());
-    let page = json!({ "channels": channels, "complete_to": part.complete_to, "slots": slots });
-    json!({ "page": page }).to_string().into_bytes()
-}
-
-/// The part of a page that a node replied; `None` if it is none, or longer than any page.
-pub(super) fn part(bytes: &[u8]) -> Option<PagePart> {
-    let replied: Value = serde_json::from_slice(bytes).ok()?;
-    let page = replied.get("page")?;
-    let channels = page.get("channels")?.as_array()?;
-    if channels.len() > LIST_PAGE_MAX {
-        return None;
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        wire::write(self)
     }
-    let records: Option<Vec<Listed>> = channels.iter().map(listed).collect();
-    let slots = page.get("slots")?.as_str()?;
-    let slots = base64_simd::STANDARD.decode_to_vec(slots).ok()?;
-    let complete_to = page.get("complete_to").and_then(Value::as_str);
-    Some(PagePart {
-        records: records?,
-        complete_to: complete_to.map(Into::into),
-        slots: SlotSet::from_bytes(&slots)?,
-    })
+
+    /// The reply of these bytes; `None` if they are none.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        wire::read(bytes, REPLY_BYTES_MAX)
+    }
 }
 
-fn listed(channel: &Value) -> Option<Listed> {
-    let [arn, ttl_seconds, created, version, is_deleting, ..] = &channel.as_array()?[..] else {
-        return None;
-    };
-    let version: [u8; VERSION_BYTES] = version.as_str()?.as_bytes().try_into().ok()?;
-    Some(Listed {
-        arn: ChannelArn::parse(arn.as_str()?, false).ok()?,
-        ttl_seconds: u32::try_from(ttl_seconds.as_u64()?).ok()?,
-        created: Wall(created.as_u64()?),
-        version: Version::from_bytes(version)?,
-        status: if is_deleting.as_bool()? {
-            ChannelStatus::Deleting
-        } else {
-            ChannelStatus::Active
-        },
-    })
-}
+/// Bytes of a reply, at most: of a page of an operator, which is refused there if it is longer. One of channels is a
+/// quarter.
+pub(super) const REPLY_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of an inquiry, at most: what an admin listener takes of a request.
+const BYTES_MAX: usize = ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use broker_core::cluster::maps::slot_set::SlotSet;
     use broker_core::id::Slot;
+    use broker_core::record::{Listed, VERSION_BYTES, Version};
+    use broker_core::time::Wall;
+    use codec::aws::ChannelArn;
+    use codec::control::ChannelStatus;
+    use serde_json::json;
 
-    #[test]
-    fn inquiries_and_parts_arrive_as_they_were_sent() {
-        for after in [None, Some("us-west-2:1:cam".into())] {
-            let question = PageQuestion {
-                prefix: "us-west-2:1:c".into(),
-                after,
-                limit: 17,
-            };
-            let sent = inquiry(&page_inquiry(&question));
-            assert_eq!(sent, Some(Inquiry::Page(question)));
-        }
+    fn listed() -> Listed {
         let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/17";
-        let listed = Listed {
+        Listed {
             arn: ChannelArn::parse(arn, true).unwrap(),
             ttl_seconds: 60,
             created: Wall(17),
             version: Version::from_bytes([b'v'; VERSION_BYTES]).unwrap(),
             status: ChannelStatus::Deleting,
-        };
+        }
+    }
+
+    fn part(channels: usize) -> Reply {
         let mut slots = SlotSet::default();
         slots.insert(Slot(4095));
-        let sent = PagePart {
-            records: vec![listed],
+        Reply::Page(Box::new(PagePart {
+            records: vec![listed(); channels],
             complete_to: Some("cam".into()),
             slots,
-        };
-        let came = part(&part_reply(&sent)).unwrap();
-        assert_eq!(format!("{came:?}"), format!("{sent:?}"));
+        }))
+    }
+
+    /// Cut off anywhere, with a byte more, and with any byte changed: refused, or something else, but read.
+    fn bear(bytes: &[u8], read: impl Fn(&[u8]) -> Option<String>) {
+        for at in 0..bytes.len() {
+            assert_eq!(read(&bytes[..at]), None, "{at} bytes");
+            for byte in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut changed = bytes.to_vec();
+                changed[at] = byte;
+                read(&changed);
+            }
+        }
+        assert_eq!(read(&[bytes, &[0]].concat()), None);
     }
 
     #[test]
-    fn counts_and_paths_arrive_as_they_were_sent() {
-        let prefix = "us-west-2:1:";
-        let sent = inquiry(&count_inquiry(prefix));
-        assert_eq!(sent, Some(Inquiry::Count(prefix.into())));
-        let held = Holding {
-            channels: 7,
-            bytes: 1 << 33,
+    fn inquiries_arrive_as_they_were_sent() {
+        let page = |after: Option<&str>, limit| {
+            Inquiry::Page(PageQuestion {
+                prefix: "us-west-2:1:c".into(),
+                after: after.map(Into::into),
+                limit,
+            })
         };
-        assert_eq!(count(&count_reply(held)), Some(held));
-        let of_channels = Holding { bytes: 0, ..held };
-        assert_eq!(
-            count(br#"{"count":7}"#),
-            Some(of_channels),
-            "of an earlier version"
-        );
-        let path = "/channels?prefix=a%22";
-        assert_eq!(inquiry(&get_inquiry(path)), Some(Inquiry::Get(path.into())));
         let posted = Posted {
             body: "{\"role\":\"all\"}".into(),
             remote: ([127, 0, 0, 1], 9).into(),
         };
-        let sent = post_inquiry(path, &posted);
-        assert_eq!(inquiry(&sent), Some(Inquiry::Post(path.into(), posted)));
-        let body = json!({ "error": "no such channel" });
-        let got = got("n2", &get_reply(404, &body)).unwrap();
-        assert_eq!((&*got.node, got.status, got.body), ("n2", 404, body));
-        for bad in [
-            "",
-            "{}",
-            "[1]",
-            "{\"count\":-1}",
-            "{\"status\":99999,\"body\":1}",
+        for inquiry in [
+            page(None, 1),
+            page(Some("us-west-2:1:cam"), LIST_PAGE_MAX),
+            Inquiry::Count("us-west-2:1:".into()),
+            Inquiry::Get("/channels?prefix=a%22".into()),
+            Inquiry::Post("/log".into(), posted),
         ] {
-            assert!(super::got("n2", bad.as_bytes()).is_none());
-            assert_eq!(count(bad.as_bytes()), None, "{bad}");
+            let bytes = inquiry.bytes();
+            bear(&bytes, |bytes| {
+                Inquiry::read(bytes).map(|read| format!("{read:?}"))
+            });
+            assert_eq!(Inquiry::read(&bytes), Some(inquiry));
+        }
+        for (asked, limit) in [(0, 1), (usize::MAX, LIST_PAGE_MAX)] {
+            let read = Inquiry::read(&page(None, asked).bytes());
+            assert_eq!(read, Some(page(None, limit)));
+        }
+        let long = Inquiry::Get("/".repeat(BYTES_MAX));
+        assert_eq!(Inquiry::read(&long.bytes()), None);
+        for former in ["{\"get\":\"/live\"}", "{\"count\":\"us-west-2:1:\"}"] {
+            assert_eq!(Inquiry::read(former.as_bytes()), None, "{former}");
         }
     }
 
     #[test]
-    fn what_is_no_reply_is_none() {
-        let good = String::from_utf8(part_reply(&PagePart::default())).unwrap();
-        assert!(part(good.as_bytes()).is_some());
-        for bad in [
-            "",
-            "{}",
-            "[]",
-            "{\"page\":{}}",
-            &good.replace("\"slots\":\"AAAA", "\"slots\":\"AA"),
-            &good.replace("[]", "[[\"arn\",1,2,\"v\",false]]"),
-            &good.replace("[]", "{}"),
-            &good.replace("[]", &format!("{:?}", vec![0; LIST_PAGE_MAX + 1])),
-        ] {
-            assert!(part(bad.as_bytes()).is_none(), "{bad}");
+    fn replies_arrive_as_they_were_sent() {
+        let holding = Holding {
+            channels: 7,
+            bytes: 1 << 33,
+        };
+        let document = json!({ "error": "no such channel" });
+        for reply in [part(1), Reply::Count(holding), Reply::admin(404, &document)] {
+            let bytes = reply.bytes();
+            let read = |bytes: &[u8]| Reply::read(bytes).map(|read| format!("{read:?}"));
+            assert_eq!(read(&bytes), Some(format!("{reply:?}")));
+            bear(&bytes, read);
         }
-        for bad in [
-            "",
-            "{}",
-            "{\"page\":{\"prefix\":1,\"limit\":1}}",
-            "{\"later\":{}}",
-            "{\"post\":\"/\",\"body\":\"\"}",
-            "{\"post\":\"/\",\"body\":\"\",\"remote\":\"here\"}",
-            "{\"post\":\"/\",\"body\":{},\"remote\":\"127.0.0.1:9\"}",
-        ] {
-            assert_eq!(inquiry(bad.as_bytes()), None, "{bad}");
-        }
+        assert!(Reply::read(&part(LIST_PAGE_MAX).bytes()).is_some());
+        assert!(Reply::read(&part(LIST_PAGE_MAX + 1).bytes()).is_none());
+        let mut unknown = part(1).bytes();
+        let text = listed().version.as_str().to_owned();
+        let at = unknown
+            .windows(text.len())
+            .position(|bytes| bytes == text.as_bytes());
+        unknown[at.unwrap()] = b'-';
+        assert!(
+            Reply::read(&unknown).is_none(),
+            "no version has such a character"
+        );
     }
 }

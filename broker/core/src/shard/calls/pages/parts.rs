@@ -5,11 +5,14 @@
 //! say so, or both: then its channels are in two parts, and listed once.
 
 use crate::cluster::maps::slot_set::SlotSet;
+use crate::limits::LIST_PAGE_MAX;
 use crate::record::Listed;
+use crate::wire::at_most;
+use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 
 /// Which channels of one account are wanted, by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageQuestion {
     /// `region:account:` and what the names begin with.
     pub prefix: Box<str>,
@@ -20,9 +23,10 @@ pub struct PageQuestion {
 }
 
 /// A part of a page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PagePart {
     /// The channels, by name.
+    #[serde(deserialize_with = "at_most::<_, _, _, LIST_PAGE_MAX>")]
     pub records: Vec<Listed>,
     /// There are more behind this name. `None`: these are all.
     pub complete_to: Option<Box<str>>,

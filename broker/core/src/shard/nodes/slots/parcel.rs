@@ -1,12 +1,9 @@
 //! The kept messages of a slot as bytes, on their way to the node that gets it.
 //!
-//! ```text
-//!  for each message, in its channel's order of acceptance:
-//!  format (1) | direction (1) | action (1) | time left, ms (4) | length of the sender's id (2) |
-//!  ARN: length (2), text | viewer's id: length (2), text | frame: length (4), bytes
-//! ```
-//! Numbers: the least significant byte first. Each shard of the giver packs its own, and the parts follow each other;
-//! each shard of the receiver takes its own out. What the giver counts as withdrawn, the receiver counts as received.
+//! They follow each other in the order of their channel's acceptance, each a [`PackedMessage`] by [`wire`]. Each shard
+//! of the giver packs its own, and the parts follow each other; each shard of the receiver takes its own out. What the
+//! giver counts as withdrawn, the receiver counts as received. The message between nodes that brings a parcel says
+//! which form this is.
 
 use crate::channel::{KeyName, Message, Towards};
 use crate::event::{Kind, Outcome};
@@ -17,8 +14,11 @@ use crate::shard::books::Books;
 use crate::shard::directory::Directory;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now};
+use crate::wire;
 use codec::aws::ChannelArn;
 use codec::signal::Action;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -38,13 +38,17 @@ pub(super) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
         messages.sort_by_key(|(_, _, message)| message.order);
         for (towards, viewer, message) in messages {
             let before = out.len();
-            put(
-                &mut out,
-                &channel.record.arn,
-                (towards, &**viewer),
-                message,
-                at,
-            );
+            let left_ms = message.expires.since(at.now);
+            let packed = PackedMessage {
+                towards,
+                action: message.action,
+                left_ms: u32::try_from(left_ms).unwrap_or(u32::MAX),
+                sender_bytes: message.sender_bytes,
+                arn: Cow::Borrowed(&channel.record.arn),
+                viewer,
+                frame: &message.frame,
+            };
+            out = wire::append(out, &packed);
             if out.len() > PARCEL_BYTES_MAX {
                 out.truncate(before);
                 return out;
@@ -52,32 +56,6 @@ pub(super) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
         }
     }
     out
-}
-
-fn put(
-    out: &mut Vec<u8>,
-    arn: &ChannelArn,
-    (towards, viewer): (Towards, &str),
-    message: &Message,
-    at: Moment,
-) {
-    let left = message.expires.since(at.now);
-    out.push(FORMAT);
-    out.push(u8::from(towards == Towards::Viewer));
-    out.push(u8::try_from(message.action.index()).unwrap_or(u8::MAX));
-    out.extend(u32::try_from(left).unwrap_or(u32::MAX).to_le_bytes());
-    out.extend(message.sender_bytes.to_le_bytes());
-    put_text(out, arn.as_str());
-    put_text(out, viewer);
-    let length = u32::try_from(message.frame.len()).unwrap_or(u32::MAX);
-    out.extend(length.to_le_bytes());
-    out.extend(&message.frame);
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
-    out.extend(length.to_le_bytes());
-    out.extend(text.as_bytes());
 }
 
 impl Directory {
@@ -90,15 +68,15 @@ impl Directory {
         (slot, parcel, from): (Slot, Arc<[u8]>, usize),
         at: Moment,
     ) {
-        let mut rest = Rest(parcel.get(from..).unwrap_or_default());
-        if rest.0.is_empty() {
+        let bytes = parcel.get(from..).unwrap_or_default();
+        if bytes.is_empty() {
             return;
         }
-        let Some(packed) = rest.message() else {
+        let Some((packed, rest)) = wire::first::<PackedMessage<'_>>(bytes) else {
             let text = "a parcel of kept messages ends in what is none: another version wrote it";
             return books.diary().trouble(at.now, text.into());
         };
-        let next = parcel.len() - rest.0.len();
+        let next = parcel.len() - rest.len();
         let identity = Identity::of(&packed.arn);
         if self.is_home(&identity, slot) {
             self.keep_packed(books, todo, &identity, packed, at);
@@ -118,12 +96,12 @@ impl Directory {
         books.count_received(kind);
         let key = self.key_of(identity);
         let found = key.and_then(|key| Some((key, self.channel(key)?)));
-        let found = found.filter(|(_, channel)| channel.record.arn == packed.arn);
+        let found = found.filter(|(_, channel)| channel.record.arn == *packed.arn);
         let found = found.map(|(key, channel)| (key, channel.expiry(at.now)));
         let Some((key, expires)) = found else {
             return books.count_ended(kind, Outcome::Withdrawn);
         };
-        let expires = expires.min(at.now.after(packed.left_ms));
+        let expires = expires.min(at.now.after(packed.left_ms.into()));
         let Some(order) = self.next_order(key) else {
             return books.count_ended(kind, Outcome::Withdrawn);
         };
@@ -145,14 +123,16 @@ impl Directory {
     }
 }
 
-/// A message of a parcel.
+/// A message of a parcel. The parcel's length bounds it.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct PackedMessage<'b> {
     towards: Towards,
     action: Action,
-    left_ms: u64,
+    left_ms: u32,
     sender_bytes: u16,
-    arn: ChannelArn,
+    arn: Cow<'b, ChannelArn>,
     viewer: &'b str,
+    #[serde(serialize_with = "wire::bytes::serialize")]
     frame: &'b [u8],
 }
 
@@ -168,59 +148,56 @@ impl PackedMessage<'_> {
     }
 }
 
-/// The remainder that is still to be read.
-struct Rest<'b>(&'b [u8]);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
 
-impl<'b> Rest<'b> {
-    /// The next message; `None` at the end, or before what is none, where the rest stays.
-    fn message(&mut self) -> Option<PackedMessage<'b>> {
-        let mut rest = Self(self.0);
-        let message = rest.read()?;
-        self.0 = rest.0;
-        Some(message)
-    }
+    type Packed = (bool, usize, (u32, u16, String, Vec<u8>));
 
-    fn read(&mut self) -> Option<PackedMessage<'b>> {
-        let [format, direction, action] = self.array()?;
-        let towards = match (format, direction) {
-            (FORMAT, 0) => Towards::Master,
-            (FORMAT, 1) => Towards::Viewer,
-            (_, _) => return None,
-        };
-        let action = *Action::ALL.get(usize::from(action))?;
-        let left_ms = u32::from_le_bytes(self.array()?).into();
-        let sender_bytes = u16::from_le_bytes(self.array()?);
-        let arn = ChannelArn::parse(self.text()?, false).ok()?;
-        let viewer = self.text()?;
-        let length = u32::from_le_bytes(self.array()?);
-        let frame = self.take(usize::try_from(length).ok()?)?;
-        Some(PackedMessage {
-            towards,
-            action,
-            left_ms,
-            sender_bytes,
-            arn,
+    fn packed<'b>(arn: &'b ChannelArn, of: &'b Packed) -> PackedMessage<'b> {
+        let (to_viewer, action, (left_ms, sender_bytes, viewer, frame)) = of;
+        PackedMessage {
+            towards: if *to_viewer {
+                Towards::Viewer
+            } else {
+                Towards::Master
+            },
+            action: Action::ALL[*action],
+            left_ms: *left_ms,
+            sender_bytes: *sender_bytes,
+            arn: Cow::Borrowed(arn),
             viewer,
             frame,
-        })
+        }
     }
 
-    fn take(&mut self, bytes: usize) -> Option<&'b [u8]> {
-        let (taken, rest) = self.0.split_at_checked(bytes)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*taken)
-    }
-
-    fn text(&mut self) -> Option<&'b str> {
-        let length = u16::from_le_bytes(self.array()?);
-        std::str::from_utf8(self.take(length.into())?).ok()
+    proptest! {
+        /// And one that is cut off is none: what was packed before it came first.
+        #[test]
+        fn messages_follow_each_other_as_they_were_packed(
+            parts in proptest::collection::vec((any::<bool>(), 0..3_usize, any::<(u32, u16, String, Vec<u8>)>()), 1..4),
+            foreign in any::<Vec<u8>>(),
+        ) {
+            let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/17";
+            let arn = ChannelArn::parse(arn, true).unwrap();
+            let all: Vec<_> = parts.iter().map(|of| packed(&arn, of)).collect();
+            let (mut bytes, mut last) = (Vec::new(), 0);
+            for message in &all {
+                last = bytes.len();
+                bytes = wire::append(bytes, message);
+            }
+            let mut rest = &bytes[..];
+            for message in &all {
+                let (came, behind) = wire::first::<PackedMessage<'_>>(rest).unwrap();
+                prop_assert_eq!(&came, message);
+                rest = behind;
+            }
+            prop_assert!(rest.is_empty());
+            for end in last..bytes.len() {
+                prop_assert_eq!(wire::first::<PackedMessage<'_>>(&bytes[last..end]), None);
+            }
+            let _ = wire::first::<PackedMessage<'_>>(&foreign);
+        }
     }
 }
-
-const FORMAT: u8 = 1;
