@@ -110,7 +110,7 @@ fn running(flags: &BackupFlags, folder: &Folder) -> Result<(u64, SessionKeyText)
         store::create(folder.path(), &mut |insert| {
             loop {
                 match reader.next()? {
-                    Part::SessionKey(text) => sent = Some(text),
+                    Part::SessionKey(text) => sent = Some(Zeroizing::new(text.to_owned())),
                     Part::Row(key, value) => insert(key, value)?,
                     Part::End(count) => {
                         rows = count;

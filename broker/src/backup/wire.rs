@@ -1,19 +1,20 @@
 //! A backup as a stream of bytes: the response of `POST /backup`.
 //!
 //! ```text
-//! heliograph backup 1\n
-//! K  <length: 4>  <session.key, as text>                          at most once, first
-//! R  <key's length: 2>  <value's length: 4>  <key>  <value>       each row of the store, in the order of keys
-//! E  <rows: 8>                                                    the end, without which a stream is worth nothing
+//! heliograph backup 2\n
+//! <length: 4, in the order of the network>  <a part, by broker_core::wire>        a session key at most once, first;
+//!                                                                                 rows in the order of keys; the end
 //! ```
-//! Numbers are in the order of the network. Keys and values are those of the store, within its limits.
+//! Keys and values are those of the store, within its limits.
 
+use broker_core::wire;
+use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
 use store::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use zeroize::Zeroizing;
 
 /// The beginning of a stream; the number is that of the format.
-pub(crate) const MAGIC: &[u8] = b"heliograph backup 1\n";
+pub(crate) const MAGIC: &[u8] = b"heliograph backup 2\n";
 
 /// Names the data directory in the answer, so that a command on the same machine finds the session key.
 pub(crate) const DATA_DIR_HEADER: &str = "heliograph-data-dir";
@@ -21,44 +22,47 @@ pub(crate) const DATA_DIR_HEADER: &str = "heliograph-data-dir";
 /// Longest `session.key`, in bytes.
 const SESSION_KEY_BYTES_MAX: usize = 1024;
 
-/// Appends the session key.
-pub(crate) fn put_session_key(to: &mut Vec<u8>, text: &str) {
-    to.push(b'K');
-    to.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
-    to.extend_from_slice(text.as_bytes());
+/// One part of a stream.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Part<'p> {
+    /// The text of `session.key`.
+    SessionKey(&'p str),
+    /// A row of the store.
+    Row(
+        &'p str,
+        #[serde(serialize_with = "wire::bytes::serialize")] &'p [u8],
+    ),
+    /// The end, without which a stream is worth nothing, and the number of rows.
+    End(u64),
 }
 
-/// Appends a row.
-pub(crate) fn put_row(to: &mut Vec<u8>, key: &str, value: &[u8]) {
-    to.push(b'R');
-    to.extend_from_slice(&u16::try_from(key.len()).unwrap_or(u16::MAX).to_be_bytes());
-    to.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
-    to.extend_from_slice(key.as_bytes());
-    to.extend_from_slice(value);
+impl Part<'_> {
+    fn is_of_a_store(&self) -> bool {
+        match self {
+            Self::SessionKey(text) => text.len() <= SESSION_KEY_BYTES_MAX,
+            Self::Row(key, value) => key.len() <= KEY_BYTES_MAX && value.len() <= VALUE_BYTES_MAX,
+            Self::End(_) => true,
+        }
+    }
 }
 
-/// Appends the end.
-pub(crate) fn put_end(to: &mut Vec<u8>, rows: u64) {
-    to.push(b'E');
-    to.extend_from_slice(&rows.to_be_bytes());
+/// Appends a part.
+pub(crate) fn put(to: &mut Vec<u8>, part: &Part<'_>) {
+    let bytes = wire::write(part);
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    to.extend_from_slice(&length.to_be_bytes());
+    to.extend_from_slice(&bytes);
 }
 
-/// Reads a stream; memory is one row.
+/// Longest part: a row, with the lengths of its key and value.
+const PART_BYTES_MAX: usize = KEY_BYTES_MAX + VALUE_BYTES_MAX + 16;
+
+/// Reads a stream; memory is one part.
 pub(crate) struct Reader<R> {
     from: R,
-    key: Vec<u8>,
-    value: Vec<u8>,
+    /// Never grows, so that no copy of the session key is left behind.
+    part: Zeroizing<Vec<u8>>,
     rows: u64,
-}
-
-/// One part of a stream.
-pub(crate) enum Part<'r> {
-    /// The text of `session.key`.
-    SessionKey(Zeroizing<String>),
-    /// A row.
-    Row(&'r str, &'r [u8]),
-    /// All was there: this many rows.
-    End(u64),
 }
 
 impl<R: Read> Reader<R> {
@@ -72,10 +76,10 @@ impl<R: Read> Reader<R> {
         if magic != MAGIC {
             return Err(damaged("it does not begin as a backup of this version"));
         }
+        let part = Zeroizing::new(Vec::with_capacity(PART_BYTES_MAX));
         Ok(Self {
             from,
-            key: Vec::new(),
-            value: Vec::new(),
+            part,
             rows: 0,
         })
     }
@@ -85,50 +89,26 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// The stream ends before its end, is none, or cannot be read.
     pub(crate) fn next(&mut self) -> io::Result<Part<'_>> {
-        match self.bytes::<1>()? {
-            [b'K'] => {
-                let length = u32::from_be_bytes(self.bytes()?) as usize;
-                let mut text = Zeroizing::new(Vec::new());
-                fill(&mut self.from, &mut text, length, SESSION_KEY_BYTES_MAX)?;
-                let text =
-                    str::from_utf8(&text).map_err(|_| damaged("its session key is not text"))?;
-                Ok(Part::SessionKey(Zeroizing::new(text.to_owned())))
-            }
-            [b'R'] => {
-                let key = usize::from(u16::from_be_bytes(self.bytes()?));
-                let value = u32::from_be_bytes(self.bytes()?) as usize;
-                fill(&mut self.from, &mut self.key, key, KEY_BYTES_MAX)?;
-                fill(&mut self.from, &mut self.value, value, VALUE_BYTES_MAX)?;
-                self.rows += 1;
-                let key = str::from_utf8(&self.key).map_err(|_| damaged("a key is not text"))?;
-                Ok(Part::Row(key, &self.value))
-            }
-            [b'E'] => {
-                let rows = u64::from_be_bytes(self.bytes()?);
-                if rows != self.rows {
-                    return Err(damaged(
-                        "its number of rows differs from the count at its end",
-                    ));
-                }
-                Ok(Part::End(rows))
-            }
-            [_] => Err(damaged("a part of it is of an unknown kind")),
+        let mut length = [0; 4];
+        self.from.read_exact(&mut length).map_err(cut_off)?;
+        let length = u32::from_be_bytes(length) as usize;
+        if length > PART_BYTES_MAX {
+            return Err(damaged("a part of it is longer than allowed"));
         }
+        self.part.resize(length, 0);
+        self.from.read_exact(&mut self.part).map_err(cut_off)?;
+        let part = wire::read(&self.part, PART_BYTES_MAX).filter(Part::is_of_a_store);
+        match &part {
+            Some(Part::Row(..)) => self.rows += 1,
+            Some(Part::End(rows)) if *rows != self.rows => {
+                return Err(damaged(
+                    "its number of rows differs from the count at its end",
+                ));
+            }
+            Some(Part::SessionKey(_) | Part::End(_)) | None => {}
+        }
+        part.ok_or_else(|| damaged("a part of it is none of this version's"))
     }
-
-    fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.from.read_exact(&mut bytes).map_err(cut_off)?;
-        Ok(bytes)
-    }
-}
-
-fn fill(from: &mut impl Read, to: &mut Vec<u8>, length: usize, most: usize) -> io::Result<()> {
-    if length > most {
-        return Err(damaged("a part of it is longer than allowed"));
-    }
-    to.resize(length, 0);
-    from.read_exact(to).map_err(cut_off)
 }
 
 fn cut_off(error: io::Error) -> io::Error {
@@ -149,13 +129,19 @@ fn damaged(what: &str) -> io::Error {
 mod tests {
     use super::*;
 
-    fn whole() -> Vec<u8> {
+    fn stream(parts: &[Part<'_>]) -> Vec<u8> {
         let mut stream = MAGIC.to_vec();
-        put_session_key(&mut stream, "key");
-        put_row(&mut stream, "a", b"1");
-        put_row(&mut stream, "b", &[7; 5000]);
-        put_end(&mut stream, 2);
+        parts.iter().for_each(|part| put(&mut stream, part));
         stream
+    }
+
+    fn whole() -> Vec<u8> {
+        stream(&[
+            Part::SessionKey("key"),
+            Part::Row("a", b"1"),
+            Part::Row("b", &[7; 5000]),
+            Part::End(2),
+        ])
     }
 
     fn read(stream: &[u8]) -> io::Result<Vec<String>> {
@@ -163,7 +149,7 @@ mod tests {
         let mut parts = Vec::new();
         loop {
             match reader.next()? {
-                Part::SessionKey(text) => parts.push(text.to_string()),
+                Part::SessionKey(text) => parts.push(text.to_owned()),
                 Part::Row(key, value) => parts.push(format!("{key} {}", value.len())),
                 Part::End(rows) => {
                     parts.push(rows.to_string());
@@ -176,6 +162,9 @@ mod tests {
     #[test]
     fn what_is_put_is_read() {
         assert_eq!(read(&whole()).unwrap(), ["key", "a 1", "b 5000", "2"]);
+        let (key, value) = ("k".repeat(KEY_BYTES_MAX), vec![7; VALUE_BYTES_MAX]);
+        let longest = stream(&[Part::Row(&key, &value), Part::End(1)]);
+        assert_eq!(read(&longest).unwrap().len(), 2);
     }
 
     #[test]
@@ -188,14 +177,35 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_none_is_refused() {
-        let mut more = MAGIC.to_vec();
-        put_row(&mut more, "a", b"1");
-        put_end(&mut more, 2);
-        let long = [MAGIC, b"R\xff\xff\0\0\0\0"].concat();
-        let huge = [MAGIC, b"R\0\0\xff\xff\xff\xff"].concat();
-        let unknown = [MAGIC, b"X"].concat();
-        for stream in [&more[..], &long, &huge, &unknown, b"heliograph backup 2\n"] {
-            assert!(read(stream).is_err());
+        let (key, value) = ("k".repeat(KEY_BYTES_MAX + 1), vec![7; VALUE_BYTES_MAX + 1]);
+        let end = [MAGIC, &[0, 0, 0, 3, 2, 0, 0]].concat();
+        for (stream, why) in [
+            (
+                stream(&[Part::Row("a", b"1"), Part::End(2)]),
+                "number of rows",
+            ),
+            (
+                stream(&[Part::SessionKey(&key), Part::End(0)]),
+                "none of this",
+            ),
+            (
+                stream(&[Part::Row(&key, b""), Part::End(1)]),
+                "none of this",
+            ),
+            (
+                stream(&[Part::Row("a", &value), Part::End(1)]),
+                "none of this",
+            ),
+            (end, "none of this"),
+            ([MAGIC, &[0, 0, 0, 2, 3, 0]].concat(), "none of this"),
+            ([MAGIC, &[0xff; 4]].concat(), "longer than allowed"),
+            (
+                b"heliograph backup 1\nE\0\0\0\0\0\0\0\0".to_vec(),
+                "does not begin",
+            ),
+        ] {
+            let refused = read(&stream).unwrap_err().to_string();
+            assert!(refused.contains(why), "{refused}");
         }
     }
 }

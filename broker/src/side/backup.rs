@@ -9,7 +9,7 @@
 
 use super::admin::access::Access;
 use super::admin::answer::Fault;
-use crate::backup::wire;
+use crate::backup::wire::{self, Part};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -59,7 +59,7 @@ impl Backups {
         if with_key {
             let key = (self.what.session_key)();
             let key = key.map_err(|error| format!("session.key cannot be read: {error}"))?;
-            wire::put_session_key(&mut head, &key);
+            wire::put(&mut head, &Part::SessionKey(&key));
         }
         let snapshot = (self.what.snapshot)()?;
         Ok((head, snapshot))
@@ -128,13 +128,13 @@ fn pump(
     let (mut chunk, mut rows, mut more) = (head, 0, true);
     while more {
         let read = snapshot.read(|key, value| {
-            wire::put_row(&mut chunk, key, value);
+            wire::put(&mut chunk, &Part::Row(key, value));
             rows += 1;
             chunk.len() < CHUNK_BYTES
         });
         more = read.map_err(io::Error::other)?;
         if !more {
-            wire::put_end(&mut chunk, rows);
+            wire::put(&mut chunk, &Part::End(rows));
         }
         if began.elapsed() > BACKUP_MAX {
             return Err(io::Error::other("it takes too long"));
@@ -295,9 +295,9 @@ mod tests {
         let mut seen = 0;
         let count = loop {
             match reader.next().unwrap() {
-                wire::Part::Row(_, value) => seen += value.len(),
-                wire::Part::End(count) => break count,
-                wire::Part::SessionKey(_) => panic!("nobody has shown the token"),
+                Part::Row(_, value) => seen += value.len(),
+                Part::End(count) => break count,
+                Part::SessionKey(_) => panic!("nobody has shown the token"),
             }
         };
         assert_eq!((count, seen), (200, 20_000_000));

@@ -195,7 +195,7 @@ fn without_a_token_the_session_key_is_read_by_the_command() {
 #[test]
 fn what_was_cut_off_leaves_nothing() {
     let whole =
-        b"HTTP/1.0 200 OK\r\n\r\nheliograph backup 1\nR\0\x01\0\0\0\x01a1E\0\0\0\0\0\0\0\x01";
+        b"HTTP/1.0 200 OK\r\n\r\nheliograph backup 2\n\0\0\0\x05\x01\x01a\x011\0\0\0\x02\x02\x01";
     let answers: [(&[u8], &str); 6] = [
         (&whole[..whole.len() - 1], "it was cut off"),
         (&whole[..30], "it was cut off"),
