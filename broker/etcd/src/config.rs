@@ -1,6 +1,7 @@
 //! The configuration of a node, and the options of connections to etcd.
 
 use crate::limits::INNER_PORTS_MAX;
+use broker_core::cluster::proof::ProofKeys;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -21,6 +22,8 @@ pub struct Config {
     pub peers: Box<str>,
     /// Its data directory, which exists. Two processes never share one.
     pub directory: PathBuf,
+    /// The keys by which registrations prove that their processes have the cluster's secret.
+    pub proofs: ProofKeys,
     /// The members of etcd, and what connections to them need.
     pub etcd: Options,
     /// Bytes that the database of etcd may have, where its members do not report that.

@@ -48,8 +48,8 @@ pub trait Service: Send + 'static {
     /// An operator wants the process to end in order: [`crate::Handle::drain`] follows.
     fn drain(&mut self);
 
-    /// The process ends. Nothing follows.
-    fn exit(&mut self, ending: Ending);
+    /// The process ends. Nothing follows. `others` are the nodes that it ends for, each with its address, if any.
+    fn exit(&mut self, ending: Ending, others: Vec<String>);
 }
 
 /// A change in what a node knows of its cluster.

@@ -31,7 +31,7 @@ pub(super) enum Level {
 /// Looks at everything, and prints a line each.
 pub(super) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     let mut findings = vec![secret(place)];
-    match survey(&place.etcd, &place.name) {
+    match survey(&place.etcd, &place.name, place.proofs().as_ref()) {
         Err(why) => findings.push(error(format!("etcd: {why}"))),
         Ok(survey) => {
             findings.extend(of_etcd(&survey));

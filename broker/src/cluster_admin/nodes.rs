@@ -2,6 +2,8 @@
 
 use super::check::{Finding, error, ok, resolve, warning};
 use super::place::Place;
+use broker_core::cluster::limits::INNER_VERSION;
+use broker_core::cluster::types::Kinship;
 use broker_core::control::node_label;
 use broker_etcd::operator::{Reports, Survey, reports};
 use std::collections::BTreeSet;
@@ -11,7 +13,9 @@ use std::net::IpAddr;
 pub(super) fn findings(place: &Place, survey: &Survey) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, node) in &survey.nodes {
-        if node.is_here && node.registration.is_none() {
+        if let Some(kinship) = node.stranger {
+            findings.push(error(format!("{name} {}", stranger(kinship))));
+        } else if node.is_here && node.registration.is_none() {
             findings.push(warning(format!(
                 "{name} is a member that is expected to run, and is not registered"
             )));
@@ -29,6 +33,21 @@ pub(super) fn findings(place: &Place, survey: &Survey) -> Vec<Finding> {
     }
     findings.extend(names(place, survey));
     findings
+}
+
+/// Why a registration does not count, and what to do.
+fn stranger(kinship: Kinship) -> String {
+    match kinship {
+        Kinship::OtherVersion(inner) => format!(
+            "is registered with inner version {inner}, this program has {INNER_VERSION}: only neighbouring versions \
+             share a cluster"
+        ),
+        Kinship::Peer | Kinship::Unproven => {
+            "is registered without a proof that is valid under cluster.secret_file: give it the cluster's secret, or \
+             a cluster.name of its own"
+                .into()
+        }
+    }
 }
 
 /// Resolves the names of the nodes' hosts on this machine; nodes look them up by themselves.

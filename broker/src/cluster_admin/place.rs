@@ -3,6 +3,8 @@
 use crate::config::{self, ClusterFlags};
 use crate::failure::Failure;
 use crate::files::etcd;
+use crate::server::cluster_secret;
+use broker_core::cluster::proof::ProofKeys;
 use broker_core::settings::Settings;
 use broker_etcd::Options;
 use broker_etcd::operator::{Survey, survey};
@@ -54,9 +56,17 @@ impl Place {
         })
     }
 
+    /// The keys of proofs in registrations, where this user can read the secret.
+    pub(super) fn proofs(&self) -> Option<ProofKeys> {
+        let path = self.settings.cluster.secret_file.as_ref()?;
+        let secret = cluster_secret(path).ok()?;
+        Some(secret.proof_keys(&self.name))
+    }
+
     /// Reads the state of the cluster from etcd.
     pub(super) fn survey(&self) -> Result<Survey, Failure> {
-        survey(&self.etcd, &self.name).map_err(|why| Failure::Fatal(format!("etcd: {why}")))
+        survey(&self.etcd, &self.name, self.proofs().as_ref())
+            .map_err(|why| Failure::Fatal(format!("etcd: {why}")))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::place::Place;
 use super::table::{bytes, table};
 use crate::terminal::plain;
+use broker_core::cluster::types::Kinship;
 use broker_etcd::operator::{EtcdMember, NodeStatus, Survey};
 
 /// The output of the command.
@@ -47,10 +48,12 @@ fn node(name: &str, node: &NodeStatus) -> [String; 5] {
         (Some(_), true) => "here",
         (Some(_), false) => "away",
     };
-    let registered = node.registration.as_ref().map_or_else(
-        || "no".to_owned(),
-        |found| format!("version {}, start {}", plain(&found.version), found.start),
-    );
+    let registered = match (&node.registration, node.stranger) {
+        (Some(found), _) => format!("version {}, start {}", plain(&found.version), found.start),
+        (None, Some(Kinship::OtherVersion(inner))) => format!("ignored: inner version {inner}"),
+        (None, Some(_)) => "ignored: no valid proof".to_owned(),
+        (None, None) => "no".to_owned(),
+    };
     let slots = match node.stale {
         0 => node.slots.to_string(),
         stale => format!(

@@ -37,6 +37,8 @@ pub struct ClusterView {
     pub has_etcd: bool,
     /// etcd shows another history than was known.
     pub other_history: bool,
+    /// No other node answers it, while others are registered: it takes no slots of theirs.
+    pub cut_off: bool,
     /// The latest trouble with etcd, while it lasts.
     pub trouble: Option<Box<str>>,
     /// Slots that this process owns, and those of them whose channels it holds.
@@ -72,8 +74,10 @@ pub struct NodeView {
     pub ports: Vec<u16>,
     /// The roster has it here.
     pub is_here: bool,
-    /// Its registration is in etcd.
+    /// Its registration is in etcd, and counts.
     pub is_registered: bool,
+    /// Why its registration does not count, if it has one that does not.
+    pub stranger: Option<String>,
     /// It answered lately.
     pub is_heard: bool,
     /// The slots that it owns.
@@ -91,6 +95,7 @@ impl ClusterView {
                 "ports": node.ports,
                 "here": node.is_here,
                 "registered": node.is_registered,
+                "stranger": node.stranger,
                 "answers": node.is_heard,
                 "slots": node.slots,
                 "newest_epoch": node.newest_epoch,
@@ -102,6 +107,7 @@ impl ClusterView {
             "standing": self.standing,
             "etcd": if self.has_etcd { "up" } else { "down" },
             "other_history": self.other_history,
+            "cut_off": self.cut_off,
             "trouble": self.trouble,
             "owned": self.owned,
             "served": self.served,

@@ -325,6 +325,14 @@ pub enum Ending {
     Removed,
     /// Another machine runs under this node's name (exit code 2).
     NameTaken,
+    /// Other nodes are registered, none of them with a proof that is valid under this process's secret, for its
+    /// cluster's id and slot hash key (exit code 2).
+    Unproven,
+    /// A registered node has an inner version that is neither this program's nor a neighbour (exit code 2).
+    OtherVersion {
+        /// That node's.
+        inner: u32,
+    },
     /// The operator has raised the lowest [`super::limits::INNER_VERSION`] above this program's (exit code 2).
     Outdated {
         /// The lowest that is allowed.

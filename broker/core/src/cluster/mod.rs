@@ -11,7 +11,8 @@
 //!
 //! [`Cluster`] is one node's part. It is driven as a shard is: one input, all outputs, the next input. Moments are of
 //! the node's own monotonic clock, which goes on while the machine sleeps. Why the rules are as they are:
-//! broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md and 0026-another-history.md.
+//! broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md, 0026-another-history.md and
+//! 0037-who-counts.md.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -20,13 +21,14 @@
 //! | [`node`] | what each input changes; registration, the silence of others, until when this node may admit |
 //! | [`slots`] | the own slots: claimed, loaded, served, given |
 //! | [`maps`] | from a channel to its slot and node; what a file says of that; sets of slots |
-//! | [`secret`] | the keys that all nodes derive from one secret |
+//! | [`secret`] [`proof`] | the keys that all nodes derive from one secret; the proof in a registration |
 
 pub mod etcd;
 pub mod limits;
 pub mod maps;
 pub mod message;
 pub mod node;
+pub mod proof;
 pub mod secret;
 pub mod slots;
 pub mod types;

@@ -1,5 +1,6 @@
 //! The secret that the nodes of a cluster share, and the keys that each derives from it.
 
+use super::proof::ProofKeys;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use codec::proxy::LinkKey;
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -70,6 +71,12 @@ impl ClusterSecret {
     #[must_use]
     pub fn ticket_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph tickets 1", cluster)
+    }
+
+    /// The keys by which registrations in etcd prove that their processes have this secret.
+    #[must_use]
+    pub fn proof_keys(&self, cluster: &str) -> ProofKeys {
+        ProofKeys::new(&self.each(b"heliograph registration 1", cluster))
     }
 
     fn each(&self, salt: &[u8], cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {

@@ -94,6 +94,19 @@ pub struct Registration {
     pub lease: LeaseId,
     /// When the key was written.
     pub revision: Revision,
+    /// Its relation to this process's cluster.
+    pub kinship: Kinship,
+}
+
+/// The relation of a registered process to this one's cluster. Only a peer's registration counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kinship {
+    /// It has proved that it has the cluster's secret, and its inner version is this one's or a neighbour.
+    Peer,
+    /// It has no proof that is valid under this process's secret, for this cluster's id and slot hash key.
+    Unproven,
+    /// It has this inner version, which is neither this one's nor a neighbour.
+    OtherVersion(u32),
 }
 
 /// The state of a node in the roster.
@@ -134,6 +147,8 @@ pub enum Value {
         incarnation: Incarnation,
         /// The lease that the key is under.
         lease: LeaseId,
+        /// Its relation to the cluster of the process that reads it.
+        kinship: Kinship,
     },
     /// A node's membership.
     Roster(RosterState),

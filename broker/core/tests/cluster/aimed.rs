@@ -7,7 +7,7 @@ use crate::script::{Script, Step, cut_both, cut_off};
 /// The script of an aimed world.
 pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {
     script.delay_max = script.delay_max.min(40);
-    match rng.u32(..14) {
+    match rng.u32(..16) {
         0 => came_back_blind(script, rng),
         1 => lease_ends_behind_a_cut(script, rng),
         2 => late_answers(script, rng),
@@ -21,7 +21,9 @@ pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {
         10 => exception_behind_a_cut(script, rng),
         11 => rolled_back_in_a_transfer(script, rng),
         12 => overtaken_by_progress(script, rng),
-        _ => asked_by_all(script, rng),
+        13 => asked_by_all(script, rng),
+        14 => another_secret(script, rng),
+        _ => another_secret_in_etcd_first(script, rng),
     }
 }
 
@@ -270,4 +272,45 @@ fn overtaken_by_progress(script: &mut Script, rng: &mut fastrand::Rng) {
         cut_both(&mut script.steps, host, other, at, until + 5_000);
     }
     script.heals(until + 5_000, SETTLED_MS);
+}
+
+/// A node with another secret starts beside the others: it ends, and nothing moves.
+fn another_secret(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "another secret";
+    let at = script.begins + rng.u64(..3_000);
+    let stranger = joins_with_another_secret(script, at);
+    script.ended.push(stranger);
+    script.moves_max = Some(0);
+    script.unserved_max = Some(0);
+    script.heals(at + 1_000, 3_000);
+}
+
+/// All leases end while the others do not reach etcd, so that a node with another secret starts as if it were alone. It
+/// takes nothing, whatever becomes of the others.
+fn another_secret_in_etcd_first(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "another secret, in etcd first";
+    script.members = script.members.max(3);
+    script.hosts = script.members;
+    let at = script.begins + rng.u64(..3_000);
+    let until = at + rng.u64(1_000..6_000);
+    for host in 0..script.members {
+        cut_both(&mut script.steps, host, ETCD, at, until);
+    }
+    script.steps.push((at + 100, Step::RevokeAll));
+    joins_with_another_secret(script, at + 200);
+    // By then it has run for as long as its grace lasts.
+    let lost = at + rng.u64(28_000..40_000);
+    script
+        .steps
+        .push((lost, Step::Lose(rng.usize(..script.members))));
+    script.unserved(SETTLED_MS);
+    script.heals(lost, SETTLED_MS + 10_000);
+}
+
+fn joins_with_another_secret(script: &mut Script, at: u64) -> usize {
+    script.hosts = script.members + 1;
+    let stranger = script.members;
+    script.strangers.push(stranger);
+    script.steps.push((at, Step::Start(stranger)));
+    stranger
 }

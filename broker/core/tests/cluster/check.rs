@@ -11,6 +11,7 @@
 //! | I6 | a node that joins takes nothing until asked (none where nothing should move) |
 //! | I7 | no pending message is with two owners; a drain loses none |
 //! | I8 | a record is written only by the process that owns its slot |
+//! | I9 | a node of another secret owns nothing, and ends where it starts beside others (`secrets`) |
 
 use crate::host::Host;
 use crate::net::{ETCD, Net};
@@ -381,6 +382,8 @@ impl Check {
             Ending::Removed => "removed",
             Ending::NameTaken => "name taken",
             Ending::Outdated { .. } => "outdated",
+            Ending::Unproven => "unproven",
+            Ending::OtherVersion { .. } => "other version",
         });
     }
 

@@ -68,6 +68,8 @@ impl Script {
             moves_once: false,
             unserved_max: None,
             none_lost: false,
+            strangers: Vec::new(),
+            ended: Vec::new(),
             steady: Vec::new(),
         }
     }

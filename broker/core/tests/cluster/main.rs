@@ -25,6 +25,7 @@ mod host;
 mod net;
 mod outputs;
 mod script;
+mod secrets;
 mod traffic;
 mod world;
 
@@ -55,6 +56,7 @@ const MUST_MEET: &[&str] = &[
     "released by a transfer",
     "released to a newer epoch",
     "removed",
+    "unproven",
 ];
 
 #[test]

@@ -30,6 +30,10 @@ pub(crate) struct Script {
     pub(crate) moves_once: bool,
     pub(crate) unserved_max: Option<u64>,
     pub(crate) none_lost: bool,
+    /// Hosts of another secret: they never own a slot.
+    pub(crate) strangers: Vec<usize>,
+    /// Hosts whose processes have ended by themselves in the end.
+    pub(crate) ended: Vec<usize>,
     /// Hosts that serve all that they own, whatever happens to others.
     pub(crate) steady: Vec<usize>,
 }

@@ -20,6 +20,7 @@ pub(crate) struct Stream {
 impl World {
     pub(crate) fn called(&mut self, from: usize, process: u32, id: CallId, call: Call) {
         let written = self.written(from, process, &call);
+        let call = self.script.proves(from, call);
         let effect = self.etcd.call(call, self.now);
         if let (
             Some((slot, writer)),
@@ -34,7 +35,8 @@ impl World {
         self.publish();
         match effect {
             Effect::Reply(reply) => {
-                self.send(ETCD, from, process, Input::Reply(id, reply), Vec::new());
+                let input = self.script.reads(from, Input::Reply(id, reply));
+                self.send(ETCD, from, process, input, Vec::new());
             }
             Effect::None => {}
             Effect::Watch(watch, next) => {
@@ -93,6 +95,9 @@ impl World {
             let change = self.etcd.history[index];
             if let (Key::Slot(slot), Some(Value::Slot { owner, .. })) = (change.key, change.value) {
                 self.check.commits(slot, owner);
+                if let Some(owner) = owner {
+                    self.check.comes_to(slot, owner, &self.script, self.now);
+                }
             }
         }
         self.published = self.etcd.history.len();
@@ -130,6 +135,7 @@ impl World {
         };
         stream.arrives = stream.arrives.max(self.now + delay + lag);
         let (at, process) = (stream.arrives, stream.process);
+        let input = self.script.reads(host, input);
         let from = ETCD;
         let messages = Vec::new();
         self.push(

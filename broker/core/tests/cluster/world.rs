@@ -204,6 +204,7 @@ impl World {
     pub(crate) fn run(&mut self) {
         while let Some(Reverse(event)) = self.queue.pop() {
             if event.at > self.script.ends {
+                self.check.ended(&self.hosts, &self.script, self.now);
                 return self.check.ends(self.now, &self.script);
             }
             self.now = event.at;
@@ -291,6 +292,9 @@ impl World {
             What::Tick(host, _) | What::Loaded { host, .. } => (*host, *host),
             What::Step(_) | What::Sample => return Obstacle::None,
         };
+        if !self.script.is_understood(from, to) {
+            return Obstacle::Lost;
+        }
         if self.net.is_cut(from, to) {
             return if self.net.sends_again || what.is_stream() {
                 Obstacle::Waits

@@ -11,7 +11,7 @@ use crate::system::now;
 use broker_core::cluster::Cluster;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::node::authority::Standing;
-use broker_core::cluster::types::{Epoch, NodeId, Slot};
+use broker_core::cluster::types::{Epoch, Kinship, NodeId, Slot};
 use std::time::Duration;
 
 /// The state of a node.
@@ -29,6 +29,8 @@ pub struct Inspection {
     pub served: usize,
     /// Changes of slots that it has seen: owners and epochs.
     pub slot_changes: u64,
+    /// No other node answers it, while others are registered: it takes no slots of theirs.
+    pub is_cut_off: bool,
     /// For how many milliseconds more it may admit, if nobody answers any more.
     pub valid_ms: u64,
     /// Every node that it knows, this one first.
@@ -54,8 +56,10 @@ pub struct NodeState {
     pub inner: Option<InnerAddress>,
     /// The roster has it here: it was not drained, nor removed.
     pub is_here: bool,
-    /// Its registration is in etcd.
+    /// Its registration is in etcd, and counts.
     pub is_registered: bool,
+    /// Why its registration does not count, if it has one that does not.
+    pub stranger: Option<Kinship>,
     /// It answered lately.
     pub is_heard: bool,
 }
@@ -87,6 +91,7 @@ impl Inspection {
             owned: cluster.owned(),
             served: cluster.served(),
             slot_changes: cluster.slot_changes(),
+            is_cut_off: cluster.is_cut_off(now()),
             valid_ms: cluster.valid_until().since(now()),
             nodes: nodes(cluster, core.me().node, translator),
             slots: slots.collect(),
@@ -99,11 +104,18 @@ impl Inspection {
 }
 
 fn nodes(cluster: &Cluster, me: NodeId, translator: &Translator) -> Vec<NodeState> {
+    let stranger = |node| {
+        let mut strangers = cluster.strangers();
+        strangers
+            .find(|(other, _)| *other == node)
+            .map(|(_, why)| why)
+    };
     let known = translator.names.all().map(|(node, name)| NodeState {
         name: name.clone(),
         inner: translator.inner(node).cloned(),
         is_here: cluster.expects(node),
         is_registered: cluster.is_registered(node),
+        stranger: stranger(node),
         is_heard: node == me || cluster.hears(node, now()),
     });
     known.collect()

@@ -15,6 +15,7 @@ use super::post::{Delivery, Post};
 use super::records::{self, Records};
 use crate::config::Config;
 use crate::directory::{Directory, Kept};
+use crate::names::shown;
 use crate::peers::{Mail, Peers};
 use crate::schema::translate::Translator;
 use crate::schema::values::{self, OrderWord, ReportValue};
@@ -273,8 +274,27 @@ impl<S: Service, P: Peers> Node<S, P> {
     /// The end of the process, unless its handle is gone.
     pub(super) fn exit(&mut self) {
         if let Some(ending) = self.core.ending() {
-            self.service.exit(ending);
+            let others = self.others(ending);
+            self.service.exit(ending, others);
         }
+    }
+
+    /// The nodes that this process ends for, as operators know them.
+    fn others(&self, ending: Ending) -> Vec<String> {
+        match ending {
+            Ending::Drained { .. } | Ending::Removed | Ending::NameTaken => return Vec::new(),
+            Ending::Outdated { .. } => return Vec::new(),
+            Ending::Unproven | Ending::OtherVersion { .. } => {}
+        }
+        let strangers = self.core.cluster().strangers();
+        let shown = strangers.filter_map(|(node, _)| {
+            let name = self.translator.names.name(node)?;
+            let address = self.translator.inner(node);
+            let address =
+                address.map_or_else(String::new, |inner| format!(" at {}", inner.address));
+            Some(format!("{name}{}", shown(&address)))
+        });
+        shown.collect()
     }
 
     fn output(&mut self, output: Output) {

@@ -7,10 +7,13 @@ use crate::limits::FOREIGN_KEYS_MAX;
 use crate::names::{Name, shown};
 use crate::rpc::{KeyValue, Lines, RangeRequest};
 use crate::schema::keys::{Keys, Watched};
+use crate::schema::translate::meta;
 use crate::schema::values::{
     self, MetaValue, OwnerValue, RegistrationValue, RosterValue, SlotValue, ValueError,
 };
 use broker_core::cluster::limits::SLOTS;
+use broker_core::cluster::proof::{ProofKeys, Registrant};
+use broker_core::cluster::types::Kinship;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::spawn_local;
@@ -54,8 +57,10 @@ pub struct NodeStatus {
     pub inner: Option<InnerAddress>,
     /// Whether it is expected to run: it did not leave by a drain.
     pub is_here: bool,
-    /// Its registration, while it has one.
+    /// Its registration, while it has one that counts.
     pub registration: Option<Registration>,
+    /// Why its registration does not count, if it has one that does not.
+    pub stranger: Option<Kinship>,
     /// Slots that it owns.
     pub slots: usize,
     /// Those of them that an earlier process of it, or none that is registered, claimed.
@@ -71,18 +76,23 @@ pub struct Registration {
     pub start: u32,
 }
 
-/// Asks etcd for all of it. A member that does not answer is no error, as long as another does.
+/// Asks etcd for all of it. A member that does not answer is no error, as long as another does. Without `proofs` every
+/// registration counts.
 ///
 /// # Errors
 /// Why the keys cannot be read, in one line.
-pub fn survey(options: &Options, cluster: &str) -> Result<Survey, Box<str>> {
+pub fn survey(
+    options: &Options,
+    cluster: &str,
+    proofs: Option<&ProofKeys>,
+) -> Result<Survey, Box<str>> {
     let name = Name::new(cluster).ok_or("the name of the cluster is none")?;
     let options = Arc::new(options.clone());
     block_on(async {
         let asked = (0..options.endpoints.len())
             .map(|nth| spawn_local(member::status(Arc::clone(&options), nth)));
         let asked: Vec<_> = asked.collect();
-        let read = keys(&options, &Keys::new(&name)).await;
+        let read = keys(&options, &Keys::new(&name), proofs).await;
         let mut members = Vec::with_capacity(asked.len());
         for member in asked {
             members.extend(member.await);
@@ -91,14 +101,14 @@ pub fn survey(options: &Options, cluster: &str) -> Result<Survey, Box<str>> {
     })
 }
 
-async fn keys(options: &Options, keys: &Keys) -> Result<Survey, Why> {
+async fn keys(options: &Options, keys: &Keys, proofs: Option<&ProofKeys>) -> Result<Survey, Why> {
     let lines = connect(options).await?;
     let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
     let mut survey = Survey {
         revision: read.header.map_or(0, |header| header.revision),
         ..Survey::default()
     };
-    survey.take(keys, &read.kvs);
+    survey.take(keys, &read.kvs, proofs);
     for place in keys.of_others() {
         let some = RangeRequest {
             limit: FOREIGN_KEYS_MAX,
@@ -124,7 +134,9 @@ async fn is_compacted(lines: &Lines, keys: &Keys) -> bool {
 }
 
 impl Survey {
-    fn take(&mut self, keys: &Keys, rows: &[KeyValue]) {
+    fn take(&mut self, keys: &Keys, rows: &[KeyValue], proofs: Option<&ProofKeys>) {
+        let meta = meta(keys, rows).ok().flatten();
+        let founded = meta.zip(proofs);
         let mut processes = BTreeMap::new();
         let mut owners = Vec::new();
         let mut known = 0;
@@ -137,9 +149,13 @@ impl Survey {
                 Some(Watched::Order(_) | Watched::Report(_)) => Ok(()),
                 Some(Watched::Meta) => self.meta(row),
                 Some(Watched::Roster(node)) => self.member(&node, row),
-                Some(Watched::Registration(node)) => self.registration(&node, row).map(|process| {
-                    processes.insert(node.as_str().to_owned(), process);
-                }),
+                Some(Watched::Registration(node)) => {
+                    let founded = founded.as_ref();
+                    let process = self.registration(&node, row, founded);
+                    process.map(|process| {
+                        processes.insert(node.as_str().to_owned(), process);
+                    })
+                }
                 Some(Watched::Slot(_)) => values::read(&row.value).map(|slot: SlotValue| {
                     known += 1;
                     owners.push(slot.owner);
@@ -170,9 +186,27 @@ impl Survey {
         Ok(())
     }
 
-    fn registration(&mut self, node: &Name, row: &KeyValue) -> Result<values::Process, ValueError> {
+    fn registration(
+        &mut self,
+        node: &Name,
+        row: &KeyValue,
+        founded: Option<&(MetaValue, &ProofKeys)>,
+    ) -> Result<values::Process, ValueError> {
         let value: RegistrationValue = values::read(&row.value)?;
         let status = self.nodes.entry(node.as_str().into()).or_default();
+        if let Some((meta, proofs)) = founded {
+            let registrant = Registrant {
+                cluster: &meta.id,
+                slot_key: &meta.slot_key().unwrap_or_default(),
+                node: node.as_str(),
+                incarnation: value.process.into(),
+            };
+            let kinship = value.kinship(&registrant, proofs);
+            status.stranger = (kinship != Kinship::Peer).then_some(kinship);
+        }
+        if status.stranger.is_some() {
+            return Ok(value.process);
+        }
         status.registration = Some(Registration {
             start: value.process.start,
             version: shown(&value.version).into(),

@@ -11,8 +11,10 @@ use crate::schema::values::{
 };
 use broker_core::cluster::limits::NODES_MAX;
 use broker_core::cluster::message::{Compare, Transaction};
+use broker_core::cluster::proof::{ProofKeys, Registrant};
 use broker_core::cluster::types::{
-    Change, EtcdId, Key, LeaseId, NodeId, Owner, Revision, RosterState, Snapshot, Value,
+    Change, EtcdId, Incarnation, Key, LeaseId, NodeId, Owner, Revision, RosterState, Snapshot,
+    Value,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,7 +25,10 @@ pub(crate) struct Translator {
     pub(crate) keys: Keys,
     pub(crate) names: Names,
     /// The id of the cluster's meta key, once it was read.
-    pub(crate) cluster: Option<Box<str>>,
+    cluster: Option<Box<str>>,
+    /// The key of the hash that finds a channel's slot, once the meta key was read.
+    slot_key: [u8; 16],
+    proofs: ProofKeys,
     me: Name,
     inner: InnerAddress,
     peers: Box<str>,
@@ -87,6 +92,8 @@ impl Translator {
             keys: Keys::new(cluster),
             names: Names::new(me.clone()),
             cluster: None,
+            slot_key: [0; 16],
+            proofs: config.proofs.clone(),
             me,
             inner: config.inner.clone(),
             peers: config.peers.clone(),
@@ -95,6 +102,23 @@ impl Translator {
             moved: false,
             order: None,
             lowest: 0,
+        }
+    }
+
+    /// Takes the meta key that was read: before any other key is.
+    pub(crate) fn founded(&mut self, meta: &MetaValue) {
+        self.lowest = self.lowest.max(meta.lowest);
+        self.cluster = Some(meta.id.clone());
+        self.slot_key = meta.slot_key().unwrap_or_default();
+    }
+
+    /// The contents that the registration of a process of a node proves.
+    fn registrant<'a>(&'a self, node: &'a Name, incarnation: Incarnation) -> Registrant<'a> {
+        Registrant {
+            cluster: self.cluster.as_deref().unwrap_or_default(),
+            slot_key: &self.slot_key,
+            node: node.as_str(),
+            incarnation,
         }
     }
 
@@ -207,9 +231,14 @@ impl Translator {
             }
             Watched::Registration(name) => {
                 let value = value.map(values::read::<RegistrationValue>).transpose()?;
-                let value = value.map(|value| Value::Registration {
-                    incarnation: value.process.into(),
-                    lease,
+                let value = value.map(|value| {
+                    let incarnation = value.process.into();
+                    let registrant = self.registrant(&name, incarnation);
+                    Value::Registration {
+                        incarnation,
+                        lease,
+                        kinship: value.kinship(&registrant, &self.proofs),
+                    }
                 });
                 (Key::Registration(self.names.number(&name)?), value)
             }
@@ -288,9 +317,12 @@ impl Translator {
                 };
                 RequestOp::put(text, values::write(&SlotValue::new(owner, parcel)))
             }
-            Value::Registration { incarnation, lease } => {
-                let value = values::write(&RegistrationValue::new(incarnation));
-                RequestOp::put_under(lease.0.cast_signed(), text, value)
+            Value::Registration {
+                incarnation, lease, ..
+            } => {
+                let registrant = self.registrant(&self.me, incarnation);
+                let value = RegistrationValue::new(&registrant, &self.proofs);
+                RequestOp::put_under(lease.0.cast_signed(), text, values::write(&value))
             }
             Value::Roster(state) => {
                 let word = match state {

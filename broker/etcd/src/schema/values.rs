@@ -6,7 +6,8 @@ use crate::config::InnerAddress;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::names::shown;
 use broker_core::cluster::limits::INNER_VERSION;
-use broker_core::cluster::types::{Incarnation, ParcelId};
+use broker_core::cluster::proof::{ProofKeys, Registrant};
+use broker_core::cluster::types::{Incarnation, Kinship, ParcelId};
 use data_encoding::HEXLOWER;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,9 @@ pub(crate) struct RegistrationValue {
     /// Its [`INNER_VERSION`].
     #[serde(default = "first")]
     pub(crate) inner: u32,
+    /// The proofs that its process has the cluster's secret, as hexadecimal digits: one for each line of the secret.
+    #[serde(default)]
+    proof: Vec<Box<str>>,
 }
 
 /// The inner version of programs that do not write theirs.
@@ -133,15 +137,33 @@ fn first() -> u32 {
 }
 
 impl RegistrationValue {
-    pub(crate) fn new(incarnation: Incarnation) -> Self {
+    /// Of this program, for a process with these keys.
+    pub(crate) fn new(registrant: &Registrant<'_>, keys: &ProofKeys) -> Self {
+        let proofs = keys.prove(registrant).into_iter();
+        let incarnation = registrant.incarnation;
         Self {
             format: FORMAT,
             process: incarnation.into(),
             version: env!("CARGO_PKG_VERSION").into(),
             inner: INNER_VERSION,
+            proof: proofs.map(|proof| HEXLOWER.encode(&proof).into()).collect(),
         }
     }
+
+    /// The relation of its process to the cluster of one with these keys; `registrant` is what it must prove.
+    pub(crate) fn kinship(&self, registrant: &Registrant<'_>, keys: &ProofKeys) -> Kinship {
+        let proofs: Vec<Vec<u8>> = self
+            .proof
+            .iter()
+            .take(PROOFS_MAX)
+            .filter_map(|proof| HEXLOWER.decode(proof.as_bytes()).ok())
+            .collect();
+        keys.kinship(registrant, proofs.iter().map(Vec::as_slice), self.inner)
+    }
 }
+
+/// Proofs of a registration that are looked at: a secret has at most two lines.
+const PROOFS_MAX: usize = 2;
 
 /// A member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -298,6 +320,7 @@ pub(crate) fn write<V: Serialize>(value: &V) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use broker_core::cluster::secret::ClusterSecret;
 
     const INCARNATION: Incarnation = Incarnation {
         directory: 7,
@@ -347,9 +370,25 @@ mod tests {
         assert_eq!(report, expected);
         let again: MetaValue = read(&write(&meta)).unwrap();
         assert_eq!(again.slot_key(), Some(*b"0123456789abcdef"));
-        let registration: RegistrationValue =
-            read(&write(&RegistrationValue::new(INCARNATION))).unwrap();
+        let registrant = Registrant {
+            cluster: "0101010101010101",
+            slot_key: b"0123456789abcdef",
+            node: "n1",
+            incarnation: INCARNATION,
+        };
+        let keys = |digits: &str| {
+            let secret = ClusterSecret::parse(&digits.repeat(32)).unwrap();
+            secret.proof_keys("prod")
+        };
+        let written = write(&RegistrationValue::new(&registrant, &keys("0f")));
+        let registration: RegistrationValue = read(&written).unwrap();
         assert_eq!(Incarnation::from(registration.process), INCARNATION);
+        let found = ["0f", "0e"].map(|own| registration.kinship(&registrant, &keys(own)));
+        assert_eq!(found, [Kinship::Peer, Kinship::Unproven]);
+        let without = br#"{"format":1,"directory":7,"start":3,"version":"1"}"#;
+        let registration: RegistrationValue = read(without).unwrap();
+        let found = registration.kinship(&registrant, &keys("0f"));
+        assert_eq!(found, Kinship::Unproven);
     }
 
     #[test]

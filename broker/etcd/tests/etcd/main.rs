@@ -6,6 +6,7 @@
 //! | `faults` | what moves slots, and what must not |
 //! | `records` `contract` | the registry: what every store holds to, and what is etcd's own |
 //! | `history` | another etcd, another cluster: nothing is claimed, nothing is written |
+//! | `identity` | the proofs of registrations: nodes with another secret |
 //! | `input` | names that are taken, keys of others, orders of operators, an etcd without a majority |
 //! | `members` | three members of etcd, of which one freezes |
 //! | `secured` | etcd behind TLS, and with users |
@@ -22,6 +23,7 @@ mod clusters;
 mod contract;
 mod faults;
 mod history;
+mod identity;
 mod input;
 mod members;
 mod proxy;

@@ -38,6 +38,8 @@ pub(crate) struct Book {
     /// Orders of operators to drain.
     pub(crate) asked_to_drain: u32,
     pub(crate) endings: Vec<(String, Ending)>,
+    /// The nodes that processes ended for.
+    pub(crate) ended_for: Vec<String>,
     faults: Vec<String>,
 }
 
@@ -81,6 +83,11 @@ impl World {
 
     /// The same, which reaches etcd this way.
     pub(crate) fn node_with(&self, name: &str, options: Options) -> Node {
+        self.node_of_secret(name, options, &SECRET.repeat(32))
+    }
+
+    /// The same, with this text in its secret's file.
+    pub(crate) fn node_of_secret(&self, name: &str, options: Options, secret: &str) -> Node {
         // The log is shown if the test fails. All tests of a process share one subscriber.
         let _ = tracing_subscriber::fmt()
             .with_test_writer()
@@ -91,6 +98,7 @@ impl World {
             world: self.clone(),
             options,
             directory: Scratch::new(name),
+            secret: secret.to_owned(),
             handle: None,
             starts: 0,
         };
@@ -135,6 +143,8 @@ pub(crate) struct Node {
     world: World,
     pub(crate) options: Options,
     directory: Scratch,
+    /// The text of its secret's file.
+    secret: String,
     handle: Option<Handle>,
     starts: u32,
 }
@@ -147,11 +157,16 @@ impl Node {
             inner: InnerAddress::new("10.0.0.1:7443", &[7443, 7445]),
             peers: "10.0.0.1:7444".into(),
             directory: self.directory.0.clone(),
+            proofs: self.secret().proof_keys("test"),
             etcd: self.options.clone(),
             etcd_quota_bytes: 2 << 30,
             ttl_ms: 10_000,
             accept_etcd,
         }
+    }
+
+    fn secret(&self) -> ClusterSecret {
+        ClusterSecret::parse(&self.secret).unwrap()
     }
 
     /// Starts its process, on the directory of the last one.
@@ -172,7 +187,7 @@ impl Node {
         let (network, name) = (self.world.network.clone(), Name::new(&self.name).unwrap());
         let mut config = self.config(accept_etcd);
         let handle = if self.world.is_over_tcp {
-            let secret = ClusterSecret::parse(&"0f".repeat(32)).unwrap();
+            let secret = self.secret();
             let any = (Ipv4Addr::LOCALHOST, 0).into();
             let peers = TcpPeers::bind(any, &name, &secret, &config.cluster).unwrap();
             config.peers = peers.address().to_string().into();
@@ -225,6 +240,9 @@ impl Node {
         format!("{}.{}", self.name, self.starts)
     }
 }
+
+/// Two digits of the usual secret.
+pub(crate) const SECRET: &str = "0f";
 
 /// Waits for a condition.
 pub(crate) fn wait(what: &str, within: Duration, is_so: impl FnMut() -> bool) -> Duration {
@@ -346,9 +364,10 @@ impl Service for Shards {
         self.book.lock().unwrap().asked_to_drain += 1;
     }
 
-    fn exit(&mut self, ending: Ending) {
+    fn exit(&mut self, ending: Ending, others: Vec<String>) {
         let mut book = self.book.lock().unwrap();
         book.endings.push((self.process.clone(), ending));
+        book.ended_for.extend(others);
     }
 
     fn waiting(&self) -> u64 {

@@ -57,8 +57,9 @@ impl<'n> Follower<'n> {
     }
 }
 
-/// The node has ended by itself.
-pub(in crate::server) fn failure(ending: Ending) -> Failure {
+/// The node has ended by itself, because of these other nodes if there are any.
+pub(in crate::server) fn failure(ending: Ending, others: &[String]) -> Failure {
+    let others = others.join(", ");
     match ending {
         Ending::Drained { .. } => Failure::Fatal("the node left its cluster".into()),
         Ending::Removed => Failure::Fatal("this node was removed from its cluster".into()),
@@ -66,6 +67,15 @@ pub(in crate::server) fn failure(ending: Ending) -> Failure {
             "cluster.node: another machine runs under this name: choose one that no other node has"
                 .into(),
         ),
+        Ending::Unproven => Failure::Configuration(format!(
+            "cluster.secret_file: of the nodes that are registered in etcd under cluster.name none has a proof that is \
+             valid under this secret, for this cluster's id and slot hash key: {others}; give this node the secret of \
+             those, or a cluster.name that they do not have. Where the secret was changed, stop all nodes first"
+        )),
+        Ending::OtherVersion { inner } => Failure::Configuration(format!(
+            "this program has inner version {INNER_VERSION}, and a registered node has {inner}: {others}; only \
+             neighbouring versions share a cluster: upgrade all nodes one version at a time, or stop all of them first"
+        )),
         Ending::Outdated { lowest } => Failure::Configuration(format!(
             "this program is too old for its cluster, whose nodes have agreed on inner version {lowest}; this one has \
              {INNER_VERSION}: install the version of the other nodes"
@@ -80,7 +90,7 @@ pub(in crate::server) fn died() -> Failure {
 }
 
 /// The node has given its slots away, or could not.
-pub(in crate::server) fn report(ending: Ending) {
+pub(in crate::server) fn report(ending: Ending, others: &[String]) {
     match ending {
         Ending::Drained { left: 0 } => tracing::info!("all slots were given to other nodes"),
         Ending::Drained { left } => tracing::warn!(
@@ -88,7 +98,10 @@ pub(in crate::server) fn report(ending: Ending) {
             "slots that no other node took: their channels are away until another node takes them"
         ),
         Ending::Removed | Ending::NameTaken | Ending::Outdated { .. } => {
-            tracing::warn!("{}", failure(ending))
+            tracing::warn!("{}", failure(ending, others))
+        }
+        Ending::Unproven | Ending::OtherVersion { .. } => {
+            tracing::warn!("{}", failure(ending, others))
         }
     }
 }

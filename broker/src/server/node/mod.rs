@@ -89,6 +89,7 @@ impl Node {
             ),
             peers: settings.cluster.advertised(carrier.address()).into(),
             directory: data_dir.path().into(),
+            proofs: part.secret.proof_keys(&part.name),
             etcd: options(settings)?,
             etcd_quota_bytes: settings.cluster.etcd_quota_bytes as u64,
             ttl_ms: settings.cluster.lease_ms,

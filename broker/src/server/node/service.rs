@@ -24,12 +24,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A report of the node to the main thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::server) enum NodeNews {
     /// An operator wants the process to end in order.
     Drain,
-    /// It has ended.
-    Ended(Ending),
+    /// It has ended, because of these other nodes if there are any.
+    Ended(Ending, Vec<String>),
 }
 
 /// The shards, as the node's thread sees them.
@@ -163,8 +163,8 @@ impl Service for Shards {
         let _ = self.report.send(NodeNews::Drain);
     }
 
-    fn exit(&mut self, ending: Ending) {
-        let _ = self.report.send(NodeNews::Ended(ending));
+    fn exit(&mut self, ending: Ending, others: Vec<String>) {
+        let _ = self.report.send(NodeNews::Ended(ending, others));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::side::{ClusterView, NodeView};
 use broker_core::cluster::node::authority::Standing;
+use broker_core::cluster::types::Kinship;
 use broker_etcd::{Inspection, NodeState, PeerCounts};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,6 +33,7 @@ pub(super) fn view(
         standing: word(inspection.standing),
         has_etcd: inspection.has_etcd,
         other_history: inspection.other_history,
+        cut_off: inspection.is_cut_off,
         trouble: inspection.trouble,
         owned: inspection.owned as u64,
         served: inspection.served as u64,
@@ -60,9 +62,19 @@ fn of_node(node: &NodeState) -> NodeView {
             .map_or_else(Vec::new, |inner| inner.ports.to_vec()),
         is_here: node.is_here,
         is_registered: node.is_registered,
+        stranger: node.stranger.map(stranger),
         is_heard: node.is_heard,
         slots: 0,
         newest_epoch: 0,
+    }
+}
+
+/// Why a registration does not count.
+fn stranger(kinship: Kinship) -> String {
+    match kinship {
+        Kinship::Peer => String::new(),
+        Kinship::Unproven => "no valid proof".into(),
+        Kinship::OtherVersion(inner) => format!("inner version {inner}"),
     }
 }
 

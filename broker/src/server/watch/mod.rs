@@ -56,7 +56,7 @@ enum News {
     /// An operator wants the node of the cluster to end in order.
     Drain,
     /// The node of the cluster has ended.
-    Node(Ending),
+    Node(Ending, Vec<String>),
     /// Its thread has ended without a word: it panicked.
     NodeDied,
     /// The wait's time is over.
@@ -118,7 +118,7 @@ impl Watch<'_> {
                 }
                 News::Shard(ShardEvent::Drained(_)) | News::Late => {}
                 News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
-                News::Node(ending) => return Err(follower::failure(ending)),
+                News::Node(ending, others) => return Err(follower::failure(ending, &others)),
                 News::NodeDied => return Err(follower::died()),
             }
         }
@@ -140,8 +140,8 @@ impl Watch<'_> {
                 News::Command(Command::Reload) | News::Drain => {}
                 News::Shard(ShardEvent::Drained(_)) => {}
                 News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
-                News::Node(ending) => {
-                    follower::report(ending);
+                News::Node(ending, others) => {
+                    follower::report(ending, &others);
                     return Ok(());
                 }
                 News::NodeDied => {
@@ -179,7 +179,7 @@ impl Watch<'_> {
                 News::Command(Command::End) => return Err(Failure::Impatience),
                 News::Command(Command::Reload) | News::Drain => {}
                 News::Shard(event) if wanted(event) => left -= 1,
-                News::Shard(ShardEvent::Drained(_)) | News::Node(_) | News::NodeDied => {}
+                News::Shard(ShardEvent::Drained(_)) | News::Node(..) | News::NodeDied => {}
                 News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
                 News::Late => return Ok(false),
             }
@@ -197,7 +197,7 @@ impl Watch<'_> {
                 recv(self.happened) -> event => event.map_or(News::Late, News::Shard),
                 recv(self.follower.news) -> news => match news {
                     Ok(NodeNews::Drain) => News::Drain,
-                    Ok(NodeNews::Ended(ending)) => News::Node(ending),
+                    Ok(NodeNews::Ended(ending, others)) => News::Node(ending, others),
                     Err(_) => {
                         self.follower.news = never();
                         News::NodeDied
@@ -212,7 +212,7 @@ impl Watch<'_> {
             match news {
                 News::Late if now < until => {}
                 News::Command(_) | News::Shard(_) | News::Drain | News::Late => return news,
-                News::Node(_) | News::NodeDied => return news,
+                News::Node(..) | News::NodeDied => return news,
             }
         }
     }
@@ -330,10 +330,11 @@ mod tests {
     #[test]
     fn a_node_that_says_how_it_ended_did_not_die() {
         let (reports, news) = unbounded();
-        reports.send(NodeNews::Ended(Ending::Removed)).unwrap();
+        let ended = NodeNews::Ended(Ending::Removed, Vec::new());
+        reports.send(ended).unwrap();
         drop(reports);
         let mut watch = watch(news);
-        let why = follower::failure(Ending::Removed);
+        let why = follower::failure(Ending::Removed, &[]);
         assert_eq!(watch.serve(), Err(why));
         let all_drained = watch.wait_for_all(Duration::from_secs(1), |_| true);
         assert_eq!(all_drained, Ok(true));

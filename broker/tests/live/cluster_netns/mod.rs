@@ -4,6 +4,7 @@
 //! * [`network`]: the hosts, namespaces of this machine; [`journal`]: what nodes did with slots, and its rules, which
 //!   each scenario checks at its end.
 //! * [`cuts`]: links that fail; [`split`]: two sides that go on.
+//! * [`identity`]: processes that are not the node that they say they are.
 //! * [`clocks`]: wall clocks that jump.
 //! * [`members`]: members of etcd that fail; [`quota`]: one that takes no more; [`restored`]: one that has forgotten.
 //! * [`hosts`]: hosts that fail, and all of them at once; [`sdks`]: what the official SDKs make of it, through a
@@ -14,6 +15,7 @@ mod balancer;
 mod clocks;
 mod cuts;
 mod hosts;
+mod identity;
 pub(crate) mod journal;
 mod load;
 mod members;

@@ -2,8 +2,8 @@
 
 use crate::cluster::limits::{NODES_MAX, PROGRESS_GAP_MS};
 use crate::cluster::types::{
-    Change, Epoch, EtcdId, Key, NodeId, NodeKey, Owner, Registration, Revision, RosterState, Slot,
-    SlotRecord, Snapshot, Value,
+    Change, Epoch, EtcdId, Key, Kinship, NodeId, NodeKey, Owner, Registration, Revision,
+    RosterState, Slot, SlotRecord, Snapshot, Value,
 };
 use crate::time::Now;
 
@@ -32,7 +32,7 @@ struct NodeView {
     roster_as_of: Revision,
     registration: Option<Registration>,
     registration_as_of: Revision,
-    /// Since when its registration is known to be absent.
+    /// Since when it is known to have no registration, or another cluster's.
     absent_since: Option<Now>,
 }
 
@@ -108,10 +108,25 @@ impl View {
         known.roster.map_or(Revision(0), |_| known.roster_as_of)
     }
 
-    /// A node's registration.
+    /// A node's registration, if it is a peer's.
     #[must_use]
     pub fn registration(&self, node: NodeId) -> Option<Registration> {
+        self.written(node)
+            .filter(|registration| registration.kinship == Kinship::Peer)
+    }
+
+    /// The registration that is in etcd under a node's name, of any kinship.
+    #[must_use]
+    pub fn written(&self, node: NodeId) -> Option<Registration> {
         self.node(node).registration
+    }
+
+    /// The registrations that do not count: their processes are not of this one's cluster.
+    pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Registration)> {
+        self.nodes().filter_map(|node| {
+            let written = self.written(node)?;
+            (written.kinship != Kinship::Peer).then_some((node, written))
+        })
     }
 
     /// The registration of this very process of a node.
@@ -124,7 +139,7 @@ impl View {
     /// The revision that a transaction must compare a node's registration with; 0 when there is none.
     #[must_use]
     pub fn registration_at(&self, node: NodeId) -> Revision {
-        self.registration(node)
+        self.written(node)
             .map_or(Revision(0), |registration| registration.revision)
     }
 
@@ -336,14 +351,22 @@ impl View {
         }
         known.registration_as_of = revision;
         known.registration = match value {
-            Some(Value::Registration { incarnation, lease }) => Some(Registration {
+            Some(Value::Registration {
+                incarnation,
+                lease,
+                kinship,
+            }) => Some(Registration {
                 incarnation,
                 lease,
                 revision,
+                kinship,
             }),
             Some(_) | None => None,
         };
-        if known.registration.is_some() {
+        if known
+            .registration
+            .is_some_and(|registration| registration.kinship == Kinship::Peer)
+        {
             known.absent_since = None;
             self.first_registration.get_or_insert(now);
         } else {

@@ -2,13 +2,16 @@
 //! input.
 
 use super::Cluster;
+use super::authority::Standing;
 use super::registration::Place;
 use crate::cluster::etcd::calls::Purpose;
 use crate::cluster::limits::{ABSENT_MS, GRACE_MS, ROUND_MS};
 use crate::cluster::message::{
     Call, Compare, Ending, Held, Output, Question, SlotOrder, Transaction,
 };
-use crate::cluster::types::{Key, Owner, ParcelId, Revision, RosterState, Value};
+use crate::cluster::types::{
+    Key, Kinship, Owner, ParcelId, Registration, Revision, RosterState, Value,
+};
 use crate::time::Now;
 
 impl Cluster {
@@ -64,10 +67,11 @@ impl Cluster {
             return;
         }
         self.reconcile(now);
-        match self
-            .registering
-            .place(&self.view, 2 * self.times.ttl_ms + ABSENT_MS, now)
-        {
+        if let Some(ending) = self.unwelcome() {
+            self.revoke(now);
+            return self.end(ending);
+        }
+        match self.place(now) {
             Place::Removed => return self.end(Ending::Removed),
             Place::Taken => return self.end(Ending::NameTaken),
             Place::Own | Place::Occupied => {}
@@ -89,6 +93,42 @@ impl Cluster {
             self.transfer(now);
         }
         self.finish_drain(now);
+    }
+
+    fn place(&mut self, now: Now) -> Place {
+        let mut others = self.view.nodes().filter(|node| *node != self.me.node);
+        let is_answered = others.any(|node| self.silence.reaches(node, now));
+        let patience_ms = 2 * self.times.ttl_ms + ABSENT_MS;
+        self.registering
+            .place(&self.view, is_answered, patience_ms, now)
+    }
+
+    /// Why a process that starts must not join: those that registered before it are not of its cluster.
+    ///
+    /// One that has joined goes on, and of two that start at once the later one ends.
+    fn unwelcome(&self) -> Option<Ending> {
+        if self.authority.standing() != Standing::Starting {
+            return None;
+        }
+        let own = self.view.registered(self.me);
+        let is_before = |registration: &Registration| {
+            own.is_none_or(|own| registration.revision < own.revision)
+        };
+        let mut is_stranger = false;
+        for (node, registration) in self.view.strangers() {
+            let directory = registration.incarnation.directory;
+            let is_mine = node == self.me.node && directory == self.me.incarnation.directory;
+            if is_mine || !is_before(&registration) {
+                continue;
+            }
+            if let Kinship::OtherVersion(inner) = registration.kinship {
+                return Some(Ending::OtherVersion { inner });
+            }
+            is_stranger = true;
+        }
+        let mut others = self.view.nodes().filter(|node| *node != self.me.node);
+        let has_peer = others.any(|node| self.view.registration(node).is_some());
+        (is_stranger && !has_peer).then_some(Ending::Unproven)
     }
 
     /// Whether this node may change owners: registered, with etcd, no shard stuck, one history, nothing unsure.
@@ -130,8 +170,7 @@ impl Cluster {
         {
             return;
         }
-        let patience_ms = 2 * self.times.ttl_ms + ABSENT_MS;
-        if self.registering.place(&self.view, patience_ms, now) != Place::Own {
+        if self.place(now) != Place::Own {
             return;
         }
         if !self.registering.has_lease() {

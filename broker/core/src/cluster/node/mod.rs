@@ -17,12 +17,13 @@ use crate::cluster::etcd::calls::{Calls, Purpose};
 use crate::cluster::etcd::view::View;
 use crate::cluster::limits::{GAP_MS, MARGIN_MS, NODES_MAX};
 use crate::cluster::message::{Answer, Call, Held, Input, Output, Question, SlotOrder};
+use crate::cluster::slots::candidates::Candidates;
 use crate::cluster::slots::claims::Claims;
 use crate::cluster::slots::plan::Plan;
 use crate::cluster::slots::transfer::Transfers;
 use crate::cluster::slots::{Slots, Stage};
 use crate::cluster::types::{
-    EtcdId, LeaseId, NodeId, NodeKey, Owner, Revision, RosterState, Slot, SlotRecord,
+    EtcdId, Kinship, LeaseId, NodeId, NodeKey, Owner, Revision, RosterState, Slot, SlotRecord,
 };
 use crate::time::Now;
 use authority::{Authority, Standing};
@@ -154,7 +155,7 @@ impl Cluster {
             Input::ParcelAnswer { from, id, taken } => self.parcel_answered(from, id, taken, now),
             Input::Write(slot, number) => self.write(slot, number, now),
             Input::Drain => self.drain(now),
-            Input::Rebalance => self.rebalance(),
+            Input::Rebalance => self.rebalance(now),
         }
         self.settle(now);
     }
@@ -221,10 +222,22 @@ impl Cluster {
         self.slots.changes
     }
 
-    /// Whether `node` is registered, as far as is known.
+    /// Whether `node` is registered as a peer, as far as is known.
     #[must_use]
     pub fn is_registered(&self, node: NodeId) -> bool {
         self.view.registration(node).is_some()
+    }
+
+    /// The registered nodes that are not of this one's cluster, and why: what they registered does not count.
+    pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Kinship)> {
+        let strangers = self.view.strangers();
+        strangers.map(|(node, registration)| (node, registration.kinship))
+    }
+
+    /// Whether no other node answers this one, while others are registered: then it takes nothing of others.
+    #[must_use]
+    pub fn is_cut_off(&self, now: Now) -> bool {
+        Candidates::of(self.me.node, &self.view, &self.silence, now).is_cut_off()
     }
 
     /// The lease of this process's registration, while it is registered.

@@ -5,7 +5,9 @@
 
 use crate::cluster::etcd::view::View;
 use crate::cluster::message::{Compare, Transaction};
-use crate::cluster::types::{Key, LeaseId, Owner, Registration, Revision, RosterState, Value};
+use crate::cluster::types::{
+    Key, Kinship, LeaseId, Owner, Registration, Revision, RosterState, Value,
+};
 use crate::time::Now;
 
 /// The state of one process's registration.
@@ -87,13 +89,24 @@ impl Registering {
 
     /// Returns this process's right to its name. Another machine's registration has `patience_ms` to lapse, unless this
     /// process had joined before.
-    pub(in crate::cluster) fn place(&mut self, view: &View, patience_ms: u64, now: Now) -> Place {
+    ///
+    /// One of another cluster, such as of a node with another secret, does not take the name from a process that had
+    /// joined and whose peers answer it (`is_answered`): it registers over it.
+    pub(in crate::cluster) fn place(
+        &mut self,
+        view: &View,
+        is_answered: bool,
+        patience_ms: u64,
+        now: Now,
+    ) -> Place {
         let is_member = view.roster(self.me.node).is_some();
         if self.joined && !is_member {
             return Place::Removed;
         }
-        let foreign = view.registration(self.me.node).filter(|registration| {
+        let foreign = view.written(self.me.node).filter(|registration| {
+            let is_stranger = registration.kinship != Kinship::Peer;
             registration.incarnation.directory != self.me.incarnation.directory
+                && !(is_stranger && self.joined && is_answered)
         });
         if foreign.is_none() {
             self.foreign_since = None;
@@ -101,7 +114,8 @@ impl Registering {
             return Place::Own;
         }
         let since = *self.foreign_since.get_or_insert(now);
-        if self.joined || now.since(since) >= patience_ms {
+        let is_peer = |registration: Registration| registration.kinship == Kinship::Peer;
+        if (self.joined && foreign.is_some_and(is_peer)) || now.since(since) >= patience_ms {
             Place::Taken
         } else {
             Place::Occupied
@@ -119,7 +133,12 @@ impl Registering {
         let roster = Key::Roster(self.me.node);
         let at = |key, at| Compare { key, at };
         let incarnation = self.me.incarnation;
-        let mut puts = vec![(registration, Value::Registration { incarnation, lease })];
+        let own = Value::Registration {
+            incarnation,
+            lease,
+            kinship: Kinship::Peer,
+        };
+        let mut puts = vec![(registration, own)];
         // Also if the roster has it already: its addresses may be others since the last start.
         if !self.joined && !is_stopping {
             puts.push((roster, Value::Roster(RosterState::Here)));
@@ -132,5 +151,69 @@ impl Registering {
             puts,
             reads: true,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::types::{Change, Incarnation, NodeId};
+
+    const ME: Owner = Owner {
+        node: NodeId(0),
+        incarnation: Incarnation {
+            directory: 1,
+            start: 1,
+        },
+    };
+
+    /// Applies what a transaction puts, as of a revision.
+    fn made(view: &mut View, transaction: &Transaction, revision: u64) {
+        let put = |&(key, value): &(Key, Value)| Change {
+            revision: Revision(revision),
+            key,
+            value: Some(value),
+        };
+        let changes: Vec<Change> = transaction.puts.iter().map(put).collect();
+        view.apply_changes(&changes, Now(0));
+    }
+
+    /// The keys that a registration under this lease puts.
+    fn put_by(registering: &mut Registering, view: &mut View, lease: u64) -> Vec<Key> {
+        registering.granted(LeaseId(lease));
+        let attempt = registering.attempt(view, false).unwrap();
+        made(view, &attempt, lease + 1);
+        assert_eq!(registering.place(view, true, 0, Now(0)), Place::Own);
+        attempt.puts.iter().map(|(key, _)| *key).collect()
+    }
+
+    #[test]
+    fn a_stranger_takes_no_name_from_a_process_whose_peers_answer() {
+        let mut view = View::new(1, Revision(0), None);
+        let mut registering = Registering::new(ME);
+        put_by(&mut registering, &mut view, 1);
+        let other = |kinship| Transaction {
+            puts: vec![(
+                Key::Registration(ME.node),
+                Value::Registration {
+                    incarnation: Incarnation {
+                        directory: 2,
+                        start: 1,
+                    },
+                    lease: LeaseId(7),
+                    kinship,
+                },
+            )],
+            ..Transaction::default()
+        };
+        made(&mut view, &other(Kinship::Unproven), 8);
+        assert_eq!(registering.place(&view, true, 100, Now(0)), Place::Own);
+        assert_eq!(
+            registering.place(&view, false, 100, Now(0)),
+            Place::Occupied
+        );
+        assert_eq!(registering.place(&view, false, 100, Now(100)), Place::Taken);
+        made(&mut view, &other(Kinship::Peer), 9);
+        assert_eq!(registering.place(&view, true, 100, Now(0)), Place::Taken);
     }
 }

@@ -129,6 +129,12 @@ impl Silence {
             .is_some_and(|asked| now.since(asked) < self.reach_ms)
     }
 
+    /// Whether `peer` was asked for as long as an answer counts, without an interruption, and none counts.
+    #[must_use]
+    pub fn is_unheard(&self, peer: NodeId, now: Now) -> bool {
+        self.asked_for(peer, now, self.reach_ms) && !self.reaches(peer, now)
+    }
+
     /// When the newest question was sent that any peer answered.
     #[must_use]
     pub fn newest_answered(&self) -> Option<Now> {

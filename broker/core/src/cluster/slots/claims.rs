@@ -1,5 +1,6 @@
 //! Claims: what this node takes next, in one transaction at a time, and when it tries again after one was not made.
 
+use super::candidates::Candidates;
 use crate::cluster::etcd::calls::Purpose;
 use crate::cluster::etcd::view::View;
 use crate::cluster::limits::{CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, SLOTS_PER_CLAIM};
@@ -83,9 +84,11 @@ impl Cluster {
     fn claimable(&mut self, now: Now) -> (Vec<(Slot, Epoch)>, Vec<NodeId>) {
         let mut owners: Vec<NodeId> = Vec::new();
         let mut claimed = Vec::new();
+        let candidates = Candidates::of(self.me.node, &self.view, &self.silence, now);
+        let seen = (&self.silence, &candidates);
         for number in 0..self.view.slots().len() {
             let slot = Slot(u16::try_from(number).unwrap_or(u16::MAX));
-            let is_wanted = self.plan.may_claim(slot, &self.view, &self.silence, now);
+            let is_wanted = self.plan.may_claim(slot, &self.view, seen, now);
             if !is_wanted || self.slots.is_shunned(slot, now) || self.slots.own(slot).is_some() {
                 continue;
             }

@@ -1,5 +1,6 @@
 //! Slots that leave this node: offered to another, transferred, given up; and the node's own end.
 
+use super::candidates::Candidates;
 use super::plan::rebalance;
 use super::{Own, Stage};
 use crate::cluster::etcd::calls::Purpose;
@@ -25,12 +26,9 @@ impl Cluster {
     }
 
     /// The operator spreads the slots: each node gives what is above its part, as of its view.
-    pub(in crate::cluster) fn rebalance(&mut self) {
-        let is_there = |node: &NodeId| {
-            self.view.registration(*node).is_some()
-                && self.view.roster(*node) == Some(RosterState::Here)
-        };
-        let mut nodes: Vec<NodeId> = self.view.nodes().filter(is_there).collect();
+    pub(in crate::cluster) fn rebalance(&mut self, now: Now) {
+        let candidates = Candidates::of(self.me.node, &self.view, &self.silence, now);
+        let mut nodes = candidates.nodes().to_vec();
         nodes.sort_unstable_by_key(|node| self.view.key(*node));
         let moves = rebalance(&self.view, &nodes);
         let mine = moves
@@ -221,14 +219,19 @@ impl Cluster {
         }
     }
 
+    /// Ends the registration of this process, if there is one.
+    pub(in crate::cluster) fn revoke(&mut self, now: Now) {
+        if let Some(registration) = self.registering.current(&self.view) {
+            self.call(Purpose::Revoke, Call::Revoke(registration.lease), now);
+        }
+    }
+
     fn say_goodbye(&mut self, now: Now) {
         let peers = self.view.nodes().filter(|node| *node != self.me.node);
         for node in peers {
             self.outputs.push_back(Output::Farewell(node));
         }
-        if let Some(registration) = self.registering.current(&self.view) {
-            self.call(Purpose::Revoke, Call::Revoke(registration.lease), now);
-        }
+        self.revoke(now);
         let left = u16::try_from(self.slots.count()).unwrap_or(u16::MAX);
         self.end(Ending::Drained { left });
     }

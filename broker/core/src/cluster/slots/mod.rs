@@ -3,10 +3,12 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`plan`] `claims` | who takes which slot, and when; the next claim, and when one that failed is tried again |
+//! | [`candidates`] | the nodes that slots may go to |
 //! | `ownership` | own slots as the view has them: loaded and served, or released |
 //! | [`transfer`] `departures` | which slots are given, and to whom; how each leaves |
 //! | `parcels` | pending messages that came with a slot |
 
+pub mod candidates;
 pub(super) mod claims;
 mod departures;
 mod ownership;

@@ -1,5 +1,6 @@
 //! The choice of the slots that a node takes: a function of the view, the same on every node that has the same view.
 
+use super::candidates::Candidates;
 use crate::cluster::etcd::view::View;
 use crate::cluster::limits::{
     ABSENT_MS, FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS,
@@ -89,7 +90,13 @@ impl Plan {
     }
 
     /// Whether this node may claim `slot` now.
-    pub fn may_claim(&mut self, slot: Slot, view: &View, silence: &Silence, now: Now) -> bool {
+    pub fn may_claim(
+        &mut self,
+        slot: Slot,
+        view: &View,
+        (silence, candidates): (&Silence, &Candidates),
+        now: Now,
+    ) -> bool {
         let record = view.slot(slot);
         if record.owner == Some(self.me) {
             return false;
@@ -103,7 +110,10 @@ impl Plan {
                 ..Prospect::default()
             };
         }
-        let turn = self.turn(slot, record, view, silence, now);
+        let turn = match self.turn(slot, record, view, silence, now) {
+            Turn::Free | Turn::Followed if self.is_kept_from(record, candidates) => Turn::Protected,
+            turn @ (Turn::Free | Turn::Followed | Turn::Own | Turn::Protected) => turn,
+        };
         let may = match turn {
             Turn::Own => true,
             Turn::Protected => {
@@ -117,7 +127,7 @@ impl Plan {
             Turn::Free => {
                 let mut since = self.freed(&mut prospect, now);
                 let mut fallback_ms = prospect.fallback_ms;
-                let named = Self::named(slot, record, view);
+                let named = candidates.named(slot, record, view);
                 if record.epoch == Epoch::default() {
                     since = since.max(self.last_first(named));
                     fallback_ms += FIRST_FALLBACK_MS;
@@ -201,6 +211,12 @@ impl Plan {
         }
     }
 
+    /// Whether this node takes nothing of others, and the slot is not one of its own.
+    fn is_kept_from(&self, record: SlotRecord, candidates: &Candidates) -> bool {
+        let is_mine = record.owner.is_some_and(|owner| owner.node == self.me.node);
+        candidates.is_cut_off() && !is_mine
+    }
+
     fn is_out_of_grace(&self, owner: NodeId, view: &View, silence: &Silence, now: Now) -> bool {
         self.runs_for(GRACE_MS, now)
             || owner == self.me.node
@@ -212,18 +228,6 @@ impl Plan {
     fn last_first(&self, node: Option<NodeId>) -> Now {
         let at = node.and_then(|node| self.first_taken.get(node.index()).copied());
         at.flatten().unwrap_or_default()
-    }
-
-    /// The node that rendezvous hashing names, over the registered ones that are here.
-    ///
-    /// The node that owned the slot is left out: its next process claims it at once, or on an empty directory late.
-    fn named(slot: Slot, record: SlotRecord, view: &View) -> Option<NodeId> {
-        let candidates = view.nodes().filter(|&node| {
-            view.registration(node).is_some()
-                && view.roster(node) == Some(RosterState::Here)
-                && record.owner.is_none_or(|owner| owner.node != node)
-        });
-        named(slot, candidates, |node| view.key(node))
     }
 }
 

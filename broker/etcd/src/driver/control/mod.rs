@@ -186,8 +186,7 @@ impl Control {
         };
         match learned {
             Ok(found) => {
-                translator.lowest = translator.lowest.max(found.lowest);
-                translator.cluster = Some(found.id.clone());
+                translator.founded(found);
                 Ok(())
             }
             Err(MetaError::Unusable(why)) => {

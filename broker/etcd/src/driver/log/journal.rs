@@ -1,7 +1,9 @@
 //! Lines of each tick about this node: its slots, its registration, and another history of etcd.
 
 use super::slots::{Giving, SlotLog};
+use super::strangers::Strangers;
 use crate::names::{Name, Names};
+use crate::system::now;
 use broker_core::cluster::Cluster;
 use broker_core::cluster::message::{Cause, Gain, Held, SlotOrder};
 use broker_core::cluster::node::authority::Standing;
@@ -12,6 +14,7 @@ use tracing::{info, warn};
 #[derive(Debug, Default)]
 pub(in crate::driver) struct Journal {
     slots: SlotLog,
+    strangers: Strangers,
     is_other_history: bool,
     is_registered: bool,
 }
@@ -45,6 +48,7 @@ impl Journal {
     pub(in crate::driver) fn write(&mut self, cluster: &Cluster, me: NodeId, names: &Names) {
         let name = |node| names.name(node).map(Name::as_str);
         self.slots.write(name);
+        self.strangers.write(cluster, names, now());
         let is_registered = cluster.is_registered(me) && cluster.standing() != Standing::Starting;
         if is_registered != self.is_registered {
             self.is_registered = is_registered;

@@ -3,4 +3,5 @@
 
 pub(super) mod journal;
 mod slots;
+mod strangers;
 pub(super) mod trouble;

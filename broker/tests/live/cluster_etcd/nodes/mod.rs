@@ -131,7 +131,7 @@ impl Nodes {
             cluster: CLUSTERS.fetch_add(1, Ordering::Relaxed),
             network,
         };
-        let secret = nodes.directory.join("secret");
+        let secret = nodes.secret();
         fs::write(&secret, "cd".repeat(32)).expect("a file under target/");
         let own = fs::Permissions::from_mode(0o600);
         fs::set_permissions(&secret, own).expect("a file of ours");
@@ -151,18 +151,9 @@ impl Nodes {
         let directory = self.directory.join(format!("n{}", node + 1));
         fs::create_dir_all(&directory).expect("a directory under target/");
         let config = directory.join("broker.toml");
-        fs::write(&config, self.config(node)).expect("a file under target/");
-        let ip = self.ip(node);
-        let listen = format!("http://{ip}:0");
-        let admin = format!("{ip}:0");
-        let config = config.to_str().expect("a path in UTF-8");
-        let mut arguments = vec!["--config", config, "--listen", &listen, "--admin", &admin];
-        let own: Vec<String> = self
-            .arguments
-            .iter()
-            .map(|word| word.replace("{ip}", &ip.to_string()))
-            .collect();
-        arguments.extend(own.iter().map(String::as_str));
+        fs::write(config, self.config(node)).expect("a file under target/");
+        let arguments = self.arguments_of(node);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let mut command = self.command(node);
         command.env(SLOT_JOURNAL, self.journal_of(node));
         if let Some(library) = &self.library {
@@ -176,6 +167,36 @@ impl Nodes {
         self.nodes[node] = Some(Broker::wrapped_again(
             &directory, command, &arguments, shards,
         ));
+    }
+
+    /// Starts a node that ends by itself, on the data directory of this name. Returns its exit code and what it
+    /// wrote to stderr.
+    pub(crate) fn start_in_vain(&self, node: usize, directory: &str) -> (Option<i32>, String) {
+        let mut command = self.command(node);
+        command.arg("serve").args(self.arguments_of(node));
+        command
+            .arg("--data-dir")
+            .arg(self.directory.join(directory));
+        let ended = testkit::run(&mut command);
+        (ended.code, ended.stderr)
+    }
+
+    fn arguments_of(&self, node: usize) -> Vec<String> {
+        let ip = self.ip(node).to_string();
+        let config = self.directory.join(format!("n{}/broker.toml", node + 1));
+        let config = config.to_str().expect("a path in UTF-8");
+        let listen = format!("http://{ip}:0");
+        let admin = format!("{ip}:0");
+        let usual = ["--config", config, "--listen", &listen, "--admin", &admin];
+        let usual = usual.map(str::to_owned);
+        let own = self.arguments.iter();
+        let own = own.map(|word| word.replace("{ip}", &ip));
+        usual.into_iter().chain(own).collect()
+    }
+
+    /// The file of the secret of all nodes.
+    pub(crate) fn secret(&self) -> PathBuf {
+        self.directory.join("secret")
     }
 
     /// The address of a node: on loopback its own in 127.128.0.0/9, by process and cluster.
@@ -193,7 +214,7 @@ impl Nodes {
         let port = LINK_PORT + u16::from(low & 3) * LINK_PORTS;
         let usual = SocketAddr::new(IpAddr::V4(self.ip(node)), port);
         let listen = self.link.listen(usual);
-        let (number, secret) = (node + 1, self.directory.join("secret"));
+        let (number, secret) = (node + 1, self.secret());
         let etcd: Vec<String> = self.etcd.iter().map(Etcd::endpoint).collect();
         format!(
             "[cluster]\nname = 'test'\nnode = 'n{number}'\nlisten = '{listen}'\nsecret_file = '{}'\n\

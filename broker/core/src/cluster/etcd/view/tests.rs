@@ -1,5 +1,5 @@
 use super::*;
-use crate::cluster::types::{Incarnation, LeaseId};
+use crate::cluster::types::{Incarnation, Kinship, LeaseId};
 
 const NODE: NodeId = NodeId(3);
 const INCARNATION: Incarnation = Incarnation {
@@ -13,7 +13,11 @@ fn registered(revision: u64) -> Change {
     Change {
         revision: Revision(revision),
         key: Key::Registration(NODE),
-        value: Some(Value::Registration { incarnation, lease }),
+        value: Some(Value::Registration {
+            incarnation,
+            lease,
+            kinship: Kinship::Peer,
+        }),
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::cluster::message::{CallId, Input, Output, Reply, WatchId};
 use crate::cluster::types::{
-    Change, EtcdId, Incarnation, LeaseId, Owner, Revision, Snapshot, Value,
+    Change, EtcdId, Incarnation, Kinship, LeaseId, Owner, Revision, Snapshot, Value,
 };
 use crate::cluster::{Config, Memory};
 
@@ -178,7 +178,11 @@ fn the_registration_of_an_owner_is_part_of_what_is_compared() {
     let change = Change {
         revision: Revision(5),
         key,
-        value: Some(Value::Registration { incarnation, lease }),
+        value: Some(Value::Registration {
+            incarnation,
+            lease,
+            kinship: Kinship::Peer,
+        }),
     };
     view.apply_changes(&[change], Now(1_000));
     assert!(!claims.is_paused(&view, Now(1_000)));
