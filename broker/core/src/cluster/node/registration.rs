@@ -139,8 +139,8 @@ impl Registering {
             kinship: Kinship::Peer,
         };
         let mut puts = vec![(registration, own)];
-        // Also if the roster has it already: its addresses may be others since the last start.
-        if !self.joined && !is_stopping {
+        // Also if the roster has it already: the addresses there are those of the process that is registered.
+        if !is_stopping {
             puts.push((roster, Value::Roster(RosterState::Here)));
         }
         Some(Transaction {
@@ -185,6 +185,19 @@ mod tests {
         made(view, &attempt, lease + 1);
         assert_eq!(registering.place(view, true, 0, Now(0)), Place::Own);
         attempt.puts.iter().map(|(key, _)| *key).collect()
+    }
+
+    #[test]
+    fn each_registration_writes_the_addresses_of_its_process_too() {
+        let mut view = View::new(1, Revision(0), None);
+        let mut registering = Registering::new(ME);
+        let both = [Key::Registration(ME.node), Key::Roster(ME.node)];
+        for lease in 1..4 {
+            assert_eq!(put_by(&mut registering, &mut view, lease), both);
+        }
+        registering.granted(LeaseId(9));
+        let attempt = registering.attempt(&view, true).unwrap();
+        assert_eq!(attempt.puts.len(), 1, "a node that drains stays away");
     }
 
     #[test]
