@@ -8,6 +8,7 @@
 //!   checked in place and lent from there: no copy, no allocation. Only what a read cut off, and fragments, are kept.
 //! * [`frame`], [`frame_masked`] and [`close_frame`] append to the caller's buffer; [`header`] announces a payload that
 //!   the caller writes in place.
+//! * [`Follower`] sees where the frames of a server end, for a node that passes them on and may close between two.
 //! * [`accept_key`], [`valid_key`] and [`request`] are the opening handshake's own fields.
 //! * [`FrameError`] names each way to break the protocol, with its close code.
 //!
@@ -16,6 +17,7 @@
 pub mod close;
 mod encoder;
 mod error;
+mod follower;
 #[doc(hidden)]
 pub mod fuzzing;
 mod header;
@@ -28,6 +30,7 @@ mod utf8;
 pub use close::CloseFrame;
 pub use encoder::{close_frame, close_frame_masked, frame, frame_masked, header, header_bytes};
 pub use error::FrameError;
+pub use follower::{Follower, Place};
 pub use header::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode, Side};
 pub use mask::mask;
 pub use receiver::{FrameRules, Item, Kind, Receiver};
