@@ -317,6 +317,10 @@ pub const OWNER_RETRY_MS: u64 = 500;
 /// costs a look of less than a microsecond every [`OWNER_LOOK_MS`]: all of them 2 % of a core.
 pub const OWNER_WAITERS_MAX: usize = 1024;
 
+/// Tunnels without an owner that a shard closes in one tick: each costs a send or two. What is left is due at once, in
+/// the next one.
+pub const TUNNELS_PER_TICK: usize = 64;
+
 /// Orders about slots that a shard carries out in one turn: each brings or takes away some hundred channels, less than
 /// a millisecond.
 pub const SLOT_ORDERS_PER_TURN: usize = 4;

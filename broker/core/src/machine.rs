@@ -14,6 +14,7 @@
 //!    │            │                                     └ full ──► bounce (back here, answers 503)
 //!    │            ├► Output::Tunnel ────► release ──► the edge connects to the node and copies bytes both ways
 //!    │            │                                     ├ greeted ► tunnel_enters ─► Output::EndTunnel ─► tunnel_left
+//!    │            │                                     │                               └ LoseOwner ┘
 //!    │            │                                     └ fails ─► bounce_tunnel (back here, waits or answers 503)
 //!    │            └► Output::Admin ─────► release ──► the edge copies bytes between it and the side thread
 //!    │                                                  └ no room ──► bounce (back here, answers 503)
@@ -62,6 +63,8 @@ pub enum TunnelFailure {
     Foreign,
     /// It ended the connection without an answer: it has no room, or does not accept this node's header.
     Closed,
+    /// It lost the channel to another node, and had not answered.
+    Moved,
 }
 
 /// Why the edge turned a connection away by itself.
@@ -134,6 +137,10 @@ pub enum Output<Letter> {
     /// The tunnel with this number makes room for another connection: 503 if nothing has come of the other node, else
     /// it is closed.
     EndTunnel(u32),
+    /// Another node has the channel of the tunnel with this number. A WebSocket is closed with 1001 behind the last
+    /// whole frame that its client got, or reset within one. A request that is not answered comes back
+    /// ([`Machine::bounce_tunnel`]).
+    LoseOwner(u32),
     /// A letter for another shard (or this one).
     Post(ShardId, Letter),
     /// Send what is unsent, then end the connection politely. The machine still takes `Sent` and ignores `Received`.
@@ -209,10 +216,15 @@ pub trait Machine {
         self.bounce(parcel, at)
     }
 
-    /// The other node has greeted: from here on the tunnel with this number has places, one for each descriptor. False
-    /// when there are none and nobody makes room: then the parcel comes back. Outputs may follow.
-    fn tunnel_enters(&mut self, parcel: &Self::Parcel, place: u32, at: Moment) -> bool {
-        let _ = (parcel, place, at);
+    /// The other node has greeted: from here on the tunnel to it with this number has places, one for each descriptor.
+    /// False when there are none and nobody makes room: then the parcel comes back. Outputs may follow.
+    fn tunnel_enters(
+        &mut self,
+        parcel: &Self::Parcel,
+        (place, node): (u32, NodeId),
+        at: Moment,
+    ) -> bool {
+        let _ = (parcel, place, node, at);
         true
     }
 

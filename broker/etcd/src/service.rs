@@ -70,7 +70,14 @@ pub enum News {
         ports: Box<[u16]>,
     },
     /// The owner of a slot: `NodeId(0)` is this node, which need not serve it yet.
-    Owner(Slot, Option<NodeId>),
+    Owner {
+        /// The slot.
+        slot: Slot,
+        /// The node that has it.
+        owner: Option<NodeId>,
+        /// The owner of before gave it, as a parcel that the slot names shows; else it was taken.
+        is_given: bool,
+    },
     /// The number of registered nodes, this one included.
     Registered(u16),
     /// Whether etcd uses four fifths of its quota or more.

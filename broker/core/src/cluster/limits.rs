@@ -73,6 +73,13 @@ pub const LOAD_MAX_MS: u64 = 10_000;
 /// Time that a node leaves a slot that it could not load to the others.
 pub const SHUN_MS: u64 = 30_000;
 
+/// Over how long tunnels are closed whose slot was given to another node: their clients meet again within 2 s of that.
+pub const GIVEN_CLOSE_MS: u64 = 500;
+
+/// The same where the slot was taken from a node that is gone, or hangs: the clients of all its channels come back,
+/// each with up to five TLS handshakes. It is part of the 15 s within which they meet again.
+pub const LOST_CLOSE_MS: u64 = 1_000;
+
 /// Slots in one claim: etcd takes 128 operations a transaction.
 pub const SLOTS_PER_CLAIM: usize = 100;
 

@@ -245,9 +245,9 @@ impl Machine for Shard {
         key
     }
 
-    fn tunnel_enters(&mut self, parcel: &Self::Parcel, place: u32, at: Moment) -> bool {
+    fn tunnel_enters(&mut self, parcel: &Self::Parcel, to: (u32, NodeId), at: Moment) -> bool {
         let (sockets, _, books, _, todo) = self.parts();
-        let enters = tunnel::enters(sockets, books, todo, (parcel, place), at);
+        let enters = tunnel::enters(sockets, books, todo, (parcel, to), at);
         self.work_off(at);
         self.check();
         enters
@@ -293,7 +293,13 @@ impl Machine for Shard {
         let faults = self.sockets.next_fault();
         let slots = self.directory.slots();
         let slots = slots.and_then(|slots| slots.next_due(self.sockets.places()));
-        let others = drain.into_iter().chain(waiting).chain(faults).chain(slots);
+        let tunnels = self.sockets.next_lost_tunnel();
+        let others = drain
+            .into_iter()
+            .chain(waiting)
+            .chain(faults)
+            .chain(slots)
+            .chain(tunnels);
         self.sockets.next_deadline().into_iter().chain(others).min()
     }
 

@@ -4,7 +4,8 @@
 //! Invariants (`invariants.rs`, which debug builds check between two inputs): an entry of the wheel is that of a
 //! session or channel that is there; the gauges count exactly the sessions of the table; a session is charged for the
 //! bytes that it holds; connections that are behind are in the backlog with the bytes that wait for them; whatever
-//! waits for a turn, an owner or another shard is listed or counted for that once.
+//! waits for a turn, an owner or another shard is listed or counted for that once; a tunnel is listed by its owner, or
+//! is to be closed.
 //!
 //! Only this folder changes the tables. Steps call the operations of [`Sockets`], which keep them in step, and read
 //! sessions; of an HTTP connection or an open WebSocket they change the protocol's state itself
@@ -28,6 +29,7 @@ mod weights;
 
 use super::Letter;
 use super::shares::{Admitted, Asking};
+use crate::cluster::maps::tunnels::Tunnels;
 use crate::event::CONNECTION_ROLES;
 use crate::id::{SessionKey, ShardId};
 use crate::limits::spare_outboxes;
@@ -68,6 +70,7 @@ pub(super) struct Sockets {
     census: Census,
     /// The places of WebSockets and tunnels.
     admitted: Admitted,
+    tunnels: Tunnels,
     /// The end of the last jump of the clock ([`crate::leap`]).
     leap: Now,
     /// The state of the test double.
@@ -158,6 +161,7 @@ impl Sockets {
             },
             census: Census::default(),
             admitted: Admitted::among(connections, hasher),
+            tunnels: Tunnels::default(),
             dev: Dev::default(),
             leap: Now(0),
             settings,

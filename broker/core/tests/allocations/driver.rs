@@ -81,6 +81,7 @@ impl Driver {
                 | Output::HandOver(..)
                 | Output::Tunnel(..)
                 | Output::EndTunnel(_)
+                | Output::LoseOwner(_)
                 | Output::Admin(_)
                 | Output::Post(..)
                 | Output::Drained => unreachable!("everybody stays, on one shard"),

@@ -14,6 +14,7 @@ mod faults;
 mod keeping;
 mod lists;
 mod log;
+mod lost_owners;
 mod nodes;
 mod notes;
 mod origins;

@@ -313,7 +313,9 @@ fn tunnels_have_places_by_account() {
         let session = node.open(false);
         assert_eq!(node.receive(session, request), Some(NodeId(1)));
         let parcel = node.shard.release(session);
-        let enters = node.shard.tunnel_enters(&parcel, place, node.at);
+        let enters = node
+            .shard
+            .tunnel_enters(&parcel, (place, NodeId(1)), node.at);
         let ended = std::iter::from_fn(|| node.shard.poll_output());
         let ended = ended.map(|output| {
             let Output::EndTunnel(place) = output else {

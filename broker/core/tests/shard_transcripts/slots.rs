@@ -183,7 +183,7 @@ impl Node {
                 self.shard.handle(Input::Gone { session: key }, self.at);
             }
             Output::HandOver(..) | Output::Tunnel(..) | Output::Admin(_) | Output::Post(..) => {}
-            Output::EndTunnel(_) | Output::Reset(_) | Output::Drained => {}
+            Output::EndTunnel(_) | Output::LoseOwner(_) | Output::Reset(_) | Output::Drained => {}
         }
     }
 

@@ -8,7 +8,7 @@ use crate::schema::translate::Translator;
 use crate::service::{News, Service};
 use broker_core::cluster::Cluster;
 use broker_core::cluster::limits::SLOTS;
-use broker_core::cluster::types::{NodeId, Owner, Slot};
+use broker_core::cluster::types::{NodeId, Owner, Slot, SlotRecord};
 use broker_core::time::Now;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -116,13 +116,18 @@ impl Known {
         self.changes = cluster.slot_changes();
         self.owners.resize(SLOTS.into(), None);
         for (slot, known) in (0..SLOTS).map(Slot).zip(&mut self.owners) {
-            let owner = cluster.record(slot).owner;
+            let SlotRecord { owner, parcel, .. } = cluster.record(slot);
             // Slots that an earlier process of this node owned are not this one's.
             let is_mine = owner.is_none_or(|owner| owner.node != me.node || owner == me);
             let owner = owner.filter(|_| is_mine).map(|owner| owner.node);
             if *known != owner {
                 *known = owner;
-                service.learn(News::Owner(slot, owner));
+                let is_given = parcel.is_some();
+                service.learn(News::Owner {
+                    slot,
+                    owner,
+                    is_given,
+                });
             }
         }
     }

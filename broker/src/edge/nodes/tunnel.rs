@@ -21,12 +21,13 @@
 //! connected to at once, by a pair of sockets, and greets nobody.
 //!
 //! In reading order: this page; `begin` (until the owner has greeted), `admin` (the same where the side thread
-//! answers), `copy` (bytes), `end`.
+//! answers), `copy` (bytes), `lost` (another node has the channel), `end`.
 
 mod admin;
 mod begin;
 mod copy;
 mod end;
+mod lost;
 
 use super::links::{Links, Places, Turns};
 use crate::edge::connections::connection::NEVER;
@@ -37,6 +38,7 @@ use broker_core::crowd::{Crowd, Origin};
 use broker_core::id::{NodeId, ShardId};
 use broker_core::machine::{Machine, Peer, TunnelFailure, Tunnelled};
 use broker_core::time::Now;
+use codec::ws::Follower;
 use ring::Received;
 use socket2::SockRef;
 use std::collections::BTreeSet;
@@ -131,6 +133,7 @@ impl<M: Machine> Tunnels<M> {
             TunnelEvent::Step => self.step(place, machine, io),
             TunnelEvent::Late => self.end_late(place, machine, io),
             TunnelEvent::Displaced => self.displace(place, machine, io),
+            TunnelEvent::OwnerLost => self.lose_owner(place, machine, io),
             TunnelEvent::Ended(ending) => self.end(place, ending, machine, io),
         }
     }
@@ -157,6 +160,10 @@ struct Tunnel<M: Machine> {
     unsent: Vec<u8>,
     client: Half,
     owner: Half,
+    /// The frames of its WebSocket, as far as the client was given them.
+    frames: Follower,
+    /// The owner has lost the channel: nothing is passed any more, and the client's end is awaited.
+    is_lost: bool,
     /// Its end, which waits until the kernel holds nothing of it.
     ending: Option<Ending>,
     began: Now,
@@ -220,6 +227,8 @@ pub(in crate::edge) enum TunnelEvent<'a> {
     Late,
     /// It makes room for another connection.
     Displaced,
+    /// Another node has its channel.
+    OwnerLost,
     /// It is to end.
     Ended(Ending),
 }
@@ -308,6 +317,8 @@ impl<M: Machine> Tunnel<M> {
             unsent: Vec::new(),
             client,
             owner,
+            frames: Follower::new(),
+            is_lost: false,
             ending: None,
             began: now,
             due: NEVER,

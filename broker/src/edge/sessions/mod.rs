@@ -159,6 +159,7 @@ impl<M: Machine> Sessions<M> {
             Output::EndTunnel(place) => {
                 self.tunnel(place, TunnelEvent::Displaced, io);
             }
+            Output::LoseOwner(place) => self.tunnel(place, TunnelEvent::OwnerLost, io),
             Output::Admin(session) => {
                 self.connections
                     .restage(session, Stage::Leaving(Destination::Admin), io)

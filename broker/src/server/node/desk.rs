@@ -45,7 +45,7 @@ pub(super) struct Desk {
 struct Queue {
     orders: VecDeque<ShardOrder>,
     answers: VecDeque<NodesAnswer>,
-    /// A letter that says so is under way, or the shard takes them one by one.
+    /// A letter that says so, or that the map has changed, is under way, or the shard takes them one by one.
     is_told: bool,
 }
 
@@ -125,6 +125,13 @@ impl Desk {
         });
     }
 
+    /// Has every shard look at the map: tunnels may have lost their owners.
+    fn wake_shards(&self) {
+        for shard in 0..self.shards() {
+            self.put(shard, |_| ());
+        }
+    }
+
     fn put(&self, shard: usize, put: impl FnOnce(&mut Queue)) {
         let Some(queue) = self.queues.get(shard) else {
             return;
@@ -183,11 +190,14 @@ impl Desk {
     }
 
     /// A slot has this owner: what this node serves itself is known better from its shards.
-    pub(super) fn owned_by(&self, slot: Slot, owner: Option<NodeId>) {
+    pub(super) fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
         let own = self.own();
         let is_served = matches!(own.slots.get(slot.index()), Some(Serving::All));
+        self.map.set_given(slot, is_given);
         if owner != Some(self.map.own()) {
             self.map.assign(slot, owner);
+            drop(own);
+            self.wake_shards();
         } else if !is_served {
             self.map.assign(slot, None);
         }
@@ -261,6 +271,8 @@ impl SlotOrders for End {
         own.set(held.slot, Serving::All);
         self.desk.journal.serves(held);
         self.desk.map.assign(held.slot, Some(self.desk.map.own()));
+        drop(own);
+        self.desk.wake_shards();
     }
 
     fn admitted(&mut self, held: Held) {

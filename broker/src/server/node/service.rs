@@ -137,7 +137,11 @@ impl Service for Shards {
                 self.map.name_node(node, name.as_str().into());
                 self.links.put(node, name.as_str(), &hosts, &ports);
             }
-            News::Owner(slot, owner) => self.desk.owned_by(slot, owner),
+            News::Owner {
+                slot,
+                owner,
+                is_given,
+            } => self.desk.owned_by(slot, owner, is_given),
             News::Registered(nodes) => self.map.set_nodes(nodes),
             News::NearlyFull(full) => self.readiness.set_store_nearly_full(full),
             News::ValidUntil(until) => {

@@ -5,6 +5,7 @@
 //!   each scenario checks at its end.
 //! * [`cuts`]: links that fail; [`split`]: two sides that go on.
 //! * [`identity`]: processes that are not the node that they say they are.
+//! * [`silent`]: clients that wait behind another node than that which fails.
 //! * [`clocks`]: wall clocks that jump.
 //! * [`members`]: members of etcd that fail; [`quota`]: one that takes no more; [`restored`]: one that has forgotten.
 //! * [`hosts`]: hosts that fail, and all of them at once; [`sdks`]: what the official SDKs make of it, through a
@@ -24,6 +25,7 @@ mod page;
 mod quota;
 mod restored;
 mod sdks;
+mod silent;
 mod split;
 
 use crate::cluster_etcd::nodes::{Nodes, cluster};

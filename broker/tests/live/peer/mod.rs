@@ -18,6 +18,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use stream::{Stream, is_timeout};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::Role;
@@ -228,6 +229,12 @@ impl Peer {
                 Err(error) => panic!("instead of close {code}: {error}"),
             }
         }
+    }
+
+    /// The same, where the broker may take this long.
+    pub(crate) fn expect_close_within(&mut self, code: u16, limit: Duration) -> String {
+        self.socket.get_mut().be_patient(limit);
+        self.expect_close(code)
     }
 
     /// Reads what is left until the connection ends, in whichever way.

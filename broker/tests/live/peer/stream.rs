@@ -8,6 +8,7 @@ use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A plain connection on which nothing waits forever.
 pub(crate) fn tcp(to: SocketAddr) -> TcpStream {
@@ -68,6 +69,17 @@ pub(super) fn is_timeout(error: &io::Error) -> bool {
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    /// A read may take this long.
+    pub(super) fn be_patient(&self, limit: Duration) {
+        let tcp = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref(),
+        };
+        tcp.set_read_timeout(Some(limit)).expect("a read timeout");
+    }
 }
 
 impl Read for Stream {

@@ -7,7 +7,7 @@ use crate::time::Now;
 use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
 /// Which node owns which slot, as one node sees it. One per process, shared by its shards, which read it; only what
 /// follows the cluster writes to it.
@@ -18,6 +18,10 @@ pub struct SlotMap {
     own: NodeId,
     names: Box<[OnceLock<Box<str>>]>,
     owners: Box<[AtomicU16]>,
+    /// Whether each slot's owner has it from the one before.
+    given: Box<[AtomicBool]>,
+    /// Counts the changes of owners.
+    changes: AtomicU64,
     /// Up to when this node may admit to its own slots, by the clock of its shards.
     valid_until: AtomicU64,
     /// Number of nodes that own slots or could.
@@ -52,6 +56,8 @@ impl SlotMap {
             own,
             names: (0..NODES_MAX).map(|_| OnceLock::new()).collect(),
             owners: owners.collect(),
+            given: (0..SLOTS).map(|_| AtomicBool::new(false)).collect(),
+            changes: AtomicU64::new(0),
             valid_until: AtomicU64::new(0),
             nodes: AtomicU16::new(1),
             is_fixed,
@@ -74,7 +80,28 @@ impl SlotMap {
     pub fn assign(&self, slot: Slot, node: Option<NodeId>) {
         if let Some(owner) = self.owners.get(slot.index()) {
             owner.store(node.map_or(NOBODY, |node| node.0), Ordering::Release);
+            self.changes.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// The owner that `slot` has, or gets next, was given it by the one before; else it took it.
+    pub fn set_given(&self, slot: Slot, is_given: bool) {
+        if let Some(given) = self.given.get(slot.index()) {
+            given.store(is_given, Ordering::Release);
+        }
+    }
+
+    /// Whether the owner of a slot was given it by the one before.
+    #[must_use]
+    pub fn is_given(&self, slot: Slot) -> bool {
+        let given = self.given.get(slot.index());
+        given.is_some_and(|given| given.load(Ordering::Acquire))
+    }
+
+    /// The number of changes of owners so far.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// This node may admit to its own slots before this moment.

@@ -8,6 +8,7 @@
 
 use crate::auth::Caller;
 use crate::check::Check;
+use crate::cluster::maps::tunnels::Lead;
 use crate::event::{Purpose, UpgradeRole};
 use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
@@ -241,7 +242,7 @@ pub(in crate::shard) fn enters(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
-    (parcel, place): (&Parcel, u32),
+    (parcel, (place, node)): (&Parcel, (u32, NodeId)),
     at: Moment,
 ) -> bool {
     let ParcelLoad::Onward(onward) = &parcel.load else {
@@ -258,6 +259,16 @@ pub(in crate::shard) fn enters(
             | Purpose::Unknown => Standing::Viewer,
         };
         sockets.enters(Member::Tunnel(place), holder, standing);
+        let slot = sockets.placement().slot(&onward.identity);
+        if let Some(slot) = slot.filter(|_| sockets.owners_change()) {
+            let is_master = standing == Standing::Master;
+            let lead = Lead {
+                slot,
+                node,
+                is_master,
+            };
+            sockets.tunnel_leads(place, lead, at.now);
+        }
     }
     enters
 }
@@ -284,10 +295,13 @@ pub(in crate::shard) fn bounce(
         TunnelFailure::Connect
         | TunnelFailure::Timeout
         | TunnelFailure::Foreign
-        | TunnelFailure::Closed => {
-            let map = sockets.placement().cluster();
-            let name = map.map_or("", |map| map.name(node));
-            books.diary().node_trouble(at.now, name, why.into());
+        | TunnelFailure::Closed
+        | TunnelFailure::Moved => {
+            if why != TunnelFailure::Moved {
+                let map = sockets.placement().cluster();
+                let name = map.map_or("", |map| map.name(node));
+                books.diary().node_trouble(at.now, name, why.into());
+            }
             let fault = unreachable_owner();
             if unsent.is_empty() {
                 refuse(sockets, books, key, &onward, &fault, at);

@@ -66,6 +66,7 @@ impl Shard {
             }
         }
         let (sockets, directory, books, _, todo) = self.parts();
+        sockets.close_lost_tunnels(at.now);
         let all = sockets.places();
         let places = |slots: &mut Slots| slots.places_to_close(all, at.now);
         for number in directory.slots_mut().map(places).unwrap_or_default() {

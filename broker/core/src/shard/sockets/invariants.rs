@@ -56,6 +56,7 @@ impl Sockets {
         let waiters = self.requests.without_owner.len();
         assert_eq!(sums.without_owner, waiters, "a waiter that is gone");
         assert_eq!(sums.offers_out, self.shards.offers_out, "offers elsewhere");
+        self.tunnels.invariants();
     }
 
     /// Checks what is known of one session elsewhere, and adds it to the sums.

@@ -3,15 +3,18 @@
 
 use crate::auth::Caller;
 use crate::channel::Channel;
+use crate::cluster::maps::tunnels::Lead;
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::EndReason;
-use crate::machine::Peer;
+use crate::limits::TUNNELS_PER_TICK;
+use crate::machine::{Output, Peer};
 use crate::session::{Ending, Http, NEVER, Session, SessionState, WebSocket};
 use crate::settings::Settings;
 use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Now};
+use std::iter;
 
 impl Sockets {
     #[inline]
@@ -287,8 +290,34 @@ impl Sockets {
         self.admitted.becomes(session, standing);
     }
 
+    /// The owner of a channel has greeted a tunnel.
+    pub(in crate::shard) fn tunnel_leads(&mut self, place: u32, lead: Lead, now: Now) {
+        if let Some(map) = self.shards.placement.cluster() {
+            self.tunnels.enter(place, lead, map, now);
+        }
+    }
+
     /// A tunnel has ended.
     pub(in crate::shard) fn tunnel_left(&mut self, place: u32) {
         self.admitted.leave(Member::Tunnel(place));
+        self.tunnels.leave(place);
+    }
+
+    /// Has tunnels closed whose channel another node has.
+    pub(in crate::shard) fn close_lost_tunnels(&mut self, now: Now) {
+        if let Some(map) = self.shards.placement.cluster() {
+            self.tunnels.follow(map, now);
+        }
+        let lost: Vec<u32> = iter::from_fn(|| self.tunnels.next(now))
+            .take(TUNNELS_PER_TICK)
+            .collect();
+        for place in lost {
+            self.output(Output::LoseOwner(place));
+        }
+    }
+
+    /// When the next tunnel is to be closed.
+    pub(in crate::shard) fn next_lost_tunnel(&self) -> Option<Now> {
+        self.tunnels.next_due()
     }
 }

@@ -249,6 +249,7 @@ impl World {
                 Output::HandOver(..) => "HandOver",
                 Output::Tunnel(..) => "Tunnel",
                 Output::EndTunnel(_) => "EndTunnel",
+                Output::LoseOwner(_) => "LoseOwner",
                 Output::Admin(_) => "Admin",
                 Output::Post(..) => "Post",
                 Output::Close(_) => "Close",

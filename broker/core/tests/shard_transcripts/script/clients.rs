@@ -62,6 +62,7 @@ impl Script {
                         Output::HandOver(..)
                         | Output::Tunnel(..)
                         | Output::EndTunnel(_)
+                        | Output::LoseOwner(_)
                         | Output::Admin(_) => {}
                         Output::Close(key) => self.keyed(shard, key).ending = true,
                         Output::Abort(key) => {

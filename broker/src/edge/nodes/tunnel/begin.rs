@@ -182,7 +182,10 @@ impl<M: Machine> Tunnels<M> {
             Err(NotGreeting) => return tunnel.owner_fails(TunnelFailure::Foreign, Ending::Close),
         };
         let enters = (tunnel.parcel.as_ref())
-            .is_some_and(|parcel| machine.tunnel_enters(parcel, place, io.turn.at()));
+            .zip(tunnel.node)
+            .is_some_and(|(parcel, node)| {
+                machine.tunnel_enters(parcel, (place, node), io.turn.at())
+            });
         if !enters {
             return tunnel.owner_fails(TunnelFailure::NoRoom, Ending::Close);
         }

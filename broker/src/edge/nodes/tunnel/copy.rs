@@ -37,6 +37,7 @@ impl<M: Machine> Tunnels<M> {
         (half.armed, half.cancelled) = (false, false);
         let now = io.turn.at().now;
         match received {
+            received if tunnel.is_lost => tunnel.discard(side, received, io),
             Received::Bytes(lent) => self.take(place, &mut tunnel, side, lent, machine, io),
             Received::End => tunnel.side_ended(side, now),
             // The side thread closed without reading all: what it answered is to arrive all the same.
@@ -80,6 +81,9 @@ impl<M: Machine> Tunnels<M> {
             return self.greeted(place, tunnel, &bytes, machine, io);
         }
         self.count_passed(tunnel, side, lent.len(), io);
+        if side == Side::Owner {
+            tunnel.frames.follow(io.ring.bytes(&mut lent));
+        }
         let rest = write(tunnel, side.other(), Piece::Lent(&mut lent), io);
         io.ring.give_back(lent);
         self.launch_rest(place, tunnel, side.other(), rest, io);
@@ -165,6 +169,9 @@ impl<M: Machine> Tunnels<M> {
             }
         } else if !plain.is_empty() {
             self.count_passed(tunnel, side, plain.len(), io);
+            if side == Side::Owner {
+                tunnel.frames.follow(&plain);
+            }
             self.pass(place, tunnel, side.other(), &plain, io);
         }
         plain.clear();
@@ -326,6 +333,7 @@ fn write<M: Machine>(
 fn side_broke<M: Machine>(tunnel: &mut Tunnel<M>, side: Side) {
     match side {
         Side::Client => tunnel.end(Ending::Reset),
+        Side::Owner if tunnel.is_lost => {} // it was reset
         Side::Owner => tunnel.owner_fails(TunnelFailure::Closed, Ending::Reset),
     }
 }

@@ -287,7 +287,7 @@ impl<M: Machine> Tunnel<M> {
 }
 
 /// Has the kernel end a connection: what is armed on it completes now.
-fn stop(half: &Half, ending: Ending) {
+pub(super) fn stop(half: &Half, ending: Ending) {
     if ending == Ending::Reset {
         let _ = connect_unspec(&half.socket);
     }
