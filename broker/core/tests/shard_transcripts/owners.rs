@@ -1,11 +1,14 @@
 //! Requests without an owner, and those whose owner cannot be reached: they wait for another one, or for the same, for
 //! a bounded time and in a bounded number.
 
-use super::slots::{Node, UPGRADED, held, record, serve};
+use super::client::peer;
+use super::slots::{Node, UPGRADED, arn, held, parcel, record, serve};
+use super::words::{post, upgrade};
 use broker_core::check::Check;
+use broker_core::cluster::message::SlotOrder;
 use broker_core::id::{NodeId, SessionKey};
-use broker_core::limits::{OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_MAX};
-use broker_core::machine::{Input, Machine, Output, TunnelFailure};
+use broker_core::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_MAX};
+use broker_core::machine::{Input, Machine, Output, Peer, TunnelFailure};
 use broker_core::shard::Shard;
 use broker_core::time::Now;
 
@@ -81,6 +84,62 @@ fn a_request_is_admitted_here_when_its_slot_comes_meanwhile() {
     node.tick(100);
     assert!(node.heard(back).starts_with(UPGRADED));
     node.assert_balanced();
+}
+
+/// A request that another node passed on to this one.
+fn passed_here(node: &mut Node, request: &[u8]) -> SessionKey {
+    let peer = Peer {
+        inner: true,
+        ..peer()
+    };
+    let session = node.shard.open(peer, node.at).expect("there is room");
+    node.adopt(session);
+    node.receive(session, request);
+    session
+}
+
+/// The node that passed it on asks the next owner.
+#[test]
+fn an_upgrade_whose_slot_has_left_is_closed_without_a_byte() {
+    let mut node = Node::serving(None);
+    let slot = held(&node.map).slot;
+    let request = upgrade(arn().as_str(), None);
+    node.order(SlotOrder::Pause(held(&node.map), parcel()));
+    node.map.assign(slot, None);
+    let kept = passed_here(&mut node, &request);
+    node.tick(1_000);
+    assert_eq!((node.heard(kept).as_str(), node.parked()), ("", 1));
+    node.map.assign(slot, Some(OTHER));
+    node.tick(OWNER_LOOK_MS);
+    let late = passed_here(&mut node, &request);
+    node.tick(0);
+    for session in [kept, late] {
+        assert_eq!(node.heard(session), "");
+        assert!(node.shard.unsent(session).is_empty(), "it is gone");
+    }
+    let connections = node.shard.snapshot().connections;
+    assert_eq!((connections.iter().sum::<u64>(), node.parked()), (0, 0));
+    node.assert_balanced();
+}
+
+/// It may come here, and a call may have been carried out, as far as the other node knows.
+#[test]
+fn an_upgrade_whose_slot_may_come_and_a_call_wait() {
+    let mut behind = Node::new();
+    behind.map.assign(held(&behind.map).slot, Some(OTHER));
+    let mut giver = Node::serving(None);
+    giver.map.assign(held(&giver.map).slot, Some(OTHER));
+    let describe = post(
+        "/describeSignalingChannel",
+        &format!("{{\"ChannelARN\":\"{}\"}}", arn().as_str()),
+    );
+    for (mut node, request) in [(behind, upgrade(arn().as_str(), None)), (giver, describe)] {
+        let session = passed_here(&mut node, &request);
+        node.tick(OWNER_WAIT_MS - 100);
+        assert_eq!((node.heard(session).as_str(), node.parked()), ("", 1));
+        node.tick(200);
+        assert!(node.heard(session).starts_with("HTTP/1.1 503 "));
+    }
 }
 
 /// The same owner is tried again, seldom; when the time is over, the answer is 503.

@@ -56,6 +56,58 @@ fn clients_of_a_node_that_drains_meet_elsewhere_at_once() {
     nodes.journal().assert_sound();
 }
 
+/// A third of the slots goes to each of two nodes that have come back. The upgrades of those that were closed wait for
+/// the next owner, and none is refused.
+#[test]
+#[ignore = "needs etcd and root"]
+fn clients_whose_channels_are_given_away_are_back_at_once() {
+    let Some(mut nodes) = Nodes::on_hosts() else {
+        return;
+    };
+    let giver = follower(&nodes);
+    for node in nodes.others(giver) {
+        nodes.node(node).signal("TERM");
+        let ended = nodes.take(node).ended_within(Duration::from_secs(60));
+        assert!(ended.success(), "{ended:?}");
+        nodes.until_served();
+    }
+    for node in nodes.others(giver) {
+        nodes.start_one(node, 1);
+    }
+    let waiting = Waiting::of(&nodes, giver, MANY_CHANNELS);
+    let through = waiting.through.map(|node| nodes.node(node));
+    let mut times = thread::scope(|scope| {
+        let wait = |(mut peer, node, query): (Peer, &'_ Broker, String)| {
+            move || {
+                peer.is_closed_within(1001, REBALANCED_WITHIN).then(|| {
+                    let closed = Instant::now();
+                    let (answer, connection) = upgrade(node, &query, "");
+                    assert_eq!(answer.status, 101, "{}", answer.text());
+                    (closed.elapsed(), connection)
+                })
+            }
+        };
+        let peers = waiting
+            .channels
+            .into_iter()
+            .flat_map(|(arn, peers)| clients(through, &arn, peers));
+        let waits: Vec<_> = peers.map(|peer| scope.spawn(wait(peer))).collect();
+        nodes.rebalance();
+        let waits = waits
+            .into_iter()
+            .filter_map(|it| it.join().expect("it came back"));
+        waits.map(|(away, _)| away).collect::<Vec<_>>()
+    });
+    times.sort_unstable();
+    eprintln!("{} clients moved: away for {times:?}", times.len());
+    assert!(
+        times.len() >= MANY_CHANNELS,
+        "two thirds of three for each channel"
+    );
+    assert!(times.last() <= Some(&Duration::from_secs(1)), "{times:?}");
+    nodes.journal().assert_sound();
+}
+
 /// A node with slots, beside a member of etcd that does not lead: the time of registrations begins again with etcd's
 /// next leader, which is a scenario of its own.
 fn follower(nodes: &Nodes) -> usize {
@@ -70,9 +122,13 @@ struct Waiting {
 
 impl Waiting {
     fn on(nodes: &Nodes, owner: usize) -> Self {
+        Self::of(nodes, owner, CHANNELS)
+    }
+
+    fn of(nodes: &Nodes, owner: usize, channels: usize) -> Self {
         let through = nodes.others(owner);
         let [one, other] = through.map(|node| nodes.node(node));
-        let channels = nodes.channels_of(owner, CHANNELS).into_iter();
+        let channels = nodes.channels_of(owner, channels).into_iter();
         let channels = channels.map(|arn| {
             let mut master = Peer::master(one, &arn);
             let mut viewers = [(one, "near"), (other, "far")].map(|(node, id)| {
@@ -100,12 +156,7 @@ impl Waiting {
         let [one, other] = self.through.map(|node| nodes.node(node));
         let times = thread::scope(|scope| {
             let channels = self.channels.into_iter().map(|(arn, [master, near, far])| {
-                let waits = [
-                    (master, one, master_query(&arn)),
-                    (near, one, viewer_query(&arn, "near")),
-                    (far, other, viewer_query(&arn, "far")),
-                ];
-                waits.map(|(peer, node, query)| {
+                clients([one, other], &arn, [master, near, far]).map(|(peer, node, query)| {
                     scope.spawn(move || come_back(peer, node, &query, began, closed_within))
                 })
             });
@@ -132,6 +183,19 @@ impl Waiting {
     }
 }
 
+/// The peers of a channel, each with its node and its query.
+fn clients<'n>(
+    [one, other]: [&'n Broker; 2],
+    arn: &str,
+    [master, near, far]: [Peer; 3],
+) -> [(Peer, &'n Broker, String); 3] {
+    [
+        (master, one, master_query(arn)),
+        (near, one, viewer_query(arn, "near")),
+        (far, other, viewer_query(arn, "far")),
+    ]
+}
+
 /// Waits for the close of a connection, and connects again through the same node. Returns the new connection, when the
 /// old one was closed, and how long the client was away.
 fn come_back(
@@ -153,6 +217,12 @@ fn come_back(
 }
 
 const CHANNELS: usize = 4;
+
+/// With three clients each.
+const MANY_CHANNELS: usize = 15;
+
+/// Longer than two thirds of the slots take, eight at a time.
+const REBALANCED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The target is 15 s until they meet again: 10 s of a lease, 2 s of absence, 1.5 s for those that hashing does not
 /// name, and a second over which they are closed. The rest is for a busy machine.

@@ -237,6 +237,23 @@ impl Peer {
         self.expect_close(code)
     }
 
+    /// Whether the broker closes this connection with this code within this time.
+    pub(crate) fn is_closed_within(&mut self, code: u16, limit: Duration) -> bool {
+        self.socket.get_mut().be_patient(limit);
+        loop {
+            match self.socket.read() {
+                Ok(Message::Close(Some(frame))) => {
+                    assert_eq!(u16::from(frame.code), code, "{}", frame.reason);
+                    return true;
+                }
+                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                Ok(message) => panic!("instead of close {code}: {message:?}"),
+                Err(tungstenite::Error::Io(error)) if is_timeout(&error) => return false,
+                Err(error) => panic!("instead of close {code}: {error}"),
+            }
+        }
+    }
+
     /// Reads what is left until the connection ends, in whichever way.
     pub(crate) fn drain(&mut self) -> (Vec<String>, Option<CloseCode>) {
         let mut texts = Vec::new();

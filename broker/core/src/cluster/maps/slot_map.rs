@@ -20,6 +20,8 @@ pub struct SlotMap {
     owners: Box<[AtomicU16]>,
     /// Whether each slot's owner has it from the one before.
     given: Box<[AtomicBool]>,
+    /// Whether each slot was this node's and is so no more.
+    left: Box<[AtomicBool]>,
     /// Counts the changes of owners.
     changes: AtomicU64,
     /// Up to when this node may admit to its own slots, by the clock of its shards.
@@ -57,6 +59,7 @@ impl SlotMap {
             names: (0..NODES_MAX).map(|_| OnceLock::new()).collect(),
             owners: owners.collect(),
             given: (0..SLOTS).map(|_| AtomicBool::new(false)).collect(),
+            left: (0..SLOTS).map(|_| AtomicBool::new(false)).collect(),
             changes: AtomicU64::new(0),
             valid_until: AtomicU64::new(0),
             nodes: AtomicU16::new(1),
@@ -78,8 +81,13 @@ impl SlotMap {
 
     /// From here on `slot` is owned by `node`; `None`: by nobody who serves it.
     pub fn assign(&self, slot: Slot, node: Option<NodeId>) {
-        if let Some(owner) = self.owners.get(slot.index()) {
-            owner.store(node.map_or(NOBODY, |node| node.0), Ordering::Release);
+        let place = slot.index();
+        if let (Some(owner), Some(left)) = (self.owners.get(place), self.left.get(place)) {
+            let former = owner.swap(node.map_or(NOBODY, |node| node.0), Ordering::AcqRel);
+            let is_own = node == Some(self.own);
+            if is_own || former == self.own.0 {
+                left.store(!is_own, Ordering::Release);
+            }
             self.changes.fetch_add(1, Ordering::Release);
         }
     }
@@ -96,6 +104,13 @@ impl SlotMap {
     pub fn is_given(&self, slot: Slot) -> bool {
         let given = self.given.get(slot.index());
         given.is_some_and(|given| given.load(Ordering::Acquire))
+    }
+
+    /// Whether this node had a slot and has it no more.
+    #[must_use]
+    pub fn has_left(&self, slot: Slot) -> bool {
+        let left = self.left.get(slot.index());
+        left.is_some_and(|left| left.load(Ordering::Acquire))
     }
 
     /// The number of changes of owners so far.

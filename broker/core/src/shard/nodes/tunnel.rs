@@ -106,11 +106,25 @@ pub(in crate::shard) fn pass_on(
         Home::There(node) if !sockets.is_inner(key) => {
             announce(sockets, books, key, node, onward, at);
         }
+        Home::There(_) if is_of_next_owner(sockets, home, &onward) => {
+            sockets.close_when_sent(key, at);
+            sockets.charge(key);
+        }
         Home::There(_) | Home::Nobody | Home::Here(_) => {
             let fault = without_owner(home);
             wait_for_owner(sockets, books, key, (onward, None), &fault, at);
         }
     }
+}
+
+/// Whether an upgrade that another node passed on is closed without a byte: its slot was here and is another node's.
+/// The one that passed it on asks that one. Where the slot is still to come it waits, and so does a call, which is not
+/// repeated.
+fn is_of_next_owner(sockets: &Sockets, home: Home, onward: &Onward) -> bool {
+    let map = sockets.placement().cluster();
+    let slot = sockets.placement().slot(&onward.identity);
+    let has_left = map.zip(slot).is_some_and(|(map, slot)| map.has_left(slot));
+    matches!(home, Home::There(_)) && has_left && !matches!(onward.purpose, Purpose::Api(_))
 }
 
 /// The refusal of a request that is passed on to nobody.
@@ -172,6 +186,10 @@ pub(in crate::shard) fn look_again(
             return announce(sockets, books, key, node, onward, at);
         }
         Home::Here(_) => return ask_again(sockets, key, onward.bytes),
+        Home::There(_) if is_inner && is_of_next_owner(sockets, home, &onward) => {
+            sockets.close_when_sent(key, at);
+            return sockets.charge(key);
+        }
         Home::There(_) if failed.is_some() => unreachable_owner(),
         Home::There(_) | Home::Nobody => without_owner(home),
     };
@@ -297,7 +315,8 @@ pub(in crate::shard) fn bounce(
         | TunnelFailure::Foreign
         | TunnelFailure::Closed
         | TunnelFailure::Moved => {
-            if why != TunnelFailure::Moved {
+            // One that lost the channel closed the connection so that the next owner is asked.
+            if sockets.placement().home(&onward.identity, at.now) == Home::There(node) {
                 let map = sockets.placement().cluster();
                 let name = map.map_or("", |map| map.name(node));
                 books.diary().node_trouble(at.now, name, why.into());
