@@ -50,7 +50,7 @@ pub(in crate::shard) fn begin(
         return;
     }
     let parity = |account_use| Box::new(Parity::new(&settings.region, hasher, account_use));
-    sockets.dev = Dev {
+    *sockets.dev_mut() = Dev {
         faults: Some(Box::default()),
         parity: (!settings.strict()).then(|| parity(start.account_use)),
         copies: start.copies.map(Copies::new).map(Box::new),

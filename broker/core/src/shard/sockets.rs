@@ -74,7 +74,7 @@ pub(super) struct Sockets {
     /// The end of the last jump of the clock ([`crate::leap`]).
     leap: Now,
     /// The state of the test double.
-    pub(super) dev: Dev,
+    dev: Dev,
 }
 
 /// Memory that is used again.
@@ -198,6 +198,16 @@ impl Sockets {
     #[inline]
     pub(super) fn waits_from(&self, at: Moment) -> Now {
         at.now.max(self.leap)
+    }
+
+    /// The state of the test double.
+    pub(super) fn dev(&self) -> &Dev {
+        &self.dev
+    }
+
+    /// The same, to be changed.
+    pub(super) fn dev_mut(&mut self) -> &mut Dev {
+        &mut self.dev
     }
 
     /// The clock jumps: no peer is read until then.

@@ -23,8 +23,10 @@ pub(in crate::shard) fn on_channel(
     key: ChannelKey,
     at: Moment,
 ) {
-    let (Some(parity), Some(channel)) = (sockets.dev.parity.as_deref_mut(), directory.channel(key))
-    else {
+    let (Some(parity), Some(channel)) = (
+        sockets.dev_mut().parity.as_deref_mut(),
+        directory.channel(key),
+    ) else {
         return;
     };
     let meant = |account: &&Arc<AccountUse>| account.is_about(&Identity::of(&channel.record.arn));
@@ -49,7 +51,7 @@ pub(in crate::shard) fn on_call(
     operation: Operation,
     at: Moment,
 ) {
-    let Some(parity) = sockets.dev.parity.as_deref_mut() else {
+    let Some(parity) = sockets.dev_mut().parity.as_deref_mut() else {
         return;
     };
     let used = (parity.account_use.as_ref()).filter(|used| used.is_about(account));
@@ -72,7 +74,7 @@ pub(in crate::shard) fn on_call(
 
 /// A channel is gone.
 pub(in crate::shard) fn channel_went(sockets: &Sockets, channel: &Channel) {
-    if let Some(parity) = &sockets.dev.parity {
+    if let Some(parity) = &sockets.dev().parity {
         parity.channel_went(channel);
     }
 }
@@ -88,7 +90,7 @@ pub(in crate::shard) fn on_gone(
         on_silence(sockets, directory, gone.channel, last_frame, at);
     }
     let ours = sockets.settings().timeouts.connection_age_ms;
-    let Some(parity) = sockets.dev.parity.as_deref_mut() else {
+    let Some(parity) = sockets.dev_mut().parity.as_deref_mut() else {
         return;
     };
     parity.forget_session(gone.session);
@@ -119,7 +121,7 @@ fn on_silence(
     at: Moment,
 ) {
     let ours = sockets.settings().timeouts.idle_ms;
-    let Some(parity) = sockets.dev.parity.as_deref_mut() else {
+    let Some(parity) = sockets.dev_mut().parity.as_deref_mut() else {
         return;
     };
     let most = parity.strict.timeouts.idle_ms;
@@ -152,7 +154,7 @@ pub(in crate::shard) fn on_message(
         on_silence(sockets, directory, passing.channel, last_frame, at);
     }
     let (Some(parity), Some(channel)) = (
-        sockets.dev.parity.as_deref_mut(),
+        sockets.dev_mut().parity.as_deref_mut(),
         directory.channel(passing.channel),
     ) else {
         return;
@@ -182,7 +184,7 @@ pub(in crate::shard) fn on_message(
     let lends = sockets.settings().quotas.off;
     let own = sockets.web_socket(passing.from).filter(|_| lends);
     let mut own = own.map(|it| std::mem::take(&mut it.rates));
-    let Some(parity) = sockets.dev.parity.as_deref_mut() else {
+    let Some(parity) = sockets.dev_mut().parity.as_deref_mut() else {
         return;
     };
     let buckets = match &mut own {
@@ -218,8 +220,10 @@ pub(in crate::shard) fn on_join(
         Role::Viewer(_) => Metered::ConnectAsViewer,
     };
     on_metered(sockets, directory, key, what, at);
-    let (Some(parity), Some(channel)) = (sockets.dev.parity.as_deref_mut(), directory.channel(key))
-    else {
+    let (Some(parity), Some(channel)) = (
+        sockets.dev_mut().parity.as_deref_mut(),
+        directory.channel(key),
+    ) else {
         return;
     };
     let most = parity.strict.limits.viewers_per_channel;
@@ -251,8 +255,10 @@ fn on_metered(
     what: Metered,
     at: Moment,
 ) {
-    let (Some(parity), Some(channel)) = (sockets.dev.parity.as_deref_mut(), directory.channel(key))
-    else {
+    let (Some(parity), Some(channel)) = (
+        sockets.dev_mut().parity.as_deref_mut(),
+        directory.channel(key),
+    ) else {
         return;
     };
     let Some(rate) = what.rate(&parity.strict.quotas) else {

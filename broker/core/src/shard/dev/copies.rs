@@ -37,7 +37,7 @@ impl CopySource<'_> {
 impl Sockets {
     /// Hands a copy over, if copies are taken.
     fn copy(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
-        if let Some(copies) = &mut self.dev.copies {
+        if let Some(copies) = &mut self.dev_mut().copies {
             copies.take(copy, at);
         }
     }
@@ -93,7 +93,7 @@ pub(in crate::shard) fn copy_refused(
     request: Option<&Request<'_>>,
     at: Moment,
 ) {
-    if sockets.dev.copies.is_none() {
+    if sockets.dev().copies.is_none() {
         return;
     }
     let Some(web_socket) = sockets.web_socket(from) else {

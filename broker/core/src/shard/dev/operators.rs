@@ -23,7 +23,7 @@ impl Shard {
             }
             return Reply::Done;
         }
-        let parity = self.sockets.dev.parity.as_deref_mut();
+        let parity = self.sockets.dev_mut().parity.as_deref_mut();
         Reply::Findings(parity.map(Parity::findings).unwrap_or_default())
     }
 

@@ -54,7 +54,7 @@ impl Reset {
         if self.only.is_none() && self.prefix.is_empty() {
             end_mute_requests(sockets, books, todo, at);
         }
-        if let Some(parity) = &mut sockets.dev.parity {
+        if let Some(parity) = &mut sockets.dev_mut().parity {
             parity.forget(&self.prefix);
         }
     }

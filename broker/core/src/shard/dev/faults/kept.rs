@@ -99,7 +99,7 @@ fn act_on(
     };
     let deliveries = |act: &FaultAct| matches!(act, FaultAct::Delivery(_));
     let rule = sockets
-        .dev
+        .dev()
         .faults
         .as_deref()?
         .pick(deliveries, &subject, now)?;
@@ -134,7 +134,7 @@ fn hold(
     behind: Option<SessionKey>,
     counts: &FaultCounts,
 ) -> Option<Message> {
-    let Some(faults) = sockets.dev.faults.as_deref_mut() else {
+    let Some(faults) = sockets.dev_mut().faults.as_deref_mut() else {
         return Some(message);
     };
     let viewer = viewer_of(role, &message.frame, message.sender_bytes);

@@ -29,7 +29,7 @@ pub(in crate::shard) fn on_message(
     route: Route,
     at: Moment,
 ) -> bool {
-    let Some(faults) = sockets.dev.faults.as_deref() else {
+    let Some(faults) = sockets.dev().faults.as_deref() else {
         return false;
     };
     let channel = directory.channel(passing.channel);
@@ -68,7 +68,7 @@ pub(in crate::shard) fn on_message(
         return true;
     }
     // A held message that was to follow the next one for this recipient follows this one.
-    let behind = sockets.dev.faults.as_deref_mut();
+    let behind = sockets.dev_mut().faults.as_deref_mut();
     let Some(behind) = behind.and_then(|faults| faults.held.take_behind(to)) else {
         return false;
     };
@@ -179,7 +179,7 @@ fn hold(
     behind: Option<SessionKey>,
     counts: &FaultCounts,
 ) -> bool {
-    let Some(faults) = sockets.dev.faults.as_deref_mut() else {
+    let Some(faults) = sockets.dev_mut().faults.as_deref_mut() else {
         return false;
     };
     let message = HeldMessage {
@@ -249,7 +249,7 @@ pub(in crate::shard) fn send_again(
 impl Sockets {
     /// Messages of a channel that faults hold back are withdrawn.
     pub(in crate::shard) fn withdraw_held(&mut self, books: &mut Books, channel: ChannelKey) {
-        let Some(faults) = self.dev.faults.as_deref_mut() else {
+        let Some(faults) = self.dev_mut().faults.as_deref_mut() else {
             return;
         };
         while let Some(message) = faults.held.take_of(channel) {

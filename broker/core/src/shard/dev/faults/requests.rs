@@ -33,7 +33,7 @@ pub(in crate::shard) fn on_connect(
         ..Subject::default()
     };
     let connects = |act: &FaultAct| matches!(act, FaultAct::Connect(_));
-    let rule = (sockets.dev.faults.as_deref()).and_then(|it| it.pick(connects, &subject, at.now));
+    let rule = (sockets.dev().faults.as_deref()).and_then(|it| it.pick(connects, &subject, at.now));
     let Some(FaultAct::Connect(act)) = rule.as_deref().map(|rule| &rule.act) else {
         return false;
     };
@@ -73,7 +73,7 @@ pub(in crate::shard) fn on_call(
         ..Subject::default()
     };
     let calls = |act: &FaultAct| matches!(act, FaultAct::Api(_));
-    let rule = (sockets.dev.faults.as_deref()).and_then(|it| it.pick(calls, &subject, at.now));
+    let rule = (sockets.dev().faults.as_deref()).and_then(|it| it.pick(calls, &subject, at.now));
     let Some(FaultAct::Api(act)) = rule.as_deref().map(|rule| &rule.act) else {
         return false;
     };

@@ -17,7 +17,7 @@ use codec::ws::close;
 impl Sockets {
     /// When a fault has something to do.
     pub(in crate::shard) fn next_fault(&self) -> Option<Now> {
-        self.dev
+        self.dev()
             .faults
             .as_deref()
             .and_then(|faults| faults.held.next())
@@ -25,14 +25,14 @@ impl Sockets {
 
     /// A connection is gone.
     pub(in crate::shard) fn forget_faults(&mut self, key: SessionKey) {
-        if let Some(faults) = &mut self.dev.faults {
+        if let Some(faults) = &mut self.dev_mut().faults {
             faults.held.forget(key);
             self.show(key);
         }
     }
 
     pub(super) fn mute(&mut self, key: SessionKey, until: Now) {
-        let Some(mut faults) = self.dev.faults.take() else {
+        let Some(mut faults) = self.dev_mut().faults.take() else {
             return;
         };
         (faults.held).forget_gone(|session| self.session(session).is_some());
@@ -40,7 +40,7 @@ impl Sockets {
             let until = faults.held.mute(key, until);
             self.withhold(key, until == NEVER);
         }
-        self.dev.faults = Some(faults);
+        self.dev_mut().faults = Some(faults);
     }
 
     /// Sends what waited meanwhile; requests that waited are next. The deadlines of the connection begin again.
@@ -73,7 +73,7 @@ impl Sockets {
 impl Sockets {
     /// Takes a fault in. True when it is one about sessions: it acts on those that are open.
     pub(in crate::shard) fn add_fault(&mut self, rule: SharedRule, at: Moment) -> bool {
-        let Some(faults) = &mut self.dev.faults else {
+        let Some(faults) = &mut self.dev_mut().faults else {
             return false;
         };
         let about_sessions = matches!(rule.act, FaultAct::Session(_));
@@ -83,14 +83,14 @@ impl Sockets {
 
     /// The next thing that faults held back until now.
     pub(in crate::shard) fn take_held(&mut self, at: Moment) -> Option<Later> {
-        let faults = self.dev.faults.as_deref_mut()?;
+        let faults = self.dev_mut().faults.as_deref_mut()?;
         faults.held.take_due(at.now)
     }
 
     /// Connections that faults kept silent until now are sent something again, a bounded number.
     pub(in crate::shard) fn unmute_due(&mut self, at: Moment) {
         for _ in 0..FAULTS_DUE_PER_TICK {
-            let due = self.dev.faults.as_deref_mut();
+            let due = self.dev_mut().faults.as_deref_mut();
             match due.and_then(|faults| faults.held.take_unmuted(at.now)) {
                 Some(key) => self.unmute(key, at),
                 None => break,
@@ -119,7 +119,7 @@ pub(in crate::shard) fn on_session(
         ..Subject::default()
     };
     let sessions = |act: &FaultAct| matches!(act, FaultAct::Session(_));
-    let rule = (sockets.dev.faults.as_deref()).and_then(|it| it.pick(sessions, &subject, at.now));
+    let rule = (sockets.dev().faults.as_deref()).and_then(|it| it.pick(sessions, &subject, at.now));
     let Some(FaultAct::Session(act)) = rule.as_deref().map(|rule| &rule.act) else {
         return;
     };
@@ -150,7 +150,7 @@ pub(in crate::shard) fn on_session(
 }
 
 fn close_later(sockets: &mut Sockets, when: Now, key: SessionKey, code: u16, reason: &str) {
-    if let Some(faults) = &mut sockets.dev.faults {
+    if let Some(faults) = &mut sockets.dev_mut().faults {
         faults.held.close_at(when, key, code, reason.into());
     }
 }
