@@ -221,6 +221,19 @@ pub const RECORDS_PER_TURN: u64 = 2000;
 /// Connections that one step of POST /ice/reconnect notifies: each is a send of its own, some 5 µs, in the same turn.
 pub const RECONNECTS_PER_STEP: usize = 256;
 
+/// Connections that a shard closes in one turn because their channel or slot ends or an operator asks; the others
+/// are closed in the turns that follow. A close frame is a send of its own, some 5 µs, so this is about a millisecond:
+/// a channel of 10,000 viewers takes 40 turns. Also the places of the table that one step of a drain looks at.
+pub const CLOSES_PER_TURN: usize = 256;
+
+/// Things that the steps of an input leave to be done, at any time: 24 KiB. A step of a drain leaves most, one for each
+/// of [`CLOSES_PER_TURN`] connections. Other steps that end many connections or calls take them one after the other.
+pub const STEPS_LEFT_MAX: usize = 2 * CLOSES_PER_TURN;
+
+/// Answers for callers of a shard that wait for the end of an input: those of the Alexa calls and of the changes that
+/// may be under way, and one for each thing that is left.
+pub const ANSWERS_PER_INPUT_MAX: usize = WAITING_CALLS_MAX + CHANGES_PER_SHARD_MAX + STEPS_LEFT_MAX;
+
 /// Entries of one page of ListSignalingChannels, whatever MaxResults says (codec/PROTOCOL.md, CHAN-3).
 pub const LIST_PAGE_MAX: usize = 1000;
 

@@ -288,8 +288,10 @@ impl Machine for Shard {
 
     fn deadline(&self) -> Option<Now> {
         let drain = self.sockets.next_drain_step();
-        let waiting = (self.sockets.waiting_requests() > 0 || self.directory.has_pages_due())
-            .then_some(Now(0));
+        let waiting = self.sockets.waiting_requests() > 0
+            || self.sockets.has_more_to_close()
+            || self.directory.has_pages_due();
+        let waiting = waiting.then_some(Now(0));
         let faults = self.sockets.next_fault();
         let slots = self.directory.slots();
         let slots = slots.and_then(|slots| slots.next_due(self.sockets.places()));

@@ -106,7 +106,7 @@ impl Sockets {
         // Whole messages among the bytes are delivered.
         let handed = self.handed_over(key, bytes, at.now, |launch, frame_bytes| {
             if launch.call {
-                todo.push(Todo::OfferDelivered(key, launch.order));
+                todo.offer_delivered(key, launch.order);
             }
             books.count_sent(launch, frame_bytes, at);
         });

@@ -44,7 +44,7 @@ use crate::wheel::Wheel;
 use ahash::RandomState;
 use backlog::Backlog;
 use bounds::Bounds;
-use drains::Drain;
+use drains::{Closings, Drain};
 use request_bytes::RequestBytes;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -112,6 +112,8 @@ struct Ends {
     drain: Option<Drain>,
     /// The place of the last connection that is closed without notice in the spread of their ends: a fraction of 2³².
     spread: u32,
+    /// Connections that are too many for one turn.
+    closings: Closings,
     /// When the last connection that an operator recalled is closed: the next one follows at a distance.
     recalled: Now,
 }
@@ -157,6 +159,7 @@ impl Sockets {
             ends: Ends {
                 drain: None,
                 spread: 0,
+                closings: Closings::default(),
                 recalled: Now(0),
             },
             census: Census::default(),

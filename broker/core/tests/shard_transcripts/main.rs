@@ -12,6 +12,7 @@ mod connections;
 mod drain;
 mod faults;
 mod keeping;
+mod large_channels;
 mod lists;
 mod log;
 mod lost_owners;

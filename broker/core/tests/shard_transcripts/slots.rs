@@ -32,11 +32,11 @@ type Mutex<T> = std::sync::Mutex<T>;
 /// Orders for a shard, and its reports.
 #[derive(Default)]
 pub(super) struct Desk {
-    orders: VecDeque<ShardOrder>,
+    pub(super) orders: VecDeque<ShardOrder>,
     answers: VecDeque<NodesAnswer>,
     served: Vec<Held>,
     pub(super) admitted: Vec<Held>,
-    packed: Vec<Vec<u8>>,
+    pub(super) packed: Vec<Vec<u8>>,
     pub(super) lists: Vec<(CallRef, PageQuestion)>,
     pub(super) counts: Vec<(CallRef, Box<str>)>,
     /// No more questions to all nodes are taken.

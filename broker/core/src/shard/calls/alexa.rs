@@ -120,15 +120,19 @@ impl Directory {
         }
     }
 
-    /// The last byte of an offer of this channel was handed over to `master`.
-    pub(in crate::shard) fn offer_delivered(
+    /// The last bytes of offers of this channel were handed over to `master`.
+    pub(in crate::shard) fn offers_delivered(
         &mut self,
         todo: &mut TodoList,
         key: ChannelKey,
         master: SessionKey,
-        order: u64,
+        orders: &[u64],
     ) {
-        if self.offer_was_sent(key, master, order) {
+        let mut returned = 0;
+        for order in orders {
+            returned += u32::from(self.offer_was_sent(key, master, *order));
+        }
+        if returned > 0 {
             todo.push(Todo::GiveOffers(key));
         }
     }

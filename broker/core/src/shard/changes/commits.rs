@@ -9,7 +9,7 @@ use crate::shard::books::Books;
 use crate::shard::calls::refusals::absent;
 use crate::shard::directory::Directory;
 use crate::shard::directory::changes::{ChangeStep, ChangeUnderWay};
-use crate::shard::todo::{Todo, TodoList};
+use crate::shard::todo::{Each, Todo, TodoList};
 use crate::shard::{Answer, Fault};
 use crate::time::Moment;
 use codec::control::{ChannelStatus, ErrorKind};
@@ -109,8 +109,8 @@ impl Directory {
         Fault::new(check, ErrorKind::ServiceUnavailable, message).into()
     }
 
-    /// Ends a channel, or its time on this node: calls get this answer, connections are closed for this reason, what
-    /// was kept is withdrawn, the name is free. See codec/PROTOCOL.md, CHAN-5.
+    /// Ends a channel, or its time on this node: calls get this answer, connections are closed for this reason, a
+    /// bounded number in a turn, what was kept is withdrawn, the name is free. See codec/PROTOCOL.md, CHAN-5.
     pub(in crate::shard) fn end_channel(
         &mut self,
         books: &mut Books,
@@ -126,8 +126,6 @@ impl Directory {
             .live()
             .map_or_else(Vec::new, |live| live.members.all());
         todo.push(Todo::ChannelWent(Box::new((key, channel))));
-        for session in members {
-            todo.push(Todo::Close(session, *reason));
-        }
+        todo.each(Each::close(members, *reason));
     }
 }

@@ -45,8 +45,8 @@ impl Shard {
     /// Ends channels that a test has used, a bounded number.
     fn reset(&mut self, mut reset: Reset, at: Moment) -> ResetStep {
         let mut done = ResetStep::default();
-        let (sockets, directory, books, _, todo) = self.parts();
-        reset.begin(sockets, books, todo, at);
+        let (sockets, directory, _, _, todo) = self.parts();
+        reset.begin(sockets, todo);
         let channels = reset.channels(directory);
         self.settle(at);
         for identity in channels {

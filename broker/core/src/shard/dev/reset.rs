@@ -5,11 +5,9 @@ use crate::channel::Life;
 use crate::id::{ChannelKey, Identity};
 use crate::journal::EndReason;
 use crate::limits::RESET_CHANNELS_PER_STEP;
-use crate::shard::books::Books;
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
-use crate::shard::todo::{Todo, TodoList};
-use crate::time::Moment;
+use crate::shard::todo::{Each, TodoList};
 
 /// The channels that a shard is to end.
 #[derive(Clone, Debug)]
@@ -44,15 +42,9 @@ impl Reset {
     }
 
     /// Its first step: what is not about single channels.
-    pub(in crate::shard) fn begin(
-        &self,
-        sockets: &mut Sockets,
-        books: &mut Books,
-        todo: &mut TodoList,
-        at: Moment,
-    ) {
+    pub(in crate::shard) fn begin(&self, sockets: &mut Sockets, todo: &mut TodoList) {
         if self.only.is_none() && self.prefix.is_empty() {
-            end_mute_requests(sockets, books, todo, at);
+            end_mute_requests(sockets, todo);
         }
         if let Some(parity) = &mut sockets.dev_mut().parity {
             parity.forget(&self.prefix);
@@ -86,11 +78,11 @@ impl ResetStep {
         let key = directory.key_of(&identity)?;
         let members = directory.members(key);
         self.connections += members.len() as u64;
-        for session in members {
-            sockets.forget_faults(session); // else one that a fault keeps silent would not get its close frame
-            sockets.touch(session);
-            todo.push(Todo::Close(session, EndReason::ChannelDeleted));
+        for session in &members {
+            sockets.forget_faults(*session); // else one that a fault keeps silent would not get its close frame
+            sockets.touch(*session);
         }
+        todo.each(Each::close(members, EndReason::ChannelDeleted));
         if directory.delete(todo, key) {
             self.channels += 1;
         } else {
@@ -101,7 +93,8 @@ impl ResetStep {
 }
 
 /// Ends requests that a fault leaves without an answer.
-fn end_mute_requests(sockets: &mut Sockets, books: &mut Books, todo: &mut TodoList, at: Moment) {
+fn end_mute_requests(sockets: &mut Sockets, todo: &mut TodoList) {
+    let mut mute = Vec::new();
     for slot in 0..sockets.places() {
         let Some(key) = sockets.session_at(slot) else {
             continue;
@@ -109,7 +102,8 @@ fn end_mute_requests(sockets: &mut Sockets, books: &mut Books, todo: &mut TodoLi
         let session = sockets.session(key);
         if session.is_some_and(|it| it.channel().is_none() && it.stands_still()) {
             sockets.forget_faults(key);
-            sockets.abort(books, todo, key, at);
+            mute.push(key);
         }
     }
+    todo.each(Each::abort(mute, None));
 }

@@ -5,7 +5,7 @@ use crate::cluster::maps::slot_set::SlotSet;
 use crate::cluster::message::{Held, SlotOrder};
 use crate::cluster::types::{Epoch, ParcelId};
 use crate::id::{CallRef, ChannelKey, Identity, Slot};
-use crate::limits::ALONE_CLOSE_MS;
+use crate::limits::{ALONE_CLOSE_MS, CLOSES_PER_TURN};
 use crate::record::Record;
 use crate::shard::{Answer, PageQuestion};
 use crate::time::Now;
@@ -261,7 +261,7 @@ impl Slots {
     }
 
     /// The places of the table of sessions, of `all`, whose connections are to be closed by `now`: a node that is alone
-    /// closes all, spread over [`ALONE_CLOSE_MS`].
+    /// closes all, spread over [`ALONE_CLOSE_MS`], at most [`CLOSES_PER_TURN`] in one turn.
     pub(in crate::shard) fn places_to_close(&mut self, all: usize, now: Now) -> Range<usize> {
         let Some(mut closing) = self.closing else {
             return 0..0;
@@ -269,9 +269,10 @@ impl Slots {
         let passed = now.since(closing.began).min(ALONE_CLOSE_MS);
         let wanted = all as u64 * passed / ALONE_CLOSE_MS;
         let wanted = usize::try_from(wanted).unwrap_or(all);
-        let places = closing.looked..wanted;
-        closing.looked = wanted.max(closing.looked);
-        self.closing = (passed < ALONE_CLOSE_MS).then_some(closing);
+        let places = closing.looked..wanted.min(closing.looked + CLOSES_PER_TURN);
+        closing.looked = places.end.max(closing.looked);
+        let is_over = passed >= ALONE_CLOSE_MS && places.end >= wanted;
+        self.closing = (!is_over).then_some(closing);
         places
     }
 }

@@ -5,8 +5,8 @@
 //!  0 ─────────── ½ ────── ¾ ────── end
 //!  | GO_AWAY     | close  | echoes | waiting calls get 503, Drained
 //! ```
-//! A walk goes over the table's slots in proportion to the time that has passed, so one step stays short however many
-//! there are. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
+//! A walk goes over the table's slots in proportion to the time that has passed; one step takes a bounded number, and
+//! the rest at once in the next turn. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
 
 use crate::event::Purpose;
 use crate::id::SessionKey;
@@ -15,7 +15,6 @@ use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::shutting_down;
 use crate::shard::calls::respond;
-use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
@@ -72,15 +71,6 @@ impl Sockets {
         }
         if step.ends_calls {
             todo.push(Todo::FailCalls);
-        }
-    }
-}
-
-impl Directory {
-    /// The time for answers is over: every call that waits gets one.
-    pub(in crate::shard) fn fail_all_calls(&mut self, books: &mut Books, todo: &mut TodoList) {
-        for key in self.channels_with_calls() {
-            self.fail_calls(books, todo, key, &shutting_down());
         }
     }
 }

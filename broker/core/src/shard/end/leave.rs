@@ -223,6 +223,7 @@ impl Sockets {
         };
         let (channel, role) = (web_socket.channel, web_socket.role.clone());
         let superseded = web_socket.superseded;
+        let is_viewer = role.client_id().is_some();
         let end = MemberEnd {
             remote: session.remote(),
             opened: web_socket.opened(),
@@ -238,6 +239,7 @@ impl Sockets {
             from: self.waits_from(at),
             returned,
         })));
+        self.forget_closing(is_viewer, key);
     }
 
     /// Takes back what no byte of has left a connection that is no longer its slot's.

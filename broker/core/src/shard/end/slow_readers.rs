@@ -18,21 +18,18 @@ impl Sockets {
         self.begin_behind(key, account);
     }
 
-    /// Closes the slowest connections until that is no longer so. False when there is none.
+    /// Connections that are behind hold too much: the slowest is closed. False when there is none, or when they do not.
     pub(in crate::shard) fn shed(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
         at: Moment,
     ) -> bool {
-        let mut sheds = false;
-        while self.too_far_behind()
-            && let Some(slowest) = self.slowest()
-        {
-            sheds = true;
+        let slowest = self.slowest().filter(|_| self.too_far_behind());
+        if let Some(slowest) = slowest {
             self.cut_slow(books, todo, slowest, at);
         }
-        sheds
+        slowest.is_some()
     }
 
     /// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what

@@ -16,7 +16,7 @@ use crate::shard::calls::respond::purpose_of;
 use crate::shard::directory::Directory;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
-use crate::shard::todo::{Todo, TodoList};
+use crate::shard::todo::{Each, Todo, TodoList};
 use crate::time::{Moment, Now};
 use codec::control::ErrorKind;
 use codec::ws::{self, Opcode};
@@ -167,9 +167,8 @@ impl Directory {
         self.expire_kept(books, key, at);
         self.expire_calls(books, todo, key, at);
         // A connection that lost its slot and does not take the rest of a message keeps its successor waiting.
-        while let Some(stuck) = self.take_overdue(key, at.now) {
-            todo.push(Todo::Abort(stuck, Some(EndReason::SupersededStuck)));
-        }
+        let stuck = Vec::from_iter(std::iter::from_fn(|| self.take_overdue(key, at.now)));
+        todo.each(Each::abort(stuck, Some(EndReason::SupersededStuck)));
         while let Some(older) = self.take_for_vacancy(key, at.now) {
             todo.push(Todo::Close(older, EndReason::SupersededVacant));
         }

@@ -14,7 +14,7 @@ use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECONNECTS_PER_STEP};
 use crate::shard::books::Books;
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
-use crate::shard::todo::{Todo, TodoList};
+use crate::shard::todo::{Each, TodoList};
 use crate::time::Moment;
 use codec::signal::RECONNECT_ICE_SERVER;
 
@@ -95,22 +95,20 @@ pub(in crate::shard) fn disconnect(
     identity: &Identity,
     which: &Connections,
 ) -> Option<u64> {
-    let mut closed = 0;
-    for key in directory.members_of(identity)? {
-        let session = sockets.session(key);
+    let mut meant = directory.members_of(identity)?;
+    meant.retain(|key| {
+        let session = sockets.session(*key);
         let role = session
             .and_then(|session| session.open())
             .map(|it| &it.role);
-        let meant = role.is_some_and(|role| match which {
+        role.is_some_and(|role| match which {
             Connections::All => true,
             Connections::Masters => role.client_id().is_none(),
             Connections::Viewers => role.client_id().is_some(),
             Connections::Viewer(id) => role.client_id() == Some(&**id),
-        });
-        if meant {
-            todo.push(Todo::Close(key, EndReason::Operator));
-            closed += 1;
-        }
-    }
+        })
+    });
+    let closed = meant.len() as u64;
+    todo.each(Each::close(meant, EndReason::Operator));
     Some(closed)
 }

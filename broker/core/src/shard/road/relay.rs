@@ -189,7 +189,8 @@ pub(in crate::shard) fn deliver(
     push(sockets, books, todo, to, passing, at);
 }
 
-/// Connections that are behind hold too much: the slowest are closed, and the message goes on when that is done.
+/// Connections that are behind hold too much: the slowest is closed, and the message goes on when that is done. It
+/// comes here again if they still do.
 #[cold]
 fn deliver_after_shedding(
     sockets: &mut Sockets,

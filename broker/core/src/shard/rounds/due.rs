@@ -30,6 +30,7 @@ impl Shard {
             }
             self.settle(at);
         }
+        self.close_on(at);
         self.double_due(at);
         while self.directory.work_on_page(&mut self.todo, at) {
             self.settle(at);
@@ -75,9 +76,21 @@ impl Shard {
             }
         }
         self.settle(at);
-        let (_, directory, books, _, todo) = self.parts();
-        directory.look_at_packing(books, todo, at);
-        self.settle(at);
+        let packing = self.directory.slots_mut().map(Slots::take_packing);
+        for packing in packing.unwrap_or_default() {
+            self.directory.look_at_packing(&mut self.todo, packing, at);
+            self.settle(at);
+        }
+    }
+
+    /// Goes on closing connections that were too many for the turn before.
+    fn close_on(&mut self, at: Moment) {
+        self.sockets.begin_closing(at);
+        while let Some((session, reason)) = self.sockets.next_to_close(at) {
+            let (sockets, _, books, _, todo) = self.parts();
+            sockets.close(books, todo, session, reason, at);
+            self.settle(at);
+        }
     }
 
     /// Begins the next list that waits, if the turn has room; what it leaves is done before the one after it.

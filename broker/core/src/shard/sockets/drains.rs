@@ -1,7 +1,10 @@
-//! The progress of a drain.
+//! The progress of a drain, and of the end of connections that are too many for one turn.
 
-use crate::limits::DRAIN_STEP_MS;
-use crate::time::Now;
+use crate::id::SessionKey;
+use crate::journal::EndReason;
+use crate::limits::{CLOSES_PER_TURN, DRAIN_STEP_MS};
+use crate::time::{Moment, Now};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// A drain under way.
@@ -16,7 +19,7 @@ pub(in crate::shard) struct Drain {
     over: bool,
 }
 
-/// One step of a drain: what it does to the sessions in these places.
+/// One step of a drain: what it does to the sessions in these places, at most [`CLOSES_PER_TURN`] of each kind.
 #[derive(Debug)]
 pub(in crate::shard) struct DrainStep {
     /// Those that get GO_AWAY.
@@ -56,6 +59,9 @@ impl Drain {
         );
         let span = self.ends.since(self.began);
         let last_call = Now(self.ends.0.saturating_sub(LAST_CALL_MS.min(span / 10)));
+        let (most_told, most_closed) = (self.told + CLOSES_PER_TURN, self.closed + CLOSES_PER_TURN);
+        let is_behind = told > most_told || closed > most_closed;
+        let (told, closed) = (told.min(most_told), closed.min(most_closed));
         let step = DrainStep {
             told: self.told..told,
             closed: self.closed..closed,
@@ -63,7 +69,8 @@ impl Drain {
         };
         (self.told, self.closed) = (self.told.max(told), self.closed.max(closed));
         self.calls_ended |= step.ends_calls;
-        self.next = Now(now.0 + DRAIN_STEP_MS);
+        let pause_ms = if is_behind { 0 } else { DRAIN_STEP_MS };
+        self.next = Now(now.0 + pause_ms);
         Some(step)
     }
 
@@ -80,6 +87,68 @@ impl Drain {
         let (begin, end) = (span * quarters.0 / 4, (span * quarters.1 / 4).max(1));
         let passed = now.since(self.began).saturating_sub(begin).min(end - begin);
         usize::try_from(places as u64 * passed / (end - begin).max(1)).unwrap_or(places)
+    }
+}
+
+/// The connections that are closed in the turns that follow, and the part of a turn for them. At most all open
+/// WebSockets.
+#[derive(Debug, Default)]
+pub(super) struct Closings {
+    /// The moment of the turn: all inputs of one turn have the same.
+    at: Moment,
+    /// Connections closed in it.
+    closed: usize,
+    /// Open WebSockets, those of masters first, so that the viewers that come back find them; and why they end.
+    waiting: BTreeMap<(bool, SessionKey), EndReason>,
+}
+
+impl Closings {
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self, at: Moment) {
+        (self.at, self.closed) = (at, 0);
+    }
+
+    /// Whether the turn of `at` has room for one more.
+    pub(super) fn has_room(&mut self, at: Moment) -> bool {
+        if self.at != at {
+            self.begin_turn(at);
+        }
+        self.closed < CLOSES_PER_TURN
+    }
+
+    /// One more is closed in this turn.
+    pub(super) fn count(&mut self) {
+        self.closed += 1;
+    }
+
+    /// A connection waits for a turn with room, unless it does already: a viewer's or a master's.
+    pub(super) fn wait(&mut self, is_viewer: bool, session: SessionKey, reason: EndReason) {
+        self.waiting.entry((is_viewer, session)).or_insert(reason);
+    }
+
+    /// A connection is not open any more.
+    pub(super) fn forget(&mut self, is_viewer: bool, session: SessionKey) {
+        self.waiting.remove(&(is_viewer, session));
+    }
+
+    /// Whether any waits.
+    pub(super) fn has_more(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The next one, if the turn of `at` has room.
+    pub(super) fn next(&mut self, at: Moment) -> Option<(SessionKey, EndReason)> {
+        if !self.has_room(at) {
+            return None;
+        }
+        let ((_, session), reason) = self.waiting.pop_first()?;
+        self.count();
+        Some((session, reason))
+    }
+
+    /// Those that wait, and whether each is a viewer's.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (bool, SessionKey)> {
+        self.waiting.keys().copied()
     }
 }
 

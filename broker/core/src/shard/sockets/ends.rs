@@ -1,10 +1,13 @@
-//! Connections that the shard ends by itself: all of them in a drain, and those whose ends are spread over time.
+//! Connections that the shard ends by itself: all of them in a drain, those whose ends are spread over time, and those
+//! that are too many for one turn.
 
+use crate::id::SessionKey;
+use crate::journal::EndReason;
 use crate::limits::RECALL_STEP_MS;
 use crate::machine::Output;
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::drains::{Drain, DrainStep};
-use crate::time::Now;
+use crate::time::{Moment, Now};
 
 impl Sockets {
     /// Begins a drain that takes this long. False when one is under way.
@@ -40,6 +43,57 @@ impl Sockets {
         if drain.is_some_and(|drain| drain.end(empty, now)) {
             self.output(Output::Drained);
         }
+    }
+
+    /// Whether the turn of `at` closes one more of many connections.
+    pub(in crate::shard) fn closes_more(&mut self, at: Moment) -> bool {
+        self.ends.closings.has_room(at)
+    }
+
+    /// Whether a connection is to be closed: counted for the turn, unless it is no open WebSocket any more.
+    pub(in crate::shard) fn closes(&mut self, session: SessionKey) -> bool {
+        let is_open = self.web_socket(session).is_some();
+        if is_open {
+            self.ends.closings.count();
+        }
+        is_open
+    }
+
+    /// Open WebSockets are closed for this reason in the turns that follow.
+    pub(in crate::shard) fn close_later(
+        &mut self,
+        sessions: impl Iterator<Item = SessionKey>,
+        reason: EndReason,
+    ) {
+        for session in sessions {
+            if let Some(web_socket) = self.web_socket(session) {
+                let is_viewer = web_socket.role.client_id().is_some();
+                self.ends.closings.wait(is_viewer, session, reason);
+            }
+        }
+    }
+
+    /// Whether connections are to be closed in the next turn.
+    pub(in crate::shard) fn has_more_to_close(&self) -> bool {
+        self.ends.closings.has_more()
+    }
+
+    /// A turn begins, in which a bounded number of them is closed.
+    pub(in crate::shard) fn begin_closing(&mut self, at: Moment) {
+        self.ends.closings.begin_turn(at);
+    }
+
+    /// The next one, if the turn has room.
+    pub(in crate::shard) fn next_to_close(
+        &mut self,
+        at: Moment,
+    ) -> Option<(SessionKey, EndReason)> {
+        self.ends.closings.next(at)
+    }
+
+    /// A WebSocket ends: it is not to be closed any more.
+    pub(in crate::shard) fn forget_closing(&mut self, is_viewer: bool, session: SessionKey) {
+        self.ends.closings.forget(is_viewer, session);
     }
 
     /// When the next connection that an operator recalls is closed: [`RECALL_STEP_MS`] after the one before.

@@ -57,6 +57,11 @@ impl Sockets {
         assert_eq!(sums.without_owner, waiters, "a waiter that is gone");
         assert_eq!(sums.offers_out, self.shards.offers_out, "offers elsewhere");
         self.tunnels.invariants();
+        for (is_viewer, key) in self.ends.closings.waiting() {
+            let open = self.session(key).and_then(Session::open);
+            let found = open.map(|it| it.role.client_id().is_some());
+            assert_eq!(found, Some(is_viewer), "{key:?} is to be closed again");
+        }
     }
 
     /// Checks what is known of one session elsewhere, and adds it to the sums.

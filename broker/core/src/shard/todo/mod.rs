@@ -5,14 +5,17 @@
 //! (`work_off`), before the next step.
 //!
 //! The list is one queue, used again, of small values; what is large is boxed. It stays empty for a relayed message.
-//! It is empty when a step begins, and a step leaves a bounded number: one for each connection that it ends, call that
-//! it answers, or message that was handed over with one send; one for each connection or call of the channel that ends.
+//! It is empty when a step begins, and never longer than [`STEPS_LEFT_MAX`], which debug builds check: what concerns
+//! many connections or channels is one entry ([`Each`]), of which one at a time is done. Connections that are too many
+//! for one turn are kept among the [`Sockets`](super::sockets::Sockets) until the next one.
 
+mod each;
 mod work_off;
 
 use crate::channel::{Channel, Route};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
 use crate::journal::EndReason;
+use crate::limits::{ANSWERS_PER_INPUT_MAX, STEPS_LEFT_MAX};
 use crate::machine::Peer;
 use crate::registry::StoreError;
 use crate::session::{Launch, Role, Tally, Unsent};
@@ -20,7 +23,9 @@ use crate::shard::calls::letter::{Answer, Query};
 use crate::shard::calls::pages::PageQuestion;
 use crate::shard::dev::own::Own;
 use crate::shard::directory::changes::Waiting;
+use crate::shard::directory::slots::ShardOrder;
 use crate::time::Now;
+pub(in crate::shard) use each::Each;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,14 +53,14 @@ pub(in crate::shard) enum Todo {
     HungUp(CallRef, Box<Identity>),
     /// An open WebSocket ends for this reason.
     Close(SessionKey, EndReason),
-    /// A connection ends at once, for this reason unless it has one.
-    Abort(SessionKey, Option<EndReason>),
+    /// The same for each of many connections, calls or channels.
+    Each(Box<Each>),
     /// A WebSocket has left its channel, or lost its slot there.
     Left(Box<Left>),
     /// The connection of a WebSocket is gone.
     Gone(Box<Gone>),
-    /// The last byte of a call's offer was handed over to this connection: its place in the order of acceptance.
-    OfferDelivered(SessionKey, u64),
+    /// The last bytes of offers of calls were handed over to this connection: their places in the order of acceptance.
+    OffersDelivered(SessionKey, Vec<u64>),
     /// The master of a channel gets the offers of waiting calls that it has not got.
     GiveOffers(ChannelKey),
     /// A connection that lost its slot has handed over what it had begun.
@@ -74,6 +79,8 @@ pub(in crate::shard) enum Todo {
     Committed(ChannelKey, Result<(), StoreError>),
     /// Changes of a channel that waited for the one before.
     ServeWaiting(ChannelKey, Box<Waiting>),
+    /// An order about a slot whose former channels are gone.
+    Obey(Box<ShardOrder>),
     /// The messages of a parcel behind this byte go into a slot.
     Unpack(Slot, Arc<[u8]>, usize),
     /// A step that the test double left to itself.
@@ -176,6 +183,24 @@ impl TodoList {
         self.push(Todo::Answer(caller, Box::new(answer.into())));
     }
 
+    /// Leaves to the shard that all of these are done, one after the other.
+    pub(in crate::shard) fn each(&mut self, each: Each) {
+        if !each.is_empty() {
+            self.push(Todo::Each(Box::new(each)));
+        }
+    }
+
+    /// The last byte of a call's offer was handed over to this connection: one entry for all of one send.
+    pub(in crate::shard) fn offer_delivered(&mut self, master: SessionKey, order: u64) {
+        if let Some(Todo::OffersDelivered(same, orders)) = self.steps.back_mut()
+            && *same == master
+        {
+            orders.push(order);
+        } else {
+            self.push(Todo::OffersDelivered(master, vec![order]));
+        }
+    }
+
     /// The caller of an answer is connected to this shard: it is taken when the input is over, before the requests that
     /// wait behind the call.
     fn take_later(&mut self, caller: CallRef, answer: Box<Answer>) {
@@ -189,6 +214,7 @@ impl TodoList {
 
     /// The next thing to be done.
     pub(in crate::shard) fn pop(&mut self) -> Option<Todo> {
+        self.invariants();
         self.steps.pop_front()
     }
 
@@ -209,15 +235,23 @@ impl TodoList {
         self.steps.rotate_right(newest);
     }
 
-    /// Gives back the memory of a large step.
+    /// Checks that no step has left more than may be.
+    #[inline]
+    fn invariants(&self) {
+        let (steps, answers) = (self.steps.len(), self.answers.len());
+        debug_assert!(
+            steps <= STEPS_LEFT_MAX,
+            "{steps} things are left to be done"
+        );
+        debug_assert!(answers <= ANSWERS_PER_INPUT_MAX, "{answers} answers wait");
+    }
+
+    /// Gives back the memory of many answers.
     pub(in crate::shard) fn shrink(&mut self) {
-        if self.steps.capacity() > PLACES_KEPT {
-            self.steps.shrink_to(PLACES_KEPT);
+        if self.answers.capacity() > STEPS_LEFT_MAX {
+            self.answers.shrink_to(STEPS_LEFT_MAX);
         }
     }
 }
-
-/// Places that the list keeps: 24 KiB, more than all but the end of a large channel needs.
-const PLACES_KEPT: usize = 512;
 
 const _: () = assert!(size_of::<Todo>() <= 48);

@@ -1,16 +1,16 @@
 //! The one `match` that does what steps left.
 
 use crate::id::{CallRef, ChannelKey, SessionKey, ShardId};
-use crate::journal::EndReason;
 use crate::machine::Output;
 use crate::session::Session;
 use crate::shard::Shard;
 use crate::shard::calls::letter::{Answer, Letter};
+use crate::shard::calls::refusals::shutting_down;
 use crate::shard::calls::{alexa, answers, home};
 use crate::shard::directory::changes::Waiting;
 use crate::shard::end::timers;
 use crate::shard::road::{relay, unsent};
-use crate::shard::todo::{Gone, Left, Todo};
+use crate::shard::todo::{Each, Gone, Left, Todo};
 use crate::time::Moment;
 
 impl Shard {
@@ -51,13 +51,16 @@ impl Shard {
                 answers::deliver(sockets, directory, books, todo, caller, answer, at);
             }
             Todo::HungUp(caller, identity) => directory.withdraw_local(books, caller, &identity),
-            Todo::FailCalls => directory.fail_all_calls(books, todo),
-            Todo::OfferDelivered(master, order) => self.offer_delivered(master, order),
+            Todo::FailCalls => {
+                let channels = directory.channels_with_calls();
+                todo.each(Each::FailCalls(Vec::from_iter(channels).into_iter()));
+            }
+            Todo::OffersDelivered(master, orders) => self.offers_delivered(master, &orders),
             Todo::GiveOffers(channel) => {
                 alexa::give_offers(sockets, directory, books, channel, u64::MAX)
             }
             Todo::Close(session, reason) => sockets.close(books, todo, session, reason, at),
-            Todo::Abort(session, reason) => self.abort(session, reason, at),
+            Todo::Each(each) => self.next_of(each, at),
             Todo::Left(left) => self.left(*left, at),
             Todo::Gone(gone) => self.gone(*gone, at),
             Todo::Released(by) => self.released(by),
@@ -79,6 +82,7 @@ impl Shard {
                 directory.committed(books, todo, channel, result, at)
             }
             Todo::ServeWaiting(channel, waiting) => self.serve_waiting(channel, waiting, at),
+            Todo::Obey(order) => directory.obey(books, todo, *order, at),
             Todo::Unpack(slot, parcel, from) => {
                 directory.unpack(books, todo, (slot, parcel, from), at)
             }
@@ -101,22 +105,55 @@ impl Shard {
         }
     }
 
-    /// The last byte of an offer was handed over to a master.
-    fn offer_delivered(&mut self, master: SessionKey, order: u64) {
+    /// The last bytes of offers were handed over to a master.
+    fn offers_delivered(&mut self, master: SessionKey, orders: &[u64]) {
         let session = self.sockets.session(master);
         if let Some(channel) = session.and_then(Session::channel) {
             let todo = &mut self.todo;
-            self.directory.offer_delivered(todo, channel, master, order);
+            self.directory
+                .offers_delivered(todo, channel, master, orders);
         }
     }
 
-    /// A connection ends at once, for this reason unless it has one.
-    fn abort(&mut self, session: SessionKey, reason: Option<EndReason>, at: Moment) {
-        let (sockets, _, books, _, todo) = self.parts();
-        if let Some(reason) = reason {
-            sockets.because(session, reason);
+    /// Does to the next of many what is done to each; the others follow when that is done.
+    fn next_of(&mut self, mut each: Box<Each>, at: Moment) {
+        let (sockets, directory, books, _, todo) = self.parts();
+        match &mut *each {
+            Each::Close(sessions, reason) => {
+                if !sockets.closes_more(at) {
+                    return sockets.close_later(sessions, *reason);
+                }
+                if let Some(session) = sessions.next().filter(|it| sockets.closes(*it)) {
+                    sockets.close(books, todo, session, *reason, at);
+                }
+            }
+            Each::Abort(sessions, reason) => {
+                if let Some(session) = sessions.next() {
+                    if let Some(reason) = reason {
+                        sockets.because(session, *reason);
+                    }
+                    sockets.abort(books, todo, session, at);
+                }
+            }
+            Each::FailCalls(channels) => {
+                if let Some(channel) = channels.next() {
+                    directory.fail_calls(books, todo, channel, &shutting_down());
+                }
+            }
+            Each::Still(channels) => {
+                if let Some(channel) = channels.next() {
+                    directory.still_channel(books, todo, channel);
+                }
+            }
+            Each::Drop(channels) => {
+                if let Some(channel) = channels.next() {
+                    directory.drop_channel(books, todo, channel);
+                }
+            }
         }
-        sockets.abort(books, todo, session, at);
+        if !each.is_empty() {
+            todo.push(Todo::Each(each));
+        }
     }
 
     /// A WebSocket has left its channel, or lost its slot there.

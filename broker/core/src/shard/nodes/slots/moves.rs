@@ -4,7 +4,7 @@ use super::parcel;
 use crate::channel::{Channel, Life};
 use crate::cluster::message::{Cause, Held, Packed, SlotOrder};
 use crate::cluster::types::ParcelId;
-use crate::id::{CallRef, ChannelKey, Slot};
+use crate::id::{CallRef, ChannelKey, SessionKey, Slot};
 use crate::journal::EndReason;
 use crate::limits::{SLOT_LOOK_MS, SLOT_STILL_MS};
 use crate::record::Record;
@@ -13,8 +13,8 @@ use crate::shard::books::Books;
 use crate::shard::calls::refusals::nobody;
 use crate::shard::directory::Directory;
 use crate::shard::directory::changes::{ChangeStep, ChangeUnderWay};
-use crate::shard::directory::slots::{Packing, ShardOrder, Slots, Stage};
-use crate::shard::todo::{Todo, TodoList};
+use crate::shard::directory::slots::{Packing, ShardOrder, Stage};
+use crate::shard::todo::{Each, Todo, TodoList};
 use crate::time::Moment;
 use std::sync::Arc;
 
@@ -34,22 +34,31 @@ impl Directory {
         } = order;
         match order {
             SlotOrder::Serve(held, _) => {
-                self.serve(books, todo, held, records, at);
+                // The remainder of an earlier time on this node goes first, if its release is not over.
+                if self.drop_slot(todo, held.slot) {
+                    let order = ShardOrder {
+                        order,
+                        records,
+                        messages,
+                    };
+                    return todo.push(Todo::Obey(Box::new(order)));
+                }
+                self.serve(books, held, records, at);
                 unpack(todo, held, messages);
             }
             SlotOrder::Merge(held, _) => unpack(todo, held, messages),
             SlotOrder::Pause(held, parcel) => {
                 self.enter(held.slot, Stage::Still);
-                self.pack_when_still(books, todo, (held, parcel), false, at);
+                self.pack_when_still(todo, (held, parcel), false, at);
             }
             SlotOrder::Resume(held, packed) => self.resume(books, held, packed),
             SlotOrder::Release(held, Cause::Superseded(Some(parcel))) => {
                 self.enter(held.slot, Stage::Still);
-                self.pack_when_still(books, todo, (held, parcel), true, at);
+                self.pack_when_still(todo, (held, parcel), true, at);
             }
             SlotOrder::Release(held, Cause::Transferred | Cause::Superseded(None))
             | SlotOrder::Release(held, Cause::NotLoaded | Cause::Ends) => {
-                self.drop_slot(books, todo, held.slot);
+                self.drop_slot(todo, held.slot);
             }
             SlotOrder::CloseAll => {
                 if let Some(slots) = self.slots_mut() {
@@ -59,16 +68,7 @@ impl Directory {
         }
     }
 
-    fn serve(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        held: Held,
-        records: Vec<Record>,
-        at: Moment,
-    ) {
-        // The remainder of an earlier time on this node, if its release is not over.
-        self.drop_slot(books, todo, held.slot);
+    fn serve(&mut self, books: &mut Books, held: Held, records: Vec<Record>, at: Moment) {
         let whole = records.len();
         let mut came = 0;
         for record in records {
@@ -113,7 +113,6 @@ impl Directory {
     /// Closes a slot's connections; its messages are packed when none of them has begun one any more.
     fn pack_when_still(
         &mut self,
-        books: &mut Books,
         todo: &mut TodoList,
         (held, parcel): (Held, ParcelId),
         releases: bool,
@@ -130,84 +129,96 @@ impl Directory {
             aborted: false,
             releases,
         });
-        for key in slots.channels(held.slot) {
-            self.fail_calls(books, todo, key, &nobody());
-            self.close_connections(todo, key);
-        }
+        todo.each(Each::Still(slots.channels(held.slot).into_iter()));
     }
 
-    /// The master first, so that the viewers that come back find it.
-    fn close_connections(&self, todo: &mut TodoList, key: ChannelKey) {
+    /// The slot of a channel may go: its calls and connections end, the master's first, so that the viewers that come
+    /// back find it.
+    pub(in crate::shard) fn still_channel(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: ChannelKey,
+    ) {
+        self.fail_calls(books, todo, key, &nobody());
         let live = self.channel(key).and_then(Channel::live);
         let Some(members) = live.map(|live| &live.members) else {
             return;
         };
-        let others = members.all();
-        for session in members.master().into_iter().chain(others) {
-            todo.push(Todo::Close(session, EndReason::Drain));
-        }
+        let all = members.master().into_iter().chain(members.all());
+        todo.each(Each::close(all.collect(), EndReason::Drain));
     }
 
-    /// Packs the messages of slots whose connections have ended what they began.
+    /// Packs the messages of a slot whose connections have ended what they began.
     pub(in crate::shard) fn look_at_packing(
         &mut self,
-        books: &mut Books,
         todo: &mut TodoList,
+        mut packing: Packing,
         at: Moment,
     ) {
-        let packing = self.slots_mut().map(Slots::take_packing);
-        for mut packing in packing.unwrap_or_default() {
-            let busy = self.holders(packing.held.slot);
-            let is_late = at.now >= packing.until;
-            if busy.is_empty() || (is_late && packing.aborted) {
-                let messages = parcel::pack(self, packing.held.slot, at);
-                if let Some(slots) = self.slots_mut() {
-                    slots.packed(&packing, messages);
-                }
-                if packing.releases {
-                    self.drop_slot(books, todo, packing.held.slot);
-                }
-                continue;
-            }
-            if is_late {
-                // Their unsent messages come back in the next turn.
-                packing.aborted = true;
-                packing.until = at.now.after(SLOT_STILL_MS / 4);
-                for session in busy {
-                    todo.push(Todo::Abort(session, None));
-                }
-            }
-            packing.look = at.now.after(SLOT_LOOK_MS);
+        let busy = self.busy(packing.held.slot);
+        let is_late = at.now >= packing.until;
+        if busy.is_empty() || (is_late && packing.aborted) {
+            let messages = parcel::pack(self, packing.held.slot, at);
             if let Some(slots) = self.slots_mut() {
-                slots.pack(packing);
+                slots.packed(&packing, messages);
             }
+            if packing.releases {
+                self.drop_slot(todo, packing.held.slot);
+            }
+            return;
+        }
+        if is_late {
+            // Their unsent messages come back in the next turn.
+            packing.aborted = true;
+            packing.until = at.now.after(SLOT_STILL_MS / 4);
+            todo.each(Each::abort(busy, None));
+        }
+        packing.look = at.now.after(SLOT_LOOK_MS);
+        if let Some(slots) = self.slots_mut() {
+            slots.pack(packing);
         }
     }
 
-    /// The connections of a slot that have begun a message and not ended it.
-    fn holders(&self, slot: Slot) -> Vec<crate::id::SessionKey> {
+    /// The connections of a slot that have begun a message and not ended it, and those that are to be closed yet.
+    fn busy(&self, slot: Slot) -> Vec<SessionKey> {
         let Some(slots) = self.slots() else {
             return Vec::new();
         };
         let channels = slots.channels(slot).into_iter();
         let live = channels.filter_map(|key| self.channel(key)?.live());
-        live.flat_map(|live| live.members.holders()).collect()
+        let members = live.map(|live| &live.members);
+        members
+            .flat_map(|members| members.holders().chain(members.all()))
+            .collect()
     }
 
-    /// The channels of a slot go, and what is left of them: connections, calls, changes under way, kept messages.
-    fn drop_slot(&mut self, books: &mut Books, todo: &mut TodoList, slot: Slot) {
+    /// The channels of a slot go, and what is left of them: connections, calls, changes under way, kept messages. False
+    /// when it has none.
+    fn drop_slot(&mut self, todo: &mut TodoList, slot: Slot) -> bool {
         let Some(slots) = self.slots_mut() else {
-            return;
+            return false;
         };
         slots.stop_packing(slot);
         slots.enter(slot, Stage::Absent);
-        for key in slots.channels(slot) {
-            if let Some(changing) = self.take_change(key) {
-                self.answer_change(todo, key, changing);
-            }
-            let end = (nobody(), EndReason::Drain);
-            self.end_channel(books, todo, key, &end);
+        let channels = slots.channels(slot);
+        let has_channels = !channels.is_empty();
+        todo.each(Each::Drop(channels.into_iter()));
+        has_channels
+    }
+
+    /// The slot of a channel goes, and with it the channel.
+    pub(in crate::shard) fn drop_channel(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: ChannelKey,
+    ) {
+        if let Some(changing) = self.take_change(key) {
+            self.answer_change(todo, key, changing);
         }
+        let end = (nobody(), EndReason::Drain);
+        self.end_channel(books, todo, key, &end);
     }
 
     /// Answers those who asked for a change whose outcome is not known here any more.
