@@ -109,6 +109,7 @@ impl Driver {
                 Output::HandOver(..)
                 | Output::Tunnel(..)
                 | Output::EndTunnel(_)
+                | Output::LoseOwner(_)
                 | Output::Admin(_)
                 | Output::Post(..)
                 | Output::Drained => {

@@ -26,6 +26,29 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// The secrets of the process that the admin listener knows or tells something of.
+pub(super) struct Secrets<'a> {
+    /// The token of its callers, if they need one.
+    token: Option<String>,
+    session_keys: &'a SessionKeys,
+    /// The end of the certificates.
+    not_after: NotAfter,
+}
+
+impl<'a> Secrets<'a> {
+    pub(super) fn new(
+        token: Option<String>,
+        session_keys: &'a SessionKeys,
+        not_after: NotAfter,
+    ) -> Self {
+        Self {
+            token,
+            session_keys,
+            not_after,
+        }
+    }
+}
+
 /// Everything that the admin listener shows.
 pub(super) fn shows(
     settings: &Arc<Settings>,
@@ -33,9 +56,13 @@ pub(super) fn shows(
     mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
     registry: &Records,
     log: &Log,
-    not_after: NotAfter,
-    (token, session_keys): (Option<String>, &SessionKeys),
+    secrets: Secrets<'_>,
 ) -> Shows {
+    let Secrets {
+        token,
+        session_keys,
+        not_after,
+    } = secrets;
     let refusals = Refusals::new(log, session_keys, settings.shards);
     let (log, tail, troubled) = (log.clone(), log.tail(), log.troubled());
     let profile = settings.profile.into();

@@ -44,6 +44,7 @@ use crate::failure::Failure;
 use crate::memory;
 use crate::side::{self, AdminPage, Log, Pairing, StatusBoard};
 use crate::tls_files::NotAfter;
+use admin::Secrets;
 use broker_core::auth::SessionKeys;
 use broker_core::placement::Placement;
 use broker_core::settings::{Listen, Settings};
@@ -97,10 +98,8 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let (commands, told) = unbounded();
     let (events, happened) = unbounded();
     let in_force = who.as_ref().map(|found| found.file.in_force());
-    let secrets = (token, &*session_keys);
-    let mut shows = admin::shows(
-        &settings, &placement, &mailboxes, &registry, log, not_after, secrets,
-    );
+    let secrets = Secrets::new(token, &session_keys, not_after);
+    let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets);
     shows.tries = tries::tries(in_force, &session_keys, log)?;
     let history = shows.history.clone();
     let (admin, pairing) = lan::open(&settings, &mut shows);

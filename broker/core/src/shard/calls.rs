@@ -13,9 +13,10 @@ pub(in crate::shard) mod sts;
 
 use super::books::Books;
 use super::directory::Directory;
+use super::road::parts::Parts;
 use super::sockets::Sockets;
 use super::todo::{Todo, TodoList};
-use super::{Answer, Letter, PageQuestion, Query, QueryKind};
+use super::{Answer, Letter, Query, QueryKind};
 use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::REPLY_MS_MAX;
@@ -26,17 +27,21 @@ use crate::shard::calls::refusals::{too_busy, unauditable};
 use crate::time::Moment;
 use call_routing::{Course, audited};
 use codec::control::Call;
+use respond::Response;
 
 /// Begins a call, if its caller may: its questions go to the homes of its channels.
-pub(super) fn begin(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
-    key: SessionKey,
-    (mut asked, call): (PendingCall, Call),
-    at: Moment,
-) {
+pub(super) fn begin(parts: Parts<'_>, begun: BegunCall, at: Moment) {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    } = parts;
+    let BegunCall {
+        key,
+        mut asked,
+        call,
+    } = begun;
     asked.subject = audited(&call).map(Into::into);
     if let Some(refused) = directory.forbids(books, &asked.caller, &call) {
         asked.subject = asked.subject.or_else(|| Some(call.arn()?.as_str().into()));
@@ -50,10 +55,28 @@ pub(super) fn begin(
         }
     }
     if directory.asks_for_permit(asked.operation, &asked.caller) {
-        return ask_for_permit(sockets, directory, todo, key, asked, call, at);
+        let begun = BegunCall { key, asked, call };
+        return ask_for_permit(sockets, directory, todo, begun, at);
     }
     let course = directory.course(&asked.caller, call);
-    sockets.permitted(books, todo, key, asked, course, at);
+    let call = PermittedCall { key, asked, course };
+    sockets.permitted(books, todo, call, at);
+}
+
+/// A call that begins: its signature is good.
+pub(super) struct BegunCall {
+    /// Its connection.
+    pub(super) key: SessionKey,
+    pub(super) asked: PendingCall,
+    pub(super) call: Call,
+}
+
+/// A call that its caller and its account may make.
+pub(super) struct PermittedCall {
+    /// Its connection.
+    key: SessionKey,
+    asked: PendingCall,
+    course: Course,
 }
 
 /// Asks every shard that knows something of the account for its permit. The call goes on when all have answered.
@@ -61,9 +84,7 @@ fn ask_for_permit(
     sockets: &mut Sockets,
     directory: &mut Directory,
     todo: &mut TodoList,
-    key: SessionKey,
-    asked: PendingCall,
-    call: Call,
+    BegunCall { key, asked, call }: BegunCall,
     at: Moment,
 ) {
     let operation = asked.operation;
@@ -109,9 +130,7 @@ impl Sockets {
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
-        key: SessionKey,
-        asked: PendingCall,
-        course: Course,
+        PermittedCall { key, asked, course }: PermittedCall,
         at: Moment,
     ) {
         // A caller that hung up meanwhile does so once: the offer would wait for its whole time.
@@ -122,13 +141,24 @@ impl Sockets {
             }
             Course::QueryHome(wanted, kind) => (wanted, kind),
             Course::QueryAll(question, parts) => {
-                return self.query_all(todo, key, asked, question, parts, at);
+                // A list begins, or waits for its turn.
+                let wanted = Expected::Pages {
+                    missing: parts,
+                    limit: question.limit,
+                    records: Vec::new(),
+                    complete_to: None,
+                };
+                if let Some(caller) = self.await_reply(key, asked, wanted, at) {
+                    todo.push(Todo::List(caller, Box::new(question)));
+                }
+                return;
             }
             Course::NoStreams => {
                 let mut body = Vec::new();
                 codec::control::describe_mapped_resource(&mut body);
                 let purpose = Purpose::Api(asked.operation);
-                return respond::respond_json(self, books, key, purpose, &body, asked.close, at);
+                let answer = Response::json(purpose, &body, asked.close);
+                return respond::respond(self, books, key, &answer, at);
             }
         };
         let query = Query {
@@ -141,27 +171,6 @@ impl Sockets {
         if let Some(caller) = self.await_reply(key, asked, wanted, at) {
             let caller = CallRef { change, ..caller };
             self.send_query(todo, caller, query);
-        }
-    }
-
-    /// Begins a list, or has it wait for its turn.
-    fn query_all(
-        &mut self,
-        todo: &mut TodoList,
-        key: SessionKey,
-        asked: PendingCall,
-        question: PageQuestion,
-        parts: usize,
-        at: Moment,
-    ) {
-        let wanted = Expected::Pages {
-            missing: parts,
-            limit: question.limit,
-            records: Vec::new(),
-            complete_to: None,
-        };
-        if let Some(caller) = self.await_reply(key, asked, wanted, at) {
-            todo.push(Todo::List(caller, Box::new(question)));
         }
     }
 

@@ -70,17 +70,31 @@ pub(super) struct Directory {
     slots: Option<Box<Slots>>,
 }
 
+/// The parts of a shard's start that concern its channels.
+pub(super) struct DirectoryStart {
+    pub(super) store: Box<dyn Store>,
+    /// The creation time of the youngest channel of an earlier life.
+    pub(super) newest: Wall,
+    /// Alexa calls that may wait.
+    pub(super) waiting_calls: usize,
+    /// The slots of the shard, where slots go from one node to another.
+    pub(super) slots: Option<Box<Slots>>,
+}
+
 impl Directory {
     /// No channels yet.
     pub(super) fn new(
         settings: Arc<Settings>,
         (shard, placement): (ShardId, Placement),
         hasher: RandomState,
-        store: Box<dyn Store>,
-        newest: Wall,
-        waiting_calls: usize,
-        slots: Option<Box<Slots>>,
+        start: DirectoryStart,
     ) -> Self {
+        let DirectoryStart {
+            store,
+            newest,
+            waiting_calls,
+            slots,
+        } = start;
         Self {
             channels: Table::new(CHANNELS_PER_SHARD_MAX),
             names: BTreeMap::new(),

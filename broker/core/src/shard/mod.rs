@@ -71,8 +71,8 @@ use books::Books;
 use books::recorder::Recorder;
 use connect::{handover, turned_away};
 use dev::Scripted;
-use directory::Directory;
 use directory::slots::Slots;
+use directory::{Directory, DirectoryStart};
 use end::{drain, timers};
 use gate::Gate;
 use nodes::tunnel;
@@ -145,15 +145,13 @@ impl Shard {
         } else {
             Self::steps::<Production>(&Production)
         };
-        let directory = Directory::new(
-            settings,
-            place,
-            hasher.clone(),
+        let start = DirectoryStart {
             store,
             newest,
             waiting_calls,
             slots,
-        );
+        };
+        let directory = Directory::new(settings, place, hasher.clone(), start);
         let mut shard = Self {
             double,
             frames,

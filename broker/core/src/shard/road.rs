@@ -23,21 +23,22 @@ pub(in crate::shard) mod conclude;
 pub(in crate::shard) mod directions;
 pub(in crate::shard) mod double;
 pub(in crate::shard) mod frames;
+pub(in crate::shard) mod parts;
 pub(in crate::shard) mod passing;
 pub(in crate::shard) mod relay;
 pub(in crate::shard) mod status;
 pub(in crate::shard) mod unsent;
 
 use super::books::Books;
-use super::directory::Directory;
 use super::sockets::Sockets;
 use crate::id::SessionKey;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 use codec::ws::Item;
 use conclude::Judged;
-use double::{Double, Parts};
+use double::Double;
 use frames::{Aside, Reader, Unread};
+use parts::Parts;
 use relay::Unadmitted;
 
 /// Passes one frame on. What it leaves to the shard is done before the next frame.
@@ -46,38 +47,31 @@ use relay::Unadmitted;
 /// [`Aside`]: the frame is no message to pass on, or its sender has no open WebSocket any more.
 #[inline(always)]
 pub(super) fn pass<D: Double + Default>(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
-    from: SessionKey,
+    parts: Parts<'_>,
     frame: Item<'_>,
     reader: &mut Reader,
-    at: Moment,
 ) -> Result<(), Aside> {
+    let (from, at) = (reader.from, reader.at);
     // Frame → text → message.
-    let text = frames::text(sockets, books, todo, from, frame, &mut reader.pings, at)?;
-    let parser = &mut reader.parser;
-    let request = match frames::understand(sockets, books, todo, from, text, parser, at) {
+    let text = frames::text(parts.sockets, parts.books, parts.todo, frame, reader)?;
+    let understood = frames::understand(parts.sockets, parts.books, parts.todo, text, reader);
+    let request = match understood {
         Ok(request) => request,
         Err(Unread::Aside(aside)) => return Err(aside),
         Err(Unread::Faulty(fault)) => {
-            let parts = (sockets, directory, books, todo);
             return judge::<D>(parts, Judged::Faulty(from, &fault), at);
         }
     };
     // Message → route.
-    let sender = match relay::admit(sockets, books, from, &request, at) {
+    let sender = match relay::admit(parts.sockets, parts.books, from, &request, at) {
         Ok(sender) => sender,
         Err(Unadmitted::Ended) => return Err(Aside::Ended),
         Err(Unadmitted::TooFast(sender)) => {
-            let parts = (sockets, directory, books, todo);
             return judge::<D>(parts, Judged::Throttled(&sender, &request), at);
         }
     };
-    let (route, passing) = relay::route(directory, books, &sender, &request, at)?;
+    let (route, passing) = relay::route(parts.directory, parts.books, &sender, &request, at)?;
     // Route → outbox.
-    let parts = (sockets, directory, books, todo);
     judge::<D>(parts, Judged::Routed(route, &passing), at)
 }
 

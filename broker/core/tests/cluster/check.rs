@@ -183,7 +183,9 @@ impl Check {
                     continue;
                 };
                 if Some(held.epoch) != newest {
-                    self.overlap(slot, older, held.epoch, now, hosts, net, etcd_is_up);
+                    let claim = (slot, older, held.epoch);
+                    let reaches = |node| net.passes(older, node);
+                    self.overlap(claim, hosts, reaches, etcd_is_up, now);
                 }
             }
         }
@@ -205,13 +207,11 @@ impl Check {
 
     fn overlap(
         &mut self,
-        slot: usize,
-        older: usize,
-        epoch: Epoch,
-        now: u64,
+        (slot, older, epoch): (usize, usize, Epoch),
         hosts: &[Host],
-        net: &Net,
+        reaches: impl Fn(usize) -> bool,
         etcd: bool,
+        now: u64,
     ) {
         let host = &hosts[older];
         let Some(cluster) = &host.cluster else { return };
@@ -233,11 +233,10 @@ impl Check {
                 && !other.is_stuck
                 && better.is_some_and(|better| better > epoch)
         };
-        let answers = hosts.iter().any(|other| {
-            knows(other) && net.passes(older, other.node.index()) && cluster.asks(other.node)
-        });
-        let reads =
-            etcd && net.passes(older, ETCD) && !host.is_blind && !cluster.memory().other_history;
+        let answers = hosts
+            .iter()
+            .any(|other| knows(other) && reaches(other.node.index()) && cluster.asks(other.node));
+        let reads = etcd && reaches(ETCD) && !host.is_blind && !cluster.memory().other_history;
         let known = self
             .overlaps
             .iter_mut()

@@ -12,7 +12,7 @@ use super::keeping::Keeping;
 use super::log::journal::Journal;
 use super::news::Known;
 use super::post::{Delivery, Post};
-use super::records::{self, Records};
+use super::records::{self, BatchOf, LoadOf, Records};
 use crate::config::Config;
 use crate::directory::{Directory, Kept};
 use crate::names::shown;
@@ -151,14 +151,14 @@ impl<S: Service, P: Peers> Node<S, P> {
             }
             Event::Loaded(generation, held, part) => {
                 let (inputs, service) = (self.core.inputs(), &mut self.service);
-                let translator = &self.translator;
+                let load = LoadOf { generation, held };
                 self.records
-                    .loaded(generation, held, part, translator, inputs, service);
+                    .loaded(load, part, &self.translator, inputs, service);
             }
             Event::Written(generation, lane, request, told) => {
                 let (inputs, service) = (self.core.inputs(), &mut self.service);
-                self.records
-                    .written(generation, lane, &request, told, inputs, service);
+                let batch = BatchOf { generation, lane };
+                self.records.written(batch, &request, told, inputs, service);
             }
             Event::Meta(generation, told) => {
                 let (translator, inputs) = (&mut self.translator, self.core.inputs());

@@ -39,6 +39,7 @@ use broker_core::id::{NodeId, ShardId};
 use broker_core::machine::{Machine, Peer, TunnelFailure, Tunnelled};
 use broker_core::time::Now;
 use codec::ws::Follower;
+use copy::SideOf;
 use ring::Received;
 use socket2::SockRef;
 use std::collections::BTreeSet;
@@ -128,7 +129,7 @@ impl<M: Machine> Tunnels<M> {
                 self.received(place, side, received, machine, io)
             }
             TunnelEvent::Sent(side, flight, result) => {
-                self.sent(place, side, flight, result, machine, io)
+                self.sent(SideOf { place, side }, flight, result, machine, io)
             }
             TunnelEvent::Step => self.step(place, machine, io),
             TunnelEvent::Late => self.end_late(place, machine, io),

@@ -116,14 +116,13 @@ async fn give(
     is_json(headers)?;
     let wanted = SessionRequest::of(body)?;
     let identity = it.inspector.identity(&wanted.channel, query)?;
-    let arn = arn_of(&it.inspector, identity.clone()).await?;
+    let arn = arn_of(&it.inspector, identity).await?;
     let now = calendar();
     let mut lender = lender.lock().await;
     let session = lender.lend(&wanted, &arn, now.0 / 1000, Instant::now(), remote)?;
     Ok(answer(
         &it.settings,
         &wanted,
-        &identity,
         &arn,
         &session,
         host_name(headers),
@@ -275,13 +274,13 @@ impl Lender {
 fn answer(
     settings: &Settings,
     wanted: &SessionRequest,
-    identity: &Identity,
     arn: &ChannelArn,
     session: &Session,
     host: &str,
     now: Wall,
 ) -> Value {
-    let endpoint = web_socket_url(settings, wanted.role, host, identity);
+    let identity = Identity::of(arn);
+    let endpoint = web_socket_url(settings, wanted.role, host, &identity);
     let (scheme, authority) = endpoint.split_once("://").unwrap_or(("wss", &endpoint));
     let keys = &session.keys;
     let signing = Keys {

@@ -61,6 +61,17 @@ pub(in crate::shard) fn give_offers(
     sockets.touch(master);
 }
 
+/// The offer of a call that arrives.
+pub(in crate::shard) struct Offer<'a> {
+    pub(in crate::shard) caller: CallRef,
+    /// Its channel.
+    pub(in crate::shard) channel: ChannelKey,
+    /// The id that the master answers to.
+    pub(in crate::shard) sender: &'a str,
+    /// The offer itself, base64.
+    pub(in crate::shard) payload: &'a str,
+}
+
 impl Directory {
     /// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered
     /// with nothing, or one of an account or channel with more than its share makes room.
@@ -68,12 +79,15 @@ impl Directory {
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
-        caller: CallRef,
-        key: ChannelKey,
-        sender: &str,
-        payload: &str,
+        offer: &Offer<'_>,
         at: Moment,
     ) {
+        let &Offer {
+            caller,
+            channel: key,
+            sender,
+            payload,
+        } = offer;
         match self.room_for_offer(caller, key, sender) {
             Err(refused) => return todo.answer(caller, refused),
             Ok(Some(other)) => self.end_for_another(books, todo, other),

@@ -1,7 +1,7 @@
 //! Replies of other shards, as HTTP responses to their callers.
 
-use super::respond::{JSON, Response};
-use super::{pages, respond};
+use super::respond::{Rejected, Response};
+use super::{PermittedCall, pages, respond};
 use crate::auth::Caller;
 use crate::check::Check;
 use crate::control;
@@ -13,43 +13,37 @@ use crate::session::{Expected, HttpStage, PendingCall};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::internal_failure;
-use crate::shard::directory::Directory;
+use crate::shard::road::parts::Parts;
 use crate::shard::sockets::Sockets;
-use crate::shard::todo::TodoList;
 use crate::shard::{Answer, Fault};
 use crate::time::Moment;
 use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
 
 /// An answer arrived. That of an earlier call is dropped.
 pub(in crate::shard) fn take_answer(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
+    parts: Parts<'_>,
     caller: CallRef,
     mut answer: Answer,
     at: Moment,
 ) {
-    let is_awaited = sockets.awaits(caller);
-    if is_awaited && pages::merges_later(sockets, directory, caller, &mut answer, at) {
+    let is_awaited = parts.sockets.awaits(caller);
+    if is_awaited && pages::merges_later(parts.sockets, parts.directory, caller, &mut answer, at) {
         return;
     }
-    directory.lists().part_came(caller);
+    parts.directory.lists().part_came(caller);
     if is_awaited {
-        deliver(sockets, directory, books, todo, caller, answer, at);
+        deliver(parts, caller, answer, at);
     }
 }
 
 /// Answers a call that waits, or adds what came to what is missing still.
-pub(in crate::shard) fn deliver(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
-    caller: CallRef,
-    answer: Answer,
-    at: Moment,
-) {
+pub(in crate::shard) fn deliver(parts: Parts<'_>, caller: CallRef, answer: Answer, at: Moment) {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    } = parts;
     let key = caller.session;
     let Some((mut asked, wanted, answer)) = sockets.answered(key, answer) else {
         return;
@@ -59,15 +53,16 @@ pub(in crate::shard) fn deliver(
         match directory.over_quota(asked.operation, held, answer) {
             None => {
                 let course = directory.course(&asked.caller, *call);
-                sockets.permitted(books, todo, key, asked, course, at);
+                let call = PermittedCall { key, asked, course };
+                sockets.permitted(books, todo, call, at);
             }
             Some(refused) => refuse_audited(sockets, books, key, &asked, refused, at),
         }
     } else {
         let answer = refused_where_it_is(&wanted, answer);
-        let id = id_of(books, &asked, &answer, at);
-        audit(sockets, books, key, &id, &asked, &answer, at);
-        respond_answer(sockets, books, key, &id, &asked, wanted, answer, at);
+        let answered = Answered::of(books, key, &asked, &answer, at);
+        audit(sockets, books, &answered, &answer, at);
+        respond_answer(sockets, books, &answered, wanted, answer, at);
     }
     // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
     // channel, or be a call of the same sender.
@@ -106,25 +101,41 @@ pub(in crate::shard) fn refuse_audited(
     refused: Answer,
     at: Moment,
 ) {
-    let id = id_of(books, asked, &refused, at);
-    audit(sockets, books, key, &id, asked, &refused, at);
-    let wanted = Expected::Nothing;
-    respond_answer(sockets, books, key, &id, asked, wanted, refused, at);
+    let answered = Answered::of(books, key, asked, &refused, at);
+    audit(sockets, books, &answered, &refused, at);
+    respond_answer(sockets, books, &answered, Expected::Nothing, refused, at);
 }
 
-/// The request id of a call's answer.
-fn id_of(books: &mut Books, asked: &PendingCall, answer: &Answer, at: Moment) -> String {
-    match answer {
-        Answer::Fault(fault) => {
-            let purpose = Purpose::Api(asked.operation);
-            let status = respond::status_of(purpose, fault);
-            books.refusal_id(fault.check, purpose, status, at.wall)
-        }
-        Answer::Record(..)
-        | Answer::Page(..)
-        | Answer::Done
-        | Answer::Holding(_)
-        | Answer::Answer(_) => books.request_id(),
+/// A call that has its answer.
+struct Answered<'a> {
+    /// Its connection.
+    key: SessionKey,
+    asked: &'a PendingCall,
+    /// The request id of its answer.
+    id: String,
+}
+
+impl<'a> Answered<'a> {
+    fn of(
+        books: &mut Books,
+        key: SessionKey,
+        asked: &'a PendingCall,
+        answer: &Answer,
+        at: Moment,
+    ) -> Self {
+        let id = match answer {
+            Answer::Fault(fault) => {
+                let purpose = Purpose::Api(asked.operation);
+                let status = respond::status_of(purpose, fault);
+                books.refusal_id(fault.check, purpose, status, at.wall)
+            }
+            Answer::Record(..)
+            | Answer::Page(..)
+            | Answer::Done
+            | Answer::Holding(_)
+            | Answer::Answer(_) => books.request_id(),
+        };
+        Self { key, asked, id }
     }
 }
 
@@ -132,14 +143,12 @@ fn id_of(books: &mut Books, asked: &PendingCall, answer: &Answer, at: Moment) ->
 fn audit(
     sockets: &Sockets,
     books: &mut Books,
-    key: SessionKey,
-    id: &str,
-    asked: &PendingCall,
+    Answered { key, asked, id }: &Answered<'_>,
     answer: &Answer,
     at: Moment,
 ) {
     let (caller, operation) = (&asked.caller, asked.operation.name());
-    let Some(mut audit) = sockets.audit_of(key, id, caller, operation) else {
+    let Some(mut audit) = sockets.audit_of(*key, id, caller, operation) else {
         if asked.place_kept {
             books.diary().unchanged(asked.account());
         }
@@ -214,16 +223,15 @@ impl Sockets {
 }
 
 /// Answers a call with a reply.
-pub(in crate::shard) fn respond_answer(
+fn respond_answer(
     sockets: &mut Sockets,
     books: &mut Books,
-    key: SessionKey,
-    id: &str,
-    asked: &PendingCall,
+    answered: &Answered<'_>,
     wanted: Expected,
     answer: Answer,
     at: Moment,
 ) {
+    let Answered { key, asked, id } = answered;
     let purpose = Purpose::Api(asked.operation);
     let mut body = Vec::new();
     let internal = internal_failure();
@@ -235,26 +243,20 @@ pub(in crate::shard) fn respond_answer(
         | Answer::Holding(_)
         | Answer::Answer(_) => {
             body.reserve(ANSWER_BYTES);
-            let fits = sockets.write_answer(&mut body, key, asked, wanted, &answer, at);
+            let fits = sockets.write_answer(&mut body, answered, wanted, &answer, at);
             debug_assert!(fits, "an answer that does not fit its question");
             (!fits).then_some(&internal)
         }
     };
     match fault {
         Some(fault) => {
-            let told = (purpose, fault, &Evidence::of_call(asked));
-            respond::respond_error_as(sockets, books, key, id, told, asked.close, at);
+            let evidence = Evidence::of_call(asked);
+            let rejected = Rejected::new(purpose, &evidence, asked.close).audited(id);
+            respond::respond_error(sockets, books, *key, fault, rejected, at);
         }
         None => {
-            let response = Response {
-                purpose,
-                status: 200,
-                refusal: None,
-                content_type: JSON,
-                body: &body,
-                close: asked.close,
-            };
-            respond::respond_as(sockets, books, key, id, &response, at);
+            let response = Response::json(purpose, &body, asked.close);
+            respond::respond_as(sockets, books, *key, id, &response, at);
         }
     }
 }
@@ -264,8 +266,7 @@ impl Sockets {
     fn write_answer(
         &self,
         body: &mut Vec<u8>,
-        key: SessionKey,
-        asked: &PendingCall,
+        Answered { key, asked, .. }: &Answered<'_>,
         wanted: Expected,
         answer: &Answer,
         at: Moment,
@@ -287,7 +288,7 @@ impl Sockets {
                 codec::control::describe_media_storage(body)
             }
             (Expected::Endpoints(protocols, role), Answer::Record(record, _)) => {
-                let Some(session) = self.session(key) else {
+                let Some(session) = self.session(*key) else {
                     return false;
                 };
                 let identity = Identity::of(&record.arn);

@@ -4,12 +4,13 @@ use crate::channel::{Channel, Life, Metered};
 use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::shard::books::Books;
+use crate::shard::calls::alexa::Offer;
 use crate::shard::calls::refusals::{RATE_EXCEEDED, absent, nobody, shutting_down};
 use crate::shard::directory::Directory;
 use crate::shard::directory::channels::status;
 use crate::shard::directory::page_turn::PageOf;
 use crate::shard::directory::permits::CallerRole;
-use crate::shard::sockets::Sockets;
+use crate::shard::road::parts::Parts;
 use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Answer, Fault, Query, QueryKind};
 use crate::time::Moment;
@@ -17,17 +18,9 @@ use codec::aws::ChannelArn;
 use codec::control::{ErrorKind, Operation};
 
 /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
-pub(in crate::shard) fn answer(
-    sockets: &Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
-    caller: CallRef,
-    query: Query,
-    at: Moment,
-) {
-    if allows(directory, books, todo, caller, &query, at) {
-        answer_allowed(sockets, directory, books, todo, caller, query, at);
+pub(in crate::shard) fn answer(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment) {
+    if allows(parts.directory, parts.books, parts.todo, caller, &query, at) {
+        answer_allowed(parts, caller, query, at);
     }
 }
 
@@ -62,17 +55,15 @@ pub(in crate::shard) fn allows(
 
 /// The same for a question that its caller may ask: counted, then answered.
 pub(in crate::shard) fn answer_allowed(
-    sockets: &Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
+    parts: Parts<'_>,
     caller: CallRef,
     query: Query,
     at: Moment,
 ) {
-    match directory.over_rate(books, todo, &query, at) {
-        Some(answer) => todo.answer(caller, answer),
-        None => serve(sockets, directory, books, todo, caller, query, at),
+    let directory = &mut *parts.directory;
+    match directory.over_rate(parts.books, parts.todo, &query, at) {
+        Some(answer) => parts.todo.answer(caller, answer),
+        None => serve(parts, caller, query, at),
     }
 }
 
@@ -90,22 +81,15 @@ fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
 }
 
 /// Answers a question that is allowed and counted.
-pub(in crate::shard) fn serve(
-    sockets: &Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
-    caller: CallRef,
-    query: Query,
-    at: Moment,
-) {
-    let Query {
-        operation,
-        held,
-        caller: _,
-        kind,
-    } = query;
-    let answer = match kind {
+pub(in crate::shard) fn serve(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment) {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    } = parts;
+    let (operation, held) = (query.operation, query.held);
+    let answer = match query.kind {
         QueryKind::Look(identity, arn) => directory.look(operation, &identity, arn.as_ref()),
         QueryKind::Create(..) if sockets.readiness().store_nearly_full() => {
             let kind = ErrorKind::ServiceUnavailable;
@@ -152,7 +136,13 @@ pub(in crate::shard) fn serve(
             payload,
         } => match directory.find_active(&arn) {
             Some(key) if !sockets.drains() => {
-                return directory.take_offer(books, todo, caller, key, &sender, &payload, at);
+                let offer = Offer {
+                    caller,
+                    channel: key,
+                    sender: &sender,
+                    payload: &payload,
+                };
+                return directory.take_offer(books, todo, &offer, at);
             }
             Some(_) => shutting_down().into(),
             None => directory.not_found(&Identity::of(&arn), Some(&arn)).into(),

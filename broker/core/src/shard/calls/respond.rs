@@ -15,6 +15,7 @@ use crate::time::Moment;
 use codec::control::{ErrorKind, error_body};
 use codec::http::{ErrorHead, Meta, respond as write_response};
 use codec::sts;
+use std::borrow::Cow;
 
 /// A response.
 pub(in crate::shard) struct Response<'a> {
@@ -37,6 +38,71 @@ pub(in crate::shard) struct Refusal<'a> {
     pub(in crate::shard) check: Check,
     /// The facts that are known of the request.
     pub(in crate::shard) evidence: &'a Evidence<'a>,
+}
+
+impl<'a> Response<'a> {
+    /// A JSON body.
+    pub(in crate::shard) fn json(purpose: Purpose, body: &'a [u8], close: bool) -> Self {
+        Self {
+            purpose,
+            status: 200,
+            refusal: None,
+            content_type: JSON,
+            body,
+            close,
+        }
+    }
+}
+
+/// A request that is refused.
+#[derive(Clone, Copy)]
+pub(in crate::shard) struct Rejected<'a> {
+    /// The purpose that its answer is counted for.
+    purpose: Purpose,
+    /// The facts that are known of it.
+    evidence: &'a Evidence<'a>,
+    /// The connection ends with the answer.
+    close: bool,
+    /// The request id of the answer, if it is in an audit line.
+    id: Option<&'a str>,
+}
+
+impl<'a> Rejected<'a> {
+    pub(in crate::shard) fn new(purpose: Purpose, evidence: &'a Evidence<'a>, close: bool) -> Self {
+        Self {
+            purpose,
+            evidence,
+            close,
+            id: None,
+        }
+    }
+
+    /// The last one of its connection.
+    pub(in crate::shard) fn last(purpose: Purpose, evidence: &'a Evidence<'a>) -> Self {
+        Self::new(purpose, evidence, true)
+    }
+
+    /// The same with a request id that is in an audit line.
+    pub(in crate::shard) fn audited(self, id: &'a str) -> Self {
+        let id = Some(id);
+        Self { id, ..self }
+    }
+
+    /// The request id of the answer.
+    fn id(&self, books: &mut Books, check: Check, status: u16, at: Moment) -> Cow<'a, str> {
+        match self.id {
+            Some(id) => id.into(),
+            None => books
+                .refusal_id(check, self.purpose, status, at.wall)
+                .into(),
+        }
+    }
+}
+
+/// An error of STS, and why it is answered.
+pub(in crate::shard) struct StsFault {
+    pub(in crate::shard) check: Check,
+    pub(in crate::shard) error: sts::Error,
 }
 
 /// Answers, and goes on to the next request or ends the connection.
@@ -101,7 +167,7 @@ pub(in crate::shard) fn respond_as(
     }
     if let Some(refusal) = refusal {
         books.count_refusal(refusal.check);
-        note_refusal(sockets, books, key, id, answer, &refusal, at);
+        note_refusal(sockets, books, key, id, answer, at);
     }
     sockets.next_request(key, close, at);
 }
@@ -112,10 +178,10 @@ fn note_refusal(
     key: SessionKey,
     id: &str,
     answer: &Response<'_>,
-    refusal: &Refusal<'_>,
     at: Moment,
 ) {
-    let Some(remote) = sockets.session(key).map(|session| session.remote()) else {
+    let remote = sockets.session(key).map(|session| session.remote());
+    let (Some(refusal), Some(remote)) = (answer.refusal, remote) else {
         return;
     };
     books.diary().refused(at.now, remote.ip(), || {
@@ -145,59 +211,30 @@ fn note_refusal(
     });
 }
 
-/// Answers with a JSON body.
-pub(in crate::shard) fn respond_json(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    key: SessionKey,
-    purpose: Purpose,
-    body: &[u8],
-    close: bool,
-    at: Moment,
-) {
-    let answer = Response {
-        purpose,
-        status: 200,
-        refusal: None,
-        content_type: JSON,
-        body,
-        close,
-    };
-    respond(sockets, books, key, &answer, at);
-}
-
 /// Answers with an error.
 pub(in crate::shard) fn respond_error(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
-    purpose: Purpose,
     fault: &Fault,
-    evidence: &Evidence<'_>,
-    close: bool,
+    rejected: Rejected<'_>,
     at: Moment,
 ) {
-    let id = books.refusal_id(fault.check, purpose, status_of(purpose, fault), at.wall);
-    let told = (purpose, fault, evidence);
-    respond_error_as(sockets, books, key, &id, told, close, at);
-}
-
-/// The same with a request id that is in an audit line.
-pub(in crate::shard) fn respond_error_as(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    key: SessionKey,
-    id: &str,
-    (purpose, fault, evidence): (Purpose, &Fault, &Evidence<'_>),
-    close: bool,
-    at: Moment,
-) {
-    if let Purpose::Sts(requested) = purpose {
+    let Rejected {
+        purpose,
+        evidence,
+        close,
+        id: _,
+    } = rejected;
+    if let Purpose::Sts(_) = purpose {
         let kind = sts::ErrorKind::ServiceUnavailable;
-        let error = sts::Error::new(kind, fault.message.clone());
-        let refused = (fault.check, &error, evidence);
-        return refuse_sts(sockets, books, key, id, requested, refused, close, at);
+        let fault = StsFault {
+            check: fault.check,
+            error: sts::Error::new(kind, fault.message.clone()),
+        };
+        return refuse_sts(sockets, books, key, &fault, rejected, at);
     }
+    let id = rejected.id(books, fault.check, status_of(purpose, fault), at);
     if let Purpose::Upgrade(role) = purpose {
         books.count_upgrade(role, outcome_of(fault.kind));
     }
@@ -221,35 +258,35 @@ pub(in crate::shard) fn respond_error_as(
         body: &body,
         close,
     };
-    respond_as(sockets, books, key, id, &answer, at);
+    respond_as(sockets, books, key, &id, &answer, at);
 }
 
-/// Answers with an error of STS.
+/// Answers a call of STS with an error.
 pub(in crate::shard) fn refuse_sts(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
-    id: &str,
-    requested: Requested,
-    (check, error, evidence): (Check, &sts::Error, &Evidence<'_>),
-    close: bool,
+    StsFault { check, error }: &StsFault,
+    rejected: Rejected<'_>,
     at: Moment,
 ) {
+    let status = error.kind.status();
+    let id = rejected.id(books, *check, status, at);
     let mut body = Vec::new();
-    sts::error_body(&mut body, error.kind, &error.message, id);
+    sts::error_body(&mut body, error.kind, &error.message, &id);
     let answer = Response {
-        purpose: Purpose::Sts(requested),
-        status: error.kind.status(),
+        purpose: rejected.purpose,
+        status,
         refusal: Some(Refusal {
             error_type: error.kind.code(),
-            check,
-            evidence,
+            check: *check,
+            evidence: rejected.evidence,
         }),
         content_type: sts::CONTENT_TYPE,
         body: &body,
-        close,
+        close: rejected.close,
     };
-    respond_as(sockets, books, key, id, &answer, at);
+    respond_as(sockets, books, key, &id, &answer, at);
 }
 
 /// The status of a fault. Of calls of STS nothing but a server without room refuses one before it is read.
@@ -265,22 +302,25 @@ pub(in crate::shard) fn respond_unsigned(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
-    purpose: Purpose,
     unsigned: &Unsigned,
-    evidence: &Evidence<'_>,
-    close: bool,
+    rejected: Rejected<'_>,
     at: Moment,
 ) {
     let Unsigned { refusal, check } = *unsigned;
+    let Rejected {
+        purpose,
+        evidence,
+        close,
+        id: _,
+    } = rejected;
     books.count_auth_failure(AuthFailure::Signature(refusal.reason()));
     if let Purpose::Upgrade(role) = purpose {
         books.count_upgrade(role, UpgradeOutcome::Unauthenticated);
     }
-    if let Purpose::Sts(requested) = purpose {
-        let error: sts::Error = refusal.into();
-        let id = books.refusal_id(check, purpose, error.kind.status(), at.wall);
-        let refused = (check, &error, evidence);
-        return refuse_sts(sockets, books, key, &id, requested, refused, close, at);
+    if let Purpose::Sts(_) = purpose {
+        let error = refusal.into();
+        let fault = StsFault { check, error };
+        return refuse_sts(sockets, books, key, &fault, rejected, at);
     }
     let mut body = Vec::new();
     error_body(&mut body, None, &refusal.to_string());
@@ -304,11 +344,16 @@ pub(in crate::shard) fn refuse_head(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
-    purpose: Purpose,
     fault: &HeadFault,
-    evidence: &Evidence<'_>,
+    rejected: Rejected<'_>,
     at: Moment,
 ) {
+    let Rejected {
+        purpose,
+        evidence,
+        close,
+        id: _,
+    } = rejected;
     if let Purpose::Upgrade(role) = purpose {
         books.count_upgrade(role, UpgradeOutcome::Invalid);
     }
@@ -324,7 +369,7 @@ pub(in crate::shard) fn refuse_head(
         }),
         content_type: JSON,
         body: &body,
-        close: true,
+        close,
     };
     respond(sockets, books, key, &answer, at);
 }

@@ -2,8 +2,7 @@
 //!
 //! Nothing is stored: the grant is sealed in the session token, and every holder of the key can check it.
 
-use super::respond;
-use super::respond::Response;
+use super::respond::{self, Rejected, Response, StsFault};
 use crate::auth::{Caller, Grant, SealError, Secret, federated_user_arn};
 use crate::check::Check;
 use crate::event::{AuthFailure, Purpose, Requested};
@@ -21,15 +20,19 @@ use codec::sts::{
     federation_token,
 };
 
-/// The parameters of GetFederationToken.
-struct Wish {
+/// A call of GetFederationToken: its parameters, and the request id of its answer.
+struct FederationCall<'a> {
+    signed: &'a SignedForm<'a>,
     name: Box<str>,
     policy: Option<Box<str>>,
     duration_s: u32,
+    id: String,
 }
 
 /// A call of STS, whose signature is good.
 pub(in crate::shard) struct SignedForm<'a> {
+    /// Its connection.
+    pub(in crate::shard) key: SessionKey,
     /// The one that signed it.
     pub(in crate::shard) caller: &'a Caller,
     /// The form.
@@ -45,11 +48,12 @@ pub(in crate::shard) fn answer_sts(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &mut Gate,
-    key: SessionKey,
     signed: &SignedForm<'_>,
     at: Moment,
 ) {
-    let &SignedForm { caller, close, .. } = signed;
+    let &SignedForm {
+        key, caller, close, ..
+    } = signed;
     let strict = sockets.settings().strict();
     let mut id = books.request_id();
     let mut out = Vec::new();
@@ -69,26 +73,20 @@ pub(in crate::shard) fn answer_sts(
             policy,
             duration_s,
         }) => {
-            let wish = Wish {
+            let mut call = FederationCall {
+                signed,
                 name,
                 policy,
                 duration_s,
+                id,
             };
-            let granted = federate(
-                sockets,
-                books,
-                gate,
-                key,
-                signed,
-                &wish,
-                (&mut id, &mut out),
-                at,
-            );
+            let granted = federate(sockets, books, gate, &mut call, &mut out, at);
+            id = call.id;
             (Requested::FederationToken, granted)
         }
         Err(error) => {
-            let refused = (check_of(error.kind), error);
-            (Requested::Unknown, Err((refused, None)))
+            let check = check_of(error.kind);
+            (Requested::Unknown, Err((StsFault { check, error }, None)))
         }
     };
     match result {
@@ -103,15 +101,16 @@ pub(in crate::shard) fn answer_sts(
             };
             respond::respond_as(sockets, books, key, &id, &answer, at);
         }
-        Err(((check, error), noted)) => {
-            let (purpose, status) = (Purpose::Sts(requested), error.kind.status());
-            let id = noted.unwrap_or_else(|| books.refusal_id(check, purpose, status, at.wall));
+        Err((fault, noted)) => {
             let evidence = Evidence {
                 caller: Some(caller),
                 ..Evidence::default()
             };
-            let refused = (check, &error, &evidence);
-            respond::refuse_sts(sockets, books, key, &id, requested, refused, close, at);
+            let mut rejected = Rejected::new(Purpose::Sts(requested), &evidence, close);
+            if let Some(id) = &noted {
+                rejected = rejected.audited(id);
+            }
+            respond::refuse_sts(sockets, books, key, &fault, rejected, at);
         }
     }
 }
@@ -124,64 +123,64 @@ fn federate(
     sockets: &Sockets,
     books: &mut Books,
     gate: &mut Gate,
-    key: SessionKey,
-    &SignedForm { caller, rate, .. }: &SignedForm<'_>,
-    wish: &Wish,
-    (id, out): (&mut String, &mut Vec<u8>),
+    call: &mut FederationCall<'_>,
+    out: &mut Vec<u8>,
     at: Moment,
-) -> Result<(), ((Check, Error), Option<String>)> {
+) -> Result<(), (StsFault, Option<String>)> {
+    let &SignedForm { caller, rate, .. } = call.signed;
+    let refused = |check, error| Err((StsFault { check, error }, None));
     if !rate.is_none_or(|rate| gate.may_grant(caller, rate, at)) {
         let error = Error::new(ErrorKind::Throttling, RATE_EXCEEDED);
-        return Err(((Check::RateAccount, error), None));
+        return refused(Check::RateAccount, error);
     }
     if !books
         .diary()
         .keep_place(Account::of_digits(caller.account()))
     {
         let error = Error::new(ErrorKind::ServiceUnavailable, UNAUDITABLE);
-        return Err(((Check::AuditFull, error), None));
+        return refused(Check::AuditFull, error);
     }
-    let granted = grant(books, gate, out, caller, wish, id, at);
-    if let Err((check, error)) = &granted {
+    let granted = grant(books, gate, call, out, at);
+    if let Err(StsFault { check, error }) = &granted {
         let purpose = Purpose::Sts(Requested::FederationToken);
-        *id = books.refusal_id(*check, purpose, error.kind.status(), at.wall);
+        call.id = books.refusal_id(*check, purpose, error.kind.status(), at.wall);
     }
-    let error = granted.as_ref().err().map(|(_, error)| error);
-    audit_grant(sockets, books, key, caller, error, id, at);
-    granted.map_err(|refused| (refused, Some(id.clone())))
+    let error = granted.as_ref().err().map(|fault| &fault.error);
+    audit_grant(sockets, books, call, error, at);
+    granted.map_err(|fault| (fault, Some(call.id.clone())))
 }
 
 /// Makes temporary credentials: the caller's rights, as far as the policy has them too.
 fn grant(
     books: &mut Books,
     gate: &mut Gate,
+    call: &FederationCall<'_>,
     out: &mut Vec<u8>,
-    caller: &Caller,
-    wish: &Wish,
-    id: &str,
     at: Moment,
-) -> Result<(), (Check, Error)> {
-    let arn = federated_user_arn(caller.account(), &wish.name);
+) -> Result<(), StsFault> {
+    let fault = |check, error| StsFault { check, error };
+    let caller = call.signed.caller;
+    let arn = federated_user_arn(caller.account(), &call.name);
     let ruling = caller.decide(Action::GetFederationToken, &arn, None);
     books.count_policy_steps(ruling.steps);
     if let Some(check) = ruling.denied {
         books.count_auth_failure(AuthFailure::Policy);
         let message = caller.denial(Action::GetFederationToken, &arn);
-        return Err((check, Error::new(ErrorKind::AccessDenied, message)));
+        return Err(fault(check, Error::new(ErrorKind::AccessDenied, message)));
     }
-    let policy = wish.policy.as_deref().unwrap_or_default();
+    let policy = call.policy.as_deref().unwrap_or_default();
     let read = (!policy.is_empty()).then(|| Policy::parse_session(policy));
-    let read = read.transpose().map_err(|fault| {
-        let error = Error::new(ErrorKind::MalformedPolicyDocument, fault.to_string());
-        (Check::SessionPolicyMalformed, error)
+    let read = read.transpose().map_err(|malformed| {
+        let error = Error::new(ErrorKind::MalformedPolicyDocument, malformed.to_string());
+        fault(Check::SessionPolicyMalformed, error)
     })?;
-    let until = at.wall.0 / 1000 + u64::from(wish.duration_s);
+    let until = at.wall.0 / 1000 + u64::from(call.duration_s);
     let expires_s = until.min(caller.expires_s().unwrap_or(u64::MAX));
     let grant = Grant {
         account: caller.account(),
         parent_access_key_id: caller.parent_access_key_id().unwrap_or_default(),
         parent_secret: caller.parent_secret().map_or("", Secret::reveal),
-        name: &wish.name,
+        name: &call.name,
         policy: read.as_ref(),
         expires_s,
     };
@@ -189,15 +188,15 @@ fn grant(
         SealError::TooLong => {
             let message = "The policy must be at most 2048 bytes of UTF-8.";
             let error = Error::new(ErrorKind::PackedPolicyTooLarge, message);
-            (Check::SessionPolicyMalformed, error)
+            fault(Check::SessionPolicyMalformed, error)
         }
         SealError::Library => {
             let error = Error::new(ErrorKind::InternalFailure, "Internal failure.");
-            (Check::InternalFailure, error)
+            fault(Check::InternalFailure, error)
         }
     };
     let temporary = gate.seal(&grant).map_err(sealed)?;
-    let user_id = format!("{}:{}", caller.account(), wish.name);
+    let user_id = format!("{}:{}", caller.account(), call.name);
     let token = FederationToken {
         access_key_id: &temporary.access_key_id,
         secret_access_key: temporary.secret_access_key.reveal(),
@@ -207,7 +206,7 @@ fn grant(
         user_id: &user_id,
         packed_policy_percent: packed_percent(policy),
     };
-    federation_token(out, &token, id);
+    federation_token(out, &token, &call.id);
     Ok(())
 }
 
@@ -215,13 +214,12 @@ fn grant(
 fn audit_grant(
     sockets: &Sockets,
     books: &mut Books,
-    key: SessionKey,
-    caller: &Caller,
+    call: &FederationCall<'_>,
     error: Option<&Error>,
-    id: &str,
     at: Moment,
 ) {
-    let audit = sockets.audit_of(key, id, caller, "GetFederationToken");
+    let &SignedForm { key, caller, .. } = call.signed;
+    let audit = sockets.audit_of(key, &call.id, caller, "GetFederationToken");
     let account = Account::of_digits(caller.account());
     match (audit, error) {
         (Some(audit), None) => books.diary().changed(account, audit),

@@ -35,7 +35,14 @@ impl Directory {
         } = changing;
         let answer = match result {
             Ok(()) => self.make(books, todo, key, step),
-            Err(error) => self.unmake(books, todo, key, &step, &error, at),
+            Err(error) => {
+                let fault = refusal(&error);
+                if let StoreError::Failed(text) = error {
+                    books.diary().trouble(at.now, text);
+                }
+                self.unmake(books, todo, key, &step);
+                fault.into()
+            }
         };
         if let Some(caller) = caller {
             todo.answer(caller, answer);
@@ -81,20 +88,7 @@ impl Directory {
         todo: &mut TodoList,
         key: ChannelKey,
         step: &ChangeStep,
-        error: &StoreError,
-        at: Moment,
-    ) -> Answer {
-        let (check, message) = match error {
-            StoreError::Busy => (
-                Check::ChangesFull,
-                "Too many changes are under way. Try again.",
-            ),
-            StoreError::Failed(text) => {
-                books.diary().trouble(at.now, text.clone());
-                let message = "The registry takes no changes at the moment. Try again later.";
-                (Check::StoreFailed, message)
-            }
-        };
+    ) {
         let state = self.channel(key).map(|channel| channel.state);
         match step {
             ChangeStep::Create if state == Some(Life::Creating) => {
@@ -106,7 +100,6 @@ impl Directory {
             ChangeStep::Replace(record) => self.not_replaced(key, record),
             ChangeStep::Delete => self.activate(key),
         }
-        Fault::new(check, ErrorKind::ServiceUnavailable, message).into()
     }
 
     /// Ends a channel, or its time on this node: calls get this answer, connections are closed for this reason, a
@@ -128,4 +121,19 @@ impl Directory {
         todo.push(Todo::ChannelWent(Box::new((key, channel))));
         todo.each(Each::close(members, *reason));
     }
+}
+
+/// The refusal of a change that is not durable.
+fn refusal(error: &StoreError) -> Fault {
+    let (check, message) = match error {
+        StoreError::Busy => (
+            Check::ChangesFull,
+            "Too many changes are under way. Try again.",
+        ),
+        StoreError::Failed(_) => (
+            Check::StoreFailed,
+            "The registry takes no changes at the moment. Try again later.",
+        ),
+    };
+    Fault::new(check, ErrorKind::ServiceUnavailable, message)
 }

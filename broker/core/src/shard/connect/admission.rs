@@ -15,12 +15,13 @@ use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::{NO_PLACE, RATE_EXCEEDED, absent, nobody};
-use crate::shard::calls::respond;
+use crate::shard::calls::respond::{self, Rejected};
 use crate::shard::directory::Directory;
 use crate::shard::directory::changes::ChangeStep;
 use crate::shard::directory::members::NoSlot;
 use crate::shard::end::drain;
 use crate::shard::road::directions::slot_of;
+use crate::shard::road::parts::Parts;
 use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
@@ -50,7 +51,8 @@ pub(in crate::shard) fn holder_of(
             ErrorKind::ServiceUnavailable,
             NO_PLACE,
         );
-        respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
+        let rejected = Rejected::last(purpose, &evidence);
+        respond::respond_error(sockets, books, key, &fault, rejected, at);
         return None;
     }
     Some(holder)
@@ -58,14 +60,17 @@ pub(in crate::shard) fn holder_of(
 
 /// Admits a connection to its channel, whose home this is: 101, then what was kept for it. False when it was refused.
 pub(in crate::shard) fn admit(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
+    parts: Parts<'_>,
     key: SessionKey,
     (admission, holder): (&Admission, Holder),
     at: Moment,
 ) -> bool {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    } = parts;
     let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
     let role = admission
         .client_id
@@ -90,15 +95,24 @@ pub(in crate::shard) fn admit(
     });
     match joined {
         Err(fault) => {
-            respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
+            let rejected = Rejected::last(purpose, &evidence);
+            respond::respond_error(sockets, books, key, &fault, rejected, at);
             false
         }
         Ok((channel, caller, joined)) => {
             if let Purpose::Upgrade(role) = purpose {
                 books.count_upgrade(role, UpgradeOutcome::Accepted);
             }
-            let place = (channel, role, caller, holder);
-            welcome(sockets, books, todo, key, place, admission, &joined, at);
+            let newcomer = Newcomer {
+                key,
+                channel,
+                role,
+                caller,
+                holder,
+                admission,
+                joined,
+            };
+            welcome(sockets, books, todo, newcomer, at);
             true
         }
     }
@@ -174,18 +188,38 @@ impl Directory {
     }
 }
 
+/// A connection that has its slot in a channel.
+struct Newcomer<'a> {
+    key: SessionKey,
+    channel: ChannelKey,
+    role: Role,
+    /// The caller that has a part of the channel's rate.
+    caller: Option<CallerId>,
+    /// The holder of its place.
+    holder: Holder,
+    admission: &'a Admission,
+    /// The connections that lost the slot to it.
+    joined: Joined,
+}
+
 /// Sends 101, and has the connection take its place. What is kept for it follows, behind what its predecessor was not
 /// sent.
 fn welcome(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
-    key: SessionKey,
-    (channel, role, caller, holder): (ChannelKey, Role, Option<CallerId>, Holder),
-    admission: &Admission,
-    joined: &Joined,
+    newcomer: Newcomer<'_>,
     at: Moment,
 ) {
+    let Newcomer {
+        key,
+        channel,
+        role,
+        caller,
+        holder,
+        admission,
+        joined,
+    } = newcomer;
     let id = books.request_id();
     let meta = Meta {
         wall_ms: at.wall.0,

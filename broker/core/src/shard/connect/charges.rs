@@ -10,8 +10,7 @@ use crate::session::HttpStage;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
-use crate::shard::calls::respond;
-use crate::shard::calls::respond::purpose_of;
+use crate::shard::calls::respond::{self, Rejected, purpose_of};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
 use crate::time::Moment;
@@ -87,7 +86,8 @@ impl Sockets {
         }
         let fault = Fault::new(Check::RequestsFull, ErrorKind::ServiceUnavailable, FULL);
         let evidence = Evidence::default();
-        respond::respond_error(self, books, key, purpose, &fault, &evidence, true, at);
+        let rejected = Rejected::last(purpose, &evidence);
+        respond::respond_error(self, books, key, &fault, rejected, at);
         self.charge(key);
     }
 

@@ -9,7 +9,7 @@ use crate::session::{Admission, HttpStage, Session, SessionState};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::too_busy;
-use crate::shard::calls::respond;
+use crate::shard::calls::respond::{self, Rejected};
 use crate::shard::sockets::Sockets;
 use crate::shard::{Parcel, ParcelLoad};
 use crate::time::Moment;
@@ -117,7 +117,8 @@ pub(in crate::shard) fn bounce_parcel(
             let purpose = upgrades::purpose_of(&admission);
             let evidence = Evidence::of_admission(&admission);
             let fault = too_busy();
-            respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
+            let rejected = Rejected::last(purpose, &evidence);
+            respond::respond_error(sockets, books, key, &fault, rejected, at);
         }
         ParcelLoad::Admin(_) => admin_pages::refuse(sockets, books, key, at),
         ParcelLoad::Onward(_) => unreachable!("what goes to another node passes no other shard"),

@@ -4,24 +4,21 @@ use super::requests::Step;
 use super::upgrades::UpgradeRefusal;
 use super::welcome::admin_pages;
 use super::{probe, upgrades, welcome};
+use crate::auth::Caller;
 use crate::check::Check;
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
 use crate::placement::Home;
 use crate::session::{Admission, HttpStage, PendingBody, PendingCall, Target};
-use crate::settings::Rate;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::head_fault::HeadFault;
-use crate::shard::calls::respond;
-use crate::shard::calls::respond::purpose_of;
-use crate::shard::calls::sts::{SignedForm, answer_sts};
+use crate::shard::calls::respond::{self, Rejected, purpose_of};
 use crate::shard::end::drain;
 use crate::shard::gate::Gate;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
-use crate::shard::todo::TodoList;
 use crate::time::Moment;
 use codec::control::{Call, ErrorKind, Operation};
 use codec::http::{Body, CONTINUE, Head, Meta, preflight, upgrade};
@@ -62,9 +59,8 @@ pub(in crate::shard) fn take_head<'a>(
         Err(error) => {
             let (fault, evidence) = (error.into(), Evidence::default());
             let purpose = Purpose::Unknown;
-            return HeadStep::Done(refuse_step(
-                sockets, books, key, purpose, fault, &evidence, at,
-            ));
+            let rejected = Rejected::last(purpose, &evidence);
+            return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
         }
     };
     if let Some((check, text)) = sockets.rules().origins.refusal(&head) {
@@ -74,9 +70,8 @@ pub(in crate::shard) fn take_head<'a>(
             None => Purpose::Unknown,
         };
         let evidence = Evidence::of_head(&head);
-        return HeadStep::Done(refuse_step(
-            sockets, books, key, purpose, fault, &evidence, at,
-        ));
+        let rejected = Rejected::last(purpose, &evidence);
+        return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
     }
     let request = Request {
         head,
@@ -91,9 +86,8 @@ pub(in crate::shard) fn take_head<'a>(
             let purpose = upgrade_of(&request.head);
             let evidence = Evidence::of_head(&request.head);
             let fault = error.into();
-            return HeadStep::Done(refuse_step(
-                sockets, books, key, purpose, fault, &evidence, at,
-            ));
+            let rejected = Rejected::last(purpose, &evidence);
+            return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
         }
     }
     if admin_pages::is_meant(sockets, key, &request.head) {
@@ -131,7 +125,8 @@ fn answer_head(
             let fault = HeadFault::new(Check::NotWebsocket, 400, message);
             let purpose = upgrade_of(&request.head);
             let evidence = Evidence::of_head(&request.head);
-            refuse_step(sockets, books, key, purpose, fault, &evidence, at)
+            let rejected = Rejected::last(purpose, &evidence);
+            refuse_step(sockets, books, key, fault, rejected, at)
         }
         "GET" | "HEAD" if welcome::is_visit(sockets.settings(), &request.head) => {
             let close = ends_with(&request.head);
@@ -148,7 +143,6 @@ pub(in crate::shard) fn take_upgrade(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &mut Gate,
-    todo: &mut TodoList,
     key: SessionKey,
     request: &Request<'_>,
     at: Moment,
@@ -157,11 +151,6 @@ pub(in crate::shard) fn take_upgrade(
     let Ok(Some(asked)) = upgrade(&request.head) else {
         return None;
     };
-    if sockets.http(key).is_some_and(|http| http.ended) {
-        // It waited for its turn, and its peer has gone meanwhile: as a WebSocket it would wait for messages in vain.
-        sockets.finish(books, todo, key, at);
-        return None;
-    }
     let evidence = Evidence::of_head(&request.head);
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return None;
@@ -240,7 +229,8 @@ fn unknown_operation(
     let kind = ErrorKind::UnknownOperation;
     let fault = Fault::new(Check::OperationUnknown, kind, message);
     let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(&request.head));
-    respond::respond_error(sockets, books, key, purpose, &fault, &evidence, close, at);
+    let rejected = Rejected::new(purpose, &evidence, close);
+    respond::respond_error(sockets, books, key, &fault, rejected, at);
     next(request, close)
 }
 
@@ -273,14 +263,16 @@ pub(in crate::shard) fn begin_call(
         Ok(Body::None) => 0, // a POST without any length is an error
         Err(error) => {
             let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(head));
-            return refuse_step(sockets, books, key, purpose, error.into(), &evidence, at);
+            let rejected = Rejected::last(purpose, &evidence);
+            return refuse_step(sockets, books, key, error.into(), rejected, at);
         }
     };
     if length > sockets.settings().limits.body_bytes {
         let message = "The request body is too large.";
         let fault = HeadFault::new(Check::BodyTooLarge, 413, message);
         let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(head));
-        return refuse_step(sockets, books, key, purpose, fault, &evidence, at);
+        let rejected = Rejected::last(purpose, &evidence);
+        return refuse_step(sockets, books, key, fault, rejected, at);
     }
     let is_form = || head.header("content-type").is_some_and(sts::is_form);
     let target = match Operation::from_path(head.path()) {
@@ -296,7 +288,8 @@ pub(in crate::shard) fn begin_call(
     if waits && let Err(unsigned) = gate.precheck(head, target, at) {
         // Its body is not waited for, so nobody knows where the next request begins.
         let evidence = gate.evidence(Some(head));
-        respond::respond_unsigned(sockets, books, key, purpose, &unsigned, &evidence, true, at);
+        let rejected = Rejected::last(purpose, &evidence);
+        respond::respond_unsigned(sockets, books, key, &unsigned, rejected, at);
         return Step::Over;
     }
     // The node that passed it on has answered that.
@@ -320,6 +313,14 @@ pub(in crate::shard) fn begin_call(
     Step::Used(request.bytes)
 }
 
+/// A body whose signature is good.
+pub(in crate::shard) enum SignedBody {
+    /// A call of the API.
+    Call(SignedCall),
+    /// A form of STS, of this caller; and whether the connection ends with the answer.
+    Form(Caller, bool),
+}
+
 /// A call whose signature is good.
 pub(in crate::shard) struct SignedCall {
     pub(in crate::shard) asked: PendingCall,
@@ -328,17 +329,15 @@ pub(in crate::shard) struct SignedCall {
     pub(in crate::shard) whole: Option<Vec<u8>>,
 }
 
-/// Reads a whole body; what is no call of the API, or none that is signed, is answered. `federation`: the rate at which
-/// an account may get keys, if that is limited.
+/// Reads a whole body; what is no call, or none that is signed, is answered.
 pub(in crate::shard) fn take_body(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &mut Gate,
     key: SessionKey,
     body: &mut [u8],
-    federation: Option<Rate>,
     at: Moment,
-) -> Option<SignedCall> {
+) -> Option<SignedBody> {
     let http = sockets.http(key)?;
     let HttpStage::AwaitBody(awaited) = std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
     else {
@@ -357,24 +356,14 @@ pub(in crate::shard) fn take_body(
             let head = head.as_deref();
             let head = head.and_then(|text| gate.reread(text));
             let (purpose, evidence) = (purpose_of(target), gate.evidence(head.as_ref()));
-            respond::respond_unsigned(
-                sockets, books, key, purpose, &unsigned, &evidence, close, at,
-            );
+            let rejected = Rejected::new(purpose, &evidence, close);
+            respond::respond_unsigned(sockets, books, key, &unsigned, rejected, at);
             return None;
         }
     };
     let operation = match target {
         Target::Api(operation) => operation,
-        Target::Sts => {
-            let signed = SignedForm {
-                caller: &caller,
-                body,
-                close,
-                rate: federation,
-            };
-            answer_sts(sockets, books, gate, key, &signed, at);
-            return None;
-        }
+        Target::Sts => return Some(SignedBody::Form(caller, close)),
     };
     // Parsing changes the body, and another node wants it as it came.
     let clustered = sockets.placement().cluster().is_some();
@@ -391,7 +380,7 @@ pub(in crate::shard) fn take_body(
                 place_kept: false,
                 held: 0,
             };
-            Some(SignedCall { asked, call, whole })
+            Some(SignedBody::Call(SignedCall { asked, call, whole }))
         }
         Err(error) => {
             let evidence = Evidence {
@@ -399,7 +388,8 @@ pub(in crate::shard) fn take_body(
                 ..Evidence::default()
             };
             let (purpose, fault) = (Purpose::Api(operation), error.into());
-            respond::respond_error(sockets, books, key, purpose, &fault, &evidence, close, at);
+            let rejected = Rejected::new(purpose, &evidence, close);
+            respond::respond_error(sockets, books, key, &fault, rejected, at);
             None
         }
     }
@@ -409,12 +399,11 @@ pub(in crate::shard) fn refuse_step(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
-    purpose: Purpose,
     fault: HeadFault,
-    evidence: &Evidence<'_>,
+    rejected: Rejected<'_>,
     at: Moment,
 ) -> Step {
-    respond::refuse_head(sockets, books, key, purpose, &fault, evidence, at);
+    respond::refuse_head(sockets, books, key, &fault, rejected, at);
     Step::Over
 }
 

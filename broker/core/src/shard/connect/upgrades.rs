@@ -14,7 +14,7 @@ use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::absent;
-use crate::shard::calls::respond;
+use crate::shard::calls::respond::{self, Rejected};
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
@@ -177,11 +177,13 @@ pub(in crate::shard) fn refuse_upgrade(
     };
     match refusal {
         UpgradeRefusal::Unsigned(unsigned) => {
-            respond::respond_unsigned(sockets, books, key, purpose, unsigned, evidence, true, at);
+            let rejected = Rejected::last(purpose, evidence);
+            respond::respond_unsigned(sockets, books, key, unsigned, rejected, at);
         }
         UpgradeRefusal::Refused(fault, caller) => {
             let evidence = of(caller.as_ref());
-            respond::respond_error(sockets, books, key, purpose, fault, &evidence, true, at);
+            let rejected = Rejected::last(purpose, &evidence);
+            respond::respond_error(sockets, books, key, fault, rejected, at);
         }
         UpgradeRefusal::Denied(caller, action, arn, check) => {
             let kind = ErrorKind::AccessDenied;
@@ -192,8 +194,9 @@ pub(in crate::shard) fn refuse_upgrade(
                 books.diary().denied(at.now, audit);
             }
             let fault = Fault::new(*check, kind, caller.denial(*action, arn.as_str()));
-            let told = (purpose, &fault, &of(Some(caller)));
-            respond::respond_error_as(sockets, books, key, &id, told, true, at);
+            let evidence = of(Some(caller));
+            let rejected = Rejected::last(purpose, &evidence).audited(&id);
+            respond::respond_error(sockets, books, key, &fault, rejected, at);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::faults::{self, Later};
 use crate::journal::EndReason;
 use crate::limits::FAULTS_DUE_PER_TICK;
 use crate::shard::Shard;
+use crate::shard::road::parts::Parts;
 use crate::time::Moment;
 
 impl Shard {
@@ -13,7 +14,13 @@ impl Shard {
             let (sockets, directory, books, _, todo) = self.parts();
             match sockets.take_held(at) {
                 Some(Later::Message(message)) => {
-                    faults::release((sockets, directory, books, todo), message, at);
+                    let parts = Parts {
+                        sockets,
+                        directory,
+                        books,
+                        todo,
+                    };
+                    faults::release(parts, message, at);
                 }
                 Some(Later::Close {
                     session,

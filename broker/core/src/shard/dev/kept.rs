@@ -5,17 +5,19 @@ use crate::channel::Message;
 use crate::id::ChannelKey;
 use crate::session::{Launch, Role};
 use crate::shard::road::directions::kept_launch;
-use crate::shard::road::double::Parts;
-use crate::shard::road::unsent::{LAST_OFFERS, push_kept};
+use crate::shard::road::parts::Parts;
+use crate::shard::road::unsent::{LAST_OFFERS, Recipient, push_kept};
 use crate::time::Moment;
 use std::collections::VecDeque;
 
 /// Moves what is kept for a role into its current connection's outbox, except what faults drop or hold back.
-pub(super) fn deliver(
-    (sockets, directory, books, _): Parts<'_>,
-    whose: (ChannelKey, &Role),
-    at: Moment,
-) {
+pub(super) fn deliver(parts: Parts<'_>, whose: (ChannelKey, &Role), at: Moment) {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo: _,
+    } = parts;
     let open = |session| sockets.web_socket(session).is_some();
     let Some((to, groups)) = directory.take_for_current(books, whose, open, at) else {
         return;
@@ -25,6 +27,11 @@ pub(super) fn deliver(
     let name = channel.map_or("", |channel| channel.record.arn.name());
     let deliveries = on_kept(sockets, books, name, (key, to, role), groups, at);
     let Deliveries { groups, twice } = deliveries;
+    let recipient = Recipient {
+        session: to,
+        channel: key,
+        role,
+    };
     for (rank, messages) in groups {
         let mut run = VecDeque::new();
         for message in messages {
@@ -32,14 +39,14 @@ pub(super) fn deliver(
             run.push_back(message);
             if let Some((launch, frame)) = copy {
                 let group = (rank, std::mem::take(&mut run));
-                push_kept(sockets, directory, books, to, whose, group, at);
+                push_kept(sockets, directory, books, &recipient, group, at);
                 let write = |out: &mut Vec<u8>| out.extend_from_slice(&frame);
                 sockets.push_copy(books, to, launch, frame.len(), write);
             }
         }
-        push_kept(sockets, directory, books, to, whose, (rank, run), at);
+        push_kept(sockets, directory, books, &recipient, (rank, run), at);
     }
-    push_kept(sockets, directory, books, to, whose, LAST_OFFERS, at);
+    push_kept(sockets, directory, books, &recipient, LAST_OFFERS, at);
     sockets.touch(to);
 }
 

@@ -6,19 +6,18 @@ use super::faults;
 use super::kept;
 use super::own::Own;
 use crate::id::SessionKey;
-use crate::session::{Admission, PendingCall};
-use crate::shard::calls;
-use crate::shard::calls::home;
+use crate::session::Admission;
+use crate::shard::calls::{self, BegunCall, home};
 use crate::shard::connect::admission;
 use crate::shard::directory::Directory;
 use crate::shard::road::conclude::{Judged, conclude};
-use crate::shard::road::double::{Double, Parts};
+use crate::shard::road::double::Double;
 use crate::shard::road::frames::Aside;
+use crate::shard::road::parts::Parts;
 use crate::shard::shares::Holder;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::Todo;
 use crate::time::Moment;
-use codec::control::Call;
 
 /// The double of a shard under `--dev`. It keeps nothing itself: that is in [`Dev`](super::state::Dev).
 #[derive(Clone, Copy, Default)]
@@ -27,81 +26,66 @@ pub(in crate::shard) struct Scripted;
 impl Double for Scripted {
     fn admission(
         &self,
-        (sockets, directory, books, todo): Parts<'_>,
+        mut parts: Parts<'_>,
         key: SessionKey,
         (admission, holder): (&Admission, Holder),
         at: Moment,
     ) -> bool {
-        if faults::on_connect(sockets, books, todo, key, admission, at) {
+        if faults::on_connect(parts.sockets, parts.books, parts.todo, key, admission, at) {
             return false;
         }
         let admitted = (admission, holder);
-        let is_admitted = admission::admit(sockets, directory, books, todo, key, admitted, at);
+        let is_admitted = admission::admit(parts.lend(), key, admitted, at);
         if is_admitted {
-            todo.push(Todo::Double(Box::new(Own::Joined(key))));
+            parts.todo.push(Todo::Double(Box::new(Own::Joined(key))));
         }
         is_admitted
     }
 
-    fn call(
-        &self,
-        (sockets, directory, books, todo): Parts<'_>,
-        key: SessionKey,
-        (asked, call): (PendingCall, Call),
-        at: Moment,
-    ) {
-        if faults::on_call(sockets, books, todo, key, &asked, &call, at) {
+    fn call(&self, parts: Parts<'_>, begun: BegunCall, at: Moment) {
+        if faults::on_call(parts.sockets, parts.books, parts.todo, &begun, at) {
             return;
         }
-        let account = directory.named(&asked.caller, "");
-        checks::on_call(sockets, &account, asked.operation, at);
-        calls::begin(sockets, directory, books, todo, key, (asked, call), at);
+        let account = parts.directory.named(&begun.asked.caller, "");
+        checks::on_call(parts.sockets, &account, begun.asked.operation, at);
+        calls::begin(parts, begun, at);
     }
 
-    fn message(
-        &self,
-        (sockets, directory, books, todo): Parts<'_>,
-        judged: Judged<'_>,
-        at: Moment,
-    ) -> Result<(), Aside> {
+    fn message(&self, mut parts: Parts<'_>, judged: Judged<'_>, at: Moment) -> Result<(), Aside> {
         match &judged {
-            Judged::Faulty(from, _) => copies::copy_refused(sockets, todo, *from, None, at),
+            Judged::Faulty(from, _) => {
+                copies::copy_refused(parts.sockets, parts.todo, *from, None, at)
+            }
             Judged::Throttled(sender, request) => {
-                copies::copy_refused(sockets, todo, sender.session, Some(request), at);
+                copies::copy_refused(parts.sockets, parts.todo, sender.session, Some(request), at);
             }
             Judged::Routed(route, passing) => {
-                checks::on_message(sockets, directory, passing, at);
-                let parts: Parts<'_> = (sockets, directory, books, todo);
-                if faults::on_message(parts, passing, *route, at) {
-                    return sockets.still_open(passing.from);
+                checks::on_message(parts.sockets, parts.directory, passing, at);
+                if faults::on_message(parts.lend(), passing, *route, at) {
+                    return parts.sockets.still_open(passing.from);
                 }
             }
         }
-        conclude((sockets, directory, books, todo), judged, at)
+        conclude(parts, judged, at)
     }
 
-    fn delivery(
-        &self,
-        (sockets, directory, books, todo): Parts<'_>,
-        left: Todo,
-        at: Moment,
-    ) -> Option<Todo> {
+    fn delivery(&self, parts: Parts<'_>, left: Todo, at: Moment) -> Option<Todo> {
         if let Todo::Double(own) = left {
-            do_own((sockets, directory, books, todo), *own, at);
+            do_own(parts, *own, at);
             return None;
         }
         if let Todo::Deliver(channel, role) = left {
-            kept::deliver((sockets, directory, books, todo), (channel, &role), at);
+            kept::deliver(parts, (channel, &role), at);
             return None;
         }
         if let Todo::Query(caller, query) = left {
-            if home::allows(directory, books, todo, caller, &query, at) {
-                checks::on_query(sockets, directory, &query, at);
-                home::answer_allowed(sockets, directory, books, todo, caller, *query, at);
+            if home::allows(parts.directory, parts.books, parts.todo, caller, &query, at) {
+                checks::on_query(parts.sockets, parts.directory, &query, at);
+                home::answer_allowed(parts, caller, *query, at);
             }
             return None;
         }
-        look_at(sockets, directory, &left, at);
+        look_at(parts.sockets, parts.directory, &left, at);
         Some(left)
     }
 }
@@ -119,25 +103,27 @@ fn look_at(sockets: &mut Sockets, directory: &Directory, left: &Todo, at: Moment
 }
 
 /// Does what an earlier step of the double has left.
-fn do_own((sockets, directory, books, todo): Parts<'_>, own: Own, at: Moment) {
+fn do_own(parts: Parts<'_>, own: Own, at: Moment) {
     match own {
-        Own::Joined(session) => joined((sockets, directory, books, todo), session, at),
+        Own::Joined(session) => joined(parts, session, at),
         Own::SendAgain(message, to) => {
-            faults::send_again(sockets, books, to, &message.passing());
+            faults::send_again(parts.sockets, parts.books, to, &message.passing());
         }
-        Own::Release(held) => faults::release((sockets, directory, books, todo), held, at),
-        Own::Copy(channel, copy) => copies::copy_named(sockets, directory, channel, copy, at),
+        Own::Release(held) => faults::release(parts, held, at),
+        Own::Copy(channel, copy) => {
+            copies::copy_named(parts.sockets, parts.directory, channel, copy, at)
+        }
     }
 }
 
 /// A connection was admitted: noted, and disturbed by faults about sessions.
-fn joined((sockets, directory, books, todo): Parts<'_>, key: SessionKey, at: Moment) {
-    let web_socket = sockets.web_socket(key);
+fn joined(parts: Parts<'_>, key: SessionKey, at: Moment) {
+    let web_socket = parts.sockets.web_socket(key);
     let Some((channel, role)) = web_socket.map(|it| (it.channel, it.role.clone())) else {
         return;
     };
-    checks::on_join(sockets, directory, channel, &role, at);
-    let channel = directory.channel(channel);
+    checks::on_join(parts.sockets, parts.directory, channel, &role, at);
+    let channel = parts.directory.channel(channel);
     let name = channel.map(|channel| channel.record.arn.name());
-    faults::on_session(sockets, books, todo, key, name, at);
+    faults::on_session(parts.sockets, parts.books, parts.todo, key, name, at);
 }

@@ -168,6 +168,7 @@ mod tests {
     use crate::placement::Placement;
     use crate::registry::MemoryStore;
     use crate::settings::Settings;
+    use crate::shard::directory::DirectoryStart;
     use crate::time::Wall;
     use ahash::RandomState;
     use std::sync::Arc;
@@ -176,9 +177,14 @@ mod tests {
 
     fn directory(settings: Settings) -> Directory {
         let hasher = RandomState::with_seeds(1, 2, 3, 4);
-        let store = Box::new(MemoryStore);
+        let start = DirectoryStart {
+            store: Box::new(MemoryStore),
+            newest: Wall(0),
+            waiting_calls: 1,
+            slots: None,
+        };
         let id = (ShardId(0), Placement::new([1, 2, 3, 4], 1));
-        Directory::new(Arc::new(settings), id, hasher, store, Wall(0), 1, None)
+        Directory::new(Arc::new(settings), id, hasher, start)
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::journal::EndReason;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::shutting_down;
-use crate::shard::calls::respond;
+use crate::shard::calls::respond::{self, Rejected};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
@@ -43,7 +43,8 @@ pub(in crate::shard) fn refuses_in_drain(
 ) -> bool {
     if sockets.drains() {
         let fault = shutting_down();
-        respond::respond_error(sockets, books, key, purpose, &fault, evidence, true, at);
+        let rejected = Rejected::last(purpose, evidence);
+        respond::respond_error(sockets, books, key, &fault, rejected, at);
     }
     sockets.drains()
 }

@@ -11,8 +11,7 @@ use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::head_fault::HeadFault;
-use crate::shard::calls::respond;
-use crate::shard::calls::respond::purpose_of;
+use crate::shard::calls::respond::{self, Rejected, purpose_of};
 use crate::shard::directory::Directory;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
@@ -84,13 +83,15 @@ fn request_overdue(
             let message = "The request head did not come in time.";
             let fault = HeadFault::new(Check::HeadTimeout, 408, message);
             let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
-            respond::refuse_head(sockets, books, key, purpose, &fault, &evidence, at)
+            let rejected = Rejected::last(purpose, &evidence);
+            respond::refuse_head(sockets, books, key, &fault, rejected, at)
         }
         HttpStage::AwaitBody(awaited) => {
             let message = "The request body did not come in time.";
             let fault = HeadFault::new(Check::BodyTimeout, 408, message);
             let (purpose, evidence) = (purpose_of(awaited.target), Evidence::default());
-            respond::refuse_head(sockets, books, key, purpose, &fault, &evidence, at)
+            let rejected = Rejected::last(purpose, &evidence);
+            respond::refuse_head(sockets, books, key, &fault, rejected, at)
         }
         HttpStage::AwaitReply(..) => reply_overdue(sockets, books, todo, key),
         HttpStage::AwaitHandover(..) | HttpStage::AwaitTunnel(_) | HttpStage::AwaitAdmin(_) => {

@@ -18,7 +18,7 @@ use crate::session::{Admission, HttpStage, Onward, Ownerless};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::{NO_PLACE, NO_ROOM, nobody};
-use crate::shard::calls::respond;
+use crate::shard::calls::respond::{self, Rejected};
 use crate::shard::connect::upgrades;
 use crate::shard::directory::Directory;
 use crate::shard::shares::{Holder, Member, Standing, TUNNEL_PLACES};
@@ -50,17 +50,29 @@ impl Directory {
     }
 }
 
-/// Whether a call about this channel, if about one, is answered by this node; if not, it is passed on or refused.
-/// `whole`: the request as it came.
+/// A call, and the channel that it names, if it names one.
+pub(in crate::shard) struct NamedCall<'a> {
+    pub(in crate::shard) caller: &'a Caller,
+    pub(in crate::shard) call: &'a Call,
+    pub(in crate::shard) identity: Option<Identity>,
+    /// The request as it came.
+    pub(in crate::shard) whole: Vec<u8>,
+}
+
+/// Whether a call is answered by this node; if not, it is passed on or refused.
 pub(in crate::shard) fn call_is_here(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
-    (caller, call): (&Caller, &Call),
-    identity: Option<Identity>,
-    whole: Vec<u8>,
+    named: NamedCall<'_>,
     at: Moment,
 ) -> bool {
+    let NamedCall {
+        caller,
+        call,
+        identity,
+        whole,
+    } = named;
     let Some(identity) = identity else {
         // All nodes list channels together, where they ask each other.
         let is_here = !matches!(call, Call::List(_)) || sockets.owners_change();
@@ -71,7 +83,8 @@ pub(in crate::shard) fn call_is_here(
                 ..Evidence::default()
             };
             let purpose = Purpose::Api(call.operation());
-            respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
+            let rejected = Rejected::last(purpose, &evidence);
+            respond::respond_error(sockets, books, key, &fault, rejected, at);
         }
         return is_here;
     };
@@ -353,7 +366,8 @@ fn refuse(
         ..Evidence::default()
     };
     let purpose = onward.purpose;
-    respond::respond_error(sockets, books, key, purpose, fault, &evidence, true, at);
+    let rejected = Rejected::last(purpose, &evidence);
+    respond::respond_error(sockets, books, key, fault, rejected, at);
 }
 
 fn unavailable(check: Check, message: &'static str) -> Fault {

@@ -102,16 +102,28 @@ pub enum TraceKind {
     },
 }
 
+/// The part of a channel's notes that is wanted.
+pub(in crate::shard) struct TraceQuestion {
+    pub(in crate::shard) identity: Identity,
+    /// The place that an earlier step has come to; `None` for the newest notes.
+    pub(in crate::shard) from: Option<TracePlace>,
+    /// Notes that one step looks at, at most.
+    pub(in crate::shard) limit: usize,
+}
+
 /// Reads one step of a channel's notes; `None` when the channel does not live here.
 pub(in crate::shard) fn step(
     sockets: &Sockets,
     directory: &Directory,
     recorder: &Recorder,
-    identity: &Identity,
-    from: Option<TracePlace>,
-    limit: usize,
+    wanted: &TraceQuestion,
     at: Moment,
 ) -> Option<TraceStep> {
+    let &TraceQuestion {
+        ref identity,
+        from,
+        limit,
+    } = wanted;
     let key = directory.key_of(identity)?;
     let exists = |channel: &&Channel| channel.state != Life::Creating;
     let channel = directory.channel(key).filter(exists)?;

@@ -1,7 +1,7 @@
 //! The last step of the road on the sender's side: what follows from the judgement of a message.
 
-use super::double::Parts;
 use super::frames::{Aside, idle_frame};
+use super::parts::Parts;
 use super::passing::{Passing, Sender};
 use super::{relay, status};
 use crate::channel::Route;
@@ -25,22 +25,34 @@ pub(in crate::shard) enum Judged<'a> {
 /// [`Aside`] for a message that was refused, and when its sender has no open WebSocket any more.
 #[inline(always)]
 pub(in crate::shard) fn conclude(
-    (sockets, directory, books, todo): Parts<'_>,
+    mut parts: Parts<'_>,
     judged: Judged<'_>,
     at: Moment,
 ) -> Result<(), Aside> {
     match judged {
+        Judged::Routed(route, passing) => {
+            relay::hand_on(parts.lend(), route, passing, at);
+            parts.sockets.still_open(passing.from)
+        }
         Judged::Faulty(from, fault) => {
+            let Parts {
+                sockets,
+                books,
+                todo,
+                ..
+            } = parts;
             status::refuse_message(sockets, books, todo, from, fault, at);
             Err(idle_frame(sockets, books, todo, from, at))
         }
         Judged::Throttled(sender, request) => {
+            let Parts {
+                sockets,
+                books,
+                todo,
+                ..
+            } = parts;
             relay::throttle(sockets, books, todo, sender, request, at);
             Err(idle_frame(sockets, books, todo, sender.session, at))
-        }
-        Judged::Routed(route, passing) => {
-            relay::hand_on(sockets, directory, books, todo, route, passing, at);
-            sockets.still_open(passing.from)
         }
     }
 }

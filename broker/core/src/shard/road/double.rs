@@ -7,48 +7,31 @@
 
 use super::conclude::{Judged, conclude};
 use super::frames::Aside;
+use super::parts::Parts;
 use crate::id::SessionKey;
-use crate::session::{Admission, PendingCall};
-use crate::shard::books::Books;
-use crate::shard::calls;
+use crate::session::Admission;
+use crate::shard::calls::{self, BegunCall};
 use crate::shard::connect::admission;
-use crate::shard::directory::Directory;
 use crate::shard::shares::Holder;
-use crate::shard::sockets::Sockets;
-use crate::shard::todo::{Todo, TodoList};
+use crate::shard::todo::Todo;
 use crate::time::Moment;
-use codec::control::Call;
-
-/// The parts of a shard that a step through its double takes: all except the gate.
-pub(in crate::shard) type Parts<'a> = (
-    &'a mut Sockets,
-    &'a mut Directory,
-    &'a mut Books,
-    &'a mut TodoList,
-);
 
 /// The steps that a test double may change.
 pub(in crate::shard) trait Double {
     /// Admits a connection to its channel; false when it was refused, or is not answered.
     fn admission(
         &self,
-        (sockets, directory, books, todo): Parts<'_>,
+        parts: Parts<'_>,
         key: SessionKey,
         admitted: (&Admission, Holder),
         at: Moment,
     ) -> bool {
-        admission::admit(sockets, directory, books, todo, key, admitted, at)
+        admission::admit(parts, key, admitted, at)
     }
 
     /// Begins a call whose signature was checked.
-    fn call(
-        &self,
-        (sockets, directory, books, todo): Parts<'_>,
-        key: SessionKey,
-        call: (PendingCall, Call),
-        at: Moment,
-    ) {
-        calls::begin(sockets, directory, books, todo, key, call, at);
+    fn call(&self, parts: Parts<'_>, begun: BegunCall, at: Moment) {
+        calls::begin(parts, begun, at);
     }
 
     /// Passes a message on, or refuses it.

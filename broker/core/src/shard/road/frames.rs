@@ -19,8 +19,12 @@ pub(in crate::shard) enum Aside {
     Ended,
 }
 
-/// The parser of the frames of one receive.
+/// The reader of the frames of one receive.
 pub(in crate::shard) struct Reader {
+    /// The connection that sent them.
+    pub(in crate::shard) from: SessionKey,
+    /// When they came.
+    pub(in crate::shard) at: Moment,
     pub(in crate::shard) parser: Box<Parser>,
     /// Pings among them.
     pub(in crate::shard) pings: u32,
@@ -29,21 +33,29 @@ pub(in crate::shard) struct Reader {
 /// Lends the receiver of a session and the shard's parser; [`give_back`] follows. `None` when the session has no open
 /// WebSocket.
 #[inline]
-pub(in crate::shard) fn lend(sockets: &mut Sockets, key: SessionKey) -> Option<(Receiver, Reader)> {
-    let (receiver, parser) = sockets.lend(key)?;
-    Some((receiver, Reader { parser, pings: 0 }))
+pub(in crate::shard) fn lend(
+    sockets: &mut Sockets,
+    from: SessionKey,
+    at: Moment,
+) -> Option<(Receiver, Reader)> {
+    let (receiver, parser) = sockets.lend(from)?;
+    let reader = Reader {
+        from,
+        at,
+        parser,
+        pings: 0,
+    };
+    Some((receiver, reader))
 }
 
 /// Takes back what was lent, and notes that the peer was active; false when the session is gone.
 #[inline]
 pub(in crate::shard) fn give_back(
     sockets: &mut Sockets,
-    key: SessionKey,
     receiver: Receiver,
     reader: Reader,
-    at: Moment,
 ) -> bool {
-    sockets.take_lent(key, (receiver, reader.parser), at.now)
+    sockets.take_lent(reader.from, (receiver, reader.parser), reader.at.now)
 }
 
 /// Frame → text. Control frames and binary messages are handled here.
@@ -55,11 +67,10 @@ pub(in crate::shard) fn text<'a>(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
-    key: SessionKey,
     frame: Item<'a>,
-    pings: &mut u32,
-    at: Moment,
+    reader: &mut Reader,
 ) -> Result<&'a mut [u8], Aside> {
+    let (key, at) = (reader.from, reader.at);
     match frame {
         Item::Message {
             kind: Kind::Text,
@@ -73,8 +84,8 @@ pub(in crate::shard) fn text<'a>(
             Err(Aside::Ended)
         }
         Item::Ping(payload) => {
-            *pings += 1;
-            if *pings <= PONGS_PER_RECEIVE_MAX && sockets.has_control_room(books, key) {
+            reader.pings += 1;
+            if reader.pings <= PONGS_PER_RECEIVE_MAX && sockets.has_control_room(books, key) {
                 sockets.push_control(books, key, |out| ws::frame(out, Opcode::Pong, payload));
             }
             Err(idle_frame(sockets, books, todo, key, at))
@@ -113,11 +124,10 @@ pub(in crate::shard) fn understand<'a>(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
-    key: SessionKey,
     text: &'a mut [u8],
-    parser: &'a mut Parser,
-    at: Moment,
+    reader: &'a mut Reader,
 ) -> Result<Request<'a>, Unread<'a>> {
+    let (key, at, parser) = (reader.from, reader.at, &mut reader.parser);
     let Some(web_socket) = sockets.web_socket(key) else {
         return Err(Unread::Aside(Aside::Ended));
     };

@@ -1,6 +1,7 @@
 //! A message on its way, and what is noted of it.
 
 use super::directions::kept_message;
+use super::status::StatusOf;
 use crate::channel::{Message, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{CallerId, ChannelKey, SessionKey};
@@ -40,6 +41,14 @@ impl Passing<'_> {
             towards: self.towards(),
             passage,
             bytes,
+        }
+    }
+
+    /// It for a status to its sender.
+    pub(in crate::shard) fn status_of(&self) -> StatusOf<'_> {
+        StatusOf {
+            sender: self.from,
+            correlation_id: self.correlation_id,
         }
     }
 

@@ -3,8 +3,9 @@
 
 use super::directions::away_from;
 use super::frames::Aside;
+use super::parts::Parts;
 use super::passing::{Passing, Sender, Undelivered};
-use super::status::status;
+use super::status::{StatusOf, status};
 use crate::channel::{Full, KeyName, Route, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
@@ -74,8 +75,11 @@ pub(in crate::shard) fn throttle(
 ) {
     books.count_ended(Kind::Known(request.action), Outcome::Throttled);
     note_throttled(books, sender, request, at);
-    let (id, fault) = (request.correlation_id, StatusFault::RateExceeded);
-    status(sockets, books, todo, sender.session, id, fault, at);
+    let of = StatusOf {
+        sender: sender.session,
+        correlation_id: request.correlation_id,
+    };
+    status(sockets, books, todo, of, StatusFault::RateExceeded, at);
 }
 
 /// Notes a message whose sender is too fast.
@@ -148,15 +152,13 @@ pub(in crate::shard) fn route<'a>(
 
 /// Route → the recipient's outbox; or kept, or the answer of a call.
 #[inline(always)]
-pub(in crate::shard) fn hand_on(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
-    route: Route,
-    passing: &Passing<'_>,
-    at: Moment,
-) {
+pub(in crate::shard) fn hand_on(parts: Parts<'_>, route: Route, passing: &Passing<'_>, at: Moment) {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    } = parts;
     let refused = match route {
         Route::To(to) => return deliver(sockets, books, todo, to, passing, at),
         Route::Keep(_) => {
@@ -168,8 +170,7 @@ pub(in crate::shard) fn hand_on(
         Route::TooLateForCall => return passing.too_late(books, at),
     };
     if let Err(fault) = refused {
-        let (to, id) = (passing.from, passing.correlation_id);
-        status(sockets, books, todo, to, id, fault, at);
+        status(sockets, books, todo, passing.status_of(), fault, at);
     }
 }
 
@@ -310,16 +311,8 @@ fn overflow(
 ) {
     passing.end(books, Outcome::Overflow);
     passing.note(books, Passage::Overflow, at);
-    let (to, id) = (passing.from, passing.correlation_id);
-    status(
-        sockets,
-        books,
-        todo,
-        to,
-        id,
-        StatusFault::TooManyUndelivered,
-        at,
-    );
+    let fault = StatusFault::TooManyUndelivered;
+    status(sockets, books, todo, passing.status_of(), fault, at);
 }
 
 /// Route → the caller of a waiting call.

@@ -45,8 +45,21 @@ pub(in crate::shard) fn refuse_message(
             .came(at, web_socket.channel, passed, from, None);
     }
     if let Some(answer) = fault.kind.status(&sockets.rules().messages) {
-        status(sockets, books, todo, from, fault.correlation_id, answer, at);
+        let of = StatusOf {
+            sender: from,
+            correlation_id: fault.correlation_id,
+        };
+        status(sockets, books, todo, of, answer, at);
     }
+}
+
+/// The message that a STATUS_RESPONSE is about.
+#[derive(Clone, Copy)]
+pub(in crate::shard) struct StatusOf<'a> {
+    /// The connection that sent it.
+    pub(in crate::shard) sender: SessionKey,
+    /// The sender's name for it; without one there is no status.
+    pub(in crate::shard) correlation_id: Option<CorrelationId<'a>>,
 }
 
 /// STATUS_RESPONSE to the sender of a faulty message that carried a usable correlation id.
@@ -54,14 +67,11 @@ pub(in crate::shard) fn status(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
-    to: SessionKey,
-    correlation_id: Option<CorrelationId<'_>>,
+    of: StatusOf<'_>,
     fault: StatusFault,
     at: Moment,
 ) {
-    status_with(sockets, books, todo, to, correlation_id, at, |out, id| {
-        fault.write(out, id)
-    });
+    status_with(sockets, books, todo, of, at, |out, id| fault.write(out, id));
 }
 
 /// STATUS_RESPONSE as `write` writes it; nothing for a sender that was closed meanwhile, since no data frame follows a
@@ -70,12 +80,15 @@ pub(in crate::shard) fn status_with(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
-    to: SessionKey,
-    correlation_id: Option<CorrelationId<'_>>,
+    of: StatusOf<'_>,
     at: Moment,
     write: impl FnOnce(&mut Vec<u8>, CorrelationId<'_>),
 ) {
-    let Some(correlation_id) = correlation_id.filter(|_| sockets.web_socket(to).is_some()) else {
+    let to = of.sender;
+    let Some(correlation_id) = of
+        .correlation_id
+        .filter(|_| sockets.web_socket(to).is_some())
+    else {
         return;
     };
     if !sockets.has_control_room(books, to) {

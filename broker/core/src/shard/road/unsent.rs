@@ -2,6 +2,7 @@
 //! current connection.
 
 use super::directions::{kept_launch, kept_message, slot_of, towards, viewer_of};
+use super::parts::Parts;
 use crate::channel::{Channel, KeyName, Message, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
@@ -103,15 +104,18 @@ impl Directory {
 /// Puts messages of `from` back where undelivered ones are kept; the slot's current connection, if any, gets them from
 /// there.
 pub(in crate::shard) fn give_back(
-    sockets: &Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
+    parts: Parts<'_>,
     from: SessionKey,
     (key, role): (ChannelKey, &Role),
     unsent: Vec<Unsent>,
     at: Moment,
 ) {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    } = parts;
     if unsent.is_empty() {
         return;
     }
@@ -191,12 +195,25 @@ pub(in crate::shard) fn deliver_kept(
 ) {
     let open = |session| sockets.web_socket(session).is_some();
     if let Some((to, groups)) = directory.take_for_current(books, whose, open, at) {
+        let (channel, role) = whose;
+        let recipient = Recipient {
+            session: to,
+            channel,
+            role,
+        };
         for group in groups {
-            push_kept(sockets, directory, books, to, whose, group, at);
+            push_kept(sockets, directory, books, &recipient, group, at);
         }
-        push_kept(sockets, directory, books, to, whose, LAST_OFFERS, at);
+        push_kept(sockets, directory, books, &recipient, LAST_OFFERS, at);
         sockets.touch(to);
     }
+}
+
+/// The connection that gets what was kept for it, with its place.
+pub(in crate::shard) struct Recipient<'a> {
+    pub(in crate::shard) session: SessionKey,
+    pub(in crate::shard) channel: ChannelKey,
+    pub(in crate::shard) role: &'a Role,
 }
 
 /// Messages that are kept for a role, with the place of their group in the order of acceptance.
@@ -229,11 +246,15 @@ pub(in crate::shard) fn push_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
-    to: SessionKey,
-    (channel, role): (ChannelKey, &Role),
+    recipient: &Recipient<'_>,
     (rank, messages): KeptGroup,
     at: Moment,
 ) {
+    let &Recipient {
+        session: to,
+        channel,
+        role,
+    } = recipient;
     if *role == Role::Master {
         alexa::give_offers(sockets, directory, books, channel, rank);
     }

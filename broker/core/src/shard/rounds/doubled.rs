@@ -4,10 +4,11 @@
 use crate::id::SessionKey;
 use crate::session::Admission;
 use crate::shard::Shard;
+use crate::shard::calls::BegunCall;
 use crate::shard::connect::admission;
 use crate::shard::connect::heads::SignedCall;
-use crate::shard::nodes::tunnel;
-use crate::shard::road::double::Parts;
+use crate::shard::nodes::tunnel::{self, NamedCall};
+use crate::shard::road::parts::Parts;
 use crate::time::Moment;
 
 impl Shard {
@@ -36,13 +37,19 @@ impl Shard {
         } = signed;
         if let Some(whole) = whole {
             let identity = directory.identity_of(&asked.caller, &call);
-            let of = (&asked.caller, &call);
-            if !tunnel::call_is_here(sockets, books, key, of, identity, whole, at) {
+            let named = NamedCall {
+                caller: &asked.caller,
+                call: &call,
+                identity,
+                whole,
+            };
+            if !tunnel::call_is_here(sockets, books, key, named, at) {
                 return;
             }
         }
         asked.channel = call.channel_name().map(Into::into);
-        self.double.call(self.road_parts(), key, (asked, call), at);
+        let begun = BegunCall { key, asked, call };
+        self.double.call(self.road_parts(), begun, at);
     }
 
     /// Does what a step left, and what that leaves.
@@ -59,6 +66,11 @@ impl Shard {
     /// The parts for a step through the double.
     pub(in crate::shard) fn road_parts(&mut self) -> Parts<'_> {
         let (sockets, directory, books, _, todo) = self.parts();
-        (sockets, directory, books, todo)
+        Parts {
+            sockets,
+            directory,
+            books,
+            todo,
+        }
     }
 }

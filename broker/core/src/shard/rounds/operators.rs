@@ -1,9 +1,10 @@
 //! Questions of operators.
 
 use crate::limits::LIST_PAGE_MAX;
+use crate::shard::operator::connection_lookup;
 use crate::shard::operator::inspect::channels::view;
 use crate::shard::operator::inspect::{self, Question, Reply};
-use crate::shard::operator::{connection_lookup, trace};
+use crate::shard::operator::trace::{self, TraceQuestion};
 use crate::shard::{PageQuestion, Shard};
 use crate::time::Moment;
 
@@ -34,7 +35,12 @@ impl Shard {
                 limit,
             } => {
                 let recorder = books.recorder();
-                let step = trace::step(sockets, directory, recorder, &identity, from, limit, at);
+                let wanted = TraceQuestion {
+                    identity,
+                    from,
+                    limit,
+                };
+                let step = trace::step(sockets, directory, recorder, &wanted, at);
                 Reply::Trace(step.map(Box::new))
             }
             Question::Session(session, before) => {

@@ -8,10 +8,13 @@ use crate::machine::Output;
 use crate::session::SessionState;
 use crate::shard::Shard;
 use crate::shard::books::evidence::Evidence;
-use crate::shard::connect::heads::{self, HeadStep};
+use crate::shard::calls::respond::Rejected;
+use crate::shard::calls::sts::{SignedForm, answer_sts};
+use crate::shard::connect::heads::{self, HeadStep, SignedBody};
 use crate::shard::connect::requests::{Part, Step};
 use crate::shard::road::double::Double;
 use crate::shard::road::frames::{self, Aside};
+use crate::shard::road::parts::Parts;
 use crate::shard::road::pass;
 use crate::time::Moment;
 use crate::work;
@@ -58,7 +61,7 @@ impl Shard {
         bytes: &mut [u8],
         at: Moment,
     ) {
-        let Some((mut receiver, mut reader)) = frames::lend(&mut self.sockets, from) else {
+        let Some((mut receiver, mut reader)) = frames::lend(&mut self.sockets, from, at) else {
             return;
         };
         let within = !receiver.is_idle();
@@ -77,17 +80,14 @@ impl Shard {
             };
             books.count_frame();
             let control = matches!(frame, Item::Ping(_) | Item::Pong(_));
-            let mut passed = pass::<D>(
+            let parts = Parts {
                 sockets,
                 directory,
                 books,
                 todo,
-                from,
-                frame,
-                &mut reader,
-                at,
-            );
-            if !todo.is_empty() {
+            };
+            let mut passed = pass::<D>(parts, frame, &mut reader);
+            if !self.todo.is_empty() {
                 self.settle(at);
                 if self.sockets.still_open(from).is_err() {
                     passed = Err(Aside::Ended);
@@ -103,7 +103,7 @@ impl Shard {
             }
         }
         let begun = !receiver.is_idle();
-        if frames::give_back(&mut self.sockets, from, receiver, reader, at) && (within || begun) {
+        if frames::give_back(&mut self.sockets, receiver, reader) && (within || begun) {
             let (sockets, _, books, _, todo) = self.parts();
             sockets.charge_received(books, todo, from, at);
         }
@@ -195,7 +195,7 @@ impl Shard {
             *visit -= 1;
             self.sockets.count_request();
         }
-        let (sockets, directory, books, gate, todo) = self.parts();
+        let (sockets, _, books, gate, todo) = self.parts();
         match part {
             Part::None(step) => step,
             Part::Head(end) => {
@@ -205,10 +205,14 @@ impl Shard {
                     HeadStep::Call(request) => {
                         heads::begin_call(sockets, books, gate, key, &request, at)
                     }
+                    HeadStep::Upgrade(_) if sockets.http(key).is_some_and(|http| http.ended) => {
+                        // It waited for its turn, and its peer has gone meanwhile: as a WebSocket it would wait for
+                        // messages in vain.
+                        sockets.finish(books, todo, key, at);
+                        Step::Over
+                    }
                     HeadStep::Upgrade(request) => {
-                        let admission =
-                            heads::take_upgrade(sockets, books, gate, todo, key, &request, at);
-                        match admission {
+                        match heads::take_upgrade(sockets, books, gate, key, &request, at) {
                             Some(admission) if self.admit(key, &admission, at) => Step::Frames(end),
                             Some(_) | None => Step::Over,
                         }
@@ -218,16 +222,33 @@ impl Shard {
             Part::NoHead(error) => {
                 sockets.note_method(key, rest);
                 let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
-                heads::refuse_step(sockets, books, key, purpose, error.into(), &evidence, at)
+                let rejected = Rejected::last(purpose, &evidence);
+                heads::refuse_step(sockets, books, key, error.into(), rejected, at)
             }
             Part::Body(bytes) => {
                 let body = rest.get_mut(..bytes).unwrap_or_default();
-                let rate = directory.federation_rate();
-                if let Some(signed) = heads::take_body(sockets, books, gate, key, body, rate, at) {
-                    self.begin_call(key, signed, at);
-                }
+                self.request_body(key, body, at);
                 Step::Used(bytes)
             }
+        }
+    }
+
+    /// Handles a whole body.
+    fn request_body(&mut self, key: SessionKey, body: &mut [u8], at: Moment) {
+        let (sockets, directory, books, gate, _) = self.parts();
+        match heads::take_body(sockets, books, gate, key, body, at) {
+            Some(SignedBody::Call(call)) => self.begin_call(key, call, at),
+            Some(SignedBody::Form(caller, close)) => {
+                let signed = SignedForm {
+                    key,
+                    caller: &caller,
+                    body,
+                    close,
+                    rate: directory.federation_rate(),
+                };
+                answer_sts(sockets, books, gate, &signed, at);
+            }
+            None => {}
         }
     }
 

@@ -19,9 +19,8 @@ impl Shard {
     pub(in crate::shard) fn work_off(&mut self, at: Moment) {
         loop {
             self.settle(at);
-            let (sockets, directory, books, _, todo) = self.parts();
-            if let Some((caller, answer)) = todo.pop_answer() {
-                answers::take_answer(sockets, directory, books, todo, caller, *answer, at);
+            if let Some((caller, answer)) = self.todo.pop_answer() {
+                answers::take_answer(self.road_parts(), caller, *answer, at);
             } else if !self.receive_answered(at) {
                 return self.todo.shrink();
             }
@@ -32,9 +31,7 @@ impl Shard {
     pub(in crate::shard) fn act(&mut self, what: Todo, at: Moment) {
         let (sockets, directory, books, _, todo) = self.parts();
         match what {
-            Todo::Query(caller, query) => {
-                home::answer(sockets, directory, books, todo, caller, *query, at)
-            }
+            Todo::Query(caller, query) => home::answer(self.road_parts(), caller, *query, at),
             Todo::List(caller, question) => {
                 directory.ask_for_list(todo, caller, *question);
                 todo.push(Todo::BeginLists);
@@ -48,7 +45,7 @@ impl Shard {
             }
             Todo::Overdue(caller) => {
                 let answer = timers::overdue().into();
-                answers::deliver(sockets, directory, books, todo, caller, answer, at);
+                answers::deliver(self.road_parts(), caller, answer, at);
             }
             Todo::HungUp(caller, identity) => directory.withdraw_local(books, caller, &identity),
             Todo::FailCalls => {
@@ -66,7 +63,7 @@ impl Shard {
             Todo::Released(by) => self.released(by),
             Todo::HandOn(message, route) => {
                 let passing = &message.passing();
-                relay::hand_on(sockets, directory, books, todo, route, passing, at);
+                relay::hand_on(self.road_parts(), route, passing, at);
             }
             Todo::Deliver(channel, role) => {
                 unsent::deliver_kept(sockets, directory, books, (channel, &role), at)
@@ -158,25 +155,25 @@ impl Shard {
 
     /// A WebSocket has left its channel, or lost its slot there.
     fn left(&mut self, left: Left, at: Moment) {
-        let (sockets, directory, books, _, todo) = self.parts();
+        let (_, directory, books, _, todo) = self.parts();
         directory.left(books, todo, &left, at);
         if let Some(returned) = left.returned {
             let whose = (left.channel, &left.role);
             let (from, unsent) = (left.session, returned.unsent);
-            unsent::give_back(sockets, directory, books, todo, from, whose, unsent, at);
+            unsent::give_back(self.road_parts(), from, whose, unsent, at);
         }
-        directory.rest(left.channel);
+        self.directory.rest(left.channel);
     }
 
     /// The connection of a WebSocket is gone.
     fn gone(&mut self, gone: Gone, at: Moment) {
-        let (sockets, directory, books, _, todo) = self.parts();
+        let (_, directory, books, ..) = self.parts();
         directory.gone(books, &gone, at);
         let (key, role) = (gone.channel, gone.role);
         let (from, unsent) = (gone.session, gone.unsent);
         let whose = (key, &role);
-        unsent::give_back(sockets, directory, books, todo, from, whose, unsent, at);
-        directory.connection_went(key);
+        unsent::give_back(self.road_parts(), from, whose, unsent, at);
+        self.directory.connection_went(key);
     }
 
     /// A connection that lost its slot has handed over what it had begun.
@@ -189,10 +186,9 @@ impl Shard {
 
     /// The next change that waited for the one before is made.
     fn serve_waiting(&mut self, channel: ChannelKey, mut waiting: Box<Waiting>, at: Moment) {
-        let (sockets, directory, books, _, todo) = self.parts();
-        if let Some((caller, query)) = directory.next_waiting(&mut waiting) {
-            home::serve(sockets, directory, books, todo, caller, *query, at);
-            directory.let_wait(todo, channel, waiting);
+        if let Some((caller, query)) = self.directory.next_waiting(&mut waiting) {
+            home::serve(self.road_parts(), caller, *query, at);
+            self.directory.let_wait(&mut self.todo, channel, waiting);
         }
     }
 }

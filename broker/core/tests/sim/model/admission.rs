@@ -4,7 +4,9 @@
 use super::changes::Life;
 use super::connections::name_of;
 use super::trail::What;
-use super::{Channel, ConnId, Expect, Model, Named, Purpose, Refusal, Stage, Ws};
+use super::{
+    Channel, ConnId, Expect, Model, Named, PredictedResponse, Purpose, Refusal, Stage, Ws,
+};
 use broker_core::check::Check;
 use broker_core::event::{ConnectionRole, UpgradeOutcome, UpgradeRole};
 use broker_core::journal::EndReason;
@@ -33,7 +35,11 @@ impl Model {
             viewer: viewer.map(str::to_owned),
             fault: None,
         };
-        self.refuse(id, purpose, status, Refusal::new(check, error), named, true);
+        self.respond(
+            id,
+            purpose,
+            PredictedResponse::refusal(status, Refusal::new(check, error), named, true),
+        );
     }
 
     pub(super) fn admit(&mut self, id: ConnId, arn: &str, viewer: Option<String>, wss: bool) {

@@ -1,5 +1,6 @@
 //! Alexa offers at their channel. See codec/PROTOCOL.md, ALEXA.
 
+use super::messages::Arriving;
 use super::{Caller, Channel, ConnId, LIMITED, Model, Refusal, Stage, Told, UNAVAILABLE, Waiting};
 use crate::words::Offer;
 use broker_core::check::Check;
@@ -106,8 +107,16 @@ impl Model {
         let most = self.settings.timeouts.alexa_wait_max_ms;
         let wait = if most == 0 { ttl } else { ttl.min(most) };
         let expires = self.now + wait;
-        let (payload, sender) = (&offer.payload, &offer.sender);
-        let message = self.accept(Action::SdpOffer, payload, true, sender, u64::MAX, None);
+        let sender = &offer.sender;
+        let message = self.accept(Arriving {
+            action: Action::SdpOffer,
+            payload: &offer.payload,
+            to_master: true,
+            viewer: sender,
+            expires: u64::MAX,
+            from: None,
+            call: true,
+        });
         self.channels[channel].calls.push(Waiting {
             caller,
             sender: sender.clone(),

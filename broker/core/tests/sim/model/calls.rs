@@ -4,8 +4,8 @@ use super::answers::{channel_of, named, response, subject};
 use super::changes::{Life, record_bytes};
 use super::connections::name_of;
 use super::{
-    CALLERS, Caller, Channel, ConnId, LIMITED, Model, NOT_FOUND, Named, Purpose, Question, Record,
-    Refusal, Reply, Stage, Told, UNAVAILABLE,
+    CALLERS, Caller, Channel, ConnId, LIMITED, Model, NOT_FOUND, Named, PredictedResponse, Purpose,
+    Question, Record, Refusal, Reply, Stage, Told, UNAVAILABLE,
 };
 use crate::words::{Call, Offer};
 use broker_core::check::Check;
@@ -25,16 +25,28 @@ impl Model {
         match call {
             Call::Broken => {
                 let refusal = Refusal::new(Check::BodyMalformed, "SerializationException");
-                return self.refuse(id, purpose, 400, refusal, Named::default(), false);
+                return self.respond(
+                    id,
+                    purpose,
+                    PredictedResponse::refusal(400, refusal, Named::default(), false),
+                );
             }
             Call::Alexa(Offer { ref payload, .. }) if payload.len() > OFFER_BYTES => {
                 self.met("Alexa offer too long");
                 let refusal = Refusal::new(Check::ArgumentInvalid, "InvalidArgumentException");
-                return self.refuse(id, purpose, 400, refusal, Named::default(), false);
+                return self.respond(
+                    id,
+                    purpose,
+                    PredictedResponse::refusal(400, refusal, Named::default(), false),
+                );
             }
             Call::Missing => {
                 let refusal = Refusal::new(Check::ArgumentInvalid, "InvalidArgumentException");
-                return self.refuse(id, purpose, 400, refusal, Named::default(), false);
+                return self.respond(
+                    id,
+                    purpose,
+                    PredictedResponse::refusal(400, refusal, Named::default(), false),
+                );
             }
             _ => {}
         }
@@ -170,7 +182,11 @@ impl Model {
         let about = subject(call, &refused).expect("a change has a subject");
         self.audited(id, call.operation(), about, UNAVAILABLE);
         let purpose = Purpose::Api(call.operation());
-        self.refuse(id, purpose, 503, refusal, named(call), false);
+        self.respond(
+            id,
+            purpose,
+            PredictedResponse::refusal(503, refusal, named(call), false),
+        );
         false
     }
 
@@ -396,7 +412,7 @@ impl Model {
     fn reply_now(&mut self, id: ConnId, call: &Call) {
         let (status, _, body) = response(call, Told::Done);
         let purpose = Purpose::Api(call.operation());
-        self.respond(id, purpose, status, None, body, false);
+        self.respond(id, purpose, PredictedResponse::new(status, body, None));
     }
 
     /// A call has its answer.
@@ -413,8 +429,8 @@ impl Model {
             let error = refusal.map_or("", |refusal| refusal.error);
             self.audited(id, call.operation(), subject, error);
         }
-        let refusal = refusal.map(|refusal| (refusal, named(call)));
-        self.respond(id, purpose, status, refusal, body, false);
+        let refused = refusal.map(|refusal| (refusal, named(call)));
+        self.respond(id, purpose, PredictedResponse::new(status, body, refused));
         self.answered.push_back(id);
     }
 

@@ -1,6 +1,6 @@
 //! Connections: what they are fed and answered, how they move, and how they end. See codec/PROTOCOL.md, CON to LIFE.
 
-use super::{Body, Conn, ConnId, Expect, Model, Named, Purpose, Refusal, Stage};
+use super::{Body, Conn, ConnId, Expect, Model, PredictedResponse, Purpose, Refusal, Stage};
 use crate::words::Piece;
 use broker_core::check::Check;
 use broker_core::event::{ConnectionRole, UpgradeOutcome};
@@ -114,15 +114,13 @@ impl Model {
     }
 
     /// A response, then the next request or the end.
-    pub(super) fn respond(
-        &mut self,
-        id: ConnId,
-        purpose: Purpose,
-        status: u16,
-        refused: Option<(Refusal, Named)>,
-        body: Body,
-        close: bool,
-    ) {
+    pub(super) fn respond(&mut self, id: ConnId, purpose: Purpose, response: PredictedResponse) {
+        let PredictedResponse {
+            status,
+            refused,
+            body,
+            close,
+        } = response;
         let close = close || self.drains(self.conns[id].shard);
         let refusal = refused.as_ref().map(|(refusal, _)| *refusal);
         self.responded(id, purpose, status, refused);
@@ -141,26 +139,6 @@ impl Model {
         if close {
             self.finish(id);
         }
-    }
-
-    /// An error, then the next request or the end.
-    pub(super) fn refuse(
-        &mut self,
-        id: ConnId,
-        purpose: Purpose,
-        status: u16,
-        refusal: Refusal,
-        named: Named,
-        close: bool,
-    ) {
-        self.respond(
-            id,
-            purpose,
-            status,
-            Some((refusal, named)),
-            Body::Error,
-            close,
-        );
     }
 
     /// A connection from another shard, at its channel's home.

@@ -41,6 +41,18 @@ impl Passing {
 /// The reason for which a message is refused, and the response that its sender gets, if any.
 struct Refused(Kind, Option<(&'static str, String)>);
 
+/// A message that is accepted.
+pub(super) struct Arriving<'a> {
+    pub(super) action: Action,
+    pub(super) payload: &'a str,
+    pub(super) to_master: bool,
+    pub(super) viewer: &'a str,
+    pub(super) expires: u64,
+    pub(super) from: Option<ConnId>,
+    /// It is the offer of a call.
+    pub(super) call: bool,
+}
+
 impl Model {
     /// Goes through the frames of one read.
     pub(super) fn frames(&mut self, id: ConnId) {
@@ -274,31 +286,29 @@ impl Model {
 
     /// Gives a message that comes from a connection its number.
     pub(super) fn number(&mut self, passing: &Passing) -> usize {
-        let viewer = passing.sender.as_deref().unwrap_or(&passing.recipient);
-        let (action, payload) = (passing.action, &passing.payload);
-        let to_master = passing.sender.is_some();
-        let number = self.accept(
+        let viewer = passing.sender.as_ref().unwrap_or(&passing.recipient);
+        self.accept(Arriving {
+            action: passing.action,
+            payload: &passing.payload,
+            to_master: passing.sender.is_some(),
+            viewer,
+            expires: passing.expires,
+            from: passing.from,
+            call: false,
+        })
+    }
+
+    /// Gives a message its number.
+    pub(super) fn accept(&mut self, message: Arriving<'_>) -> usize {
+        let Arriving {
             action,
             payload,
             to_master,
             viewer,
-            passing.expires,
-            passing.from,
-        );
-        self.messages[number].call = false; // one that was held back has no sender any more
-        number
-    }
-
-    /// Gives a message its number.
-    pub(super) fn accept(
-        &mut self,
-        action: Action,
-        payload: &str,
-        to_master: bool,
-        viewer: &str,
-        expires: u64,
-        from: Option<ConnId>,
-    ) -> usize {
+            expires,
+            from,
+            call,
+        } = message;
         self.messages.push(Message {
             action,
             expires,
@@ -308,7 +318,7 @@ impl Model {
             to_master,
             viewer: viewer.to_owned(),
             from,
-            call: from.is_none(),
+            call,
         });
         self.messages.len() - 1
     }

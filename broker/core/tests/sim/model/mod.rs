@@ -38,7 +38,7 @@ use changes::Life;
 use codec::signal::Action;
 pub(crate) use conn::{Conn, Permit, Queued, Reply, Stage, Ws};
 pub(crate) use letters::{Caller, Question, Record, Told};
-pub(crate) use predicted::{Body, Expect, Named, Predicted, Refusal};
+pub(crate) use predicted::{Body, Expect, Named, Predicted, PredictedResponse, Refusal};
 pub(crate) use state::{Channel, DrainModel, Message, ShardModel, Waiting};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

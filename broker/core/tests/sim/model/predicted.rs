@@ -41,6 +41,38 @@ pub(crate) struct Named {
     pub(crate) fault: Option<u64>,
 }
 
+/// A response, before the state of its connection is looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct PredictedResponse {
+    pub(crate) status: u16,
+    pub(crate) refused: Option<(Refusal, Named)>,
+    pub(crate) body: Body,
+    /// The connection ends with it.
+    pub(crate) close: bool,
+}
+
+impl PredictedResponse {
+    /// A response after which the connection goes on.
+    pub(crate) fn new(status: u16, body: Body, refused: Option<(Refusal, Named)>) -> Self {
+        Self {
+            status,
+            refused,
+            body,
+            close: false,
+        }
+    }
+
+    /// An error.
+    pub(crate) fn refusal(status: u16, refusal: Refusal, named: Named, close: bool) -> Self {
+        Self {
+            status,
+            refused: Some((refusal, named)),
+            body: Body::Error,
+            close,
+        }
+    }
+}
+
 /// The content that a response body must hold.
 #[derive(Clone, Debug)]
 pub(crate) enum Body {

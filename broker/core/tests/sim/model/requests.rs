@@ -2,7 +2,7 @@
 
 use super::connections::name_of;
 use super::scripted::NEVER;
-use super::{ConnId, Model, Named, Purpose, Refusal, Stage, UNAVAILABLE};
+use super::{ConnId, Model, Named, PredictedResponse, Purpose, Refusal, Stage, UNAVAILABLE};
 use crate::model::Body;
 use crate::words::Piece;
 use broker_core::check::Check;
@@ -112,16 +112,23 @@ impl Model {
 
     /// A request for a path that does not exist.
     fn answer_lost(&mut self, id: ConnId) {
-        let body = Body::Exactly(LOST.to_owned());
         let refusal = Refusal::new(Check::OperationUnknown, "UnknownOperationException");
-        let refusal = Some((refusal, Named::default()));
-        self.respond(id, Purpose::Unknown, 404, refusal, body, false);
+        let (body, refused) = (
+            Body::Exactly(LOST.to_owned()),
+            Some((refusal, Named::default())),
+        );
+        let response = PredictedResponse::new(404, body, refused);
+        self.respond(id, Purpose::Unknown, response);
     }
 
     /// A request of a page that may not use a server without signatures.
     fn answer_foreign(&mut self, id: ConnId) {
         let refusal = Refusal::new(Check::OriginForeign, "InvalidArgumentException");
-        self.refuse(id, Purpose::Unknown, 403, refusal, Named::default(), true);
+        self.respond(
+            id,
+            Purpose::Unknown,
+            PredictedResponse::refusal(403, refusal, Named::default(), true),
+        );
     }
 
     /// A connection that goes to its channel's home; one that is at home is admitted, or not.
@@ -197,7 +204,11 @@ impl Model {
                 Piece::Head(operation) if self.drains(shard) => {
                     let purpose = Purpose::Api(operation);
                     let refusal = Refusal::new(Check::Draining, UNAVAILABLE);
-                    self.refuse(id, purpose, 503, refusal, Named::default(), true);
+                    self.respond(
+                        id,
+                        purpose,
+                        PredictedResponse::refusal(503, refusal, Named::default(), true),
+                    );
                 }
                 Piece::Head(operation) => {
                     let deadline = self.now + self.settings.timeouts.body_ms;

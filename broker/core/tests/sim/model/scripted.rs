@@ -3,7 +3,7 @@
 
 use super::connections::name_of;
 use super::withheld::Later;
-use super::{ConnId, Expect, Model, Named, Purpose, Refusal, Stage};
+use super::{ConnId, Expect, Model, Named, PredictedResponse, Purpose, Refusal, Stage};
 use crate::words::Call;
 use broker_core::check::Check;
 use broker_core::event::UpgradeOutcome;
@@ -185,7 +185,11 @@ impl Model {
             RequestAct::Refuse { error, status, .. } => {
                 let refusal = Refusal::new(Check::FaultInjected, error.name);
                 let status = status.expect("the script says which");
-                self.refuse(id, purpose, status, refusal, named, close);
+                self.respond(
+                    id,
+                    purpose,
+                    PredictedResponse::refusal(status, refusal, named, close),
+                );
             }
             RequestAct::Delay(ms) => {
                 self.mute(id, self.now + ms);

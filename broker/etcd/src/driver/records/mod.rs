@@ -37,6 +37,20 @@ pub(super) struct Records {
     writer: Writer<Ticket>,
 }
 
+/// A load of a slot's records, by the connection that it was begun on.
+#[derive(Clone, Copy)]
+pub(super) struct LoadOf {
+    pub(super) generation: u32,
+    pub(super) held: Held,
+}
+
+/// A batch of changes, by the connection that it was sent on.
+#[derive(Clone, Copy)]
+pub(super) struct BatchOf {
+    pub(super) generation: u32,
+    pub(super) lane: usize,
+}
+
 impl Records {
     pub(super) fn new(connection: Connection, process: Incarnation) -> Self {
         Self {
@@ -168,13 +182,13 @@ impl Records {
     /// A page of a slot's records was read, or the load has ended.
     pub(super) fn loaded(
         &mut self,
-        generation: u32,
-        held: Held,
+        load: LoadOf,
         part: Part,
         translator: &Translator,
         inputs: &mut Inputs,
         service: &mut impl Service,
     ) {
+        let LoadOf { generation, held } = load;
         match part {
             Part::Rows(rows) => {
                 let (prefix, _) = translator.keys.records(held.slot);
@@ -193,13 +207,13 @@ impl Records {
     /// A batch of changes was answered, or failed.
     pub(super) fn written(
         &mut self,
-        generation: u32,
-        lane: usize,
+        batch: BatchOf,
         request: &Request,
         told: CallResult,
         inputs: &mut Inputs,
         service: &mut impl Service,
     ) {
+        let BatchOf { generation, lane } = batch;
         let (settled, etcd) = self.settled(generation, lane, request, &told);
         settle(settled, etcd, inputs, service);
         if let Err(failure) = told {

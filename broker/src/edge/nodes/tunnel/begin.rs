@@ -1,5 +1,6 @@
 //! The beginning of a tunnel: the client's connection leaves the table, the owner is connected to and greets.
 
+use super::copy::SideOf;
 use super::{Departed, Ending, Half, Room, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::answers::remote;
 use crate::edge::connections::connection::{Connection, Stage as ConnectionStage};
@@ -155,7 +156,9 @@ impl<M: Machine> Tunnels<M> {
         {
             let mut plain = std::mem::take(&mut io.plain);
             let read = tls.read(&mut [], &mut plain, io.turn.at().now);
-            self.decrypted(place, &mut tunnel, Side::Owner, (plain, read), machine, io);
+            let side = Side::Owner;
+            let end = SideOf { place, side };
+            self.decrypted(end, &mut tunnel, (plain, read), machine, io);
         }
         Settled {
             outputs: true,

@@ -15,6 +15,14 @@ use ring::{Lent, Received};
 use std::io;
 use std::os::fd::AsFd;
 
+/// One side of a tunnel.
+#[derive(Clone, Copy)]
+pub(super) struct SideOf {
+    /// The tunnel's place.
+    pub(super) place: u32,
+    pub(super) side: Side,
+}
+
 impl<M: Machine> Tunnels<M> {
     /// A receive of one side is over.
     pub(super) fn received(
@@ -38,7 +46,10 @@ impl<M: Machine> Tunnels<M> {
         let now = io.turn.at().now;
         match received {
             received if tunnel.is_lost => tunnel.discard(side, received, io),
-            Received::Bytes(lent) => self.take(place, &mut tunnel, side, lent, machine, io),
+            Received::Bytes(lent) => {
+                let end = SideOf { place, side };
+                self.take(end, &mut tunnel, lent, machine, io);
+            }
             Received::End => tunnel.side_ended(side, now),
             // The side thread closed without reading all: what it answered is to arrive all the same.
             Received::Failed(_) if side == Side::Owner && tunnel.node.is_none() => {
@@ -60,19 +71,19 @@ impl<M: Machine> Tunnels<M> {
 
     fn take(
         &mut self,
-        place: u32,
+        end: SideOf,
         tunnel: &mut Tunnel<M>,
-        side: Side,
         mut lent: Lent,
         machine: &mut M,
         io: &mut Io,
     ) {
+        let SideOf { place, side } = end;
         io.count_received(lent.len());
         if tunnel.ending.is_some() {
             return io.ring.give_back(lent);
         }
         if tunnel.half(side).tls.is_some() {
-            return self.take_cipher(place, tunnel, side, lent, machine, io);
+            return self.take_cipher(end, tunnel, lent, machine, io);
         }
         // The bytes are copied out of the lent buffer where another part of the ring is needed meanwhile.
         if side == Side::Owner && matches!(tunnel.stage, Stage::Greeting(_)) {
@@ -108,13 +119,13 @@ impl<M: Machine> Tunnels<M> {
     /// those.
     fn take_cipher(
         &mut self,
-        place: u32,
+        end: SideOf,
         tunnel: &mut Tunnel<M>,
-        side: Side,
         mut lent: Lent,
         machine: &mut M,
         io: &mut Io,
     ) {
+        let SideOf { place, side } = end;
         let wait = io.handshakes.wait();
         let half = tunnel.half(side);
         let Some(tls) = &mut half.tls else {
@@ -130,15 +141,14 @@ impl<M: Machine> Tunnels<M> {
         let mut plain = std::mem::take(&mut io.plain);
         let read = tls.read(io.ring.bytes(&mut lent), &mut plain, io.turn.at().now);
         io.ring.give_back(lent);
-        self.decrypted(place, tunnel, side, (plain, read), machine, io);
+        self.decrypted(end, tunnel, (plain, read), machine, io);
     }
 
     /// Passes decrypted bytes to the other side, unless they are the owner's greeting.
     pub(super) fn decrypted(
         &mut self,
-        place: u32,
+        SideOf { place, side }: SideOf,
         tunnel: &mut Tunnel<M>,
-        side: Side,
         (mut plain, read): (Vec<u8>, Read),
         machine: &mut M,
         io: &mut Io,
@@ -229,8 +239,7 @@ impl<M: Machine> Tunnels<M> {
     /// A send of the ring is over.
     pub(super) fn sent(
         &mut self,
-        place: u32,
-        side: Side,
+        SideOf { place, side }: SideOf,
         flight: Vec<u8>,
         result: &io::Result<usize>,
         machine: &mut M,

@@ -15,7 +15,7 @@ use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::NO_ROOM;
-use crate::shard::calls::respond;
+use crate::shard::calls::respond::{self, Rejected};
 use crate::shard::end::drain;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
@@ -76,7 +76,8 @@ pub(in crate::shard) fn refuse(
         NO_ROOM,
     );
     let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
-    respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
+    let rejected = Rejected::last(purpose, &evidence);
+    respond::respond_error(sockets, books, key, &fault, rejected, at);
 }
 
 /// Pages, and what they fetch. What an operator needs beside them (metrics, backups) is on the admin listener alone.

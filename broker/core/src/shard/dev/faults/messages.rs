@@ -12,7 +12,7 @@ use crate::shard::books::Books;
 use crate::shard::books::recorder::NOBODY;
 use crate::shard::dev::capture::Fate;
 use crate::shard::dev::own::Own;
-use crate::shard::road::double::Parts;
+use crate::shard::road::parts::Parts;
 use crate::shard::road::passing::Passing;
 use crate::shard::road::relay;
 use crate::shard::road::status;
@@ -24,11 +24,17 @@ use codec::signal::{Delivery, Role};
 /// Has faults act on a message that has its route; true when it is dealt with. Tests get a copy of it.
 #[cold]
 pub(in crate::shard) fn on_message(
-    (sockets, directory, books, todo): Parts<'_>,
+    parts: Parts<'_>,
     passing: &Passing<'_>,
     route: Route,
     at: Moment,
 ) -> bool {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    } = parts;
     let Some(faults) = sockets.dev().faults.as_deref() else {
         return false;
     };
@@ -44,7 +50,18 @@ pub(in crate::shard) fn on_message(
             MessageAct::Delay(_) => Fate::of(route),
         };
         passing.copy(sockets, name, fate, at);
-        return on_arrival(sockets, books, todo, passing, act, &rule.counts, at);
+        let held_ms = on_arrival(sockets, books, todo, passing, act, at);
+        let hold = |ms| {
+            hold(
+                sockets,
+                books,
+                passing,
+                at.now.after(ms),
+                None,
+                &rule.counts,
+            )
+        };
+        return held_ms.is_none_or(hold);
     }
     let Route::To(to) = route else {
         passing.copy(sockets, name, Fate::of(route), at);
@@ -109,38 +126,32 @@ fn rule_of(
     faults.pick(kind, &subject, now)
 }
 
+/// Ends a message, or returns for how many milliseconds it is held back.
 fn on_arrival(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
     passing: &Passing<'_>,
     act: &MessageAct,
-    counts: &FaultCounts,
     at: Moment,
-) -> bool {
+) -> Option<u64> {
     match act {
-        MessageAct::Drop => {
-            passing.end(books, Outcome::Withdrawn);
-            true
-        }
-        MessageAct::Expire => {
-            passing.end(books, Outcome::Expired);
-            true
-        }
+        MessageAct::Drop => passing.end(books, Outcome::Withdrawn),
+        MessageAct::Expire => passing.end(books, Outcome::Expired),
         MessageAct::Status {
             error_type,
             status_code,
             description,
         } => {
             passing.end(books, Outcome::Refused);
-            let (to, id) = (passing.from, passing.correlation_id);
-            status::status_with(sockets, books, todo, to, id, at, |out, id| {
+            let of = passing.status_of();
+            status::status_with(sockets, books, todo, of, at, |out, id| {
                 codec::signal::status_response(out, id, error_type, *status_code, description);
             });
-            true
         }
-        MessageAct::Delay(ms) => hold(sockets, books, passing, at.now.after(*ms), None, counts),
+        MessageAct::Delay(ms) => return Some(*ms),
     }
+    None
 }
 
 fn on_delivery(
@@ -197,18 +208,14 @@ fn hold(
 }
 
 /// A message that was held back goes on, wherever its recipient is by then.
-pub(in crate::shard) fn release(
-    (sockets, directory, books, todo): Parts<'_>,
-    message: HeldMessage,
-    at: Moment,
-) {
-    books.count_unkept();
+pub(in crate::shard) fn release(parts: Parts<'_>, message: HeldMessage, at: Moment) {
+    parts.books.count_unkept();
     let role = message
         .viewer
         .as_ref()
         .map_or(Role::Master, |_| Role::Viewer);
     let asked = (role, message.launch.action, &*message.recipient);
-    let accepted = directory.accept(message.channel, asked, at.now);
+    let accepted = parts.directory.accept(message.channel, asked, at.now);
     let launch = Launch {
         accepted_us: None, // how long it took says nothing about the broker
         // It comes behind what was accepted meanwhile, wherever it is kept.
@@ -228,10 +235,9 @@ pub(in crate::shard) fn release(
         correlation_id: None,
     };
     let Some(accepted) = accepted else {
-        return passing.end(books, Outcome::Withdrawn);
+        return passing.end(parts.books, Outcome::Withdrawn);
     };
-    let route = accepted.route;
-    relay::hand_on(sockets, directory, books, todo, route, &passing, at);
+    relay::hand_on(parts, accepted.route, &passing, at);
 }
 
 /// Sends a message once more; the copy counts nowhere, and is dropped where there is no room.

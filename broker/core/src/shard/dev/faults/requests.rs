@@ -5,9 +5,10 @@ use crate::check::Check;
 use crate::event::{Purpose, UpgradeOutcome, UpgradeRole};
 use crate::id::SessionKey;
 use crate::machine::Output;
-use crate::session::{Admission, NEVER, PendingCall};
+use crate::session::{Admission, NEVER};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::BegunCall;
 use crate::shard::calls::respond::{self, JSON, Refusal, Response};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
@@ -45,16 +46,13 @@ pub(in crate::shard) fn on_connect(
         Role::Master => UpgradeRole::Master,
         Role::Viewer => UpgradeRole::Viewer,
     };
-    disturb(
-        sockets,
-        books,
-        todo,
+    let request = Disturbed {
         key,
-        (Purpose::Upgrade(role), &evidence),
-        true,
-        act,
-        at,
-    )
+        purpose: Purpose::Upgrade(role),
+        evidence: &evidence,
+        close: true,
+    };
+    disturb(sockets, books, todo, &request, act, at)
 }
 
 /// Has a fault act on a call; true when the call is dealt with.
@@ -62,11 +60,10 @@ pub(in crate::shard) fn on_call(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
-    key: SessionKey,
-    asked: &PendingCall,
-    call: &Call,
+    begun: &BegunCall,
     at: Moment,
 ) -> bool {
+    let BegunCall { key, asked, call } = begun;
     let subject = Subject {
         channel: channel_of(call),
         operation: Some(asked.operation),
@@ -82,16 +79,23 @@ pub(in crate::shard) fn on_call(
         fault: rule.as_deref().map(|rule| rule.number),
         ..Evidence::of_call(asked)
     };
-    disturb(
-        sockets,
-        books,
-        todo,
-        key,
-        (purpose, &evidence),
-        asked.close,
-        act,
-        at,
-    )
+    let request = Disturbed {
+        key: *key,
+        purpose,
+        evidence: &evidence,
+        close: asked.close,
+    };
+    disturb(sockets, books, todo, &request, act, at)
+}
+
+/// A request that a fault acts on.
+struct Disturbed<'a> {
+    /// Its connection.
+    key: SessionKey,
+    purpose: Purpose,
+    evidence: &'a Evidence<'a>,
+    /// The connection ends with the answer.
+    close: bool,
 }
 
 /// The name of the channel that a call is about.
@@ -127,12 +131,16 @@ fn disturb(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
-    key: SessionKey,
-    (purpose, evidence): (Purpose, &Evidence<'_>),
-    close: bool,
+    request: &Disturbed<'_>,
     act: &RequestAct,
     at: Moment,
 ) -> bool {
+    let &Disturbed {
+        key,
+        purpose,
+        evidence,
+        close,
+    } = request;
     match act {
         RequestAct::Refuse {
             error,
