@@ -66,8 +66,8 @@ impl ErrorKind {
             }
             Self::Status(429) => "the service limits the rate: raise its quotas or lower --rate",
             Self::Status(503) => {
-                "the service is full, drains, or waits for a node that is away: see its limits of connections and, of a \
-                 cluster, heliograph cluster status"
+                "the service is full, drains, or waits for a node that is away: see its limits of connections, and in \
+                 a cluster `heliograph cluster status`"
             }
             Self::Status(_) => "the service answered with an error: see its log",
             Self::Certificate => {

@@ -125,9 +125,9 @@ fn an_upgrade_whose_slot_has_left_is_closed_without_a_byte() {
 /// It may come here, and a call may have been carried out, as far as the other node knows.
 #[test]
 fn an_upgrade_whose_slot_may_come_and_a_call_wait() {
-    let mut behind = Node::new();
+    let behind = Node::new();
     behind.map.assign(held(&behind.map).slot, Some(OTHER));
-    let mut giver = Node::serving(None);
+    let giver = Node::serving(None);
     giver.map.assign(held(&giver.map).slot, Some(OTHER));
     let describe = post(
         "/describeSignalingChannel",

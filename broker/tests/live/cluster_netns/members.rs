@@ -1,4 +1,9 @@
 //! Members of etcd that fail: nothing moves, whatever they do.
+//!
+//! * [`quota`]: one that takes no more; [`restored`]: one that has forgotten.
+
+mod quota;
+mod restored;
 
 use super::journal::moment;
 use super::{LONG_S, refuses_changes, serves_on, until_changes, until_etcd};

@@ -7,7 +7,7 @@
 //! * [`identity`]: processes that are not the node that they say they are.
 //! * [`silent`]: clients that wait behind another node than that which fails.
 //! * [`clocks`]: wall clocks that jump.
-//! * [`members`]: members of etcd that fail; [`quota`]: one that takes no more; [`restored`]: one that has forgotten.
+//! * [`members`]: members of etcd that fail.
 //! * [`hosts`]: hosts that fail, and all of them at once; [`sdks`]: what the official SDKs make of it, through a
 //!   [`balancer`]; [`load`]: what loadgen counts.
 //! * [`page`]: three nodes on one host, as `deploy/CLUSTER.md` says.
@@ -22,8 +22,6 @@ mod load;
 mod members;
 pub(crate) mod network;
 mod page;
-mod quota;
-mod restored;
 mod sdks;
 mod silent;
 mod split;

@@ -4,6 +4,7 @@
 use super::journal::moment;
 use super::network::HOSTS;
 use crate::cluster_etcd::nodes::Nodes;
+use crate::http::Connection;
 use crate::peer::{Peer, master_query, offer, to_master, upgrade, viewer_query};
 use crate::process::{Broker, until};
 use std::thread;
@@ -77,21 +78,12 @@ fn clients_whose_channels_are_given_away_are_back_at_once() {
     let waiting = Waiting::of(&nodes, giver, MANY_CHANNELS);
     let through = waiting.through.map(|node| nodes.node(node));
     let mut times = thread::scope(|scope| {
-        let wait = |(mut peer, node, query): (Peer, &'_ Broker, String)| {
-            move || {
-                peer.is_closed_within(1001, REBALANCED_WITHIN).then(|| {
-                    let closed = Instant::now();
-                    let (answer, connection) = upgrade(node, &query, "");
-                    assert_eq!(answer.status, 101, "{}", answer.text());
-                    (closed.elapsed(), connection)
-                })
-            }
-        };
         let peers = waiting
             .channels
             .into_iter()
             .flat_map(|(arn, peers)| clients(through, &arn, peers));
-        let waits: Vec<_> = peers.map(|peer| scope.spawn(wait(peer))).collect();
+        let waits = peers.map(|(peer, node, query)| scope.spawn(move || back(peer, node, &query)));
+        let waits: Vec<_> = waits.collect();
         nodes.rebalance();
         let waits = waits
             .into_iter()
@@ -106,6 +98,17 @@ fn clients_whose_channels_are_given_away_are_back_at_once() {
     );
     assert!(times.last() <= Some(&Duration::from_secs(1)), "{times:?}");
     nodes.journal().assert_sound();
+}
+
+/// Waits for a peer to be closed, and connects it again through the same node: the time that it was away, and its new
+/// connection; nothing for one whose slot stays where it is.
+fn back(mut peer: Peer, node: &Broker, query: &str) -> Option<(Duration, Connection)> {
+    peer.is_closed_within(1001, REBALANCED_WITHIN).then(|| {
+        let closed = Instant::now();
+        let (answer, connection) = upgrade(node, query, "");
+        assert_eq!(answer.status, 101, "{}", answer.text());
+        (closed.elapsed(), connection)
+    })
 }
 
 /// A node with slots, beside a member of etcd that does not lead: the time of registrations begins again with etcd's

@@ -38,7 +38,7 @@ impl<M: Machine> Tunnels<M> {
             Place::Within | Place::Unknown => return tunnel.end(Ending::Reset),
         }
         tunnel.is_lost = true;
-        tunnel.owner.ended.get_or_insert(io.turn.at().now);
+        tunnel.owner.ended.get_or_insert_with(|| io.turn.at().now);
         tunnel.owner.waiting = Vec::new();
         stop(&tunnel.owner, Ending::Reset);
     }

@@ -1,7 +1,7 @@
 //! An etcd that was restored from a backup: what happened since is forgotten, and revisions repeat.
 
-use super::journal::moment;
-use super::{LONG_S, refuses_changes, serves_on, until_changes};
+use super::super::journal::moment;
+use super::super::{LONG_S, refuses_changes, serves_on, until_changes};
 use crate::cluster_etcd::nodes::{Nodes, cluster, create, name_of};
 use crate::cluster_etcd::server::Etcd;
 use crate::http::Connection;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 #[test]
 #[ignore = "needs etcd and root"]
-fn a_restored_etcd_is_as_if_it_were_gone_until_the_operator_accepts_it() {
+fn a_restored_etcd_counts_as_gone_until_it_is_accepted() {
     let Some(mut nodes) = Nodes::on_hosts() else {
         return;
     };

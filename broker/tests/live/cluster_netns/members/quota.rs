@@ -1,7 +1,7 @@
 //! An etcd whose quota is used up.
 
-use super::journal::moment;
-use super::{LONG_S, serves_on};
+use super::super::journal::moment;
+use super::super::{LONG_S, serves_on};
 use crate::cluster_etcd::nodes::setup::Setup;
 use crate::cluster_etcd::nodes::{Nodes, cluster, create, try_create};
 use crate::cluster_etcd::server::Etcd;
