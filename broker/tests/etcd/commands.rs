@@ -1,7 +1,7 @@
 //! The commands `status`, `check`, `remove` and `dns`, on given contents of etcd.
 
 use crate::server::{self, Etcd};
-use crate::support::Place;
+use crate::support::{Place, registration};
 use std::time::Duration;
 use testkit::until_within;
 
@@ -22,11 +22,7 @@ fn cluster(etcd: &Etcd) {
             format!(r#"{{"format":1,"address":"{address}","peers":"{address}","state":"here"}}"#);
         put(etcd, &format!("roster/{node}"), &value);
     }
-    put(
-        etcd,
-        "live/n2",
-        r#"{"format":1,"directory":7,"start":3,"version":"0.1.0"}"#,
-    );
+    put(etcd, "live/n2", &registration());
     for (slot, node, start) in [("000", "n2", 3), ("001", "n2", 2), ("fff", "n3", 1)] {
         let owner = format!(r#""owner":{{"node":"{node}","directory":7,"start":{start}}}"#);
         put(
@@ -329,18 +325,18 @@ fn an_upgrade_is_finished_when_all_nodes_have_the_newer_version() {
             format!(r#"{{"format":1,"directory":7,"start":3,"version":"9","inner":{inner}}}"#);
         put(&etcd, &format!("live/{node}"), &value);
     };
-    register("n3", 2);
-    refused("n2 has inner version 1, and another node 2: upgrade it first");
-    register("n2", 2);
+    register("n3", 4);
+    refused("n2 has inner version 3, and another node 4: upgrade it first");
+    register("n2", 4);
     let meta = || etcd.ctl(&["get", "--print-value-only", META]);
     let before = meta();
     let text = place.well(&["finish-upgrade"]);
     assert_eq!(
         text,
-        "the lowest inner version was 1, and is 2: older programs do not start any more\n"
+        "the lowest inner version was 1, and is 4: older programs do not start any more\n"
     );
     assert!(
-        !before.contains("lowest") && meta().contains(r#""lowest":2"#),
+        !before.contains("lowest") && meta().contains(r#""lowest":4"#),
         "{}",
         meta()
     );
@@ -353,11 +349,11 @@ fn an_upgrade_is_finished_when_all_nodes_have_the_newer_version() {
     }
     let text = place.well(&["finish-upgrade"]);
     assert!(
-        text.starts_with("nothing to finish: all nodes have inner version 2"),
+        text.starts_with("nothing to finish: all nodes have inner version 4"),
         "{text}"
     );
-    register("n2", 1);
-    refused("n2 has inner version 1");
+    register("n2", 3);
+    refused("n2 has inner version 3");
 }
 
 #[test]

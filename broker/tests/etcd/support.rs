@@ -1,6 +1,10 @@
 //! A configuration, and the commands that read it.
 
 use crate::server::{Etcd, Scratch};
+use broker_core::cluster::proof::Registrant;
+use broker_core::cluster::secret::ClusterSecret;
+use broker_core::cluster::types::Incarnation;
+use data_encoding::HEXLOWER;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -10,6 +14,9 @@ pub(crate) const PROGRAM: Program = Program::new(
     env!("CARGO_BIN_EXE_heliograph"),
     env!("CARGO_TARGET_TMPDIR"),
 );
+
+/// The digits that the cluster's secret repeats.
+const SECRET: &str = "ab";
 
 /// A configuration whose etcd is at these URLs.
 pub(crate) struct Place {
@@ -25,7 +32,7 @@ impl Place {
     pub(crate) fn with(endpoint: &str, more: &str) -> Self {
         let scratch = Scratch::new("commands");
         let secret = scratch.0.join("secret");
-        fs::write(&secret, "ab".repeat(32)).unwrap();
+        fs::write(&secret, SECRET.repeat(32)).unwrap();
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
         let text = format!(
             "[cluster]\nname = 'prod'\nnode = 'n1'\nlisten = '127.0.0.1:0'\nlink = 'plain'\nsecret_file = '{}'\n\
@@ -57,4 +64,24 @@ impl Place {
         assert_eq!(said.stderr, "", "{words:?}");
         said.stdout
     }
+}
+
+/// The value by which `n2` is registered in the cluster `00112233`, whose slot key counts from 0 to 15.
+pub(crate) fn registration() -> String {
+    let slot_key: [u8; 16] = std::array::from_fn(|at| u8::try_from(at).unwrap());
+    let registrant = Registrant {
+        cluster: "00112233",
+        slot_key: &slot_key,
+        node: "n2",
+        incarnation: Incarnation {
+            directory: 7,
+            start: 3,
+        },
+    };
+    let secret = ClusterSecret::parse(&SECRET.repeat(32)).unwrap();
+    let proof = secret.proof_keys("prod").prove(&registrant).remove(0);
+    format!(
+        r#"{{"format":1,"directory":7,"start":3,"version":"0.1.0","inner":3,"proof":["{}"]}}"#,
+        HEXLOWER.encode(&proof)
+    )
 }
