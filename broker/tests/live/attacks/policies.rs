@@ -13,8 +13,9 @@ use serde_json::json;
 use std::fs;
 use std::time::Duration;
 
-/// Calls of each kind.
-const CALLS: u32 = 200;
+/// Calls of each kind, whose CPU time is taken together: a thread's is known to a tick of the kernel's clock, up to 4
+/// ms, and a step of a virtual machine's clock may add as much twice.
+const CALLS: u32 = 1_000;
 
 /// CPU time of a call beyond that of a plain one at most (full runs).
 const EXTRA_MAX: Duration = Duration::from_micros(50);

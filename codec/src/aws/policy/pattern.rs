@@ -1,20 +1,24 @@
-//! Texts with `*` and `?`, matched 256 places of the text at a time.
+//! Texts with `*` and `?`, matched 1,024 places of the text at a time.
 //!
 //! # Theory of operation
 //! The part of a pattern before its first `*` is compared with the beginning of the text, the part behind its last one
 //! with the end. The parts between are looked for one behind the other. Each is taken where it is found first: a later
 //! place would leave less text to the parts behind it.
 //!
-//! A part is looked for at 256 places at once, in four words side by side, which the compiler makes into few wide
-//! instructions. A word has a bit for each place where the part may begin, and each byte of the part clears the bits of
-//! the places where the text has another byte:
+//! A part is looked for at 1,024 places at once: there is a bit for each place where it may begin, and each byte of the
+//! part clears the bits of the places where the text has another byte:
 //! ```text
 //! text  a b c a x c     part a?c     a at +0: 1..1..   ? at +1: all   c at +2: 1..1..   found at the first bit
 //! ```
-//! The places of a byte in the text are the common bits of two words: the places of its upper and of its lower half.
+//! The bits lie in sixteen words side by side, place after place: place 0 in the first word, place 1 in the second,
+//! place 16 in the first one again. So the places of a byte further on are those of the next words, and sixteen places
+//! on they are the next bits: all words are read from one place of a row on and shifted by as much, which the compiler
+//! makes into few wide instructions.
+//!
+//! The places of a byte in the text are the common bits of two rows: the places of its upper and of its lower half.
 //!
 //! # Work
-//! A step is one byte of a part at one word of places, or up to 64 bytes compared at an end. A part of `p` bytes that
+//! A step is one byte of a part at up to 64 places, or up to 64 bytes compared at an end. A part of `p` bytes that
 //! takes up `t` bytes of the text, those before it included, is looked for at `t - p + 1` places, which takes
 //! `p × ⌈(t - p + 1) / 64⌉` steps at most: never more than `t × ⌈p / 64⌉`. So a text takes at most as many steps as it
 //! has bytes, times the words of the pattern: ⌈its bytes / 64⌉.
@@ -49,11 +53,11 @@ struct Index {
     lower: [Row; 16],
 }
 
-/// Words of places, with as many behind them as are read at the last place of a text.
-type Row = [u64; ARN_BYTES / WORD + AT_ONCE + 1];
+/// Words of places; behind them the same a place further in each, for what is read beyond the last word.
+type Row = [u64; 2 * WORDS];
 
-/// A bit for each of the places at which a part is looked for at once.
-type Places = [u64; AT_ONCE];
+/// A bit for each of the places at which a part is looked for at once: bit `b` of word `w` for place `16 b + w`.
+type Places = [u64; WORDS];
 
 impl<'a> Text<'a> {
     pub(super) const fn new(text: &'a str) -> Self {
@@ -100,24 +104,38 @@ impl<'a> Text<'a> {
 
     /// The first place of a part among the places from `from` to `last`. It ends within the text from each of them.
     fn find(&self, part: &[u8], from: usize, last: usize, steps: &mut u64) -> Option<usize> {
-        if self.bytes.len() > ARN_BYTES {
-            // No text of a request is as long.
+        if let [wanted] = part
+            && *wanted != b'?'
+        {
+            let places = self.bytes.get(from..=last)?;
+            let found = memchr(*wanted, places);
+            *steps += found.map_or(places.len(), |place| place + 1).div_ceil(64) as u64;
+            return found.map(|place| from + place);
+        }
+        if self.bytes.len() <= PLACES {
+            let index = self.index.get_or_init(|| Index::new(self.bytes));
             return find(part, from, last, steps, |wanted, at, found| {
-                let bytes = self.bytes.get(at..).unwrap_or_default();
-                for (found, bytes) in found.iter_mut().zip(bytes.chunks(WORD)) {
-                    let bits = bytes.iter().rev().map(|byte| u64::from(*byte == wanted));
-                    *found &= bits.fold(0, |places, bit| places << 1 | bit);
-                }
+                index.keep(wanted, at, found);
             });
         }
-        let index = self.index.get_or_init(|| Index::new(self.bytes));
-        find(part, from, last, steps, |wanted, at, found| {
-            index.keep(wanted, at, found);
+        // No text of a request is as long.
+        (from..=last).step_by(PLACES).find_map(|first| {
+            let last = (last - first).min(PLACES - 1);
+            let place = find(part, 0, last, steps, |wanted, at, found| {
+                let bytes = self.bytes.get(first + at..).unwrap_or_default();
+                for (place, byte) in bytes.iter().enumerate().take(last + 1) {
+                    let cleared = u64::from(*byte != wanted) << (place / WORDS);
+                    if let Some(found) = found.get_mut(place % WORDS) {
+                        *found &= !cleared;
+                    }
+                }
+            });
+            place.map(|place| first + place)
         })
     }
 }
 
-/// The first place of a part; `keep` clears the bits of the places, from one on, that do not have a byte.
+/// The first place of a part; `keep` clears the bits of the places that, this far on, do not have a byte.
 fn find(
     part: &[u8],
     from: usize,
@@ -125,93 +143,102 @@ fn find(
     steps: &mut u64,
     keep: impl Fn(u8, usize, &mut Places),
 ) -> Option<usize> {
-    for first in (from..=last).step_by(AT_ONCE * WORD) {
-        let places = (last - first + 1).min(AT_ONCE * WORD);
-        let mut found = Places::default();
-        for (word, found) in found.iter_mut().enumerate() {
-            let of_word = places.saturating_sub(word * WORD).min(WORD);
-            if of_word > 0 {
-                *found = u64::MAX >> (WORD - of_word);
-            }
-        }
-        let words = places.div_ceil(WORD) as u64;
-        for (at, &wanted) in (first..).zip(part) {
+    let (mut found, behind) = (from_place(from), from_place(last + 1));
+    for (found, behind) in found.iter_mut().zip(behind) {
+        *found &= !behind;
+    }
+    let words = (last - from + 1).div_ceil(64) as u64;
+    let mut left = 0;
+    for (bytes, at) in part.chunks(BETWEEN_LOOKS).zip((0..).step_by(BETWEEN_LOOKS)) {
+        for (&wanted, at) in bytes.iter().zip(at..) {
             *steps += words;
             if wanted != b'?' {
                 keep(wanted, at, &mut found);
             }
-            if found == Places::default() {
-                break;
-            }
         }
-        if let Some((word, found)) = (0..).zip(found).find(|(_, found)| *found != 0) {
-            return Some(first + word * WORD + found.trailing_zeros() as usize);
+        left = found.iter().fold(0, |any, found| any | found);
+        if left == 0 {
+            return None;
         }
     }
-    None
+    let bit = left.trailing_zeros();
+    let word = found.iter().position(|found| found >> bit & 1 != 0)?;
+    Some(bit as usize * WORDS + word)
+}
+
+/// The bits of the places from this one on, which is at most [`PLACES`].
+fn from_place(place: usize) -> Places {
+    let bits = |from: usize| if from < 64 { u64::MAX << from } else { 0 };
+    let (bit, first) = (place / WORDS, place % WORDS);
+    let mut places = [bits(bit); WORDS];
+    places
+        .iter_mut()
+        .take(first)
+        .for_each(|word| *word = bits(bit + 1));
+    places
 }
 
 impl Index {
     fn new(text: &[u8]) -> Self {
         let mut index = Self {
-            upper: [Row::default(); 16],
-            lower: [Row::default(); 16],
+            upper: [[0; 2 * WORDS]; 16],
+            lower: [[0; 2 * WORDS]; 16],
         };
-        for (word, bytes) in text.chunks(WORD).enumerate() {
-            for (place, byte) in bytes.iter().enumerate() {
+        for (bit, bytes) in text.chunks(WORDS).enumerate() {
+            for (word, byte) in bytes.iter().enumerate() {
                 let (upper, lower) = (usize::from(byte >> 4), usize::from(byte & 15));
                 for row in [index.upper.get_mut(upper), index.lower.get_mut(lower)] {
                     if let Some(word) = row.and_then(|row| row.get_mut(word)) {
-                        *word |= 1 << place;
+                        *word |= 1 << bit;
                     }
                 }
+            }
+        }
+        for row in index.upper.iter_mut().chain(&mut index.lower) {
+            let (words, further) = row.split_at_mut(WORDS);
+            for (further, word) in further.iter_mut().zip(words) {
+                *further = *word >> 1;
             }
         }
         index
     }
 
-    /// Clears the bits of the places, from this one on, where the text has another byte.
+    /// Clears the bits of the places where the text, this far on, has another byte.
     #[inline]
     fn keep(&self, wanted: u8, at: usize, found: &mut Places) {
         let words = |rows: &[Row; 16], half: u8| {
             let row = rows.get(usize::from(half))?;
-            row.get(at / WORD..)?
-                .first_chunk::<{ AT_ONCE + 1 }>()
-                .copied()
+            row.get(at % WORDS..)?.first_chunk::<WORDS>().copied()
         };
-        let upper = words(&self.upper, wanted >> 4);
-        let Some((mut both, lower)) = upper.zip(words(&self.lower, wanted & 15)) else {
-            return *found = Places::default();
-        };
-        for (both, lower) in both.iter_mut().zip(lower) {
-            *both &= lower;
-        }
-        let shift = at % WORD;
-        for (found, [word, next]) in found.iter_mut().zip(both.array_windows()) {
-            // Shifted in two steps, since a word cannot be shifted by all its bits.
-            *found &= word >> shift | next << 1 << (WORD - 1 - shift);
+        let halves = words(&self.upper, wanted >> 4).zip(words(&self.lower, wanted & 15));
+        let (upper, lower) = halves.unwrap_or_default();
+        let shift = at / WORDS % 64;
+        for (found, (upper, lower)) in found.iter_mut().zip(upper.iter().zip(lower)) {
+            *found &= (upper & lower) >> shift;
         }
     }
 }
 
 /// Whether a part without `*` matches a text of its length.
 fn is_same(part: &[u8], text: &[u8], steps: &mut u64) -> bool {
-    part.chunks(WORD)
-        .zip(text.chunks(WORD))
-        .all(|(part, text)| {
-            *steps += 1;
-            let pairs = part.iter().zip(text);
-            pairs.fold(true, |same, (wanted, byte)| {
-                same & ((wanted == byte) | (*wanted == b'?'))
-            })
+    part.chunks(64).zip(text.chunks(64)).all(|(part, text)| {
+        *steps += 1;
+        let pairs = part.iter().zip(text);
+        pairs.fold(true, |same, (wanted, byte)| {
+            same & ((wanted == byte) | (*wanted == b'?'))
         })
+    })
 }
 
-/// Places of a word.
-const WORD: usize = u64::BITS as usize;
+/// Words of places.
+const WORDS: usize = 16;
 
-/// Words of places at which a part is looked for at once.
-const AT_ONCE: usize = 4;
+/// Places at which a part is looked for at once.
+const PLACES: usize = 64 * WORDS;
+const _: () = assert!(ARN_BYTES <= PLACES);
+
+/// Bytes of a part between two looks whether any place is left.
+const BETWEEN_LOOKS: usize = 4;
 
 #[cfg(test)]
 mod tests {
