@@ -67,7 +67,7 @@ fn execute(options: &Options, flags: &[String]) -> Result<u8, Box<dyn Error>> {
         view.end();
         document?
     };
-    let code = document.verdict().exit_code();
+    let code = document.exit_code();
     if options.quiet && !options.in_step && code != 0 {
         writeln!(io::stderr(), "loadgen: {}", document.headline())?;
     }
@@ -113,7 +113,7 @@ fn show(reports: &Reports) -> Result<u8, Box<dyn Error>> {
     put(&runs, reports.html.as_deref(), false)?;
     // A report of one run ends as the run did.
     Ok(match &runs[..] {
-        [run] => run.document.verdict().exit_code(),
+        [run] => run.document.exit_code(),
         _ => 0,
     })
 }

@@ -3,6 +3,7 @@
 use crate::edge::Limits;
 use crate::options::{Mode, Options};
 use crate::plan::Plan;
+use crate::result::words;
 use std::fmt;
 
 /// The connections and the memory that a plan would take, beside those that the machine allows.
@@ -106,8 +107,10 @@ impl Needs {
         let waiting = (rate * TIME_WAIT_S) as u64;
         let needed = plan.connections();
         let allowed = each * sources * targets;
+        let from = words::counted(sources, "address", "addresses");
+        let to = words::counted(targets, "target", "targets");
         self.lines.push(format!(
-            "ports        {needed}; {allowed} from {sources} addresses to {targets} targets"
+            "ports        {needed}; {allowed} from {from} to {to}"
         ));
         if needed + waiting > allowed {
             let sources = (needed + waiting) / (each * targets) + 1;

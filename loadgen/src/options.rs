@@ -29,7 +29,7 @@ pub enum Command {
     /// Put load on a service and report the results.
     ///
     /// Exit codes: 0 success; 1 messages lost, duplicated, reordered, corrupted or misrouted; 2 usage or limits;
-    /// 3 the target failed; 130 stopped by Ctrl-C, with its report.
+    /// 3 the target failed; 4 a threshold missed, with --fail-on-threshold; 130 stopped by Ctrl-C, with its report.
     Run(Options),
     /// Show what a run would need and what this machine allows, without opening connections.
     Plan(Options),
@@ -218,8 +218,8 @@ pub struct Options {
     /// Number of sessions (sessions)
     #[arg(long, value_name = "N")]
     pub sessions: Option<u32>,
-    /// Sessions started per second, at most (sessions); messages sent per second by all peers together, on schedule and
-    /// not in a closed loop (relay)
+    /// Sessions started per second, at most (sessions), 10 unless --sessions is given; messages sent per second by all
+    /// peers together, on schedule and not in a closed loop (relay)
     #[arg(long, value_name = "R")]
     pub rate: Option<f64>,
     /// Distribution of session starts over time (sessions)
@@ -345,13 +345,13 @@ fn joined<S: serde::Serializer>(targets: &[String], out: S) -> Result<S::Ok, S::
     out.serialize_str(&targets.join(","))
 }
 
-/// The values that a run should reach. The report marks in colour those that it misses; exit codes do not depend on it.
+/// The values that a run should reach. The report marks in colour those that it misses.
 ///
 /// The latency is the one that the verdict names: from a session's start to its answer (sessions, storm), of a message
 /// (relay), of the upgrade (idle, connect).
 #[derive(Clone, Copy, Debug, Default, Args, Serialize)]
 #[command(
-    next_help_heading = "Thresholds: coloured in the report, without effect on the exit code"
+    next_help_heading = "Thresholds: named in the report, and in the exit code with --fail-on-threshold"
 )]
 pub struct Thresholds {
     /// Milliseconds below which the median latency should be: from a session's start to its answer (sessions, storm),
@@ -373,6 +373,9 @@ pub struct Thresholds {
     /// Percentage of failed sessions below which the run should stay; of failed connections in the other modes
     #[arg(long, value_name = "PERCENT")]
     pub failed_below: Option<f64>,
+    /// End with exit code 4 if a threshold is missed and all else is well; what was not measured is missed
+    #[arg(long)]
+    pub fail_on_threshold: bool,
 }
 
 /// CPU numbers, at least one, ascending.

@@ -117,8 +117,9 @@ impl Options {
                 } else {
                     Some(self.duration.unwrap_or(DURATION_S))
                 };
-                let schedule =
-                    Schedule::new(self.arrival, self.sessions, self.rate, span, self.seed)?;
+                let is_free = self.rate.is_none() && self.sessions.is_none();
+                let rate = if is_free { Some(RATE) } else { self.rate };
+                let schedule = Schedule::new(self.arrival, self.sessions, rate, span, self.seed)?;
                 Ok(Some(schedule))
             }
         }
@@ -145,6 +146,9 @@ impl Options {
         })
     }
 }
+
+/// Sessions started per second where neither their rate nor their number is given.
+const RATE: f64 = 10.0;
 
 /// Most targets: each has a TLS configuration and a route in every thread.
 const TARGETS_MAX: usize = 64;

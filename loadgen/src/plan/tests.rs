@@ -19,6 +19,17 @@ fn defaults_make_a_plan() {
 }
 
 #[test]
+fn a_target_is_enough_for_a_run() {
+    let sessions = |flags: &str| {
+        let plan = plan(&format!("--target http://127.0.0.1:8080{flags}")).unwrap();
+        plan.schedule.map(|schedule| schedule.sessions())
+    };
+    assert_eq!(sessions(""), Some(100), "ten a second for ten seconds");
+    assert_eq!(sessions(" --duration 3"), Some(30));
+    assert_eq!(sessions(" --sessions 7"), Some(7));
+}
+
+#[test]
 fn who_is_trusted_and_whether_discovery_may_lead_abroad() {
     let authority = || Trust::Authority("x".into());
     for (flags, trust, abroad) in [
@@ -108,7 +119,7 @@ fn who_connects() {
 #[test]
 fn faults_of_schedules_name_the_flag_and_what_is_allowed() {
     refused(&[
-        ("--target http://127.0.0.1:1", "two of"),
+        ("--target http://127.0.0.1:1 --rate 0", "allowed are 1 to"),
         (
             "--target http://127.0.0.1:1 --rate 1 --presign",
             "AWS_ACCESS_KEY_ID",

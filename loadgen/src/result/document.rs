@@ -5,7 +5,7 @@
 
 use super::{
     Connections, Cpu, CutOff, Interval, Latencies, Memory, Messages, Saturated, ScheduleLag,
-    Sessions, TargetCounts, Verdict,
+    Sessions, TargetCounts, Threshold, Thresholds, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,7 +16,8 @@ use thiserror::Error;
 /// Members that schema 1 does not list, and why they are here: `verdict` (the exit code is known from the file alone),
 /// `latency_us.setup`, `connections.cycles` (the yield of mode connect), `targets`, `cut_off` and `latency_us.recovery`
 /// (a service of several nodes), `connections.resumed`, figures for each connection beside those for each message, and
-/// `hdr` of intervals and of the schedule lag, without which these would not merge exactly.
+/// `hdr` of intervals and of the schedule lag, without which these would not merge exactly. As JSON it also has
+/// `thresholds` and `thresholds_met`, which follow from the others; `ok` says nothing of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// Always [`SCHEMA`].
@@ -152,7 +153,20 @@ impl Document {
     /// # Errors
     /// None in practice: everything in it has a JSON form.
     pub fn json(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(self).map(|text| text + "\n")
+        #[derive(Serialize)]
+        struct Judged<'d> {
+            #[serde(flatten)]
+            document: &'d Document,
+            thresholds: &'d [Threshold],
+            thresholds_met: bool,
+        }
+        let thresholds = self.thresholds();
+        let judged = Judged {
+            document: self,
+            thresholds: thresholds.as_ref().map_or(&[], Thresholds::all),
+            thresholds_met: !thresholds.as_ref().is_some_and(Thresholds::are_missed),
+        };
+        serde_json::to_string_pretty(&judged).map(|text| text + "\n")
     }
 }
 
@@ -245,6 +259,8 @@ mod tests {
             ("/machine", json!({})),
             ("/versions", json!({})),
             ("/arguments", json!({})),
+            ("/thresholds", json!([])),
+            ("/thresholds_met", json!(true)),
         ] {
             assert_eq!(json.pointer(path), Some(&value), "{path}");
         }
@@ -259,6 +275,9 @@ mod tests {
         document.errors.insert("status:403".into(), 2);
         document.saturated = Some(Saturated::Lag);
         document.intervals = vec![Interval::default()];
+        let arguments = &mut document.arguments;
+        arguments.insert("p50_below".into(), json!(0.003));
+        arguments.insert("max_below".into(), json!(1));
         let json: Value = serde_json::from_str(&document.json().unwrap()).unwrap();
         let names = |path: &str| -> Vec<String> {
             let value = json.pointer(path).and_then(Value::as_object);
@@ -276,6 +295,14 @@ mod tests {
         );
         assert_eq!(json["errors"]["status:403"], 2);
         assert_eq!(json["saturated"], "lag");
+        assert_eq!(
+            json["thresholds"],
+            json!([
+                { "name": "p50_below", "limit": 0.003, "value": 0.005, "met": false },
+                { "name": "max_below", "limit": 1.0, "value": 0.005, "met": true },
+            ])
+        );
+        assert_eq!(json["thresholds_met"], false);
     }
 
     #[test]

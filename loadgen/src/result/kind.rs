@@ -59,7 +59,8 @@ impl ErrorKind {
                 "the service does not understand the request: check the channels' names, region and account"
             }
             Self::Status(401 | 403) => {
-                "the service refuses the signature or the permission: check keys, region, policy and clock"
+                "the service wants a signature, or refuses this one: add --presign, with keys in AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY; check region, policy and clock"
             }
             Self::Status(404) => {
                 "the channel does not exist: use --create-channels or name another --channel-prefix"
@@ -71,7 +72,8 @@ impl ErrorKind {
             }
             Self::Status(_) => "the service answered with an error: see its log",
             Self::Certificate => {
-                "the certificate is not trusted for this name: name its authority with --tls-ca"
+                "the certificate is not trusted for this name: name its authority with --tls-ca; on loopback \
+                 --insecure does as well"
             }
             Self::Descriptors => {
                 "raise the hard limit of descriptors (ulimit -Hn) or use --processes"

@@ -34,5 +34,5 @@ pub use figures::{
 pub use kind::{CLASSES, ErrorKind};
 pub use merge::{MergeError, merge};
 pub use spread::Spread;
-pub use threshold::Thresholds;
+pub use threshold::{Threshold, Thresholds};
 pub use verdict::{Ending, Verdict};

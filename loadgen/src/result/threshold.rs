@@ -1,45 +1,74 @@
 //! The operator's thresholds for a run (`--p99-below` and the like) beside the measurements: they colour the verdict,
-//! and change no exit code.
+//! and change the exit code where `--fail-on-threshold` asks for it.
 
-use super::{Document, Spread, words};
+use super::{Document, Spread, Verdict, words};
+use serde::Serialize;
 use serde_json::Value;
 
-/// The thresholds of a run, each as a clause; at least one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Thresholds {
-    missed: Vec<String>,
-    met: Vec<String>,
+/// The thresholds of a run; at least one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Thresholds(Vec<Threshold>);
+
+/// A threshold of a run, and what was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Threshold {
+    /// The argument that set it: `p50_below`, `p90_below`, `p99_below`, `p999_below`, `max_below` or `failed_below`.
+    name: &'static str,
+    /// In milliseconds; of `failed_below` in per cent.
+    limit: f64,
+    /// The measurement in the same unit; null if there is none.
+    value: Option<f64>,
+    /// Whether it is below the limit. What was not measured is not.
+    met: bool,
+    /// Both in words.
+    #[serde(skip)]
+    words: String,
 }
 
 impl Document {
-    /// The thresholds that the command line or the scenario sets, as far as there is something to compare; `None`
-    /// without any.
+    /// The thresholds that the command line or the scenario sets; `None` without any.
     #[must_use]
     pub fn thresholds(&self) -> Option<Thresholds> {
-        let mut thresholds = Thresholds {
-            missed: Vec::new(),
-            met: Vec::new(),
-        };
+        let mut all = Vec::new();
         let wanted = |key: &str| self.arguments.get(key).and_then(Value::as_f64);
-        for (key, name, figure) in LATENCIES {
-            if let Some(wanted_us) = wanted(key).map(|ms| ms * 1e3)
-                && let Some((span, spread)) = self.latency_us.headline()
-                && let Some(us) = figure(spread)
-            {
-                let fact = format!("{} {name} is {}", span.label(), words::span_us(us));
-                thresholds.add(us as f64 >= wanted_us, &fact, &words::cost_us(wanted_us));
-            }
+        for (name, figure_name, figure) in LATENCIES {
+            let Some(limit) = wanted(name) else { continue };
+            let headline = self.latency_us.headline();
+            let measured = headline.and_then(|(span, spread)| Some((span, figure(spread)?)));
+            let fact = measured.map(|(span, us)| {
+                let fact = format!("{} {figure_name} is {}", span.label(), words::span_us(us));
+                (us as f64 / 1e3, fact)
+            });
+            let fact = fact.ok_or_else(|| format!("{figure_name} is not known"));
+            all.push(Threshold::new(
+                name,
+                limit,
+                fact,
+                &words::cost_us(limit * 1e3),
+            ));
         }
-        if let Some(wanted) = wanted("failed_below")
-            && let Some((failed, all, what)) = self.failures()
-        {
-            let is_missed = failed as f64 * 100.0 >= wanted * all as f64;
-            let (failed, all) = (words::count(failed), words::count(all));
-            let fact = format!("{failed} of {all} {what} failed");
-            thresholds.add(is_missed, &fact, &format!("{wanted} %"));
+        if let Some(limit) = wanted(FAILED) {
+            let fact = self.failures().map(|(failed, all, what)| {
+                let percent = failed as f64 * 100.0 / all as f64;
+                let (failed, all) = (words::count(failed), words::count(all));
+                (percent, format!("{failed} of {all} {what} failed"))
+            });
+            let fact = fact.ok_or_else(|| "nothing was tried".to_owned());
+            all.push(Threshold::new(FAILED, limit, fact, &format!("{limit} %")));
         }
-        let is_empty = thresholds.missed.is_empty() && thresholds.met.is_empty();
-        (!is_empty).then_some(thresholds)
+        (!all.is_empty()).then_some(Thresholds(all))
+    }
+
+    /// The exit code: that of the verdict; with `--fail-on-threshold` [`MISSED`] if all was well but a threshold.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        let is_wanted = self.arguments.get("fail_on_threshold") == Some(&Value::Bool(true));
+        let is_missed = || self.thresholds().is_some_and(|all| all.are_missed());
+        let verdict = self.verdict();
+        if verdict == Verdict::Well && is_wanted && is_missed() {
+            return MISSED;
+        }
+        verdict.exit_code()
     }
 
     /// The number of failures, the number of all, and their noun: sessions, or connections where there are none. `None`
@@ -58,30 +87,56 @@ impl Document {
     }
 }
 
-impl Thresholds {
-    fn add(&mut self, is_missed: bool, fact: &str, wanted: &str) {
-        if is_missed {
-            self.missed.push(format!("{fact}, wanted below {wanted}"));
-        } else {
-            self.met.push(format!("{fact}, below {wanted}"));
+impl Threshold {
+    /// `fact` is the measurement, as a number and in words; or why there is none.
+    fn new(
+        name: &'static str,
+        limit: f64,
+        fact: Result<(f64, String), String>,
+        wanted: &str,
+    ) -> Self {
+        let (value, fact) = match fact {
+            Ok((value, fact)) => (Some(value), fact),
+            Err(why) => (None, why),
+        };
+        let met = value.is_some_and(|value| value < limit);
+        let how = if met { "" } else { "wanted " };
+        Self {
+            name,
+            limit,
+            value,
+            met,
+            words: format!("{fact}, {how}below {wanted}"),
         }
+    }
+}
+
+impl Thresholds {
+    /// All of them, in the order of the flags.
+    #[must_use]
+    pub fn all(&self) -> &[Threshold] {
+        &self.0
     }
 
     /// Whether one of them is missed.
     #[must_use]
-    pub const fn are_missed(&self) -> bool {
-        !self.missed.is_empty()
+    pub fn are_missed(&self) -> bool {
+        self.0.iter().any(|threshold| !threshold.met)
     }
 
     /// The thresholds in one sentence or two, those that are missed first.
     #[must_use]
     pub fn words(&self) -> String {
-        let sentence = |how: &str, clauses: &[String]| match clauses {
-            [] => None,
-            [one] => Some(format!("Threshold {how}: {one}.")),
-            several => Some(format!("Thresholds {how}: {}.", several.join("; "))),
+        let sentence = |how: &str, is_met: bool| {
+            let clauses = self.0.iter().filter(|one| one.met == is_met);
+            let clauses: Vec<_> = clauses.map(|one| one.words.as_str()).collect();
+            match &clauses[..] {
+                [] => None,
+                [one] => Some(format!("Threshold {how}: {one}.")),
+                several => Some(format!("Thresholds {how}: {}.", several.join("; "))),
+            }
         };
-        let sentences = [sentence("missed", &self.missed), sentence("met", &self.met)];
+        let sentences = [sentence("missed", false), sentence("met", true)];
         let sentences: Vec<_> = sentences.into_iter().flatten().collect();
         sentences.join(" ")
     }
@@ -89,6 +144,12 @@ impl Thresholds {
 
 /// A figure of the latency, in microseconds, if it is known.
 type Figure = fn(&Spread) -> Option<u64>;
+
+/// The threshold of failures: its argument.
+const FAILED: &str = "failed_below";
+
+/// The exit code of a run that was well and missed a threshold, where that is asked for.
+pub const MISSED: u8 = 4;
 
 /// The thresholds of the latency: the argument, the figure's name, the figure.
 const LATENCIES: [(&str, &str, Figure); 5] = [
@@ -171,7 +232,8 @@ mod tests {
     #[test]
     fn failures_are_of_sessions_or_else_of_connections() {
         let mut storm = document("storm", &[("failed_below", 0.5)]);
-        assert_eq!(storm.thresholds(), None, "nothing is known of failures");
+        let unknown = "Threshold missed: nothing was tried, wanted below 0.5 %.";
+        assert_eq!(words(&storm), unknown);
         storm.connections.failed = Some(900);
         storm.connections.opened = Some(100);
         for (failed, sentence) in [
@@ -198,16 +260,33 @@ mod tests {
         assert_eq!(words(&connect), sentence);
         connect.connections.opened = Some(0);
         connect.connections.failed = Some(0);
-        assert_eq!(connect.thresholds(), None, "nothing could fail");
+        assert_eq!(words(&connect), unknown);
     }
 
     #[test]
-    fn without_a_measurement_there_is_nothing_to_compare() {
+    fn a_threshold_without_a_measurement_is_missed() {
         let mut document = document("sessions", &[("p99_below", 50.0)]);
-        assert!(document.thresholds().is_some());
         document.latency_us.setup = None;
-        assert_eq!(document.thresholds(), None);
+        let missed = "Threshold missed: p99 is not known, wanted below 50 ms.";
+        assert_eq!(words(&document), missed);
         document.arguments = Arguments::new();
         assert_eq!(document.thresholds(), None);
+    }
+
+    #[test]
+    fn the_exit_code_says_it_only_where_that_is_asked_for_and_all_else_was_well() {
+        let code = |is_wanted: bool, verdict, limit| {
+            let mut document = document("sessions", &[("p99_below", limit)]);
+            document.verdict = Some(verdict);
+            let arguments = &mut document.arguments;
+            arguments.insert("fail_on_threshold".into(), is_wanted.into());
+            document.exit_code()
+        };
+        assert_eq!(code(true, Verdict::Well, 50.0), MISSED);
+        assert_eq!(code(true, Verdict::Well, 2_000.0), 0);
+        assert_eq!(code(false, Verdict::Well, 50.0), 0);
+        for verdict in [Verdict::Faulty, Verdict::TargetFailed, Verdict::Stopped] {
+            assert_eq!(code(true, verdict, 50.0), verdict.exit_code());
+        }
     }
 }

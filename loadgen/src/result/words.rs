@@ -63,6 +63,16 @@ pub fn count(count: u64) -> String {
     text
 }
 
+/// A count with the word for what it counts: `1 address`, `2 addresses`.
+#[must_use]
+pub fn counted(number: u64, one: &str, several: &str) -> String {
+    format!(
+        "{} {}",
+        count(number),
+        if number == 1 { one } else { several }
+    )
+}
+
 /// A figure of any size: `0`, `3.42`, `412`, `18,240`, `1.25 M`.
 #[must_use]
 pub fn figure(value: f64) -> String {

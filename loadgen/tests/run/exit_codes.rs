@@ -33,14 +33,23 @@ fn ctrl_c_ends_gently_with_the_report() {
     assert!(report["messages"]["sent"].as_u64().unwrap() > 0);
 }
 
-/// A missed threshold is named in the first line; the exit code is that of the run.
+/// A missed threshold is named in the first line; the exit code is that of the run, unless it is to be of thresholds.
 #[test]
-fn thresholds_are_named_and_change_no_exit_code() {
+fn thresholds_are_named_and_change_the_exit_code_where_they_are_to() {
     let target = service(Fault::Nothing);
-    let output = loadgen(&format!(
+    let flags = format!(
         "--target http://{target} --mode relay --channels 1 --duration 0.3 --p50-below 0.001 \
          --max-below 3600000 --failed-below 1"
-    ));
+    );
+    let (code, report) = run(
+        &format!("http://{target}"),
+        "--mode relay --channels 1 --duration 0.3 --p50-below 0.001 --fail-on-threshold",
+    );
+    assert_eq!(code, Some(4));
+    assert_eq!(report["ok"], true, "it is of messages alone");
+    assert_eq!(report["thresholds_met"], false);
+    assert_eq!(report["thresholds"][0]["name"], "p50_below");
+    let output = loadgen(&flags);
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();
     let verdict = text.lines().next().unwrap();
