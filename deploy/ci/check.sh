@@ -187,6 +187,7 @@ debian_packages() {
   [ -n "$(command -v etcd)" ] || missing+=(etcd-server)
   [ -n "$(command -v etcdctl)" ] || missing+=(etcd-client)
   [ -n "$(command -v faketime)" ] || missing+=(faketime)   # a node's wall clock
+  [ -n "$(command -v haproxy)" ] || missing+=(haproxy)   # a balancer before the nodes
   [ -n "$(command -v ip)" ] || missing+=(iproute2)   # networks of tests
   [ -n "$(command -v protoc)" ] || missing+=(protobuf-compiler)   # a test compares generated code
   [ "${#missing[@]}" -gt 0 ] || return 0
@@ -211,7 +212,7 @@ without_services() {
     chmod 755 "$policy"
   fi
   "$@" || code=$?
-  for service in coturn prometheus etcd; do
+  for service in coturn prometheus etcd haproxy; do
     case " $* " in *" $service "* | *" $service-server "*) systemctl disable "$service" 2>/dev/null || true ;; esac
   done
   return "$code"

@@ -110,6 +110,7 @@ impl Driver {
                 | Output::Tunnel(..)
                 | Output::EndTunnel(_)
                 | Output::LoseOwner(_)
+                | Output::LeaveTunnel(_)
                 | Output::Admin(_)
                 | Output::Post(..)
                 | Output::Drained => {

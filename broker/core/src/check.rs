@@ -313,6 +313,12 @@ pub enum Check {
                    `record_bytes_total` or etcd's quota, as the text of the answer says."
     )]
     RecordsFull = 68,
+    /// The channel is not here, and another node may have taken its slot while this one has no answer of etcd.
+    #[strum(
+        message = "Look at `/cluster` of this node and at the network between it and etcd; nodes that reach etcd know \
+                   the channel."
+    )]
+    AbsenceUnknown = 69,
 }
 
 /// The number of checks.

@@ -315,9 +315,17 @@ pub const MESSAGE_MS_MAX: u64 = 10_000;
 /// SendAlexaOfferToMaster, a MessageTtlSeconds of at most 120 s; the rest is for a store that is slow.
 pub const REPLY_MS_MAX: u64 = 150_000;
 
+/// The same of a change that goes to etcd, which answers within milliseconds or, while it elects a leader, after up to
+/// three seconds: a client that gets 503 sees by its next call whether the change was made.
+pub const CHANGE_REPLY_MS_MAX: u64 = 2_500;
+
 /// Longest wait of a request for a node that has its channel, where slots go from one node to another, in milliseconds;
 /// then 503. The C SDK gives up after 5 s.
 pub const OWNER_WAIT_MS: u64 = 3_000;
+
+/// Seconds until a client should ask again for a channel that another node may have, as `Retry-After` says: long enough
+/// to spare a side that stays without etcd, and the next attempt may come through a node that knows.
+pub const ABSENCE_RETRY_S: u32 = 5;
 
 /// From one look for that node to the next, in milliseconds.
 pub const OWNER_LOOK_MS: u64 = 50;

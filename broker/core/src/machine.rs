@@ -14,7 +14,7 @@
 //!    │            │                                     └ full ──► bounce (back here, answers 503)
 //!    │            ├► Output::Tunnel ────► release ──► the edge connects to the node and copies bytes both ways
 //!    │            │                                     ├ greeted ► tunnel_enters ─► Output::EndTunnel ─► tunnel_left
-//!    │            │                                     │                               └ LoseOwner ┘
+//!    │            │                                     │                  └ LoseOwner, LeaveTunnel ┘
 //!    │            │                                     └ fails ─► bounce_tunnel (back here, waits or answers 503)
 //!    │            └► Output::Admin ─────► release ──► the edge copies bytes between it and the side thread
 //!    │                                                  └ no room ──► bounce (back here, answers 503)
@@ -65,6 +65,8 @@ pub enum TunnelFailure {
     Closed,
     /// It lost the channel to another node, and had not answered.
     Moved,
+    /// It had not answered, and this node ends.
+    Drain,
 }
 
 /// Why the edge turned a connection away by itself.
@@ -141,6 +143,10 @@ pub enum Output<Letter> {
     /// whole frame that its client got, or reset within one. A request that is not answered comes back
     /// ([`Machine::bounce_tunnel`]).
     LoseOwner(u32),
+    /// This node ends: the client of the tunnel with this number gets what the other node has for it, and the end of
+    /// that. The other node gets nothing more, and closes a WebSocket behind all that it accepted. An upgrade that is
+    /// not answered comes back ([`Machine::bounce_tunnel`]).
+    LeaveTunnel(u32),
     /// A letter for another shard (or this one).
     Post(ShardId, Letter),
     /// Send what is unsent, then end the connection politely. The machine still takes `Sent` and ignores `Received`.

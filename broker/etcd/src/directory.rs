@@ -4,8 +4,9 @@
 //!  DIR/cluster.lock   held while the node runs: one process at a time
 //!  DIR/cluster.json   the directory's number, how often it was started, and what was seen of etcd
 //! ```
-//! The directory's number is drawn once. Each start is counted on the disk before it is used, so two processes never
-//! have the same incarnation.
+//! The directory's number is drawn once. The number of a start is on the disk before it is used, and is higher than
+//! that of the last one by a step that is drawn: so two processes never have the same incarnation, not even on copies
+//! of a directory.
 
 use broker_core::cluster::Memory;
 use broker_core::cluster::types::{EtcdId, Incarnation, Revision};
@@ -51,7 +52,7 @@ impl std::error::Error for DirectoryError {}
 pub(crate) struct Kept {
     format: u32,
     directory: u32,
-    start: u32,
+    start: u64,
     newest: u64,
     etcd: Option<u64>,
     other_history: bool,
@@ -119,8 +120,9 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Locks a directory that exists and counts a start. `drawn` is the number of a directory without one.
-    pub(crate) fn open(path: &Path, drawn: u32) -> Result<(Self, Kept), DirectoryError> {
+    /// Locks a directory that exists and counts a start. `drawn`: the number of a directory without one, and what the
+    /// number of the start is raised by beyond one.
+    pub(crate) fn open(path: &Path, drawn: [u32; 2]) -> Result<(Self, Kept), DirectoryError> {
         let system = |name: &str, error| DirectoryError::System(path.join(name), error);
         let lock = File::options()
             .write(true)
@@ -136,14 +138,14 @@ impl Directory {
         }
         let mut kept = read(&path.join(STATE))?.unwrap_or(Kept {
             format: FORMAT,
-            directory: drawn,
+            directory: drawn[0],
             start: 0,
             newest: 0,
             etcd: None,
             other_history: false,
             cluster: None,
         });
-        kept.start = kept.start.saturating_add(1);
+        kept.start = kept.start.saturating_add(1 + u64::from(drawn[1]));
         write(path, &kept, true).map_err(|error| system(STATE, error))?;
         let directory = Self {
             path: path.to_owned(),
@@ -203,9 +205,9 @@ mod tests {
     fn starts_are_counted_and_one_process_runs() {
         let path = std::env::temp_dir().join(format!("cluster-directory-{}", std::process::id()));
         fs::create_dir(&path).unwrap();
-        let (first, kept) = Directory::open(&path, 7).unwrap();
+        let (first, kept) = Directory::open(&path, [7, 0]).unwrap();
         assert_eq!((kept.directory, kept.start), (7, 1));
-        let second = Directory::open(&path, 8);
+        let second = Directory::open(&path, [8, 0]);
         assert!(
             matches!(second, Err(DirectoryError::Locked(_))),
             "{second:?}"
@@ -217,12 +219,12 @@ mod tests {
         };
         write(first.path(), &kept.with(memory), false).unwrap();
         drop(first);
-        let (third, kept) = Directory::open(&path, 9).unwrap();
-        assert_eq!((kept.directory, kept.start), (7, 2));
+        let (third, kept) = Directory::open(&path, [9, 4]).unwrap();
+        assert_eq!((kept.directory, kept.start), (7, 6));
         assert_eq!(kept.memory(), memory);
         drop(third);
         fs::write(path.join(STATE), r#"{"format":2}"#).unwrap();
-        let unreadable = Directory::open(&path, 9);
+        let unreadable = Directory::open(&path, [9, 0]);
         assert!(
             matches!(unreadable, Err(DirectoryError::Unreadable(..))),
             "{unreadable:?}"

@@ -151,6 +151,9 @@ pub const PEER_CONNECT: Duration = Duration::from_secs(1);
 /// The two ends of a connection between nodes agree on who they are within this time: TLS and a hello of each.
 pub const PEER_HELLO: Duration = Duration::from_secs(2);
 
+/// Bytes of a message by which a node asks over a connection of its own, and of the reply: some numbers.
+pub const ASKED_BYTES_MAX: usize = 256;
+
 /// The longest time that another node may take to read a piece of a message, or to send one: a process that is stopped
 /// for longer counts as silent anyway.
 pub const PEER_STALL: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 
 use crate::limits::NAME_BYTES_MAX;
 use broker_core::cluster::limits::NODES_MAX;
-use broker_core::cluster::types::{NodeId, NodeKey};
+use broker_core::cluster::types::{Address, NodeId, NodeKey};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
@@ -30,11 +30,21 @@ impl Name {
         &self.0
     }
 
-    /// The same for all nodes, of all versions (FNV-1a).
+    /// The same for all nodes, of all versions.
     pub(crate) fn key(&self) -> NodeKey {
-        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        NodeKey(self.0.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
+        NodeKey(hash(&self.0))
     }
+}
+
+/// The number that the core has for an address.
+pub(crate) fn address(text: &str) -> Address {
+    Address(hash(text))
+}
+
+/// FNV-1a.
+fn hash(text: &str) -> u64 {
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, mix)
 }
 
 impl TryFrom<&str> for Name {

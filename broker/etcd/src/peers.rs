@@ -7,12 +7,17 @@ use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Carries messages to other nodes. Whatever it cannot deliver is lost: the rules expect that.
 pub trait Peers: 'static {
     /// Sends a message to a node, which is reached at one of these addresses if any is known. Never blocks.
     fn send(&mut self, to: &Name, at: &[SocketAddr], message: Vec<u8>);
+
+    /// Asks a node that is reached at one of these addresses, over a connection of its own, so that a process disturbs
+    /// nobody whose name another one may have. The reply is a message of the node, if it comes. Never blocks; nothing
+    /// is asked while the last question to the node waits for its reply.
+    fn ask(&mut self, of: &Name, at: &[SocketAddr], message: Vec<u8>);
 
     /// Sends nothing from now on; ends when what was sent has left, or is lost.
     fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
@@ -25,10 +30,28 @@ pub trait Peers: 'static {
 pub enum Mail {
     /// A message. Who sent it is what the carrier has authenticated.
     Message(Name, Vec<u8>),
+    /// A message of a node that waits for a reply over the same connection, by [`Peers::ask`].
+    Asked(Name, Vec<u8>, Reply),
     /// The host of a node refused the connection: no process listens there.
     Refused(Name),
     /// A connection to a node did not come about otherwise, or has another node at its end: it may be elsewhere.
     Unreached(Name),
+}
+
+/// The way back to a node that asked.
+#[derive(Debug)]
+pub struct Reply(oneshot::Sender<Vec<u8>>);
+
+impl Reply {
+    pub(crate) fn new() -> (Self, oneshot::Receiver<Vec<u8>>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
+    pub(crate) fn send(self, message: Vec<u8>) {
+        // Nobody listens any more if it was late.
+        let _ = self.0.send(message);
+    }
 }
 
 /// The carrier's end of the queue of mail. A clone for each connection.
@@ -46,7 +69,9 @@ impl Mailbox {
     /// Puts something in; false if it is lost, since [`MAIL_MAX`] or [`MAIL_BYTES_MAX`] wait or the node has ended.
     pub fn put(&self, mail: Mail) -> bool {
         let bytes = match &mail {
-            Mail::Message(_, message) => u32::try_from(message.len()).unwrap_or(u32::MAX),
+            Mail::Message(_, message) | Mail::Asked(_, message, _) => {
+                u32::try_from(message.len()).unwrap_or(u32::MAX)
+            }
             Mail::Refused(_) | Mail::Unreached(_) => 0,
         };
         let charge = Arc::clone(&self.room).try_acquire_many_owned(bytes);
@@ -127,4 +152,7 @@ impl Peers for InProcess {
             }
         });
     }
+
+    /// One process has a name here, so nobody has to ask.
+    fn ask(&mut self, _: &Name, _: &[SocketAddr], _: Vec<u8>) {}
 }

@@ -85,4 +85,6 @@ pub enum News {
     /// Admissions to slots that are served are valid before this moment of the clock that goes on while the machine
     /// sleeps.
     ValidUntil(Now),
+    /// Whether a channel that is not in this node's own slots does not exist: another node may have taken them.
+    KnowsAbsence(bool),
 }

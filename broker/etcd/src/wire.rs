@@ -12,8 +12,9 @@ use crate::limits::MESSAGE_BYTES_MAX;
 use crate::names::{Name, Names};
 use crate::parts::Part;
 use broker_core::cluster::limits::{INNER_VERSION, NODES_MAX};
-use broker_core::cluster::message::{Answer, Parcel, Question};
+use broker_core::cluster::message::{Answer, Heard, Parcel, Question};
 use broker_core::cluster::types::{Incarnation, NodeId, Owner, ParcelId};
+use broker_core::time::Now;
 use broker_core::wire::{self, at_most, bytes};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -36,6 +37,11 @@ pub(crate) enum Message {
     Inquiry(u64, #[serde(with = "bytes")] Vec<u8>),
     /// The reply to the inquiry of that number.
     Reply(u64, #[serde(with = "bytes")] Vec<u8>),
+    /// The question which process last answered under the name of the node that asks, with the moment by its clock.
+    /// Over a connection of its own, as is the reply.
+    Seek(Now),
+    /// The reply, with that moment.
+    Found(Now, Option<Heard>),
 }
 
 /// A message whose owners of slots are places in a list of names.

@@ -12,11 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 /// Every name below the domain leads to all nodes that are registered: any of them takes any connection. With `direct`,
 /// those that name a node lead to that one; without its records, a node that is lost is any name again.
 pub(super) fn text(place: &Place, survey: &Survey) -> Result<String, Failure> {
-    let Some(domain) = &place.settings.advertise.domain else {
-        let text =
-            "advertise.domain: must be set to the domain below which endpoints have their names";
-        return Err(Failure::Configuration(text.into()));
-    };
+    let domain = domain(place)?;
     let mut text = String::from(
         "; the addresses at which nodes reach each other: replace those that clients cannot reach\n",
     );
@@ -45,6 +41,15 @@ pub(super) fn text(place: &Place, survey: &Survey) -> Result<String, Failure> {
         text += &record(&format!("*.{domain}."), address);
     }
     Ok(text + &direct)
+}
+
+/// The domain of endpoints.
+pub(super) fn domain(place: &Place) -> Result<&str, Failure> {
+    place.settings.advertise.domain.as_deref().ok_or_else(|| {
+        let text =
+            "advertise.domain: must be set to the domain below which endpoints have their names";
+        Failure::Configuration(text.into())
+    })
 }
 
 fn record(name: &str, address: IpAddr) -> String {

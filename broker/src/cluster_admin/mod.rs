@@ -1,12 +1,13 @@
 //! `heliograph cluster`: how the cluster of a configuration is, by what etcd has of it, and what operators change
 //! there. Each command asks etcd itself; what nodes are to do is asked through it.
 //!
-//! In reading order: `status`, `check` with `nodes`, `dns`; `moves` (drain, rebalance, the end of an upgrade);
-//! `exchange` (records from a data directory into etcd, and back); `place`, `table`.
+//! In reading order: `status`, `check` with `nodes`, `dns` and `haproxy`; `moves` (drain, rebalance, the end of an
+//! upgrade); `exchange` (records from a data directory into etcd, and back); `place`, `table`.
 
 mod check;
 mod dns;
 mod exchange;
+mod haproxy;
 mod moves;
 mod nodes;
 mod place;
@@ -38,7 +39,8 @@ pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
         ClusterCommand::Drain { node } => return moves::drain(&place, node, out),
         ClusterCommand::Rebalance => return moves::rebalance(&place, out),
         ClusterCommand::FinishUpgrade => moves::finish_upgrade(&place)?,
-        ClusterCommand::Dns => dns::text(&place, &place.survey()?)?,
+        ClusterCommand::Dns { haproxy: false } => dns::text(&place, &place.survey()?)?,
+        ClusterCommand::Dns { haproxy: true } => haproxy::text(&place, &place.survey()?)?,
     };
     written(out, &text)
 }

@@ -1,12 +1,13 @@
-//! `heliograph cluster status`: the members of the cluster and of its etcd, and who owns how many slots.
+//! `heliograph cluster status`: the members of the cluster and of its etcd, who owns how many slots, and which nodes
+//! answer the others.
 
 use super::place::Place;
 use super::table::{bytes, table};
 use crate::terminal::plain;
 use broker_core::cluster::types::Kinship;
-use broker_etcd::operator::{EtcdMember, NodeStatus, Survey};
+use broker_etcd::operator::{EtcdMember, NodeStatus, Reports, Survey, reports};
 
-/// The output of the command.
+/// The output of the command. It asks the nodes which others answer them.
 pub(super) fn text(place: &Place, survey: &Survey) -> String {
     let founded = match &survey.meta {
         Some(meta) => format!("id {}, {} slots", plain(&meta.id), meta.slots),
@@ -15,8 +16,12 @@ pub(super) fn text(place: &Place, survey: &Survey) -> String {
     let mut text = format!("cluster {}: {founded}\n", place.name);
     text += &format!("slots: {}\n", slots(survey));
     if !survey.nodes.is_empty() {
+        let reports = reports(&place.etcd, &place.name);
         text += "\n";
-        text += &nodes(survey);
+        text += &nodes(survey, reports.as_ref().unwrap_or(&Reports::new()));
+        if let Err(why) = reports {
+            text += &format!("the nodes cannot be asked: {}\n", plain(&why));
+        }
     }
     text += &format!("\netcd, at revision {}:\n", survey.revision);
     let members: Vec<_> = survey.members.iter().map(member).collect();
@@ -35,14 +40,43 @@ fn slots(survey: &Survey) -> String {
     )
 }
 
-fn nodes(survey: &Survey) -> String {
-    let head = ["node", "address", "member", "registered", "slots"].map(str::to_owned);
-    let rows = survey.nodes.iter().map(|(name, status)| node(name, status));
+fn nodes(survey: &Survey, reports: &Reports) -> String {
+    let head = [
+        "node",
+        "address",
+        "member",
+        "registered",
+        "answers",
+        "slots",
+    ];
+    let head = head.map(str::to_owned);
+    let nodes = survey.nodes.iter();
+    let rows = nodes.map(|(name, status)| node(name, status, answers(name, reports)));
     let rows: Vec<_> = [head].into_iter().chain(rows).collect();
     table(&rows)
 }
 
-fn node(name: &str, node: &NodeStatus) -> [String; 5] {
+/// Which of the nodes that report a registered node answers.
+fn answers(name: &str, reports: &Reports) -> String {
+    let others = reports.iter().filter(|(other, _)| ***other != *name);
+    let asking: Vec<_> = others
+        .filter_map(|(other, report)| Some((other, report.as_ref()?)))
+        .collect();
+    if !reports.contains_key(name) || asking.is_empty() {
+        return "-".into();
+    }
+    let unanswered = asking
+        .iter()
+        .filter(|(_, report)| !report.reaches.contains(name));
+    let unanswered: Vec<String> = unanswered.map(|(other, _)| plain(other)).collect();
+    let answered = asking.len() - unanswered.len();
+    match &unanswered[..] {
+        [] => format!("{answered} of {answered}"),
+        some => format!("{answered} of {}, not {}", asking.len(), some.join(" ")),
+    }
+}
+
+fn node(name: &str, node: &NodeStatus, answers: String) -> [String; 6] {
     let member = match (&node.inner, node.is_here) {
         (None, _) => "no",
         (Some(_), true) => "here",
@@ -63,7 +97,8 @@ fn node(name: &str, node: &NodeStatus) -> [String; 5] {
     };
     let address = node.inner.as_ref();
     let address = address.map_or_else(|| "-".into(), |inner| plain(&inner.to_string()));
-    [plain(name), address, member.to_owned(), registered, slots]
+    let member = member.to_owned();
+    [plain(name), address, member, registered, answers, slots]
 }
 
 fn member(member: &EtcdMember) -> [String; 4] {
@@ -97,5 +132,38 @@ fn member(member: &EtcdMember) -> [String; 4] {
             let size = [size].into_iter().chain(alarms).collect();
             [endpoint, plain(&status.version), role.to_owned(), size]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker_etcd::operator::NodeReport;
+
+    #[test]
+    fn a_node_that_answers_nobody_is_seen() {
+        let hears = |names: &[&str]| {
+            let reaches = names.iter().map(|name| (*name).into()).collect();
+            Some(NodeReport {
+                ahead_ms: 0,
+                reaches,
+            })
+        };
+        let reports = Reports::from([
+            ("n1".into(), hears(&["n2"])),
+            ("n2".into(), hears(&["n1"])),
+            ("n3".into(), hears(&[])),
+            ("n4".into(), None),
+        ]);
+        for (node, expected) in [
+            ("n1", "1 of 2, not n3"),
+            ("n3", "0 of 2, not n1 n2"),
+            ("n4", "0 of 3, not n1 n2 n3"),
+            ("n5", "-"),
+        ] {
+            assert_eq!(answers(node, &reports), expected, "{node}");
+        }
+        let alone = Reports::from([("n1".into(), hears(&[])), ("n2".into(), None)]);
+        assert_eq!(answers("n1", &alone), "-");
     }
 }

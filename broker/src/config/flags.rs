@@ -120,7 +120,11 @@ pub enum ClusterCommand {
         directory: PathBuf,
     },
     /// Print records of the domain name system by which the names of endpoints lead to the nodes that are registered
-    Dns,
+    Dns {
+        /// Print the configuration of an HAProxy that passes clients on by these names, instead
+        #[arg(long)]
+        haproxy: bool,
+    },
 }
 
 /// The flags of each command that asks a running broker.

@@ -41,6 +41,7 @@ fn refusal(
         Some(ErrorHead {
             error_type,
             why: None,
+            retry_after_s: None,
         }),
         "application/json",
         body,

@@ -144,6 +144,10 @@ pub(super) const TUNNEL_UPGRADE_MS: u64 = OWNER_WAIT_MS + 2_000;
 /// Time that a client may take for what its tunnel's owner sent last, in milliseconds. Longer: cut off.
 pub(super) const TUNNEL_LINGER_MS: u64 = 10_000;
 
+/// Time between two pieces that the owner sends through a node that ends, or the last one and its end, in
+/// milliseconds. Longer: the client is closed without it.
+pub(super) const TUNNEL_LEAVE_MS: u64 = 4_000;
+
 /// Time that one side of a tunnel may take for a piece that its socket had no room for, in milliseconds; while it
 /// waits, the other side is not read, and so its end is not seen. Longer: cut off.
 pub(super) const TUNNEL_STALL_MS: u64 = 20_000;

@@ -1,4 +1,4 @@
-//! The commands `status`, `check`, `remove` and `dns`, on given contents of etcd.
+//! The commands `status`, `check` and `remove`, on given contents of etcd.
 
 use crate::server::{self, Etcd};
 use crate::support::{Place, registration};
@@ -14,7 +14,7 @@ fn put(etcd: &Etcd, key: &str, value: &str) {
 
 /// A cluster of two members: `n2` is registered and owns two slots, of which one is of its process before; `n3` is not
 /// and owns one; one slot was released.
-fn cluster(etcd: &Etcd) {
+pub(crate) fn cluster(etcd: &Etcd) {
     let meta = r#"{"format":1,"id":"00112233","slots":4096,"slot_key":"000102030405060708090a0b0c0d0e0f"}"#;
     put(etcd, "meta", meta);
     for (node, address) in [("n2", "127.0.0.2:7443"), ("n3", "127.0.0.3:7443")] {
@@ -51,9 +51,9 @@ fn status_has_members_registrations_slots_and_etcd() {
     for line in [
         "cluster prod: id 00112233, 4096 slots",
         "slots: 3 have an owner, 1 were released, 4092 were never owned",
-        "node  address         member  registered              slots",
-        "n2    127.0.0.2:7443  here    version 0.1.0, start 3  2, 1 of a process that is not registered",
-        "n3    127.0.0.3:7443  here    no                      1, 1 of a process that is not registered",
+        "node  address         member  registered              answers  slots",
+        "n2    127.0.0.2:7443  here    version 0.1.0, start 3  -        2, 1 of a process that is not registered",
+        "n3    127.0.0.3:7443  here    no                      -        1, 1 of a process that is not registered",
     ] {
         assert!(
             text.lines().any(|found| found == line),
@@ -261,45 +261,6 @@ fn only_a_node_that_does_not_run_is_removed() {
     etcd.ctl(&["del", "/heliograph/prod/live/n2"]);
     etcd.ctl(&["del", "--prefix", "/heliograph/prod/s/"]);
     assert_eq!(place.well(&["remove", "n2"]), "n2 is removed\n");
-}
-
-#[test]
-#[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
-fn dns_has_the_nodes_that_are_registered() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
-    cluster(&etcd);
-    let said = Place::of(&etcd).run(&["dns"]);
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(
-        said.stderr.starts_with("advertise.domain: must be set"),
-        "{said:?}"
-    );
-    let place = Place::with(&etcd.endpoint(), "[advertise]\ndomain = 'cams.example'");
-    let text = place.well(&["dns"]);
-    let records: Vec<_> = text.lines().filter(|line| !line.starts_with(';')).collect();
-    assert_eq!(records, ["*.cams.example. 30 IN A 127.0.0.2"]);
-    assert!(
-        text.contains("; n3 is not registered: left out\n"),
-        "{text}"
-    );
-    let config = std::fs::read_to_string(place.path("broker.toml")).unwrap();
-    let direct = config.replace("link = 'plain'", "link = 'plain'\ndirect = true");
-    std::fs::write(place.path("broker.toml"), direct).unwrap();
-    let text = place.well(&["dns"]);
-    let records: Vec<_> = text.lines().filter(|line| !line.starts_with(';')).collect();
-    // The first digits of SHA-256 of the node's name.
-    assert_eq!(
-        records,
-        [
-            "*.cams.example. 30 IN A 127.0.0.2",
-            "m-0480a93d.cams.example. 30 IN A 127.0.0.2",
-            "v-0480a93d.cams.example. 30 IN A 127.0.0.2",
-            "r-0480a93d.cams.example. 30 IN A 127.0.0.2",
-        ]
-    );
 }
 
 #[test]

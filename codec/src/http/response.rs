@@ -28,6 +28,8 @@ pub struct ErrorHead<'a> {
     pub error_type: &'a str,
     /// The place where an operator reads the reason; `None` in production.
     pub why: Option<&'a str>,
+    /// Seconds until the client should try again (RFC 9110 section 10.2.3), if it should.
+    pub retry_after_s: Option<u32>,
 }
 
 /// Appends a response; an empty `content_type` writes none.
@@ -50,6 +52,9 @@ pub fn respond(
         field(out, "x-amzn-ErrorType", error.error_type.as_bytes());
         if let Some(why) = error.why {
             field(out, "x-heliograph-why", why.as_bytes());
+        }
+        if let Some(seconds) = error.retry_after_s {
+            field(out, "Retry-After", seconds.to_string().as_bytes());
         }
     }
     if status == 426 {
@@ -184,6 +189,7 @@ mod tests {
             Some(ErrorHead {
                 error_type: "ResourceNotFoundException",
                 why: None,
+                retry_after_s: None,
             }),
             "application/json",
             body,
@@ -198,6 +204,22 @@ mod tests {
             Content-Length: 63\r\n\r\n\
             {\"Message\":\"The requested channel is not found or not active.\"}";
         assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_error_may_say_when_to_try_again() {
+        let error = |retry_after_s| {
+            let mut out = Vec::new();
+            let error = ErrorHead {
+                error_type: "ServiceUnavailableException",
+                why: None,
+                retry_after_s,
+            };
+            respond(&mut out, &META, 503, Some(error), "application/json", b"{}");
+            String::from_utf8(out).unwrap()
+        };
+        assert!(error(Some(5)).contains("\r\nRetry-After: 5\r\n"));
+        assert!(!error(None).contains("Retry-After"));
     }
 
     #[test]

@@ -36,6 +36,7 @@ fn ids_are_those_that_were_sent_before() {
         (63, "tls_expected"),
         (64, "owner_unreachable"),
         (67, "list_incomplete"),
+        (69, "absence_unknown"),
     ] {
         assert_eq!(Check::of_index(number).map(Check::id), Some(id));
     }

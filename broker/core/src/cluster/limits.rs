@@ -99,6 +99,9 @@ pub const TRANSFERS_MAX: usize = 8;
 /// Longest time that a drain waits for a node that can take its slots.
 pub const DRAIN_MAX_MS: u64 = 25_000;
 
+/// The same where every other registered node stops as well, or none is registered: two rounds of questions show it.
+pub const DRAIN_ALONE_MS: u64 = 2_000;
+
 /// Time that a transfer waits for a parcel's answer, and a slot for the next attempt.
 pub const PARCEL_WAIT_MS: u64 = 3_000;
 
@@ -118,6 +121,10 @@ const _: () = {
     assert!(GAP_MS >= 2 * TICK_MS, "an ordinary tick is no gap");
     assert!(ROUND_MS.is_multiple_of(TICK_MS), "rounds begin at ticks");
     assert!(HAS_ETCD_MS > 2 * ROUND_MS, "one lost question is no outage");
+    assert!(
+        DRAIN_ALONE_MS >= 2 * ROUND_MS,
+        "who stops says so in between"
+    );
     assert!(
         SLOTS_PER_CLAIM <= 126,
         "two compares for registrations are left of 128"

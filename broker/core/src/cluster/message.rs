@@ -105,6 +105,8 @@ pub struct Held {
 pub struct Question {
     /// When it was asked, by the clock of the node that asks; the answer repeats it.
     pub asked: Now,
+    /// The process that asks; the answer repeats it too.
+    pub asker: Incarnation,
     /// Up to where the node that asks knows every change of a slot: later ones belong in the answer.
     pub complete: Revision,
 }
@@ -114,6 +116,8 @@ pub struct Question {
 pub struct Answer {
     /// The question's.
     pub asked: Now,
+    /// The question's: another process of the same name takes no notice.
+    pub asker: Incarnation,
     /// The process that answers.
     pub incarnation: Incarnation,
     /// Whether etcd answered it within [`super::limits::HAS_ETCD_MS`].
@@ -128,6 +132,15 @@ pub struct Answer {
     pub changes: Vec<(Slot, SlotRecord)>,
     /// The highest revision of etcd that it knows.
     pub newest: Revision,
+}
+
+/// The process that last answered a node under some name, as that node says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// The process.
+    pub incarnation: Incarnation,
+    /// Milliseconds since the question was sent that it answered.
+    pub ago_ms: u64,
 }
 
 /// Pending messages of a slot, offered to another node.
@@ -170,6 +183,15 @@ pub enum Input {
     Question(NodeId, Question),
     /// Another node answers.
     Answer(NodeId, Answer),
+    /// A node says which process last answered it under this node's name, if any: in reply to [`Output::Seek`].
+    Found {
+        /// The node that says so; this one's own name if a process of that name replies.
+        from: NodeId,
+        /// When it was asked.
+        asked: Now,
+        /// The process.
+        heard: Option<Heard>,
+    },
     /// The host of a node refused the connection: no process listens there.
     Refused(NodeId),
     /// A node ends in order.
@@ -207,6 +229,10 @@ pub enum Output {
     Etcd(CallId, Call),
     /// A question to another node.
     Ask(NodeId, Question),
+    /// Ask a node, at the address that the roster has, which process last answered it under this node's name.
+    ///
+    /// It may be this node's own name: then whatever process is at that address is asked.
+    Seek(NodeId, Now),
     /// An answer to another node.
     Tell(NodeId, Answer),
     /// The end of this node, announced to another one.
@@ -323,7 +349,7 @@ pub enum Ending {
     },
     /// The node was removed from the roster (exit code 1).
     Removed,
-    /// Another machine runs under this node's name (exit code 2).
+    /// Another process runs under this node's name (exit code 2).
     NameTaken,
     /// Other nodes are registered, none of them with a proof that is valid under this process's secret, for its
     /// cluster's id and slot hash key (exit code 2).
@@ -338,6 +364,14 @@ pub enum Ending {
         /// The lowest that is allowed.
         lowest: u32,
     },
+}
+
+impl Ending {
+    /// Whether a drain is over, and no other node took all slots.
+    #[must_use]
+    pub fn leaves_slots(self) -> bool {
+        matches!(self, Self::Drained { left: 1.. })
+    }
 }
 
 /// A target of transfers.

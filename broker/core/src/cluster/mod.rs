@@ -11,8 +11,8 @@
 //!
 //! [`Cluster`] is one node's part. It is driven as a shard is: one input, all outputs, the next input. Moments are of
 //! the node's own monotonic clock, which goes on while the machine sleeps. Why the rules are as they are:
-//! broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md, 0026-another-history.md and
-//! 0037-who-counts.md.
+//! broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md, 0026-another-history.md,
+//! 0037-who-counts.md, 0039-one-process-a-name.md and 0040-word-of-etcd.md.
 //!
 //! | module | what it is |
 //! |---|---|

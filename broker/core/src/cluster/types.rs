@@ -21,14 +21,15 @@ pub struct NodeKey(pub u64);
 
 /// One start of a node's process.
 ///
-/// Two of the same directory are ordered by `start`: a directory is locked, so the later one proves that the earlier
-/// one has ended. Of two directories etcd's order alone says which is newer, never the numbers.
+/// A directory is locked, so a later one on the same machine proves that the earlier one has ended. A directory can be
+/// copied, so etcd's order alone says which of two is newer, never the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation {
     /// Drawn at random when the data directory was made.
     pub directory: u32,
-    /// Counts the starts on that directory, from 1.
-    pub start: u32,
+    /// Rises with each start on that directory, by a step that is drawn at random: copies of a directory, started as
+    /// often, differ.
+    pub start: u64,
 }
 
 /// A revision of etcd's store; 0 is before the first change, and as a key's revision it means that there is no key.
@@ -118,6 +119,10 @@ pub enum RosterState {
     Away,
 }
 
+/// A node's address for connections of clients, which only one process can have: a hash of its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address(pub u64);
+
 /// A key of the cluster in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
@@ -150,8 +155,8 @@ pub enum Value {
         /// Its relation to the cluster of the process that reads it.
         kinship: Kinship,
     },
-    /// A node's membership.
-    Roster(RosterState),
+    /// A node's membership, and the address of the process that wrote it.
+    Roster(RosterState, Address),
     /// A channel's record.
     Record,
 }

@@ -10,6 +10,7 @@ use codec::aws::ChannelArn;
 use codec::control::{Call, Operation, Protocol};
 use codec::http::HeadScanner;
 use codec::signal::Role;
+use std::sync::Arc;
 
 /// The HTTP state of one connection. Bytes are kept only while a head or body is incomplete or a call is under way.
 #[derive(Debug)]
@@ -80,6 +81,19 @@ pub struct Onward {
     pub caller: Caller,
     /// The request as it came, and what followed it so far.
     pub bytes: Vec<u8>,
+    /// Its entry in the count of all.
+    pub counted: OnwardCount,
+}
+
+/// The number of requests that another node is to answer and has not: each has a copy, wherever it is. One per shard.
+#[derive(Clone, Debug, Default)]
+pub struct OnwardCount(Arc<()>);
+
+impl OnwardCount {
+    /// Whether there is any.
+    pub(crate) fn any(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
 }
 
 /// A request for a channel that no node has for the moment, or one that cannot be reached.

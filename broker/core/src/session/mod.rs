@@ -8,7 +8,8 @@ mod wait;
 mod web_socket;
 
 pub(crate) use http::{
-    Admission, Expected, Http, HttpStage, Onward, Ownerless, PendingBody, PendingCall, Target,
+    Admission, Expected, Http, HttpStage, Onward, OnwardCount, Ownerless, PendingBody, PendingCall,
+    Target,
 };
 pub(crate) use outbox::{Launch, Load, Outbox, Spares, Unsent};
 pub(crate) use rates::MessageRates;

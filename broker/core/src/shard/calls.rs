@@ -19,7 +19,7 @@ use super::todo::{Todo, TodoList};
 use super::{Answer, Letter, Query, QueryKind};
 use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
-use crate::limits::REPLY_MS_MAX;
+use crate::limits::{CHANGE_REPLY_MS_MAX, REPLY_MS_MAX};
 use crate::machine::Output;
 use crate::record::Holding;
 use crate::session::{Expected, HttpStage, PendingCall};
@@ -169,6 +169,9 @@ impl Sockets {
         };
         let change = query.kind.waits_for_the_store();
         if let Some(caller) = self.await_reply(key, asked, wanted, at) {
+            if change && self.owners_change() {
+                self.await_change(key, at);
+            }
             let caller = CallRef { change, ..caller };
             self.send_query(todo, caller, query);
         }
@@ -200,6 +203,13 @@ impl Sockets {
         http.stage = HttpStage::AwaitReply(asked, wanted);
         http.deadline = at.now.after(REPLY_MS_MAX);
         self.awaiting(key)
+    }
+
+    /// A call waits for etcd, which may never say what became of its change.
+    fn await_change(&mut self, key: SessionKey, at: Moment) {
+        if let Some(http) = self.http(key) {
+            http.deadline = at.now.after(CHANGE_REPLY_MS_MAX);
+        }
     }
 
     /// Drops a call whose caller hung up. Earlier answers go out.

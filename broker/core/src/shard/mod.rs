@@ -293,7 +293,7 @@ impl Machine for Shard {
         let faults = self.sockets.next_fault();
         let slots = self.directory.slots();
         let slots = slots.and_then(|slots| slots.next_due(self.sockets.places()));
-        let tunnels = self.sockets.next_lost_tunnel();
+        let tunnels = self.sockets.next_closed_tunnel();
         let others = drain
             .into_iter()
             .chain(waiting)

@@ -36,7 +36,7 @@ use crate::limits::spare_outboxes;
 use crate::machine::Output;
 use crate::placement::Placement;
 use crate::readiness::Readiness;
-use crate::session::{Session, Spares};
+use crate::session::{OnwardCount, Session, Spares};
 use crate::settings::Settings;
 use crate::shard::dev::state::Dev;
 use crate::time::{Moment, Now};
@@ -93,6 +93,8 @@ struct Requests {
     /// Those that wait for a node that has their channel, or were answered meanwhile and are leaving: at most
     /// [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX).
     without_owner: BTreeSet<SessionKey>,
+    /// Those for other nodes, wherever they are.
+    onward: OnwardCount,
 }
 
 /// Which shard this is, and what its connections wait for from the others.

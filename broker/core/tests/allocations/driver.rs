@@ -82,6 +82,7 @@ impl Driver {
                 | Output::Tunnel(..)
                 | Output::EndTunnel(_)
                 | Output::LoseOwner(_)
+                | Output::LeaveTunnel(_)
                 | Output::Admin(_)
                 | Output::Post(..)
                 | Output::Drained => unreachable!("everybody stays, on one shard"),

@@ -1,13 +1,14 @@
 //! Worlds aimed at one rule each, which worlds of chance meet too rarely.
 
 use crate::classes::{SETTLED_AFTER_START_MS, SETTLED_MS};
+use crate::identity::namesakes;
 use crate::net::ETCD;
 use crate::script::{Script, Step, cut_both, cut_off};
 
 /// The script of an aimed world.
 pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {
     script.delay_max = script.delay_max.min(40);
-    match rng.u32(..16) {
+    match rng.u32(..21) {
         0 => came_back_blind(script, rng),
         1 => lease_ends_behind_a_cut(script, rng),
         2 => late_answers(script, rng),
@@ -23,6 +24,11 @@ pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {
         12 => overtaken_by_progress(script, rng),
         13 => asked_by_all(script, rng),
         14 => another_secret(script, rng),
+        15 => back_in_a_takeover(script, rng),
+        16 => back_while_etcd_is_full(script, rng),
+        17 => namesakes::name_of_one_that_lives(script, rng),
+        18 => namesakes::name_of_one_that_is_gone(script, rng),
+        19 => all_end(script, rng),
         _ => another_secret_in_etcd_first(script, rng),
     }
 }
@@ -236,6 +242,39 @@ fn asked_by_all(script: &mut Script, rng: &mut fastrand::Rng) {
     script.heals(until, SETTLED_MS);
 }
 
+/// A node is cut off, or stopped, until its slots are about to be taken, or some of them are. It mostly reaches its
+/// peers before etcd.
+fn back_in_a_takeover(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "back in a takeover";
+    let at = script.begins + rng.u64(..2_000);
+    let host = rng.usize(..script.hosts);
+    let back = at + rng.u64(10_000..13_500);
+    if rng.bool() {
+        script.steps.push((at, Step::Stop(host)));
+        script.steps.push((back, Step::Continue(host)));
+    } else {
+        for other in (0..script.hosts).filter(|other| *other != host) {
+            cut_both(&mut script.steps, host, other, at, back);
+        }
+    }
+    let late = back + rng.u64(..2_000);
+    cut_both(&mut script.steps, host, ETCD, at, late);
+    script.heals(late, SETTLED_MS);
+}
+
+/// etcd takes no changes while a node is cut off: nobody takes its slots, and it serves them when the cut ends.
+fn back_while_etcd_is_full(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "back while etcd is full";
+    let at = script.begins + rng.u64(..2_000);
+    let host = rng.usize(..script.hosts);
+    let lasts = rng.u64(9_000..25_000);
+    script.steps.push((at, Step::Full(true)));
+    cut_off(script, host, at, at + lasts);
+    script.moves_max = Some(0);
+    script.unserved_max = Some(lasts - ALONE_MS + BACK_MS);
+    script.heals(at + lasts + SETTLED_MS, 6_000);
+}
+
 /// etcd comes back from a backup while a node gives a slot away. Only the giver wrote records since the backup, so it
 /// may be the only one that notices.
 fn rolled_back_in_a_transfer(script: &mut Script, rng: &mut fastrand::Rng) {
@@ -314,3 +353,23 @@ fn joins_with_another_secret(script: &mut Script, at: u64) -> usize {
     script.steps.push((at, Step::Start(stranger)));
     stranger
 }
+
+/// All nodes are drained at once: none of them has anybody to give its slots to, and all have ended soon.
+fn all_end(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "all end";
+    let at = script.begins + rng.u64(..2_000);
+    for host in 0..script.hosts {
+        script.steps.push((at + rng.u64(..500), Step::Drain(host)));
+        script.ended.push(host);
+    }
+    script.ends = at + 6_000;
+    script.settled = script.ends + 1;
+}
+
+/// A node that nobody answers is alone after this long at the earliest: an answer counts for 8 s from its question on,
+/// and a question is a second old at most.
+const ALONE_MS: u64 = 7_000;
+
+/// A node serves this long after a cut that it was alone in: a round of questions, and what etcd answers to a read and
+/// to the attempt to register.
+const BACK_MS: u64 = 3_500;

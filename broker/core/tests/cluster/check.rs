@@ -5,13 +5,16 @@
 //! | I1 | one process serves a slot under one epoch |
 //! | I2 | two nodes admit to a slot only while no node that knows better answers the older owner, and 2 s more |
 //! |    | a node admits only within the reach of a question that was answered; both except by the exception |
+//! |    | a node whose right had ended comes back to no slot that is taken from it (`contact`) |
 //! | I3 | all slots are served within a span of the end of all faults |
 //! | I4 | no claim while the owner says to the claimer that it serves |
 //! | I5 | at most one move per slot and drain, none where nothing should move |
 //! | I6 | a node that joins takes nothing until asked (none where nothing should move) |
 //! | I7 | no pending message is with two owners; a drain loses none |
 //! | I8 | a record is written only by the process that owns its slot |
-//! | I9 | a node of another secret owns nothing, and ends where it starts beside others (`secrets`) |
+//! | I9 | a node of another secret owns nothing, and ends where it starts beside others (`identity`) |
+//! | I10 | a node denies a channel only if etcd showed it the slots within a lease, or no peer may take (`contact`) |
+//! | I11 | of the processes of a name none registers again after another one did (`identity`) |
 
 use crate::host::Host;
 use crate::net::{ETCD, Net};
@@ -21,7 +24,7 @@ use broker_core::cluster::Cluster;
 use broker_core::cluster::limits::{CALL_MS, TICK_MS};
 use broker_core::cluster::message::{Answer, Call, Ending, Gain, Held, Reason, Taking};
 use broker_core::cluster::node::authority::Standing;
-use broker_core::cluster::types::{Epoch, Key, NodeId, Owner, ParcelId, Slot, Value};
+use broker_core::cluster::types::{Epoch, Incarnation, Key, NodeId, Owner, ParcelId, Slot, Value};
 use broker_core::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,10 +48,15 @@ pub(crate) struct Check {
     /// By host and peer: the question that the peer answered last, and when it said that it had etcd, unless it has
     /// left since.
     pub(crate) had_etcd: BTreeMap<(usize, usize), (Now, Option<u64>)>,
-    /// By host: when etcd last showed it the slots.
-    pub(crate) etcd: Vec<u64>,
+    /// By host: when etcd last showed it the slots, and when it had asked for that, by its own clock.
+    pub(crate) etcd: Vec<(u64, Now)>,
+    /// By host: until when it had a right to admit, by its own clock, and since when it has one again that must not
+    /// overlap with another's.
+    pub(crate) rights: Vec<(Now, Option<u64>)>,
     /// By host: when it sent the newest question that was answered, by its own clock.
     pub(crate) contacts: Vec<Now>,
+    /// By node: the processes that registered, in order.
+    pub(crate) registered: BTreeMap<NodeId, Vec<Incarnation>>,
     pub(crate) lost: u64,
     pub(crate) moves: u64,
 }
@@ -87,8 +95,10 @@ impl Check {
             active: Vec::new(),
             void: BTreeSet::new(),
             had_etcd: BTreeMap::new(),
-            etcd: vec![0; hosts],
+            etcd: vec![(0, Now(0)); hosts],
+            rights: vec![(Now(0), None); hosts],
             contacts: vec![Now(0); hosts],
+            registered: BTreeMap::new(),
             lost: 0,
             moves: 0,
         }
@@ -121,6 +131,7 @@ impl Check {
         for slot in &mut self.slots {
             slot.served.clear();
         }
+        self.registered.clear();
     }
 
     /// Moves are counted from here on.
@@ -219,6 +230,11 @@ impl Check {
             *self.met.entry("overlap by the exception").or_default() += 1;
             return;
         }
+        if self.has_come_back(older, now) {
+            self.breaks(format!(
+                "I2 at {now}: host {older} came back to slot {slot}, which is taken from it"
+            ));
+        }
         let number = Slot(u16::try_from(slot).expect("few slots"));
         let knows = |other: &Host| {
             let better = other
@@ -233,9 +249,9 @@ impl Check {
                 && !other.is_stuck
                 && better.is_some_and(|better| better > epoch)
         };
-        let answers = hosts
-            .iter()
-            .any(|other| knows(other) && reaches(other.node.index()) && cluster.asks(other.node));
+        let mut numbered = hosts.iter().enumerate();
+        let answers = numbered
+            .any(|(number, other)| knows(other) && reaches(number) && cluster.asks(other.node));
         let reads = etcd && reaches(ETCD) && !host.is_blind && !cluster.memory().other_history;
         let known = self
             .overlaps
@@ -315,6 +331,7 @@ impl Check {
     pub(crate) fn looks(&mut self, now: u64, hosts: &[Host], script: &Script) {
         self.contacts(now, hosts);
         self.exceptions(now, hosts);
+        self.denials(now, hosts);
         if now < script.begins {
             return;
         }
@@ -389,7 +406,8 @@ impl Check {
     /// A process begins: what was said to the one before is forgotten.
     pub(crate) fn started(&mut self, host: usize) {
         self.contacts[host] = Now(0);
-        self.etcd[host] = 0;
+        self.etcd[host] = (0, Now(0));
+        self.rights[host] = (Now(0), None);
         self.had_etcd.retain(|(of, _), _| *of != host);
         self.words.retain(|(to, _), _| *to != host);
     }

@@ -1,9 +1,10 @@
-//! I2, the part of one node alone: whether what it was answered lets it admit.
+//! I2, the part of one node alone: whether what it was answered lets it admit. I10: whether it lets it deny a channel.
 
 use crate::check::Check;
 use crate::host::Host;
 use crate::world::TTL_MS;
-use broker_core::cluster::limits::MARGIN_MS;
+use broker_core::cluster::Cluster;
+use broker_core::cluster::limits::{ABSENT_MS, HAS_ETCD_MS, MARGIN_MS};
 use broker_core::cluster::node::authority::Standing;
 use broker_core::cluster::types::NodeId;
 use broker_core::time::Now;
@@ -15,9 +16,35 @@ impl Check {
         *contact = (*contact).max(asked);
     }
 
-    /// I2: etcd shows the slots to a host.
-    pub(crate) fn etcd_shows(&mut self, host: usize, now: u64) {
-        self.etcd[host] = now;
+    /// I2: etcd shows the slots to a host, which asked for that at `asked`.
+    pub(crate) fn etcd_shows(&mut self, host: usize, asked: Now, now: u64) {
+        let known = &mut self.etcd[host];
+        *known = (now, asked.max(known.1));
+    }
+
+    /// I2: a host has handled an input, by its clock at `clock`; `until`: up to when it may admit since.
+    ///
+    /// One whose right had ended comes back: within the time that others need at least to take a slot from a node that
+    /// is registered, none may be taken from it. Except where neither it nor a peer that answers it had etcd.
+    pub(crate) fn admits_until(&mut self, host: usize, until: Now, clock: Now, now: u64) {
+        let (before, _) = self.rights[host];
+        if until <= clock {
+            return;
+        }
+        if before <= clock {
+            let is_lately = |asked: Now| clock.since(asked) < TTL_MS - MARGIN_MS;
+            let mut words = self.had_etcd.range((host, 0)..(host + 1, 0));
+            let has_etcd = clock.since(self.etcd[host].1) <= HAS_ETCD_MS
+                || words.any(|(_, (asked, had))| had.is_some() && is_lately(*asked));
+            self.rights[host].1 = has_etcd.then_some(now);
+        }
+        self.rights[host].0 = until;
+    }
+
+    /// I2: whether a host has come back so lately that nothing can have been taken from it since.
+    pub(crate) fn has_come_back(&self, host: usize, now: u64) -> bool {
+        let (_, back) = self.rights[host];
+        back.is_some_and(|at| now - at < ABSENT_MS)
     }
 
     /// I2: a peer says whether it has etcd, in answer to a question of `asked`.
@@ -45,19 +72,44 @@ impl Check {
             if cluster.standing() != Standing::Exception {
                 continue;
             }
-            let can_take = |peer: &Host| {
-                let word = self.had_etcd.get(&(number, peer.node.index()));
-                let had_etcd = word.and_then(|(_, at)| *at);
-                let is_written_off = |at: u64| self.etcd[number] >= at + TTL_MS - MARGIN_MS;
-                cluster.expects(peer.node) && had_etcd.is_some_and(|at| !is_written_off(at))
-            };
-            if let Some(peer) = hosts.iter().find(|peer| can_take(peer)) {
-                let peer = peer.node;
+            if let Some(peer) = self.taker(number, cluster, hosts) {
                 return self.breaks(format!(
                     "I2 at {now}: host {number} goes on although {peer:?} may take"
                 ));
             }
         }
+    }
+
+    /// I10: a host that admits says that a channel does not exist.
+    pub(crate) fn denials(&mut self, now: u64, hosts: &[Host]) {
+        for (number, host) in hosts.iter().enumerate() {
+            let Some(cluster) = host.cluster.as_ref().filter(|_| host.runs()) else {
+                continue;
+            };
+            let clock = host.clock(now);
+            if clock >= cluster.valid_until() || !cluster.knows_absence(clock) {
+                continue;
+            }
+            let since = clock.since(self.etcd[number].1);
+            let taker = self.taker(number, cluster, hosts);
+            if let Some(peer) = taker.filter(|_| since > TTL_MS) {
+                return self.breaks(format!(
+                    "I10 at {now}: host {number} denies channels {since} ms after etcd, although {peer:?} may take"
+                ));
+            }
+        }
+    }
+
+    /// A peer that may take from a host, as far as its last word says.
+    fn taker(&self, number: usize, cluster: &Cluster, hosts: &[Host]) -> Option<NodeId> {
+        let can_take = |peer: &&Host| {
+            let word = self.had_etcd.get(&(number, peer.node.index()));
+            let had_etcd = word.and_then(|(_, at)| *at);
+            let is_written_off = |at: u64| self.etcd[number].0 >= at + TTL_MS - MARGIN_MS;
+            cluster.expects(peer.node) && had_etcd.is_some_and(|at| !is_written_off(at))
+        };
+        let peer = hosts.iter().find(can_take)?;
+        Some(peer.node)
     }
 
     /// I2: no host admits that is alone.

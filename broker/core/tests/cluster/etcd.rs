@@ -99,7 +99,7 @@ impl Etcd {
     fn transact(&mut self, transaction: &Transaction) -> Reply {
         let held = |&(_, value): &(Key, Value)| match value {
             Value::Registration { lease, .. } => self.leases.contains_key(&lease.0),
-            Value::Slot { .. } | Value::Roster(_) | Value::Record => true,
+            Value::Slot { .. } | Value::Roster(..) | Value::Record => true,
         };
         let committed = transaction
             .compares

@@ -1,7 +1,7 @@
 //! A host: the process of a node, its data directory, its clock.
 
 use broker_core::cluster::message::Held;
-use broker_core::cluster::types::{Incarnation, NodeId, Owner, ParcelId, Slot};
+use broker_core::cluster::types::{Address, Incarnation, NodeId, Owner, ParcelId, Slot};
 use broker_core::cluster::{Cluster, Config, Memory};
 use broker_core::time::Now;
 use std::collections::BTreeMap;
@@ -25,8 +25,10 @@ pub(crate) struct Host {
     pub(crate) is_blind: bool,
     /// Progress is reported to its watch before the changes that it stands for.
     pub(crate) is_overtaken: bool,
+    /// The address at which the process listens.
+    pub(crate) address: Address,
     directory: u32,
-    starts: u32,
+    starts: u64,
     memory: Memory,
     /// By how much the node's clock is behind the world's.
     behind: u64,
@@ -68,6 +70,7 @@ impl Host {
             cannot_load: false,
             is_blind: false,
             is_overtaken: false,
+            address: Address(number as u64),
             directory,
             starts: 1,
             memory: Memory::default(),
@@ -109,6 +112,7 @@ impl Host {
         self.is_stuck = false;
         let config = Config {
             me: self.owner(),
+            address: self.address,
             slots: u16::try_from(self.serving.len()).expect("few slots"),
             ttl_ms,
             memory: self.memory,
@@ -138,6 +142,19 @@ impl Host {
         self.starts = 0;
         self.memory = Memory::default();
         self.is_up = true;
+    }
+
+    /// Another machine has this host's name, and a copy of its data directory unless it has one of its own.
+    pub(crate) fn takes_name(&mut self, of: &Self, directory: Option<u32>) {
+        self.node = of.node;
+        match directory {
+            Some(directory) => self.directory = directory,
+            None => {
+                (self.directory, self.memory) = (of.directory, of.memory);
+                // Starts rise by steps of chance.
+                self.starts = of.starts + 1_000;
+            }
+        }
     }
 
     /// The operator accepts etcd as it is.

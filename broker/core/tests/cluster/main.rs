@@ -22,10 +22,10 @@ mod contact;
 mod etcd;
 mod first;
 mod host;
+mod identity;
 mod net;
 mod outputs;
 mod script;
-mod secrets;
 mod traffic;
 mod world;
 
@@ -49,6 +49,7 @@ const MUST_MEET: &[&str] = &[
     "claimed, owner silent",
     "drained",
     "drained, slots left",
+    "name taken",
     "overlap",
     "overlap by the exception",
     "received",

@@ -11,6 +11,8 @@ impl World {
     /// Notes which question or call an answer proves contact by: only one that shows the slots does.
     pub(crate) fn contacts(&mut self, to: usize, input: &Input) {
         match input {
+            // Not to another process of this name.
+            Input::Answer(_, answer) if answer.asker != self.hosts[to].owner().incarnation => {}
             Input::Answer(from, answer) => {
                 self.check.contact(to, answer.asked);
                 let said = (*from, answer.asked);
@@ -31,7 +33,7 @@ impl World {
                 let calls = &self.hosts[to].calls;
                 if let Some(&sent) = usize::try_from(id.0).ok().and_then(|id| calls.get(id)) {
                     self.check.contact(to, sent);
-                    self.check.etcd_shows(to, self.now);
+                    self.check.etcd_shows(to, sent, self.now);
                 }
             }
             _ => {}
@@ -46,6 +48,8 @@ impl World {
             return;
         };
         cluster.handle(input, clock);
+        let until = cluster.valid_until();
+        self.check.admits_until(number, until, clock, self.now);
         let mut outputs = Vec::new();
         while let Some(output) = cluster.poll_output() {
             outputs.push(output);
@@ -67,7 +71,7 @@ impl World {
             Output::Etcd(id, call) => self.send_call(number, id, call),
             Output::Ask(to, question) => {
                 let input = Input::Question(me, question);
-                let (from, to) = (number, to.index());
+                let (from, to) = (number, self.homes[to.index()]);
                 let at = self.now + self.net.delay(from, to, &mut self.rng);
                 self.push(
                     at,
@@ -79,6 +83,7 @@ impl World {
                     },
                 );
             }
+            Output::Seek(of, asked) => self.seek(number, of, asked),
             Output::Tell(to, answer) => {
                 self.tell(number, to, Input::Answer(me, answer), Vec::new())
             }
@@ -162,8 +167,9 @@ impl World {
     }
 
     pub(crate) fn tell(&mut self, from: usize, to: NodeId, input: Input, messages: Vec<u32>) {
-        let process = self.hosts[to.index()].process;
-        self.send(from, to.index(), process, input, messages);
+        let to = self.homes[to.index()];
+        let process = self.hosts[to].process;
+        self.send(from, to, process, input, messages);
     }
 
     fn order(&mut self, number: usize, order: SlotOrder) {

@@ -51,6 +51,8 @@ pub(crate) enum Step {
     Start(usize),
     /// Another machine takes a lost host's name.
     Replace(usize, u32),
+    /// A host starts under another one's name, on a copy of its data directory or on one of its own.
+    TakeName(usize, usize, Option<u32>),
     Stop(usize),
     Freeze(usize),
     Continue(usize),
@@ -112,6 +114,11 @@ impl Step {
                     world.hosts[host].replace(directory);
                     world.start(host);
                 }
+            }
+            Self::TakeName(host, of, directory) => {
+                let [new, known] = world.hosts.get_disjoint_mut([host, of]).expect("two hosts");
+                new.takes_name(known, directory);
+                world.start(host);
             }
             Self::Stop(host) => pause(world, host, Pause::Stopped),
             Self::Freeze(host) => {

@@ -93,6 +93,7 @@ impl World {
         }
         for index in self.published..self.etcd.history.len() {
             let change = self.etcd.history[index];
+            self.namesakes(change);
             if let (Key::Slot(slot), Some(Value::Slot { owner, .. })) = (change.key, change.value) {
                 self.check.commits(slot, owner);
                 if let Some(owner) = owner {

@@ -9,6 +9,7 @@ use crate::traffic::Stream;
 use broker_core::cluster::limits::TICK_MS;
 use broker_core::cluster::message::{Call, CallId, Held, Input, Reply};
 use broker_core::cluster::types::{Key, RosterState, Slot, Value};
+use broker_core::time::Now;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt::Write as _;
@@ -26,6 +27,8 @@ pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) rng: fastrand::Rng,
     pub(crate) hosts: Vec<Host>,
+    /// By node: the host of the address that the roster has.
+    pub(crate) homes: Vec<usize>,
     pub(crate) net: Net,
     pub(crate) etcd: Etcd,
     pub(crate) etcd_state: EtcdState,
@@ -92,6 +95,13 @@ pub(crate) enum What {
         to: usize,
         input: Input,
     },
+    /// A question for the process that last answered a host under the name of the one that asks.
+    Seeks {
+        from: usize,
+        process: u32,
+        to: usize,
+        asked: Now,
+    },
     /// A call at etcd.
     Calls {
         from: usize,
@@ -118,7 +128,8 @@ impl What {
                     Input::Changed(..) | Input::Reply(_, Reply::Progress(_))
                 )
             }
-            Self::Tick(..) | Self::Asks { .. } | Self::Calls { .. } => false,
+            Self::Tick(..) | Self::Asks { .. } | Self::Seeks { .. } => false,
+            Self::Calls { .. } => false,
             Self::Loaded { .. } | Self::Step(_) | Self::Sample => false,
         }
     }
@@ -145,12 +156,13 @@ impl World {
         let mut hosts: Vec<Host> = (0..script.hosts)
             .map(|number| Host::new(number, slots, u32::try_from(number).unwrap_or(0) + 1))
             .collect();
-        for host in &mut hosts {
-            host.is_wanted = host.node.index() < script.members;
+        for host in &mut hosts[..script.members] {
+            host.is_wanted = true;
         }
         let net = Net::new(1, script.delay_max, script.sends_again);
         let mut world = Self {
             now: 0,
+            homes: (0..script.hosts).collect(),
             hosts,
             net,
             etcd: Etcd::new(slots, TTL_MS),
@@ -174,8 +186,10 @@ impl World {
     fn populate(&mut self) {
         if !self.script.is_new {
             for host in &self.hosts[..self.script.members] {
-                self.etcd
-                    .seed(Key::Roster(host.node), Value::Roster(RosterState::Here));
+                self.etcd.seed(
+                    Key::Roster(host.node),
+                    Value::Roster(RosterState::Here, host.address),
+                );
             }
             for slot in 0..self.script.slots {
                 let host = &self.hosts[self.rng.usize(..self.script.members)];
@@ -261,6 +275,12 @@ impl World {
                 to,
                 input,
             } => self.asked(from, process, to, input),
+            What::Seeks {
+                from,
+                process,
+                to,
+                asked,
+            } => self.sought(from, process, to, asked),
             What::Calls {
                 from,
                 process,
@@ -287,7 +307,7 @@ impl World {
     fn obstacle(&self, what: &What) -> Obstacle {
         let (from, to) = match what {
             What::Arrives { from, to, .. } => (*from, *to),
-            What::Asks { from, to, .. } => (*from, *to),
+            What::Asks { from, to, .. } | What::Seeks { from, to, .. } => (*from, *to),
             What::Calls { from, .. } => (*from, ETCD),
             What::Tick(host, _) | What::Loaded { host, .. } => (*host, *host),
             What::Step(_) | What::Sample => return Obstacle::None,

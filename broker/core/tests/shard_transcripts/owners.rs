@@ -269,3 +269,61 @@ fn who_waits_follows_the_slot_to_another_node() {
         "{outputs:?}"
     );
 }
+
+/// SDKs create a channel that is not found, which may exist on the side of a split that has etcd.
+#[test]
+fn where_another_node_may_have_a_channel_its_absence_is_not_stated() {
+    let other = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/1";
+    let requests = [
+        post("/describeSignalingChannel", r#"{"ChannelName":"cam"}"#),
+        post(
+            "/describeSignalingChannel",
+            &format!(r#"{{"ChannelARN":"{other}"}}"#),
+        ),
+        post(
+            "/ListTagsForResource",
+            &format!(r#"{{"ResourceARN":"{other}"}}"#),
+        ),
+        post(
+            "/deleteSignalingChannel",
+            &format!(r#"{{"ChannelARN":"{other}"}}"#),
+        ),
+        upgrade(other, None),
+        upgrade(other, Some("v1")),
+    ];
+    let mut node = Node::new();
+    node.take_slot(Vec::new());
+    for (knows, status, error) in [
+        (true, "404 Not Found", "ResourceNotFoundException"),
+        (false, "503 Service Unavailable", "ServiceUnavailable"),
+    ] {
+        node.map.set_knows_absence(knows);
+        for request in &requests {
+            let session = node.ask(request);
+            let answer = node.heard(session);
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+                "{answer}"
+            );
+            assert!(
+                answer.contains(&format!("\r\nx-amzn-ErrorType: {error}\r\n")),
+                "{answer}"
+            );
+            assert_eq!(
+                answer.contains("\r\nRetry-After: 5\r\n"),
+                !knows,
+                "{answer}"
+            );
+        }
+    }
+    let counts = node.shard.snapshot().counters.refusals;
+    let unknown = counts
+        .each()
+        .find(|(check, _)| *check == Check::AbsenceUnknown);
+    assert_eq!(unknown, Some((Check::AbsenceUnknown, 6)));
+    // A channel that is here is used as before.
+    node.take_slot(vec![record()]);
+    let session = node.connect(None);
+    assert!(node.heard(session).starts_with(UPGRADED));
+    node.assert_balanced();
+}

@@ -1,10 +1,11 @@
 //! The sum of the bytes of records, while slots come and go and records change.
 
-use crate::slots::{ACCOUNT, Node, REGION, parcel, serve};
+use crate::slots::{ACCOUNT, CHANNEL, Node, REGION, parcel, serve};
 use crate::store::{Changes, SlowStore};
 use broker_core::cluster::message::{Cause, Held, SlotOrder};
 use broker_core::cluster::types::Revision;
 use broker_core::id::{Identity, NodeId};
+use broker_core::limits::CHANGE_REPLY_MS_MAX;
 use broker_core::machine::{Input, Machine};
 use broker_core::record::{Record, Version};
 use broker_core::registry::StoreError;
@@ -127,4 +128,25 @@ fn record(channel: usize, value: usize) -> Record {
 fn tag_resource(record: &Record) -> String {
     let (arn, value) = (&record.arn, &record.tags[0].value);
     format!(r#"{{"ResourceARN":"{arn}","Tags":[{{"Key":"k","Value":"{value}"}}]}}"#)
+}
+
+/// etcd may never say what became of a change that was sent; its caller gets 503, and what etcd says later counts.
+#[test]
+fn a_change_without_an_outcome_is_answered_in_time() {
+    let changes = Changes::default();
+    changes.wait();
+    let mut node = Node::with_store(Settings::default(), Box::new(SlowStore::new(0, &changes)));
+    node.take_slot(Vec::new());
+    let body = format!("{{\"ChannelName\":\"{CHANNEL}\"}}");
+    let create = node.call("/createSignalingChannel", &body);
+    node.tick(CHANGE_REPLY_MS_MAX - 100);
+    assert_eq!(node.heard(create), "");
+    node.tick(200);
+    let answer = node.heard(create);
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let (_, key) = changes.next().expect("it is under way");
+    node.input(Input::Letter(Letter::Committed(key, Ok(()))));
+    let describe = node.call("/describeSignalingChannel", &body);
+    assert!(node.heard(describe).starts_with("HTTP/1.1 200 "));
+    node.assert_balanced();
 }

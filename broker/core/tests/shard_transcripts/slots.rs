@@ -109,6 +109,7 @@ impl Node {
         let map = Arc::new(SlotMap::unknown(NodeId(0)));
         map.set_key(&[7; 16]);
         map.set_valid_until(Now(11_000));
+        map.set_knows_absence(true);
         let placement = Placement::new([1, 2, 3, 4], 1).in_cluster(Arc::clone(&map));
         let end = End::default();
         let start = Start {
@@ -183,7 +184,11 @@ impl Node {
                 self.shard.handle(Input::Gone { session: key }, self.at);
             }
             Output::HandOver(..) | Output::Tunnel(..) | Output::Admin(_) | Output::Post(..) => {}
-            Output::EndTunnel(_) | Output::LoseOwner(_) | Output::Reset(_) | Output::Drained => {}
+            Output::EndTunnel(_)
+            | Output::LoseOwner(_)
+            | Output::LeaveTunnel(_)
+            | Output::Reset(_)
+            | Output::Drained => {}
         }
     }
 
@@ -231,7 +236,7 @@ impl Node {
         self.ask(&post(path, body))
     }
 
-    fn ask(&mut self, request: &[u8]) -> SessionKey {
+    pub(super) fn ask(&mut self, request: &[u8]) -> SessionKey {
         let session = self.shard.open(peer(), self.at).expect("there is room");
         self.streams.insert(session, Vec::new());
         self.receive(session, request);

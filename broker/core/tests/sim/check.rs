@@ -74,7 +74,10 @@ impl World {
                     assert_eq!(predicted, Some((conn, to.index())), "a handover");
                     self.sockets[conn].stage = Stage::Leaving(to.index());
                 }
-                Output::Tunnel(..) | Output::EndTunnel(_) | Output::LoseOwner(_) => {
+                Output::Tunnel(..)
+                | Output::EndTunnel(_)
+                | Output::LoseOwner(_)
+                | Output::LeaveTunnel(_) => {
                     unreachable!("one process is the whole service")
                 }
                 Output::Admin(_) => unreachable!("pages are served without --lan elsewhere"),

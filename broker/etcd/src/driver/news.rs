@@ -6,6 +6,7 @@ use crate::names::{Names, shown};
 use crate::peers::Peers;
 use crate::schema::translate::Translator;
 use crate::service::{News, Service};
+use crate::system::now;
 use broker_core::cluster::Cluster;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::types::{NodeId, Owner, Slot, SlotRecord};
@@ -27,6 +28,7 @@ pub(super) struct Known {
     valid_until: Now,
     /// The same, for [`crate::Handle::valid_until`].
     published: Arc<AtomicU64>,
+    knows_absence: bool,
     registered: u16,
 }
 
@@ -42,6 +44,7 @@ impl Known {
             changes: 0,
             valid_until: Now(0),
             published,
+            knows_absence: false,
             registered: 0,
         }
     }
@@ -87,7 +90,8 @@ impl Known {
         }
     }
 
-    /// The owners of slots, as far as `me` is concerned; the number of nodes; the time until which slots may be served.
+    /// The owners of slots, as far as `me` is concerned; the number of nodes; whether absence is known; the time until
+    /// which slots may be served.
     pub(super) fn cluster(
         &mut self,
         cluster: &Cluster,
@@ -103,6 +107,11 @@ impl Known {
         if self.registered != registered {
             self.registered = registered;
             service.learn(News::Registered(registered));
+        }
+        let knows_absence = cluster.knows_absence(now());
+        if self.knows_absence != knows_absence {
+            self.knows_absence = knows_absence;
+            service.learn(News::KnowsAbsence(knows_absence));
         }
         let valid_until = cluster.valid_until();
         if self.valid_until != valid_until {

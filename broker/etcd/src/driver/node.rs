@@ -15,14 +15,14 @@ use super::post::{Delivery, Post};
 use super::records::{self, BatchOf, LoadOf, Records};
 use crate::config::Config;
 use crate::directory::{Directory, Kept};
-use crate::names::shown;
+use crate::names::{self, shown};
 use crate::peers::{Mail, Peers};
 use crate::schema::translate::Translator;
 use crate::schema::values::{self, OrderWord, ReportValue};
 use crate::service::Service;
 use crate::store::Submission;
 use crate::system::now;
-use crate::wire::Message;
+use crate::wire::{self, Message};
 use broker_core::cluster;
 use broker_core::cluster::limits::{INNER_VERSION, SLOTS};
 use broker_core::cluster::message::{Call, Ending, Input, Output, Parcel, SlotOrder, Transaction};
@@ -81,6 +81,7 @@ impl<S: Service, P: Peers> Node<S, P> {
         };
         let settings = cluster::Config {
             me,
+            address: names::address(&config.inner.address),
             slots: SLOTS,
             ttl_ms: config.ttl_ms,
             memory: kept.memory(),
@@ -179,11 +180,16 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Takes mail of another node.
-    pub(super) fn mail(&mut self, mail: &Mail) {
+    pub(super) fn mail(&mut self, mail: Mail) {
         match self.post.receive(mail, &mut self.translator) {
             None => {}
             Some(Delivery::Input(input)) => self.core.inputs().push(input),
             Some(Delivery::Parcel(from, parcel, bytes)) => self.parcel(from, parcel, bytes),
+            Some(Delivery::Seek(from, asked, reply)) => {
+                let heard = self.core.cluster().heard(from, now());
+                let found = Message::Found(asked, heard);
+                reply.send(wire::encode(&found, &self.translator.names));
+            }
             Some(Delivery::Inquiry(from, number, bytes)) => {
                 self.service.inquired(from, number, bytes);
             }
@@ -282,12 +288,18 @@ impl<S: Service, P: Peers> Node<S, P> {
     /// The nodes that this process ends for, as operators know them.
     fn others(&self, ending: Ending) -> Vec<String> {
         match ending {
-            Ending::Drained { .. } | Ending::Removed | Ending::NameTaken => return Vec::new(),
-            Ending::Outdated { .. } => return Vec::new(),
+            Ending::Drained { .. } | Ending::Removed | Ending::Outdated { .. } => {
+                return Vec::new();
+            }
+            Ending::NameTaken => return self.shown([self.core.me().node].into_iter()),
             Ending::Unproven | Ending::OtherVersion { .. } => {}
         }
         let strangers = self.core.cluster().strangers();
-        let shown = strangers.filter_map(|(node, _)| {
+        self.shown(strangers.map(|(node, _)| node))
+    }
+
+    fn shown(&self, nodes: impl Iterator<Item = NodeId>) -> Vec<String> {
+        let shown = nodes.filter_map(|node| {
             let name = self.translator.names.name(node)?;
             let address = self.translator.inner(node);
             let address =
@@ -307,6 +319,10 @@ impl<S: Service, P: Peers> Node<S, P> {
                 self.control.call(id, call, &self.translator, inputs);
             }
             Output::Ask(to, question) => self.send(to, &Message::Question(question)),
+            Output::Seek(of, asked) => {
+                let seek = Message::Seek(asked);
+                self.post.ask(of, &seek, &self.translator);
+            }
             Output::Tell(to, answer) => self.send(to, &Message::Answer(answer)),
             Output::Farewell(to) => {
                 let me = self.core.me().incarnation;

@@ -41,8 +41,8 @@ impl Driver {
         if config.etcd.endpoints.is_empty() {
             return Err(StartError::NoEndpoint);
         }
-        let drawn = u32::from_le_bytes(random().ok_or(StartError::Random)?);
-        let opened = Directory::open(&config.directory, drawn);
+        let draw = || random().map(u32::from_le_bytes).ok_or(StartError::Random);
+        let opened = Directory::open(&config.directory, [draw()?, draw()?]);
         let (directory, mut kept) = opened.map_err(StartError::Directory)?;
         if config.accept_etcd {
             kept.forget();
@@ -98,7 +98,7 @@ async fn run<S: Service, P: Peers>(
         tokio::select! {
             _ = ticks.tick() => node.tick(),
             Some(event) = happened.recv() => node.event(event),
-            Some(mail) = mail.recv() => node.mail(&mail),
+            Some(mail) = mail.recv() => node.mail(mail),
             Some(change) = changes.recv(), if node.has_room() => node.submit(change),
             command = commands.recv() => match command {
                 Some(command) => node.command(command),

@@ -73,7 +73,7 @@ pub struct Registration {
     /// The version of its program.
     pub version: Box<str>,
     /// Which start of its data directory it is.
-    pub start: u32,
+    pub start: u64,
 }
 
 /// Asks etcd for all of it. A member that does not answer is no error, as long as another does. Without `proofs` every

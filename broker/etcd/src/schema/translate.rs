@@ -2,7 +2,7 @@
 
 use crate::config::{Config, InnerAddress};
 use crate::limits::ADDRESS_BYTES_MAX;
-use crate::names::{Name, Names, TooManyNodes};
+use crate::names::{self, Name, Names, TooManyNodes};
 use crate::rpc::{self, KeyValue, RangeRequest, RequestOp, ResponseHeader, TxnRequest};
 use crate::schema::keys::{Keys, Watched};
 use crate::schema::values::{
@@ -256,10 +256,11 @@ impl Translator {
                     self.addresses.insert(node, inner);
                 }
                 let value = value.map(|value| {
-                    Value::Roster(match value.state {
+                    let state = match value.state {
                         RosterWord::Here => RosterState::Here,
                         RosterWord::Away => RosterState::Away,
-                    })
+                    };
+                    Value::Roster(state, names::address(&value.address))
                 });
                 (Key::Roster(node), value)
             }
@@ -324,7 +325,7 @@ impl Translator {
                 let value = RegistrationValue::new(&registrant, &self.proofs);
                 RequestOp::put_under(lease.0.cast_signed(), text, values::write(&value))
             }
-            Value::Roster(state) => {
+            Value::Roster(state, _) => {
                 let word = match state {
                     RosterState::Here => RosterWord::Here,
                     RosterState::Away => RosterWord::Away,

@@ -47,7 +47,7 @@ impl fmt::Display for ValueError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
     directory: u32,
-    pub(crate) start: u32,
+    pub(crate) start: u64,
 }
 
 impl From<Incarnation> for Process {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  hello, of the node that connects, then of the other one:
-//!    length (1) and name of the node itself | length (1) and name of the node that it means
-//!  frame, of the node that connects:
+//!    0 (1) if it only asks | length (1) and name of the node itself | length (1) and name of the node that it means
+//!  frame, of the node that connects, and of the other one if it was asked:
 //!    length (4, the least significant byte first, 1 to 16 MiB) | a message
 //! ```
 //! The version of all this is part of the name that TLS agrees on ([`link::Purpose`]).
@@ -19,17 +19,32 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 pub(super) struct Hello {
     pub(super) from: Name,
     pub(super) to: Name,
+    /// It sends one message, and awaits one: its name may be another process's.
+    pub(super) only_asks: bool,
 }
 
 impl Hello {
     pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
-        let from = read_name(stream).await?;
-        let to = read_name(stream).await?;
-        Ok(Self { from, to })
+        let mut length = stream.read_u8().await?;
+        let only_asks = length == 0;
+        if only_asks {
+            length = stream.read_u8().await?;
+        }
+        let from = read_name(stream, length).await?;
+        let length = stream.read_u8().await?;
+        let to = read_name(stream, length).await?;
+        Ok(Self {
+            from,
+            to,
+            only_asks,
+        })
     }
 
     pub(super) async fn write(&self, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(2 * (1 + NAME_BYTES_MAX));
+        let mut bytes = Vec::with_capacity(1 + 2 * (1 + NAME_BYTES_MAX));
+        if self.only_asks {
+            bytes.push(0);
+        }
         for name in [&self.from, &self.to] {
             let name = name.as_str();
             bytes.push(u8::try_from(name.len()).expect("a name has at most 63 bytes"));
@@ -40,10 +55,11 @@ impl Hello {
     }
 }
 
-async fn read_name(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Name> {
-    let length = usize::from(stream.read_u8().await?);
+async fn read_name(stream: &mut (impl AsyncRead + Unpin), length: u8) -> io::Result<Name> {
     let mut bytes = [0; NAME_BYTES_MAX];
-    let bytes = bytes.get_mut(..length).ok_or_else(|| garbage("no name"))?;
+    let bytes = bytes
+        .get_mut(..length.into())
+        .ok_or_else(|| garbage("no name"))?;
     stream.read_exact(bytes).await?;
     let name = std::str::from_utf8(bytes).ok().and_then(Name::new);
     name.ok_or_else(|| garbage("no name"))

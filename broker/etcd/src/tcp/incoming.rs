@@ -1,11 +1,12 @@
 //! Connections of other nodes.
 //!
 //! ```text
-//!  accept ──► stranger: its turn, TLS, hello ──► member: frames ──► mailbox
+//!  accept ──► stranger: its turn, TLS, hello ──► member: frames ──► mailbox     (or it only asks: asked.rs)
 //!                  │                                │
 //!                  └────────────────────────────────┴► closed: late, no node, too many; what no node sends; replaced
 //! ```
 
+use super::asked;
 use super::frames::{self, Hello};
 use super::notes::Refusal;
 use super::shared::{Shared, within};
@@ -107,6 +108,10 @@ async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr, mut plac
     };
     let refused = if hello.to != shared.node {
         Some(Refusal::OtherNode)
+    } else if hello.only_asks {
+        let replying = asked::reply(&shared, &mut stream, &hello.from);
+        let replied = within(PEER_HELLO, "late", replying).await;
+        replied.err().map(|error| refusal(&error))
     } else if hello.from == shared.node {
         Some(Refusal::SameName)
     } else if !place.prove(&hello.from) {
@@ -116,6 +121,9 @@ async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr, mut plac
     };
     if let Some(why) = refused {
         return shared.notes.refused(from, why);
+    }
+    if hello.only_asks {
+        return;
     }
     if let Err(error) = receive(&shared, &mut stream, &hello.from).await
         && error.kind() == io::ErrorKind::InvalidData
@@ -132,6 +140,7 @@ async fn greet(shared: &Shared, stream: TcpStream) -> io::Result<(TlsStream<TcpS
     let answer = Hello {
         from: shared.node.clone(),
         to: hello.from.clone(),
+        only_asks: false,
     };
     answer.write(&mut stream).await?;
     Ok((stream, hello))

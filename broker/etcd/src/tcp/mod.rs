@@ -12,9 +12,13 @@
 //! the others' keys. TLS was chosen over an HMAC for each frame since parcels carry what clients sent: nobody else can
 //! read it, whatever `[cluster] link` is. A frame of another connection is refused by TLS.
 //!
+//! A process whose name another one may have asks over a connection of its own, of one message each way (`asked`): the
+//! connections of that name stay that one's.
+//!
 //! A message is lost when its node has no address, when its queue is full, and when the connection breaks or does not
 //! come about. A failed connection is tried again for the next message, after a pause.
 
+mod asked;
 mod frames;
 mod incoming;
 mod notes;
@@ -85,6 +89,7 @@ impl PeerListener {
         TcpPeers {
             accepting: tokio::task::spawn_local(accepting),
             nodes: HashMap::new(),
+            asking: HashMap::new(),
             outgoing: Arc::new(Semaphore::new(OUTGOING_BYTES_MAX)),
             shared,
         }
@@ -105,6 +110,8 @@ pub struct TcpPeers {
     shared: Rc<Shared>,
     accepting: JoinHandle<()>,
     nodes: HashMap<Name, Outgoing>,
+    /// The last question to each node that is asked over a connection of its own.
+    asking: HashMap<Name, JoinHandle<()>>,
     /// Bytes of all queues that are free.
     outgoing: Arc<Semaphore>,
 }
@@ -175,6 +182,16 @@ impl Peers for TcpPeers {
         }
     }
 
+    fn ask(&mut self, of: &Name, at: &[SocketAddr], message: Vec<u8>) {
+        let waits = |task: &JoinHandle<()>| !task.is_finished();
+        if self.asking.get(of).is_some_and(waits) {
+            return;
+        }
+        let asking = asked::ask(Rc::clone(&self.shared), of.clone(), at.to_vec(), message);
+        let task = tokio::task::spawn_local(asking);
+        self.asking.insert(of.clone(), task);
+    }
+
     fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         let nodes: Vec<Outgoing> = self.nodes.drain().map(|(_, node)| node).collect();
         Box::pin(async move {
@@ -189,6 +206,9 @@ impl Peers for TcpPeers {
 impl Drop for TcpPeers {
     fn drop(&mut self) {
         self.accepting.abort();
+        for task in self.asking.values() {
+            task.abort();
+        }
     }
 }
 

@@ -156,38 +156,17 @@ impl Line {
         }
     }
 
-    /// A connection whose other end is the node that is meant.
+    /// A connection to the next address.
     async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
         let address = self.next_address();
         self.way.used.set(address);
         let address = address.ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let connecting = TcpStream::connect(address);
-        let stream = within(PEER_CONNECT, "no connection in time", connecting).await?;
-        stream.set_nodelay(true)?;
-        // A host that is gone sends nothing, and what it does not confirm would be repeated ever more seldom.
-        let options = socket2::SockRef::from(&stream);
-        options.set_tcp_user_timeout(Some(crate::limits::PEER_UNCONFIRMED))?;
-        let greeting = async {
-            let name = ServerName::try_from(SERVER).map_err(io::Error::other)?;
-            let mut stream = self.shared.connector.connect(name, stream).await?;
-            let hello = Hello {
-                from: self.shared.node.clone(),
-                to: self.to.clone(),
-            };
-            hello.write(&mut stream).await?;
-            let answer = Hello::read(&mut stream).await?;
-            if answer.from != self.to {
-                let found = answer.from;
-                return Err(io::Error::other(format!(
-                    "the node {found} is there instead: the roster of the cluster names its address twice"
-                )));
-            }
-            if answer.to != self.shared.node {
-                return Err(garbage("it answers another node"));
-            }
-            Ok(stream)
+        let hello = Hello {
+            from: self.shared.node.clone(),
+            to: self.to.clone(),
+            only_asks: false,
         };
-        within(PEER_HELLO, "it does not say in time who it is", greeting).await
+        connect(&self.shared, address, &hello).await
     }
 
     /// Of several addresses the next one after each failure.
@@ -277,6 +256,37 @@ impl Line {
             self.noted = Some((why, Instant::now()));
         }
     }
+}
+
+/// A connection whose other end is the node that is meant.
+pub(super) async fn connect(
+    shared: &Shared,
+    address: SocketAddr,
+    hello: &Hello,
+) -> io::Result<TlsStream<TcpStream>> {
+    let connecting = TcpStream::connect(address);
+    let stream = within(PEER_CONNECT, "no connection in time", connecting).await?;
+    stream.set_nodelay(true)?;
+    // A host that is gone sends nothing, and what it does not confirm would be repeated ever more seldom.
+    let options = socket2::SockRef::from(&stream);
+    options.set_tcp_user_timeout(Some(crate::limits::PEER_UNCONFIRMED))?;
+    let greeting = async {
+        let name = ServerName::try_from(SERVER).map_err(io::Error::other)?;
+        let mut stream = shared.connector.connect(name, stream).await?;
+        hello.write(&mut stream).await?;
+        let answer = Hello::read(&mut stream).await?;
+        if answer.from != hello.to {
+            let found = answer.from;
+            return Err(io::Error::other(format!(
+                "the node {found} is there instead: the roster of the cluster names its address twice"
+            )));
+        }
+        if answer.to != shared.node {
+            return Err(garbage("it answers another node"));
+        }
+        Ok(stream)
+    };
+    within(PEER_HELLO, "it does not say in time who it is", greeting).await
 }
 
 /// The name that TLS files tickets under: there is one configuration for each node, and no use for tickets here.

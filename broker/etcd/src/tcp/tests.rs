@@ -1,6 +1,7 @@
 //! Two nodes, and strangers, on loopback.
 
 mod addresses;
+mod names;
 
 use super::*;
 use crate::limits::{PEER_IDLE, PEER_STALL, QUEUE_MAX};
@@ -100,7 +101,12 @@ impl Node {
     async fn as_node(&self, from: &str) -> tokio_rustls::client::TlsStream<TcpStream> {
         let mut stream = self.with_secret().await;
         let (from, to) = (name(from), self.name.clone());
-        let hello = frames::Hello { from, to };
+        let only_asks = false;
+        let hello = frames::Hello {
+            from,
+            to,
+            only_asks,
+        };
         hello.write(&mut stream).await.unwrap();
         frames::Hello::read(&mut stream).await.unwrap();
         stream
@@ -406,6 +412,7 @@ fn a_peer_that_does_not_read_costs_its_own_messages_only() {
         let answer = frames::Hello {
             from: hello.to,
             to: hello.from,
+            only_asks: false,
         };
         answer.write(&mut stream).await.unwrap();
         for number in 0..10_u8 {
@@ -418,24 +425,6 @@ fn a_peer_that_does_not_read_costs_its_own_messages_only() {
         n1.send(&n2, b"after");
         let mail = n2.inbox.recv().await.unwrap();
         assert!(is_message(&mail, "n1", b"after"));
-    });
-}
-
-#[test]
-fn the_newest_connection_of_a_node_counts() {
-    run(async {
-        let mut n2 = Node::new("n2");
-        let mut older = n2.as_node("n1").await;
-        let mut newer = n2.as_node("n1").await;
-        let began = tokio::time::Instant::now();
-        closed(&mut older).await;
-        assert!(
-            began.elapsed() < PEER_IDLE / 2,
-            "it was closed for its silence"
-        );
-        frames::write(&mut newer, b"newer").await.unwrap();
-        let mail = n2.inbox.recv().await.unwrap();
-        assert!(is_message(&mail, "n1", b"newer"));
     });
 }
 

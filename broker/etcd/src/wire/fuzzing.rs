@@ -3,7 +3,7 @@
 use super::{FORM, Message, decode, encode};
 use crate::names::{Name, Names};
 use crate::parts::Part;
-use broker_core::cluster::message::{Answer, Held, Parcel, ParcelSent, Question};
+use broker_core::cluster::message::{Answer, Heard, Held, Parcel, ParcelSent, Question};
 use broker_core::cluster::types::{
     Incarnation, NodeId, Owner, ParcelId, Revision, Slot, SlotRecord,
 };
@@ -45,6 +45,7 @@ pub fn samples() -> Vec<Vec<u8>> {
     let nodes = ["n1", "n2", "n1"].map(|name| names.number(&Name::new(name)?).ok());
     let answer = Answer {
         asked: Now(1 << 20),
+        asker: giver,
         incarnation: giver,
         has_etcd: true,
         stopping: false,
@@ -66,7 +67,12 @@ pub fn samples() -> Vec<Vec<u8>> {
     };
     let question = Question {
         asked: Now(1),
+        asker: giver,
         complete: epoch,
+    };
+    let heard = Heard {
+        incarnation: giver,
+        ago_ms: 700,
     };
     let messages = [
         Message::Question(question),
@@ -78,6 +84,8 @@ pub fn samples() -> Vec<Vec<u8>> {
         Message::PartTaken(id, 1),
         Message::Inquiry(1 << 50, vec![3; 20]),
         Message::Reply(1, Vec::new()),
+        Message::Seek(Now(1 << 30)),
+        Message::Found(Now(1), Some(heard)),
     ];
     messages
         .iter()

@@ -2,7 +2,6 @@ use super::*;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::message::{Held, ParcelSent};
 use broker_core::cluster::types::{Revision, Slot, SlotRecord};
-use broker_core::time::Now;
 use proptest::prelude::*;
 
 fn names() -> Names {
@@ -16,7 +15,7 @@ fn names() -> Names {
 }
 
 fn incarnation() -> impl Strategy<Value = Incarnation> {
-    any::<(u32, u32)>().prop_map(|(directory, start)| Incarnation { directory, start })
+    any::<(u32, u64)>().prop_map(|(directory, start)| Incarnation { directory, start })
 }
 
 fn parcel_id() -> impl Strategy<Value = ParcelId> {
@@ -44,7 +43,9 @@ fn answer() -> impl Strategy<Value = Message> {
     let serves = proptest::collection::btree_map(0..SLOTS, any::<u64>(), 0..40);
     let changes = proptest::collection::vec((0..SLOTS, record()), 0..40);
     let flags = any::<(bool, bool, u64, u64)>();
-    (serves, changes, flags, incarnation()).prop_map(|(serves, changes, flags, incarnation)| {
+    let processes = (incarnation(), incarnation());
+    (serves, changes, flags, processes).prop_map(|(serves, changes, flags, processes)| {
+        let (asker, incarnation) = processes;
         let (has_etcd, stopping, asked, newest) = flags;
         let held = |(slot, epoch)| Held {
             slot: Slot(slot),
@@ -53,6 +54,7 @@ fn answer() -> impl Strategy<Value = Message> {
         let changed = |(slot, record)| (Slot(slot), record);
         Message::Answer(Answer {
             asked: Now(asked),
+            asker,
             incarnation,
             has_etcd,
             stopping,
@@ -83,9 +85,11 @@ fn parcel() -> impl Strategy<Value = (Parcel, Vec<u8>)> {
 }
 
 fn message() -> impl Strategy<Value = Message> {
-    let question = any::<(u64, u64)>().prop_map(|(asked, complete)| {
+    let question = (any::<(u64, u64)>(), incarnation());
+    let question = question.prop_map(|((asked, complete), asker)| {
         Message::Question(Question {
             asked: Now(asked),
+            asker,
             complete: Revision(complete),
         })
     });
@@ -102,6 +106,12 @@ fn message() -> impl Strategy<Value = Message> {
     let taken = (parcel_id(), any::<u16>());
     let taken = taken.prop_map(|(id, number)| Message::PartTaken(id, number));
     let receipt = (parcel_id(), any::<bool>()).prop_map(|(id, taken)| Message::Receipt(id, taken));
+    let heard = (incarnation(), any::<u64>()).prop_map(|(incarnation, ago_ms)| Heard {
+        incarnation,
+        ago_ms,
+    });
+    let found = (any::<u64>(), proptest::option::of(heard));
+    let found = found.prop_map(|(asked, heard)| Message::Found(Now(asked), heard));
     prop_oneof![
         question,
         answer(),
@@ -112,6 +122,8 @@ fn message() -> impl Strategy<Value = Message> {
         taken,
         any::<(u64, Vec<u8>)>().prop_map(|(number, bytes)| Message::Inquiry(number, bytes)),
         any::<(u64, Vec<u8>)>().prop_map(|(number, bytes)| Message::Reply(number, bytes)),
+        any::<u64>().prop_map(|asked| Message::Seek(Now(asked))),
+        found,
     ]
 }
 
@@ -133,6 +145,10 @@ proptest! {
 fn another_form_is_refused_by_its_number() {
     let question = Message::Question(Question {
         asked: Now(1),
+        asker: Incarnation {
+            directory: 1,
+            start: 1,
+        },
         complete: Revision(2),
     });
     let mut names = names();
@@ -164,6 +180,7 @@ fn what_is_no_message_is_refused() {
         };
         Message::Answer(Answer {
             asked: Now(1),
+            asker: me,
             incarnation: me,
             has_etcd: true,
             stopping: false,
@@ -209,7 +226,7 @@ fn what_is_no_message_is_refused() {
         decode(&[&envelope("n1", 2)[..], &[1, 1]].concat(), &mut names),
         Ok(goodbye)
     );
-    for wrong in [envelope("a/b", 2), envelope("", 2), envelope("n1", 9)] {
+    for wrong in [envelope("a/b", 2), envelope("", 2), envelope("n1", 11)] {
         let bytes = [&wrong[..], &[1, 1]].concat();
         assert_eq!(decode(&bytes, &mut names), Err(Unreadable::Damaged));
     }
@@ -234,6 +251,7 @@ fn owners_are_named_and_not_numbered() {
     };
     let answer = Answer {
         asked: Now(1),
+        asker: incarnation,
         incarnation,
         has_etcd: true,
         stopping: false,
@@ -272,6 +290,10 @@ fn more_nodes_than_a_cluster_has_are_refused() {
     let all = u16::try_from(NODES_MAX).unwrap();
     let answer = Answer {
         asked: Now(1),
+        asker: Incarnation {
+            directory: 2,
+            start: 2,
+        },
         incarnation: Incarnation {
             directory: 1,
             start: 1,

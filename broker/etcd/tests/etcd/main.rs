@@ -10,6 +10,7 @@
 //! | `input` | names that are taken, keys of others, orders of operators, an etcd without a majority |
 //! | `members` | three members of etcd, of which one freezes |
 //! | `secured` | etcd behind TLS, and with users |
+//! | `namesakes` | several machines under one name |
 //! | `proxy` | a connection to etcd that can be held up |
 //! | `server` | the program `etcd` |
 //! | `world` | the nodes of a test, and what they serve |
@@ -26,6 +27,7 @@ mod history;
 mod identity;
 mod input;
 mod members;
+mod namesakes;
 mod proxy;
 mod records;
 mod secured;

@@ -12,6 +12,7 @@ use broker_etcd::{
     TcpPeers,
 };
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -98,9 +99,33 @@ impl World {
             world: self.clone(),
             options,
             directory: Scratch::new(name),
+            inner: "10.0.0.1:7443",
             secret: secret.to_owned(),
             handle: None,
             starts: 0,
+        };
+        node.start(false);
+        node
+    }
+
+    /// Another machine's process under the name of a node, at an address of its own, on a copy of the node's data
+    /// directory or on an empty one.
+    pub(crate) fn namesake(&self, of: &Node, options: Options, is_copy: bool) -> Node {
+        let directory = Scratch::new(&of.name);
+        if is_copy {
+            let file = "cluster.json";
+            fs::copy(of.directory.0.join(file), directory.0.join(file)).unwrap();
+        }
+        let starts = of.starts + 10 * u32::try_from(self.book().serving.len()).unwrap_or(1);
+        let mut node = Node {
+            name: of.name.clone(),
+            world: self.clone(),
+            options,
+            directory,
+            inner: ELSEWHERE,
+            secret: of.secret.clone(),
+            handle: None,
+            starts,
         };
         node.start(false);
         node
@@ -143,6 +168,8 @@ pub(crate) struct Node {
     world: World,
     pub(crate) options: Options,
     directory: Scratch,
+    /// Its address for connections of clients.
+    inner: &'static str,
     /// The text of its secret's file.
     secret: String,
     handle: Option<Handle>,
@@ -154,7 +181,7 @@ impl Node {
         Config {
             cluster: "test".into(),
             node: self.name.as_str().into(),
-            inner: InnerAddress::new("10.0.0.1:7443", &[7443, 7445]),
+            inner: InnerAddress::new(self.inner, &[7443, 7445]),
             peers: "10.0.0.1:7444".into(),
             directory: self.directory.0.clone(),
             proofs: self.secret().proof_keys("test"),
@@ -241,6 +268,9 @@ impl Node {
     }
 }
 
+/// The address of another machine.
+pub(crate) const ELSEWHERE: &str = "10.0.0.2:7443";
+
 /// Two digits of the usual secret.
 pub(crate) const SECRET: &str = "0f";
 
@@ -321,10 +351,9 @@ impl Service for Shards {
             }
             SlotOrder::Pause(held, id) => {
                 self.unserve(&mut book, held.slot);
-                let messages = book
-                    .pending
-                    .remove(&self.key(held.slot))
-                    .unwrap_or_default();
+                // They stay, as with a shard, until it is known who has the slot.
+                let messages = book.pending.get(&self.key(held.slot));
+                let messages = messages.cloned().unwrap_or_default();
                 book.packed.insert(id, messages);
             }
             SlotOrder::Resume(held, packed) => {
@@ -333,7 +362,10 @@ impl Service for Shards {
                     book.faults.push("pending messages were withdrawn".into());
                 }
             }
-            SlotOrder::Release(held, _) => self.unserve(&mut book, held.slot),
+            SlotOrder::Release(held, _) => {
+                self.unserve(&mut book, held.slot);
+                book.pending.remove(&self.key(held.slot));
+            }
             SlotOrder::CloseAll => book.alone += 1,
         }
     }

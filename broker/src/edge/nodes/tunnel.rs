@@ -21,13 +21,13 @@
 //! connected to at once, by a pair of sockets, and greets nobody.
 //!
 //! In reading order: this page; `begin` (until the owner has greeted), `admin` (the same where the side thread
-//! answers), `copy` (bytes), `lost` (another node has the channel), `end`.
+//! answers), `copy` (bytes), `closing` (another node has the channel, or this one ends), `end`.
 
 mod admin;
 mod begin;
+mod closing;
 mod copy;
 mod end;
-mod lost;
 
 use super::links::{Links, Places, Turns};
 use crate::edge::connections::connection::NEVER;
@@ -135,6 +135,7 @@ impl<M: Machine> Tunnels<M> {
             TunnelEvent::Late => self.end_late(place, machine, io),
             TunnelEvent::Displaced => self.displace(place, machine, io),
             TunnelEvent::OwnerLost => self.lose_owner(place, machine, io),
+            TunnelEvent::Leave => self.leave(place, machine, io),
             TunnelEvent::Ended(ending) => self.end(place, ending, machine, io),
         }
     }
@@ -163,8 +164,7 @@ struct Tunnel<M: Machine> {
     owner: Half,
     /// The frames of its WebSocket, as far as the client was given them.
     frames: Follower,
-    /// The owner has lost the channel: nothing is passed any more, and the client's end is awaited.
-    is_lost: bool,
+    passes: Passes,
     /// Its end, which waits until the kernel holds nothing of it.
     ending: Option<Ending>,
     began: Now,
@@ -230,6 +230,8 @@ pub(in crate::edge) enum TunnelEvent<'a> {
     Displaced,
     /// Another node has its channel.
     OwnerLost,
+    /// This node ends.
+    Leave,
     /// It is to end.
     Ended(Ending),
 }
@@ -268,6 +270,17 @@ enum Stage {
     Greeting(Vec<u8>),
     /// Bytes of either side.
     Open,
+}
+
+/// The bytes that are passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passes {
+    /// The bytes of both sides.
+    Both,
+    /// Those of the owner alone, the last at this moment: this node ends, and awaits the owner's end.
+    ToClient(Now),
+    /// Nothing: the owner is done with, and the client's end is awaited.
+    Nothing,
 }
 
 /// The end of a tunnel.
@@ -319,11 +332,20 @@ impl<M: Machine> Tunnel<M> {
             client,
             owner,
             frames: Follower::new(),
-            is_lost: false,
+            passes: Passes::Both,
             ending: None,
             began: now,
             due: NEVER,
             stalled: 0,
+        }
+    }
+
+    /// Whether what a side sends is for nobody.
+    fn drops(&self, side: Side) -> bool {
+        match self.passes {
+            Passes::Both => false,
+            Passes::ToClient(_) => side == Side::Client,
+            Passes::Nothing => true,
         }
     }
 

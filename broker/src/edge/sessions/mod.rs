@@ -160,6 +160,7 @@ impl<M: Machine> Sessions<M> {
                 self.tunnel(place, TunnelEvent::Displaced, io);
             }
             Output::LoseOwner(place) => self.tunnel(place, TunnelEvent::OwnerLost, io),
+            Output::LeaveTunnel(place) => self.tunnel(place, TunnelEvent::Leave, io),
             Output::Admin(session) => {
                 self.connections
                     .restage(session, Stage::Leaving(Destination::Admin), io)

@@ -63,10 +63,11 @@ pub(in crate::server) fn failure(ending: Ending, others: &[String]) -> Failure {
     match ending {
         Ending::Drained { .. } => Failure::Fatal("the node left its cluster".into()),
         Ending::Removed => Failure::Fatal("this node was removed from its cluster".into()),
-        Ending::NameTaken => Failure::Configuration(
-            "cluster.node: another machine runs under this name: choose one that no other node has"
-                .into(),
-        ),
+        Ending::NameTaken => Failure::Configuration(format!(
+            "cluster.node: another process runs under this name: {others}; give each machine a name that no other node \
+             has, and a data directory of its own: one that was copied from another node must be emptied. Where that \
+             process is to end, stop it first, and start this one again"
+        )),
         Ending::Unproven => Failure::Configuration(format!(
             "cluster.secret_file: of the nodes that are registered in etcd under cluster.name none has a proof that is \
              valid under this secret, for this cluster's id and slot hash key: {others}; give this node the secret of \

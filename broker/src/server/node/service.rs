@@ -143,6 +143,7 @@ impl Service for Shards {
                 is_given,
             } => self.desk.owned_by(slot, owner, is_given),
             News::Registered(nodes) => self.map.set_nodes(nodes),
+            News::KnowsAbsence(knows) => self.map.set_knows_absence(knows),
             News::NearlyFull(full) => self.readiness.set_store_nearly_full(full),
             News::ValidUntil(until) => {
                 self.desk.journal.valid(until);

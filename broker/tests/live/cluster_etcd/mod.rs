@@ -4,6 +4,7 @@
 //! * [`meeting`]: what must work, through any node.
 //! * [`lists`]: what all nodes answer together; [`disconnect`]: what one of them is to do for another.
 //! * [`moves`]: a node that drains, that is killed, and that comes back.
+//! * [`front`]: a node that ends in front of clients of others' channels, and all nodes that end together.
 //! * [`slot_lines`]: what the log says of slots.
 //! * [`operator`]: what an operator asks of nodes through etcd.
 //! * [`ports`]: the ports that nodes reach each other at.
@@ -15,6 +16,7 @@
 
 mod capacity;
 mod disconnect;
+mod front;
 mod lists;
 mod meeting;
 mod moves;

@@ -1,8 +1,10 @@
 //! The loss of etcd, and a node whose process stands still.
 
 use super::nodes::{Nodes, cluster, create, name_of, try_create};
+use crate::http::call;
 use crate::peer::{HealthyPair, Peer, master_query, upgrade};
 use crate::process::until;
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -34,6 +36,10 @@ fn without_etcd_peers_meet_and_changes_are_refused() {
     for (_, node) in nodes.all() {
         assert_eq!(cluster(node)["etcd"], "down");
         assert_eq!(crate::http::get(node.admin, "/ready").status, 200);
+        // No node has etcd, so none has made it.
+        let none = json!({ "ChannelName": "none" });
+        let absent = call(node.plain, "/describeSignalingChannel", &none);
+        absent.refused(404, "ResourceNotFoundException");
     }
     nodes.etcd[0].restart();
     until("changes again", || {

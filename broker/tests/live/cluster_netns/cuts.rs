@@ -3,9 +3,9 @@
 use super::journal::moment;
 use super::network::{HOSTS, Network, Part};
 use super::{LONG_S, refuses_changes, serves_on, until_changes, until_etcd};
-use crate::cluster_etcd::nodes::{Nodes, cluster, name_of, until_admitted};
+use crate::cluster_etcd::nodes::{Nodes, cluster, name_of, served, until_admitted};
 use crate::peer::{HealthyPair, Peer, master_query, upgrade};
-use crate::process::until;
+use crate::process::{until, until_within};
 use std::time::{Duration, Instant};
 
 /// Cut off in both directions, then another node in one: it lets go before others take, and passes clients on when the
@@ -47,6 +47,39 @@ fn a_node_that_nobody_answers_lets_go_before_others_take() {
         HealthyPair::on(nodes.node(owner), &arn).relay();
         until_one_leader(&nodes);
     }
+    nodes.journal().assert_sound();
+}
+
+/// The cut ends when others have begun to take its slots: it admits to none of them, nor to those that they take next.
+#[test]
+#[ignore = "needs etcd and root"]
+fn a_node_that_comes_back_in_a_takeover_overlaps_with_nobody() {
+    let Some(nodes) = Nodes::on_hosts() else {
+        return;
+    };
+    let follows = |node: &usize| !nodes.etcd[*node].leads();
+    let owner = nodes.largest_of((0..HOSTS).filter(follows));
+    let others = nodes.others(owner);
+    let arn = nodes.channels_of(owner, 1).remove(0);
+    let slots = || {
+        let served = others.map(|other| served(nodes.node(other)));
+        served.iter().sum::<f64>()
+    };
+    let before = slots();
+    let began = Instant::now();
+    cut_off(nodes.network(), owner, Directions::Both, true);
+    until_within(TAKEN_WITHIN, "the first slots elsewhere", || {
+        (slots() > before).then_some(())
+    });
+    let taken = began.elapsed();
+    cut_off(nodes.network(), owner, Directions::Both, false);
+    nodes.until_served();
+    eprintln!(
+        "mended {taken:?} after the cut; the others took {} of {} slots",
+        slots() - before,
+        4096.0 - before
+    );
+    HealthyPair::on(nodes.node(owner), &arn).relay();
     nodes.journal().assert_sound();
 }
 

@@ -10,7 +10,8 @@
 //! * [`members`]: members of etcd that fail.
 //! * [`hosts`]: hosts that fail, and all of them at once; [`sdks`]: what the official SDKs make of it, through a
 //!   [`balancer`]; [`load`]: what loadgen counts.
-//! * [`page`]: three nodes on one host, as `deploy/CLUSTER.md` says.
+//! * [`names`]: clients that a balancer brings to the owner;
+//!   [`page`]: three nodes on one host, as `deploy/CLUSTER.md` says.
 
 mod balancer;
 mod clocks;
@@ -20,6 +21,7 @@ mod identity;
 pub(crate) mod journal;
 mod load;
 mod members;
+mod names;
 pub(crate) mod network;
 mod page;
 mod sdks;

@@ -3,9 +3,13 @@
 use super::journal::moment;
 use super::refuses_changes;
 use crate::cluster_etcd::nodes::setup::Setup;
-use crate::cluster_etcd::nodes::{Nodes, SERVED_WITHIN, cluster, name_of, served, until_admitted};
-use crate::peer::{HealthyPair, Peer};
+use crate::cluster_etcd::nodes::{
+    Nodes, SERVED_WITHIN, cluster, create, name_of, served, until_admitted,
+};
+use crate::http::call;
+use crate::peer::{HealthyPair, Peer, master_query, upgrade};
 use crate::process::{until, until_within};
+use serde_json::json;
 
 /// Those on the side without etcd meet there, and their slots are also taken on the other side: the one case in which
 /// two nodes admit to a slot. The older owners let go when they learn of it.
@@ -43,6 +47,7 @@ fn both_sides_of_a_split_go_on_until_it_ends() {
     pair.relay();
     HealthyPair::on(nodes.node(without[0]), &arn).relay();
     let mut other_side = HealthyPair::on(nodes.node(with), &arn);
+    made_elsewhere(&nodes, with, without[0]);
     assert!(!nodes.journal().overlaps().is_empty(), "the one case");
 
     let mended = moment();
@@ -69,6 +74,30 @@ fn both_sides_of_a_split_go_on_until_it_ends() {
     }
     assert_eq!(nodes.owner(name_of(&arn)), with);
     nodes.until_served();
+}
+
+/// SDKs create a channel that is not found: those that one side makes are not denied on the other, which may have had
+/// their slots.
+fn made_elsewhere(nodes: &Nodes, with: usize, without: usize) {
+    let mut in_slots_of_both = 0;
+    for number in 0..32 {
+        let arn = create(nodes.node(with), &format!("late{number}"));
+        let to = nodes.node(without);
+        let described = call(
+            to.plain,
+            "/describeSignalingChannel",
+            &json!({ "ChannelARN": arn }),
+        );
+        let (connected, _) = upgrade(to, &master_query(&arn), "");
+        for answer in [described, connected] {
+            answer.refused(503, "ServiceUnavailable");
+            in_slots_of_both += usize::from(answer.header("retry-after").is_some());
+        }
+        if in_slots_of_both >= 4 {
+            return;
+        }
+    }
+    panic!("hardly any slot is with both sides");
 }
 
 /// Members of etcd that are not on the hosts of nodes.

@@ -69,6 +69,7 @@ impl Cluster {
         }
         self.view.apply_snapshot(snapshot, now);
         self.authority.etcd_answers(call.sent);
+        self.registering.was_read();
         self.calls.was_read(now);
         self.watch(now);
     }
@@ -131,7 +132,8 @@ impl Cluster {
             }
             Purpose::Read => self.calls.want_read(),
             Purpose::Claim => self.claims.failed(now),
-            Purpose::Grant | Purpose::Register | Purpose::KeepAlive(_) | Purpose::Progress => {}
+            Purpose::Grant | Purpose::Register => self.registering.refused(),
+            Purpose::KeepAlive(_) | Purpose::Progress => {}
             Purpose::Retake(..) | Purpose::Vacate | Purpose::Away | Purpose::Revoke => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::cluster::limits::{NODES_MAX, PROGRESS_GAP_MS};
 use crate::cluster::types::{
-    Change, Epoch, EtcdId, Key, Kinship, NodeId, NodeKey, Owner, Registration, Revision,
+    Address, Change, Epoch, EtcdId, Key, Kinship, NodeId, NodeKey, Owner, Registration, Revision,
     RosterState, Slot, SlotRecord, Snapshot, Value,
 };
 use crate::time::Now;
@@ -28,7 +28,7 @@ pub struct View {
 /// The known state of one node.
 #[derive(Clone, Copy, Debug, Default)]
 struct NodeView {
-    roster: Option<RosterState>,
+    roster: Option<(RosterState, Address)>,
     roster_as_of: Revision,
     registration: Option<Registration>,
     registration_as_of: Revision,
@@ -98,7 +98,13 @@ impl View {
     /// A node's membership.
     #[must_use]
     pub fn roster(&self, node: NodeId) -> Option<RosterState> {
-        self.node(node).roster
+        self.node(node).roster.map(|(state, _)| state)
+    }
+
+    /// The address in a node's roster entry.
+    #[must_use]
+    pub fn address(&self, node: NodeId) -> Option<Address> {
+        self.node(node).roster.map(|(_, address)| address)
     }
 
     /// The revision that a transaction must compare a node's membership with; 0 when it has none.
@@ -334,7 +340,7 @@ impl View {
                 if change.revision >= known.roster_as_of {
                     known.roster_as_of = change.revision;
                     known.roster = match value {
-                        Some(Value::Roster(state)) => Some(state),
+                        Some(Value::Roster(state, address)) => Some((state, address)),
                         Some(_) | None => None,
                     };
                 }

@@ -26,6 +26,8 @@ pub struct SlotMap {
     changes: AtomicU64,
     /// Up to when this node may admit to its own slots, by the clock of its shards.
     valid_until: AtomicU64,
+    /// Whether a channel that is not in this node's own slots does not exist.
+    knows_absence: AtomicBool,
     /// Number of nodes that own slots or could.
     nodes: AtomicU16,
     is_fixed: bool,
@@ -62,6 +64,7 @@ impl SlotMap {
             left: (0..SLOTS).map(|_| AtomicBool::new(false)).collect(),
             changes: AtomicU64::new(0),
             valid_until: AtomicU64::new(0),
+            knows_absence: AtomicBool::new(is_fixed),
             nodes: AtomicU16::new(1),
             is_fixed,
         }
@@ -122,6 +125,17 @@ impl SlotMap {
     /// This node may admit to its own slots before this moment.
     pub fn set_valid_until(&self, until: Now) {
         self.valid_until.store(until.0, Ordering::Release);
+    }
+
+    /// From here on it is known, or not, that a channel that is not in this node's own slots does not exist.
+    pub fn set_knows_absence(&self, knows: bool) {
+        self.knows_absence.store(knows, Ordering::Release);
+    }
+
+    /// Whether a channel that is not in this node's own slots does not exist.
+    #[must_use]
+    pub fn knows_absence(&self) -> bool {
+        self.knows_absence.load(Ordering::Acquire)
     }
 
     /// There are this many registered nodes.

@@ -1,12 +1,13 @@
-//! Tunnels whose owner may lose the channel: where each leads, and which are to be closed since another node has it.
+//! Tunnels to the owners of channels: where each leads, and which are to be closed since another node has the channel,
+//! or since this one ends.
 //!
 //! A client that only waits learns nothing from an owner that hangs or is gone, and no byte of its own would show it.
 //! So a tunnel is closed when the map names another owner. The owner of before has closed it already if it could: it
 //! closes its connections before it gives a slot away, and when it wakes after others took one. So the number of the
 //! owner is enough: one that lost a slot and has it again has closed what led to it before.
 //!
-//! Tunnels that are to be closed come back at once, as new connections. They are spread over a time, in which the
-//! masters come first: the viewers that come back find them.
+//! The clients of tunnels that are closed come back at once, as new connections. They are spread over a time, in which
+//! the masters come first: the viewers that come back find them.
 
 use super::slot_map::SlotMap;
 use crate::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
@@ -15,7 +16,7 @@ use crate::time::Now;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The tunnels of a shard on a node whose slots have changing owners, each by a number.
+/// The tunnels of a shard of a node, each by a number.
 #[derive(Debug, Default)]
 pub struct Tunnels {
     /// The end of each, until it is closed.
@@ -24,6 +25,8 @@ pub struct Tunnels {
     groups: BTreeMap<(Slot, NodeId), BTreeSet<(bool, u32)>>,
     /// Those that are to be closed, the oldest first.
     leaving: VecDeque<Leaving>,
+    /// Those that are being closed and are not gone.
+    closing: BTreeSet<u32>,
     /// The count of changes of the map at the last look.
     changes: u64,
 }
@@ -39,9 +42,19 @@ pub struct Lead {
     pub is_master: bool,
 }
 
-/// Tunnels that lost their owner at one moment.
+/// Why a tunnel is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Another node has its channel.
+    Lost,
+    /// This node ends.
+    Drain,
+}
+
+/// Tunnels that lost their owner at one moment, or all of them when this node begins to end.
 #[derive(Debug)]
 struct Leaving {
+    cause: Cause,
     began: Now,
     span_ms: u64,
     /// In the order in which they are closed.
@@ -63,6 +76,7 @@ impl Tunnels {
 
     /// A tunnel has ended; one that is not known is none of these.
     pub fn leave(&mut self, place: u32) {
+        self.closing.remove(&place);
         let Some(Lead {
             slot,
             node,
@@ -94,40 +108,59 @@ impl Tunnels {
                 is_lost(map, slot, node) && map.is_given(slot) == given
             };
             let lost = self.groups.extract_if(.., |group, _| is_one(group));
-            let mut tunnels: Vec<_> = lost.flat_map(|(_, group)| group).collect();
-            if tunnels.is_empty() {
-                continue;
-            }
-            tunnels.sort_unstable_by_key(|&(is_master, place)| (Reverse(is_master), place));
-            self.leaving.push_back(Leaving {
-                began: now,
-                span_ms: if given { GIVEN_CLOSE_MS } else { LOST_CLOSE_MS },
-                places: tunnels.into_iter().map(|(_, place)| place).collect(),
-                closed: 0,
-            });
+            let lost = lost.flat_map(|(_, group)| group).collect();
+            let span_ms = if given { GIVEN_CLOSE_MS } else { LOST_CLOSE_MS };
+            self.close(Cause::Lost, lost, (now, span_ms));
         }
     }
 
-    /// The next one that is to be closed by `now`: it is known here no more.
-    pub fn next(&mut self, now: Now) -> Option<u32> {
+    /// This node ends: all are to be closed, over this time.
+    pub fn leave_all(&mut self, span_ms: u64, now: Now) {
+        let all = std::mem::take(&mut self.groups).into_values().flatten();
+        self.close(Cause::Drain, all.collect(), (now, span_ms));
+    }
+
+    fn close(&mut self, cause: Cause, mut tunnels: Vec<(bool, u32)>, (began, span_ms): (Now, u64)) {
+        if tunnels.is_empty() {
+            return;
+        }
+        tunnels.sort_unstable_by_key(|&(is_master, place)| (Reverse(is_master), place));
+        self.leaving.push_back(Leaving {
+            cause,
+            began,
+            span_ms,
+            places: tunnels.into_iter().map(|(_, place)| place).collect(),
+            closed: 0,
+        });
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.leads.is_empty() && self.closing.is_empty()
+    }
+
+    /// The next one that is to be closed by `now`, and why.
+    pub fn next(&mut self, now: Now) -> Option<(u32, Cause)> {
         loop {
             let leaving = self
                 .leaving
                 .iter_mut()
                 .find(|leaving| leaving.due() <= now)?;
-            let place = leaving.places.get(leaving.closed).copied();
+            let (place, cause) = (leaving.places.get(leaving.closed).copied(), leaving.cause);
             leaving.closed += 1;
             self.leaving
                 .retain(|leaving| leaving.closed < leaving.places.len());
             // Of one that ended meanwhile the place is free, or leads somewhere else.
             if let Some(place) = place.filter(|place| self.has_no_owner(*place)) {
                 self.leads.remove(&place);
-                return Some(place);
+                self.closing.insert(place);
+                return Some((place, cause));
             }
         }
     }
 
-    /// Whether a tunnel has no owner any more.
+    /// Whether a tunnel has no owner any more, or leaves.
     fn has_no_owner(&self, place: u32) -> bool {
         let lead = self.leads.get(&place);
         lead.is_some_and(|lead| {
@@ -160,6 +193,11 @@ impl Tunnels {
             }
             listed += group.len();
         }
+        let closing = &mut self.closing.iter();
+        assert!(
+            closing.all(|place| !self.leads.contains_key(place)),
+            "a tunnel that is closed twice"
+        );
         let leaving = self.leaving.iter();
         let leaving: usize = leaving.map(|it| it.places.len() - it.closed).sum();
         assert!(

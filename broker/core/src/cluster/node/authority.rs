@@ -9,6 +9,9 @@
 //!                               Exception            Answered, or after the second time in 10 minutes Held
 //! ```
 //! A stopped process begins again at `Asking`: it waits for one round of questions before it decides.
+//!
+//! A node that was alone, or stopped for as long, may come back while others take its slots. No claim is made against a
+//! registration, so it admits once etcd shows its own, and by answers of peers only if none of them has etcd.
 
 use crate::cluster::limits::{ALONE_AGAIN_MS, GAP_MS, HAS_ETCD_MS, ROUND_MS, TICK_MS};
 use crate::time::Now;
@@ -25,8 +28,23 @@ pub struct Authority {
     /// When this node was last alone.
     alone_at: Option<Now>,
     held_until: Option<Now>,
+    /// Its last right to admit ended without another one: others may take its slots.
+    lapsed: bool,
     reach_ms: u64,
     ttl_ms: u64,
+}
+
+/// The grounds of a decision: what the rest of the node knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Grounds {
+    /// When the newest question was sent that a peer answered.
+    pub peers: Option<Now>,
+    /// Whether this process has etcd, or a peer that answers it.
+    pub etcd_is_near: bool,
+    /// Whether etcd has this process's registration, as far as is known, or takes none of anybody.
+    pub is_registered: bool,
+    /// Whether any peer may take.
+    pub may_be_taken: bool,
 }
 
 /// Why a node serves, or does not.
@@ -57,6 +75,7 @@ impl Authority {
             gap: None,
             alone_at: None,
             held_until: None,
+            lapsed: true,
             reach_ms,
             ttl_ms,
         }
@@ -99,6 +118,12 @@ impl Authority {
             .is_some_and(|asked| now.since(asked) <= HAS_ETCD_MS)
     }
 
+    /// Whether etcd's last answer that shows the slots is older than a lease: slots may have moved since.
+    #[must_use]
+    pub fn is_outdated(&self, now: Now) -> bool {
+        self.etcd.is_none_or(|asked| now.since(asked) > self.ttl_ms)
+    }
+
     /// The process registered for the first time, or again.
     pub fn registers(&mut self) {
         if self.standing == Standing::Starting {
@@ -110,6 +135,7 @@ impl Authority {
     pub fn gap(&mut self, now: Now) {
         self.etcd = None;
         self.gap = Some(now);
+        self.lapsed |= self.valid_until <= now;
         self.valid_until = Now(0);
         match self.standing {
             Standing::Answered | Standing::Exception => self.standing = Standing::Asking,
@@ -117,13 +143,11 @@ impl Authority {
         }
     }
 
-    /// Decides, given when the newest question was sent that a peer answered, and whether any peer may take.
-    ///
-    /// True when the node has just become alone.
-    pub fn decide(&mut self, peers: Option<Now>, may_be_taken: bool, now: Now) -> bool {
+    /// Decides until when the node may admit. True when it has just become alone.
+    pub fn decide(&mut self, grounds: &Grounds, now: Now) -> bool {
+        let may_be_taken = grounds.may_be_taken;
         let until = self
-            .etcd
-            .max(peers)
+            .answered(grounds)
             .map_or(Now(0), |asked| asked.after(self.reach_ms));
         match self.standing {
             Standing::Starting => return false,
@@ -149,7 +173,17 @@ impl Authority {
         } else {
             return self.becomes_alone(now);
         }
+        self.lapsed &= self.valid_until <= now;
         false
+    }
+
+    /// When the newest question was sent whose answer lets this node admit.
+    fn answered(&self, grounds: &Grounds) -> Option<Now> {
+        if !self.lapsed {
+            return self.etcd.max(grounds.peers);
+        }
+        let peers = grounds.peers.filter(|_| !grounds.etcd_is_near);
+        self.etcd.filter(|_| grounds.is_registered).max(peers)
     }
 
     fn becomes_alone(&mut self, now: Now) -> bool {
@@ -158,6 +192,7 @@ impl Authority {
             .is_some_and(|before| now.since(before) < ALONE_AGAIN_MS);
         self.held_until = is_again.then_some(Now(0));
         self.alone_at = Some(now);
+        self.lapsed = true;
         self.valid_until = Now(0);
         self.standing = Standing::Alone;
         true
@@ -170,6 +205,7 @@ impl Authority {
             return false;
         }
         self.held_until = None;
+        self.lapsed = false;
         self.standing = Standing::Answered;
         self.valid_until = until;
         false
@@ -180,12 +216,22 @@ impl Authority {
 mod tests {
     use super::*;
 
+    /// Grounds of a registered node whose peers have no etcd.
+    fn on(peers: Option<Now>, may_be_taken: bool) -> Grounds {
+        Grounds {
+            peers,
+            etcd_is_near: false,
+            is_registered: true,
+            may_be_taken,
+        }
+    }
+
     /// A node that registered at 0 and was answered then.
     fn answered() -> Authority {
         let mut authority = Authority::new(8_000, 10_000);
         authority.registers();
         authority.etcd_answers(Now(0));
-        assert!(!authority.decide(None, true, Now(0)));
+        assert!(!authority.decide(&on(None, true), Now(0)));
         assert_eq!(authority.standing(), Standing::Answered);
         authority
     }
@@ -194,7 +240,7 @@ mod tests {
     fn nothing_is_served_before_the_first_registration() {
         let mut authority = Authority::new(8_000, 10_000);
         authority.etcd_answers(Now(5));
-        authority.decide(Some(Now(5)), false, Now(6));
+        authority.decide(&on(Some(Now(5)), false), Now(6));
         assert_eq!(authority.standing(), Standing::Starting);
         assert_eq!(authority.valid_until(), Now(0));
     }
@@ -203,9 +249,9 @@ mod tests {
     fn an_answer_counts_from_its_question_on() {
         let mut authority = answered();
         assert_eq!(authority.valid_until(), Now(8_000));
-        assert!(!authority.decide(Some(Now(3_000)), true, Now(7_900)));
+        assert!(!authority.decide(&on(Some(Now(3_000)), true), Now(7_900)));
         assert_eq!(authority.valid_until(), Now(11_000));
-        assert!(authority.decide(Some(Now(3_000)), true, Now(11_000)));
+        assert!(authority.decide(&on(Some(Now(3_000)), true), Now(11_000)));
         assert_eq!(authority.standing(), Standing::Alone);
         assert_eq!(authority.valid_until(), Now(0));
     }
@@ -214,25 +260,25 @@ mod tests {
     fn where_nobody_can_take_a_node_goes_on_tick_by_tick() {
         let mut authority = answered();
         for now in [7_800, 9_000, 60_000] {
-            assert!(!authority.decide(None, false, Now(now)));
+            assert!(!authority.decide(&on(None, false), Now(now)));
             assert_eq!(authority.standing(), Standing::Exception);
             assert!(authority.valid_until() >= Now(now + GAP_MS));
         }
-        assert!(authority.decide(None, true, Now(60_500)));
+        assert!(authority.decide(&on(None, true), Now(60_500)));
         assert_eq!(authority.standing(), Standing::Alone);
     }
 
     #[test]
     fn a_node_that_was_alone_twice_waits_a_ttl() {
         let mut authority = answered();
-        assert!(authority.decide(None, true, Now(8_000)));
-        authority.decide(Some(Now(9_000)), true, Now(9_100));
+        assert!(authority.decide(&on(None, true), Now(8_000)));
+        authority.decide(&on(Some(Now(9_000)), true), Now(9_100));
         assert_eq!(authority.valid_until(), Now(17_000));
-        assert!(authority.decide(Some(Now(9_000)), true, Now(17_000)));
-        authority.decide(Some(Now(18_000)), true, Now(18_100));
+        assert!(authority.decide(&on(Some(Now(9_000)), true), Now(17_000)));
+        authority.decide(&on(Some(Now(18_000)), true), Now(18_100));
         assert_eq!(authority.standing(), Standing::Held);
         assert_eq!(authority.valid_until(), Now(0));
-        authority.decide(Some(Now(28_000)), true, Now(28_100));
+        authority.decide(&on(Some(Now(28_000)), true), Now(28_100));
         assert_eq!(authority.standing(), Standing::Answered);
     }
 
@@ -242,9 +288,56 @@ mod tests {
         authority.gap(Now(30_000));
         assert_eq!(authority.valid_until(), Now(0));
         authority.etcd_answers(Now(29_000));
-        assert!(!authority.decide(None, false, Now(30_500)));
+        assert!(!authority.decide(&on(None, false), Now(30_500)));
         assert_eq!(authority.standing(), Standing::Asking);
         assert_eq!(authority.valid_until(), Now(0));
-        assert!(authority.decide(None, true, Now(32_000)));
+        assert!(authority.decide(&on(None, true), Now(32_000)));
+    }
+
+    /// Others may be taking its slots: their answers are no proof, nor what etcd showed before its registration.
+    #[test]
+    fn after_it_was_alone_a_node_admits_by_its_registration() {
+        let mut authority = answered();
+        assert!(authority.decide(&on(None, true), Now(8_000)));
+        let taken = Grounds {
+            etcd_is_near: true,
+            is_registered: false,
+            ..on(Some(Now(9_000)), true)
+        };
+        authority.decide(&taken, Now(9_100));
+        authority.etcd_answers(Now(9_100));
+        authority.decide(&taken, Now(9_200));
+        assert_eq!(authority.standing(), Standing::Alone);
+        let registered = Grounds {
+            is_registered: true,
+            ..taken
+        };
+        authority.decide(&registered, Now(9_300));
+        assert_eq!(authority.valid_until(), Now(17_100));
+        authority.decide(&taken, Now(9_400));
+        assert_eq!(authority.valid_until(), Now(17_100), "it goes on as before");
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_for_long_was_alone() {
+        for (until, goes_on) in [(7_999, true), (8_000, false)] {
+            let mut authority = answered();
+            authority.gap(Now(until));
+            let peers = Grounds {
+                etcd_is_near: true,
+                ..on(Some(Now(until)), true)
+            };
+            authority.decide(&peers, Now(until + 10));
+            assert_eq!(authority.valid_until() > Now(until), goes_on, "{until}");
+        }
+    }
+
+    #[test]
+    fn what_etcd_showed_is_outdated_after_a_lease() {
+        let mut authority = Authority::new(8_000, 10_000);
+        assert!(authority.is_outdated(Now(0)));
+        authority.etcd_answers(Now(5));
+        assert!(!authority.is_outdated(Now(10_005)));
+        assert!(authority.is_outdated(Now(10_006)));
     }
 }

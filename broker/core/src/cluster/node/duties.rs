@@ -2,15 +2,15 @@
 //! input.
 
 use super::Cluster;
-use super::authority::Standing;
+use super::authority::{Grounds, Standing};
 use super::registration::Place;
 use crate::cluster::etcd::calls::Purpose;
 use crate::cluster::limits::{ABSENT_MS, GRACE_MS, ROUND_MS};
 use crate::cluster::message::{
-    Call, Compare, Ending, Held, Output, Question, SlotOrder, Transaction,
+    Call, Compare, Ending, Heard, Held, Output, Question, SlotOrder, Transaction,
 };
 use crate::cluster::types::{
-    Key, Kinship, Owner, ParcelId, Registration, Revision, RosterState, Value,
+    Key, Kinship, NodeId, Owner, ParcelId, Registration, Revision, RosterState, Value,
 };
 use crate::time::Now;
 
@@ -80,9 +80,13 @@ impl Cluster {
             self.view.renew_currency(now);
             self.authority.registers();
         }
-        let may_be_taken = self.may_be_taken();
-        let peers = self.silence.newest_answered();
-        if self.authority.decide(peers, may_be_taken, now) {
+        let grounds = Grounds {
+            peers: self.silence.newest_answered(),
+            etcd_is_near: self.silence.peers_have_etcd(now) || self.authority.has_etcd(now),
+            is_registered: self.registering.is_settled(&self.view),
+            may_be_taken: self.may_be_taken(),
+        };
+        if self.authority.decide(&grounds, now) {
             self.order(SlotOrder::CloseAll);
         }
         for held in self.slots.start_loads(now) {
@@ -98,9 +102,11 @@ impl Cluster {
     fn place(&mut self, now: Now) -> Place {
         let mut others = self.view.nodes().filter(|node| *node != self.me.node);
         let is_answered = others.any(|node| self.silence.reaches(node, now));
-        let patience_ms = 2 * self.times.ttl_ms + ABSENT_MS;
-        self.registering
-            .place(&self.view, is_answered, patience_ms, now)
+        let ttl_ms = self.times.ttl_ms;
+        let registering = &mut self.registering;
+        let place = registering.place(&self.view, is_answered, ttl_ms, now);
+        self.obstacles.awaits_name = place == Place::Occupied;
+        place
     }
 
     /// Why a process that starts must not join: those that registered before it are not of its cluster.
@@ -183,7 +189,13 @@ impl Cluster {
     }
 
     /// Asks every node that is here, registered, or owns a slot.
+    ///
+    /// While another process may have this node's name, it only asks for that one: nodes have one connection for each
+    /// name, and answers go to the address that the roster has.
     fn ask(&mut self, now: Now) {
+        if self.place(now) == Place::Occupied {
+            return self.seek(now);
+        }
         let owning = self.owning();
         let complete = self.view.complete();
         for node in self.view.nodes().filter(|node| *node != self.me.node) {
@@ -194,11 +206,33 @@ impl Cluster {
                 self.silence.asks(node, now);
                 let question = Question {
                     asked: now,
+                    asker: self.me.incarnation,
                     complete,
                 };
                 self.outputs.push_back(Output::Ask(node, question));
             }
         }
+    }
+
+    fn seek(&mut self, now: Now) {
+        for node in self.view.nodes() {
+            let is_here = self.view.roster(node) == Some(RosterState::Here);
+            if is_here || self.view.registration(node).is_some() {
+                self.outputs.push_back(Output::Seek(node, now));
+            }
+        }
+    }
+
+    /// A node says which process last answered it under this node's name.
+    pub(in crate::cluster) fn found(
+        &mut self,
+        from: NodeId,
+        asked: Now,
+        heard: Option<Heard>,
+        now: Now,
+    ) {
+        let is_peer = from != self.me.node;
+        self.registering.found(is_peer, asked, heard, now);
     }
 
     /// By node: whether it owns a slot, as far as is known.
@@ -236,7 +270,7 @@ impl Cluster {
     }
 
     /// Whether any node of the roster may be on a side of the cluster that takes slots.
-    fn may_be_taken(&self) -> bool {
+    pub(super) fn may_be_taken(&self) -> bool {
         self.view.nodes().any(|node| {
             node != self.me.node
                 && self.view.roster(node) == Some(RosterState::Here)

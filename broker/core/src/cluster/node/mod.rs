@@ -5,25 +5,28 @@
 //! |---|---|
 //! | [`authority`] | until when this node may admit |
 //! | [`silence`] | which nodes answer, and what |
-//! | `registration` | the registration under a lease |
+//! | `registration` | the registration under a lease, and the right to the node's name |
+//! | `namesake` | whether another process of this node's name lives |
 //! | `duties` | what follows from time alone, and the decisions after each input |
 
 pub mod authority;
 pub(super) mod duties;
+mod namesake;
 mod registration;
 pub mod silence;
 
 use crate::cluster::etcd::calls::{Calls, Purpose};
 use crate::cluster::etcd::view::View;
 use crate::cluster::limits::{GAP_MS, MARGIN_MS, NODES_MAX};
-use crate::cluster::message::{Answer, Call, Held, Input, Output, Question, SlotOrder};
+use crate::cluster::message::{Answer, Call, Heard, Held, Input, Output, Question, SlotOrder};
 use crate::cluster::slots::candidates::Candidates;
 use crate::cluster::slots::claims::Claims;
 use crate::cluster::slots::plan::Plan;
 use crate::cluster::slots::transfer::Transfers;
 use crate::cluster::slots::{Slots, Stage};
 use crate::cluster::types::{
-    EtcdId, Kinship, LeaseId, NodeId, NodeKey, Owner, Revision, RosterState, Slot, SlotRecord,
+    Address, EtcdId, Kinship, LeaseId, NodeId, NodeKey, Owner, Revision, RosterState, Slot,
+    SlotRecord,
 };
 use crate::time::Now;
 use authority::{Authority, Standing};
@@ -37,6 +40,8 @@ use std::sync::Arc;
 pub struct Config {
     /// The node and this start of it.
     pub me: Owner,
+    /// The address of this process, which it has: it listens there.
+    pub address: Address,
     /// Slots of the cluster: [`crate::cluster::limits::SLOTS`], fewer in tests.
     pub slots: u16,
     /// Life of a registration without a keepalive, in milliseconds.
@@ -62,6 +67,7 @@ pub struct Memory {
 #[derive(Debug)]
 pub struct Cluster {
     pub(super) me: Owner,
+    pub(super) address: Address,
     pub(super) times: Times,
     pub(super) obstacles: Obstacles,
     pub(super) view: View,
@@ -91,6 +97,8 @@ pub(super) struct Obstacles {
     pub(super) other_history: bool,
     /// A shard hangs: this node neither registers nor answers.
     pub(super) stuck: bool,
+    /// Another process may have this node's name.
+    pub(super) awaits_name: bool,
     pub(super) ended: bool,
 }
 
@@ -102,6 +110,7 @@ impl Cluster {
         let memory = config.memory;
         Self {
             me: config.me,
+            address: config.address,
             times: Times {
                 ttl_ms: config.ttl_ms,
                 last_tick: now,
@@ -110,6 +119,7 @@ impl Cluster {
             obstacles: Obstacles {
                 other_history: memory.other_history,
                 stuck: false,
+                awaits_name: false,
                 ended: false,
             },
             view: View::new(config.slots, memory.newest, memory.etcd),
@@ -120,7 +130,7 @@ impl Cluster {
             slots: Slots::new(config.slots),
             transfers: Transfers::new(config.me),
             calls: Calls::default(),
-            registering: Registering::new(config.me),
+            registering: Registering::new(config.me, config.address, now),
             outputs: VecDeque::new(),
         }
     }
@@ -140,6 +150,7 @@ impl Cluster {
             Input::WatchEnded(watch) => self.watch_ended(watch, now),
             Input::Question(from, question) => self.answer(from, question, now),
             Input::Answer(from, answer) => self.answered(from, &answer, now),
+            Input::Found { from, asked, heard } => self.found(from, asked, heard, now),
             Input::Refused(node) => self.silence.parts(node),
             Input::Goodbye(node, incarnation) => {
                 if self
@@ -198,6 +209,13 @@ impl Cluster {
         self.authority.has_etcd(now)
     }
 
+    /// Whether a channel that is not in this node's own slots does not exist: etcd showed the slots within a lease, or
+    /// no peer may have taken any since.
+    #[must_use]
+    pub fn knows_absence(&self, now: Now) -> bool {
+        !self.authority.is_outdated(now) || !self.may_be_taken()
+    }
+
     /// The number of slots that this process owns, whether it serves them or not.
     #[must_use]
     pub fn owned(&self) -> usize {
@@ -240,6 +258,12 @@ impl Cluster {
         Candidates::of(self.me.node, &self.view, &self.silence, now).is_cut_off()
     }
 
+    /// Whether another process may have this node's name, so that this one waits.
+    #[must_use]
+    pub fn awaits_name(&self) -> bool {
+        self.obstacles.awaits_name
+    }
+
     /// The lease of this process's registration, while it is registered.
     #[must_use]
     pub fn lease(&self) -> Option<LeaseId> {
@@ -251,6 +275,21 @@ impl Cluster {
     #[must_use]
     pub fn hears(&self, node: NodeId, now: Now) -> bool {
         self.silence.reaches(node, now)
+    }
+
+    /// The process that last answered under a node's name, for one that looks for its namesake; under the own name this
+    /// process.
+    #[must_use]
+    pub fn heard(&self, node: NodeId, now: Now) -> Option<Heard> {
+        let own = (self.me.incarnation, now);
+        let last = match node == self.me.node {
+            true => Some(own),
+            false => self.silence.last(node),
+        };
+        last.map(|(incarnation, asked)| Heard {
+            incarnation,
+            ago_ms: now.since(asked),
+        })
     }
 
     /// The record of a slot, as far as this node knows: it says where to find the slot's channels.
@@ -295,6 +334,7 @@ impl Cluster {
         };
         let answer = Answer {
             asked: question.asked,
+            asker: question.asker,
             incarnation: self.me.incarnation,
             has_etcd: self.authority.has_etcd(now),
             stopping: self.transfers.is_draining(),
@@ -305,7 +345,8 @@ impl Cluster {
         self.outputs.push_back(Output::Tell(from, answer));
     }
 
-    /// An answer counts only after the slot changes that it shows were applied.
+    /// An answer counts only after the slot changes that it shows were applied. One to another process of this node's
+    /// name says what is served, but proves nothing of this one: its times may be of another clock.
     fn answered(&mut self, from: NodeId, answer: &Answer, now: Now) {
         if from.index() >= NODES_MAX || from == self.me.node {
             return;
@@ -314,7 +355,11 @@ impl Cluster {
             self.view.learn(slot, record);
         }
         self.view.raise(answer.newest);
-        self.silence.answers(from, answer, now);
+        if answer.asker == self.me.incarnation {
+            self.silence.answers(from, answer, now);
+        } else {
+            self.silence.serves(&answer.serves, now);
+        }
     }
 
     fn write(&mut self, slot: Slot, number: u32, now: Now) {

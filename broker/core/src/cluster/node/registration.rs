@@ -3,10 +3,12 @@
 //! The registration that the view shows counts: of several attempts without a known outcome that is the one that was
 //! made, with its lease.
 
+use super::namesake::Namesake;
 use crate::cluster::etcd::view::View;
-use crate::cluster::message::{Compare, Transaction};
+use crate::cluster::limits::ABSENT_MS;
+use crate::cluster::message::{Compare, Heard, Transaction};
 use crate::cluster::types::{
-    Key, Kinship, LeaseId, Owner, Registration, Revision, RosterState, Value,
+    Address, Key, Kinship, LeaseId, Owner, Registration, Revision, RosterState, Value,
 };
 use crate::time::Now;
 
@@ -14,15 +16,19 @@ use crate::time::Now;
 #[derive(Debug)]
 pub(in crate::cluster) struct Registering {
     me: Owner,
+    address: Address,
+    namesake: Namesake,
     /// A lease for the next attempt.
     granted: Option<LeaseId>,
     /// A lease that no longer exists, whatever the view shows.
     gone: Option<LeaseId>,
+    /// etcd refused an attempt since it was last read: as full as it is, it takes no claims either.
+    refused: bool,
     /// The roster had this node while it was registered.
     joined: bool,
     /// The newest registration of this process that was noticed.
     noticed: Revision,
-    /// Since when another machine's registration under this name is in the way.
+    /// Since when another process's registration under this name is in the way.
     foreign_since: Option<Now>,
 }
 
@@ -31,22 +37,25 @@ pub(in crate::cluster) struct Registering {
 pub(in crate::cluster) enum Place {
     /// It may register, or is registered.
     Own,
-    /// Another machine's registration has the name; it may lapse.
+    /// Another process had the name, and may be gone.
     Occupied,
-    /// Another machine has the name.
+    /// Another process has the name.
     Taken,
     /// The node was removed.
     Removed,
 }
 
 impl Registering {
-    /// Of a process that did not register.
+    /// Of a process that starts at `now`, and listens at `address`.
     #[must_use]
-    pub(in crate::cluster) fn new(me: Owner) -> Self {
+    pub(in crate::cluster) fn new(me: Owner, address: Address, now: Now) -> Self {
         Self {
             me,
+            address,
+            namesake: Namesake::new(me.incarnation, now),
             granted: None,
             gone: None,
+            refused: false,
             joined: false,
             noticed: Revision(0),
             foreign_since: None,
@@ -71,6 +80,22 @@ impl Registering {
         is_new
     }
 
+    /// Whether nothing is left to do for a registration: it is there, or etcd takes none.
+    #[must_use]
+    pub(in crate::cluster) fn is_settled(&self, view: &View) -> bool {
+        self.refused || self.current(view).is_some()
+    }
+
+    /// etcd refused a lease, or the registration.
+    pub(in crate::cluster) fn refused(&mut self) {
+        self.refused = true;
+    }
+
+    /// etcd was read.
+    pub(in crate::cluster) fn was_read(&mut self) {
+        self.refused = false;
+    }
+
     /// A lease was granted.
     pub(in crate::cluster) fn granted(&mut self, lease: LeaseId) {
         self.granted = Some(lease);
@@ -87,39 +112,89 @@ impl Registering {
         self.gone = Some(lease);
     }
 
-    /// Returns this process's right to its name. Another machine's registration has `patience_ms` to lapse, unless this
-    /// process had joined before.
+    /// A node says which process last answered it under this node's name.
+    pub(in crate::cluster) fn found(
+        &mut self,
+        is_peer: bool,
+        asked: Now,
+        heard: Option<Heard>,
+        now: Now,
+    ) {
+        self.namesake.found(is_peer, asked, heard, now);
+    }
+
+    /// Returns this process's right to its name.
     ///
-    /// One of another cluster, such as of a node with another secret, does not take the name from a process that had
-    /// joined and whose peers answer it (`is_answered`): it registers over it.
+    /// Of two processes that had joined the later registration counts: the other one ends. A process that starts has
+    /// the name at once where the one before ran at its address, since it listens there itself, and left the same
+    /// directory or no registration. Elsewhere that one may live: then this one ends, or waits until neither etcd nor
+    /// any node has had an answer of it for a lease.
     pub(in crate::cluster) fn place(
         &mut self,
         view: &View,
         is_answered: bool,
-        patience_ms: u64,
+        ttl_ms: u64,
         now: Now,
     ) -> Place {
         let is_member = view.roster(self.me.node).is_some();
         if self.joined && !is_member {
             return Place::Removed;
         }
-        let foreign = view.written(self.me.node).filter(|registration| {
-            let is_stranger = registration.kinship != Kinship::Peer;
-            registration.incarnation.directory != self.me.incarnation.directory
-                && !(is_stranger && self.joined && is_answered)
-        });
-        if foreign.is_none() {
+        let other = view.written(self.me.node);
+        let other = other.filter(|other| other.incarnation != self.me.incarnation);
+        let Some(other) = other else {
             self.foreign_since = None;
             self.joined |= is_member && view.registered(self.me).is_some();
+            return self.unregistered(view, ttl_ms, now);
+        };
+        if self.joined {
+            if other.kinship == Kinship::Peer {
+                return Place::Taken;
+            }
+            if is_answered {
+                return Place::Own;
+            }
+        } else if self.is_restart(view, other) {
             return Place::Own;
         }
         let since = *self.foreign_since.get_or_insert(now);
-        let is_peer = |registration: Registration| registration.kinship == Kinship::Peer;
-        if (self.joined && foreign.is_some_and(is_peer)) || now.since(since) >= patience_ms {
+        if self.namesake.lives() || now.since(since) >= 2 * ttl_ms + ABSENT_MS {
             Place::Taken
         } else {
             Place::Occupied
         }
+    }
+
+    /// Its right to the name while no other process is registered under it.
+    fn unregistered(&self, view: &View, ttl_ms: u64, now: Now) -> Place {
+        let node = self.me.node;
+        let was_here = view.roster(node) == Some(RosterState::Here);
+        if self.joined || !was_here || self.is_at_home(view) {
+            return Place::Own;
+        }
+        if self.namesake.lives() {
+            return Place::Taken;
+        }
+        let mut others = view.nodes().filter(|other| *other != node);
+        let has_peers = others.any(|other| view.registration(other).is_some());
+        // One that lives registers again within this time.
+        let is_absent = view.absent_ms(node) >= ABSENT_MS;
+        if is_absent && self.namesake.is_silent(has_peers, ttl_ms, now) {
+            Place::Own
+        } else {
+            Place::Occupied
+        }
+    }
+
+    /// Whether the other process was this one's predecessor: the same directory, which is locked, and the same address.
+    fn is_restart(&self, view: &View, other: Registration) -> bool {
+        other.incarnation.directory == self.me.incarnation.directory && self.is_at_home(view)
+    }
+
+    /// Whether the roster has this process's address, or none.
+    fn is_at_home(&self, view: &View) -> bool {
+        let address = view.address(self.me.node);
+        address.is_none_or(|address| address == self.address)
     }
 
     /// The next attempt: under the lease that was granted, if the registration and the roster are as the view has them.
@@ -141,7 +216,7 @@ impl Registering {
         let mut puts = vec![(registration, own)];
         // Also if the roster has it already: the addresses there are those of the process that is registered.
         if !is_stopping {
-            puts.push((roster, Value::Roster(RosterState::Here)));
+            puts.push((roster, Value::Roster(RosterState::Here, self.address)));
         }
         Some(Transaction {
             compares: vec![
@@ -167,6 +242,10 @@ mod tests {
         },
     };
 
+    const HOME: Address = Address(1);
+    const TTL_MS: u64 = 10_000;
+    const PATIENCE_MS: u64 = 2 * TTL_MS + ABSENT_MS;
+
     /// Applies what a transaction puts, as of a revision.
     fn made(view: &mut View, transaction: &Transaction, revision: u64) {
         let put = |&(key, value): &(Key, Value)| Change {
@@ -183,14 +262,14 @@ mod tests {
         registering.granted(LeaseId(lease));
         let attempt = registering.attempt(view, false).unwrap();
         made(view, &attempt, lease + 1);
-        assert_eq!(registering.place(view, true, 0, Now(0)), Place::Own);
+        assert_eq!(registering.place(view, true, TTL_MS, Now(0)), Place::Own);
         attempt.puts.iter().map(|(key, _)| *key).collect()
     }
 
     #[test]
     fn each_registration_writes_the_addresses_of_its_process_too() {
         let mut view = View::new(1, Revision(0), None);
-        let mut registering = Registering::new(ME);
+        let mut registering = Registering::new(ME, HOME, Now(0));
         let both = [Key::Registration(ME.node), Key::Roster(ME.node)];
         for lease in 1..4 {
             assert_eq!(put_by(&mut registering, &mut view, lease), both);
@@ -203,7 +282,7 @@ mod tests {
     #[test]
     fn a_stranger_takes_no_name_from_a_process_whose_peers_answer() {
         let mut view = View::new(1, Revision(0), None);
-        let mut registering = Registering::new(ME);
+        let mut registering = Registering::new(ME, HOME, Now(0));
         put_by(&mut registering, &mut view, 1);
         let other = |kinship| Transaction {
             puts: vec![(
@@ -220,13 +299,89 @@ mod tests {
             ..Transaction::default()
         };
         made(&mut view, &other(Kinship::Unproven), 8);
-        assert_eq!(registering.place(&view, true, 100, Now(0)), Place::Own);
+        assert_eq!(registering.place(&view, true, TTL_MS, Now(0)), Place::Own);
         assert_eq!(
-            registering.place(&view, false, 100, Now(0)),
+            registering.place(&view, false, TTL_MS, Now(0)),
             Place::Occupied
         );
-        assert_eq!(registering.place(&view, false, 100, Now(100)), Place::Taken);
+        let late = Now(PATIENCE_MS);
+        assert_eq!(registering.place(&view, false, TTL_MS, late), Place::Taken);
         made(&mut view, &other(Kinship::Peer), 9);
-        assert_eq!(registering.place(&view, true, 100, Now(0)), Place::Taken);
+        assert_eq!(registering.place(&view, true, TTL_MS, Now(0)), Place::Taken);
+    }
+
+    /// A view of another process of this node's name: of this directory, at this address; registered, or once.
+    fn occupied(directory: u32, at: Address, is_registered: bool) -> View {
+        let mut view = View::new(1, Revision(0), None);
+        let incarnation = Incarnation {
+            directory,
+            start: 8,
+        };
+        let registration = Value::Registration {
+            incarnation,
+            lease: LeaseId(7),
+            kinship: Kinship::Peer,
+        };
+        let roster = Value::Roster(RosterState::Here, at);
+        for (key, value) in [
+            (Key::Roster(ME.node), Some(roster)),
+            (
+                Key::Registration(ME.node),
+                is_registered.then_some(registration),
+            ),
+        ] {
+            let revision = Revision(2);
+            let change = Change {
+                revision,
+                key,
+                value,
+            };
+            view.apply_changes(&[change], Now(0));
+        }
+        view.renew_currency(Now(0));
+        view
+    }
+
+    #[test]
+    fn only_a_restart_in_place_has_the_name_at_once() {
+        let away = Address(2);
+        for (directory, at, is_registered, expected) in [
+            (1, HOME, true, Place::Own),
+            (1, HOME, false, Place::Own),
+            (2, HOME, false, Place::Own),
+            (2, HOME, true, Place::Occupied),
+            (1, away, true, Place::Occupied),
+            (1, away, false, Place::Occupied),
+            (2, away, false, Place::Occupied),
+        ] {
+            let view = occupied(directory, at, is_registered);
+            let mut registering = Registering::new(ME, HOME, Now(0));
+            let place = registering.place(&view, false, TTL_MS, Now(0));
+            assert_eq!(place, expected, "{directory} at {at:?}, {is_registered}");
+            let incarnation = Incarnation {
+                directory: 1,
+                start: 8,
+            };
+            let ago_ms = 0;
+            let heard = Heard {
+                incarnation,
+                ago_ms,
+            };
+            registering.found(true, Now(1), Some(heard), Now(1));
+            let place = registering.place(&view, false, TTL_MS, Now(1));
+            let ends = expected == Place::Occupied;
+            assert_eq!(place == Place::Taken, ends, "{place:?}");
+        }
+    }
+
+    #[test]
+    fn a_lease_without_an_answer_gives_the_name_to_a_start_elsewhere() {
+        let mut view = occupied(1, Address(2), false);
+        let mut registering = Registering::new(ME, HOME, Now(0));
+        let mut place = |view: &View, now| registering.place(view, false, TTL_MS, Now(now));
+        assert_eq!(place(&view, TTL_MS), Place::Occupied, "the view is old");
+        view.current_at(Now(ABSENT_MS));
+        assert_eq!(place(&view, TTL_MS - 1), Place::Occupied);
+        assert_eq!(place(&view, TTL_MS), Place::Own);
     }
 }

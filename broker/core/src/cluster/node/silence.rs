@@ -4,7 +4,7 @@
 //! ones lie in socket buffers. For taking a slot the words count from when they *arrive*. Both err on the safe side.
 
 use crate::cluster::limits::NODES_MAX;
-use crate::cluster::message::Answer;
+use crate::cluster::message::{Answer, Held};
 use crate::cluster::types::{Epoch, Incarnation, NodeId, Slot};
 use crate::time::Now;
 
@@ -82,13 +82,18 @@ impl Silence {
         }
     }
 
-    /// Takes in an answer, after the slot changes that it shows were applied.
-    pub fn answers(&mut self, peer: NodeId, answer: &Answer, now: Now) {
-        for held in answer.serves.iter() {
+    /// Somebody said to a process of this node's name that these slots are served.
+    pub fn serves(&mut self, serves: &[Held], now: Now) {
+        for held in serves {
             if let Some(place) = self.served.get_mut(held.slot.index()) {
                 *place = Some((held.epoch, now));
             }
         }
+    }
+
+    /// Takes in an answer, after the slot changes that it shows were applied.
+    pub fn answers(&mut self, peer: NodeId, answer: &Answer, now: Now) {
+        self.serves(&answer.serves, now);
         let gap = self.gap;
         let Some(known) = self.grow(peer) else { return };
         if known.word_asked > answer.asked {
@@ -129,6 +134,16 @@ impl Silence {
             .is_some_and(|asked| now.since(asked) < self.reach_ms)
     }
 
+    /// Whether a peer that answers has etcd, by its own word.
+    #[must_use]
+    pub fn peers_have_etcd(&self, now: Now) -> bool {
+        let mut peers = self.peers.iter().filter(|peer| {
+            let asked = peer.answered;
+            asked.is_some_and(|asked| now.since(asked) < self.reach_ms)
+        });
+        peers.any(|peer| peer.word.is_some_and(|word| word.has_etcd))
+    }
+
     /// Whether `peer` was asked for as long as an answer counts, without an interruption, and none counts.
     #[must_use]
     pub fn is_unheard(&self, peer: NodeId, now: Now) -> bool {
@@ -145,6 +160,13 @@ impl Silence {
     #[must_use]
     pub fn ever_answered(&self, peer: NodeId) -> bool {
         self.peer(peer).word.is_some()
+    }
+
+    /// The process of `peer` that answered last, and when the question was sent that it answered.
+    #[must_use]
+    pub fn last(&self, peer: NodeId) -> Option<(Incarnation, Now)> {
+        let known = self.peer(peer);
+        known.word.map(|word| (word.incarnation, known.word_asked))
     }
 
     /// The statement of `peer` about itself in its newest answer.
@@ -220,11 +242,14 @@ impl Silence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::message::Held;
     use crate::cluster::types::Revision;
     use std::sync::Arc;
 
     const PEER: NodeId = NodeId(1);
+    const ASKER: Incarnation = Incarnation {
+        directory: 9,
+        start: 1,
+    };
     const HELD: Held = Held {
         slot: Slot(0),
         epoch: Revision(5),
@@ -233,6 +258,7 @@ mod tests {
     fn answer(asked: u64, serves: &[Held]) -> Answer {
         Answer {
             asked: Now(asked),
+            asker: ASKER,
             incarnation: Incarnation {
                 directory: 1,
                 start: 1,

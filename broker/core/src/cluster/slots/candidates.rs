@@ -63,7 +63,9 @@ impl Candidates {
 mod tests {
     use super::*;
     use crate::cluster::message::Answer;
-    use crate::cluster::types::{Change, Incarnation, Key, Kinship, LeaseId, Revision, Value};
+    use crate::cluster::types::{
+        Address, Change, Incarnation, Key, Kinship, LeaseId, Revision, Value,
+    };
     use std::sync::Arc;
 
     const ME: NodeId = NodeId(0);
@@ -82,7 +84,7 @@ mod tests {
                 lease: LeaseId(1),
                 kinship,
             };
-            let roster = Value::Roster(RosterState::Here);
+            let roster = Value::Roster(RosterState::Here, Address(number.into()));
             let node = NodeId(number);
             for (key, value) in [
                 (Key::Registration(node), registration),
@@ -106,6 +108,7 @@ mod tests {
         };
         let answer = Answer {
             asked: Now(asked),
+            asker: incarnation,
             incarnation,
             has_etcd: true,
             stopping: false,

@@ -81,7 +81,7 @@ impl Cluster {
         let key = Key::Roster(self.me.node);
         let transaction = Transaction {
             compares: vec![at(key, self.view.roster_at(self.me.node))],
-            puts: vec![(key, Value::Roster(RosterState::Away))],
+            puts: vec![(key, Value::Roster(RosterState::Away, self.address))],
             reads: false,
         };
         self.call(Purpose::Away, Call::Transaction(transaction), now);
@@ -214,7 +214,8 @@ impl Cluster {
         // A drain may be over before the roster has it.
         let is_away = !self.is_expected() || !self.can_act(now);
         let is_over = self.slots.count() == 0 && is_away;
-        if self.transfers.is_draining() && (is_over || self.transfers.is_hopeless(now)) {
+        let is_hopeless = || self.transfers.is_hopeless(&self.view, &self.silence, now);
+        if self.transfers.is_draining() && (is_over || is_hopeless()) {
             self.say_goodbye(now);
         }
     }

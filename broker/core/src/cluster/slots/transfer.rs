@@ -14,7 +14,7 @@
 use super::plan::named;
 use super::{Own, Slots, Stage};
 use crate::cluster::etcd::view::View;
-use crate::cluster::limits::{DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
+use crate::cluster::limits::{DRAIN_ALONE_MS, DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
 use crate::cluster::message::Target;
 use crate::cluster::node::silence::Silence;
 use crate::cluster::types::{NodeId, Owner, ParcelId, RosterState, Slot};
@@ -67,11 +67,24 @@ impl Transfers {
         self.draining.is_some()
     }
 
-    /// Whether a drain has found no node that takes its slots for too long.
+    /// Whether a drain has found no node that takes its slots for too long. Where no other node is registered that
+    /// goes on, there is hardly any to wait for.
     #[must_use]
-    pub fn is_hopeless(&self, now: Now) -> bool {
+    pub fn is_hopeless(&self, view: &View, silence: &Silence, now: Now) -> bool {
+        let goes_on = |node: NodeId| {
+            let word = silence.word(node).filter(|word| word.stopping);
+            view.registration(node).is_some_and(|registration| {
+                word.is_none_or(|word| word.incarnation != registration.incarnation)
+            })
+        };
+        let mut others = view.nodes().filter(|node| *node != self.me.node);
+        let most_ms = if others.any(goes_on) {
+            DRAIN_MAX_MS
+        } else {
+            DRAIN_ALONE_MS
+        };
         self.draining
-            .is_some_and(|drain| now.since(drain.progress) >= DRAIN_MAX_MS)
+            .is_some_and(|drain| now.since(drain.progress) >= most_ms)
     }
 
     /// A slot was given away.

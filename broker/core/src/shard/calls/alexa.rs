@@ -142,11 +142,8 @@ impl Directory {
         master: SessionKey,
         orders: &[u64],
     ) {
-        let mut returned = 0;
-        for order in orders {
-            returned += u32::from(self.offer_was_sent(key, master, *order));
-        }
-        if returned > 0 {
+        let sent = |order: &&u64| self.offer_was_sent(key, master, **order);
+        if orders.iter().filter(sent).count() > 0 {
             todo.push(Todo::GiveOffers(key));
         }
     }

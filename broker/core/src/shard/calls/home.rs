@@ -5,11 +5,14 @@ use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::shard::books::Books;
 use crate::shard::calls::alexa::Offer;
-use crate::shard::calls::refusals::{RATE_EXCEEDED, absent, nobody, shutting_down};
+use crate::shard::calls::refusals::{
+    RATE_EXCEEDED, absence_unknown, absent, nobody, shutting_down,
+};
 use crate::shard::directory::Directory;
 use crate::shard::directory::channels::status;
 use crate::shard::directory::page_turn::PageOf;
 use crate::shard::directory::permits::CallerRole;
+use crate::shard::directory::slots::Slots;
 use crate::shard::road::parts::Parts;
 use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Answer, Fault, Query, QueryKind};
@@ -238,11 +241,16 @@ impl Directory {
 impl Directory {
     /// The refusal of a channel that is not there, or not in use, for callers the same whatever the reason. `arn`:
     /// what they called it, if not by its name.
+    ///
+    /// SDKs create a channel that is not found: where it may exist at another node, they have to try again.
     pub(in crate::shard) fn not_found(
         &self,
         identity: &Identity,
         arn: Option<&ChannelArn>,
     ) -> Fault {
+        if !self.slots().is_none_or(Slots::knows_absence) {
+            return absence_unknown();
+        }
         let channel = self.named_channel(identity);
         let check = match channel.map(|channel| (channel, channel.state)) {
             None | Some((_, Life::Creating)) => Check::ChannelAbsent,

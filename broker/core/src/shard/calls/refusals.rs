@@ -27,6 +27,15 @@ pub(in crate::shard) fn absent(check: Check) -> Fault {
 /// The error for a channel that does not exist, in the words of the service.
 const NOT_FOUND: &str = "The requested channel is not found or not active.";
 
+/// The refusal of a channel that is not here, where another node may have it by now.
+pub(in crate::shard) fn absence_unknown() -> Fault {
+    let kind = ErrorKind::ServiceUnavailable;
+    Fault::new(Check::AbsenceUnknown, kind, ABSENCE_UNKNOWN)
+}
+
+const ABSENCE_UNKNOWN: &str = "This server does not have the channel, and cannot tell at the moment whether another \
+                               server has it. Try again later.";
+
 /// The error for callers over their rate.
 pub(in crate::shard) const RATE_EXCEEDED: &str = "Rate exceeded.";
 

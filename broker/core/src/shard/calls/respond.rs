@@ -6,6 +6,7 @@ use crate::check::Check;
 use crate::event::{AuthFailure, Purpose, Requested, UpgradeOutcome};
 use crate::id::SessionKey;
 use crate::journal::{Claims, Refused};
+use crate::limits::ABSENCE_RETRY_S;
 use crate::session::Target;
 use crate::shard::Fault;
 use crate::shard::books::Books;
@@ -88,6 +89,27 @@ impl<'a> Rejected<'a> {
         Self { id, ..self }
     }
 
+    /// Its answer: an error of this type, for this reason, as JSON.
+    fn answer(
+        &self,
+        status: u16,
+        (error_type, check): (&'static str, Check),
+        body: &'a [u8],
+    ) -> Response<'a> {
+        Response {
+            purpose: self.purpose,
+            status,
+            refusal: Some(Refusal {
+                error_type,
+                check,
+                evidence: self.evidence,
+            }),
+            content_type: JSON,
+            body,
+            close: self.close,
+        }
+    }
+
     /// The request id of the answer.
     fn id(&self, books: &mut Books, check: Check, status: u16, at: Moment) -> Cow<'a, str> {
         match self.id {
@@ -151,6 +173,7 @@ pub(in crate::shard) fn respond_as(
     let error = refusal.map(|refusal| ErrorHead {
         error_type: refusal.error_type,
         why: why.as_deref(),
+        retry_after_s: retry_after_s(refusal.check),
     });
     let bodiless = sockets.http(key).is_some_and(|http| http.bodiless);
     sockets.push_control(books, key, |out| {
@@ -170,6 +193,11 @@ pub(in crate::shard) fn respond_as(
         note_refusal(sockets, books, key, id, answer, at);
     }
     sockets.next_request(key, close, at);
+}
+
+/// Seconds until a request that was refused by this check should be tried again; `None`: the client decides.
+fn retry_after_s(check: Check) -> Option<u32> {
+    (check == Check::AbsenceUnknown).then_some(ABSENCE_RETRY_S)
 }
 
 fn note_refusal(
@@ -220,12 +248,7 @@ pub(in crate::shard) fn respond_error(
     rejected: Rejected<'_>,
     at: Moment,
 ) {
-    let Rejected {
-        purpose,
-        evidence,
-        close,
-        id: _,
-    } = rejected;
+    let purpose = rejected.purpose;
     if let Purpose::Sts(_) = purpose {
         let kind = sts::ErrorKind::ServiceUnavailable;
         let fault = StsFault {
@@ -234,7 +257,8 @@ pub(in crate::shard) fn respond_error(
         };
         return refuse_sts(sockets, books, key, &fault, rejected, at);
     }
-    let id = rejected.id(books, fault.check, status_of(purpose, fault), at);
+    let status = status_of(purpose, fault);
+    let id = rejected.id(books, fault.check, status, at);
     if let Purpose::Upgrade(role) = purpose {
         books.count_upgrade(role, outcome_of(fault.kind));
     }
@@ -246,18 +270,7 @@ pub(in crate::shard) fn respond_error(
     }
     let mut body = Vec::new();
     error_body(&mut body, purpose.operation(), &fault.message);
-    let answer = Response {
-        purpose,
-        status: status_of(purpose, fault),
-        refusal: Some(Refusal {
-            error_type: fault.kind.error_type(),
-            check: fault.check,
-            evidence,
-        }),
-        content_type: JSON,
-        body: &body,
-        close,
-    };
+    let answer = rejected.answer(status, (fault.kind.error_type(), fault.check), &body);
     respond_as(sockets, books, key, &id, &answer, at);
 }
 
@@ -275,16 +288,8 @@ pub(in crate::shard) fn refuse_sts(
     let mut body = Vec::new();
     sts::error_body(&mut body, error.kind, &error.message, &id);
     let answer = Response {
-        purpose: rejected.purpose,
-        status,
-        refusal: Some(Refusal {
-            error_type: error.kind.code(),
-            check: *check,
-            evidence: rejected.evidence,
-        }),
         content_type: sts::CONTENT_TYPE,
-        body: &body,
-        close: rejected.close,
+        ..rejected.answer(status, (error.kind.code(), *check), &body)
     };
     respond_as(sockets, books, key, &id, &answer, at);
 }
@@ -307,12 +312,7 @@ pub(in crate::shard) fn respond_unsigned(
     at: Moment,
 ) {
     let Unsigned { refusal, check } = *unsigned;
-    let Rejected {
-        purpose,
-        evidence,
-        close,
-        id: _,
-    } = rejected;
+    let purpose = rejected.purpose;
     books.count_auth_failure(AuthFailure::Signature(refusal.reason()));
     if let Purpose::Upgrade(role) = purpose {
         books.count_upgrade(role, UpgradeOutcome::Unauthenticated);
@@ -324,18 +324,7 @@ pub(in crate::shard) fn respond_unsigned(
     }
     let mut body = Vec::new();
     error_body(&mut body, None, &refusal.to_string());
-    let answer = Response {
-        purpose,
-        status: refusal.status(),
-        refusal: Some(Refusal {
-            error_type: refusal.error_type(),
-            check,
-            evidence,
-        }),
-        content_type: JSON,
-        body: &body,
-        close,
-    };
+    let answer = rejected.answer(refusal.status(), (refusal.error_type(), check), &body);
     respond(sockets, books, key, &answer, at);
 }
 
@@ -348,29 +337,13 @@ pub(in crate::shard) fn refuse_head(
     rejected: Rejected<'_>,
     at: Moment,
 ) {
-    let Rejected {
-        purpose,
-        evidence,
-        close,
-        id: _,
-    } = rejected;
-    if let Purpose::Upgrade(role) = purpose {
+    if let Purpose::Upgrade(role) = rejected.purpose {
         books.count_upgrade(role, UpgradeOutcome::Invalid);
     }
     let mut body = Vec::new();
     error_body(&mut body, None, fault.message);
-    let answer = Response {
-        purpose,
-        status: fault.status,
-        refusal: Some(Refusal {
-            error_type: ErrorKind::InvalidArgument.error_type(),
-            check: fault.check,
-            evidence,
-        }),
-        content_type: JSON,
-        body: &body,
-        close,
-    };
+    let error_type = ErrorKind::InvalidArgument.error_type();
+    let answer = rejected.answer(fault.status, (error_type, fault.check), &body);
     respond(sockets, books, key, &answer, at);
 }
 

@@ -20,13 +20,15 @@ use codec::sts::{
     federation_token,
 };
 
-/// A call of GetFederationToken: its parameters, and the request id of its answer.
+/// A call of GetFederationToken: its parameters, and its answer's request id.
 struct FederationCall<'a> {
     signed: &'a SignedForm<'a>,
     name: Box<str>,
     policy: Option<Box<str>>,
     duration_s: u32,
     id: String,
+    /// The request id is in a line of the log.
+    audited: bool,
 }
 
 /// A call of STS, whose signature is good.
@@ -56,6 +58,7 @@ pub(in crate::shard) fn answer_sts(
     } = signed;
     let strict = sockets.settings().strict();
     let mut id = books.request_id();
+    let mut audited = false;
     let mut out = Vec::new();
     let (requested, result) = match sts::parse(signed.body, &sts::FormRules { strict }) {
         Ok(Request::GetCallerIdentity) => {
@@ -79,14 +82,15 @@ pub(in crate::shard) fn answer_sts(
                 policy,
                 duration_s,
                 id,
+                audited,
             };
             let granted = federate(sockets, books, gate, &mut call, &mut out, at);
-            id = call.id;
+            (id, audited) = (call.id, call.audited);
             (Requested::FederationToken, granted)
         }
         Err(error) => {
             let check = check_of(error.kind);
-            (Requested::Unknown, Err((StsFault { check, error }, None)))
+            (Requested::Unknown, Err(StsFault { check, error }))
         }
     };
     match result {
@@ -101,14 +105,14 @@ pub(in crate::shard) fn answer_sts(
             };
             respond::respond_as(sockets, books, key, &id, &answer, at);
         }
-        Err((fault, noted)) => {
+        Err(fault) => {
             let evidence = Evidence {
                 caller: Some(caller),
                 ..Evidence::default()
             };
             let mut rejected = Rejected::new(Purpose::Sts(requested), &evidence, close);
-            if let Some(id) = &noted {
-                rejected = rejected.audited(id);
+            if audited {
+                rejected = rejected.audited(&id);
             }
             respond::refuse_sts(sockets, books, key, &fault, rejected, at);
         }
@@ -118,7 +122,7 @@ pub(in crate::shard) fn answer_sts(
 /// Makes temporary credentials if the account's rate allows it, and not without a line in the log.
 ///
 /// # Errors
-/// The refusal, with the request id of its line if there is one.
+/// The refusal; the call says whether it has a line.
 fn federate(
     sockets: &Sockets,
     books: &mut Books,
@@ -126,9 +130,9 @@ fn federate(
     call: &mut FederationCall<'_>,
     out: &mut Vec<u8>,
     at: Moment,
-) -> Result<(), (StsFault, Option<String>)> {
+) -> Result<(), StsFault> {
     let &SignedForm { caller, rate, .. } = call.signed;
-    let refused = |check, error| Err((StsFault { check, error }, None));
+    let refused = |check, error| Err(StsFault { check, error });
     if !rate.is_none_or(|rate| gate.may_grant(caller, rate, at)) {
         let error = Error::new(ErrorKind::Throttling, RATE_EXCEEDED);
         return refused(Check::RateAccount, error);
@@ -147,7 +151,8 @@ fn federate(
     }
     let error = granted.as_ref().err().map(|fault| &fault.error);
     audit_grant(sockets, books, call, error, at);
-    granted.map_err(|fault| (fault, Some(call.id.clone())))
+    call.audited = true;
+    granted
 }
 
 /// Makes temporary credentials: the caller's rights, as far as the policy has them too.

@@ -142,7 +142,7 @@ impl Directory {
             };
         }
         if !self.settings().dev {
-            return Err(absent(Check::ChannelAbsent));
+            return Err(self.not_found(&identity, Some(arn)));
         }
         let record = Record {
             arn: arn.clone(),

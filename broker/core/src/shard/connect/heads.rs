@@ -151,6 +151,11 @@ pub(in crate::shard) fn take_upgrade(
     let Ok(Some(asked)) = upgrade(&request.head) else {
         return None;
     };
+    // The node that passed it on asks the next owner.
+    if sockets.drains() && sockets.is_inner(key) && sockets.owners_change() {
+        sockets.close_when_sent(key, at);
+        return None;
+    }
     let evidence = Evidence::of_head(&request.head);
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return None;
@@ -174,7 +179,8 @@ pub(in crate::shard) fn take_upgrade(
                 }
                 Home::There(_) | Home::Nobody => {
                     let whole = [request.text, request.after].concat();
-                    let onward = tunnel::of_upgrade(admission, whole);
+                    let counted = sockets.count_onward();
+                    let onward = tunnel::of_upgrade(admission, whole, counted);
                     tunnel::pass_on(sockets, books, key, home, onward, at);
                 }
             }

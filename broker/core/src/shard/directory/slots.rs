@@ -198,6 +198,11 @@ impl Slots {
         }
     }
 
+    /// Whether a channel that is not in this node's slots does not exist.
+    pub(in crate::shard) fn knows_absence(&self) -> bool {
+        self.map.knows_absence()
+    }
+
     /// The number of nodes that share the account's calls.
     pub(in crate::shard) fn nodes(&self) -> u16 {
         self.map.nodes()

@@ -116,6 +116,11 @@ impl Sockets {
         let answers_wait = session.answers_wait();
         match &session.state {
             SessionState::Http(_) => self.sends_no_more(books, todo, key, answers_wait, at),
+            // The node that passed it on may end: its client gets all that was begun, and a close frame.
+            SessionState::Open(_) if session.peer().inner => {
+                self.close(books, todo, key, EndReason::PeerGone, at);
+                self.finish(books, todo, key, at);
+            }
             SessionState::Open(_) => {
                 self.because(key, EndReason::PeerGone);
                 self.abort(books, todo, key, at);

@@ -14,10 +14,10 @@ use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
 use crate::machine::{Output, TunnelFailure, Tunnelled};
 use crate::placement::Home;
-use crate::session::{Admission, HttpStage, Onward, Ownerless};
+use crate::session::{Admission, HttpStage, Onward, OnwardCount, Ownerless};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
-use crate::shard::calls::refusals::{NO_PLACE, NO_ROOM, nobody};
+use crate::shard::calls::refusals::{NO_PLACE, NO_ROOM, nobody, shutting_down};
 use crate::shard::calls::respond::{self, Rejected};
 use crate::shard::connect::upgrades;
 use crate::shard::directory::Directory;
@@ -30,7 +30,11 @@ use codec::control::{Call, ErrorKind};
 use codec::http::HeadScanner;
 
 /// An upgrade for another node; `bytes`: its head and what followed.
-pub(in crate::shard) fn of_upgrade(admission: Admission, bytes: Vec<u8>) -> Onward {
+pub(in crate::shard) fn of_upgrade(
+    admission: Admission,
+    bytes: Vec<u8>,
+    counted: OnwardCount,
+) -> Onward {
     Onward {
         purpose: upgrades::purpose_of(&admission),
         identity: Identity::of(&admission.arn),
@@ -39,6 +43,7 @@ pub(in crate::shard) fn of_upgrade(admission: Admission, bytes: Vec<u8>) -> Onwa
         client_id: admission.client_id,
         caller: admission.caller,
         bytes,
+        counted,
     }
 }
 
@@ -100,6 +105,7 @@ pub(in crate::shard) fn call_is_here(
         client_id: None,
         caller: caller.clone(),
         bytes: whole,
+        counted: sockets.count_onward(),
     };
     pass_on(sockets, books, key, home, onward, at);
     false
@@ -137,7 +143,12 @@ fn is_of_next_owner(sockets: &Sockets, home: Home, onward: &Onward) -> bool {
     let map = sockets.placement().cluster();
     let slot = sockets.placement().slot(&onward.identity);
     let has_left = map.zip(slot).is_some_and(|(map, slot)| map.has_left(slot));
-    matches!(home, Home::There(_)) && has_left && !matches!(onward.purpose, Purpose::Api(_))
+    matches!(home, Home::There(_)) && has_left && is_upgrade(onward)
+}
+
+/// Whether a request begins a WebSocket.
+fn is_upgrade(onward: &Onward) -> bool {
+    !matches!(onward.purpose, Purpose::Api(_))
 }
 
 /// The refusal of a request that is passed on to nobody.
@@ -149,7 +160,7 @@ fn without_owner(home: Home) -> Fault {
 }
 
 /// A request waits for a node that has its channel and answers. Where owners do not change, when its time is over, and
-/// when too many wait, it is refused: with `fault`.
+/// when too many wait, it is refused: with `fault`. So is each while the process is about to end.
 fn wait_for_owner(
     sockets: &mut Sockets,
     books: &mut Books,
@@ -158,6 +169,9 @@ fn wait_for_owner(
     fault: &Fault,
     at: Moment,
 ) {
+    if sockets.drains() {
+        return refuse(sockets, books, key, &onward, &shutting_down(), at);
+    }
     let until = *onward
         .until
         .get_or_insert_with(|| at.now.after(OWNER_WAIT_MS));
@@ -195,10 +209,11 @@ pub(in crate::shard) fn look_again(
     let home = placement.home(&onward.identity, at.now);
     let failed = failed.filter(|(node, _)| home == Home::There(*node));
     let fault = match home {
+        Home::Here(_) => return ask_again(sockets, key, onward.bytes),
+        Home::There(_) if sockets.drains() && !is_inner => shutting_down(),
         Home::There(node) if !is_inner && failed.is_none_or(|(_, again)| at.now >= again) => {
             return announce(sockets, books, key, node, onward, at);
         }
-        Home::Here(_) => return ask_again(sockets, key, onward.bytes),
         Home::There(_) if is_inner && is_of_next_owner(sockets, home, &onward) => {
             sockets.close_when_sent(key, at);
             return sockets.charge(key);
@@ -255,7 +270,7 @@ pub(in crate::shard) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
     let (bytes, repeats) = match &mut parcel.load {
         // A call may have been carried out; an upgrade ends with its connection.
         ParcelLoad::Onward(onward) => {
-            let repeats = !matches!(onward.purpose, Purpose::Api(_));
+            let repeats = is_upgrade(onward);
             (&mut onward.bytes, repeats)
         }
         ParcelLoad::Admin(bytes) => (bytes, false),
@@ -268,7 +283,8 @@ pub(in crate::shard) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
     })
 }
 
-/// Takes the places of a tunnel, if there are some or others make room.
+/// Takes the places of a tunnel, if there are some or others make room. No WebSocket begins while the process is about
+/// to end.
 pub(in crate::shard) fn enters(
     sockets: &mut Sockets,
     books: &mut Books,
@@ -279,6 +295,9 @@ pub(in crate::shard) fn enters(
     let ParcelLoad::Onward(onward) = &parcel.load else {
         return true; // a page of the admin listener, which has places of its own
     };
+    if sockets.drains() && is_upgrade(onward) {
+        return false;
+    }
     let holder = sockets.holder(onward);
     let enters = sockets.make_room(books, todo, (holder, TUNNEL_PLACES), at);
     if enters {
@@ -290,8 +309,7 @@ pub(in crate::shard) fn enters(
             | Purpose::Unknown => Standing::Viewer,
         };
         sockets.enters(Member::Tunnel(place), holder, standing);
-        let slot = sockets.placement().slot(&onward.identity);
-        if let Some(slot) = slot.filter(|_| sockets.owners_change()) {
+        if let Some(slot) = sockets.placement().slot(&onward.identity) {
             let is_master = standing == Standing::Master;
             let lead = Lead {
                 slot,
@@ -318,6 +336,10 @@ pub(in crate::shard) fn bounce(
     let ParcelLoad::Onward(mut onward) = parcel.load else {
         unreachable!("only what was to be passed on comes back from there")
     };
+    if sockets.drains() {
+        refuse(sockets, books, key, &onward, &shutting_down(), at);
+        return key;
+    }
     match why {
         TunnelFailure::NoRoom => {
             let fault = unavailable(Check::ConnectionsFull, NO_ROOM);
@@ -327,6 +349,7 @@ pub(in crate::shard) fn bounce(
         | TunnelFailure::Timeout
         | TunnelFailure::Foreign
         | TunnelFailure::Closed
+        | TunnelFailure::Drain
         | TunnelFailure::Moved => {
             // One that lost the channel closed the connection so that the next owner is asked.
             if sockets.placement().home(&onward.identity, at.now) == Home::There(node) {
@@ -382,7 +405,7 @@ impl Sockets {
     }
 
     /// Whether slots go from one node to another.
-    fn owners_change(&self) -> bool {
+    pub(in crate::shard) fn owners_change(&self) -> bool {
         let map = self.placement().cluster();
         map.is_some_and(|map| !map.is_fixed())
     }

@@ -1,4 +1,5 @@
-//! Due work: deadlines, what faults held back, pages, slots that come and go, the drain, and requests that wait.
+//! Due work: deadlines, what faults held back, pages, slots that come and go, tunnels, the drain, and requests that
+//! wait.
 
 use crate::journal::EndReason;
 use crate::limits::SLOT_ORDERS_PER_TURN;
@@ -39,6 +40,7 @@ impl Shard {
         self.settle(at);
         self.work_on_slots(at);
         let (sockets, _, books, _, todo) = self.parts();
+        sockets.close_tunnels(at.now);
         sockets.step_drain(books, todo, at);
         self.settle(at);
         self.answer_waiting(at);
@@ -67,7 +69,6 @@ impl Shard {
             }
         }
         let (sockets, directory, books, _, todo) = self.parts();
-        sockets.close_lost_tunnels(at.now);
         let all = sockets.places();
         let places = |slots: &mut Slots| slots.places_to_close(all, at.now);
         for number in directory.slots_mut().map(places).unwrap_or_default() {

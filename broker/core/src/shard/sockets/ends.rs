@@ -15,6 +15,7 @@ impl Sockets {
         let begins = self.ends.drain.is_none();
         if begins {
             self.ends.drain = Some(Drain::begin(now, now.after(within_ms)));
+            self.tunnels.leave_all(within_ms / 4, now);
         }
         begins
     }
@@ -36,9 +37,10 @@ impl Sockets {
     }
 
     /// Reports once that nothing is left to wait for: the drain's time is over, or nothing is left of what connections,
-    /// calls and changes wait for; `quiet`: of what is not here.
+    /// calls, tunnels and changes wait for; `quiet`: of what is not here.
     pub(in crate::shard) fn look_at_drain(&mut self, quiet: bool, now: Now) {
-        let empty = quiet && self.census.web_sockets == 0 && self.asks_nothing();
+        let passes_nothing = self.tunnels.is_empty() && !self.requests.onward.any();
+        let empty = quiet && self.census.web_sockets == 0 && self.asks_nothing() && passes_nothing;
         let drain = self.ends.drain.as_mut();
         if drain.is_some_and(|drain| drain.end(empty, now)) {
             self.output(Output::Drained);

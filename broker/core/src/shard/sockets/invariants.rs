@@ -320,6 +320,7 @@ mod tests {
             client_id: None,
             caller: Caller::anyone(ACCOUNT),
             bytes: Vec::new(),
+            counted: sockets.count_onward(),
         };
         let ownerless = Ownerless {
             onward,

@@ -4,6 +4,7 @@
 use crate::crowd::Origin;
 use crate::id::SessionKey;
 use crate::limits::OWNER_WAITERS_MAX;
+use crate::session::OnwardCount;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 
@@ -83,6 +84,11 @@ impl Sockets {
             waiting.insert(key);
         }
         has_room
+    }
+
+    /// An entry in the count of requests for other nodes.
+    pub(in crate::shard) fn count_onward(&self) -> OnwardCount {
+        self.requests.onward.clone()
     }
 
     /// A request waits for an owner no more.

@@ -3,7 +3,7 @@
 
 use crate::auth::Caller;
 use crate::channel::Channel;
-use crate::cluster::maps::tunnels::Lead;
+use crate::cluster::maps::tunnels::{Cause, Lead};
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::EndReason;
@@ -303,21 +303,24 @@ impl Sockets {
         self.tunnels.leave(place);
     }
 
-    /// Has tunnels closed whose channel another node has.
-    pub(in crate::shard) fn close_lost_tunnels(&mut self, now: Now) {
+    /// Has tunnels closed whose channel another node has, or that leave since this one ends.
+    pub(in crate::shard) fn close_tunnels(&mut self, now: Now) {
         if let Some(map) = self.shards.placement.cluster() {
             self.tunnels.follow(map, now);
         }
-        let lost: Vec<u32> = iter::from_fn(|| self.tunnels.next(now))
+        let closed: Vec<_> = iter::from_fn(|| self.tunnels.next(now))
             .take(TUNNELS_PER_TICK)
             .collect();
-        for place in lost {
-            self.output(Output::LoseOwner(place));
+        for (place, cause) in closed {
+            self.output(match cause {
+                Cause::Lost => Output::LoseOwner(place),
+                Cause::Drain => Output::LeaveTunnel(place),
+            });
         }
     }
 
     /// When the next tunnel is to be closed.
-    pub(in crate::shard) fn next_lost_tunnel(&self) -> Option<Now> {
+    pub(in crate::shard) fn next_closed_tunnel(&self) -> Option<Now> {
         self.tunnels.next_due()
     }
 }

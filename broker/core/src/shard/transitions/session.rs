@@ -250,6 +250,7 @@ impl World {
                 Output::Tunnel(..) => "Tunnel",
                 Output::EndTunnel(_) => "EndTunnel",
                 Output::LoseOwner(_) => "LoseOwner",
+                Output::LeaveTunnel(_) => "LeaveTunnel",
                 Output::Admin(_) => "Admin",
                 Output::Post(..) => "Post",
                 Output::Close(_) => "Close",

@@ -63,6 +63,7 @@ impl Script {
                         | Output::Tunnel(..)
                         | Output::EndTunnel(_)
                         | Output::LoseOwner(_)
+                        | Output::LeaveTunnel(_)
                         | Output::Admin(_) => {}
                         Output::Close(key) => self.keyed(shard, key).ending = true,
                         Output::Abort(key) => {

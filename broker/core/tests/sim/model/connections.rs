@@ -212,6 +212,7 @@ impl Model {
         let error = refusal.map(|refusal| codec::http::ErrorHead {
             error_type: refusal.error,
             why: why.as_deref(),
+            retry_after_s: None,
         });
         let mut out = Vec::new();
         codec::http::respond(

@@ -17,6 +17,7 @@ pub(in crate::driver) struct Journal {
     strangers: Strangers,
     is_other_history: bool,
     is_registered: bool,
+    awaits_name: bool,
 }
 
 impl Journal {
@@ -49,6 +50,14 @@ impl Journal {
         let name = |node| names.name(node).map(Name::as_str);
         self.slots.write(name);
         self.strangers.write(cluster, names, now());
+        let awaits_name = cluster.awaits_name();
+        if awaits_name && !self.awaits_name {
+            warn!(
+                "another process is registered under this node's name, or was at another address: this one waits \
+                 until neither etcd nor any node has had an answer of it for a lease, and ends if one has"
+            );
+        }
+        self.awaits_name = awaits_name;
         let is_registered = cluster.is_registered(me) && cluster.standing() != Standing::Starting;
         if is_registered != self.is_registered {
             self.is_registered = is_registered;

@@ -8,12 +8,13 @@ pub(super) use hosts::is_none;
 use super::event::{Event, Events, Resolved};
 use super::log::trouble::Strange;
 use crate::names::Name;
-use crate::peers::{Mail, Peers};
+use crate::peers::{Mail, Peers, Reply};
 use crate::schema::translate::Translator;
 use crate::system::now;
 use crate::wire::{self, Message};
 use broker_core::cluster::message::{Input, Parcel};
 use broker_core::cluster::types::NodeId;
+use broker_core::time::Now;
 use hosts::{Hosts, is_no_name};
 use parcels::Parcels;
 use std::net::SocketAddr;
@@ -35,6 +36,8 @@ pub(super) enum Delivery {
     Input(Input),
     /// A parcel that a node offers, with its messages.
     Parcel(NodeId, Parcel, Vec<u8>),
+    /// A node asks at this moment of its clock which process last answered under its name.
+    Seek(NodeId, Now, Reply),
     /// The process of a node asks this one.
     Inquiry(Name, u64, Vec<u8>),
     /// The reply to an inquiry of this process.
@@ -60,6 +63,15 @@ impl<P: Peers> Post<P> {
         let bytes = wire::encode(message, &translator.names);
         let at = translator.peers(to).map(|address| self.hosts.at(address));
         self.peers.send(name, &at.unwrap_or_default(), bytes);
+    }
+
+    /// Asks a node for one message.
+    pub(super) fn ask(&mut self, of: NodeId, message: &Message, translator: &Translator) {
+        let (Some(name), Some(address)) = (translator.names.name(of), translator.peers(of)) else {
+            return;
+        };
+        let bytes = wire::encode(message, &translator.names);
+        self.peers.ask(name, &self.hosts.at(address), bytes);
     }
 
     /// Sends a message to a node of this name.
@@ -95,27 +107,38 @@ impl<P: Peers> Post<P> {
     }
 
     /// Takes mail. Nothing remains to be done about parts of parcels, nor about what cannot be read.
-    pub(super) fn receive(&mut self, mail: &Mail, translator: &mut Translator) -> Option<Delivery> {
+    pub(super) fn receive(&mut self, mail: Mail, translator: &mut Translator) -> Option<Delivery> {
         match mail {
             Mail::Message(from, bytes) => {
-                let node = translator.names.number(from).ok()?;
-                match wire::decode(bytes, &mut translator.names) {
-                    Ok(message) => self.message(node, from, message, translator),
+                let node = translator.names.number(&from).ok()?;
+                match wire::decode(&bytes, &mut translator.names) {
+                    Ok(message) => self.message(node, &from, message, translator),
                     Err(why) => {
-                        self.strange.note(node, from, why);
+                        self.strange.note(node, &from, why);
+                        None
+                    }
+                }
+            }
+            Mail::Asked(from, bytes, reply) => {
+                let node = translator.names.number(&from).ok()?;
+                match wire::decode(&bytes, &mut translator.names) {
+                    Ok(Message::Seek(asked)) => Some(Delivery::Seek(node, asked, reply)),
+                    Ok(_) => None,
+                    Err(why) => {
+                        self.strange.note(node, &from, why);
                         None
                     }
                 }
             }
             Mail::Refused(from) => {
-                let node = translator.names.number(from).ok()?;
+                let node = translator.names.number(&from).ok()?;
                 let address = translator.peers(node).unwrap_or_default();
                 let is_down = is_no_name(address);
                 self.doubt_host(node, translator);
                 is_down.then_some(Delivery::Input(Input::Refused(node)))
             }
             Mail::Unreached(from) => {
-                let node = translator.names.number(from).ok()?;
+                let node = translator.names.number(&from).ok()?;
                 self.doubt_host(node, translator);
                 None
             }
@@ -153,6 +176,12 @@ impl<P: Peers> Post<P> {
                 let from = node;
                 Delivery::Input(Input::ParcelAnswer { from, id, taken })
             }
+            Message::Found(asked, heard) => {
+                let from = node;
+                Delivery::Input(Input::Found { from, asked, heard })
+            }
+            // It comes over a connection of its own.
+            Message::Seek(_) => return None,
             Message::Inquiry(number, inquiry) => Delivery::Inquiry(from.clone(), number, inquiry),
             Message::Reply(number, reply) => Delivery::Reply(from.clone(), number, reply),
         })

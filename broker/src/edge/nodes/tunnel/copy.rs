@@ -1,6 +1,6 @@
 //! Bytes through a tunnel, both ways: what one side sent goes to the other, which is to take it before more is read.
 
-use super::{Ending, Settled, Side, Stage, Tunnel, Tunnels};
+use super::{Ending, Passes, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::connections::room::{Holder, excess, payers};
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
@@ -45,10 +45,13 @@ impl<M: Machine> Tunnels<M> {
         (half.armed, half.cancelled) = (false, false);
         let now = io.turn.at().now;
         match received {
-            received if tunnel.is_lost => tunnel.discard(side, received, io),
+            received if tunnel.drops(side) => tunnel.discard(side, received, io),
             Received::Bytes(lent) => {
                 let end = SideOf { place, side };
                 self.take(end, &mut tunnel, lent, machine, io);
+            }
+            Received::End | Received::Failed(_) if tunnel.leaves() => {
+                self.end_for_client(place, &mut tunnel, io);
             }
             Received::End => tunnel.side_ended(side, now),
             // The side thread closed without reading all: what it answered is to arrive all the same.
@@ -107,6 +110,9 @@ impl<M: Machine> Tunnels<M> {
         }
         if from == Side::Owner {
             tunnel.parcel = None; // it is answered
+            if let Passes::ToClient(since) = &mut tunnel.passes {
+                *since = io.turn.at().now;
+            }
         }
         match from {
             Side::Owner | Side::Client if tunnel.node.is_none() => {}
@@ -188,6 +194,7 @@ impl<M: Machine> Tunnels<M> {
         io.plain = plain;
         match (read, side) {
             (Read::More, _) if !too_much => {}
+            (Read::End, _) if tunnel.leaves() => self.end_for_client(place, tunnel, io),
             (Read::End, _) => tunnel.side_ended(side, io.turn.at().now),
             (_, Side::Client) => tunnel.end(Ending::Close),
             (_, Side::Owner) => tunnel.owner_fails(TunnelFailure::Foreign, Ending::Reset),
@@ -342,7 +349,7 @@ fn write<M: Machine>(
 fn side_broke<M: Machine>(tunnel: &mut Tunnel<M>, side: Side) {
     match side {
         Side::Client => tunnel.end(Ending::Reset),
-        Side::Owner if tunnel.is_lost => {} // it was reset
+        Side::Owner if tunnel.passes != Passes::Both => {} // it gets nothing more
         Side::Owner => tunnel.owner_fails(TunnelFailure::Closed, Ending::Reset),
     }
 }

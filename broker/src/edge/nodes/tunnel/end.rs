@@ -1,15 +1,16 @@
 //! The next step of a tunnel, its deadline, and its end.
 //!
 //! Half-closes are passed on: when one side has ended and the other has all of its bytes, the other's end is shut. When
-//! both are, the tunnel is over. A reset is passed on as one.
+//! both are, the tunnel is over. A reset is passed on as one. The owner's end is also shut where this node ends.
 
 use super::copy::key;
-use super::{Ending, Half, Returned, Settled, Side, Stage, Tunnel, Tunnels};
+use super::{Ending, Half, Passes, Returned, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::connections::connection::NEVER;
 use crate::edge::io::Io;
 use crate::edge::letters::counts::EdgeCounts;
 use crate::edge::limits::{
-    TUNNEL_ANSWER_MS, TUNNEL_CONNECT_MS, TUNNEL_LINGER_MS, TUNNEL_STALL_MS, TUNNEL_UPGRADE_MS,
+    TUNNEL_ANSWER_MS, TUNNEL_CONNECT_MS, TUNNEL_LEAVE_MS, TUNNEL_LINGER_MS, TUNNEL_STALL_MS,
+    TUNNEL_UPGRADE_MS,
 };
 use crate::edge::start::EdgeSettings;
 use crate::edge::tls::Held;
@@ -63,7 +64,7 @@ impl<M: Machine> Tunnels<M> {
             return;
         }
         for side in Side::BOTH {
-            let ended = tunnel.half(side.other()).ended.is_some();
+            let ended = tunnel.half(side.other()).ended.is_some() || tunnel.drops(side.other());
             let half = tunnel.half(side);
             if !ended || half.shut || !half.taken() {
                 continue;
@@ -78,7 +79,7 @@ impl<M: Machine> Tunnels<M> {
                 let _ = SockRef::from(&half.socket).shutdown(Shutdown::Write);
             }
         }
-        if tunnel.client.shut && tunnel.owner.shut {
+        if tunnel.client.shut && tunnel.owner.shut && tunnel.client.ended.is_some() {
             tunnel.end(Ending::Close);
         }
     }
@@ -211,7 +212,11 @@ impl<M: Machine> Tunnels<M> {
             if let (Stage::Connecting, Some(node)) = (&tunnel.stage, tunnel.node) {
                 self.turns.failed(node);
             }
-            tunnel.owner_fails(TunnelFailure::Timeout, Ending::Close);
+            if tunnel.leaves() {
+                self.end_for_client(place, &mut tunnel, io);
+            } else {
+                tunnel.owner_fails(TunnelFailure::Timeout, Ending::Close);
+            }
         } else {
             tunnel.end(Ending::Close); // a TLS record that is not finished
         }
@@ -271,6 +276,9 @@ impl<M: Machine> Tunnel<M> {
     fn limit(&self) -> Now {
         if !matches!(self.stage, Stage::Open) {
             return self.began.after(TUNNEL_CONNECT_MS);
+        }
+        if let Passes::ToClient(since) = self.passes {
+            return since.after(TUNNEL_LEAVE_MS);
         }
         let sending = [self.client.sending, self.owner.sending];
         let stalled = sending.into_iter().flatten().min();

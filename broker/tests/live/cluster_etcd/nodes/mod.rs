@@ -110,9 +110,10 @@ impl Nodes {
             false => network.beside_nodes(),
         };
         let etcd = Etcd::start_three_on(hosts, setup.etcd);
-        let mut nodes = Self::new(etcd.into(), Link::Default, Some(network));
+        let mut nodes = Self::new(etcd.into(), setup.link, Some(network));
         let arguments = setup.arguments.iter().map(|word| (*word).to_owned());
         nodes.arguments = arguments.collect();
+        nodes.config = setup.config.to_owned();
         nodes.library = setup.library.map(str::to_owned);
         nodes.start_all(1);
         nodes.share_slots();

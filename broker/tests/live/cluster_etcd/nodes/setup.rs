@@ -12,6 +12,10 @@ pub(crate) struct Setup<'s> {
     pub(crate) etcd_is_apart: bool,
     /// The library that is loaded before each node's program: its clock is in a file, see [`super::Nodes::set_clock`].
     pub(crate) library: Option<&'s str>,
+    /// The links between nodes.
+    pub(crate) link: Link,
+    /// Further lines of each node's configuration.
+    pub(crate) config: &'s str,
 }
 
 impl Default for Setup<'_> {
@@ -23,6 +27,8 @@ impl Default for Setup<'_> {
             etcd,
             etcd_is_apart,
             library,
+            link: Link::Default,
+            config: "",
         }
     }
 }

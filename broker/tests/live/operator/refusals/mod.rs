@@ -41,12 +41,13 @@ const EARLY: [Check; 3] = [
     Check::TlsExpected,
 ];
 
-/// Refusals by nodes of a cluster alone: see `cluster/`, and `nodes.rs` of the transcripts of shards.
-const OF_NODES: [Check; 4] = [
+/// Refusals by nodes of a cluster alone: see `cluster/`, and `nodes.rs` and `owners.rs` of the transcripts of shards.
+const OF_NODES: [Check; 5] = [
     Check::OwnerUnreachable,
     Check::OwnerElsewhere,
     Check::OwnerNone,
     Check::ListIncomplete,
+    Check::AbsenceUnknown,
 ];
 
 /// Requests of a flood, and how many are under way.

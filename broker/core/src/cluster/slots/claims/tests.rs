@@ -1,7 +1,7 @@
 use super::*;
 use crate::cluster::message::{CallId, Input, Output, Reply, WatchId};
 use crate::cluster::types::{
-    Change, EtcdId, Incarnation, Kinship, LeaseId, Owner, Revision, Snapshot, Value,
+    Address, Change, EtcdId, Incarnation, Kinship, LeaseId, Owner, Revision, Snapshot, Value,
 };
 use crate::cluster::{Config, Memory};
 
@@ -30,6 +30,7 @@ impl Refusing {
                 node: NodeId(0),
                 incarnation,
             },
+            address: Address(1),
             slots: 8,
             ttl_ms: 10_000,
             memory: Memory::default(),
