@@ -202,20 +202,25 @@ fn configured(file: &Path) -> Result<(PathBuf, Admin), Failure> {
 
 /// The address at which this machine reaches a configured listener.
 fn own_host(file: &Path, admin: &Admin) -> Result<String, Failure> {
-    let Some(mut addr) = admin.listen else {
+    let Some(addr) = admin.listen else {
         return Err(Failure::Configuration(format!(
             "{}: admin.listen = off: must be an address and port, which this command asks; or name another \
              listener by --admin URL",
             file.display()
         )));
     };
+    Ok(reached(addr).to_string())
+}
+
+/// The address at which this machine reaches a listener of its own.
+pub(crate) fn reached(mut addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_unspecified() {
         addr.set_ip(match addr {
             SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    Ok(addr.to_string())
+    addr
 }
 
 fn connect(host: &str) -> io::Result<TcpStream> {

@@ -21,6 +21,7 @@
 //! | [`seccomp`] | the seccomp profile for containers |
 //! | [`version`] | which build this is |
 //! | [`cluster_admin`] | subcommands that ask etcd |
+//! | [`doctor`] `finding` | what keeps a broker from running on this machine, and what may |
 //! | [`etcd`] | several nodes |
 
 pub use broker_etcd as etcd;
@@ -32,10 +33,12 @@ pub mod certificate;
 pub mod cluster_admin;
 pub mod config;
 mod data_dir;
+pub mod doctor;
 pub mod edge;
 pub mod env;
 mod failure;
 mod files;
+mod finding;
 mod lan;
 mod limits;
 pub mod memory;

@@ -4,6 +4,7 @@ use broker::Failure;
 use broker::backup;
 use broker::cluster_admin;
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
+use broker::doctor;
 use broker::env;
 use broker::seccomp;
 use broker::server::{self, Checked};
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         Command::Serve(flags) => serve(flags),
         Command::CheckConfig { file, flags } => check_config(file, flags),
+        Command::Doctor(flags) => doctor::run(flags, &mut std::io::stdout()),
         Command::Presign(flags) => print_presigned(flags),
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
         Command::Why(flags) => why::run(flags).and_then(|text| print(&text)),

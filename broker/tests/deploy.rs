@@ -152,10 +152,11 @@ fn the_compose_file_starts_both_under_their_bounds() {
         .and_then(|grace| grace.strip_suffix('s'));
     let grace: u64 = grace.expect("seconds").parse().expect("a number");
     assert!(grace > drain_seconds() + END_SECONDS);
+    let config = list(&broker["command"])[2].clone();
     let probe = list(&broker["healthcheck"]["test"]).join(" ");
-    assert!(
-        probe.contains("/dev/tcp/127.0.0.1/8090") && probe.contains("GET /ready "),
-        "{probe}"
+    assert_eq!(
+        probe,
+        format!("CMD heliograph doctor --ready --config {config}")
     );
 }
 

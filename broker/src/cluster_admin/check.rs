@@ -5,6 +5,7 @@ use super::nodes;
 use super::place::{Place, written};
 use super::table::bytes;
 use crate::failure::Failure;
+use crate::finding::{Finding, Level, count, error, ok, warning};
 use crate::server::cluster_secret;
 use crate::terminal::plain;
 use broker_etcd::operator::{EtcdMember, MemberStatus, Survey, survey};
@@ -14,31 +15,9 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
-    pub(super) level: Level,
-    pub(super) text: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Level {
-    Ok,
-    Warning,
-    Error,
-}
-
 /// Looks at everything, and prints a line each.
 pub(super) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut findings = vec![secret(place)];
-    match survey(&place.etcd, &place.name, place.proofs().as_ref()) {
-        Err(why) => findings.push(error(format!("etcd: {why}"))),
-        Ok(survey) => {
-            findings.extend(of_etcd(&survey));
-            findings.extend(nodes::findings(place, &survey));
-        }
-    }
-    findings.extend(names(place));
+    let findings = findings(place);
     let mut text = String::new();
     for Finding { level, text: line } in &findings {
         let level = match level {
@@ -49,14 +28,21 @@ pub(super) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
         text += &format!("{level:<8} {}\n", plain(line));
     }
     written(out, &text)?;
-    let errors = findings
-        .iter()
-        .filter(|finding| finding.level == Level::Error);
-    match errors.count() {
-        0 => Ok(()),
-        1 => Err(Failure::Fatal("1 error".into())),
-        count => Err(Failure::Fatal(format!("{count} errors"))),
+    count(&findings, Level::Error, "error").map_or(Ok(()), |errors| Err(Failure::Fatal(errors)))
+}
+
+/// Everything that is looked at.
+pub(super) fn findings(place: &Place) -> Vec<Finding> {
+    let mut findings = vec![secret(place)];
+    match survey(&place.etcd, &place.name, place.proofs().as_ref()) {
+        Err(why) => findings.push(error(format!("etcd: {why}"))),
+        Ok(survey) => {
+            findings.extend(of_etcd(&survey));
+            findings.extend(nodes::findings(place, &survey));
+        }
     }
+    findings.extend(names(place));
+    findings
 }
 
 fn of_etcd(survey: &Survey) -> Vec<Finding> {
@@ -65,7 +51,7 @@ fn of_etcd(survey: &Survey) -> Vec<Finding> {
     findings.push(history(survey));
     findings.push(match &survey.meta {
         Some(meta) => ok(format!("cluster: id {}, {} slots", meta.id, meta.slots)),
-        None => ok("cluster: not founded; its first node does that, or an import".into()),
+        None => ok("cluster: not founded; its first node does that, or an import"),
     });
     findings.extend(
         survey
@@ -87,8 +73,9 @@ fn of_member(member: &EtcdMember) -> Vec<Finding> {
         Err(why) => vec![warning(format!("{endpoint}: {why}"))],
         Ok(status) => {
             let mut findings = vec![version(status), quota(status)];
+            findings.extend(status.ahead_s.map(clock));
             if !status.has_leader {
-                findings.push(error("it knows no leader".into()));
+                findings.push(error("it knows no leader"));
             }
             let alarms = status.alarms.iter();
             findings.extend(alarms.map(|alarm| error(alarm.to_string())));
@@ -127,6 +114,18 @@ fn is_recommended(version: &str) -> bool {
     }
 }
 
+/// Its clock against this machine's: those of nodes follow the same servers of time, or nothing.
+fn clock(ahead_s: i64) -> Finding {
+    let off = ahead_s.unsigned_abs();
+    if off <= CLOCK_OFF_S {
+        return ok("its clock agrees with this machine's");
+    }
+    let way = if ahead_s > 0 { "ahead of" } else { "behind" };
+    warning(format!(
+        "its clock is {off} s {way} this machine's: synchronize both (`timedatectl set-ntp true`)"
+    ))
+}
+
 fn quota(status: &MemberStatus) -> Finding {
     let used = bytes(status.size);
     let Some(quota) = status.quota else {
@@ -152,7 +151,7 @@ fn one_etcd(survey: &Survey) -> Option<Finding> {
         .iter()
         .filter_map(|member| member.status.as_ref().ok());
     let etcds: BTreeSet<_> = answered.map(|status| status.etcd).collect();
-    (etcds.len() > 1).then(|| error("the URLs are of members of different etcds".into()))
+    (etcds.len() > 1).then(|| error("the URLs are of members of different etcds"))
 }
 
 fn history(survey: &Survey) -> Finding {
@@ -173,7 +172,7 @@ fn history(survey: &Survey) -> Finding {
 
 fn secret(place: &Place) -> Finding {
     let Some(path) = &place.settings.cluster.secret_file else {
-        return error("cluster.secret_file: none".into());
+        return error("cluster.secret_file: none");
     };
     match cluster_secret(path) {
         Ok(_) => ok(format!("cluster.secret_file = {}", path.display())),
@@ -227,23 +226,11 @@ pub(super) fn resolve(name: &str) -> Result<BTreeSet<IpAddr>, String> {
     }
 }
 
-pub(super) fn ok(text: String) -> Finding {
-    let level = Level::Ok;
-    Finding { level, text }
-}
-
-pub(super) fn warning(text: String) -> Finding {
-    let level = Level::Warning;
-    Finding { level, text }
-}
-
-pub(super) fn error(text: String) -> Finding {
-    let level = Level::Error;
-    Finding { level, text }
-}
-
 /// The largest quota that etcd's documentation advises: room for history beside the records of two million channels.
 const QUOTA: u64 = 8 << 30;
+
+/// Seconds by which two clocks that are right may seem to differ: they are compared in whole seconds, one of them late.
+const CLOCK_OFF_S: u64 = 2;
 
 /// Revisions from which on somebody would have noticed: the slots of a young cluster make 4,096 changes in all.
 const REVISIONS: i64 = 10_000;
@@ -285,6 +272,7 @@ mod tests {
             used: 0,
             quota,
             alarms: Vec::new(),
+            ahead_s: None,
         };
         for (size, limit, level) in [
             (0, Some(QUOTA), Level::Ok),

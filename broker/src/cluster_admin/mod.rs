@@ -16,10 +16,12 @@ mod table;
 
 use crate::config::{ClusterCommand, ClusterFlags};
 use crate::failure::Failure;
+use crate::finding::Finding;
 use crate::terminal::plain;
 use broker_etcd::operator::{RemoveError, Slots, remove};
 use place::{Place, written};
 use std::io::Write;
+use std::path::Path;
 
 /// Runs a command; what there is to say goes to `out`.
 ///
@@ -27,7 +29,11 @@ use std::io::Write;
 /// [`Failure::Configuration`] when the operator has something to set right, [`Failure::Fatal`] when etcd or the machine
 /// has, or a check found an error.
 pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
-    let place = Place::of(flags)?;
+    let Some(config) = &flags.config else {
+        let text = "heliograph cluster: --config FILE is needed, the configuration of a node";
+        return Err(Failure::Configuration(text.into()));
+    };
+    let place = Place::of(config)?;
     let text = match &flags.command {
         ClusterCommand::Status => status::text(&place, &place.survey()?),
         ClusterCommand::Check => return check::run(&place, out),
@@ -43,6 +49,14 @@ pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
         ClusterCommand::Dns { haproxy: true } => haproxy::text(&place, &place.survey()?)?,
     };
     written(out, &text)
+}
+
+/// Everything that [`ClusterCommand::Check`] looks at.
+///
+/// # Errors
+/// [`Failure::Configuration`] for a configuration that names no etcd, or files that cannot be used.
+pub(crate) fn findings(config: &Path) -> Result<Vec<Finding>, Failure> {
+    Place::of(config).map(|place| check::findings(&place))
 }
 
 fn removed(place: &Place, node: &str, lost: bool) -> Result<String, Failure> {

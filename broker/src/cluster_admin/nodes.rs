@@ -1,7 +1,8 @@
 //! The nodes' part of `heliograph cluster check`: their clocks, the links between them, and where their names lead.
 
-use super::check::{Finding, error, ok, resolve, warning};
+use super::check::resolve;
 use super::place::Place;
+use crate::finding::{Finding, error, ok, warning};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::types::Kinship;
 use broker_core::control::node_label;
@@ -223,8 +224,8 @@ const CLOCK_ERROR_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Level;
     use super::*;
+    use crate::finding::Level;
     use broker_etcd::InnerAddress;
     use broker_etcd::operator::{NodeReport, NodeStatus};
 

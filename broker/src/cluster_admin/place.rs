@@ -1,6 +1,6 @@
 //! The cluster that a command is about.
 
-use crate::config::{self, ClusterFlags};
+use crate::config;
 use crate::failure::Failure;
 use crate::files::etcd;
 use crate::server::cluster_secret;
@@ -9,6 +9,7 @@ use broker_core::settings::Settings;
 use broker_etcd::Options;
 use broker_etcd::operator::{Survey, survey};
 use std::io::Write;
+use std::path::Path;
 
 /// A cluster, and how its etcd is reached.
 pub(super) struct Place {
@@ -19,11 +20,7 @@ pub(super) struct Place {
 
 impl Place {
     /// Of the configuration file.
-    pub(super) fn of(flags: &ClusterFlags) -> Result<Self, Failure> {
-        let Some(config) = &flags.config else {
-            let text = "heliograph cluster: --config FILE is needed, the configuration of a node";
-            return Err(Failure::Configuration(text.into()));
-        };
+    pub(super) fn of(config: &Path) -> Result<Self, Failure> {
         let mut draft = config::draft_of(config, "cluster");
         let mut etcd = None;
         if let Some(cluster) = draft.settings().map(|settings| settings.cluster.clone()) {

@@ -30,6 +30,9 @@ pub enum Command {
         #[command(flatten)]
         flags: Box<ServeFlags>,
     },
+    /// Look for what keeps a broker from running on this machine, or may: kernel, limits, ports, certificate, files,
+    /// clock, etcd; exit with 0 when all is well, with 1 after a warning, with 2 when something must be set right
+    Doctor(DoctorFlags),
     /// Print a signed WebSocket URL; keys come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
     Presign(PresignFlags),
     /// Write a consistent copy of a running broker's data directory
@@ -139,6 +142,20 @@ pub struct AdminFlags {
     /// Configuration file (TOML) of the broker, for its [admin] listen and token_file [default: none]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// The flags of `heliograph doctor`.
+#[derive(Args, Clone, Debug)]
+pub struct DoctorFlags {
+    /// The broker to look at if it runs; without --config that of `serve --dev`.
+    #[command(flatten)]
+    pub asked: AdminFlags,
+    /// Print what was found as JSON
+    #[arg(long, conflicts_with = "ready")]
+    pub json: bool,
+    /// Only ask the running broker whether it is ready: exit with 0 if it is, else with 1
+    #[arg(long)]
+    pub ready: bool,
 }
 
 /// The flags of `heliograph env`.

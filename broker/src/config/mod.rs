@@ -29,8 +29,9 @@ pub use credentials::{Loaded, load_credentials};
 pub use draft::Draft;
 pub use error::{ConfigError, Fault, ValuePlace};
 pub use flags::{
-    AdminFlags, Arguments, BackupFlags, ClusterCommand, ClusterFlags, Command, EnvFlags, EnvFormat,
-    PresignFlags, SeccompFlags, ServeFlags, TraceFlags, VersionFlags, WhyFlags,
+    AdminFlags, Arguments, BackupFlags, ClusterCommand, ClusterFlags, Command, DoctorFlags,
+    EnvFlags, EnvFormat, PresignFlags, SeccompFlags, ServeFlags, TraceFlags, VersionFlags,
+    WhyFlags,
 };
 pub use json::json;
 pub use key_flags::KeyFlags;

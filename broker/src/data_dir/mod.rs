@@ -45,18 +45,7 @@ impl DataDir {
     /// when another process has it.
     pub(crate) fn open(path: &Path, reach: Reach) -> Result<Self, Failure> {
         make(path, reach).map_err(|error| unusable(path, &error))?;
-        let owner = fs::metadata(path)
-            .map_err(|error| unusable(path, &error))?
-            .uid();
-        let own = geteuid().as_raw();
-        if !may_use(own, owner) {
-            let name = path.display();
-            return Err(Failure::Configuration(format!(
-                "data_dir = {name}: must belong to the broker's user, whose number is {own}, or to root: it belongs \
-                 to user {owner}: start the broker as that user, chown the directory, or name another one by \
-                 --data-dir"
-            )));
-        }
+        check_owner(path)?;
         let locked = Self::lock(path, false)?;
         tighten(path, reach);
         Ok(locked)
@@ -105,7 +94,6 @@ impl DataDir {
     }
 
     fn lock(path: &Path, ends: bool) -> Result<Self, Failure> {
-        let name = path.display();
         let lock = File::options()
             .create(true)
             .truncate(false)
@@ -113,18 +101,12 @@ impl DataDir {
             .mode(PRIVATE_FILE)
             .open(path.join("lock"))
             .map_err(|error| unusable(path, &error))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                path: path.into(),
-                _lock: lock,
-                ends,
-            }),
-            Err(TryLockError::WouldBlock) => Err(Failure::Fatal(format!(
-                "the data directory {name} is in use by another process: stop that one, or give this one another \
-                 --data-dir"
-            ))),
-            Err(TryLockError::Error(error)) => Err(unusable(path, &error)),
-        }
+        try_lock(&lock, path)?;
+        Ok(Self {
+            path: path.into(),
+            _lock: lock,
+            ends,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -174,6 +156,47 @@ fn make(path: &Path, reach: Reach) -> io::Result<()> {
 /// and made it where a volume is mounted for a group (`fsGroup` of Kubernetes).
 fn may_use(own: u32, owner: u32) -> bool {
     owner == own || owner == ROOT
+}
+
+fn check_owner(path: &Path) -> Result<(), Failure> {
+    let owner = fs::metadata(path)
+        .map_err(|error| unusable(path, &error))?
+        .uid();
+    let own = geteuid().as_raw();
+    if may_use(own, owner) {
+        return Ok(());
+    }
+    let name = path.display();
+    Err(Failure::Configuration(format!(
+        "data_dir = {name}: must belong to the broker's user, whose number is {own}, or to root: it belongs to user \
+         {owner}: start the broker as that user, chown the directory, or name another one by --data-dir"
+    )))
+}
+
+/// Whether [`DataDir::open`] would take a directory, which may be absent. Nothing is made.
+///
+/// # Errors
+/// As there.
+pub(crate) fn may_be_opened(path: &Path) -> Result<(), Failure> {
+    if !path.exists() {
+        return Ok(());
+    }
+    check_owner(path)?;
+    match File::open(path.join("lock")) {
+        Ok(lock) => try_lock(&lock, path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(unusable(path, &error)),
+    }
+}
+
+fn try_lock(lock: &File, path: &Path) -> Result<(), Failure> {
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => Failure::Fatal(format!(
+            "the data directory {} is in use by another process: stop that one, or give this one another --data-dir",
+            path.display()
+        )),
+        TryLockError::Error(error) => unusable(path, &error),
+    })
 }
 
 /// Takes rights from others that they should not have: one line in the log, if there were any.

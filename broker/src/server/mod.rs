@@ -12,9 +12,9 @@
 //! Rings come before all that depends on the number of shards, which locked memory may lower (`threads.rs`). Nothing is
 //! written to stdout but the `ready` line.
 //!
-//! `check` refuses a start; `listeners`, `threads`, `shards`, `records` and `admin` prepare what runs; `ready`,
-//! `supervisor` and `lan` say that it does; `watch` is the main thread from then on, `reload` its files that may
-//! change, `cluster` and `node` its part of a cluster.
+//! `check` refuses a start, `preflight` says beforehand what else would; `listeners`, `threads`, `shards`, `records`
+//! and `admin` prepare what runs; `ready`, `supervisor` and `lan` say that it does; `watch` is the main thread from
+//! then on, `reload` its files that may change, `cluster` and `node` its part of a cluster.
 
 mod admin;
 mod check;
@@ -24,6 +24,7 @@ mod lan;
 mod listeners;
 mod mailboxes;
 mod node;
+pub(crate) mod preflight;
 mod random;
 mod ready;
 mod records;

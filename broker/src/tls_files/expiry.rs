@@ -34,6 +34,16 @@ impl Expiry {
         self.not_after
     }
 
+    /// Of whose certificate it is, and its moment.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!(
+            "that of {} holds until {}",
+            self.whose,
+            moment(self.not_after)
+        )
+    }
+
     /// The warning for the operator at `now`; `None` while more than 30 days are left.
     #[must_use]
     pub fn notice(&self, now: SystemTime) -> Option<(Urgency, String)> {

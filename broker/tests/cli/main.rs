@@ -6,6 +6,7 @@
 
 mod check_config;
 mod corpus;
+mod doctor;
 mod flags;
 mod signals;
 mod start;

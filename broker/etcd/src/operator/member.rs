@@ -7,9 +7,11 @@ use crate::client::link;
 use crate::config::Options;
 use crate::limits::{CALL, CONNECT, METRICS_BYTES_MAX};
 use crate::rpc::Lines;
+use httpdate::parse_http_date;
 use rustls::pki_types::ServerName;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -44,6 +46,8 @@ pub struct MemberStatus {
     pub quota: Option<u64>,
     /// The member's alarms, such as a full quota.
     pub alarms: Vec<Box<str>>,
+    /// Seconds by which its clock is ahead of this machine's, to about one, where it was asked for its metrics.
+    pub ahead_s: Option<i64>,
 }
 
 /// Asks a member.
@@ -59,9 +63,10 @@ async fn ask(options: &Options, member: usize, endpoint: &str) -> Result<MemberS
     let connecting = timeout(CONNECT, link::connect(options, member)).await;
     let lines = connecting.map_err(|_| "no connection in time")??;
     let mut told = told(&lines).await?;
-    if told.quota.is_none() {
-        told.quota = quota(options, endpoint).await;
-    }
+    let answer = answer_with_metrics(options, endpoint).await;
+    let answer = answer.as_deref();
+    told.quota = told.quota.or_else(|| quota_in(answer?));
+    told.ahead_s = answer.and_then(|answer| ahead_s(answer, SystemTime::now()));
     Ok(told)
 }
 
@@ -79,15 +84,37 @@ pub(crate) async fn told(lines: &Lines) -> Result<MemberStatus, Why> {
         used: bytes(status.db_size_in_use),
         quota: Some(bytes(status.db_size_quota)).filter(|said| *said > 0),
         alarms: status.errors.into_iter().map(Into::into).collect(),
+        ahead_s: None,
     })
 }
 
 /// The quota of a member's metrics; nothing where it has none, or is not asked in this way.
 pub(crate) async fn quota(options: &Options, endpoint: &str) -> Option<u64> {
+    quota_in(&answer_with_metrics(options, endpoint).await?)
+}
+
+async fn answer_with_metrics(options: &Options, endpoint: &str) -> Option<String> {
     let uri: Uri = endpoint.parse().ok()?;
-    let text = timeout(CALL, metrics(options, &uri)).await.ok()?.ok()?;
-    let mut lines = text.lines();
+    timeout(CALL, metrics(options, &uri)).await.ok()?.ok()
+}
+
+fn quota_in(answer: &str) -> Option<u64> {
+    let mut lines = answer.lines();
     lines.find_map(|line| number(line.strip_prefix("etcd_server_quota_backend_bytes ")?))
+}
+
+/// By the head of an answer that has come just now.
+fn ahead_s(answer: &str, now: SystemTime) -> Option<i64> {
+    let mut head = answer.lines().take_while(|line| !line.is_empty());
+    let date = head.find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("date").then(|| value.trim())
+    })?;
+    let seconds = |at: SystemTime| {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_secs()).ok()
+    };
+    Some(seconds(parse_http_date(date).ok()?)? - seconds(now)?)
 }
 
 /// A whole number as metrics have it, such as `8.589934592e+09`.
@@ -145,6 +172,21 @@ async fn fetch(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_members_clock_is_in_the_head_of_its_answers() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_050);
+        let answer = "HTTP/1.0 200 OK\r\ndate: Fri, 02 Jan 2026 03:04:05 GMT\r\n\r\nDate: x";
+        assert_eq!(ahead_s(answer, now), Some(-5));
+        assert_eq!(
+            ahead_s(
+                "HTTP/1.0 200 OK\r\n\r\ndate: Fri, 02 Jan 2026 03:04:05 GMT",
+                now
+            ),
+            None
+        );
+    }
 
     #[test]
     fn quotas_are_whole_numbers() {

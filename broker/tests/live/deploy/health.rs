@@ -1,9 +1,11 @@
 //! Whether the broker is ready, as container runtimes and load balancers ask: the health check of
-//! `deploy/compose.yaml`, by a shell inside the container, and `/ping` of the client listeners.
+//! `deploy/compose.yaml`, inside the container, and `/ping` of the client listeners.
 
 use crate::http::{Connection, exchange};
-use crate::process::{Broker, until};
+use crate::process::{Broker, fresh_directory, until};
 use crate::signed::service::{Service, credentials};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use yaml_rust2::YamlLoader;
 
@@ -12,16 +14,18 @@ const COMPOSE: &str = include_str!("../../../../deploy/compose.yaml");
 #[test]
 fn the_health_check_passes_while_the_broker_is_ready_and_not_otherwise() {
     let mut broker = Broker::dev(1);
-    let port = broker.admin.port();
-    assert!(healthy(port), "ready: {}", broker.ready);
+    let config = fresh_directory().join("broker.toml");
+    let text = format!("[admin]\nlisten = '{}'\n", broker.admin);
+    fs::write(&config, text).expect("a file under target/");
+    assert!(healthy(&config), "ready: {}", broker.ready);
     broker.signal("TERM");
-    until("the end of the drain", || (!healthy(port)).then_some(()));
+    until("the end of the drain", || (!healthy(&config)).then_some(()));
     assert!(
         broker
             .ended_within(std::time::Duration::from_secs(10))
             .success()
     );
-    assert!(!healthy(port), "nobody listens");
+    assert!(!healthy(&config), "nobody listens");
 }
 
 const PING: &[u8] = b"GET /ping HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n";
@@ -71,7 +75,8 @@ fn a_probe_is_refused_while_the_broker_drains() {
     master.drain();
 }
 
-fn healthy(port: u16) -> bool {
+/// Runs the check with this configuration for that of the container.
+fn healthy(config: &Path) -> bool {
     let documents = YamlLoader::load_from_str(COMPOSE).expect("YAML");
     let test = documents[0]["services"]["broker"]["healthcheck"]["test"].clone();
     let words: Vec<String> = test
@@ -80,15 +85,16 @@ fn healthy(port: u16) -> bool {
         .into_iter()
         .map(|word| word.into_string().expect("a text"))
         .collect();
-    assert_eq!(words[0], "CMD");
-    // Compose writes a dollar sign as two.
-    let script = words[3]
-        .replace("$$", "$")
-        .replace("/8090", &format!("/{port}"));
-    Command::new(&words[1])
-        .args([&words[2], &script])
-        .stderr(std::process::Stdio::null())
-        .status()
-        .expect("a shell")
+    let [run, program, arguments @ .., last] = &words[..] else {
+        panic!("{words:?}");
+    };
+    assert_eq!((run.as_str(), program.as_str()), ("CMD", "heliograph"));
+    assert_eq!(last, "/etc/heliograph/broker.toml");
+    Command::new(env!("CARGO_BIN_EXE_heliograph"))
+        .args(arguments)
+        .arg(config)
+        .output()
+        .expect("a program")
+        .status
         .success()
 }

@@ -135,6 +135,7 @@ mod tests {
             used,
             quota,
             alarms: Vec::new(),
+            ahead_s: None,
         };
         let mut capacity = Capacity::new(1_000);
         assert!(!capacity.learn(&report(9_000, 799, None)));

@@ -106,30 +106,34 @@ impl<P: Peers> Post<P> {
         self.peers.finish()
     }
 
+    /// The message of a node, and its number. One that cannot be read is noted.
+    fn read(
+        &mut self,
+        from: &Name,
+        bytes: &[u8],
+        translator: &mut Translator,
+    ) -> Option<(NodeId, Message)> {
+        let node = translator.names.number(from).ok()?;
+        match wire::decode(bytes, &mut translator.names) {
+            Ok(message) => Some((node, message)),
+            Err(why) => {
+                self.strange.note(node, from, why);
+                None
+            }
+        }
+    }
+
     /// Takes mail. Nothing remains to be done about parts of parcels, nor about what cannot be read.
     pub(super) fn receive(&mut self, mail: Mail, translator: &mut Translator) -> Option<Delivery> {
         match mail {
             Mail::Message(from, bytes) => {
-                let node = translator.names.number(&from).ok()?;
-                match wire::decode(&bytes, &mut translator.names) {
-                    Ok(message) => self.message(node, &from, message, translator),
-                    Err(why) => {
-                        self.strange.note(node, &from, why);
-                        None
-                    }
-                }
+                let (node, message) = self.read(&from, &bytes, translator)?;
+                self.message(node, &from, message, translator)
             }
-            Mail::Asked(from, bytes, reply) => {
-                let node = translator.names.number(&from).ok()?;
-                match wire::decode(&bytes, &mut translator.names) {
-                    Ok(Message::Seek(asked)) => Some(Delivery::Seek(node, asked, reply)),
-                    Ok(_) => None,
-                    Err(why) => {
-                        self.strange.note(node, &from, why);
-                        None
-                    }
-                }
-            }
+            Mail::Asked(from, bytes, reply) => match self.read(&from, &bytes, translator)? {
+                (node, Message::Seek(asked)) => Some(Delivery::Seek(node, asked, reply)),
+                _ => None,
+            },
             Mail::Refused(from) => {
                 let node = translator.names.number(&from).ok()?;
                 let address = translator.peers(node).unwrap_or_default();
