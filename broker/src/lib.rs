@@ -26,6 +26,7 @@
 
 pub use broker_etcd as etcd;
 pub use failure::Failure;
+pub use terminal::print;
 
 mod admin_client;
 pub mod backup;

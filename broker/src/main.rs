@@ -6,6 +6,7 @@ use broker::cluster_admin;
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::doctor;
 use broker::env;
+use broker::print;
 use broker::seccomp;
 use broker::server::{self, Checked};
 use broker::side;
@@ -14,7 +15,6 @@ use broker::version;
 use broker::why;
 use clap::Parser;
 use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -132,11 +132,6 @@ fn print_presigned(flags: &PresignFlags) -> Result<(), Failure> {
     };
     let target = Signer::new(keys, region).presign(&upgrade);
     print(&format!("{scheme}://{host}{target}\n"))
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let written = std::io::stdout().write_all(text.as_bytes());
-    written.map_err(|error| Failure::Fatal(format!("stdout: {error}")))
 }
 
 /// Time for which the end waits for a stderr that does not take the last lines, at most.

@@ -1,7 +1,37 @@
 //! Texts of the wire as a terminal may show them.
 
+use crate::failure::Failure;
 use serde_json::Value;
 use std::fmt::Write;
+use std::io;
+
+/// Prints a text on stdout.
+///
+/// # Errors
+/// As of [`write`].
+pub fn print(text: &str) -> Result<(), Failure> {
+    write(&mut io::stdout(), text)
+}
+
+/// Writes a text. A reader that has enough of it, such as `head`, is no failure.
+///
+/// # Errors
+/// [`Failure::Fatal`] when it cannot be written.
+pub(crate) fn write(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> {
+    is_read(out, text).map(|_| ())
+}
+
+/// The same; `false` when the reader has enough.
+///
+/// # Errors
+/// As of [`write`].
+pub(crate) fn is_read(out: &mut dyn io::Write, text: &str) -> Result<bool, Failure> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::Fatal(format!("stdout: {error}"))),
+    }
+}
 
 /// A text without anything that a terminal would obey, or that would turn the direction of what it shows.
 pub(crate) fn plain(text: &str) -> String {
@@ -41,6 +71,20 @@ pub(crate) fn is_obeyed(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reader_that_has_enough_is_no_failure() {
+        let (reader, mut pipe) = io::pipe().unwrap();
+        assert_eq!(is_read(&mut pipe, "one line\n"), Ok(true));
+        drop(reader);
+        assert_eq!(is_read(&mut pipe, "another one\n"), Ok(false));
+        assert_eq!(write(&mut pipe, "another one\n"), Ok(()));
+        let full = &mut [0_u8; 1][..];
+        assert!(matches!(
+            write(&mut { full }, "two"),
+            Err(Failure::Fatal(_))
+        ));
+    }
 
     #[test]
     fn what_a_terminal_would_obey_is_written_out() {

@@ -2,12 +2,12 @@
 //! `ok`, a `warning` or an `error`; only errors make the exit code 1.
 
 use super::nodes;
-use super::place::{Place, written};
+use super::place::Place;
 use super::table::bytes;
 use crate::failure::Failure;
 use crate::finding::{Finding, Level, count, error, ok, warning};
 use crate::server::cluster_secret;
-use crate::terminal::plain;
+use crate::terminal::{plain, write};
 use broker_etcd::operator::{EtcdMember, MemberStatus, Survey, survey};
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -27,7 +27,7 @@ pub(super) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
         };
         text += &format!("{level:<8} {}\n", plain(line));
     }
-    written(out, &text)?;
+    write(out, &text)?;
     count(&findings, Level::Error, "error").map_or(Ok(()), |errors| Err(Failure::Fatal(errors)))
 }
 

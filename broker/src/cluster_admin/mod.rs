@@ -17,9 +17,9 @@ mod table;
 use crate::config::{ClusterCommand, ClusterFlags};
 use crate::failure::Failure;
 use crate::finding::Finding;
-use crate::terminal::plain;
+use crate::terminal::{plain, write};
 use broker_etcd::operator::{RemoveError, Slots, remove};
-use place::{Place, written};
+use place::Place;
 use std::io::Write;
 use std::path::Path;
 
@@ -48,7 +48,7 @@ pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
         ClusterCommand::Dns { haproxy: false } => dns::text(&place, &place.survey()?)?,
         ClusterCommand::Dns { haproxy: true } => haproxy::text(&place, &place.survey()?)?,
     };
-    written(out, &text)
+    write(out, &text)
 }
 
 /// Everything that [`ClusterCommand::Check`] looks at.

@@ -1,9 +1,9 @@
 //! `heliograph cluster drain`, `rebalance` and `finish-upgrade`: what nodes do because an operator asks for it.
 
-use super::place::{Place, written};
+use super::place::Place;
 use super::table::table;
 use crate::failure::Failure;
-use crate::terminal::plain;
+use crate::terminal::{plain, write};
 use broker_etcd::operator::{
     DrainError, DrainProgress, Parts, RebalanceError, UpgradeError, drain as drained,
     finish_upgrade as upgraded, rebalance as rebalanced,
@@ -28,7 +28,7 @@ pub(super) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<()
             "{shown}: {slots} slots left, {waiting}, {} s\n",
             after.as_secs()
         );
-        broken = broken.take().or_else(|| written(out, &text).err());
+        broken = broken.take().or_else(|| write(out, &text).err());
     };
     let result = drained(&place.etcd, &place.name, node, &mut say);
     broken.map_or(Ok(()), Err)?;
@@ -37,7 +37,7 @@ pub(super) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<()
             let seconds = after.as_secs_f64();
             let text =
                 format!("{shown} has given all slots to other nodes in {seconds:.1} s, and ends\n");
-            written(out, &text)
+            write(out, &text)
         }
         Err(error) => {
             let text = format!("{shown}: {}", plain(&error.to_string()));
@@ -63,16 +63,16 @@ pub(super) fn rebalance(place: &Place, out: &mut dyn Write) -> Result<(), Failur
             Some(_) => format!("        {}\n", line(parts)),
         };
         before.get_or_insert_with(|| parts.clone());
-        broken = broken.take().or_else(|| written(out, &text).err());
+        broken = broken.take().or_else(|| write(out, &text).err());
     };
     let result = rebalanced(&place.etcd, &place.name, &mut say);
     broken.map_or(Ok(()), Err)?;
     let before = before.unwrap_or_default();
     match result {
-        Ok(parts) => written(out, &comparison(&before, &parts)),
+        Ok(parts) => write(out, &comparison(&before, &parts)),
         Err(error) => {
             if let RebalanceError::Still(parts) | RebalanceError::Late(parts) = &error {
-                written(out, &comparison(&before, parts))?;
+                write(out, &comparison(&before, parts))?;
             }
             let text = plain(&error.to_string());
             Err(match error {

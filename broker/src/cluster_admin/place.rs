@@ -8,7 +8,6 @@ use broker_core::cluster::proof::ProofKeys;
 use broker_core::settings::Settings;
 use broker_etcd::Options;
 use broker_etcd::operator::{Survey, survey};
-use std::io::Write;
 use std::path::Path;
 
 /// A cluster, and how its etcd is reached.
@@ -65,10 +64,4 @@ impl Place {
         survey(&self.etcd, &self.name, self.proofs().as_ref())
             .map_err(|why| Failure::Fatal(format!("etcd: {why}")))
     }
-}
-
-/// Prints a text.
-pub(super) fn written(out: &mut dyn Write, text: &str) -> Result<(), Failure> {
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| Failure::Fatal(format!("stdout: {error}")))
 }

@@ -15,7 +15,7 @@ use crate::config::{self, Cpus, DoctorFlags, ServeFlags};
 use crate::failure::Failure;
 use crate::finding::{Level, count};
 use crate::server;
-use crate::terminal::json;
+use crate::terminal::{json, write};
 use broker_core::settings::Settings;
 use line::{Line, word};
 use serde_json::json;
@@ -37,8 +37,7 @@ pub fn run(flags: &DoctorFlags, out: &mut dyn Write) -> Result<(), Failure> {
     } else {
         lines.iter().map(Line::text).collect()
     };
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| Failure::Fatal(format!("stdout: {error}")))?;
+    write(out, &text)?;
     let findings: Vec<_> = lines.into_iter().map(|line| line.finding).collect();
     let warnings = count(&findings, Level::Warning, "warning");
     match (count(&findings, Level::Error, "failure"), warnings) {

@@ -4,7 +4,7 @@ use super::line::Line;
 use crate::admin_client::{AdminListener, reached};
 use crate::failure::Failure;
 use crate::server::preflight;
-use crate::terminal::plain;
+use crate::terminal::{plain, write};
 use broker_core::settings::Settings;
 use serde_json::Value;
 use std::io::Write;
@@ -26,9 +26,7 @@ pub(super) fn status(listener: &AdminListener) -> Option<String> {
 pub(super) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(), Failure> {
     let host = &listener.host;
     match status(listener) {
-        Some(status) if status == READY => {
-            writeln!(out, "ready").map_err(|error| Failure::Fatal(format!("stdout: {error}")))
-        }
+        Some(status) if status == READY => write(out, "ready\n"),
         Some(status) => Err(Failure::Fatal(format!(
             "the broker at http://{host} is not ready: {status}"
         ))),

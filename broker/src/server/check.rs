@@ -8,6 +8,7 @@ use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
 use crate::files::token::token;
 use crate::tls_files::{self, TlsFault};
 use broker_core::settings::Settings;
+use codec::aws::sigv4::Stamp;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,7 +58,10 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
         }
         match load(&settings) {
             None => {}
-            Some(Ok(loaded)) => credentials = Some(loaded),
+            Some(Ok(mut loaded)) => {
+                loaded.warnings.extend(ended(&loaded, now));
+                credentials = Some(loaded);
+            }
             Some(Err(error)) => others.extend(of_credentials(&settings, error, &mut draft)),
         }
     }
@@ -142,6 +146,22 @@ fn load(settings: &Settings) -> Option<Result<Loaded, ConfigError>> {
     let path = settings.credentials.as_ref();
     let path = path.filter(|_| used || !settings.dev)?;
     Some(load_credentials(path, &settings.account_id))
+}
+
+/// Warnings of keys that no request can use any more.
+fn ended(loaded: &Loaded, now: SystemTime) -> Vec<String> {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH);
+    let now_s = now.map_or(0, |since| since.as_secs());
+    let principals = loaded.credentials.principals();
+    let ended = principals.filter_map(|principal| {
+        let end = principal.expires_s.filter(|end| *end <= now_s)?;
+        let (name, end) = (&principal.name, Stamp::from_epoch(end));
+        Some(format!(
+            "the key of principal {name} ended {end}: requests with it are refused; give it a later `expires`, or \
+             remove the principal"
+        ))
+    });
+    ended.collect()
 }
 
 /// The faults of a credentials file; that it cannot be read is an error of the file that names it.

@@ -17,21 +17,19 @@ use text::Printer;
 /// # Errors
 /// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when there is no such
 /// channel, no answer, or nobody who reads what is written.
-pub fn run(flags: &TraceFlags, out: &mut impl Write) -> Result<(), Failure> {
+pub fn run(flags: &TraceFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let mut printer = Printer::default();
     let mut last = Value::Null;
     let listener = AdminListener::of(&flags.asked)?;
     loop {
         let trace = ask(&listener, flags)?;
-        let written = match (flags.json, flags.follow) {
-            (true, _) if trace == last => Ok(()),
-            (true, _) => writeln!(out, "{}", terminal::json(&trace)),
-            (false, false) => out.write_all(text::whole(&trace).as_bytes()),
-            (false, true) => out.write_all(printer.news(&trace).as_bytes()),
+        let text = match (flags.json, flags.follow) {
+            (true, _) if trace == last => String::new(),
+            (true, _) => format!("{}\n", terminal::json(&trace)),
+            (false, false) => text::whole(&trace),
+            (false, true) => printer.news(&trace),
         };
-        let written = written.and_then(|()| out.flush());
-        written.map_err(|error| Failure::Fatal(format!("stdout: {error}")))?;
-        if !flags.follow {
+        if !terminal::is_read(out, &text)? || !flags.follow {
             return Ok(());
         }
         last = trace;

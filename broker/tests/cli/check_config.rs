@@ -75,6 +75,18 @@ fn check_config_summarises_permissions() {
     assert!(output.stdout.contains(told), "{}", output.stdout);
     assert!(!output.stdout.contains("0123456789abcdef"));
 
+    let ended = fs::read_to_string(&keys).unwrap();
+    let ended = ended.replace(
+        "policies = ['p']",
+        "policies = ['p']\nexpires = 2001-02-03T04:05:06Z",
+    );
+    fs::write(&keys, ended).unwrap();
+    let output = run(broker(&["check-config"]).arg(&file));
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let told =
+        "the key of principal fleet ended 20010203T040506Z: requests with it are refused";
+    assert!(output.stdout.contains(told), "{}", output.stdout);
+
     fs::write(&keys, "[[principal]]\nname = 'fleet'\n").unwrap();
     let output = run(broker(&["check-config"]).arg(&file));
     assert_eq!(output.code, Some(2));
