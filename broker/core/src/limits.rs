@@ -112,6 +112,18 @@ pub const SUPERSEDED_PER_CHANNEL_MAX: usize = 44;
 /// longer than any client takes to reconnect, so that the one that left has the first chance.
 pub const VACANT_SLOT_MS: u64 = 5_000;
 
+/// A connection that ends so soon after its admission, in milliseconds, leaves its slot to the one before it, if that
+/// is there: longer than a node takes to learn that a client had left, shorter than a session.
+pub const BRIEF_MS: u64 = 1_000;
+
+/// Time for which a connection that lost its slot may go on sending, in milliseconds: an answer under way is not lost.
+/// What comes later was held back on its way, and may have been overtaken.
+pub const LATE_AFTER_MS: u64 = 5_000;
+
+/// Time after a standstill of a shard, in milliseconds, in which what it reads may have come meanwhile: the sockets of
+/// ten thousand connections are read in less.
+pub const HELD_READ_MS: u64 = 2_000;
+
 /// Alexa calls that wait on one channel; the next is ClientLimitExceededException. Each holds an offer of at most
 /// 10,000 bytes.
 pub const WAITING_CALLS_PER_CHANNEL_MAX: usize = 64;

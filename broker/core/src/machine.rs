@@ -296,6 +296,23 @@ pub trait Machine {
         let _ = until;
     }
 
+    /// The shard did not run from `since` until now, for longer than `STALL_MS`: what is read next may have come
+    /// meanwhile.
+    fn stood_still(&mut self, since: Now, at: Moment) {
+        let _ = (since, at);
+    }
+
+    /// Whether bytes may begin a WebSocket: then the edge looks whether their sender is there still.
+    fn may_begin_web_socket(bytes: &[u8]) -> bool {
+        let _ = bytes;
+        false
+    }
+
+    /// The peer's end lies behind the bytes that come next, and perhaps behind more. [`Input::Ended`] follows.
+    fn ends_behind(&mut self, session: SessionKey) {
+        let _ = session;
+    }
+
     /// The sends of a turn are over; `at` was read after the last of them. Comes at most once a turn, after the
     /// [`Input::Sent`] of it, so that durations can be measured without a clock call for each.
     fn flushed(&mut self, at: Moment) {

@@ -1,6 +1,6 @@
 //! Bounds of the edge that are not configuration, each with its reason and what happens when it is full.
 
-use broker_core::limits::{OWNER_WAIT_MS, REPLY_MS_MAX, SHARDS_MAX};
+use broker_core::limits::{OWNER_WAIT_MS, REPLY_MS_MAX, SHARDS_MAX, STALL_MS};
 
 /// Completions served in one turn. The rest is served by the next one, after letters and deadlines had theirs.
 pub(super) const COMPLETIONS_PER_TURN: usize = 1024;
@@ -97,6 +97,10 @@ pub(super) const CROWDED_REST_MS: u64 = 2;
 /// through the executor, but keeps the executor's own tasks waiting.
 pub(super) const HOLD_MS: u64 = 1000;
 
+/// Longest sleep of a shard that has connections, in milliseconds: so that a longer time between two turns shows that
+/// it did not run ([`broker_core::limits::STALL_MS`]).
+pub(super) const BEAT_MS: u64 = 1_500;
+
 /// Receive buffers of all shards together, in bytes: as many as 32 shards of the usual number of buffers have. See
 /// [`receive_buffers`].
 pub(super) const RECEIVE_BYTES_MAX: usize = 128 << 20;
@@ -186,6 +190,7 @@ pub(super) const INNER_HEADER_MS: u64 = 5_000;
 pub(super) const INNER_PATIENCE_MS: u64 = 250;
 
 const _: () = assert!(ENCRYPT_BYTES <= LAUNCH_BYTES);
+const _: () = assert!(BEAT_MS < STALL_MS);
 const _: () = assert!(TUNNEL_BYTES_MIN >= 2 * LAUNCH_BYTES);
 const _: () = assert!(TUNNEL_CONNECT_MS < INNER_HEADER_MS && INNER_PATIENCE_MS < INNER_HEADER_MS);
 const _: () = assert!(HELD_BYTES > (64 + 17 + 8) * 1024);

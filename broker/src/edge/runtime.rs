@@ -14,7 +14,7 @@
 //! of one eventfd does not reliably announce itself on another (the kernel puts nested signals off and may drop them).
 #![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
 
-use super::limits::{COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
+use super::limits::{BEAT_MS, COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
 use super::shard::Edge;
 use super::start::{ShardConfig, ShardEvent};
 use super::{ShardHandle, ShardThread};
@@ -157,6 +157,10 @@ impl<M: Machine> Edge<M> {
         let (mut awake_until, mut slept) = (self.io.turn.now(), true);
         loop {
             let before = self.io.turn.read();
+            if let Some(since) = self.io.turn.stood_still(before) {
+                let at = self.io.turn.at();
+                self.sessions.machine_mut().stood_still(since, at);
+            }
             if slept {
                 self.io.turn.cpu_lap();
             } else {
@@ -277,11 +281,14 @@ impl<M: Machine> Edge<M> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// The moment at which something is due although nothing arrives.
+    /// The moment at which something is due although nothing arrives, or the shard shows that it runs.
     fn next_due(&self) -> Option<Instant> {
         let deadline = self.next_deadline();
         let deadline = deadline.and_then(|due| self.io.turn.instant(due));
-        self.listeners.next_due().into_iter().chain(deadline).min()
+        let has_connections = !self.sessions.connections().is_empty();
+        let beat = has_connections.then(|| self.io.turn.now() + Duration::from_millis(BEAT_MS));
+        let others = deadline.into_iter().chain(beat);
+        self.listeners.next_due().into_iter().chain(others).min()
     }
 
     fn sleep_in_ring(&mut self, now: Instant, awake_until: Instant) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use super::clock::{Clock, Shift, thread_time};
 use super::letters::counts::EdgeCounts;
 use super::limits::LONG_TURN_US;
+use broker_core::limits::STALL_MS;
 use broker_core::time::{Moment, Now};
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,13 @@ impl Turn {
         let before = self.now;
         (self.now, self.at) = self.clock.read();
         before
+    }
+
+    /// Since when the shard did not run, if that was for long: the turn before began at `before`.
+    pub(super) fn stood_still(&self, before: Instant) -> Option<Now> {
+        let span = self.now.saturating_duration_since(before).as_millis();
+        let span = u64::try_from(span).unwrap_or(u64::MAX);
+        (span > STALL_MS).then(|| Now(self.at.now.0.saturating_sub(span)))
     }
 
     /// Begins a turn; the machine has done this much work before it.

@@ -22,8 +22,19 @@ pub(crate) struct Waiting {
     pub frame: Box<[u8]>,
     /// The master in whose outbox it is, or that got it and may answer. `None`: it waits for the next one.
     pub given: Option<SessionKey>,
+    /// Masters that had it and gave way to another one: they do not get it twice. As many as may be superseded.
+    pub had: Vec<SessionKey>,
     /// Some master got it whole. Giving it again counts nothing.
     pub delivered: bool,
+}
+
+impl Waiting {
+    /// A master has it, and gave way to another one.
+    pub(crate) fn was_had(&mut self, by: SessionKey) {
+        if !self.had.contains(&by) {
+            self.had.push(by);
+        }
+    }
 }
 
 /// The calls of one channel, oldest first. At most one per sender.
@@ -123,6 +134,7 @@ mod tests {
             order,
             frame,
             given: None,
+            had: Vec::new(),
             delivered: false,
         }
     }

@@ -8,6 +8,9 @@
 //! with at most four such per slot. Closing it earlier would make a client that reconnects by itself take the slot
 //! back at once, and two such clients would fight for it.
 //!
+//! A connection that ends within a second of its admission has displaced the one before it for nothing: that one has
+//! its slot again. It may have been an upgrade whose client had left, or a client that did not get on.
+//!
 //! When the slot's own connection has left and none has come for a while, there is nothing to fight for: the slot is
 //! *vacant*, and the last connection that was superseded is closed so that it may come back. One at a time, since one
 //! is enough: only when the slot is still vacant after the same while is the one before it closed.
@@ -34,12 +37,36 @@ pub(crate) enum Slot {
 pub(crate) struct Members {
     master: Option<SessionKey>,
     viewers: Viewers,
-    superseded: Rare<(Slot, SessionKey)>,
+    superseded: Rare<Superseded>,
     /// Nearly always empty.
     held: Rare<Held>,
     /// Slots that nobody has, but that somebody superseded had; and until when nobody is closed for that. Nearly
     /// always empty.
     vacant: Rare<(Slot, Now)>,
+}
+
+/// A connection that lost its slot.
+#[derive(Debug)]
+struct Superseded {
+    slot: Slot,
+    session: SessionKey,
+    /// The connection that it gives way to: when that ends soon, it has the slot again.
+    by: SessionKey,
+    /// When it lost the slot.
+    since: Now,
+    /// A newer connection of its slot has sent a message, and left.
+    overtaken: bool,
+}
+
+/// A connection that leaves its slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaver {
+    /// The connection.
+    pub session: SessionKey,
+    /// It ends soon after its admission.
+    pub brief: bool,
+    /// It has sent a message.
+    pub spoke: bool,
 }
 
 /// A slot whose former connection has begun a message and not ended it.
@@ -113,23 +140,18 @@ impl Members {
     }
 
     /// One connection whose slot has been vacant for long enough by `now`, the last that was superseded: it is to be
-    /// closed, and is no member any more.
+    /// closed.
     pub(crate) fn take_for_vacancy(&mut self, now: Now) -> Option<SessionKey> {
         let vacant = self.vacant.iter_mut().find(|(_, until)| *until <= now)?;
         vacant.1 = now.after(VACANT_SLOT_MS);
-        let slot = vacant.0.clone();
-        let last = self
-            .superseded
-            .iter()
-            .rposition(|(other, _)| *other == slot);
-        let closed = last.map(|place| self.superseded.remove(place).1);
-        self.forget_vacancy(&slot);
-        closed
+        let mut superseded = self.superseded.iter().rev();
+        let last = superseded.find(|older| older.slot == vacant.0);
+        last.map(|last| last.session)
     }
 
     /// A slot is not vacant any more if nobody superseded waits for it.
     fn forget_vacancy(&mut self, slot: &Slot) {
-        if !self.vacant.is_empty() && !self.superseded.iter().any(|(other, _)| other == slot) {
+        if !self.vacant.is_empty() && !self.superseded.iter().any(|older| older.slot == *slot) {
             self.vacant.retain(|(other, _)| other != slot);
         }
     }
@@ -169,7 +191,7 @@ impl Members {
     pub(crate) fn all(&self) -> Vec<SessionKey> {
         let mut all = self.viewers.sessions();
         all.extend(self.master);
-        all.extend(self.superseded.iter().map(|(_, session)| *session));
+        all.extend(self.superseded.iter().map(|older| older.session));
         all.sort_unstable();
         all
     }
@@ -182,8 +204,8 @@ impl Members {
         &mut self,
         slot: Slot,
         session: SessionKey,
-        viewers_max: usize,
-        hasher: &RandomState,
+        (viewers_max, hasher): (usize, &RandomState),
+        now: Now,
     ) -> Result<Joined, TableFull> {
         let superseded = match &slot {
             Slot::Master => self.master.replace(session),
@@ -195,170 +217,119 @@ impl Members {
             }
         };
         self.vacant.retain(|(other, _)| *other != slot);
-        let evicted = superseded.and_then(|older| self.supersede(slot, older));
+        let evicted = superseded.and_then(|older| self.supersede(slot, (older, session), now));
         Ok(Joined {
             superseded,
             evicted,
         })
     }
 
-    /// A connection left at `now`, whatever its place was.
-    pub(crate) fn leave(&mut self, slot: &Slot, session: SessionKey, now: Now) {
-        self.superseded.retain(|(_, other)| *other != session);
-        let left = match slot {
-            Slot::Master => self.master.take_if(|master| *master == session).is_some(),
-            Slot::Viewer(id) => {
-                let current = self.viewers.get(id) == Some(session);
-                if current {
-                    self.viewers.remove(id);
-                }
-                current
-            }
+    /// A connection left at `now`, whatever its place was. Returns the one that has the slot again.
+    pub(crate) fn leave(&mut self, slot: &Slot, leaver: Leaver, now: Now) -> Option<SessionKey> {
+        let current = match slot {
+            Slot::Master => self.master,
+            Slot::Viewer(id) => self.viewer(id),
         };
-        if left && !self.superseded.is_empty() {
+        if current == Some(leaver.session) {
+            self.note_spoken(slot, leaver, usize::MAX);
+        } else {
+            self.give_way_no_more(slot, leaver);
+            self.forget_vacancy(slot);
+            return None;
+        }
+        let gave_way = |older: &Superseded| leaver.brief && older.by == leaver.session;
+        let place = self.superseded.iter().position(gave_way);
+        let returning = place.map(|place| self.superseded.remove(place).session);
+        match (slot, returning) {
+            (Slot::Master, session) => self.master = session,
+            (Slot::Viewer(id), Some(session)) => self.viewers.replace(id, session),
+            (Slot::Viewer(id), None) => self.viewers.remove(id),
+        }
+        if let Some(session) = returning {
+            self.release(session); // what it has begun to send precedes all that it gets now
+            return returning;
+        }
+        if !self.superseded.is_empty() {
             (self.vacant).push((slot.clone(), now.after(VACANT_SLOT_MS)));
         }
         self.forget_vacancy(slot);
+        None
     }
 
-    fn supersede(&mut self, slot: Slot, older: SessionKey) -> Option<SessionKey> {
-        self.superseded.push((slot.clone(), older));
-        let same = self
-            .superseded
-            .iter()
-            .filter(|(other, _)| *other == slot)
-            .count();
-        let place = if same > SUPERSEDED_PER_SLOT_MAX {
-            self.superseded.iter().position(|(other, _)| *other == slot)
-        } else {
-            (self.superseded.len() > SUPERSEDED_PER_CHANNEL_MAX).then_some(0)
+    /// A connection that lost its slot leaves. If it was there for a moment only, those that gave way to it give way to
+    /// the one that it gave way to.
+    fn give_way_no_more(&mut self, slot: &Slot, leaver: Leaver) {
+        let own = |older: &Superseded| older.session == leaver.session;
+        let Some(place) = self.superseded.iter().position(own) else {
+            return;
         };
-        let (slot, evicted) = self.superseded.remove(place?);
+        let by = self.superseded.remove(place).by;
+        self.note_spoken(slot, leaver, place);
+        let gave_way = |older: &&mut Superseded| leaver.brief && older.by == leaver.session;
+        let others = self.superseded.iter_mut().filter(gave_way);
+        others.for_each(|older| older.by = by);
+    }
+
+    /// A connection leaves: those before this place that had its slot know whether it spoke.
+    fn note_spoken(&mut self, slot: &Slot, leaver: Leaver, place: usize) {
+        let older = self.superseded.iter_mut().take(place);
+        let same = older.filter(|older| older.slot == *slot);
+        same.for_each(|older| older.overtaken |= leaver.spoke);
+    }
+
+    /// Whether a connection lost its slot, and is there still.
+    pub(crate) fn gave_way(&self, session: SessionKey) -> bool {
+        self.superseded.iter().any(|older| older.session == session)
+    }
+
+    /// When a connection lost its slot, and whether a newer one of it has sent a message since: one that left, or one
+    /// that `spoke`. `None` if it has its slot, or is no member.
+    pub(crate) fn lost(
+        &self,
+        session: SessionKey,
+        spoke: impl Fn(SessionKey) -> bool,
+    ) -> Option<(Now, bool)> {
+        let own = |older: &Superseded| older.session == session;
+        let place = self.superseded.iter().position(own)?;
+        let (older, newer) = self.superseded.get(place..)?.split_first()?;
+        let current = match &older.slot {
+            Slot::Master => self.master,
+            Slot::Viewer(id) => self.viewer(id),
+        };
+        let newer = newer.iter().filter(|newer| newer.slot == older.slot);
+        let mut newer = newer.map(|newer| newer.session).chain(current);
+        Some((older.since, older.overtaken || newer.any(spoke)))
+    }
+
+    fn supersede(
+        &mut self,
+        slot: Slot,
+        (session, by): (SessionKey, SessionKey),
+        since: Now,
+    ) -> Option<SessionKey> {
+        self.superseded.push(Superseded {
+            slot: slot.clone(),
+            session,
+            by,
+            since,
+            overtaken: false,
+        });
+        let same = |older: &Superseded| older.slot == slot;
+        let place =
+            if self.superseded.iter().filter(|it| same(it)).count() > SUPERSEDED_PER_SLOT_MAX {
+                self.superseded.iter().position(same)
+            } else {
+                (self.superseded.len() > SUPERSEDED_PER_CHANNEL_MAX).then_some(0)
+            };
+        let Superseded {
+            slot,
+            session: evicted,
+            ..
+        } = self.superseded.remove(place?);
         self.forget_vacancy(&slot);
         Some(evicted)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(slot: u32) -> SessionKey {
-        SessionKey::new(slot, 0)
-    }
-
-    /// Joins with a hasher of its own.
-    fn join(
-        members: &mut Members,
-        slot: Slot,
-        session: SessionKey,
-        viewers_max: usize,
-    ) -> Result<Joined, TableFull> {
-        let hasher = RandomState::with_seeds(1, 2, 3, 4);
-        members.join(slot, session, viewers_max, &hasher)
-    }
-
-    #[test]
-    fn the_newest_master_wins_and_the_fifth_older_one_is_evicted() {
-        let mut members = Members::default();
-        let mut evicted = Vec::new();
-        for number in 0..7 {
-            let joined = join(&mut members, Slot::Master, key(number), 10).unwrap();
-            assert_eq!(joined.superseded, number.checked_sub(1).map(key));
-            evicted.extend(joined.evicted);
-        }
-        assert_eq!(members.master(), Some(key(6)));
-        assert_eq!(evicted, [key(0), key(1)]);
-        assert_eq!(members.all(), (2..7).map(key).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn viewers_are_limited_but_a_known_id_replaces_itself() {
-        let mut members = Members::default();
-        for number in 0..2 {
-            join(
-                &mut members,
-                Slot::Viewer(format!("v{number}").into()),
-                key(number),
-                2,
-            )
-            .unwrap();
-        }
-        assert_eq!(
-            join(&mut members, Slot::Viewer("v2".into()), key(2), 2),
-            Err(TableFull)
-        );
-        let joined = join(&mut members, Slot::Viewer("v1".into()), key(3), 2).unwrap();
-        assert_eq!((joined.superseded, members.viewers()), (Some(key(1)), 2));
-    }
-
-    #[test]
-    fn a_slot_is_held_until_its_former_connection_has_ended_what_it_began() {
-        let mut members = Members::default();
-        let slot = Slot::Viewer("v".into());
-        join(&mut members, slot.clone(), key(1), 10).unwrap();
-        join(&mut members, Slot::Master, key(2), 10).unwrap();
-        members.leave(&slot, key(1), Now(0));
-        members.hold(slot.clone(), key(1), Now(5));
-        join(&mut members, slot, key(3), 10).unwrap();
-        assert_eq!(
-            (members.viewer("v"), members.to_viewer("v")),
-            (Some(key(3)), None)
-        );
-        assert_eq!(
-            members.to_master(),
-            Some(key(2)),
-            "other slots are not held"
-        );
-        assert_eq!(
-            (members.next_overdue(), members.take_overdue(Now(4))),
-            (Some(Now(5)), None)
-        );
-        assert_eq!(members.take_overdue(Now(5)), Some(key(1)));
-        assert_eq!(members.take_overdue(Now(6)), None, "told once");
-        assert!(members.release(key(1)) && !members.release(key(1)));
-        assert_eq!(members.to_viewer("v"), Some(key(3)));
-    }
-
-    #[test]
-    fn a_superseded_connection_that_leaves_does_not_free_the_slot() {
-        let mut members = Members::default();
-        let slot = Slot::Viewer("v".into());
-        join(&mut members, slot.clone(), key(1), 10).unwrap();
-        join(&mut members, slot.clone(), key(2), 10).unwrap();
-        members.leave(&slot, key(1), Now(0));
-        assert_eq!(
-            (members.viewer("v"), members.all()),
-            (Some(key(2)), vec![key(2)])
-        );
-        members.leave(&slot, key(2), Now(0));
-        assert!(members.is_empty());
-    }
-
-    #[test]
-    fn the_last_one_superseded_is_closed_for_a_slot_that_stays_vacant() {
-        let mut members = Members::default();
-        let (slot, other) = (Slot::Master, Slot::Viewer("v".into()));
-        for number in 0..4 {
-            join(&mut members, slot.clone(), key(number), 10).unwrap();
-            join(&mut members, other.clone(), key(10 + number), 10).unwrap();
-        }
-        members.leave(&slot, key(3), Now(1_000));
-        assert_eq!(members.next_overdue(), Some(Now(6_000)));
-        assert_eq!(members.take_for_vacancy(Now(5_999)), None);
-        assert_eq!(members.take_for_vacancy(Now(6_000)), Some(key(2)));
-        assert_eq!(members.take_for_vacancy(Now(6_000)), None, "one at a time");
-        assert_eq!(members.take_for_vacancy(Now(11_000)), Some(key(1)));
-        // It came back: the oldest stays silent.
-        join(&mut members, slot.clone(), key(4), 10).unwrap();
-        assert_eq!(members.next_overdue(), None);
-        // The oldest leaves by itself: nobody is left to be closed.
-        members.leave(&slot, key(4), Now(20_000));
-        assert_eq!(members.next_overdue(), Some(Now(25_000)));
-        members.leave(&slot, key(0), Now(21_000));
-        assert_eq!(members.next_overdue(), None);
-        // Each slot by itself.
-        members.leave(&other, key(13), Now(30_000));
-        assert_eq!(members.take_for_vacancy(Now(35_000)), Some(key(12)));
-    }
-}
+mod tests;

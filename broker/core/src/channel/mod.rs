@@ -12,7 +12,7 @@ mod route;
 mod viewers;
 
 pub(crate) use calls::{Calls, Waiting};
-pub(crate) use members::{Joined, Members, Slot, TableFull};
+pub(crate) use members::{Joined, Leaver, Members, Slot, TableFull};
 pub use pending::Towards;
 pub(crate) use pending::{Full, KeyName, Message, Pending, Room};
 pub(crate) use rates::{Metered, Rates};

@@ -71,13 +71,13 @@ mod tests {
         assert_eq!(routes(&live), [to_master, to_viewer, to_viewer, to_viewer]);
         let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
         live.members
-            .join(Slot::Master, key(1), 10, &hasher)
+            .join(Slot::Master, key(1), (10, &hasher), Now(0))
             .unwrap();
         live.members
-            .join(Slot::Viewer("v1".into()), key(2), 10, &hasher)
+            .join(Slot::Viewer("v1".into()), key(2), (10, &hasher), Now(0))
             .unwrap();
         live.members
-            .join(Slot::Viewer("alexa".into()), key(3), 10, &hasher)
+            .join(Slot::Viewer("alexa".into()), key(3), (10, &hasher), Now(0))
             .unwrap();
         assert_eq!(
             routes(&live),
@@ -98,6 +98,7 @@ mod tests {
             order: 1,
             frame,
             given: Some(key(1)),
+            had: Vec::new(),
             delivered: true,
         });
         assert_eq!(

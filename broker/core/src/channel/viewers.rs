@@ -85,6 +85,19 @@ impl Viewers {
         }
     }
 
+    /// The slot of a client id that is there is this connection's from here on.
+    pub(super) fn replace(&mut self, id: &str, session: SessionKey) {
+        match self {
+            Self::One(only, older) if **only == *id => *older = session,
+            Self::None | Self::One(..) => {}
+            Self::Many(viewers) => {
+                if let Some(older) = viewers.get_mut(id) {
+                    *older = session;
+                }
+            }
+        }
+    }
+
     /// The slot of a client id is free.
     pub(super) fn remove(&mut self, id: &str) {
         match self {

@@ -58,7 +58,8 @@ pub enum Outcome {
     Expired,
     /// A newer one took its place, or the bounded candidate list dropped it.
     Overwritten,
-    /// Its channel was deleted, its Alexa caller hung up, it came too late for its Alexa call, or the server drained.
+    /// Its channel was deleted, its Alexa caller hung up, it came too late for its Alexa call, the server drained, or
+    /// it was held back and a newer connection of its sender has sent since.
     Withdrawn,
     /// It breaks a rule.
     Refused,

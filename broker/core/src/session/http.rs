@@ -37,6 +37,8 @@ pub(crate) struct Http {
     pub queued: bool,
     /// The peer sends no more: the connection ends with the last answer.
     pub ended: bool,
+    /// The peer's end lies behind what has come, and perhaps behind more: it waits for no WebSocket.
+    pub ends_behind: bool,
 }
 
 /// The event that an HTTP connection waits for.
@@ -235,6 +237,7 @@ impl Http {
             bodiless: false,
             queued: false,
             ended: false,
+            ends_behind: false,
         }
     }
 
@@ -272,6 +275,12 @@ impl Http {
             HttpStage::AwaitTls | HttpStage::AwaitHead | HttpStage::AwaitReply(..) => 0,
         };
         self.buffer.capacity() + aside
+    }
+
+    /// Whether its peer has gone, so that a WebSocket would be nobody's.
+    #[must_use]
+    pub(crate) fn has_nobody(&self) -> bool {
+        self.ended || self.ends_behind
     }
 
     /// Whether a call is under way.

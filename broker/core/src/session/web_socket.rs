@@ -220,6 +220,12 @@ impl WebSocket {
         self.tally.opened
     }
 
+    /// Whether it has sent a message.
+    #[must_use]
+    pub(crate) fn spoke(&self) -> bool {
+        self.tally.messages_in > 0
+    }
+
     /// When bytes came last.
     #[must_use]
     pub(crate) fn last_frame(&self) -> Now {

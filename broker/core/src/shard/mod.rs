@@ -374,6 +374,21 @@ impl Machine for Shard {
         self.work_done()
     }
 
+    fn stood_still(&mut self, since: Now, at: Moment) {
+        self.sockets.stood_still(since, at.now);
+    }
+
+    #[inline]
+    fn may_begin_web_socket(bytes: &[u8]) -> bool {
+        bytes.starts_with(b"GET ")
+    }
+
+    fn ends_behind(&mut self, session: SessionKey) {
+        if let Some(http) = self.sockets.http(session) {
+            http.ends_behind = true;
+        }
+    }
+
     fn flushed(&mut self, at: Moment) {
         self.books.flushed(at);
     }

@@ -5,6 +5,7 @@
 //!  each frame ──► pass:  frames::text         frame → text; control frames end here
 //!                        frames::understand   text → message; refused ones end here
 //!                        relay::admit         its sender, within its rate
+//!                        late::admit          ended, if it comes too late: only where that may be
 //!                        relay::route         message → where it goes
 //!                        conclude             refused ones are answered
 //!                        relay::deliver       → the recipient's outbox; or kept, or the answer of a call
@@ -23,6 +24,7 @@ pub(in crate::shard) mod conclude;
 pub(in crate::shard) mod directions;
 pub(in crate::shard) mod double;
 pub(in crate::shard) mod frames;
+mod late;
 pub(in crate::shard) mod parts;
 pub(in crate::shard) mod passing;
 pub(in crate::shard) mod relay;
@@ -51,7 +53,7 @@ pub(super) fn pass<D: Double + Default>(
     frame: Item<'_>,
     reader: &mut Reader,
 ) -> Result<(), Aside> {
-    let (from, at) = (reader.from, reader.at);
+    let (from, at, may_be_late) = (reader.from, reader.at, reader.may_be_late);
     // Frame → text → message.
     let text = frames::text(parts.sockets, parts.books, parts.todo, frame, reader)?;
     let understood = frames::understand(parts.sockets, parts.books, parts.todo, text, reader);
@@ -70,6 +72,16 @@ pub(super) fn pass<D: Double + Default>(
             return judge::<D>(parts, Judged::Throttled(&sender, &request), at);
         }
     };
+    if may_be_late {
+        late::admit(
+            parts.sockets,
+            parts.directory,
+            parts.books,
+            &sender,
+            &request,
+            at,
+        )?;
+    }
     let (route, passing) = relay::route(parts.directory, parts.books, &sender, &request, at)?;
     // Route → outbox.
     judge::<D>(parts, Judged::Routed(route, &passing), at)

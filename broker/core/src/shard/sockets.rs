@@ -32,7 +32,7 @@ use super::shares::{Admitted, Asking};
 use crate::cluster::maps::tunnels::Tunnels;
 use crate::event::CONNECTION_ROLES;
 use crate::id::{SessionKey, ShardId};
-use crate::limits::spare_outboxes;
+use crate::limits::{HELD_READ_MS, spare_outboxes};
 use crate::machine::Output;
 use crate::placement::Placement;
 use crate::readiness::Readiness;
@@ -73,6 +73,7 @@ pub(super) struct Sockets {
     tunnels: Tunnels,
     /// The end of the last jump of the clock ([`crate::leap`]).
     leap: Now,
+    standstill: Standstill,
     /// The state of the test double.
     dev: Dev,
 }
@@ -118,6 +119,15 @@ struct Ends {
     closings: Closings,
     /// When the last connection that an operator recalled is closed: the next one follows at a distance.
     recalled: Now,
+}
+
+/// The last time for which the shard did not run.
+#[derive(Clone, Copy, Default)]
+pub(in crate::shard) struct Standstill {
+    pub(in crate::shard) since: Now,
+    pub(in crate::shard) until: Now,
+    /// By then all is read that came meanwhile.
+    pub(in crate::shard) read_by: Now,
 }
 
 /// The number of connections of each kind.
@@ -169,6 +179,7 @@ impl Sockets {
             tunnels: Tunnels::default(),
             dev: Dev::default(),
             leap: Now(0),
+            standstill: Standstill::default(),
             settings,
         }
     }
@@ -203,6 +214,20 @@ impl Sockets {
     #[inline]
     pub(super) fn waits_from(&self, at: Moment) -> Now {
         at.now.max(self.leap)
+    }
+
+    /// The shard did not run.
+    pub(super) fn stood_still(&mut self, since: Now, until: Now) {
+        self.standstill = Standstill {
+            since,
+            until,
+            read_by: until.after(HELD_READ_MS),
+        };
+    }
+
+    /// The last time for which the shard did not run.
+    pub(super) fn standstill(&self) -> Standstill {
+        self.standstill
     }
 
     /// The state of the test double.

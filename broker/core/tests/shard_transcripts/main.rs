@@ -13,6 +13,7 @@ mod drain;
 mod faults;
 mod keeping;
 mod large_channels;
+mod late;
 mod leaving;
 mod lists;
 mod log;

@@ -7,14 +7,15 @@
 //! Names: `m…` are masters, `v…` viewers, `a…` callers of the API. A name is one connection; what follows a dash makes
 //! another one of the same client: `v1-b` is `v1` again. Words:
 //! ```text
-//!  NAME connects [ARN-NAME | wss]   NAME vanishes       NAME stalls       NAME reads [BYTES]
+//!  NAME connects [ARN-NAME | wss | gone]   NAME vanishes       NAME stalls       NAME reads [BYTES]
 //!  NAME > ACTION PAYLOAD [to ID] [id CORRELATION]       NAME > raw TEXT   NAME > bytes HEX
 //!  NAME > ping | pong | empty | binary | unmasked | huge | close CODE
 //!  NAME > create CHANNEL [TTL] | describe CHANNEL | delete CHANNEL | list
 //!  NAME > alexa PAYLOAD as ID [to CHANNEL] | http TEXT
 //!  NAME > api PATH BODY            where <NAME> in the body is the ARN of a channel created in the first moment
 //!  handovers wait
-//!  time 5s      leap 2h (at once)      drain 20s      letters refused      letters wait      letters taken
+//!  time 5s      leap 2h (at once)      stop 9s (the shards do not run)      drain 20s
+//!  letters refused      letters wait      letters taken
 //!  store waits      store commits      store fails ERROR      the last two for what waits, oldest first
 //! ```
 
@@ -236,6 +237,14 @@ impl Script {
         match words.as_slice() {
             ["time", span] => self.pass(millis(span)),
             ["leap", span] => self.leap(millis(span)),
+            ["stop", span] => {
+                let since = self.at.now;
+                (self.at.now.0, self.at.wall.0) =
+                    (since.0 + millis(span), self.at.wall.0 + millis(span));
+                for shard in &mut self.shards {
+                    shard.stood_still(since, self.at);
+                }
+            }
             ["drain", span] => {
                 let within = millis(span);
                 for shard in 0..self.shards.len() {
@@ -259,6 +268,7 @@ impl Script {
             }
             [name, "connects"] => self.connect(name, &arn(CHANNEL), false),
             [name, "connects", "wss"] => self.connect(name, &arn(CHANNEL), true),
+            [name, "connects", "gone"] => self.connect_gone(name),
             [name, "connects", channel] => self.connect(name, &arn(channel), false),
             [name, "vanishes"] => {
                 let (shard, session) = self.place(name);

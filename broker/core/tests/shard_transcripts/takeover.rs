@@ -26,6 +26,7 @@ fn the_same_client_id_again_takes_the_place_of_the_older_viewer() {
          v1-b connects                            | v1-b < 101
          m > SDP_ANSWER p1 to v1                  | v1-b < SDP_ANSWER p1
          v1 > ICE_CANDIDATE p2                    | m < ICE_CANDIDATE p2 from v1
+         time 2s                                  |
          v1-b vanishes                            | v1-b < end
          # the older one does not come back into its place
          m > SDP_ANSWER p3 to v1                  |
@@ -99,6 +100,7 @@ fn superseding_counts_against_no_limit() {
         "v1 connects                              | v1 < 101
          v1-b connects                            | v1-b < 101
          v2 connects                              | v2 < 400 ClientLimitExceededException; v2 < end
+         time 2s                                  |
          v1-b vanishes                            | v1-b < end
          v2-b connects                            | v2-b < 101",
     );
@@ -112,6 +114,7 @@ fn an_older_master_comes_back_when_the_newest_has_left_for_five_seconds() {
          m-b connects                             | m-b < 101
          m-c connects                             | m-c < 101
          v1 connects                              | v1 < 101
+         time 2s                                  |
          m-c vanishes                             | m-c < end
          v1 > SDP_OFFER p1                        |
          time 4900ms                              |
@@ -136,6 +139,7 @@ fn older_connections_come_back_one_after_the_other_while_nobody_does() {
         "m connects                               | m < 101
          m-b connects                             | m-b < 101
          m-c connects                             | m-c < 101
+         time 2s                                  |
          m-c vanishes                             | m-c < end
          time 5100ms                              | m-b < close 1001 Going away
          m-b > close 1001                         | m-b < end
@@ -152,8 +156,79 @@ fn an_older_viewer_of_a_client_id_comes_back_likewise() {
         "v1 connects                              | v1 < 101
          v1-b connects                            | v1-b < 101
          v2 connects                              | v2 < 101
+         time 2s                                  |
          v1-b vanishes                            | v1-b < end
          time 5100ms                              | v1 < close 1001 Going away
          time 6s                                  | v1 < end",
+    );
+}
+
+#[test]
+fn a_connection_that_ends_within_a_second_gives_the_slot_back() {
+    let mut script = Script::dev();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m-b connects                             | m-b < 101
+         time 900ms                               |
+         m-b vanishes                             | m-b < end
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         # it is nobody's successor: it stays
+         time 20s                                 |
+         # two at once, whichever ends first
+         m-c connects                             | m-c < 101
+         m-d connects                             | m-d < 101
+         m-c vanishes                             | m-c < end
+         m-d stalls                               |
+         v1 > ICE_CANDIDATE p2                    |
+         m-d vanishes                             | m < ICE_CANDIDATE p2 from v1; m-d < end
+         v1-b connects                            | v1-b < 101
+         v1-b > close 1000                        | v1-b < close 1000; v1-b < end
+         m > SDP_ANSWER p3 to v1                  | v1 < SDP_ANSWER p3
+         # one that was there for longer leaves a vacant slot
+         m-e connects                             | m-e < 101
+         time 1100ms                              |
+         m-e vanishes                             | m-e < end
+         v1 > ICE_CANDIDATE p4                    |
+         time 5100ms                              | m < close 1001 Going away",
+    );
+    assert_eq!(script.counters().pending_messages, 1);
+}
+
+#[test]
+fn a_master_that_has_its_slot_again_gets_no_offer_twice() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         a1 connects                              |
+         a1 > alexa p1 as echo                    | m < SDP_OFFER p1 from echo
+         m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from echo
+         m-b vanishes                             | m-b < end
+         a2 connects                              |
+         a2 > alexa p2 as dot                     | m < SDP_OFFER p2 from dot
+         m stalls                                 |
+         a3 connects                              |
+         a3 > alexa p3 as plug                    |
+         m reads 5                                |
+         # and while one is begun
+         m-c connects                             | m-c < 101
+         m-c vanishes                             | m-c < end
+         m reads                                  | m < SDP_OFFER p3 from plug
+         m > SDP_ANSWER p4 to echo                | a1 < 200 {\"Answer\":\"p4\"}
+         m vanishes                               | m < end
+         m-d connects                             | m-d < 101; m-d < SDP_OFFER p2 from dot; m-d < SDP_OFFER p3 from \
+         plug",
+    );
+}
+
+#[test]
+fn an_upgrade_whose_client_has_left_takes_nobodys_place() {
+    let mut script = Script::with(2, true, |_| ());
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m-b connects gone                        | m-b < end
+         v1-b connects gone                       | v1-b < end
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         m > SDP_ANSWER p2 to v1                  | v1 < SDP_ANSWER p2",
     );
 }

@@ -9,6 +9,7 @@ use crate::words::Piece;
 use crate::world::World;
 use broker_core::machine::{Input, Machine};
 use broker_core::shard::Letter;
+use broker_core::time::Now;
 
 /// Less than lies between the longest wait of an Alexa call and that of any call.
 const PIECE_MS: u64 = 400 * GRAIN_MS;
@@ -24,6 +25,7 @@ impl World {
             // Long silence, or one connection's whole life in pieces that keep it alive.
             Action::LongTime if self.random.bool() => return self.long_life(),
             Action::LongTime => self.random.u64(10_000..700_000),
+            Action::ShortTime if self.random.u32(0..6) == 0 => return self.stand_still(),
             _ => self.random.u64(1..3_000),
         };
         let grains = ms.div_ceil(GRAIN_MS).max(1);
@@ -31,6 +33,30 @@ impl World {
         if self.random.u32(0..4) > 0 || grains > 60 {
             self.settle_time();
         }
+    }
+
+    /// The process is stopped: what peers send meanwhile is read later.
+    fn stand_still(&mut self) {
+        self.tick_all();
+        let most = if self.awaits_replies() {
+            PIECE_MS
+        } else {
+            100_000
+        };
+        let since = self.model.now;
+        let grains = self.random.u64(2_048..most) / GRAIN_MS;
+        self.pass_piece(grains * GRAIN_MS);
+        let at = self.at();
+        for shard in &mut self.shards {
+            shard.stood_still(Now(since), at);
+        }
+        self.model.standstill = (since, at.now.0);
+        self.hit("fault: process stopped");
+    }
+
+    fn awaits_replies(&self) -> bool {
+        let waits = |conn: &Conn| matches!(conn.stage, crate::model::Stage::AwaitReply(_));
+        self.model.conns.iter().any(waits)
     }
 
     /// Most of an hour, with a sign of life of every client each few minutes.
@@ -67,9 +93,8 @@ impl World {
     /// While calls wait, a long time passes in pieces: whether a call expires or is not answered in time must show.
     pub(crate) fn pass(&mut self, ms: u64) {
         let mut left = ms;
-        let waits = |conn: &Conn| matches!(conn.stage, crate::model::Stage::AwaitReply(_));
         self.tick_all(); // a call that waited for its turn may begin to wait for its answer
-        while left > PIECE_MS && self.model.conns.iter().any(waits) {
+        while left > PIECE_MS && self.awaits_replies() {
             self.pass_piece(PIECE_MS);
             self.tick_all();
             left -= PIECE_MS;

@@ -15,8 +15,22 @@ use crate::edge::tls::Tls;
 use broker_core::id::{NodeId, SessionKey, ShardId};
 use broker_core::time::Now;
 use ring::Key;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::connect_unspec;
 use std::os::fd::OwnedFd;
+
+/// Whether the peer of a socket has said its end, behind whatever is still to be read, or the connection is broken. A
+/// system call, without waiting.
+pub(in crate::edge) fn has_left(socket: &OwnedFd) -> bool {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
+    let ends = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    poll(&mut polled, Some(&now))
+        .is_ok_and(|_| polled.iter().any(|it| it.revents().intersects(ends)))
+}
 
 /// One open socket. An idle plain connection owns nothing but this; an idle TLS one the engine's box as well.
 pub(in crate::edge) struct Connection {

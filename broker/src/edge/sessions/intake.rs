@@ -2,7 +2,7 @@
 
 use super::Sessions;
 use crate::edge::answers;
-use crate::edge::connections::connection::{Connection, Receive, Stage, Standing};
+use crate::edge::connections::connection::{Connection, Receive, Stage, Standing, has_left};
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
 use crate::edge::limits::LINGER_BYTES;
@@ -99,9 +99,22 @@ impl<M: Machine> Sessions<M> {
             .is_some_and(Connection::is_open)
         {
             let bytes = &mut bytes;
+            self.look_behind(session, bytes, false);
             self.machine
                 .handle(Input::Received { session, bytes }, io.turn.at());
             self.drain(io);
+        }
+    }
+
+    /// Tells the machine if the sender of what may begin a WebSocket has left: its end lies behind these bytes.
+    /// `ended`: that is known.
+    #[inline]
+    fn look_behind(&mut self, session: SessionKey, bytes: &[u8], ended: bool) {
+        if M::may_begin_web_socket(bytes) {
+            let connection = self.connections.get(session);
+            if ended || connection.is_some_and(|connection| has_left(&connection.socket)) {
+                self.machine.ends_behind(session);
+            }
         }
     }
 
@@ -122,6 +135,7 @@ impl<M: Machine> Sessions<M> {
             Stage::Open if connection.tls.is_some() => return self.take_cipher(session, lent, io),
             Stage::Open => {
                 let bytes = io.ring.bytes(&mut lent);
+                self.look_behind(session, bytes, false);
                 self.machine
                     .handle(Input::Received { session, bytes }, io.turn.at());
                 io.ring.give_back(lent);
@@ -224,6 +238,8 @@ impl<M: Machine> Sessions<M> {
                 .get(session)
                 .is_some_and(Connection::is_open)
             {
+                let ended = matches!(read, Read::End | Read::Failed);
+                self.look_behind(session, &io.plain, ended);
                 self.machine.handle(
                     Input::Received {
                         session,

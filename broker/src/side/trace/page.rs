@@ -230,6 +230,7 @@ fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
         Passage::Refused => ("message", "route", "refused"),
         Passage::AnsweredCall => ("message", "route", "answers_call"),
         Passage::TooLateForCall => ("message", "route", "late_for_call"),
+        Passage::Late => ("message", "route", "late"),
         Passage::Delivered => ("delivered", "after", "kept"),
         Passage::Returned => ("returned", "after", "unsent"),
         Passage::Overwritten => ("dropped", "why", "overwritten"),

@@ -6,6 +6,7 @@
 //! * [`inner`]: a node whose inner port the test connects to: garbage, silence, forged and used headers, bounds.
 //! * [`secured`]: the same with TLS between the nodes.
 //! * [`shared`]: what follows from the secret on each node, and names of nodes.
+//! * [`stopped`]: one that is stopped and goes on, and what it held.
 //! * [`trouble`]: two nodes of which one is slow, gone, or of another opinion.
 
 mod crowded;
@@ -15,4 +16,5 @@ pub(crate) mod nodes;
 mod owner;
 mod secured;
 mod shared;
+mod stopped;
 mod trouble;

@@ -6,7 +6,6 @@ use crate::listeners::tls::{BOTH, Identity};
 use crate::peer::{HealthyPair, Peer, master_query, offer, to_master, viewer_query};
 use crate::process::until;
 use serde_json::json;
-use std::fs;
 
 #[test]
 fn clients_of_a_node_that_is_killed_see_an_end_and_the_other_node_lives() {
@@ -150,26 +149,13 @@ fn tls_ends_at_the_node_of_the_client_over(files: Files) {
     super::meeting::assert_quiet(&nodes);
 }
 
-/// Whether all threads of a process are stopped: the signal reaches one after the other.
-fn is_stopped(process: u32) -> bool {
-    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("a process");
-    threads.flatten().all(|thread| {
-        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        let state = stat.rsplit(") ").next().unwrap_or_default();
-        state.starts_with('T')
-    })
-}
-
 /// An owner that is stopped accepts by its kernel alone: clients get 503 in seconds, and are served when it goes on.
 #[test]
 fn a_node_that_is_stopped_is_503_until_it_goes_on() {
     let nodes = Nodes::start(1);
     let [own, others] = nodes.channels();
     let mut healthy = HealthyPair::on(&nodes.n1, &own);
-    nodes.n2.signal("STOP");
-    until("the stop of every thread", || {
-        is_stopped(nodes.n2.id()).then_some(())
-    });
+    nodes.n2.stop();
     let ask = || {
         call(
             nodes.n1.plain,
@@ -179,6 +165,6 @@ fn a_node_that_is_stopped_is_503_until_it_goes_on() {
     };
     ask().refused(503, "ServiceUnavailable");
     healthy.relay();
-    nodes.n2.signal("CONT");
+    nodes.n2.go_on();
     until("an answer", || (ask().status == 200).then_some(()));
 }

@@ -1,9 +1,10 @@
 //! A broker process of its own: started on free ports, ended on drop.
 
 mod run;
+mod stopped;
 
 pub(crate) use run::{SERVE_IN, TURN_CPU, beside, binary, command, fresh_directory, run_to_end};
-pub(crate) use testkit::{Scrape, ended_within, until, until_within};
+pub(crate) use testkit::{Scrape, ended_within, until, until_true, until_within};
 
 use crate::http::Answer;
 use run::measured;

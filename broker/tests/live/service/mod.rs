@@ -4,6 +4,7 @@
 //! * [`alexa`]: a call that waits for its answer; [`api`]: the HTTP operations; [`recorded`]: requests of real clients,
 //!   byte for byte.
 //! * [`configured`]: effects of a configuration file; [`deletion`]: channels that end.
+//! * [`stopped`]: what a stopped process held.
 //! * [`cameras`]: clients that behave as the C SDK does come back.
 
 mod alexa;
@@ -14,4 +15,5 @@ mod deletion;
 mod pending;
 mod recorded;
 mod session;
+mod stopped;
 mod takeover;

@@ -3,8 +3,9 @@
 
 use super::Directory;
 use super::waits::{Call, Room};
-use crate::channel::{Calls, Channel, Waiting};
+use crate::channel::{Calls, Channel, Live, Waiting};
 use crate::id::{CallRef, ChannelKey, SessionKey};
+use crate::session::Unsent;
 use crate::time::Moment;
 use codec::signal::{Action, Delivery};
 use std::collections::BTreeSet;
@@ -50,6 +51,7 @@ impl Directory {
             order,
             frame: frame.into_boxed_slice(),
             given: None,
+            had: Vec::new(),
             delivered: false,
         });
         if caller.shard != self.shard {
@@ -82,20 +84,41 @@ impl Directory {
         let master = live.members.to_master()?;
         let calls = live.calls.all();
         let left = calls.filter(move |call| call.given.is_none() && call.order < before);
-        let given = left.map(move |call| {
+        let given = left.filter_map(move |call| {
             call.given = Some(master);
-            &*call
+            (!call.had.contains(&master)).then_some(&*call)
         });
         Some((master, given))
     }
 
-    /// The master is another one, or gone: offers it had and did not answer are for the next.
-    pub(in crate::shard) fn offers_lost_their_master(&mut self, key: ChannelKey) {
+    /// The master is another one, or gone: offers it had and did not answer are for the next. `unsent`: what comes back
+    /// from its outbox.
+    pub(in crate::shard) fn offers_lost_their_master(
+        &mut self,
+        key: ChannelKey,
+        master: SessionKey,
+        unsent: &[Unsent],
+    ) {
         let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
             return;
         };
-        for call in live.calls.all().filter(|call| call.delivered) {
-            call.given = None;
+        let Live { calls, members, .. } = live;
+        let stays = members.gave_way(master);
+        for call in calls.all().filter(|call| call.delivered) {
+            let order = call.order;
+            let comes_back = |one: &Unsent| one.launch.call && one.launch.order == order;
+            let had = call.given.take_if(|given| *given == master).is_some();
+            if had && stays && !unsent.iter().any(comes_back) {
+                call.was_had(master);
+            }
+        }
+    }
+
+    /// A connection of the master's slot has left: nothing is remembered of what it had.
+    pub(in crate::shard) fn forget_master(&mut self, key: ChannelKey, master: SessionKey) {
+        if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
+            let calls = live.calls.all();
+            calls.for_each(|call| call.had.retain(|had| *had != master));
         }
     }
 
@@ -111,6 +134,7 @@ impl Directory {
             return false;
         };
         let current = live.members.master() == Some(master);
+        let stays = live.members.gave_way(master);
         let Some(call) = live.calls.by_order(order) else {
             return false;
         };
@@ -119,6 +143,9 @@ impl Directory {
         let returns = !current && call.given == Some(master);
         if returns {
             call.given = None;
+            if stays {
+                call.was_had(master);
+            }
         }
         returns
     }

@@ -1,7 +1,7 @@
 //! The connections of channels: who takes a slot, holds it, and leaves. See invariant 3 of `ARCHITECTURE.md`.
 
 use super::Directory;
-use crate::channel::{Channel, Joined, Metered, Slot, TableFull};
+use crate::channel::{Channel, Joined, Leaver, Metered, Slot, TableFull};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
 use crate::time::{Moment, Now};
 
@@ -44,24 +44,35 @@ impl Directory {
         let viewers_max = settings.limits.viewers_per_channel;
         let members = &mut channel.wake().members;
         let joined = members
-            .join(slot, session, viewers_max, &self.hasher)
+            .join(slot, session, (viewers_max, &self.hasher), at.now)
             .map_err(|TableFull| NoSlot::Full)?;
         channel.count(what, caller, &settings.quotas, at.now);
         channel.connections += 1;
         Ok(joined)
     }
 
-    /// A connection left its slot.
+    /// A connection left its slot. Returns the one that has it again.
     pub(in crate::shard) fn leave_slot(
         &mut self,
         key: ChannelKey,
         slot: &Slot,
-        session: SessionKey,
+        leaver: Leaver,
         from: Now,
-    ) {
-        if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
-            live.members.leave(slot, session, from);
-        }
+    ) -> Option<SessionKey> {
+        let live = self.channels.get_mut(key).and_then(Channel::live_mut)?;
+        live.members.leave(slot, leaver, from)
+    }
+
+    /// When a connection lost its slot, and whether a newer one of its slot has sent a message since: one that left, or
+    /// one that `spoke`. `None` if it has its slot.
+    pub(in crate::shard) fn lost_slot(
+        &self,
+        key: ChannelKey,
+        session: SessionKey,
+        spoke: impl Fn(SessionKey) -> bool,
+    ) -> Option<(Now, bool)> {
+        let live = self.channel(key).and_then(Channel::live)?;
+        live.members.lost(session, spoke)
     }
 
     /// A connection holds its slot until it has ended the message that it began.

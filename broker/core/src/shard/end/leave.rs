@@ -1,10 +1,11 @@
 //! The end of connections: the part of it that belongs to the connection. What concerns its channel and its calls is
 //! left to the shard ([`Todo`]).
 
+use crate::event::ConnectionRole;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::machine::Output;
-use crate::session::{NEVER, Sending, SessionState, WebSocket};
+use crate::session::{NEVER, Role, Sending, SessionState, WebSocket};
 use crate::shard::books::Books;
 use crate::shard::shares::Standing;
 use crate::shard::sockets::Sockets;
@@ -192,7 +193,7 @@ impl Sockets {
         older: SessionKey,
         at: Moment,
     ) {
-        self.place(older, crate::event::ConnectionRole::Superseded);
+        self.place(older, ConnectionRole::Superseded);
         self.becomes(older, Standing::Superseded);
         let Some(web_socket) = self.web_socket(older) else {
             return;
@@ -208,6 +209,22 @@ impl Sockets {
             from: self.waits_from(at),
             returned: Some(returned),
         })));
+    }
+
+    /// A connection has the slot again that it lost; false when it is closing itself.
+    pub(in crate::shard) fn takes_place_again(&mut self, session: SessionKey, at: Moment) -> bool {
+        let Some(web_socket) = self.web_socket(session) else {
+            return false;
+        };
+        web_socket.superseded = false;
+        let (place, standing) = match web_socket.role {
+            Role::Master => (ConnectionRole::Master, Standing::Master),
+            Role::Viewer(_) => (ConnectionRole::Viewer, Standing::Viewer),
+        };
+        self.place(session, place);
+        self.becomes(session, standing);
+        self.arm_open(session, at.now);
+        true
     }
 
     /// Takes a connection out of its channel, and out of its calls, if it is in any.
@@ -232,6 +249,7 @@ impl Sockets {
         let end = MemberEnd {
             remote: session.remote(),
             opened: web_socket.opened(),
+            spoke: web_socket.spoke(),
             reason: session.reason().unwrap_or_else(|| self.cut_off_reason()),
         };
         self.becomes(key, Standing::Ending);

@@ -282,6 +282,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                     | Passage::Refused
                     | Passage::AnsweredCall
                     | Passage::TooLateForCall
+                    | Passage::Late
             );
             let relayed = passed.passage == Passage::Relayed;
             let (from, to, mark) = if relayed {

@@ -6,6 +6,7 @@ use crate::journal::EndReason;
 use crate::limits::PONGS_PER_RECEIVE_MAX;
 use crate::shard::books::Books;
 use crate::shard::sockets::Sockets;
+use crate::shard::sockets::outboxes::Lent;
 use crate::shard::todo::TodoList;
 use crate::time::Moment;
 use codec::signal::{Fault, Parser, Request};
@@ -28,6 +29,8 @@ pub(in crate::shard) struct Reader {
     pub(in crate::shard) parser: Box<Parser>,
     /// Pings among them.
     pub(in crate::shard) pings: u32,
+    /// Messages among them may have been held back on their way: see [`late`](super::late).
+    pub(in crate::shard) may_be_late: bool,
 }
 
 /// Lends the receiver of a session and the shard's parser; [`give_back`] follows. `None` when the session has no open
@@ -38,12 +41,17 @@ pub(in crate::shard) fn lend(
     from: SessionKey,
     at: Moment,
 ) -> Option<(Receiver, Reader)> {
-    let (receiver, parser) = sockets.lend(from)?;
+    let Lent {
+        receiver,
+        parser,
+        may_be_late,
+    } = sockets.lend(from, at.now)?;
     let reader = Reader {
         from,
         at,
         parser,
         pings: 0,
+        may_be_late,
     };
     Some((receiver, reader))
 }

@@ -74,7 +74,7 @@ pub(in crate::shard) fn throttle(
     at: Moment,
 ) {
     books.count_ended(Kind::Known(request.action), Outcome::Throttled);
-    note_throttled(books, sender, request, at);
+    note_ended(books, sender, request, Passage::Throttled, at);
     let of = StatusOf {
         sender: sender.session,
         correlation_id: request.correlation_id,
@@ -82,8 +82,14 @@ pub(in crate::shard) fn throttle(
     status(sockets, books, todo, of, StatusFault::RateExceeded, at);
 }
 
-/// Notes a message whose sender is too fast.
-fn note_throttled(books: &mut Books, sender: &Sender, request: &Request<'_>, at: Moment) {
+/// Notes a message that ends before it has a route.
+pub(super) fn note_ended(
+    books: &mut Books,
+    sender: &Sender,
+    request: &Request<'_>,
+    passage: Passage,
+    at: Moment,
+) {
     let viewer = sender.role.client_id();
     let delivery = Delivery {
         action: request.action,
@@ -93,7 +99,7 @@ fn note_throttled(books: &mut Books, sender: &Sender, request: &Request<'_>, at:
     let passed = Passed {
         action: Some(request.action),
         towards: away_from(&sender.role),
-        passage: Passage::Throttled,
+        passage,
         bytes: delivery.frame_bytes(),
     };
     let recipient = request.recipient.map(|id| id.as_str());
@@ -235,7 +241,8 @@ fn push(
     books.count_queued(bytes);
 }
 
-/// The recipient's outbox is full: it is closed, and the message is kept behind those that it had not sent.
+/// The recipient's outbox is full: it is closed, and the message is kept behind those that it had not sent. Another
+/// connection may have the slot then.
 #[cold]
 fn deliver_after_cutting(
     sockets: &mut Sockets,
@@ -248,6 +255,11 @@ fn deliver_after_cutting(
     sockets.cut_slow(books, todo, to, at);
     let route = Route::Keep(passing.towards());
     todo.push(Todo::HandOn(Box::new(passing.deferred()), route));
+    let role = match passing.towards() {
+        Towards::Master => Role::Master,
+        Towards::Viewer => Role::Viewer(passing.recipient.into()),
+    };
+    todo.push(Todo::Deliver(passing.channel, role));
 }
 
 impl Directory {

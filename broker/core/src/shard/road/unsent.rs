@@ -3,10 +3,11 @@
 
 use super::directions::{kept_launch, kept_message, slot_of, towards, viewer_of};
 use super::parts::Parts;
-use crate::channel::{Channel, KeyName, Message, Towards};
+use crate::channel::{Channel, KeyName, Leaver as SlotLeaver, Message, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
 use crate::journal::ConnectionEnd;
+use crate::limits::BRIEF_MS;
 use crate::session::{Role, Tally, Unsent};
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Leaver, Passage, Passed};
@@ -19,15 +20,16 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 impl Directory {
-    /// A WebSocket has left its channel, or lost its slot there.
+    /// A WebSocket has left its channel, or lost its slot there. Returns the one that has the slot again.
     pub(in crate::shard) fn left(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
         left: &Left,
         at: Moment,
-    ) {
+    ) -> Option<SessionKey> {
         let (key, role) = (left.channel, &left.role);
+        let mut returning = None;
         if let Some(end) = &left.end {
             let leaver = Leaver {
                 session: left.session,
@@ -37,18 +39,27 @@ impl Directory {
                 reason: end.reason,
             };
             books.note().left(at, key, &leaver);
-            self.leave_slot(key, &slot_of(role), left.session, left.from);
+            let leaving = SlotLeaver {
+                session: left.session,
+                brief: at.now.since(end.opened) <= BRIEF_MS,
+                spoke: end.spoke,
+            };
+            returning = self.leave_slot(key, &slot_of(role), leaving, left.from);
+            if *role == Role::Master {
+                self.forget_master(key, left.session);
+            }
         }
         todo.push(Todo::Arm(key));
         let Some(returned) = &left.returned else {
-            return;
+            return returning;
         };
         if *role == Role::Master {
-            self.offers_lost_their_master(key);
+            self.offers_lost_their_master(key, left.session, &returned.unsent);
         }
         if let Some(until) = returned.begun {
             self.hold_slot(key, slot_of(role), left.session, until);
         }
+        returning
     }
 
     /// A connection that lost its slot has handed over what it had begun: what was kept meanwhile goes to the slot's

@@ -228,14 +228,28 @@ impl Sockets {
     }
 }
 
+/// The memory that is lent out while bytes of a WebSocket are taken in.
+pub(in crate::shard) struct Lent {
+    pub(in crate::shard) receiver: Receiver,
+    pub(in crate::shard) parser: Box<Parser>,
+    /// Messages among these bytes may have been held back on their way.
+    pub(in crate::shard) may_be_late: bool,
+}
+
 /// The receiver and the parser, which are lent out while bytes of a WebSocket are taken in.
 impl Sockets {
     /// Lends the receiver of a session and the shard's parser. `None` when the session has no open WebSocket.
     #[inline]
-    pub(in crate::shard) fn lend(&mut self, key: SessionKey) -> Option<(Receiver, Box<Parser>)> {
+    pub(in crate::shard) fn lend(&mut self, key: SessionKey, now: Now) -> Option<Lent> {
+        let held = now < self.standstill().read_by;
         let web_socket = self.web_socket(key)?;
         let receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
-        Some((receiver, self.scratch.parser.take().unwrap_or_default()))
+        let may_be_late = held || web_socket.superseded;
+        Some(Lent {
+            receiver,
+            parser: self.scratch.parser.take().unwrap_or_default(),
+            may_be_late,
+        })
     }
 
     /// Takes back what was lent, and notes that the peer was active; false when the session is gone.

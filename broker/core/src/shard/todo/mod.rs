@@ -111,6 +111,8 @@ pub(in crate::shard) struct MemberEnd {
     pub(in crate::shard) remote: SocketAddr,
     /// When it was admitted.
     pub(in crate::shard) opened: Now,
+    /// Whether it has sent a message.
+    pub(in crate::shard) spoke: bool,
     /// Why it ends.
     pub(in crate::shard) reason: EndReason,
 }

@@ -153,10 +153,14 @@ impl Shard {
         }
     }
 
-    /// A WebSocket has left its channel, or lost its slot there.
+    /// A WebSocket has left its channel, or lost its slot there. The one that it took the slot of may have that again.
     fn left(&mut self, left: Left, at: Moment) {
-        let (_, directory, books, _, todo) = self.parts();
-        directory.left(books, todo, &left, at);
+        let (sockets, directory, books, _, todo) = self.parts();
+        if let Some(returning) = directory.left(books, todo, &left, at)
+            && sockets.takes_place_again(returning, at)
+        {
+            todo.push(Todo::Deliver(left.channel, left.role.clone()));
+        }
         if let Some(returned) = left.returned {
             let whose = (left.channel, &left.role);
             let (from, unsent) = (left.session, returned.unsent);

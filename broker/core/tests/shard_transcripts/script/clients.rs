@@ -2,7 +2,7 @@
 
 use super::Script;
 use crate::client::{Client, peer};
-use crate::words::upgrade;
+use crate::words::{CHANNEL, arn, upgrade};
 use broker_core::id::SessionKey;
 use broker_core::leap::Leap;
 use broker_core::machine::{Input, Machine, Output};
@@ -23,6 +23,17 @@ impl Script {
             head.extend_from_slice(b"Sec-WebSocket-Protocol: wss\r\n\r\n");
         }
         let (shard, session) = self.place(name);
+        let bytes = &mut head[..];
+        self.input(shard, Input::Received { session, bytes });
+    }
+
+    /// A client asks for a WebSocket, and has left before that is read.
+    pub(super) fn connect_gone(&mut self, name: &str) {
+        self.open(name);
+        let id = name.split('-').next().filter(|id| id.starts_with('v'));
+        let mut head = upgrade(&arn(CHANNEL), id);
+        let (shard, session) = self.place(name);
+        self.shards[shard].ends_behind(session);
         let bytes = &mut head[..];
         self.input(shard, Input::Received { session, bytes });
     }

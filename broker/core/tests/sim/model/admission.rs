@@ -5,7 +5,7 @@ use super::changes::Life;
 use super::connections::name_of;
 use super::trail::What;
 use super::{
-    Channel, ConnId, Expect, Model, Named, PredictedResponse, Purpose, Refusal, Stage, Ws,
+    Channel, ConnId, Expect, Lost, Model, Named, PredictedResponse, Purpose, Refusal, Stage, Ws,
 };
 use broker_core::check::Check;
 use broker_core::event::{ConnectionRole, UpgradeOutcome, UpgradeRole};
@@ -153,6 +153,7 @@ impl Model {
         let ends = self.end_of(shard, notices);
         self.upgraded(shard, viewer.is_some(), UpgradeOutcome::Accepted);
         let now = self.now;
+        self.admissions += 1;
         let conn = &mut self.conns[id];
         conn.stage = Stage::Open;
         conn.place = if viewer.is_none() {
@@ -165,6 +166,8 @@ impl Model {
             channel,
             viewer: viewer.clone(),
             superseded: false,
+            admitted: self.admissions,
+            lost: None,
             number: 0,
             paid: false,
             opened: now,
@@ -208,14 +211,16 @@ impl Model {
         slots_push(&mut self.channels[channel], viewer, older);
         let evicted = self.evict(channel, viewer);
         self.conns[older].place = ConnectionRole::Superseded.index();
-        self.conns[older]
-            .ws
-            .as_mut()
-            .expect("it was open")
-            .superseded = true;
+        let ws = self.conns[older].ws.as_mut().expect("it was open");
+        ws.superseded = true;
+        ws.lost = Some(Lost {
+            since: self.now,
+            to: self.admissions,
+            by: id,
+        });
         self.moves_up(older);
         if viewer.is_none() {
-            self.offers_lost_their_master(channel);
+            self.offers_lost_their_master(channel, older, true);
         }
         self.take_back(older);
         if let Some(evicted) = evicted {

@@ -123,6 +123,7 @@ impl Model {
             message,
             expires,
             given: None,
+            had: Vec::new(),
             delivered: false,
         });
         self.receive(home, Kind::Known(Action::SdpOffer));
@@ -194,9 +195,12 @@ impl Model {
     /// Offers that the current master has not got.
     pub(super) fn waiting_offers(&self, channel: usize) -> impl Iterator<Item = usize> {
         let calls = self.channels[channel].calls.clone();
+        let master = self.channels[channel].master;
         calls
             .into_iter()
-            .filter(|call| call.given.is_none())
+            .filter(move |call| {
+                call.given.is_none() && master.is_none_or(|master| !call.had.contains(&master))
+            })
             .map(|call| call.message)
     }
 
@@ -212,22 +216,41 @@ impl Model {
         self.queue(master, number, first, false);
     }
 
-    /// Offers that the master had whole and did not answer are for the next one.
-    pub(super) fn offers_lost_their_master(&mut self, channel: usize) {
+    /// Offers that some master had whole and that were not answered are for the next one. A master that stays keeps
+    /// those that it has or has begun: it does not get them twice.
+    pub(super) fn offers_lost_their_master(&mut self, channel: usize, master: ConnId, stays: bool) {
+        let conn = &self.conns[master];
+        let unsent: Vec<usize> = (conn.outbox.iter().skip(conn.begun))
+            .map(|one| one.number)
+            .collect();
         for call in &mut self.channels[channel].calls {
-            call.given.take_if(|_| call.delivered);
+            let had = call.given.take_if(|_| call.delivered) == Some(master);
+            if had && stays && !unsent.contains(&call.message) {
+                call.had.push(master);
+            }
+        }
+    }
+
+    /// A connection of the master's slot has left.
+    pub(super) fn forget_master(&mut self, channel: usize, master: ConnId) {
+        for call in &mut self.channels[channel].calls {
+            call.had.retain(|had| *had != master);
         }
     }
 
     pub(super) fn offer_delivered(&mut self, master: ConnId, number: usize) {
         let channel = self.conns[master].ws.as_ref().expect("a WebSocket").channel;
         let current = self.channels[channel].master == Some(master);
+        let stays = matches!(self.conns[master].stage, Stage::Open);
         let calls = &mut self.channels[channel].calls;
         let Some(call) = calls.iter_mut().find(|call| call.message == number) else {
             return;
         };
         call.delivered = true;
         if !current && call.given.take_if(|given| *given == master).is_some() {
+            if stays {
+                call.had.push(master);
+            }
             self.give_all_offers(channel);
         }
     }

@@ -1,6 +1,6 @@
 //! The model of one connection.
 
-use super::{Expect, quotas};
+use super::{ConnId, Expect, quotas};
 use crate::words::{Call, Piece};
 use broker_core::id::SessionKey;
 use broker_core::journal::EndReason;
@@ -66,6 +66,10 @@ pub(crate) struct Ws {
     /// `None` for a master.
     pub(crate) viewer: Option<String>,
     pub(crate) superseded: bool,
+    /// Its place in the order of admission to all slots.
+    pub(crate) admitted: u64,
+    /// When it lost its slot, to which connection, and which one it gives way to since.
+    pub(crate) lost: Option<Lost>,
     /// Its number in the order in which connections were admitted, were superseded or left.
     pub(crate) number: u64,
     /// It made room for another one.
@@ -92,6 +96,16 @@ pub(crate) struct Ws {
     /// Why it ends: what happened first, or what else it may have been.
     pub(crate) reason: Option<EndReason>,
     pub(crate) or_reason: Option<EndReason>,
+}
+
+/// The loss of a slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lost {
+    pub(crate) since: u64,
+    /// The place of the one that took it in the order of admission.
+    pub(crate) to: u64,
+    /// The connection whose early end gives it back.
+    pub(crate) by: ConnId,
 }
 
 /// A message in an outbox.

@@ -109,6 +109,8 @@ impl Model {
         self.happens(channel, what);
         self.conns[id].stage = Stage::AwaitEcho(self.now, false);
         self.moves_up(id);
+        self.gives_way_no_more(id);
+        let returning = self.returning(id, channel);
         let slots = &mut self.channels[channel];
         slots.superseded.retain(|(_, other)| *other != id);
         let left = match &viewer {
@@ -118,15 +120,25 @@ impl Model {
             }
             Some(_) => false,
         };
-        if left {
+        let returning = returning.filter(|_| left);
+        if left && returning.is_none() {
             slots.vacant.push((viewer.clone(), self.now + VACANT_MS));
         }
         self.forget_vacancy(channel, &viewer);
+        if let Some(older) = returning {
+            self.takes_place_again(older, channel);
+        }
+        if viewer.is_none() {
+            self.forget_master(channel, id);
+        }
         if !superseded {
             if viewer.is_none() {
-                self.offers_lost_their_master(channel);
+                self.offers_lost_their_master(channel, id, false);
             }
             self.take_back(id);
+        }
+        if returning.is_some() {
+            self.deliver_kept(channel, viewer.as_deref());
         }
     }
 

@@ -134,6 +134,11 @@ impl Model {
                 if action == Action::SdpOffer && ws.viewer.is_some() {
                     ws.setup[0].get_or_insert(now - ws.opened);
                 }
+                if let Some(outcome) = self.late(id) {
+                    self.end(shard, action, outcome);
+                    let recipient = text.recipient.as_deref().unwrap_or_default();
+                    return self.record_came(id, action, &payload, recipient, Passage::Late);
+                }
                 self.relay(id, action, payload, text);
             }
             Err(Refused(kind, told)) => {
@@ -345,7 +350,7 @@ impl Model {
     ) -> Result<(), Full> {
         self.shed(self.conns[to].shard);
         if !matches!(self.conns[to].stage, Stage::Open) {
-            return self.keep_new(channel, number);
+            return self.keep_for_next(to, channel, number);
         }
         let limits = &self.settings.limits;
         let bytes = self.messages[number].bytes();
@@ -354,7 +359,7 @@ impl Model {
         let shard_full = all + bytes > self.settings.outbox_bytes_of_shard();
         if waiting + bytes > limits.outbox_bytes {
             self.cut_slow(to);
-            return self.keep_new(channel, number);
+            return self.keep_for_next(to, channel, number);
         }
         if shard_full {
             self.met("shard's outboxes full");
@@ -362,6 +367,19 @@ impl Model {
         }
         self.record_relayed(channel, number, to);
         self.queue(to, number, true, timed);
+        Ok(())
+    }
+
+    /// Keeps a message whose recipient was closed for it; another connection may have the slot again.
+    fn keep_for_next(&mut self, to: ConnId, channel: usize, number: usize) -> Result<(), Full> {
+        self.keep_new(channel, number)?;
+        let viewer = self.conns[to]
+            .ws
+            .as_ref()
+            .expect("it was open")
+            .viewer
+            .clone();
+        self.deliver_kept(channel, viewer.as_deref());
         Ok(())
     }
 

@@ -16,6 +16,7 @@ mod conn;
 pub(crate) mod connections;
 pub(crate) mod endings;
 pub(crate) mod keeping;
+mod late;
 mod letters;
 pub(crate) mod messages;
 mod places;
@@ -36,7 +37,7 @@ use broker_core::event::{Counters, Kind, Outcome};
 use broker_core::settings::Settings;
 use changes::Life;
 use codec::signal::Action;
-pub(crate) use conn::{Conn, Permit, Queued, Reply, Stage, Ws};
+pub(crate) use conn::{Conn, Lost, Permit, Queued, Reply, Stage, Ws};
 pub(crate) use letters::{Caller, Question, Record, Told};
 pub(crate) use predicted::{Body, Expect, Named, Predicted, PredictedResponse, Refusal};
 pub(crate) use state::{Channel, DrainModel, Message, ShardModel, Waiting};
@@ -95,6 +96,10 @@ pub(crate) struct Model {
     pub(crate) twice: BTreeSet<String>,
     /// The greatest such number so far: see [`Ws::number`].
     numbers: u64,
+    /// Connections that were admitted so far.
+    admissions: u64,
+    /// The last time for which the process did not run.
+    pub(crate) standstill: (u64, u64),
     /// Without and with a subprotocol.
     upgraded_bytes: [usize; 2],
 }
@@ -155,6 +160,8 @@ impl Model {
             rules: Vec::new(),
             twice: BTreeSet::new(),
             numbers: 0,
+            admissions: 0,
+            standstill: (0, 0),
             upgraded_bytes,
         }
     }

@@ -124,6 +124,8 @@ pub(crate) struct Waiting {
     pub(crate) message: usize,
     pub(crate) expires: u64,
     pub(crate) given: Option<ConnId>,
+    /// Masters that gave way to another one and have it.
+    pub(crate) had: Vec<ConnId>,
     pub(crate) delivered: bool,
 }
 

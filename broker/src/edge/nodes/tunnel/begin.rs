@@ -3,7 +3,7 @@
 use super::copy::SideOf;
 use super::{Departed, Ending, Half, Room, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::answers::remote;
-use crate::edge::connections::connection::{Connection, Stage as ConnectionStage};
+use crate::edge::connections::connection::{Connection, Stage as ConnectionStage, has_left};
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
 use crate::edge::limits::TUNNELS_BEGINNING_MAX;
@@ -184,6 +184,10 @@ impl<M: Machine> Tunnels<M> {
             Ok(Some(challenge)) => challenge,
             Err(NotGreeting) => return tunnel.owner_fails(TunnelFailure::Foreign, Ending::Close),
         };
+        // It would take the place of a connection that is there.
+        if tunnel.repeats && has_left(&tunnel.client.socket) {
+            return tunnel.end(Ending::Close);
+        }
         let enters = (tunnel.parcel.as_ref())
             .zip(tunnel.node)
             .is_some_and(|(parcel, node)| {

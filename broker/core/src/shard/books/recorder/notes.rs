@@ -55,6 +55,9 @@ pub enum Passage {
     AnsweredCall,
     /// It came, and the Alexa call that it is for is over, or takes no candidates.
     TooLateForCall,
+    /// It came, and had been held back on its way: a newer connection of its sender has sent since, or its time was
+    /// over.
+    Late,
     /// It was kept, and went into its recipient's outbox.
     Delivered,
     /// It was in an outbox, and its connection ended before it was sent.
@@ -158,7 +161,7 @@ pub(in crate::shard) const NOBODY: u64 = LOW;
 pub(in crate::shard) const NAME_BYTES: usize = 24;
 
 /// In the order of their numbers.
-pub(super) const PASSAGES: [Passage; 12] = [
+pub(super) const PASSAGES: [Passage; 13] = [
     Passage::Relayed,
     Passage::Kept,
     Passage::Overflow,
@@ -166,6 +169,7 @@ pub(super) const PASSAGES: [Passage; 12] = [
     Passage::Refused,
     Passage::AnsweredCall,
     Passage::TooLateForCall,
+    Passage::Late,
     Passage::Delivered,
     Passage::Returned,
     Passage::Overwritten,
