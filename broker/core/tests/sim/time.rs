@@ -25,7 +25,7 @@ impl World {
             // Long silence, or one connection's whole life in pieces that keep it alive.
             Action::LongTime if self.random.bool() => return self.long_life(),
             Action::LongTime => self.random.u64(10_000..700_000),
-            Action::ShortTime if self.random.u32(0..6) == 0 => return self.stand_still(),
+            Action::ShortTime if self.step.is_multiple_of(5) => return self.stand_still(),
             _ => self.random.u64(1..3_000),
         };
         let grains = ms.div_ceil(GRAIN_MS).max(1);
@@ -44,7 +44,8 @@ impl World {
             100_000
         };
         let since = self.model.now;
-        let grains = self.random.u64(2_048..most) / GRAIN_MS;
+        let mut random = fastrand::Rng::with_seed(self.step); // other worlds stay as they are
+        let grains = random.u64(2_048..most) / GRAIN_MS;
         self.pass_piece(grains * GRAIN_MS);
         let at = self.at();
         for shard in &mut self.shards {

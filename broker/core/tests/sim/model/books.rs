@@ -220,6 +220,8 @@ impl Model {
         if told.len() == ENDS_TOLD[0] || own == ENDS_TOLD[1] {
             this.diary.ends_untold += 1;
             this.counters.log_suppressed += 1;
+            this.counters
+                .connection_end(ws.reason.expect("something ended it"));
             return self.met("ends of connections not logged");
         }
         told.push(account);
