@@ -175,12 +175,14 @@ fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
     }
     let (headers, header_bytes) = EdgeSettings::inner_waiting();
     let (handshakes, handshake_bytes) = EdgeSettings::link_handshakes();
+    let (aheads, ahead_bytes) = EdgeSettings::ahead();
     let encrypted = usize::from(settings.cluster.link() == Link::Tls);
     let terms = [
         // In buffers that doubled when they grew.
         ("requests for other nodes", edge.tunnel_request_bytes, 2),
         ("bytes in tunnels", edge.tunnel_stalled_bytes, 2),
         ("headers of other nodes", headers, header_bytes),
+        ("connections without a client", aheads, ahead_bytes),
         (
             "handshakes with other nodes",
             encrypted * handshakes,
@@ -397,7 +399,7 @@ mod tests {
         let alone = budget(&settings);
         settings.cluster.name = Some("prod".into());
         let terms = budget(&settings);
-        assert_eq!(terms.len(), alone.len() + 4);
+        assert_eq!(terms.len(), alone.len() + 5);
         let bytes: usize = terms.iter().map(Term::total).sum();
         assert!(bytes <= MOST, "{}", bytes >> 20);
     }

@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 
 use codec::proxy::{
-    CHALLENGE_BYTES, HEADER_BYTES_MAX, Link, LinkKey, ProxyError, ProxyHeader, parse, write,
+    AHEAD_BYTES, CHALLENGE_BYTES, HEADER_BYTES_MAX, Link, LinkKey, ProxyError, ProxyHeader,
+    is_ahead, parse, parse_ahead, write, write_ahead,
 };
 use proptest::prelude::*;
 use std::net::SocketAddr;
@@ -151,6 +152,56 @@ fn entries_that_do_not_fit_are_refused() {
     let mut half = good[..16 + 11].to_vec();
     half[14..16].copy_from_slice(&11u16.to_be_bytes());
     assert_eq!(read(&half), Err(ProxyError::Malformed), "half an address");
+}
+
+#[test]
+fn a_frame_of_a_connection_that_is_opened_ahead_is_for_that_connection_alone() {
+    let right = key();
+    let mut frame = Vec::new();
+    write_ahead(&mut frame, &link(&right));
+    assert_eq!(frame.len(), AHEAD_BYTES);
+    assert_eq!(frame[12..19], [0x20, 0, 0, 35, 0xe1, 0, 32]);
+    for cut in 0..frame.len() {
+        assert_eq!(parse_ahead(&frame[..cut], &link(&right)), Ok(None), "{cut}");
+    }
+    let header = written(&header("192.0.2.1:4660", "198.51.100.2:443"));
+    let both = [&frame[..], &header].concat();
+    assert_eq!(parse_ahead(&both, &link(&right)), Ok(Some(AHEAD_BYTES)));
+    for bit in 0..frame.len() * 8 {
+        let mut changed = frame.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        assert!(parse_ahead(&changed, &link(&right)).is_err(), "bit {bit}");
+    }
+    let replayed = Link {
+        challenge: &[43; CHALLENGE_BYTES],
+        ..link(&right)
+    };
+    let elsewhere = Link {
+        node: "n3",
+        ..link(&right)
+    };
+    let secret = LinkKey::derive(&[8; 32], "prod");
+    for wrong in [replayed, elsewhere, link(&secret)] {
+        assert_eq!(parse_ahead(&frame, &wrong), Err(ProxyError::Forged));
+    }
+}
+
+#[test]
+fn a_frame_and_a_header_are_never_taken_for_each_other() {
+    let right = key();
+    let mut frame = Vec::new();
+    write_ahead(&mut frame, &link(&right));
+    let header = written(&header("192.0.2.1:4660", "198.51.100.2:443"));
+    assert_eq!(read(&frame), Err(ProxyError::Unsupported));
+    assert_eq!(
+        parse_ahead(&header, &link(&right)),
+        Err(ProxyError::Malformed)
+    );
+    assert_eq!(
+        parse_ahead(b"GET / ", &link(&right)),
+        Err(ProxyError::NotProxy)
+    );
+    assert!(is_ahead(&frame[..13]) && !is_ahead(&frame[..12]) && !is_ahead(&header));
 }
 
 fn address() -> impl Strategy<Value = SocketAddr> {

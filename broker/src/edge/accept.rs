@@ -180,11 +180,14 @@ impl<M: Machine> Edge<M> {
         self.sessions.arrive(session, connection, &mut self.io);
     }
 
-    /// Ends a guest for a newcomer from `origin`, or rather a connection to an inner listener that does not say whose
-    /// it is. False when none can be evicted.
+    /// Ends a guest for a newcomer from `origin`, or rather a connection between nodes that is of no client. False when
+    /// none can be evicted.
     pub(super) fn make_room(&mut self, origin: Origin) -> bool {
         // It has no session: of those there must be room already.
-        if self.sessions.machine().has_room() && self.inners.make_room(&mut self.io) {
+        if self.sessions.machine().has_room()
+            && (self.inners.make_room(&mut self.io)
+                || self.sessions.tunnels_mut().spare_ahead(&mut self.io))
+        {
             return true;
         }
         let connections = self.sessions.connections_mut();

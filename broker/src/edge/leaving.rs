@@ -42,11 +42,22 @@ impl<M: Machine> Edge<M> {
         let Some(departed) = self.sessions.depart(session, &mut self.io) else {
             return;
         };
-        let origin = Origin::of(departed.remote().ip());
-        let connected = self.connect(node, origin, departed.bytes());
+        let (origin, bytes) = (Origin::of(departed.remote().ip()), departed.bytes());
+        let io = &mut self.io;
+        if departed.repeats()
+            && self.sessions.tunnel_room(origin, bytes, io)
+            && let Some(opened) = self.sessions.tunnels_mut().take_ahead(node, io)
+        {
+            io.counts.tunnels_opened += 1;
+            return self.sessions.begin_ahead(opened, node, departed, io);
+        }
+        let connected = self.connect(node, origin, bytes);
         let (node, io) = (Some(node), &mut self.io);
         match connected {
-            Ok(owner) => self.sessions.begin_tunnel(owner, node, departed, io),
+            Ok(owner) => {
+                io.counts.tunnels_opened += 1;
+                self.sessions.begin_tunnel(owner, node, departed, io);
+            }
             Err(why) => self.sessions.return_client(departed.back(node, why), io),
         }
     }

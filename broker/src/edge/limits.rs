@@ -133,7 +133,8 @@ pub(super) const RECORD_BYTES_MAX: usize = 64 << 20;
 /// The least share of a shard of both: two of the longest handshake messages that one connection may hold.
 pub(super) const HELD_BYTES_MIN: usize = 256 << 10;
 
-/// From the beginning of a tunnel to the owner's greeting, in milliseconds. Later: 503.
+/// From the beginning of a tunnel to the owner's greeting, in milliseconds; to its first byte, where it had greeted
+/// before. Later: 503.
 pub(super) const TUNNEL_CONNECT_MS: u64 = 3_000;
 
 /// From the beginning of a tunnel to the owner's first byte, in milliseconds: a call may take
@@ -172,6 +173,29 @@ pub(super) const TUNNEL_STALLED_BYTES_MAX: usize = 64 << 20;
 /// The least share of a shard of both: more than the largest request.
 pub(super) const TUNNEL_BYTES_MIN: usize = 512 << 10;
 
+/// Connections of a shard to one node that are opened before there is a client. As many are open as upgrades were
+/// answered by that node in a quarter of a second; more upgrades at once connect by themselves.
+pub(super) const AHEAD_PER_NODE_MAX: usize = 32;
+
+/// The same to all nodes. Beyond it none is opened.
+pub(super) const AHEAD_PER_SHARD_MAX: usize = 256;
+
+/// Such connections begun in one turn, so that a turn's clients wait for few handshakes that are not theirs.
+pub(super) const AHEAD_PER_TURN: usize = 2;
+
+/// Bytes of such a connection at either end, without its engine.
+pub(super) const AHEAD_BYTES: usize = 512;
+
+/// Time that such a connection waits for a client, in milliseconds. Then it is closed, before its owner would.
+pub(super) const AHEAD_IDLE_MS: u64 = 25_000;
+
+/// Connections of other nodes to a shard that were opened ahead and wait for a client. For one more the oldest is
+/// closed; and for a client, where all places for connections are taken.
+pub(super) const INNER_AHEAD_MAX: usize = 512;
+
+/// Time that such a connection waits for the header of a client, in milliseconds. Then it is closed.
+pub(super) const INNER_AHEAD_MS: u64 = 30_000;
+
 /// Connections of other nodes to a shard whose header has not come. For one more the oldest is closed.
 pub(super) const INNER_WAITING_MAX: usize = 1024;
 
@@ -193,6 +217,8 @@ const _: () = assert!(ENCRYPT_BYTES <= LAUNCH_BYTES);
 const _: () = assert!(BEAT_MS < STALL_MS);
 const _: () = assert!(TUNNEL_BYTES_MIN >= 2 * LAUNCH_BYTES);
 const _: () = assert!(TUNNEL_CONNECT_MS < INNER_HEADER_MS && INNER_PATIENCE_MS < INNER_HEADER_MS);
+const _: () = assert!(AHEAD_PER_NODE_MAX <= AHEAD_PER_SHARD_MAX);
+const _: () = assert!(AHEAD_IDLE_MS < INNER_AHEAD_MS && INNER_HEADER_MS < AHEAD_IDLE_MS);
 const _: () = assert!(HELD_BYTES > (64 + 17 + 8) * 1024);
 const _: () = assert!(2 * HELD_BYTES <= HELD_BYTES_MIN);
 const _: () = assert!(HELD_BYTES_SECURED > 17 * 1024 + 16 * 1024);

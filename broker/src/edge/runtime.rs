@@ -223,6 +223,7 @@ impl<M: Machine> Edge<M> {
         self.listeners.resume(&mut self.io);
         self.flush_touched();
         self.sessions.hold_stalled(&mut self.io);
+        self.sessions.tunnels_mut().restock(&mut self.io);
         self.sessions.rearm_some(&mut self.io);
         if self.shifted.is_some() {
             self.report_shift();

@@ -2,9 +2,9 @@
 
 use super::letters::post::Post;
 use super::limits::{
-    self, HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, INNER_WAITING_MAX, LINK_ENGINE_BYTES,
-    LINK_HELD_BYTES, RECORD_BYTES_MAX, TUNNEL_BYTES_MIN, TUNNEL_REQUEST_BYTES_MAX,
-    TUNNEL_STALLED_BYTES_MAX, TUNNELS_BEGINNING_MAX, receive_buffers,
+    self, AHEAD_BYTES, AHEAD_PER_SHARD_MAX, HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, INNER_AHEAD_MAX,
+    INNER_WAITING_MAX, LINK_ENGINE_BYTES, LINK_HELD_BYTES, RECORD_BYTES_MAX, TUNNEL_BYTES_MIN,
+    TUNNEL_REQUEST_BYTES_MAX, TUNNEL_STALLED_BYTES_MAX, TUNNELS_BEGINNING_MAX, receive_buffers,
 };
 use super::nodes::links::Links;
 use broker_core::id::ShardId;
@@ -162,6 +162,13 @@ impl EdgeSettings {
     pub const fn inner_waiting() -> (usize, usize) {
         // A buffer that doubled when it grew, and what is kept with it.
         (INNER_WAITING_MAX, 3 * codec::proxy::HEADER_BYTES_MAX)
+    }
+
+    /// Connections of one shard with other nodes, both ways, that wait for a client, and the bytes of each.
+    #[must_use]
+    pub fn ahead() -> (usize, usize) {
+        let engine = LINK_ENGINE_BYTES + LINK_HELD_BYTES;
+        (AHEAD_PER_SHARD_MAX + INNER_AHEAD_MAX, engine + AHEAD_BYTES)
     }
 
     /// Encrypted connections of one shard with other nodes that begin, and the bytes that each may hold.

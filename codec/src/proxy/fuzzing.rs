@@ -1,9 +1,10 @@
 //! The entry of fuzzers and of the seeded test: whatever the bytes, no panic, and pieces mean the same as the whole.
 
 use super::{
-    CHALLENGE_BYTES, FIXED_BYTES, Link, LinkKey, MAC_BYTES, ProxyError, ProxyHeader, TYPE_MAC,
-    parse, write,
+    CHALLENGE_BYTES, FIXED_BYTES, Link, LinkKey, MAC_BYTES, ProxyError, TYPE_MAC, parse,
+    parse_ahead, write,
 };
+use std::fmt::Debug;
 
 /// Reads `data` as a header, as it is and with a right HMAC behind it, in one piece and byte by byte.
 ///
@@ -16,12 +17,26 @@ pub fn fuzz(data: &[u8]) {
         challenge: &[2; CHALLENGE_BYTES],
         node: "n1",
     };
-    let verdict = in_pieces(data, &link);
+    let verdict = in_pieces(data, |bytes| parse(bytes, &link));
     assert!(
         !matches!(verdict, Ok(Some(_))),
         "nobody has signed it: {verdict:?}"
     );
-    let Ok(Some((header, _))) = in_pieces(&signed(data, &link), &link) else {
+    let verdict = in_pieces(data, |bytes| parse_ahead(bytes, &link));
+    assert!(
+        !matches!(verdict, Ok(Some(_))),
+        "nobody has signed it: {verdict:?}"
+    );
+    let signed = signed(data, &link);
+    let read = (
+        in_pieces(&signed, |bytes| parse(bytes, &link)),
+        in_pieces(&signed, |bytes| parse_ahead(bytes, &link)),
+    );
+    assert!(
+        !matches!(read, (Ok(Some(_)), Ok(Some(_)))),
+        "a frame is read in one way"
+    );
+    let (Ok(Some((header, _))), _) = read else {
         return;
     };
     let mut again = Vec::new();
@@ -30,14 +45,14 @@ pub fn fuzz(data: &[u8]) {
     assert_eq!(read, Ok(Some((header, again.len()))));
 }
 
-/// A verdict on a header.
-type Verdict = Result<Option<(ProxyHeader, usize)>, ProxyError>;
+/// A verdict on a header, or on another frame.
+type Verdict<T> = Result<Option<T>, ProxyError>;
 
-fn in_pieces(data: &[u8], link: &Link<'_>) -> Verdict {
-    let whole = parse(data, link);
+fn in_pieces<T: PartialEq + Debug>(data: &[u8], parse: impl Fn(&[u8]) -> Verdict<T>) -> Verdict<T> {
+    let whole = parse(data);
     let mut pieces = Ok(None);
     for upto in 0..=data.len() {
-        pieces = parse(data.get(..upto).unwrap_or_default(), link);
+        pieces = parse(data.get(..upto).unwrap_or_default());
         if pieces != Ok(None) {
             break;
         }

@@ -14,6 +14,14 @@
 //!  │ signature  │0x21│fam.│length│  addresses  │0xE0: listener, TLS   │0xE1: HMAC-SHA256, last   │
 //!  └────────────┴────┴────┴──────┴─────────────┴──────────────────────┴──────────────────────────┘
 //! ```
+//! A node may connect before it has a client to pass on. Then a frame comes first that is signed in the same way and
+//! names nobody, so that the owner knows that a node waits there; the header of a client follows later, or the end:
+//! ```text
+//!   0            12   13   14     16
+//!  ┌────────────┬────┬────┬──────┬──────────────────────────┐
+//!  │ signature  │0x20│  0 │  35  │0xE1: HMAC-SHA256         │
+//!  └────────────┴────┴────┴──────┴──────────────────────────┘
+//! ```
 //! Source: HAProxy, "The PROXY protocol, versions 1 & 2", section 2.2; 0xE0 to 0xEF are left to applications
 //! (`PP2_TYPE_MIN_CUSTOM`).
 
@@ -25,8 +33,8 @@ mod write;
 
 pub use greeting::{CHALLENGE_BYTES, GREETING_BYTES, NotGreeting, greeting, read_greeting};
 pub use key::LinkKey;
-pub use parse::{ProxyError, parse};
-pub use write::write;
+pub use parse::{ProxyError, is_ahead, parse, parse_ahead};
+pub use write::{write, write_ahead};
 
 use std::net::SocketAddr;
 
@@ -63,6 +71,12 @@ const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, command PROXY.
 const VERSION_AND_COMMAND: u8 = 0x21;
 
+/// Version 2, command LOCAL: a connection that the sender opened on its own account.
+const VERSION_AND_LOCAL: u8 = 0x20;
+
+/// Bytes of the frame of a connection that is opened ahead.
+pub const AHEAD_BYTES: usize = FIXED_BYTES + ENTRY_BYTES + MAC_BYTES;
+
 /// TCP over IPv4, and over IPv6.
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
@@ -81,3 +95,17 @@ const ENTRY_BYTES: usize = 3;
 
 /// A SHA-256.
 const MAC_BYTES: usize = 32;
+
+/// The low byte of the length of the HMAC's entry.
+const MAC_LENGTH: u8 = 32;
+
+/// The frame of a connection that is opened ahead, up to its HMAC: no addresses, and that entry alone.
+const fn ahead() -> [u8; AHEAD_BYTES - MAC_BYTES] {
+    let mut frame = [0; AHEAD_BYTES - MAC_BYTES];
+    let (signature, rest) = frame.split_at_mut(SIGNATURE.len());
+    signature.copy_from_slice(&SIGNATURE);
+    rest.copy_from_slice(&[VERSION_AND_LOCAL, 0, 0, 35, TYPE_MAC, 0, MAC_LENGTH]);
+    frame
+}
+
+const _: () = assert!(MAC_LENGTH as usize == MAC_BYTES && ENTRY_BYTES + MAC_BYTES == 35);

@@ -1,8 +1,8 @@
 //! Reading a header.
 
 use super::{
-    ENTRY_BYTES, FIXED_BYTES, HEADER_BYTES_MAX, Link, MAC_BYTES, ProxyHeader, SIGNATURE, TCP4,
-    TCP6, TYPE_LISTENER, TYPE_MAC, VERSION_AND_COMMAND,
+    AHEAD_BYTES, ENTRY_BYTES, FIXED_BYTES, HEADER_BYTES_MAX, Link, MAC_BYTES, ProxyHeader,
+    SIGNATURE, TCP4, TCP6, TYPE_LISTENER, TYPE_MAC, VERSION_AND_COMMAND, VERSION_AND_LOCAL, ahead,
 };
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use strum::IntoStaticStr;
@@ -73,6 +73,39 @@ pub fn parse(bytes: &[u8], link: &Link<'_>) -> Result<Option<(ProxyHeader, usize
         tls,
     };
     Ok(Some((header, length)))
+}
+
+/// Whether `bytes` begin as the frame of a connection that is opened ahead, and not as a client's header.
+#[must_use]
+pub fn is_ahead(bytes: &[u8]) -> bool {
+    bytes.get(SIGNATURE.len()) == Some(&VERSION_AND_LOCAL)
+}
+
+/// The length of the frame of a connection that is opened ahead, at the beginning of `bytes`; `None` while it is not
+/// whole.
+///
+/// # Errors
+/// The frame was not written for this connection.
+pub fn parse_ahead(bytes: &[u8], link: &Link<'_>) -> Result<Option<usize>, ProxyError> {
+    let fixed = ahead();
+    let signature = bytes.len().min(SIGNATURE.len());
+    if bytes.get(..signature) != fixed.get(..signature) {
+        return Err(ProxyError::NotProxy);
+    }
+    let begun = bytes.len().min(fixed.len());
+    if bytes.get(..begun) != fixed.get(..begun) {
+        return Err(ProxyError::Malformed);
+    }
+    let Some((frame, mac)) = bytes
+        .get(..AHEAD_BYTES)
+        .and_then(|frame| frame.split_at_checked(fixed.len()))
+    else {
+        return Ok(None);
+    };
+    if !link.key.verifies(link, frame, mac) {
+        return Err(ProxyError::Forged);
+    }
+    Ok(Some(AHEAD_BYTES))
 }
 
 /// Both addresses, and the entries behind them.

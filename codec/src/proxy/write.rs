@@ -1,8 +1,8 @@
 //! Writing a header.
 
 use super::{
-    FIXED_BYTES, Link, MAC_BYTES, ProxyHeader, SIGNATURE, TCP4, TCP6, TYPE_LISTENER, TYPE_MAC,
-    VERSION_AND_COMMAND,
+    FIXED_BYTES, Link, MAC_BYTES, MAC_LENGTH, ProxyHeader, SIGNATURE, TCP4, TCP6, TYPE_LISTENER,
+    TYPE_MAC, VERSION_AND_COMMAND, ahead,
 };
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -38,6 +38,13 @@ pub fn write(out: &mut Vec<u8>, header: &ProxyHeader, link: &Link<'_>) {
     out.extend_from_slice(mac.as_ref());
 }
 
+/// Appends the frame of a connection that is opened ahead, signed for `link`.
+pub fn write_ahead(out: &mut Vec<u8>, link: &Link<'_>) {
+    let frame = ahead();
+    out.extend_from_slice(&frame);
+    out.extend_from_slice(link.key.sign(link, &frame).as_ref());
+}
+
 fn mapped(address: SocketAddr) -> [u8; 16] {
     let address: Ipv6Addr = match address.ip() {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -45,8 +52,3 @@ fn mapped(address: SocketAddr) -> [u8; 16] {
     };
     address.octets()
 }
-
-/// The low byte of the length of the HMAC's entry.
-const MAC_LENGTH: u8 = 32;
-
-const _: () = assert!(MAC_LENGTH as usize == MAC_BYTES);

@@ -2,7 +2,7 @@
 //! and nothing that nobody signed is taken.
 
 use super::seeded::{Seeded, runs};
-use codec::proxy::{CHALLENGE_BYTES, Link, LinkKey, ProxyHeader, fuzzing, write};
+use codec::proxy::{CHALLENGE_BYTES, Link, LinkKey, ProxyHeader, fuzzing, write, write_ahead};
 
 #[test]
 fn seeded_mutations_hold() {
@@ -29,7 +29,7 @@ const DICTIONARY: &[&[u8]] = &[
     b"\x20\0\x05\x01\0\0\0\0",
 ];
 
-/// Headers without their HMAC, of both families, and one with it.
+/// Headers without their HMAC, of both families, and with it; the same of a connection that is opened ahead.
 fn written() -> Vec<Vec<u8>> {
     let key = LinkKey::derive(&[9; 32], "another");
     let link = Link {
@@ -53,5 +53,9 @@ fn written() -> Vec<Vec<u8>> {
         all.push(bytes[..bytes.len() - 35].to_vec());
         all.push(bytes);
     }
+    let mut bytes = Vec::new();
+    write_ahead(&mut bytes, &link);
+    all.push(bytes[..bytes.len() - 35].to_vec());
+    all.push(bytes);
     all
 }

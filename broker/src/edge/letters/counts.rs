@@ -69,6 +69,14 @@ pub struct EdgeCounts {
     pub tunnels_opened: u64,
     /// Requests for other nodes that those did not answer, by [`TunnelFailure`].
     pub tunnel_failures: [u64; TunnelFailure::COUNT],
+    /// Gauge: connections to other nodes that are opened ahead of clients.
+    pub ahead: u64,
+    /// Such connections begun.
+    pub ahead_opened: u64,
+    /// Those that a client took.
+    pub ahead_used: u64,
+    /// Gauge: connections of other nodes that wait for a client.
+    pub inner_ahead: u64,
     /// Bytes of clients passed on to other nodes.
     pub tunnel_bytes_to_owner: u64,
     /// Bytes of other nodes passed on to clients.

@@ -6,6 +6,9 @@
 //!                        └─────────────────────────────────────┴► closed: no node of this cluster, not a header, not
 //!                                                                  signed for this connection, too late, too many
 //! ```
+//! A node may connect before it has a client: then a signed frame says so, and the header follows within half a minute.
+//! Until then such a connection has a place among those of nodes, not among those that may be anybody's.
+//!
 //! A connection that does not get that far has no session and no answer: nobody but the nodes of the cluster should be
 //! able to reach an inner port. One with a right header counts as its client does: by the client's address, as a guest
 //! until it is admitted, and answered 503 when there is no room.
@@ -15,12 +18,15 @@ use crate::edge::entropy;
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
 use crate::edge::limits::{
-    INNER_HEADER_MS, INNER_PATIENCE_MS, INNER_WAITING_MAX, LINK_HELD_BYTES, OVERDUE_PER_TURN,
+    INNER_AHEAD_MAX, INNER_AHEAD_MS, INNER_HEADER_MS, INNER_PATIENCE_MS, INNER_WAITING_MAX,
+    LINK_HELD_BYTES, OVERDUE_PER_TURN,
 };
 use crate::edge::tls::{Read, Tls};
 use broker_core::crowd::Origin;
 use broker_core::time::Now;
-use codec::proxy::{CHALLENGE_BYTES, Link, ProxyError, ProxyHeader, greeting, parse};
+use codec::proxy::{
+    CHALLENGE_BYTES, Link, ProxyError, ProxyHeader, greeting, is_ahead, parse, parse_ahead,
+};
 use ring::{Received, Ring};
 use socket2::SockRef;
 use std::collections::BTreeSet;
@@ -31,8 +37,10 @@ use std::sync::Arc;
 /// The inner connections of one shard whose header has not come.
 pub(in crate::edge) struct Inners {
     all: Places<Inner>,
-    /// When each ends, the oldest first.
+    /// When each of those ends that nobody has signed anything on, the oldest first.
     due: BTreeSet<(Now, u32)>,
+    /// The same of those that a node has opened ahead of a client.
+    ahead: BTreeSet<(Now, u32)>,
     links: Option<Arc<Links>>,
 }
 
@@ -54,6 +62,7 @@ impl Inners {
         Self {
             all: Places::default(),
             due: BTreeSet::new(),
+            ahead: BTreeSet::new(),
             links,
         }
     }
@@ -63,15 +72,19 @@ impl Inners {
         self.all.len() == 0
     }
 
-    /// One that has kept its place for too long to be a node, where all places are taken.
+    /// One that has kept its place for too long to be a node, where all places are taken; else one without a client.
     fn outstayed(&self, now: Now) -> Option<u32> {
-        let &(due, place) = self.due.first()?;
-        (due <= now.after(INNER_HEADER_MS - INNER_PATIENCE_MS)).then_some(place)
+        let late = now.after(INNER_HEADER_MS - INNER_PATIENCE_MS);
+        let silent = self.due.first().filter(|(due, _)| *due <= late);
+        silent
+            .or_else(|| self.ahead.first())
+            .map(|&(_, place)| place)
     }
 
     /// When the first of them ends.
     pub(in crate::edge) fn next_due(&self) -> Option<Now> {
-        self.due.first().map(|&(due, _)| due)
+        let first = self.due.first().into_iter().chain(self.ahead.first());
+        first.map(|&(due, _)| due).min()
     }
 }
 
@@ -89,13 +102,15 @@ struct Inner {
     ended: bool,
     /// It is to be closed.
     over: bool,
+    /// A node has opened it ahead of a client.
+    ahead: bool,
     due: Now,
 }
 
 impl Inners {
     /// Closes the oldest where all places are taken, before one more is greeted.
     pub(in crate::edge) fn end_oldest(&mut self, io: &mut Io) {
-        if self.all.len() >= INNER_WAITING_MAX
+        if self.due.len() >= INNER_WAITING_MAX
             && let Some(&(_, oldest)) = self.due.first()
         {
             io.counts.inner_refused.limit += 1;
@@ -140,6 +155,7 @@ impl Inners {
             queued: false,
             ended: false,
             over: false,
+            ahead: false,
             due,
         };
         self.due.insert((due, place));
@@ -195,7 +211,7 @@ impl Inners {
                 return None;
             }
             Received::End | Received::Failed(_) | Received::Cancelled | Received::NoBuffers => {
-                io.counts.inner_refused.incomplete += u64::from(!inner.over);
+                io.counts.inner_refused.incomplete += u64::from(!inner.over && !inner.is_idle());
             }
         }
         self.drop_inner(place, *inner, io);
@@ -269,17 +285,27 @@ impl Inners {
         None
     }
 
-    /// Looks at what has come of the header.
-    fn read_header(&mut self, place: u32, inner: Box<Inner>, io: &mut Io) -> Option<Introduced> {
-        let read = match self.links.as_ref() {
-            Some(links) => parse(
-                &inner.bytes,
-                &Link {
+    /// Looks at what has come of the header, and of the frame that may precede it.
+    fn read_header(
+        &mut self,
+        place: u32,
+        mut inner: Box<Inner>,
+        io: &mut Io,
+    ) -> Option<Introduced> {
+        let read = match self.links.clone() {
+            Some(links) => {
+                let challenge = inner.challenge;
+                let link = Link {
                     key: &links.key,
-                    challenge: &inner.challenge,
+                    challenge: &challenge,
                     node: &links.own,
-                },
-            ),
+                };
+                match self.read_ahead(place, &mut inner, &link, io) {
+                    Ok(true) => parse(&inner.bytes, &link),
+                    Ok(false) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
             None => Ok(None),
         };
         let refused = &mut io.counts.inner_refused;
@@ -288,6 +314,7 @@ impl Inners {
                 self.await_header(place, inner, &mut io.ring);
                 return None;
             }
+            Ok(None) if inner.is_idle() => {}
             Ok(None) => refused.incomplete += 1,
             Ok(Some((header, length))) => {
                 let Inner {
@@ -296,7 +323,7 @@ impl Inners {
                     mut bytes,
                     ended,
                     ..
-                } = self.take_inner(place, *inner);
+                } = self.take_inner(place, *inner, io);
                 bytes.drain(..length);
                 return Some(Introduced {
                     socket,
@@ -318,15 +345,50 @@ impl Inners {
         None
     }
 
+    /// Takes the frame of a connection that is opened ahead, once. False while it is not whole.
+    fn read_ahead(
+        &mut self,
+        place: u32,
+        inner: &mut Inner,
+        link: &Link<'_>,
+        io: &mut Io,
+    ) -> Result<bool, ProxyError> {
+        if inner.ahead || !is_ahead(&inner.bytes) {
+            return Ok(true);
+        }
+        let Some(length) = parse_ahead(&inner.bytes, link)? else {
+            return Ok(false);
+        };
+        inner.bytes.drain(..length);
+        inner.ahead = true;
+        self.due.remove(&(inner.due, place));
+        if self.ahead.len() >= INNER_AHEAD_MAX
+            && let Some(&(_, oldest)) = self.ahead.first()
+        {
+            io.counts.inner_refused.limit += 1;
+            self.end_inner(oldest, io);
+        }
+        inner.due = io.turn.at().now.after(INNER_AHEAD_MS);
+        self.ahead.insert((inner.due, place));
+        io.counts.inner_ahead = self.ahead.len() as u64;
+        Ok(true)
+    }
+
     fn drop_inner(&mut self, place: u32, inner: Inner, io: &mut Io) {
-        let inner = self.take_inner(place, inner);
+        let inner = self.take_inner(place, inner, io);
         close(inner.socket, io);
     }
 
-    fn take_inner(&mut self, place: u32, inner: Inner) -> Inner {
-        self.due.remove(&(inner.due, place));
+    fn take_inner(&mut self, place: u32, inner: Inner, io: &mut Io) -> Inner {
+        self.forget_due(place, &inner, io);
         self.all.release(place);
         inner
+    }
+
+    fn forget_due(&mut self, place: u32, inner: &Inner, io: &mut Io) {
+        self.due.remove(&(inner.due, place));
+        self.ahead.remove(&(inner.due, place));
+        io.counts.inner_ahead = self.ahead.len() as u64;
     }
 
     /// Closes a connection whose header is awaited, as soon as the kernel holds nothing of it.
@@ -338,7 +400,7 @@ impl Inners {
             return self.drop_inner(place, *inner, io); // nothing is armed on it
         }
         inner.over = true;
-        self.due.remove(&(inner.due, place));
+        self.forget_due(place, &inner, io);
         let _ = SockRef::from(&inner.socket).shutdown(Shutdown::Both);
         self.all.put_back(place, inner);
     }
@@ -355,14 +417,17 @@ impl Inners {
 
     /// Closes those whose header is late.
     pub(in crate::edge) fn end_overdue(&mut self, io: &mut Io) {
+        let now = io.turn.at().now;
         for _ in 0..OVERDUE_PER_TURN {
-            let Some(&(due, place)) = self.due.first() else {
+            let is_late = |first: &BTreeSet<(Now, u32)>| {
+                let late = first.first().filter(|(due, _)| *due <= now);
+                late.map(|&(_, place)| place)
+            };
+            let silent = is_late(&self.due);
+            io.counts.inner_refused.incomplete += u64::from(silent.is_some());
+            let Some(place) = silent.or_else(|| is_late(&self.ahead)) else {
                 return;
             };
-            if due > io.turn.at().now {
-                return;
-            }
-            io.counts.inner_refused.incomplete += 1;
             self.end_inner(place, io);
         }
     }
@@ -372,6 +437,13 @@ impl Inners {
         for place in self.all.all() {
             self.end_inner(place, io);
         }
+    }
+}
+
+impl Inner {
+    /// Whether it waits for a client, and nothing of one has come.
+    fn is_idle(&self) -> bool {
+        self.ahead && self.bytes.is_empty()
     }
 }
 

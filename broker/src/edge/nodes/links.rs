@@ -131,6 +131,16 @@ impl Links {
         Some(address)
     }
 
+    /// Whether a node is reached at this address.
+    pub(in crate::edge) fn is_at(&self, node: NodeId, address: SocketAddr) -> bool {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        let reached = nodes.get(node.index()).and_then(Option::as_ref);
+        reached.is_some_and(|reached| {
+            let mut hosts = reached.hosts.iter();
+            hosts.any(|host| host.ip() == address.ip()) && reached.ports.contains(&address.port())
+        })
+    }
+
     /// TLS with which a shard connects to a node, and the name of its tickets; `None` for plain links.
     pub(in crate::edge) fn client(
         &self,
@@ -295,6 +305,16 @@ mod tests {
         let mut next = |node| links.address(NodeId(node), ShardId(1), &mut turns);
         assert_eq!(next(2), Some("[::1]:7446".parse().unwrap()));
         assert_eq!(next(1), Some("10.0.0.1:7443".parse().unwrap()));
+        for (node, address, is_at) in [
+            (2, "10.0.0.1:7446", true),
+            (2, "[::1]:7443", true),
+            (2, "10.0.0.1:7444", false),
+            (1, "[::1]:7443", false),
+            (0, "10.0.0.1:7443", false),
+        ] {
+            let found = links.is_at(NodeId(node), address.parse().unwrap());
+            assert_eq!(found, is_at, "{address} of {node}");
+        }
         assert_eq!(links.name(NodeId(2)).as_deref(), Some("n2"));
         assert_eq!(links.name(NodeId(0)), None);
     }

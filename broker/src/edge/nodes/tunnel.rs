@@ -21,19 +21,25 @@
 //! connected to at once, by a pair of sockets, and greets nobody.
 //!
 //! In reading order: this page; `begin` (until the owner has greeted), `admin` (the same where the side thread
-//! answers), `copy` (bytes), `closing` (another node has the channel, or this one ends), `end`.
+//! answers), `ahead` and `stock` (connections that are opened before they are needed), `copy` (bytes), `closing`
+//! (another node has the channel, or this one ends), `end`.
 
 mod admin;
+mod ahead;
 mod begin;
 mod closing;
 mod copy;
 mod end;
+mod stock;
+
+pub(in crate::edge) use ahead::Opened;
 
 use super::links::{Links, Places, Turns};
 use crate::edge::connections::connection::NEVER;
 use crate::edge::io::Io;
 use crate::edge::start::TakeAdmin;
 use crate::edge::tls::Tls;
+use ahead::Aheads;
 use broker_core::crowd::{Crowd, Origin};
 use broker_core::id::{NodeId, ShardId};
 use broker_core::machine::{Machine, Peer, TunnelFailure, Tunnelled};
@@ -44,7 +50,6 @@ use ring::Received;
 use socket2::SockRef;
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -53,6 +58,8 @@ pub(in crate::edge) struct Tunnels<M: Machine> {
     all: Places<Tunnel<M>>,
     /// Those of them whose owner is the side thread.
     of_admin: usize,
+    /// Connections that are of no tunnel, under numbers that no tunnel has.
+    aheads: Aheads,
     /// When each is looked at, if nothing happens.
     due: BTreeSet<(Now, u32)>,
     /// Those that the owner has not greeted, by the client's address.
@@ -81,6 +88,7 @@ impl<M: Machine> Tunnels<M> {
         Self {
             all: Places::default(),
             of_admin: 0,
+            aheads: Aheads::default(),
             due: BTreeSet::new(),
             beginning: Crowd::default(),
             request_bytes: 0,
@@ -99,6 +107,7 @@ impl<M: Machine> Tunnels<M> {
         debug_assert!(
             !empty
                 || (self.of_admin == 0
+                    && self.ahead() == 0
                     && self.due.is_empty()
                     && self.beginning.is_empty()
                     && self.request_bytes == 0
@@ -111,7 +120,7 @@ impl<M: Machine> Tunnels<M> {
 
     /// Those to other nodes.
     fn to_nodes(&self) -> u64 {
-        (self.all.len() - self.of_admin) as u64
+        (self.all.len() - self.of_admin - self.ahead()) as u64
     }
 
     /// Something happens to a tunnel.
@@ -123,6 +132,10 @@ impl<M: Machine> Tunnels<M> {
         machine: &mut M,
         io: &mut Io,
     ) -> Settled<M> {
+        if self.all.get(place).is_none() && self.aheads.has(place) {
+            self.on_ahead(place, event, io);
+            return Settled::done();
+        }
         match event {
             TunnelEvent::Connected(result) => self.connected(place, result, machine, io),
             TunnelEvent::Received(side, received) => {
@@ -156,6 +169,8 @@ struct Tunnel<M: Machine> {
     parcel: Option<M::Parcel>,
     /// The request may be sent to another owner while this one has not answered.
     repeats: bool,
+    /// The connection was opened before there was a client: the owner may have closed it meanwhile.
+    ahead: bool,
     /// The request, as it goes to the owner behind the header. Empty once it is not to be sent again.
     request: Vec<u8>,
     /// The same, when it ends before that.
@@ -180,28 +195,6 @@ pub(in crate::edge) struct Departed<M: Machine> {
     parcel: M::Parcel,
     /// The client's address and request, for the owner.
     sent: Tunnelled,
-}
-
-impl<M: Machine> Departed<M> {
-    /// The client's address.
-    pub(in crate::edge) fn remote(&self) -> SocketAddr {
-        self.sent.peer.remote
-    }
-
-    /// Bytes of its request.
-    pub(in crate::edge) fn bytes(&self) -> usize {
-        self.sent.bytes.len()
-    }
-
-    /// There is no way to the owner: the client is for the machine to answer. `None` for `node` is the side thread.
-    pub(in crate::edge) fn back(self, node: Option<NodeId>, why: TunnelFailure) -> Returned<M> {
-        Returned {
-            client: self.client,
-            parcel: self.parcel,
-            failed: (node, why),
-            unsent: self.sent.bytes,
-        }
-    }
 }
 
 /// A client that comes back, for the machine to answer it.
@@ -241,6 +234,8 @@ pub(in crate::edge) enum TunnelEvent<'a> {
 pub(in crate::edge) struct Settled<M: Machine> {
     /// A client that comes back from it: in a box, since it is rare and long, and every step returns this.
     pub(in crate::edge) returned: Option<Box<Returned<M>>>,
+    /// A client whose connection to this node had ended before it was used.
+    pub(in crate::edge) again: Option<Box<(NodeId, Departed<M>)>>,
     /// The machine may have made others end.
     pub(in crate::edge) outputs: bool,
 }
@@ -249,6 +244,7 @@ impl<M: Machine> Settled<M> {
     fn done() -> Self {
         Self {
             returned: None,
+            again: None,
             outputs: false,
         }
     }
@@ -327,6 +323,7 @@ impl<M: Machine> Tunnel<M> {
             stage,
             parcel: Some(parcel),
             repeats: false,
+            ahead: false,
             request: Vec::new(),
             unsent: Vec::new(),
             client,

@@ -4,7 +4,9 @@ use super::Sessions;
 use super::flush::Flushed;
 use crate::edge::io::Io;
 use crate::edge::limits::OVERDUE_PER_TURN;
-use crate::edge::nodes::tunnel::{Departed, Ending, Half, Returned, Room, Settled, TunnelEvent};
+use crate::edge::nodes::tunnel::{
+    Departed, Ending, Half, Opened, Returned, Room, Settled, TunnelEvent,
+};
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Machine, TunnelFailure};
@@ -45,6 +47,31 @@ impl<M: Machine> Sessions<M> {
             None => self.tunnels.open_admin(owner, departed, machine, io),
         };
         self.settled(settled, io);
+    }
+
+    /// Begins a tunnel on a connection to its owner that was opened ahead.
+    pub(in crate::edge) fn begin_ahead(
+        &mut self,
+        opened: Opened,
+        node: NodeId,
+        departed: Departed<M>,
+        io: &mut Io,
+    ) {
+        let machine = &mut self.machine;
+        let settled = self.tunnels.open_ahead(opened, node, departed, machine, io);
+        self.settled(settled, io);
+    }
+
+    /// Begins a tunnel once more, on a connection of its own: the place of the one before has just become free.
+    fn begin_again(&mut self, node: NodeId, departed: Departed<M>, io: &mut Io) {
+        let connected = self.tunnels.address(node).map(|address| {
+            io.count_descriptor();
+            self.tunnels.connect(node, address, io)
+        });
+        match connected.unwrap_or(Err(TunnelFailure::Connect)) {
+            Ok(owner) => self.begin_tunnel(owner, Some(node), departed, io),
+            Err(why) => self.return_client(departed.back(Some(node), why), io),
+        }
     }
 
     /// Something happened to a tunnel.
@@ -91,8 +118,9 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Closes all tunnels, since the shard ends.
+    /// Closes all tunnels and what was opened for more, since the shard ends.
     pub(in crate::edge) fn close_tunnels(&mut self, io: &mut Io) {
+        self.tunnels.end_aheads(io);
         for place in self.tunnels.places() {
             self.tunnel(place, TunnelEvent::Ended(Ending::Close), io);
         }
@@ -102,6 +130,10 @@ impl<M: Machine> Sessions<M> {
     fn settled(&mut self, settled: Settled<M>, io: &mut Io) {
         if let Some(returned) = settled.returned {
             self.return_client(*returned, io);
+        }
+        if let Some(again) = settled.again {
+            let (node, departed) = *again;
+            self.begin_again(node, departed, io);
         }
         if settled.outputs {
             self.drain(io);

@@ -110,6 +110,25 @@ pub(super) const METRICS: &[Row<View>] = &[
         "Tunnels to other nodes begun",
         |it, to| to.one(it.sum(|edge| edge.tunnels_opened)),
     ),
+    gauge(
+        "heliograph_cluster_ahead",
+        "Connections between nodes that wait for a client: to other nodes, and of other nodes",
+        |it, to| {
+            let counts: [Count; 2] = [("out", |it| it.ahead), ("in", |it| it.inner_ahead)];
+            it.sums(to, "way", counts);
+        },
+    ),
+    counter(
+        "heliograph_cluster_ahead_total",
+        "Connections to other nodes that were opened ahead of clients, and those of them that a client took",
+        |it, to| {
+            let counts: [Count; 2] = [
+                ("opened", |it| it.ahead_opened),
+                ("used", |it| it.ahead_used),
+            ];
+            it.sums(to, "event", counts);
+        },
+    ),
     counter(
         "heliograph_cluster_tunnels_failed_total",
         "Requests for other nodes that got 503 since the node did not answer, by reason",

@@ -4,7 +4,7 @@ use super::nodes::{Files, NAME, NONE, SECRET, create};
 use crate::http::{Connection, exchange};
 use crate::peer::{master_query, upgrade_head};
 use crate::process::{Broker, until};
-use codec::proxy::{GREETING_BYTES, Link, LinkKey, ProxyHeader, read_greeting, write};
+use codec::proxy::{GREETING_BYTES, Link, LinkKey, ProxyHeader, read_greeting, write, write_ahead};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -85,6 +85,19 @@ impl Inner {
         };
         let mut bytes = Vec::new();
         write(&mut bytes, header, &link);
+        bytes
+    }
+
+    /// The frame of a connection that is opened ahead.
+    fn ahead(&self) -> Vec<u8> {
+        let key = LinkKey::derive(&SECRET, NAME);
+        let link = Link {
+            key: &key,
+            challenge: &self.challenge,
+            node: "n1",
+        };
+        let mut bytes = Vec::new();
+        write_ahead(&mut bytes, &link);
         bytes
     }
 
@@ -204,6 +217,100 @@ fn silent_connections_make_room_for_one_that_speaks() {
     world.assert_serves();
     drop(silent);
     world.assert_serves();
+}
+
+/// A node that has signed its connection may wait with a client's header, but not without end.
+#[test]
+fn a_connection_that_is_opened_ahead_waits_for_half_a_minute() {
+    let world = World::new("");
+    let begun = Instant::now();
+    let (silent, mut ahead, mut unused) = (world.connect(), world.connect(), world.connect());
+    for inner in [&mut ahead, &mut unused] {
+        let frame = inner.ahead();
+        inner.say(&frame);
+    }
+    until("the end of the silent one", || {
+        (world.refused("incomplete") == 1.0).then_some(())
+    });
+    let header = ahead.header(&client(1));
+    ahead.say(&[&header[..], b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat());
+    let answer = ahead.rest();
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    let more = Duration::from_secs(45);
+    unused.stream.set_read_timeout(Some(more)).expect("set");
+    assert_eq!(unused.rest(), "");
+    let took = begun.elapsed();
+    assert!(
+        took > Duration::from_secs(29) && took < Duration::from_secs(44),
+        "{took:?}"
+    );
+    assert_eq!(world.refused("incomplete"), 1.0);
+    drop(silent);
+}
+
+#[test]
+fn frames_of_other_connections_and_second_ones_are_refused() {
+    let world = World::new("");
+    let first = world.connect();
+    let mut changed = first.ahead();
+    *changed.last_mut().expect("an HMAC") ^= 1;
+    // Its header is taken in pieces.
+    for piece in [1, 1000] {
+        let mut inner = world.connect();
+        let bytes = [inner.ahead(), inner.header(&client(1))].concat();
+        for piece in bytes.chunks(piece) {
+            inner.say(piece);
+        }
+        inner.say(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let answer = inner.rest();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    }
+    for (bytes, reason) in [
+        (first.ahead(), "forged"),
+        (changed, "forged"),
+        (vec![], "malformed"),
+    ] {
+        let before = world.refused(reason);
+        let mut inner = world.connect();
+        let twice = [inner.ahead(), inner.ahead()].concat();
+        inner.say(if bytes.is_empty() { &twice } else { &bytes });
+        assert_eq!(inner.rest(), "", "{reason}");
+        until(reason, || (world.refused(reason) > before).then_some(()));
+    }
+    // A header of another connection, behind a frame of this one.
+    let mut inner = world.connect();
+    let bytes = [inner.ahead(), first.header(&client(1))].concat();
+    inner.say(&bytes);
+    assert_eq!(inner.rest(), "");
+    until("the count", || {
+        (world.refused("forged") == 3.0).then_some(())
+    });
+}
+
+#[test]
+fn connections_without_a_client_make_room_for_clients() {
+    let world = World::new("[limits]\nconnections = 40");
+    let ahead: Vec<Inner> = (0..39)
+        .map(|_| {
+            let mut inner = world.connect();
+            let frame = inner.ahead();
+            inner.say(&frame);
+            inner
+        })
+        .collect();
+    until("all of them", || {
+        let name = "heliograph_cluster_ahead{way=\"in\"}";
+        (world.node.scrape().sum(name) == 39.0).then_some(())
+    });
+    let clients: Vec<Connection> = (0..20)
+        .map(|_| {
+            let mut client = Connection::open(world.node.plain);
+            client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            assert_eq!(client.answer().expect("an answer").status, 404);
+            client
+        })
+        .collect();
+    drop((ahead, clients));
 }
 
 /// A stranger has no key, so what it holds is nobody's place.

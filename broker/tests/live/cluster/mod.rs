@@ -1,5 +1,6 @@
 //! Several nodes with a fixed map: what each passes on to the others, and what it does when they do not answer.
 //!
+//! * [`ahead`]: connections between nodes that are opened before they are needed.
 //! * [`crowded`]: a node whose connections are used up by one tenant.
 //! * [`meeting`]: what must work, through any node.
 //! * [`owner`]: a node whose owner is the test: what it sends, and what the owner may do to it.
@@ -9,6 +10,7 @@
 //! * [`stopped`]: one that is stopped and goes on, and what it held.
 //! * [`trouble`]: two nodes of which one is slow, gone, or of another opinion.
 
+mod ahead;
 mod crowded;
 mod inner;
 mod meeting;

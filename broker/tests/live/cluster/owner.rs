@@ -12,16 +12,16 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-const CHALLENGE: [u8; CHALLENGE_BYTES] = [5; CHALLENGE_BYTES];
+pub(super) const CHALLENGE: [u8; CHALLENGE_BYTES] = [5; CHALLENGE_BYTES];
 
 /// The node `n1`, which thinks that `n2` owns everything, and where `n2` should listen.
-struct World {
-    node: Broker,
+pub(super) struct World {
+    pub(super) node: Broker,
     files: Files,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::configured("")
     }
 
@@ -33,7 +33,7 @@ impl World {
     }
 
     /// The place of `n2`.
-    fn owner(&self) -> TcpListener {
+    pub(super) fn owner(&self) -> TcpListener {
         TcpListener::bind(self.files.inner[1]).expect("an address of this test alone")
     }
 
@@ -59,7 +59,7 @@ impl World {
 }
 
 /// A connection that asks for a WebSocket of a channel of the other node.
-fn client(node: &Broker) -> (Connection, String) {
+pub(super) fn client(node: &Broker) -> (Connection, String) {
     let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/far/17";
     let head = crate::peer::upgrade_head(node, &viewer_query(arn, "v1"));
     let mut client = Connection::open(node.plain);
@@ -68,7 +68,7 @@ fn client(node: &Broker) -> (Connection, String) {
 }
 
 /// Accepts, greets and takes the header; the connection, and what came behind it so far.
-fn accept(listener: &TcpListener) -> (TcpStream, ProxyHeader, Vec<u8>) {
+pub(super) fn accept(listener: &TcpListener) -> (TcpStream, ProxyHeader, Vec<u8>) {
     let (stream, _) = listener.accept().expect("a node");
     greet(stream).expect("a header before the end")
 }
@@ -79,15 +79,15 @@ fn greet(mut stream: TcpStream) -> Option<(TcpStream, ProxyHeader, Vec<u8>)> {
         .set_read_timeout(Some(Duration::from_secs(10)))
         .expect("set");
     stream.write_all(&greeting(&CHALLENGE)).ok()?;
+    take_header(stream)
+}
+
+/// Takes the header of a client on a connection that was greeted.
+pub(super) fn take_header(mut stream: TcpStream) -> Option<(TcpStream, ProxyHeader, Vec<u8>)> {
     let key = LinkKey::derive(&SECRET, NAME);
-    let link = Link {
-        key: &key,
-        challenge: &CHALLENGE,
-        node: "n2",
-    };
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
-        if let Some((header, length)) = parse(&bytes, &link).expect("a header") {
+        if let Some((header, length)) = parse(&bytes, &link(&key)).expect("a header") {
             return Some((stream, header, bytes.split_off(length)));
         }
         let read = stream.read(&mut buffer).ok().filter(|read| *read > 0)?;
@@ -95,7 +95,15 @@ fn greet(mut stream: TcpStream) -> Option<(TcpStream, ProxyHeader, Vec<u8>)> {
     }
 }
 
-fn read_until(stream: &mut TcpStream, bytes: &mut Vec<u8>, wanted: usize) {
+pub(super) fn link(key: &LinkKey) -> Link<'_> {
+    Link {
+        key,
+        challenge: &CHALLENGE,
+        node: "n2",
+    }
+}
+
+pub(super) fn read_until(stream: &mut TcpStream, bytes: &mut Vec<u8>, wanted: usize) {
     let mut buffer = [0; 4096];
     while bytes.len() < wanted {
         let read = stream.read(&mut buffer).expect("more");

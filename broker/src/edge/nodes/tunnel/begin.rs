@@ -1,7 +1,7 @@
 //! The beginning of a tunnel: the client's connection leaves the table, the owner is connected to and greets.
 
 use super::copy::SideOf;
-use super::{Departed, Ending, Half, Room, Settled, Side, Stage, Tunnel, Tunnels};
+use super::{Departed, Ending, Half, Returned, Room, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::answers::remote;
 use crate::edge::connections::connection::{Connection, Stage as ConnectionStage, has_left};
 use crate::edge::handshakes::Shaking;
@@ -12,7 +12,7 @@ use crate::edge::tls::{Read, Tls};
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Machine, TunnelFailure};
-use codec::proxy::{Link, NotGreeting, ProxyHeader, read_greeting, write};
+use codec::proxy::{CHALLENGE_BYTES, Link, NotGreeting, ProxyHeader, read_greeting, write};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -92,7 +92,6 @@ impl<M: Machine> Tunnels<M> {
         let now = io.turn.at().now;
         let mut tunnel = Tunnel::new(Some(node), owner, client, Stage::Connecting, now);
         (tunnel.repeats, tunnel.request) = (sent.repeats, sent.bytes);
-        io.counts.tunnels_opened += 1;
         self.request_bytes += tunnel.request.len();
         self.beginning.enter(place, tunnel.origin(), now);
         self.settle(place, Box::new(tunnel), machine, io)
@@ -184,6 +183,18 @@ impl<M: Machine> Tunnels<M> {
             Ok(Some(challenge)) => challenge,
             Err(NotGreeting) => return tunnel.owner_fails(TunnelFailure::Foreign, Ending::Close),
         };
+        self.introduce(place, tunnel, &challenge, machine, io);
+    }
+
+    /// Sends the header and the request, with which the owner's challenge is answered.
+    pub(super) fn introduce(
+        &mut self,
+        place: u32,
+        tunnel: &mut Tunnel<M>,
+        challenge: &[u8; CHALLENGE_BYTES],
+        machine: &mut M,
+        io: &mut Io,
+    ) {
         // It would take the place of a connection that is there.
         if tunnel.repeats && has_left(&tunnel.client.socket) {
             return tunnel.end(Ending::Close);
@@ -203,7 +214,7 @@ impl<M: Machine> Tunnels<M> {
         };
         let link = Link {
             key: &links.key,
-            challenge: &challenge,
+            challenge,
             node: &name,
         };
         let header = ProxyHeader {
@@ -267,6 +278,31 @@ impl<M: Machine> Departed<M> {
             parcel,
             sent,
         })
+    }
+
+    /// The client's address.
+    pub(in crate::edge) fn remote(&self) -> SocketAddr {
+        self.sent.peer.remote
+    }
+
+    /// Whether its request may be sent again.
+    pub(in crate::edge) fn repeats(&self) -> bool {
+        self.sent.repeats
+    }
+
+    /// Bytes of its request.
+    pub(in crate::edge) fn bytes(&self) -> usize {
+        self.sent.bytes.len()
+    }
+
+    /// There is no way to the owner: the client is for the machine to answer. `None` for `node` is the side thread.
+    pub(in crate::edge) fn back(self, node: Option<NodeId>, why: TunnelFailure) -> Returned<M> {
+        Returned {
+            client: self.client,
+            parcel: self.parcel,
+            failed: (node, why),
+            unsent: self.sent.bytes,
+        }
     }
 }
 

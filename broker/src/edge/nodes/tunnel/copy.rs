@@ -109,7 +109,10 @@ impl<M: Machine> Tunnels<M> {
             self.take_request(tunnel); // it is answered, or more follows it
         }
         if from == Side::Owner {
-            tunnel.parcel = None; // it is answered
+            let was_answered = tunnel.parcel.take().is_none();
+            if let Some(node) = tunnel.node.filter(|_| !was_answered && tunnel.repeats) {
+                self.aheads.stock.answered(node, io.turn.at().now);
+            }
             if let Passes::ToClient(since) = &mut tunnel.passes {
                 *since = io.turn.at().now;
             }

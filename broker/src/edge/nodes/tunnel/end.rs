@@ -4,7 +4,7 @@
 //! both are, the tunnel is over. A reset is passed on as one. The owner's end is also shut where this node ends.
 
 use super::copy::key;
-use super::{Ending, Half, Passes, Returned, Settled, Side, Stage, Tunnel, Tunnels};
+use super::{Departed, Ending, Half, Passes, Returned, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::connections::connection::NEVER;
 use crate::edge::io::Io;
 use crate::edge::letters::counts::EdgeCounts;
@@ -14,7 +14,7 @@ use crate::edge::limits::{
 };
 use crate::edge::start::EdgeSettings;
 use crate::edge::tls::Held;
-use broker_core::machine::{Machine, TunnelFailure};
+use broker_core::machine::{Machine, TunnelFailure, Tunnelled};
 use broker_core::time::Now;
 use rustix::net::connect_unspec;
 use socket2::SockRef;
@@ -146,6 +146,8 @@ impl<M: Machine> Tunnels<M> {
         io.counts.tunnels = self.to_nodes();
         let Tunnel {
             node,
+            peer,
+            ahead,
             parcel,
             client,
             mut owner,
@@ -156,17 +158,44 @@ impl<M: Machine> Tunnels<M> {
         stop(&owner, ending);
         drop(owner);
         io.descriptors.closed();
-        match (ending, parcel) {
-            (Ending::Bounce(why), Some(parcel)) => Settled {
+        if let (Ending::Bounce(why), Some(node)) = (ending, node)
+            && matches!(
+                why,
+                TunnelFailure::Connect | TunnelFailure::Timeout | TunnelFailure::Foreign
+            )
+        {
+            self.distrust(node, io);
+        }
+        match (ending, parcel, node) {
+            // It may have ended before the request went there, which had no answer.
+            (Ending::Bounce(TunnelFailure::Closed), Some(parcel), Some(node))
+                if ahead && !unsent.is_empty() =>
+            {
+                let sent = Tunnelled {
+                    peer,
+                    bytes: unsent,
+                    repeats: true,
+                };
+                let departed = Departed {
+                    client,
+                    parcel,
+                    sent,
+                };
+                Settled {
+                    again: Some(Box::new((node, departed))),
+                    ..Settled::done()
+                }
+            }
+            (Ending::Bounce(why), Some(parcel), _) => Settled {
                 returned: Some(Box::new(Returned {
                     client,
                     parcel,
                     failed: (node, why),
                     unsent,
                 })),
-                outputs: false,
+                ..Settled::done()
             },
-            (Ending::Bounce(_) | Ending::Close | Ending::Reset, _) => {
+            (Ending::Bounce(_) | Ending::Close | Ending::Reset, _, _) => {
                 stop(&client, ending);
                 client.close(io);
                 Settled::done()
@@ -287,6 +316,8 @@ impl<M: Machine> Tunnel<M> {
             (Some(ended), _) => ended.after(TUNNEL_LINGER_MS),
             (None, Some(ended)) => ended.after(TUNNEL_ANSWER_MS),
             (None, None) if self.parcel.is_none() => NEVER,
+            // It was greeted long ago: the answer is the first sign that the owner is there.
+            (None, None) if self.ahead => self.began.after(TUNNEL_CONNECT_MS),
             (None, None) if self.repeats => self.began.after(TUNNEL_UPGRADE_MS),
             (None, None) => self.began.after(TUNNEL_ANSWER_MS),
         };

@@ -1,0 +1,228 @@
+//! Which connections are opened ahead: how many for each node, and which of them wait. No socket.
+//!
+//! A node has as many as upgrades were answered by it in a quarter of a second, so one to which nothing goes has none.
+//! They are taken the newest first: those that nobody needs any more come to their end
+//! ([`AHEAD_IDLE_MS`](crate::edge::limits::AHEAD_IDLE_MS)) without being replaced.
+
+use crate::edge::limits::{AHEAD_PER_NODE_MAX, AHEAD_PER_SHARD_MAX, AHEAD_PER_TURN};
+use broker_core::id::NodeId;
+use broker_core::time::Now;
+
+/// The connections of one shard that are opened ahead, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Stock {
+    nodes: Vec<Node>,
+    /// Those of all nodes, the ones under way included.
+    len: usize,
+    /// Some node may have fewer than it is to have.
+    short: bool,
+}
+
+/// Those to one node.
+#[derive(Debug, Default)]
+struct Node {
+    /// Those that wait for a client, the newest last.
+    ready: Vec<u32>,
+    /// Those that the node has not greeted.
+    opening: usize,
+    /// Upgrades that it answered since `since`, and in the span before.
+    answered: [usize; 2],
+    since: Now,
+}
+
+impl Stock {
+    /// A node has answered an upgrade.
+    pub(super) fn answered(&mut self, node: NodeId, now: Now) {
+        while self.nodes.len() <= node.index() {
+            self.nodes.push(Node::default());
+        }
+        if let Some(node) = self.nodes.get_mut(node.index()) {
+            node.roll(now);
+            node.answered[0] += 1;
+        }
+        self.short = true;
+    }
+
+    /// The nodes to which connections are to be opened in this turn, each as often as it needs one.
+    pub(super) fn missing(&mut self, now: Now) -> Vec<NodeId> {
+        let mut missing = Vec::new();
+        if !self.short {
+            return missing;
+        }
+        let room = AHEAD_PER_SHARD_MAX.saturating_sub(self.len);
+        let most = room.min(AHEAD_PER_TURN);
+        self.short = false;
+        for (number, node) in (0..).zip(&mut self.nodes) {
+            let wanted = node.wanted(now);
+            let has = node.ready.len() + node.opening;
+            let lacks = wanted.saturating_sub(has);
+            let free = most - missing.len();
+            self.short |= lacks > free;
+            missing.extend(std::iter::repeat_n(NodeId(number), lacks.min(free)));
+        }
+        missing
+    }
+
+    /// One is being opened.
+    pub(super) fn opens(&mut self, node: NodeId) {
+        self.len += 1;
+        self.node(node).opening += 1;
+    }
+
+    /// One that was being opened waits for a client.
+    pub(super) fn is_ready(&mut self, node: NodeId, place: u32) {
+        let node = self.node(node);
+        node.opening -= 1;
+        node.ready.push(place);
+    }
+
+    /// One for a client.
+    pub(super) fn take(&mut self, node: NodeId) -> Option<u32> {
+        let place = self.nodes.get_mut(node.index())?.ready.pop()?;
+        self.len -= 1;
+        self.short = true;
+        Some(place)
+    }
+
+    /// One is gone that nobody took.
+    pub(super) fn is_gone(&mut self, node: NodeId, place: u32) {
+        self.len -= 1;
+        let node = self.node(node);
+        let before = node.ready.len();
+        node.ready.retain(|ready| *ready != place);
+        if node.ready.len() == before {
+            node.opening -= 1;
+        }
+    }
+
+    /// A node is not reached: no more are opened to it until it answers upgrades again. Those that wait, for their end.
+    pub(super) fn distrust(&mut self, node: NodeId) -> Vec<u32> {
+        let Some(node) = self.nodes.get_mut(node.index()) else {
+            return Vec::new();
+        };
+        node.answered = [0; 2];
+        node.ready.clone()
+    }
+
+    /// One that makes room for another connection.
+    pub(super) fn spare(&self) -> Option<u32> {
+        let mut nodes = self.nodes.iter();
+        nodes.find_map(|node| node.ready.first().copied())
+    }
+
+    fn node(&mut self, node: NodeId) -> &mut Node {
+        let node = self.nodes.get_mut(node.index());
+        node.expect("connections are opened to nodes that have answered")
+    }
+}
+
+impl Node {
+    /// The connections that it is to have.
+    fn wanted(&mut self, now: Now) -> usize {
+        self.roll(now);
+        let [this, last] = self.answered;
+        (this.max(last) / PARTS_OF_A_SPAN).min(AHEAD_PER_NODE_MAX)
+    }
+
+    /// Begins a span where one is over.
+    fn roll(&mut self, now: Now) {
+        let [this, _] = self.answered;
+        match now.since(self.since) / SPAN_MS {
+            0 => return,
+            1 => self.answered = [0, this],
+            _ => self.answered = [0; 2],
+        }
+        self.since = now;
+    }
+}
+
+/// The time in which answered upgrades are counted, in milliseconds.
+const SPAN_MS: u64 = 1_000;
+
+/// A node has a connection for this part of those of a span.
+const PARTS_OF_A_SPAN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId(1);
+
+    fn answered(stock: &mut Stock, times: usize, at: Now) {
+        for _ in 0..times {
+            stock.answered(NODE, at);
+        }
+    }
+
+    /// Opens what is missing, in as many turns as that takes.
+    fn fill(stock: &mut Stock, now: Now) -> usize {
+        let mut opened = 0;
+        loop {
+            let missing = stock.missing(now);
+            if missing.is_empty() {
+                return opened;
+            }
+            assert!(missing.len() <= AHEAD_PER_TURN);
+            for node in missing {
+                stock.opens(node);
+                stock.is_ready(node, u32::try_from(opened).unwrap());
+                opened += 1;
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_has_a_quarter_of_the_upgrades_of_a_second_up_to_the_bound() {
+        for (upgrades, wanted) in [
+            (0, 0),
+            (3, 0),
+            (4, 1),
+            (40, 10),
+            (4_000, AHEAD_PER_NODE_MAX),
+        ] {
+            let mut stock = Stock::default();
+            answered(&mut stock, upgrades, Now(5_000));
+            assert_eq!(fill(&mut stock, Now(5_000)), wanted, "{upgrades}");
+            assert_eq!(stock.len, wanted);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_is_replaced_while_the_node_is_used_and_not_later() {
+        let mut stock = Stock::default();
+        answered(&mut stock, 8, Now(5_000));
+        assert_eq!(fill(&mut stock, Now(5_000)), 2);
+        assert_eq!(stock.take(NODE), Some(1), "the newest");
+        assert_eq!(stock.missing(Now(6_900)), [NODE]);
+        assert_eq!(stock.take(NODE), Some(0));
+        assert_eq!(stock.missing(Now(8_100)), []);
+        assert_eq!((stock.take(NODE), stock.len), (None, 0));
+        assert_eq!(stock.take(NodeId(7)), None, "a node that nothing went to");
+    }
+
+    #[test]
+    fn a_node_that_is_not_reached_gets_none_until_it_answers() {
+        let mut stock = Stock::default();
+        answered(&mut stock, 8, Now(5_000));
+        fill(&mut stock, Now(5_000));
+        for place in stock.distrust(NODE) {
+            stock.is_gone(NODE, place);
+        }
+        assert_eq!((stock.len, stock.take(NODE)), (0, None));
+        assert_eq!(fill(&mut stock, Now(5_001)), 0);
+        answered(&mut stock, 4, Now(5_002));
+        assert_eq!(fill(&mut stock, Now(5_002)), 1);
+    }
+
+    #[test]
+    fn all_nodes_together_have_the_bound_of_a_shard() {
+        let mut stock = Stock::default();
+        for node in 0..40 {
+            for _ in 0..4_000 {
+                stock.answered(NodeId(node), Now(0));
+            }
+        }
+        assert_eq!(fill(&mut stock, Now(0)), AHEAD_PER_SHARD_MAX);
+        assert!(stock.spare().is_some());
+    }
+}
