@@ -297,27 +297,27 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     (
         r#"{"action":"SDP_OFFER","correlationId":"c"}"#,
-        "Payload id c",
+        "NoPayload id c",
     ),
     (
         r#"{"action":"SDP_OFFER","messagePayload":null,"correlationId":"c"}"#,
-        "Payload id c",
+        "NoPayload id c",
     ),
     (
         r#"{"action":"SDP_OFFER","messagePayload":"","correlationId":"c"}"#,
-        "Payload id c",
+        "NoPayload id c",
     ),
     (
         r#"{"action":"SDP_OFFER","messagePayload":"a b","correlationId":"c"}"#,
-        "Payload id c",
+        "PayloadAlphabet id c",
     ),
     (
         r#"{"action":"SDP_OFFER","messagePayload":"é","correlationId":"c"}"#,
-        "Payload id c",
+        "PayloadAlphabet id c",
     ),
     (
         r#"{"action":"SDP_OFFER","messagePayload":"a\"b","correlationId":"c"}"#,
-        "Payload id c",
+        "PayloadAlphabet id c",
     ),
     ("{}", "UnsupportedAction id -"),
 ];
@@ -333,7 +333,10 @@ fn bounds_are_exact() {
         (MessageRules::STRICT, 10_240),
     ] {
         assert!(verdict(&message(bytes, 256), Role::Viewer, &rules).starts_with("SDP_OFFER"));
-        assert!(verdict(&message(bytes + 1, 1), Role::Viewer, &rules).starts_with("Payload"));
+        assert_eq!(
+            verdict(&message(bytes + 1, 1), Role::Viewer, &rules),
+            format!("PayloadTooLong({}) id c", bytes + 1)
+        );
         assert_eq!(
             verdict(&message(bytes, 257), Role::Viewer, &rules),
             "Malformed id -"
@@ -369,7 +372,7 @@ fn url_safe_payloads_are_made_standard_or_refused() {
         );
         assert_eq!(
             verdict(text, Role::Viewer, &MessageRules::STRICT),
-            "Payload id -"
+            "PayloadAlphabet id -"
         );
     }
 }
@@ -380,7 +383,9 @@ fn faults_have_their_status() {
     for kind in [
         FaultKind::Malformed,
         FaultKind::UnsupportedAction,
-        FaultKind::Payload,
+        FaultKind::NoPayload,
+        FaultKind::PayloadTooLong(10_241),
+        FaultKind::PayloadAlphabet,
         FaultKind::Recipient,
         FaultKind::MasterOffer,
     ] {

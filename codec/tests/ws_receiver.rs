@@ -1,7 +1,7 @@
 //! The receiver by transcript: bytes of a stream, and what they mean, however they are cut.
 
 use codec::ws::fuzzing::{Owned, Seen, model, run};
-use codec::ws::{FrameError, FrameRules, Item, Kind, Receiver, Side, mask};
+use codec::ws::{Excess, FrameError, FrameRules, Item, Kind, Receiver, Side, mask};
 
 const RULES: FrameRules = FrameRules {
     message_bytes: 1000,
@@ -96,7 +96,7 @@ fn violations_of_a_frame_by_itself() {
     );
     refused(&[(0x81, b"\xC3")], &[], FrameError::TextNotUtf8);
     refused(&[(0x81, b"a\x80")], &[], FrameError::TextNotUtf8);
-    refused(&[(0x82, &[0; 1001])], &[], FrameError::MessageTooBig);
+    refused(&[(0x82, &[0; 1001])], &[], too_big());
 
     let masked = stream(Side::Server, &[(0x81, b"a")]);
     holds(Side::Client, &masked, &[], Some(FrameError::Masked), true);
@@ -144,7 +144,7 @@ fn violations_among_frames() {
     let error = FrameError::TextNotUtf8;
     refused(&[(0x01, b"\xC3"), (0x80, b"")], &[], error);
     refused(&[(0x01, b"\xE2\x82"), (0x80, b"a")], &[], error);
-    let error = FrameError::MessageTooBig;
+    let error = too_big();
     refused(&[(0x01, &most), (0x80, b"ab")], &[], error);
     let start = [(0x01, &b""[..]), (0x00, b""), (0x89, b""), (0x00, b"")];
     let many = [&start[..], &[(0x00, b""), (0x80, b"")]].concat();
@@ -153,11 +153,7 @@ fn violations_among_frames() {
 
 #[test]
 fn the_longest_message_is_taken_and_one_more_byte_is_refused_on_its_header() {
-    for (first, rest, error) in [
-        (1000, 0, None),
-        (1, 999, None),
-        (1, 1000, Some(FrameError::MessageTooBig)),
-    ] {
+    for (first, rest, error) in [(1000, 0, None), (1, 999, None), (1, 1000, Some(too_big()))] {
         let (first, rest) = (vec![1; first], vec![2; rest]);
         let whole = stream(Side::Server, &[(0x02, &first), (0x80, &rest)]);
         let items = match error {
@@ -171,7 +167,8 @@ fn the_longest_message_is_taken_and_one_more_byte_is_refused_on_its_header() {
         Side::Client,
         &[0x82, 127, 0x7F, 255, 255, 255, 255, 255, 255, 255],
     );
-    assert_eq!(seen.error, Some(FrameError::MessageTooBig));
+    let error = FrameError::MessageTooBig(Excess::new(u64::MAX, 1000));
+    assert_eq!(seen.error, Some(error));
 }
 
 //= https://www.rfc-editor.org/rfc/rfc6455#section-8.1
@@ -355,4 +352,9 @@ fn text(text: &str) -> Owned {
 
 fn binary(bytes: &[u8]) -> Owned {
     Owned::Message(Kind::Binary, bytes.to_vec())
+}
+
+/// The error of a message with one byte too many.
+fn too_big() -> FrameError {
+    FrameError::MessageTooBig(Excess::new(1001, 1000))
 }

@@ -57,7 +57,7 @@ export function overview(root) {
       drawRefused(refused, seen);
       calm.hidden = seen.size > 0;
       const sessions = state.troubled ?? [];
-      keyed(troubled, sessions, (one) => `${one.at} ${one.channel} ${one.remote}`, makeTroubled, updateTroubled);
+      keyed(troubled, sessions, (one) => `${one.at} ${one.channel} ${one.remote} ${one.trouble}`, makeTroubled, updateTroubled);
       well.hidden = sessions.length > 0;
       if (state.node !== null) {
         const { version, commit, profile, region, accountId, startedAt } = state.node;
@@ -101,8 +101,9 @@ function drawRefused(parent, seen) {
 }
 
 function makeTroubled(one) {
-  const link = `#/channels/${encodeURIComponent(one.channel)}?client=${encodeURIComponent(one.clientId)}`;
-  return h('a', { class: 'trouble', href: link }, h('span', { class: 'who' }, h('b', {}, one.channel), ` / ${one.clientId}`),
+  const client = one.clientId === null ? '' : `?client=${encodeURIComponent(one.clientId)}`;
+  const link = `#/channels/${encodeURIComponent(one.channel)}${client}`;
+  return h('a', { class: 'trouble', href: link }, h('span', { class: 'who' }, h('b', {}, one.channel), ` / ${one.clientId ?? 'master'}`),
     h('code', { class: `pill ${one.trouble === 'slow' ? 'warn' : 'bad'}` }, one.trouble), h('span', { class: 'says' }),
     h('span', { class: 'quiet number' }));
 }

@@ -21,7 +21,8 @@ export function timeline() {
   const note = h('p', { class: 'quiet' }, 'Loading …');
   const key = h('p', { class: 'legend' }, ...[['join', 'joined or left'], ['offer', 'offer'], ['answer', 'answer'],
     ['candidate', 'candidate'], ['kept', 'kept'], ['dropped', 'dropped']].map(([kind, text]) => h('span', {}, h('i', { class: `key mark-${kind}` }), text)));
-  const whole = h('div', {}, key, lanes, note);
+  const masters = h('ul', { class: 'hints' });
+  const whole = h('div', {}, masters, key, lanes, note);
   key.hidden = true;
   return {
     whole,
@@ -31,10 +32,14 @@ export function timeline() {
       put(note, trace.recording === false ? 'Not available: this broker records no session traces.'
         : viewers.length === 0 ? `No viewer's session is known. ${since(trace)}`
           : `${since(trace)} Marks of a burst stand side by side; their list has the exact times.`);
+      const lines = (trace.master ?? []).toReversed().flatMap((one) =>
+        [master(one), ...(one.hints ?? [])].map((text, number) => ({ key: `${one.connection} ${one.joined} ${number}`, text })));
+      keyed(masters, lines, (line) => line.key, () => h('li'), (item, line) => put(item, line.text));
       keyed(lanes, viewers, (one) => `${one.clientId} ${one.connection} ${one.joined}`, make, draw);
     },
     absent(text) {
       lanes.replaceChildren();
+      masters.replaceChildren();
       key.hidden = true;
       put(note, text);
     },
@@ -44,6 +49,12 @@ export function timeline() {
 function since(trace) {
   const reach = trace.reachesBackTo ? `History since ${clock(Date.parse(trace.reachesBackTo))}.` : '';
   return trace.truncated ? `${reach} Only the newest events are shown.` : reach;
+}
+
+/** When a master was connected, and why it left. */
+function master(one) {
+  const from = `Master ${one.remote} from ${clock(Date.parse(one.joined))}`;
+  return one.left === null ? `${from} until now` : `${from} to ${clock(Date.parse(one.left))}: ${one.says ?? one.reason ?? ''}`;
 }
 
 function make(one) {
@@ -61,7 +72,7 @@ function draw(row, one) {
   const drawn = `${events.length} ${last} ${one.left} ${width}`;
   if (row.getAttribute('data-drawn') === drawn) return;
   row.setAttribute('data-drawn', drawn);
-  put(summary.children[1], one.left === null || one.left === undefined ? 'connected' : `left: ${one.reason ?? ''}`);
+  put(summary.children[1], one.left === null || one.left === undefined ? 'connected' : `left: ${one.says ?? one.reason ?? ''}`);
   const at = places(events.map(({ ms }) => ms), last, width);
   picture.setAttribute('viewBox', `0 0 ${width} ${HEIGHT + SCALE}`);
   picture.replaceChildren(svg('line', { class: 'lane-line', x1: MARGIN, x2: width - MARGIN, y1: HEIGHT / 2, y2: HEIGHT / 2 }),
@@ -138,6 +149,7 @@ function words(event) {
   const from = event.from ? ` from the ${event.from}` : '';
   const route = event.route ? `, ${event.route === 'to' ? 'delivered' : event.route}` : '';
   const before = event.after ? ` after it was ${event.after}` : '';
-  const reason = event.reason ?? event.why ? `: ${event.reason ?? event.why}` : '';
+  const why = event.says ?? event.reason ?? event.why;
+  const reason = why ? `: ${why}` : '';
   return `${event.action ?? event.kind}${from}${event.action && event.kind !== 'message' ? ` ${event.kind}` : ''}${before}${size}${route}${reason}`;
 }

@@ -302,6 +302,13 @@ pub const ENDS_LOGGED_PER_SECOND: u32 = 200;
 /// The same of channels of one account: one that connects in a loop hides no other's.
 pub const ENDS_LOGGED_PER_ACCOUNT: u32 = 50;
 
+/// Messages that were not accepted and that one shard notes in the log within a second; the others are counted with the
+/// refusals. A sample is enough to see which client sends them and why: the metrics have their number.
+pub const UNACCEPTED_LOGGED_PER_SECOND: u32 = 50;
+
+/// The same of channels of one account: one client that sends them in a loop hides no other account's.
+pub const UNACCEPTED_LOGGED_PER_ACCOUNT: u32 = 10;
+
 /// Failures of the registry's store that one shard notes in the log within a second; the others are counted with the
 /// refusals. Each change that is asked for meets the same failure.
 pub const STORE_TROUBLES_LOGGED_PER_SECOND: u32 = 5;

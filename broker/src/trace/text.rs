@@ -10,6 +10,9 @@ pub(super) fn whole(trace: &Value) -> String {
     let mut out = head(trace);
     for master in list(&trace["master"]) {
         line(&mut out, &format!("master  {}", connection(master)));
+        for hint in list(&master["hints"]) {
+            line(&mut out, &format!("    * {}", plain(text(hint))));
+        }
     }
     for viewer in list(&trace["viewers"]) {
         line(&mut out, "");
@@ -115,8 +118,9 @@ fn connection(one: &Value) -> String {
     }
     let remote = plain(text(&one["remote"]));
     let joined = plain(text(&one["joined"]));
-    let until = match (one["left"].as_str(), one["reason"].as_str()) {
-        (Some(left), reason) => format!("to {} ({})", plain(left), plain(reason.unwrap_or("?"))),
+    let says = one["says"].as_str().or_else(|| one["reason"].as_str());
+    let until = match (one["left"].as_str(), says) {
+        (Some(left), says) => format!("to {} ({})", plain(left), plain(says.unwrap_or("?"))),
         (None, _) => "until now".to_owned(),
     };
     format!("{remote}  {joined} {until}")
@@ -143,7 +147,9 @@ fn what(event: &Value) -> String {
     let bytes = event["bytes"]
         .as_u64()
         .map_or_else(String::new, |bytes| format!("{bytes} B"));
-    let more = ["route", "after", "why", "reason", "by"].map(|member| match &event[member] {
+    let says = event["says"].as_str().or_else(|| event["reason"].as_str());
+    let says = says.map(plain);
+    let more = ["route", "after", "why", "by"].map(|member| match &event[member] {
         Value::Null => String::new(),
         Value::String(text) => plain(text),
         other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
@@ -157,14 +163,15 @@ fn what(event: &Value) -> String {
                 "to" => "relayed",
                 other => other,
             };
-            format!("{action:<13} {away}  {bytes:>7}  {end}")
+            let says = says.map_or_else(String::new, |says| format!(": {says}"));
+            format!("{action:<13} {away}  {bytes:>7}  {end}{says}")
                 .trim_end()
                 .to_owned()
         }
         "delivered" => format!("{action:<13} {away}  {bytes:>7}  delivered, was kept"),
         "returned" => format!("{action:<13} {away}  {bytes:>7}  came back unsent"),
         "dropped" => format!("{action:<13} {away}  {bytes:>7}  dropped: {more}"),
-        "left" => format!("left: {more}"),
+        "left" => format!("left: {}", says.unwrap_or_default()),
         "superseded" => format!("superseded by connection {more} of the same client id"),
         "go_away" => "GO_AWAY".to_owned(),
         other => plain(other),
@@ -194,11 +201,11 @@ mod tests {
             "channel": "cam", "recording": true, "reachesBackTo": "2026-11-20T12:00:00.000Z", "truncated": true,
             "master": [{
                 "connection": 1, "remote": "10.0.0.1:2", "joined": "2026-11-20T12:00:02.000Z", "left": null,
-                "reason": null, "refused": 0,
+                "reason": null, "refused": 0, "hints": ["2 messages were not accepted: it is not one JSON object"],
             }],
             "viewers": [{
                 "connection": 2, "clientId": "v1", "remote": "10.0.0.3:4", "joined": "2026-11-20T12:00:01.000Z",
-                "left": "2026-11-20T12:00:09.000Z", "reason": "peer_closed",
+                "left": "2026-11-20T12:00:09.000Z", "reason": "peer_closed", "says": "the client closed it",
                 "events": [
                     { "kind": "join", "ms": 0.0, "serial": 4 },
                     {
@@ -213,7 +220,15 @@ mod tests {
                         "kind": "message", "action": "SDP_ANSWER", "from": "master", "bytes": 4000, "route": "to",
                         "ms": 1062.4, "serial": 8,
                     },
-                    { "kind": "left", "reason": "peer_closed", "ms": 8000.0, "serial": 12 },
+                    {
+                        "kind": "message", "action": "unknown", "from": "viewer", "bytes": 40112, "route": "refused",
+                        "reason": "too_long", "says": "messagePayload of 40,112 characters; 32,768 are allowed",
+                        "ms": 2000.0, "serial": 9,
+                    },
+                    {
+                        "kind": "left", "reason": "peer_closed", "says": "the client closed it", "ms": 8000.0,
+                        "serial": 12,
+                    },
                 ],
                 "hints": ["the offer waited 997 ms: no master was connected"],
             }],
@@ -225,13 +240,15 @@ mod tests {
         let wanted = "\
 channel cam, what its shard knows since 2026-11-20T12:00:00.000Z
 master  10.0.0.1:2  2026-11-20T12:00:02.000Z until now
+    * 2 messages were not accepted: it is not one JSON object
 
-viewer v1  10.0.0.3:4  2026-11-20T12:00:01.000Z to 2026-11-20T12:00:09.000Z (peer_closed)
+viewer v1  10.0.0.3:4  2026-11-20T12:00:01.000Z to 2026-11-20T12:00:09.000Z (the client closed it)
         0.0 ms  join
         3.1 ms  SDP_OFFER     to the master   6372 B  kept
      1000.0 ms  SDP_OFFER     to the master   6372 B  delivered, was kept
      1062.4 ms  SDP_ANSWER    to the viewer   4000 B  relayed
-     8000.0 ms  left: peer_closed
+     2000.0 ms  unknown       to the master  40112 B  refused: messagePayload of 40,112 characters; 32,768 are allowed
+     8000.0 ms  left: the client closed it
     * the offer waited 997 ms: no master was connected
 older events were left out
 ";
@@ -242,7 +259,7 @@ older events were left out
     fn what_is_followed_is_printed_once() {
         let (mut printer, mut trace) = (Printer::default(), trace());
         let first = printer.news(&trace);
-        assert_eq!(first.lines().count(), 1 + 5 + 1, "{first}");
+        assert_eq!(first.lines().count(), 1 + 6 + 1, "{first}");
         assert_eq!(printer.news(&trace), "");
         trace["viewers"][0]["hints"][0] = "the offer waited 998 ms: no master was connected".into();
         assert_eq!(printer.news(&trace), "", "the same hint");
@@ -258,7 +275,7 @@ older events were left out
         let wild = "v\r\n\x1b[2J\0\x7f\u{9b}1m\u{202e}<script>";
         let mut trace = trace();
         trace["viewers"][0]["clientId"] = wild.into();
-        trace["viewers"][0]["reason"] = wild.into();
+        trace["viewers"][0]["says"] = wild.into();
         trace["viewers"][0]["hints"][0] = wild.into();
         trace["viewers"][0]["events"][1]["action"] = wild.into();
         trace["viewers"][0]["events"][1]["route"] = wild.into();

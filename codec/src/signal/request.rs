@@ -111,8 +111,12 @@ pub enum FaultKind {
     Malformed,
     /// No action, or one that does not exist.
     UnsupportedAction,
-    /// The payload is missing, empty, too long, or outside the alphabet.
-    Payload,
+    /// The payload is missing or empty.
+    NoPayload,
+    /// The payload is of this many bytes, more than the rules allow.
+    PayloadTooLong(usize),
+    /// The payload is outside the alphabet.
+    PayloadAlphabet,
     /// A master's recipient is missing or against its pattern.
     Recipient,
     /// A master sent an offer, and the rules say that offers come from viewers.
@@ -128,9 +132,11 @@ impl FaultKind {
         match self {
             Self::Malformed => Some(StatusFault::Malformed),
             Self::UnsupportedAction => Some(StatusFault::UnsupportedAction),
-            Self::Payload => Some(StatusFault::Payload {
-                payload_bytes: rules.payload_bytes,
-            }),
+            Self::NoPayload | Self::PayloadTooLong(_) | Self::PayloadAlphabet => {
+                Some(StatusFault::Payload {
+                    payload_bytes: rules.payload_bytes,
+                })
+            }
             Self::Recipient => Some(StatusFault::Recipient),
             Self::MasterOffer => Some(StatusFault::MasterOffer),
             Self::NotJson => None,
@@ -230,7 +236,7 @@ pub(super) fn judge<'a>(
         return Err(fault(FaultKind::UnsupportedAction));
     };
     let Some(payload) = payload.and_then(|span| text.get(span)) else {
-        return Err(fault(FaultKind::Payload));
+        return Err(fault(payload_fault(members, rules)));
     };
     if role == Role::Master && action == Action::SdpOffer && !rules.master_offers {
         return Err(fault(FaultKind::MasterOffer));
@@ -286,6 +292,18 @@ fn check_payload(members: &Members, text: &mut [u8], rules: &MessageRules) -> Op
         Alphabet::UrlSafe | Alphabet::Outside => return None,
     }
     Some(span)
+}
+
+/// Why there is no payload that can be passed on.
+#[cold]
+fn payload_fault(members: &Members, rules: &MessageRules) -> FaultKind {
+    match members.payload {
+        Member::Text(span) if span.end - span.start > rules.payload_bytes => {
+            FaultKind::PayloadTooLong(span.end - span.start)
+        }
+        Member::Text(span) if !span.is_empty() => FaultKind::PayloadAlphabet,
+        Member::Text(_) | Member::Absent | Member::Other => FaultKind::NoPayload,
+    }
 }
 
 /// A message's text while its parts are looked at. One check of the whole is quicker than one for each part, but

@@ -93,7 +93,7 @@ impl FrameError {
             | Self::CloseTooShort
             | Self::CloseCode => PROTOCOL,
             Self::CloseReasonNotUtf8 | Self::TextNotUtf8 => INVALID_PAYLOAD,
-            Self::MessageTooBig => TOO_BIG,
+            Self::MessageTooBig(_) => TOO_BIG,
             Self::TooManyFragments => POLICY,
         }
     }
@@ -116,7 +116,7 @@ impl FrameError {
             Self::CloseCode => "close code that must not be sent",
             Self::CloseReasonNotUtf8 => "close reason is not UTF-8",
             Self::TextNotUtf8 => "text message is not UTF-8",
-            Self::MessageTooBig => "message is too big",
+            Self::MessageTooBig(_) => "message is too big",
             Self::TooManyFragments => "message has too many fragments",
         }
     }
@@ -205,7 +205,7 @@ mod tests {
             FrameError::CloseCode,
             FrameError::CloseReasonNotUtf8,
             FrameError::TextNotUtf8,
-            FrameError::MessageTooBig,
+            FrameError::too_big(70_112, 65_536),
             FrameError::TooManyFragments,
         ];
         for error in errors {

@@ -33,8 +33,63 @@ pub enum FrameError {
     /// A text message that is not UTF-8 (section 8.1). Closed with 1007.
     TextNotUtf8,
     /// A message longer than the receiver's rules allow (section 10.4). Closed with 1009.
-    MessageTooBig,
+    MessageTooBig(Excess),
     /// A message in more frames than the receiver's rules allow (section 10.4). Closed with 1008, because the message
     /// may be small enough: 1009 would have the peer look for the wrong fault.
     TooManyFragments,
+}
+
+/// The length of a message that is too big, and the longest that is allowed. In three bytes each, so that a receiver
+/// stays small; greater ones are shown as [`Excess::GREATEST`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Excess {
+    bytes: [u8; 3],
+    most: [u8; 3],
+}
+
+impl Excess {
+    /// The greatest length that can be shown: one byte less than 16 MiB.
+    pub const GREATEST: u32 = (1 << 24) - 1;
+
+    /// No lengths.
+    pub const NONE: Self = Self {
+        bytes: [0; 3],
+        most: [0; 3],
+    };
+
+    /// Of a message of `bytes` where `most` are allowed.
+    #[must_use]
+    pub fn new(bytes: u64, most: u64) -> Self {
+        let three = |length: u64| {
+            let length = length.min(Self::GREATEST.into());
+            let [low, middle, high, ..] = length.to_le_bytes();
+            [low, middle, high]
+        };
+        Self {
+            bytes: three(bytes),
+            most: three(most),
+        }
+    }
+
+    /// The length of the message in bytes, as far as its headers show it.
+    #[must_use]
+    pub fn bytes(self) -> u32 {
+        let [low, middle, high] = self.bytes;
+        u32::from_le_bytes([low, middle, high, 0])
+    }
+
+    /// The longest message that is allowed, in bytes.
+    #[must_use]
+    pub fn most(self) -> u32 {
+        let [low, middle, high] = self.most;
+        u32::from_le_bytes([low, middle, high, 0])
+    }
+}
+
+impl FrameError {
+    /// The error of a message of `bytes` where `most` are allowed.
+    #[cold]
+    pub(super) fn too_big(bytes: u64, most: usize) -> Self {
+        Self::MessageTooBig(Excess::new(bytes, most as u64))
+    }
 }

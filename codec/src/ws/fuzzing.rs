@@ -187,8 +187,9 @@ fn model_frame(
     let before = message
         .as_ref()
         .map_or(0, |(_, _, bytes)| bytes.len() as u64);
-    if !control && before.saturating_add(header.payload_bytes) > rules.message_bytes as u64 {
-        return Err(FrameError::MessageTooBig);
+    let bytes = before.saturating_add(header.payload_bytes);
+    if !control && bytes > rules.message_bytes as u64 {
+        return Err(FrameError::too_big(bytes, rules.message_bytes));
     }
     let there = stream.get(header.header_bytes..).unwrap_or_default();
     let whole = there.len() as u64 >= header.payload_bytes;

@@ -29,7 +29,7 @@ mod utf8;
 
 pub use close::CloseFrame;
 pub use encoder::{close_frame, close_frame_masked, frame, frame_masked, header, header_bytes};
-pub use error::FrameError;
+pub use error::{Excess, FrameError};
 pub use follower::{Follower, Place};
 pub use header::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode, Side};
 pub use mask::mask;

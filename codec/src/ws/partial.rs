@@ -216,7 +216,8 @@ impl Partial {
         //# reassembly from multiple frames MUST protect themselves against
         //# exceeding those limits.
         if header.payload_bytes > rules.message_bytes.saturating_sub(before) as u64 {
-            return Err(FrameError::MessageTooBig);
+            let bytes = header.payload_bytes.saturating_add(before as u64);
+            return Err(FrameError::too_big(bytes, rules.message_bytes));
         }
         Ok(())
     }

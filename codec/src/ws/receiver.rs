@@ -146,11 +146,7 @@ impl Receiver {
         let (used, found) = match self.find(rules, bytes) {
             Ok(found) => found,
             Err(error) => {
-                *self = Self {
-                    side: self.side,
-                    failed: Some(error),
-                    partial: None,
-                };
+                *self = Self::failed(self.side, error);
                 return Err(error);
             }
         };
@@ -159,6 +155,22 @@ impl Receiver {
             None => None,
         };
         Ok((used, item))
+    }
+
+    /// One that fails with this error, as another did.
+    #[must_use]
+    pub fn failed(side: Side, error: FrameError) -> Self {
+        Self {
+            side,
+            failed: Some(error),
+            partial: None,
+        }
+    }
+
+    /// The error that it fails with, if it does.
+    #[must_use]
+    pub fn error(&self) -> Option<FrameError> {
+        self.failed
     }
 
     /// Whether nothing is kept: no part of a frame or message. Then the receiver owns no heap.
@@ -201,7 +213,8 @@ impl Receiver {
             {
                 let start = header.header_bytes;
                 if !header.opcode.is_control() && end - start > rules.message_bytes {
-                    return Err(FrameError::MessageTooBig);
+                    let bytes = (end - start) as u64;
+                    return Err(FrameError::too_big(bytes, rules.message_bytes));
                 }
                 settle(what, &header, bytes.get_mut(start..end).unwrap_or_default())?;
                 return Ok((

@@ -35,6 +35,11 @@ impl Waiting {
             self.had.push(by);
         }
     }
+
+    /// Whether no outbox ever had its offer: then that has no end of its own.
+    pub(crate) fn never_left(&self) -> bool {
+        self.given.is_none() && !self.delivered
+    }
 }
 
 /// The calls of one channel, oldest first. At most one per sender.

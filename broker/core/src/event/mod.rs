@@ -14,10 +14,10 @@ pub use histogram::{BOUNDS, BUCKETS, Histogram};
 pub use purpose::{PURPOSES, Purpose};
 
 use crate::check::ByCheck;
-use crate::journal::{END_REASONS, EndReason};
+use crate::journal::{END_REASONS, EndReason, UNACCEPTED, Unaccepted};
 use access::status_index;
 use codec::signal::Action;
-use strum::{EnumCount, VariantNames};
+use strum::{EnumCount, IntoStaticStr, VariantNames};
 
 /// The kind that a received message is counted as: an action, or `unknown` when it could not be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,15 @@ impl Kind {
     /// All kinds in the order of [`Kind::index`], with the label each has in the metrics.
     pub const LABELS: [&'static str; KINDS] =
         ["SDP_OFFER", "SDP_ANSWER", "ICE_CANDIDATE", "unknown"];
+
+    /// The action, if it is known.
+    #[must_use]
+    pub const fn action(self) -> Option<Action> {
+        match self {
+            Self::Known(action) => Some(action),
+            Self::Unknown => None,
+        }
+    }
 
     /// The kind's place in a table of counters.
     #[must_use]
@@ -49,7 +58,7 @@ impl Kind {
 pub const KINDS: usize = 4;
 
 /// The outcome of a received message. Exactly one of these, in the end, for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// Its last byte was handed to the kernel, or to an Alexa caller.
@@ -74,6 +83,30 @@ pub enum Outcome {
 impl Outcome {
     /// All labels in the order of [`Outcome::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
+
+    /// The outcome of a message that is not accepted.
+    #[must_use]
+    pub const fn of(reason: Unaccepted) -> Self {
+        match reason {
+            Unaccepted::TooLong
+            | Unaccepted::NoPayload
+            | Unaccepted::NotBase64
+            | Unaccepted::NotJson
+            | Unaccepted::Malformed
+            | Unaccepted::UnknownAction
+            | Unaccepted::UnknownRecipient
+            | Unaccepted::MasterOffer
+            | Unaccepted::FaultInjected => Self::Refused,
+            Unaccepted::TooFast => Self::Throttled,
+            Unaccepted::NoRoom => Self::Overflow,
+        }
+    }
+
+    /// The word in metrics, pages and the log.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
 
     /// The outcome's place in a table of counters.
     #[must_use]
@@ -122,6 +155,8 @@ pub struct Counters {
     pub received: [u64; KINDS],
     /// Messages ended, by kind and outcome.
     pub outcomes: [[u64; OUTCOMES]; KINDS],
+    /// Messages that were not accepted, by reason: of each outcome that has reasons as many as in `outcomes`.
+    pub unaccepted: [u64; UNACCEPTED],
     /// Messages kept for an absent recipient.
     pub pending_messages: u64,
     /// Bytes of the same.
@@ -189,6 +224,14 @@ impl Counters {
         }
     }
 
+    /// A message was not accepted.
+    pub fn unaccepted(&mut self, kind: Kind, reason: Unaccepted) {
+        self.end(kind, Outcome::of(reason));
+        if let Some(count) = self.unaccepted.get_mut(reason.index()) {
+            *count += 1;
+        }
+    }
+
     /// An upgrade was answered.
     pub fn upgrade(&mut self, role: UpgradeRole, outcome: UpgradeOutcome) {
         let row = self.upgrades.get_mut(role.index());
@@ -232,6 +275,9 @@ impl Counters {
             *sum += one;
         }
         add_rows(&mut self.outcomes, &other.outcomes);
+        for (sum, one) in self.unaccepted.iter_mut().zip(other.unaccepted) {
+            *sum += one;
+        }
         add_rows(&mut self.upgrades, &other.upgrades);
         add_rows(&mut self.requests, &other.requests);
         for (sum, one) in self.auth_failures.iter_mut().zip(other.auth_failures) {
@@ -268,6 +314,22 @@ impl Counters {
             - i128::from(self.pending_messages)
             - i128::from(self.outbox_messages)
     }
+
+    /// Whether each message that was not accepted has its reason: of each outcome that has reasons, they add up to it.
+    #[must_use]
+    pub fn all_have_their_reason(&self) -> bool {
+        [Outcome::Refused, Outcome::Throttled, Outcome::Overflow]
+            .into_iter()
+            .all(|outcome| {
+                let ended = self
+                    .outcomes
+                    .iter()
+                    .filter_map(|row| row.get(outcome.index()));
+                let reasons = Unaccepted::ALL.iter().zip(self.unaccepted);
+                let of_outcome = reasons.filter(|(reason, _)| Outcome::of(**reason) == outcome);
+                ended.sum::<u64>() == of_outcome.map(|(_, count)| count).sum::<u64>()
+            })
+    }
 }
 
 fn add_rows<const N: usize, const M: usize>(sums: &mut [[u64; N]; M], ones: &[[u64; N]; M]) {
@@ -284,8 +346,9 @@ mod tests {
     fn every_kind_and_outcome_has_its_own_counter_and_label() {
         let mut counters = Counters::default();
         counters.receive(Kind::Unknown);
-        counters.end(Kind::Unknown, Outcome::Refused);
+        counters.unaccepted(Kind::Unknown, Unaccepted::NotJson);
         assert_eq!(counters.received[3], 1);
+        assert!(counters.all_have_their_reason());
         assert_eq!(counters.outcomes[3][4], 1);
         assert_eq!(counters.unaccounted(), 0);
         assert_eq!(
@@ -293,6 +356,8 @@ mod tests {
             Action::IceCandidate.as_str()
         );
         assert_eq!(Outcome::LABELS[Outcome::Overflow.index()], "overflow");
+        counters.end(Kind::Unknown, Outcome::Overflow);
+        assert!(!counters.all_have_their_reason());
     }
 
     #[test]
@@ -306,6 +371,7 @@ mod tests {
         one.upgrade(UpgradeRole::Viewer, UpgradeOutcome::Forbidden);
         one.request(Requested::Unknown, 404);
         one.auth_failure(AuthFailure::Policy);
+        one.unaccepted(Kind::Unknown, Unaccepted::TooFast);
         one.connection_end(EndReason::Drain);
         one.frame(10_241);
         one.frame(18_751);
@@ -316,7 +382,8 @@ mod tests {
             (sum.received[0], sum.pending_messages, sum.outbox_messages),
             (2, 2, 4)
         );
-        assert_eq!(sum.unaccounted(), -4);
+        assert_eq!(sum.unaccounted(), -6);
+        assert_eq!(sum.unaccepted[Unaccepted::TooFast.index()], 2);
         assert_eq!(sum.upgrades[1][3], 2);
         assert_eq!(sum.requests[REQUESTED - 1][4], 2);
         assert_eq!(sum.auth_failures[AUTH_FAILURES - 1], 2);

@@ -1,10 +1,11 @@
 //! One shard's way to the journal: what peers can cause at will is limited here.
 
-use super::{Audit, ConnectionEnd, Entry, Journal, Refused};
+use super::{Audit, ConnectionEnd, Entry, Journal, Refused, UnacceptedMessage};
 use crate::id::Account;
 use crate::limits::{
     ENDS_LOGGED_PER_ACCOUNT, ENDS_LOGGED_PER_SECOND, NODE_TROUBLES_LOGGED_PER_SECOND,
     REFUSALS_LOGGED_PER_PREFIX, REFUSALS_LOGGED_PER_SECOND, STORE_TROUBLES_LOGGED_PER_SECOND,
+    UNACCEPTED_LOGGED_PER_ACCOUNT, UNACCEPTED_LOGGED_PER_SECOND,
 };
 use crate::time::Now;
 use std::fmt;
@@ -17,6 +18,8 @@ pub struct Diary {
     refusals: Limiter<Prefix>,
     /// Ends of connections, by the account of their channel.
     ends: Limiter<Account>,
+    /// Messages that were not accepted, by the account of their channel.
+    unaccepted: Limiter<Account>,
     troubles: Limiter<()>,
     nodes: Limiter<()>,
     /// Requests that another node did not answer since the last line about one.
@@ -116,6 +119,7 @@ impl Diary {
             journal,
             refusals: Limiter::new(REFUSALS_LOGGED_PER_SECOND, REFUSALS_LOGGED_PER_PREFIX),
             ends: Limiter::new(ENDS_LOGGED_PER_SECOND, ENDS_LOGGED_PER_ACCOUNT),
+            unaccepted: Limiter::new(UNACCEPTED_LOGGED_PER_SECOND, UNACCEPTED_LOGGED_PER_ACCOUNT),
             troubles: Limiter::new(
                 STORE_TROUBLES_LOGGED_PER_SECOND,
                 STORE_TROUBLES_LOGGED_PER_SECOND,
@@ -194,6 +198,22 @@ impl Diary {
             ends => self.journal.note(Entry::EndsSuppressed { ends }),
         }
         self.journal.note(Entry::ConnectionEnd(end));
+    }
+
+    /// Notes a message that was not accepted, made only if it is noted, with the number of those before it that were
+    /// not: [`UNACCEPTED_LOGGED_PER_SECOND`] of them, and [`UNACCEPTED_LOGGED_PER_ACCOUNT`] of one account.
+    pub fn unaccepted(
+        &mut self,
+        now: Now,
+        account: Account,
+        message: impl FnOnce(u64) -> UnacceptedMessage,
+    ) {
+        if !self.unaccepted.lets(now, account) {
+            self.suppressed += 1;
+            return;
+        }
+        let message = message(self.unaccepted.take_untold());
+        self.journal.note(Entry::Unaccepted(Box::new(message)));
     }
 
     /// Notes a refusal, made only if it is noted: [`REFUSALS_LOGGED_PER_SECOND`] of them, and

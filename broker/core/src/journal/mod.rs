@@ -3,14 +3,18 @@
 //! No entry has a field for a query string, a payload, a signature or a secret, so none can get there by mistake. What
 //! comes from the wire (client ids, names, ARNs) is escaped and cut where it is written.
 
+mod codes;
 mod diary;
 mod refused;
+mod unaccepted;
+mod words;
 
 pub use diary::{Diary, Prefix};
 pub use refused::{Claims, EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Refused};
+pub use unaccepted::{UNACCEPTED, Unaccepted};
 
 use crate::id::Account;
-use codec::signal::Role;
+use codec::signal::{Action, Role};
 use codec::ws::{FrameError, close};
 use std::fmt;
 use std::net::SocketAddr;
@@ -65,6 +69,8 @@ pub enum Entry {
         /// Their number.
         ends: u64,
     },
+    /// A message was not accepted. Limited per shard: see [`Diary::unaccepted`].
+    Unaccepted(Box<UnacceptedMessage>),
     /// A call changed something or was not allowed to.
     Audit(Audit),
     /// Another node did not answer.
@@ -106,6 +112,29 @@ pub struct ConnectionEnd {
     pub answered_ms: Option<u32>,
     /// Why it ended.
     pub reason: EndReason,
+}
+
+/// A message that was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnacceptedMessage {
+    /// The channel's name.
+    pub channel: Box<str>,
+    /// The role of its sender.
+    pub role: Role,
+    /// The client id of a viewer that sent it.
+    pub client_id: Option<Box<str>>,
+    /// The sender's address.
+    pub remote: SocketAddr,
+    /// Its action; `None` when it could not be understood.
+    pub action: Option<Action>,
+    /// Why.
+    pub reason: Unaccepted,
+    /// The length of its frame towards the recipient; of one whose payload is too long, that of the payload; else 0.
+    pub bytes: usize,
+    /// The longest payload that is allowed, of one whose payload is too long; else 0.
+    pub most: usize,
+    /// Messages that were not accepted and have no line, since the last line about one.
+    pub unlogged: u64,
 }
 
 /// An API call that changes something, or that the policy refused.

@@ -298,8 +298,8 @@ impl Session {
     #[must_use]
     pub(crate) fn reason(&self) -> Option<EndReason> {
         match &self.state {
-            SessionState::Open(web_socket) => web_socket.reason,
-            SessionState::AwaitCloseEcho(web_socket, _) => web_socket.reason,
+            SessionState::Open(web_socket) => web_socket.reason(),
+            SessionState::AwaitCloseEcho(web_socket, _) => web_socket.reason(),
             SessionState::AwaitGone(ending) => ending.reason,
             SessionState::Http(_) => None,
         }
@@ -310,7 +310,7 @@ impl Session {
     #[must_use]
     pub(crate) fn peer_is_done(&self) -> bool {
         let done = |web_socket: &WebSocket| {
-            web_socket.reason == Some(EndReason::PeerClosed) && !web_socket.awaits_pong()
+            web_socket.reason() == Some(EndReason::PeerClosed) && !web_socket.awaits_pong()
         };
         match &self.state {
             SessionState::Open(web_socket) => done(web_socket),
@@ -322,13 +322,14 @@ impl Session {
 
     /// A WebSocket ends for this reason, unless it had one before.
     pub(crate) fn because(&mut self, reason: EndReason) {
-        let known = match &mut self.state {
-            SessionState::Open(web_socket) => &mut web_socket.reason,
-            SessionState::AwaitCloseEcho(web_socket, _) => &mut web_socket.reason,
-            SessionState::AwaitGone(ending) if ending.tally.is_some() => &mut ending.reason,
-            SessionState::AwaitGone(_) | SessionState::Http(_) => return,
-        };
-        known.get_or_insert(reason);
+        match &mut self.state {
+            SessionState::Open(web_socket) => web_socket.because(reason),
+            SessionState::AwaitCloseEcho(web_socket, _) => web_socket.because(reason),
+            SessionState::AwaitGone(ending) if ending.tally.is_some() => {
+                ending.reason.get_or_insert(reason);
+            }
+            SessionState::AwaitGone(_) | SessionState::Http(_) => {}
+        }
     }
 
     /// The HTTP state, if it is one.

@@ -6,7 +6,8 @@ use crate::journal::EndReason;
 use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
 use crate::settings::Timeouts;
 use crate::time::Now;
-use codec::ws::{Receiver, Side};
+use codec::ws::{Excess, FrameError, Receiver, Side};
+use std::num::NonZeroU8;
 use std::rc::Rc;
 
 /// The role of a connection on its channel.
@@ -120,8 +121,9 @@ pub(crate) struct WebSocket {
     recalled: bool,
     /// The log's figures, written when it ends.
     pub tally: Tally,
-    /// Why it ends: the first thing that happened. Not in the tally, where it would cost each connection a word.
-    pub(super) reason: Option<EndReason>,
+    /// The code of why it ends: the first thing that happened. Not in the tally, where it would cost each connection a
+    /// word. The lengths of a message that was too big are the receiver's.
+    reason: Option<NonZeroU8>,
     /// It may get GO_AWAY and RECONNECT_ICE_SERVER: see [`Terms::notices`].
     notices: bool,
     times: Times,
@@ -211,6 +213,27 @@ impl WebSocket {
                 since_begin: NO_SPAN,
             },
             idle_frames: IdleFrames::default(),
+        }
+    }
+
+    /// Why it ends, if that is known.
+    #[must_use]
+    pub(super) fn reason(&self) -> Option<EndReason> {
+        let excess = match self.receiver.error() {
+            Some(FrameError::MessageTooBig(excess)) => excess,
+            Some(_) | None => Excess::NONE,
+        };
+        self.reason
+            .and_then(|code| EndReason::of_code(code, excess))
+    }
+
+    /// It ends for this reason, unless it had one before.
+    pub(super) fn because(&mut self, reason: EndReason) {
+        if self.reason.is_none() {
+            self.reason = Some(reason.code());
+            if let EndReason::ProtocolError(error) = reason {
+                self.receiver = Receiver::failed(Side::Server, error);
+            }
         }
     }
 

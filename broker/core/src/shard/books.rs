@@ -128,6 +128,10 @@ impl Books {
             0,
             "a message is in no place, or in two"
         );
+        assert!(
+            counters.all_have_their_reason(),
+            "a message that was not accepted has no reason"
+        );
         let empty = |messages: u64, bytes: u64| messages > 0 || bytes == 0;
         assert!(
             empty(counters.pending_messages, counters.pending_bytes),

@@ -29,6 +29,7 @@ pub(in crate::shard) mod parts;
 pub(in crate::shard) mod passing;
 pub(in crate::shard) mod relay;
 pub(in crate::shard) mod status;
+pub(in crate::shard) mod unaccepted;
 pub(in crate::shard) mod unsent;
 
 use super::books::Books;

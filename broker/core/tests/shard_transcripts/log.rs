@@ -26,6 +26,7 @@ fn the_end_of_a_connection_names_its_channel_also_when_that_went_first() {
             Entry::Refused(_)
             | Entry::Suppressed { .. }
             | Entry::EndsSuppressed { .. }
+            | Entry::Unaccepted(_)
             | Entry::Audit(_)
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => None,
@@ -60,6 +61,7 @@ fn a_change_that_a_quota_refuses_has_its_audit_line() {
             | Entry::Refused(_)
             | Entry::Suppressed { .. }
             | Entry::EndsSuppressed { .. }
+            | Entry::Unaccepted(_)
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => None,
         })
@@ -148,6 +150,7 @@ fn refused(script: &Script) -> Vec<Refused> {
         | Entry::Audit(_)
         | Entry::Suppressed { .. }
         | Entry::EndsSuppressed { .. }
+        | Entry::Unaccepted(_)
         | Entry::NodeTrouble { .. }
         | Entry::StoreTrouble { .. } => None,
     });

@@ -31,6 +31,7 @@ mod store;
 mod takeover;
 mod timers;
 mod trace;
+mod unaccepted;
 mod waiting;
 #[expect(
     dead_code,

@@ -273,6 +273,7 @@ fn an_owner_that_does_not_answer_is_503_and_a_line_a_second() {
         | Entry::Refused(_)
         | Entry::Suppressed { .. }
         | Entry::EndsSuppressed { .. }
+        | Entry::Unaccepted(_)
         | Entry::Audit(_)
         | Entry::StoreTrouble { .. } => None,
     };

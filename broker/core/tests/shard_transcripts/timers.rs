@@ -11,6 +11,7 @@ fn ends(script: &Script) -> Vec<String> {
         Entry::Refused(_)
         | Entry::Suppressed { .. }
         | Entry::EndsSuppressed { .. }
+        | Entry::Unaccepted(_)
         | Entry::Audit(_)
         | Entry::NodeTrouble { .. }
         | Entry::StoreTrouble { .. } => None,

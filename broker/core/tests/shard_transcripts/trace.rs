@@ -9,7 +9,7 @@ use broker_core::shard::{
 };
 
 /// Everything that is known of a channel, oldest first, read in steps of this many events.
-struct Trace {
+pub(super) struct Trace {
     peers: Vec<TracePeer>,
     events: Vec<TraceEvent>,
     since_us: Option<u64>,
@@ -38,7 +38,7 @@ fn step(
     steps.pop().map(|step| *step)
 }
 
-fn trace(script: &mut Script, name: &str, limit: usize) -> Trace {
+pub(super) fn trace(script: &mut Script, name: &str, limit: usize) -> Trace {
     let mut all = Trace {
         peers: Vec::new(),
         events: Vec::new(),
@@ -103,6 +103,7 @@ impl Trace {
                 towards,
                 passage,
                 bytes,
+                most,
                 from,
                 to,
                 mark,
@@ -120,14 +121,16 @@ impl Trace {
                     Some(viewer) => format!(" for {viewer}"),
                     None => format!(" of {}", self.of_mark(mark)),
                 });
-                let rest = [from, to, of].map(Option::unwrap_or_default).concat();
+                let most = Some(most).filter(|most| **most > 0);
+                let most = most.map(|most| format!(", {most} are allowed"));
+                let rest = [from, to, of, most].map(Option::unwrap_or_default).concat();
                 format!("{action} {bytes} {away} {passage:?}{rest}")
             }
         };
         format!("{} {what}", event.at_us / 1000)
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         self.events.iter().map(|event| self.line(event)).collect()
     }
 }
@@ -198,9 +201,9 @@ fn messages_that_come_back_and_connections_that_lose_their_slot_are_noted() {
         "1000 m superseded by m'",
         "1000 SDP_OFFER 73 up Returned at m of v1",
         "1000 SDP_OFFER 73 up Delivered at m' of v1",
-        "1000 ? 0 up Refused from v1",
+        "1000 ? 0 up Unaccepted(NotJson) from v1",
         "1000 v1 left: peer_gone",
-        "1000 SDP_OFFER 0 down Refused from m'",
+        "1000 SDP_OFFER 0 down Unaccepted(MasterOffer) from m'",
         "1000 SDP_ANSWER 52 down Kept from m' for v1",
         "1000 SDP_ANSWER 52 down Overwritten of v1",
         "1000 SDP_ANSWER 52 down Kept from m' for v1",

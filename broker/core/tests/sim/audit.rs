@@ -6,7 +6,7 @@ use crate::model::{Channel, ConnId};
 use crate::store::Verdict;
 use crate::world::World;
 use broker_core::event::{CONNECTION_ROLES, Outcome};
-use broker_core::journal::Entry;
+use broker_core::journal::{Entry, Unaccepted};
 use broker_core::machine::Machine;
 
 impl World {
@@ -33,6 +33,7 @@ impl World {
                 Entry::ConnectionEnd(_)
                 | Entry::Suppressed { .. }
                 | Entry::EndsSuppressed { .. }
+                | Entry::Unaccepted(_)
                 | Entry::NodeTrouble { .. }
                 | Entry::StoreTrouble { .. } => {}
             }
@@ -140,6 +141,7 @@ impl World {
                     }
                     kind[0] += sum << 32;
                 }
+                counters.unaccepted[Unaccepted::NoRoom.index()] = 0;
             }
         }
         assert_eq!(found, wanted, "the counters of shard {shard}");

@@ -223,7 +223,7 @@ impl World {
             (1002, codec::ws::FrameError::Unmasked.reason(), true),
             (1003, "Binary messages are not supported.", false),
             (1007, codec::ws::FrameError::TextNotUtf8.reason(), true),
-            (1009, codec::ws::FrameError::MessageTooBig.reason(), true),
+            (1009, "message is too big", true),
         ];
         let (code, reason, failed) = kinds[self.random.usize(0..kinds.len())];
         self.hit("fault: frame violation");

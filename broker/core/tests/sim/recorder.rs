@@ -355,6 +355,7 @@ impl World {
                     towards,
                     passage,
                     bytes,
+                    most,
                     from,
                     to,
                     mark,
@@ -368,6 +369,7 @@ impl World {
                 *action == passing.action
                     && (*towards == Towards::Master) == passing.to_master
                     && (*passage, *bytes) == (passing.passage, passing.bytes)
+                    && *most == passing.most
                     && *from == passing.from.as_ref().map(key)
                     && *to == passing.to.as_ref().map(key)
                     && *mark == passing.viewer.as_deref().map(|id| self.mark(shard, id))

@@ -1,9 +1,12 @@
 //! The format of log entries: fields, not sentences. Text from the wire is quoted, escaped and cut.
 
+use broker_core::event::Outcome;
 use broker_core::id::Identity;
-use broker_core::journal::{Audit, Claims, ConnectionEnd, Entry, Refused};
+use broker_core::journal::{
+    Audit, Claims, ConnectionEnd, EndReason, Entry, Refused, UnacceptedMessage,
+};
 use broker_core::shard::Connections;
-use codec::signal::Role;
+use codec::signal::{Action, Role};
 use std::net::SocketAddr;
 use tracing::{error, info, warn};
 
@@ -20,6 +23,7 @@ pub(in crate::side) fn write(entry: &Entry) {
         Entry::EndsSuppressed { ends } => {
             warn!(target: TARGET, ends, "too many ends of connections to log")
         }
+        Entry::Unaccepted(message) => write_unaccepted(message),
         Entry::Audit(audit) => write_audit(audit),
         Entry::NodeTrouble {
             node,
@@ -55,13 +59,10 @@ fn connection_end(end: &ConnectionEnd) {
         answered_ms,
         reason,
     } = end;
-    let role = match role {
-        Role::Master => "master",
-        Role::Viewer => "viewer",
-    };
+    let broken = matches!(reason, EndReason::ProtocolError(_));
     info!(
         target: TARGET,
-        role,
+        role = word(*role),
         client_id = client_id.as_deref().map(|id| cut(id, ID_CHARS)),
         channel = channel.as_deref().map(|name| cut(name, ID_CHARS)),
         %remote,
@@ -71,8 +72,44 @@ fn connection_end(end: &ConnectionEnd) {
         offered_ms,
         answered_ms,
         %reason,
+        says = broken.then(|| reason.says()).as_deref(),
         "connection ended"
     );
+}
+
+fn write_unaccepted(message: &UnacceptedMessage) {
+    let UnacceptedMessage {
+        channel,
+        role,
+        client_id,
+        remote,
+        action,
+        reason,
+        bytes,
+        most,
+        unlogged,
+    } = message;
+    info!(
+        target: TARGET,
+        outcome = Outcome::of(*reason).label(),
+        reason = reason.label(),
+        says = &*reason.says(*bytes, *most),
+        action = action.map_or("unknown", Action::as_str),
+        role = word(*role),
+        client_id = client_id.as_deref().map(|id| cut(id, ID_CHARS)),
+        channel = cut(channel, ID_CHARS),
+        %remote,
+        unlogged,
+        "message not accepted"
+    );
+}
+
+/// A role as the log names it.
+fn word(role: Role) -> &'static str {
+    match role {
+        Role::Master => "master",
+        Role::Viewer => "viewer",
+    }
 }
 
 fn write_refused(refused: &Refused) {
@@ -181,7 +218,8 @@ const ERROR_CHARS: usize = 512;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use broker_core::journal::EndReason;
+    use broker_core::journal::Unaccepted;
+    use codec::ws::{Excess, FrameError};
     use std::io;
     use std::sync::mpsc::{Sender, channel};
     use tracing::subscriber::with_default;
@@ -253,7 +291,44 @@ mod tests {
         );
         assert_eq!(fields["reason"], "slow_consumer");
         assert_eq!(fields["offered_ms"], 4);
+        assert!(!text.contains("says"), "{text}");
         assert!(!text.contains("answered_ms") && fields.get("answered_ms").is_none());
+    }
+
+    #[test]
+    fn a_broken_protocol_is_said_in_words() {
+        let error = FrameError::MessageTooBig(Excess::new(70_112, 65_536));
+        let [text, _] = lines(&ended("v1", EndReason::ProtocolError(error)));
+        let wanted = "says=\"a message of 70,112 bytes; 65,536 are allowed\"";
+        assert!(text.contains(wanted), "{text}");
+        assert!(text.contains("reason=protocol_error:1009"), "{text}");
+    }
+
+    #[test]
+    fn a_message_that_is_not_accepted_leaves_its_reason() {
+        let [text, json] = lines(&Entry::Unaccepted(Box::new(UnacceptedMessage {
+            channel: "demo".into(),
+            role: Role::Viewer,
+            client_id: Some("v1".into()),
+            remote: ([127, 0, 0, 1], 9).into(),
+            action: None,
+            reason: Unaccepted::TooLong,
+            bytes: 40_112,
+            most: 32_768,
+            unlogged: 3,
+        })));
+        for field in [
+            "message not accepted",
+            "outcome=\"refused\"",
+            "reason=\"too_long\"",
+            "says=\"messagePayload of 40,112 characters; 32,768 are allowed\"",
+            "client_id=\"v1\"",
+            "unlogged=3",
+        ] {
+            assert!(text.contains(field), "{field}: {text}");
+        }
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["fields"]["action"], "unknown");
     }
 
     #[test]

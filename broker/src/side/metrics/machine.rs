@@ -6,7 +6,7 @@ use broker_core::event::{
     AuthFailure, ConnectionRole, Kind, LARGE_FRAMES, Outcome, Requested, STATUS, UpgradeOutcome,
     UpgradeRole,
 };
-use broker_core::journal::EndReason;
+use broker_core::journal::{EndReason, Unaccepted};
 
 impl View {
     /// The last session set-up of any shard in an octave above a second.
@@ -58,6 +58,20 @@ pub(super) const METRICS: &[Row<View>] = &[
         |it, to| {
             let names = [("action", &Kind::LABELS[..]), ("outcome", Outcome::LABELS)];
             crossed(to, names, &it.sum.counters.outcomes);
+        },
+    ),
+    counter(
+        "heliograph_messages_unaccepted_total",
+        "Messages that were not accepted, by outcome and reason",
+        |it, to| {
+            let counts = Unaccepted::ALL.iter().zip(it.sum.counters.unaccepted);
+            for (reason, count) in counts {
+                let labels = [
+                    ("outcome", Outcome::of(*reason).label()),
+                    ("reason", reason.label()),
+                ];
+                to.labelled(labels, count);
+            }
         },
     ),
     gauge(

@@ -61,6 +61,9 @@ fn every_series_exists_at_zero() {
         }
     }
     for series in [
+        "heliograph_messages_unaccepted_total{outcome=\"refused\",reason=\"too_long\"} 0",
+        "heliograph_messages_unaccepted_total{outcome=\"throttled\",reason=\"too_fast\"} 0",
+        "heliograph_messages_unaccepted_total{outcome=\"overflow\",reason=\"no_room\"} 0",
         "heliograph_pending_messages 0",
         "heliograph_outbox_messages 0",
         "heliograph_outbox_bytes 0",

@@ -59,6 +59,7 @@ impl Recent {
             Entry::Suppressed { refusals } => self.locked(|ring| ring.suppressed += refusals),
             Entry::ConnectionEnd(_)
             | Entry::EndsSuppressed { .. }
+            | Entry::Unaccepted(_)
             | Entry::Audit(_)
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => {}

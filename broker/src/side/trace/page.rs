@@ -10,6 +10,8 @@ use crate::side::inspect::inspector::{NO_SUCH_CHANNEL, name_node};
 use axum::extract::{Path, RawQuery, State};
 use axum::routing::get;
 use axum::{Json, Router};
+use broker_core::event::Outcome;
+use broker_core::journal::Unaccepted;
 use broker_core::shard::{Passage, Towards, TraceEvent, TraceKind};
 use broker_core::time::Wall;
 use serde_json::{Map, Value, json as value};
@@ -158,17 +160,21 @@ fn viewer(one: &Connection, clocks: Clocks) -> Value {
 }
 
 fn master(one: &Connection, clocks: Clocks) -> Value {
-    let refused = one.events.iter().filter(|event| {
-        matches!(
-            event.kind,
-            TraceKind::Message {
-                passage: Passage::Refused,
-                ..
-            }
-        )
-    });
+    let unaccepted = &one.facts.unaccepted;
+    let refused = |(reason, _): &(Unaccepted, usize)| Outcome::of(*reason) == Outcome::Refused;
+    let refused: usize = unaccepted
+        .counts()
+        .filter(refused)
+        .map(|(_, count)| count)
+        .sum();
+    let by_reason = unaccepted
+        .counts()
+        .map(|(reason, count)| (reason.label().to_owned(), count.into()));
+    let hints: Vec<String> = unaccepted.hints().map(|hint| hint.to_string()).collect();
     let mut master = connection(one, clocks);
-    master.insert("refused".into(), refused.count().into());
+    master.insert("refused".into(), refused.into());
+    master.insert("unaccepted".into(), Value::Object(by_reason.collect()));
+    master.insert("hints".into(), hints.into());
     master.into()
 }
 
@@ -176,15 +182,14 @@ fn connection(one: &Connection, clocks: Clocks) -> Map<String, Value> {
     let remote = one.peer.as_ref().map(|peer| peer.remote.to_string());
     let joined = one.peer.as_ref().map(|_| clocks.date(one.joined_us));
     let (left, reason) = one.left.unzip();
+    let reason = reason.flatten();
     let fields = [
         ("connection", number(one).into()),
         ("remote", remote.into()),
         ("joined", joined.into()),
         ("left", left.map(|us| clocks.date(us)).into()),
-        (
-            "reason",
-            reason.flatten().map(|reason| reason.to_string()).into(),
-        ),
+        ("reason", reason.map(|reason| reason.to_string()).into()),
+        ("says", reason.map(|reason| reason.says()).into()),
     ];
     let named = fields.map(|(name, value)| (name.to_owned(), value));
     Map::from_iter(named)
@@ -194,7 +199,8 @@ fn shown(event: &TraceEvent, of: &Connection) -> Value {
     let mut shown = match &event.kind {
         TraceKind::Joined(..) => value!({ "kind": "join" }),
         TraceKind::Left(_, reason) => {
-            value!({ "kind": "left", "reason": reason.map(|reason| reason.to_string()) })
+            let says = reason.map(|reason| reason.says());
+            value!({ "kind": "left", "reason": reason.map(|reason| reason.to_string()), "says": says })
         }
         TraceKind::Superseded(_, by) => value!({ "kind": "superseded", "by": by.pack() }),
         TraceKind::ToldToGo(_) => value!({ "kind": "go_away" }),
@@ -203,6 +209,7 @@ fn shown(event: &TraceEvent, of: &Connection) -> Value {
             towards,
             passage,
             bytes,
+            most,
             ..
         } => {
             let from = match towards {
@@ -212,7 +219,12 @@ fn shown(event: &TraceEvent, of: &Connection) -> Value {
             let action = action.map_or("unknown", |action| action.as_str());
             let (kind, field, word) = words(*passage);
             let bytes = Some(*bytes).filter(|bytes| *bytes > 0);
-            value!({ "kind": kind, "action": action, "from": from, "bytes": bytes, field: word })
+            let mut shown = value!({ "kind": kind, "action": action, "from": from, "bytes": bytes, field: word });
+            if let Passage::Unaccepted(reason) = passage {
+                shown["reason"] = reason.label().into();
+                shown["says"] = reason.says(bytes.unwrap_or_default(), *most).into();
+            }
+            shown
         }
     };
     shown["ms"] = rounded(of.ms(event.at_us)).into();
@@ -225,9 +237,7 @@ fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
     match passage {
         Passage::Relayed => ("message", "route", "to"),
         Passage::Kept => ("message", "route", "kept"),
-        Passage::Overflow => ("message", "route", "overflow"),
-        Passage::Throttled => ("message", "route", "throttled"),
-        Passage::Refused => ("message", "route", "refused"),
+        Passage::Unaccepted(reason) => ("message", "route", Outcome::of(reason).label()),
         Passage::AnsweredCall => ("message", "route", "answers_call"),
         Passage::TooLateForCall => ("message", "route", "late_for_call"),
         Passage::Late => ("message", "route", "late"),

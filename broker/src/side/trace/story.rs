@@ -3,9 +3,9 @@
 //! An event names connections, or stands for a client id by a mark where none was there. Such an event belongs to the
 //! connection of that client id that came last before it; else to the next one; else to a client that never connected.
 
-use super::hints::Facts;
+use super::hints::{Facts, Lengths};
 use broker_core::id::SessionKey;
-use broker_core::journal::EndReason;
+use broker_core::journal::{EndReason, Unaccepted};
 use broker_core::shard::{Passage, Towards, TraceEvent, TraceKind, TracePeer};
 use broker_core::time::Wall;
 use codec::signal::{Action, Role};
@@ -39,7 +39,7 @@ pub(in crate::side) struct Connection {
     pub(in crate::side) left: Option<(u64, Option<EndReason>)>,
     /// Its events, oldest first: what it did and got.
     pub(in crate::side) events: Vec<TraceEvent>,
-    /// The facts that the hints for a viewer follow from.
+    /// The facts that the hints follow from.
     pub(in crate::side) facts: Facts,
 }
 
@@ -151,10 +151,28 @@ impl Story {
             .retain(|one| !one.events.is_empty() || (one.left.is_none() && one.peer.is_some()));
     }
 
+    /// The moments of masters' messages that were not accepted and named no viewer, in order, by reason.
+    fn unaccepted_of_masters(&self) -> BTreeMap<Unaccepted, Vec<(u64, Lengths)>> {
+        let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for event in self.masters.iter().flat_map(|master| &master.events) {
+            if let Some((reason, lengths)) = unaccepted(event) {
+                all.entry(reason).or_default().push((event.at_us, lengths));
+            }
+        }
+        for of_reason in all.values_mut() {
+            of_reason.sort_by_key(|(at_us, _)| *at_us);
+        }
+        all
+    }
+
     /// Works out what hints follow from: from everything that is known, whatever is shown of it.
     fn find_facts(&mut self, now_us: u64) {
         let joins: Vec<u64> = self.masters.iter().map(|one| one.joined_us).collect();
+        for one in &mut self.masters {
+            one.facts = one.facts(now_us);
+        }
         let master = self.masters.iter().any(|one| one.left.is_none());
+        let of_masters = self.unaccepted_of_masters();
         let mut offered = BTreeSet::new();
         for one in &mut self.viewers {
             let mut facts = one.facts(now_us);
@@ -166,6 +184,16 @@ impl Story {
             let until = facts.answer.or(facts.left).unwrap_or(facts.now);
             facts.replaced = replaced.filter(|replaced| *replaced < until);
             facts.older_offer = offered.contains(&one.client_id);
+            if let Some(arrived) = facts.arrived.filter(|_| facts.answer.is_none()) {
+                let first = |all: &Vec<(u64, Lengths)>| {
+                    let next = all.partition_point(|(at_us, _)| one.ms(*at_us) < arrived);
+                    let next = all.get(next).filter(|(at_us, _)| one.ms(*at_us) <= until);
+                    next.map(|(_, lengths)| *lengths)
+                };
+                let found = of_masters.iter();
+                let found = found.filter_map(|(reason, all)| Some((*reason, first(all)?)));
+                facts.of_master = found.collect();
+            }
             if facts.offer.is_some() && facts.answer.is_none() {
                 offered.insert(one.client_id.clone());
             }
@@ -254,7 +282,12 @@ impl Connection {
                     passage,
                     bytes,
                     ..
-                } => facts.message(self.ms(event.at_us), action, towards, passage, bytes),
+                } => {
+                    facts.message(self.ms(event.at_us), action, towards, passage, bytes);
+                    if let Some((reason, lengths)) = unaccepted(event) {
+                        facts.unaccepted.add(reason, lengths);
+                    }
+                }
                 TraceKind::Joined(..) => facts.whole = true,
                 TraceKind::Left(..) | TraceKind::Superseded(..) | TraceKind::ToldToGo(_) => {}
             }
@@ -274,12 +307,9 @@ impl Facts {
     ) {
         let came = matches!(passage, Passage::Relayed | Passage::Kept);
         let went = matches!(passage, Passage::Relayed | Passage::Delivered);
-        let refused = matches!(
-            passage,
-            Passage::Overflow | Passage::Throttled | Passage::Refused
-        );
-        self.longest = self.longest.max(bytes);
-        self.refused += usize::from(refused);
+        if !matches!(passage, Passage::Unaccepted(_)) {
+            self.longest = self.longest.max(bytes);
+        }
         let first = |known: &mut Option<f64>, is: bool| {
             if is {
                 known.get_or_insert(at);
@@ -304,6 +334,23 @@ impl Facts {
             }
             (Some(_) | None, Towards::Master | Towards::Viewer) => {}
         }
+    }
+}
+
+/// Why a message was not accepted, if the event is that; with its length, and the limit.
+fn unaccepted(event: &TraceEvent) -> Option<(Unaccepted, Lengths)> {
+    match event.kind {
+        TraceKind::Message {
+            passage: Passage::Unaccepted(reason),
+            bytes,
+            most,
+            ..
+        } => Some((reason, Lengths { bytes, most })),
+        TraceKind::Message { .. }
+        | TraceKind::Joined(..)
+        | TraceKind::Left(..)
+        | TraceKind::Superseded(..)
+        | TraceKind::ToldToGo(_) => None,
     }
 }
 

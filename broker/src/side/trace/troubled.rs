@@ -1,9 +1,9 @@
-//! Viewers whose session did not go well: the last of them, for the overview.
+//! Sessions that did not go well: the last of them, for the overview.
 //!
-//! The log thread finds them among the ends of connections that it writes anyway, so a session that goes well costs
+//! The log thread finds them among the lines that it writes anyway, so a session that goes well costs
 //! nothing. Why it went wrong is read off the recorder's trace a little later, a bounded number of channels a second.
 
-use super::hints::{Hint, Span};
+use super::hints::{Hint, Lengths, Span};
 use super::reader::{Suggestion, Traces};
 use crate::edge::calendar;
 use crate::limits::{
@@ -11,11 +11,12 @@ use crate::limits::{
 };
 use crate::side::admin::answer::rfc3339;
 use crate::side::shared::Shared;
-use broker_core::journal::{ConnectionEnd, EndReason, Entry};
+use broker_core::journal::{ConnectionEnd, EndReason, Entry, UnacceptedMessage};
 use broker_core::time::Wall;
 use codec::signal::Role;
 use serde_json::{Value, json as value};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -39,14 +40,24 @@ struct Row {
     number: u64,
     at: Wall,
     trouble: Trouble,
-    end: ConnectionEnd,
+    source: Source,
     /// The suggestion of its trace; empty until that was read, and when its notes are gone.
     traced: Suggestion,
     /// The number of looks at its trace.
     looks: usize,
 }
 
-/// The kind of trouble, as far as the end of the connection shows it.
+/// The source of a row.
+#[derive(Clone, Debug)]
+enum Source {
+    /// The end of a connection.
+    End(ConnectionEnd),
+    /// The last of the messages that were not accepted from one connection for one reason, and how many of them the log
+    /// has.
+    Unaccepted(Box<UnacceptedMessage>, usize),
+}
+
+/// The kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 enum Trouble {
@@ -58,13 +69,12 @@ enum Trouble {
     NoCandidates,
     /// The broker closed it for what it did, or did not do.
     CutOff,
+    /// Messages of it were not accepted.
+    Unaccepted,
 }
 
 impl Trouble {
     fn of(end: &ConnectionEnd) -> Option<Self> {
-        if end.role != Role::Viewer {
-            return None;
-        }
         let cut_off = matches!(
             end.reason,
             EndReason::SlowConsumer
@@ -79,6 +89,7 @@ impl Trouble {
         let stayed = |answered: u32| end.duration_ms.saturating_sub(answered.into());
         match (end.offered_ms, end.answered_ms) {
             _ if cut_off => Some(Self::CutOff),
+            _ if end.role == Role::Master => None,
             (Some(_), None) => Some(Self::Unanswered),
             (Some(_), Some(_)) if took >= SLOW_MS => Some(Self::Slow),
             // The offer and a candidate went out, the answer alone came back.
@@ -97,16 +108,27 @@ impl Trouble {
 impl Row {
     /// In one sentence.
     fn says(&self) -> String {
+        match &self.source {
+            Source::End(end) => self.says_of(end),
+            Source::Unaccepted(message, count) => {
+                let UnacceptedMessage { bytes, most, .. } = **message;
+                let lengths = Lengths { bytes, most };
+                Hint::Unaccepted(*count, message.reason, lengths).to_string()
+            }
+        }
+    }
+
+    fn says_of(&self, end: &ConnectionEnd) -> String {
         let because = |hint: &&Hint| !matches!(hint, Hint::SignalingDone(..));
         let hint = self.traced.hints.iter().find(because);
         let ms = |ms: Option<u32>| f64::from(ms.unwrap_or_default());
-        let offered = ms(self.end.offered_ms);
+        let offered = ms(end.offered_ms);
         match (self.trouble, hint) {
-            (Trouble::CutOff, _) => format!("the broker closed it: {}", self.end.reason),
+            (Trouble::CutOff, _) => format!("the broker closed it: {}", end.reason.says()),
             (Trouble::NoCandidates, _) => Hint::NoMasterCandidates.to_string(),
             (_, Some(hint)) => hint.to_string(),
-            (Trouble::Unanswered, None) => {
-                let lasted = u32::try_from(self.end.duration_ms).unwrap_or(u32::MAX);
+            (Trouble::Unanswered | Trouble::Unaccepted, None) => {
+                let lasted = u32::try_from(end.duration_ms).unwrap_or(u32::MAX);
                 let span = Span(f64::from(lasted) - offered);
                 if self.traced.kept {
                     format!("it left {span} after its offer, and no master had connected")
@@ -115,7 +137,7 @@ impl Row {
                 }
             }
             (Trouble::Slow, None) => {
-                let span = Span(ms(self.end.answered_ms) - offered);
+                let span = Span(ms(end.answered_ms) - offered);
                 format!("the answer came {span} after the offer")
             }
         }
@@ -124,18 +146,23 @@ impl Row {
     fn json(&self) -> Value {
         let trouble: &str = self.trouble.into();
         let hints: Vec<String> = self.traced.hints.iter().map(ToString::to_string).collect();
+        let (channel, client_id, remote) = self.source.peer();
+        let end = match &self.source {
+            Source::End(end) => Some(end),
+            Source::Unaccepted(..) => None,
+        };
         value!({
             "at": rfc3339(self.at),
-            "channel": self.end.channel,
-            "clientId": self.end.client_id,
-            "remote": self.end.remote.to_string(),
+            "channel": channel,
+            "clientId": client_id,
+            "remote": remote.to_string(),
             "trouble": trouble,
             "says": self.says(),
             "hints": hints,
-            "reason": self.end.reason.to_string(),
-            "durationMs": self.end.duration_ms,
-            "offerMs": self.end.offered_ms,
-            "answerMs": self.end.answered_ms,
+            "reason": end.map(|end| end.reason.to_string()),
+            "durationMs": end.map(|end| end.duration_ms),
+            "offerMs": end.and_then(|end| end.offered_ms),
+            "answerMs": end.and_then(|end| end.answered_ms),
         })
     }
 
@@ -147,14 +174,51 @@ impl Row {
     }
 }
 
+impl Source {
+    /// Its channel, a viewer's client id, and its address.
+    fn peer(&self) -> (Option<&str>, Option<&str>, SocketAddr) {
+        match self {
+            Self::End(end) => (end.channel.as_deref(), end.client_id.as_deref(), end.remote),
+            Self::Unaccepted(message, _) => {
+                let channel = Some(&*message.channel);
+                (channel, message.client_id.as_deref(), message.remote)
+            }
+        }
+    }
+
+    /// Counts a message with those of the same connection and reason; false when it is another's.
+    fn counts(&mut self, message: &UnacceptedMessage) -> bool {
+        let Self::Unaccepted(known, count) = self else {
+            return false;
+        };
+        let same = known.remote == message.remote
+            && known.channel == message.channel
+            && known.reason == message.reason;
+        if same {
+            **known = message.clone();
+            *count += 1;
+        }
+        same
+    }
+}
+
 impl Troubled {
     /// Reads an entry that the log writes.
     pub(in crate::side) fn note(&self, entry: &Entry) {
-        let Entry::ConnectionEnd(end) = entry else {
-            return;
-        };
-        if let Some(trouble) = Trouble::of(end) {
-            self.0.lock().push(calendar(), trouble, end.clone());
+        match entry {
+            Entry::ConnectionEnd(end) => {
+                if let Some(trouble) = Trouble::of(end) {
+                    let source = Source::End(end.clone());
+                    self.0.lock().push(calendar(), trouble, source);
+                }
+            }
+            Entry::Unaccepted(message) => self.0.lock().count(calendar(), message),
+            Entry::Refused(_)
+            | Entry::Suppressed { .. }
+            | Entry::EndsSuppressed { .. }
+            | Entry::Audit(_)
+            | Entry::NodeTrouble { .. }
+            | Entry::StoreTrouble { .. } => {}
         }
     }
 
@@ -172,8 +236,21 @@ impl Troubled {
 }
 
 impl Ring {
-    fn push(&mut self, at: Wall, trouble: Trouble, end: ConnectionEnd) {
-        let same = |row: &&Row| row.end.channel == end.channel;
+    /// Adds a message that was not accepted to the row of its connection and reason, which becomes the newest.
+    fn count(&mut self, at: Wall, message: &UnacceptedMessage) {
+        let place = (self.rows.iter_mut()).rposition(|row| row.source.counts(message));
+        let Some(mut row) = place.and_then(|place| self.rows.remove(place)) else {
+            let source = Source::Unaccepted(Box::new(message.clone()), 1);
+            return self.push(at, Trouble::Unaccepted, source);
+        };
+        row.at = at;
+        self.rows.push_back(row);
+        self.version += 1;
+    }
+
+    fn push(&mut self, at: Wall, trouble: Trouble, source: Source) {
+        let (channel, ..) = source.peer();
+        let same = |row: &&Row| row.source.peer().0 == channel;
         if self.rows.iter().filter(same).count() >= TROUBLED_PER_CHANNEL_MAX {
             let oldest = self.rows.iter().position(|row| same(&row));
             oldest.and_then(|place| self.rows.remove(place));
@@ -184,7 +261,7 @@ impl Ring {
             number: self.next,
             at,
             trouble,
-            end,
+            source,
             traced: Suggestion::default(),
             looks: 0,
         });
@@ -219,17 +296,11 @@ pub(in crate::side) async fn explain(troubled: Arc<Troubled>, traces: Traces) {
         every.tick().await;
         let due = troubled.0.lock().take_due(calendar());
         for row in due {
-            let ConnectionEnd {
-                channel: Some(name),
-                client_id: Some(client_id),
-                remote,
-                ..
-            } = &row.end
-            else {
+            let (Some(name), Some(client_id), remote) = row.source.peer() else {
                 continue;
             };
             let identity = traces.inspector.own(name);
-            let traced = traces.suggestion(&identity, client_id, *remote).await;
+            let traced = traces.suggestion(&identity, client_id, remote).await;
             if let Some(traced) = traced {
                 troubled.0.lock().explain(row.number, traced);
             }
@@ -250,6 +321,7 @@ const LOOKS_MS: [u64; 2] = [500, 15_000];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use broker_core::journal::Unaccepted;
     use codec::ws::FrameError;
 
     fn end(offered_ms: Option<u32>, answered_ms: Option<u32>) -> ConnectionEnd {
@@ -286,7 +358,15 @@ mod tests {
         for (name, end, trouble) in [
             ("as it should be", end(Some(1), Some(62)), None),
             ("no offer", end(None, None), None),
-            ("a master", master, None),
+            ("a master", master.clone(), None),
+            (
+                "a master that is cut off",
+                ConnectionEnd {
+                    reason: EndReason::SlowConsumer,
+                    ..master
+                },
+                Some(Trouble::CutOff),
+            ),
             ("unanswered", end(Some(1), None), Some(Trouble::Unanswered)),
             ("slow", end(Some(1), Some(3_001)), Some(Trouble::Slow)),
             ("not yet slow", end(Some(1), Some(3_000)), None),
@@ -321,13 +401,15 @@ mod tests {
             channel: Some(channel.into()),
             ..end(Some(1), None)
         };
-        let push = |ring: &mut Ring, name: String| ring.push(Wall(0), Trouble::Slow, of(name));
+        let push = |ring: &mut Ring, name: String| {
+            ring.push(Wall(0), Trouble::Slow, Source::End(of(name)))
+        };
         push(&mut ring, "quiet".into());
         for _ in 0..TROUBLED_KEPT_MAX * 2 {
             push(&mut ring, "loud".into());
         }
         assert_eq!(ring.rows.len(), TROUBLED_PER_CHANNEL_MAX + 1);
-        assert_eq!(ring.rows[0].end.channel.as_deref(), Some("quiet"));
+        assert_eq!(ring.rows[0].source.peer().0, Some("quiet"));
         for number in 0..TROUBLED_KEPT_MAX * 2 {
             push(&mut ring, number.to_string());
         }
@@ -338,7 +420,8 @@ mod tests {
     fn a_trace_is_looked_at_soon_and_once_more_a_few_in_a_second() {
         let mut ring = Ring::default();
         for _ in 0..=TROUBLED_TRACED_PER_SECOND {
-            ring.push(Wall(1_000), Trouble::Unanswered, end(Some(500), None));
+            let source = Source::End(end(Some(500), None));
+            ring.push(Wall(1_000), Trouble::Unanswered, source);
         }
         let none: [u64; 0] = [];
         let numbers = |ring: &mut Ring, now| -> Vec<u64> {
@@ -361,7 +444,8 @@ mod tests {
     #[test]
     fn the_sentence_is_that_of_the_trace_or_of_the_end() {
         let mut ring = Ring::default();
-        ring.push(Wall(0), Trouble::Unanswered, end(Some(500), None));
+        let source = Source::End(end(Some(500), None));
+        ring.push(Wall(0), Trouble::Unanswered, source);
         let says = |ring: &Ring| ring.rows[0].json()["says"].clone();
         assert_eq!(
             says(&ring),
@@ -386,10 +470,10 @@ mod tests {
             number: 0,
             at: Wall(0),
             trouble,
-            end: ConnectionEnd {
+            source: Source::End(ConnectionEnd {
                 reason,
                 ..end(Some(1), Some(12_401))
-            },
+            }),
             traced: of(hints),
             looks: 0,
         };
@@ -397,6 +481,37 @@ mod tests {
         let slow = row(Trouble::Slow, EndReason::PeerGone, &[done]);
         assert_eq!(slow.says(), "the answer came 12.4 s after the offer");
         let cut = row(Trouble::CutOff, EndReason::SlowConsumer, &[done]);
-        assert_eq!(cut.says(), "the broker closed it: slow_consumer");
+        assert_eq!(
+            cut.says(),
+            "the broker closed it: it reads too slowly: more waited for it than [limits] outbox_bytes"
+        );
+    }
+
+    #[test]
+    fn messages_that_are_not_accepted_are_one_row_of_their_connection_and_reason() {
+        let mut ring = Ring::default();
+        let of = |port: u16, reason| UnacceptedMessage {
+            channel: "c".into(),
+            role: Role::Master,
+            client_id: None,
+            remote: ([127, 0, 0, 1], port).into(),
+            action: None,
+            reason,
+            bytes: 40_112,
+            most: 32_768,
+            unlogged: 0,
+        };
+        ring.count(Wall(1), &of(1, Unaccepted::TooLong));
+        ring.count(Wall(2), &of(2, Unaccepted::NotJson));
+        ring.count(Wall(3), &of(1, Unaccepted::TooLong));
+        let rows: Vec<Value> = ring.rows.iter().map(Row::json).collect();
+        let says: Vec<&Value> = rows.iter().map(|row| &row["says"]).collect();
+        let wanted = [
+            "1 message was not accepted: it is not one JSON object",
+            "2 messages were not accepted: messagePayload of 40,112 characters; 32,768 are allowed",
+        ];
+        assert_eq!(says, wanted);
+        assert_eq!(rows[1]["trouble"], "unaccepted");
+        assert!(rows[1]["clientId"].is_null() && rows[1]["reason"].is_null());
     }
 }

@@ -130,6 +130,16 @@ fn wrong_lines_are_found() {
 }
 
 #[test]
+fn every_reason_of_a_message_that_is_not_accepted_is_listed() {
+    use broker_core::journal::Unaccepted;
+    let root: Value = serde_json::from_str(SCHEMA).expect("a schema");
+    let listed = root["$defs"]["unaccepted"]["properties"]["reason"]["enum"].as_array();
+    let listed = listed.into_iter().flatten().filter_map(Value::as_str);
+    let reasons = Unaccepted::ALL.iter().map(|reason| reason.label());
+    assert!(listed.eq(reasons));
+}
+
+#[test]
 fn every_reason_of_an_end_is_listed() {
     use broker_core::journal::EndReason;
     let root: Value = serde_json::from_str(SCHEMA).expect("a schema");

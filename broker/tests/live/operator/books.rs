@@ -11,6 +11,9 @@ const PAIRS: usize = 12;
 /// Scrapes that each must balance.
 const SCRAPES: usize = 40;
 
+/// Messages that are not accepted.
+const WRONG: usize = 120;
+
 on_shards!(every_scrape_balances_under_load);
 
 fn every_scrape_balances_under_load(broker: &Broker) {
@@ -19,6 +22,7 @@ fn every_scrape_balances_under_load(broker: &Broker) {
         .map(|number| HealthyPair::on(broker, &arn(&format!("pair-{number}"))))
         .collect();
     let mut alone = Peer::viewer(broker, &arn("alone"), "v");
+    let mut wrong = Peer::master(broker, &arn("wrong"));
     let waiting = thread::scope(|scope| {
         let over = &over;
         for mut pair in pairs {
@@ -36,6 +40,14 @@ fn every_scrape_balances_under_load(broker: &Broker) {
             }
             alone.close();
         });
+        scope.spawn(move || {
+            // Fewer than close a connection, within whatever second.
+            let long = offer(&"QUFB".repeat(11_000));
+            for text in ["[1]", "{}", r#"{"action":"SDP_OFFER"}"#, &long].repeat(WRONG / 4) {
+                wrong.send(text);
+            }
+            wrong.close();
+        });
         let waiting = panic::catch_unwind(AssertUnwindSafe(|| scraped(broker)));
         // Also when a scrape did not balance: the others would relay forever.
         over.store(true, Ordering::Relaxed);
@@ -46,6 +58,14 @@ fn every_scrape_balances_under_load(broker: &Broker) {
     let delivered = last.sum("heliograph_delivery_seconds_count");
     let answers = last.sum("heliograph_session_setup_seconds_count");
     assert!(delivered >= PAIRS as f64 * 4.0, "{delivered} measured");
+    for reason in ["not_json", "unknown_action", "no_payload", "too_long"] {
+        let label = format!("reason=\"{reason}\"");
+        let found = last.sum_with("heliograph_messages_unaccepted_total", &label);
+        assert!(
+            (found - (WRONG / 4) as f64).abs() < 0.5,
+            "{reason}: {found}"
+        );
+    }
     assert!(
         (answers - PAIRS as f64).abs() < 0.5,
         "{answers} viewers were answered"
@@ -66,6 +86,18 @@ fn scraped(broker: &Broker) -> usize {
             "{received} received, {ended} ended, {kept} kept, {under_way} under way"
         );
         assert!(received >= before, "counters only grow");
+        for outcome in ["refused", "throttled", "overflow"] {
+            let label = format!("outcome=\"{outcome}\"");
+            let of = |name| now.sum_with(name, &label);
+            let (all, with_reason) = (
+                of("heliograph_messages_total"),
+                of("heliograph_messages_unaccepted_total"),
+            );
+            assert!(
+                (all - with_reason).abs() < 0.5,
+                "{outcome}: {all}, {with_reason}"
+            );
+        }
         before = received;
         waiting += usize::from(kept + under_way > 0.0);
     }

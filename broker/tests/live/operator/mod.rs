@@ -12,6 +12,7 @@ mod logs;
 mod refusals;
 mod trace;
 mod turned_away;
+mod unaccepted;
 mod watched;
 mod watchers;
 mod wild_texts;

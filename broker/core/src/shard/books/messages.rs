@@ -7,7 +7,7 @@
 //!                     │  │  └─── count_unkept ──── kept ── count_kept_ended ──► ended
 //!                     │  └───────────────────────── ▲
 //!                     ├── count_kept ───────────────┘
-//!                     └── count_ended ──────────────────────────────────────► ended
+//!                     └── count_ended, count_unaccepted ────────────────────► ended
 //! ```
 //! When an input is over none is in hand: `Books::invariants`. Bytes are gauges beside it: of what is kept, and of what
 //! waits in outboxes, by messages and everything else.
@@ -15,6 +15,7 @@
 use super::Books;
 use crate::event::{Exemplar, Kind, Outcome};
 use crate::id::SessionKey;
+use crate::journal::Unaccepted;
 use crate::session::{Launch, Load};
 use crate::time::Moment;
 
@@ -29,6 +30,11 @@ impl Books {
     #[inline]
     pub(in crate::shard) fn count_ended(&mut self, kind: Kind, outcome: Outcome) {
         self.counters.end(kind, outcome);
+    }
+
+    /// A message was not accepted.
+    pub(in crate::shard) fn count_unaccepted(&mut self, kind: Kind, reason: Unaccepted) {
+        self.counters.unaccepted(kind, reason);
     }
 
     /// Messages are kept from here on: for an absent recipient, by a fault, or as the offer of a waiting call.

@@ -16,7 +16,7 @@ use crate::journal::EndReason;
 use crate::session::Role;
 use crate::time::{Moment, Now};
 use ahash::RandomState;
-use notes::{code, halves, tag};
+use notes::{halves, lengths, tag};
 use std::net::{IpAddr, SocketAddr};
 
 /// The ring of one shard.
@@ -68,8 +68,20 @@ impl Recorder {
         from: SessionKey,
         viewer: Option<&str>,
     ) {
+        self.came_against(at, channel, passed, from, (viewer, 0));
+    }
+
+    /// The same of a message that is longer than `most`: noted where no viewer is named.
+    pub(in crate::shard) fn came_against(
+        &mut self,
+        at: Moment,
+        channel: ChannelKey,
+        passed: Passed,
+        from: SessionKey,
+        (viewer, most): (Option<&str>, usize),
+    ) {
         let name = viewer.map_or(0, |id| self.put_name(channel, id));
-        let mark = viewer.map_or(0, |id| self.mark(id));
+        let mark = viewer.map_or(most as u64 & LOW, |id| self.mark(id));
         let [low, high] = halves(passed.bytes);
         self.put([
             micros(at) | name << SHIFT,
@@ -138,9 +150,9 @@ impl Recorder {
         let [low, high] = halves(ms);
         self.put([
             micros(at) | length << SHIFT,
-            channel.pack() | tag(Tag::Left, code(who.reason)),
+            channel.pack() | tag(Tag::Left, who.reason.code().get()),
             who.session.pack() | low,
-            high,
+            lengths(who.reason) | high,
         ]);
     }
 

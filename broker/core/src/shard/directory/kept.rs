@@ -3,6 +3,7 @@
 use crate::channel::{Channel, Full, KeyName, Live, Message, Room, Slot, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, ChannelKey};
+use crate::journal::Unaccepted;
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
 use crate::shard::directory::Directory;
@@ -89,7 +90,8 @@ impl Directory {
         for message in all {
             let (action, bytes) = (message.action, message.frame.len());
             if self.store(books, key, name, message, at).is_err() {
-                books.count_kept_ended(Kind::Known(action), Outcome::Overflow);
+                books.count_unkept();
+                books.count_unaccepted(Kind::Known(action), Unaccepted::NoRoom);
                 let passed = Passed {
                     action: Some(action),
                     towards,

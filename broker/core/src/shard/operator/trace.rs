@@ -6,7 +6,7 @@
 
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
-use crate::journal::EndReason;
+use crate::journal::{EndReason, Unaccepted};
 use crate::limits::INSPECTED_NOTES_PER_STEP;
 use crate::session::Session;
 use crate::shard::books::recorder::{
@@ -89,8 +89,11 @@ pub enum TraceKind {
         towards: Towards,
         /// The outcome.
         passage: Passage,
-        /// The length of its frame towards the recipient; 0 when it has none.
+        /// The length of its frame towards the recipient; 0 when it has none. Of one whose payload is too long, that of
+        /// the payload.
         bytes: usize,
+        /// The longest payload that is allowed, of one whose payload is too long; else 0.
+        most: usize,
         /// The connection that sent it, when it came.
         from: Option<SessionKey>,
         /// The connection that got it, or had it.
@@ -270,21 +273,25 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                 remote,
                 opened_us: (first & LOW).saturating_sub(length as u64 * 1000),
             };
-            TraceKind::Left(Box::new(peer), reason(detail))
+            TraceKind::Left(Box::new(peer), reason(detail, whom & LOW))
         }
         Tag::Message => {
             let passed = Passed::of_detail(detail, length);
             let came = matches!(
                 passed.passage,
                 Passage::Kept
-                    | Passage::Overflow
-                    | Passage::Throttled
-                    | Passage::Refused
+                    | Passage::Unaccepted(_)
                     | Passage::AnsweredCall
                     | Passage::TooLateForCall
                     | Passage::Late
             );
             let relayed = passed.passage == Passage::Relayed;
+            let against = passed.passage == Passage::Unaccepted(Unaccepted::TooLong);
+            let most = if against && name_bytes == 0 {
+                usize::try_from(whom & LOW).ok()?
+            } else {
+                0
+            };
             let (from, to, mark) = if relayed {
                 (Some(session), Some(other), None)
             } else if came {
@@ -298,6 +305,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                 towards: passed.towards,
                 passage: passed.passage,
                 bytes: passed.bytes,
+                most,
                 from,
                 to,
                 mark,

@@ -12,19 +12,19 @@
 //! its time to live is over, counted from the moment after which it was held. Else it goes on. Only this shard's clock
 //! is asked.
 
+use super::directions::away_from;
 use super::frames::Aside;
 use super::passing::Sender;
-use super::relay::note_ended;
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
 use crate::limits::LATE_AFTER_MS;
 use crate::session::{Session, WebSocket};
 use crate::shard::books::Books;
-use crate::shard::books::recorder::Passage;
+use crate::shard::books::recorder::{Passage, Passed};
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Now};
-use codec::signal::Request;
+use codec::signal::{Delivery, Request};
 
 /// Ends a message that comes too late, with what it is counted as.
 ///
@@ -43,8 +43,26 @@ pub(super) fn admit(
         return Ok(());
     };
     books.count_ended(Kind::Known(request.action), outcome);
-    note_ended(books, sender, request, Passage::Late, at);
+    note(books, sender, request, at);
     Err(Aside::Handled)
+}
+
+fn note(books: &mut Books, sender: &Sender, request: &Request<'_>, at: Moment) {
+    let viewer = sender.role.client_id();
+    let delivery = Delivery {
+        action: request.action,
+        payload: request.payload,
+        sender: viewer,
+    };
+    let passed = Passed {
+        action: Some(request.action),
+        towards: away_from(&sender.role),
+        passage: Passage::Late,
+        bytes: delivery.frame_bytes(),
+    };
+    let recipient = request.recipient.map(|id| id.as_str());
+    let named = recipient.filter(|_| viewer.is_none());
+    books.note().came(at, sender.channel, passed, sender.session, named);
 }
 
 /// The end of what a connection sends now, if it is late.

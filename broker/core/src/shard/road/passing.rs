@@ -2,14 +2,16 @@
 
 use super::directions::kept_message;
 use super::status::StatusOf;
+use super::unaccepted::decline;
 use crate::channel::{Message, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{CallerId, ChannelKey, SessionKey};
+use crate::journal::Unaccepted;
 use crate::session::{Launch, Role, Session};
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
 use crate::shard::sockets::Sockets;
-use crate::shard::todo::Deferred;
+use crate::shard::todo::{Declined, Deferred, TodoList};
 use crate::time::Moment;
 use codec::aws::CorrelationId;
 use codec::signal::Delivery;
@@ -67,6 +69,31 @@ impl Passing<'_> {
         books
             .note()
             .came(at, self.channel, passed, self.from, viewer);
+    }
+
+    /// It as one that is not accepted.
+    pub(super) fn declined(&self, reason: Unaccepted) -> Declined {
+        Declined {
+            from: self.from,
+            channel: self.channel,
+            kind: Kind::Known(self.launch.action),
+            towards: self.towards(),
+            reason,
+            bytes: self.delivery.frame_bytes(),
+            most: 0,
+        }
+    }
+
+    /// It is not accepted.
+    pub(super) fn decline(
+        &self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        reason: Unaccepted,
+        at: Moment,
+    ) {
+        let viewer = Some(self.recipient).filter(|_| self.delivery.sender.is_none());
+        decline(books, todo, self.declined(reason), viewer, at);
     }
 
     /// Counts how it ended.

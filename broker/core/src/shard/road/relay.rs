@@ -6,16 +6,18 @@ use super::frames::Aside;
 use super::parts::Parts;
 use super::passing::{Passing, Sender, Undelivered};
 use super::status::{StatusOf, status};
+use super::unaccepted::decline;
 use crate::channel::{Full, KeyName, Route, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
+use crate::journal::Unaccepted;
 use crate::session::{Launch, Role};
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::outboxes::NoRoom;
-use crate::shard::todo::{Todo, TodoList};
+use crate::shard::todo::{Declined, Todo, TodoList};
 use crate::time::Moment;
 use codec::signal::{Action, Delivery, Request, StatusFault};
 
@@ -73,8 +75,7 @@ pub(in crate::shard) fn throttle(
     request: &Request<'_>,
     at: Moment,
 ) {
-    books.count_ended(Kind::Known(request.action), Outcome::Throttled);
-    note_ended(books, sender, request, Passage::Throttled, at);
+    decline_throttled(books, todo, sender, request, at);
     let of = StatusOf {
         sender: sender.session,
         correlation_id: request.correlation_id,
@@ -82,12 +83,11 @@ pub(in crate::shard) fn throttle(
     status(sockets, books, todo, of, StatusFault::RateExceeded, at);
 }
 
-/// Notes a message that ends before it has a route.
-pub(super) fn note_ended(
+fn decline_throttled(
     books: &mut Books,
+    todo: &mut TodoList,
     sender: &Sender,
     request: &Request<'_>,
-    passage: Passage,
     at: Moment,
 ) {
     let viewer = sender.role.client_id();
@@ -96,17 +96,18 @@ pub(super) fn note_ended(
         payload: request.payload,
         sender: viewer,
     };
-    let passed = Passed {
-        action: Some(request.action),
+    let declined = Declined {
+        from: sender.session,
+        channel: sender.channel,
+        kind: Kind::Known(request.action),
         towards: away_from(&sender.role),
-        passage,
+        reason: Unaccepted::TooFast,
         bytes: delivery.frame_bytes(),
+        most: 0,
     };
     let recipient = request.recipient.map(|id| id.as_str());
     let named = recipient.filter(|_| viewer.is_none());
-    books
-        .note()
-        .came(at, sender.channel, passed, sender.session, named);
+    decline(books, todo, declined, named, at);
 }
 
 /// Message → route.
@@ -170,7 +171,10 @@ pub(in crate::shard) fn hand_on(parts: Parts<'_>, route: Route, passing: &Passin
         Route::Keep(_) => {
             let undelivered = passing.undelivered(sockets);
             let kept = directory.keep(books, todo, undelivered, at);
-            kept.map_err(|Full| StatusFault::TooManyUndelivered)
+            kept.map_err(|Full| {
+                passing.decline(books, todo, Unaccepted::NoRoom, at);
+                StatusFault::TooManyUndelivered
+            })
         }
         Route::AnswersCall => answer_call(directory, books, todo, passing, at),
         Route::TooLateForCall => return passing.too_late(books, at),
@@ -266,7 +270,7 @@ impl Directory {
     /// Route → kept for an absent recipient.
     ///
     /// # Errors
-    /// [`Full`] when there is no room.
+    /// [`Full`] when there is no room: the message is the caller's to end.
     pub(in crate::shard) fn keep(
         &mut self,
         books: &mut Books,
@@ -287,24 +291,14 @@ impl Directory {
             books.count_ended(kind, Outcome::Withdrawn);
             return Ok(());
         }
-        let passed = |passage| Passed {
-            action: Some(message.action),
-            towards,
-            passage,
-            bytes: message.frame.len(),
-        };
-        let (kept, overflow) = (passed(Passage::Kept), passed(Passage::Overflow));
+        let kept = Passed::of(&message, towards, Passage::Kept);
         let name = KeyName {
             towards,
             viewer: &viewer,
             caller,
         };
         let named = Some(&*viewer).filter(|_| towards == Towards::Viewer);
-        if let Err(full) = self.store(books, channel, name, message, at) {
-            books.count_ended(kind, Outcome::Overflow);
-            books.note().came(at, channel, overflow, from, named);
-            return Err(full);
-        }
+        self.store(books, channel, name, message, at)?;
         books.count_kept(1);
         books.note().came(at, channel, kept, from, named);
         todo.push(Todo::Arm(channel));
@@ -321,8 +315,7 @@ fn overflow(
     passing: &Passing<'_>,
     at: Moment,
 ) {
-    passing.end(books, Outcome::Overflow);
-    passing.note(books, Passage::Overflow, at);
+    passing.decline(books, todo, Unaccepted::NoRoom, at);
     let fault = StatusFault::TooManyUndelivered;
     status(sockets, books, todo, passing.status_of(), fault, at);
 }
@@ -340,8 +333,12 @@ pub(in crate::shard) fn answer_call(
 ) -> Result<(), StatusFault> {
     let payload = passing.delivery.payload;
     if directory.settings().strict() && payload.len() > ALEXA_ANSWER_BYTES_STRICT {
-        passing.end(books, Outcome::Refused);
-        passing.note(books, Passage::Refused, at);
+        let declined = Declined {
+            bytes: payload.len(),
+            most: ALEXA_ANSWER_BYTES_STRICT,
+            ..passing.declined(Unaccepted::TooLong)
+        };
+        decline(books, todo, declined, None, at);
         return Err(StatusFault::Payload {
             payload_bytes: ALEXA_ANSWER_BYTES_STRICT,
         });

@@ -1,12 +1,13 @@
 //! Messages that are refused, and STATUS_RESPONSE to their senders.
 
 use super::directions::away_from;
-use crate::event::{Kind, Outcome};
+use super::unaccepted::decline;
+use crate::event::Kind;
 use crate::id::SessionKey;
+use crate::journal::Unaccepted;
 use crate::shard::books::Books;
-use crate::shard::books::recorder::{Passage, Passed};
 use crate::shard::sockets::Sockets;
-use crate::shard::todo::TodoList;
+use crate::shard::todo::{Declined, TodoList};
 use crate::time::Moment;
 use codec::aws::CorrelationId;
 use codec::signal::{Action, Fault, FaultKind, StatusFault};
@@ -24,27 +25,30 @@ pub(in crate::shard) fn refuse_message(
         FaultKind::MasterOffer => Kind::Known(Action::SdpOffer),
         FaultKind::Malformed
         | FaultKind::UnsupportedAction
-        | FaultKind::Payload
+        | FaultKind::NoPayload
+        | FaultKind::PayloadTooLong(_)
+        | FaultKind::PayloadAlphabet
         | FaultKind::Recipient
         | FaultKind::NotJson => Kind::Unknown,
     };
     books.count_received(kind);
-    books.count_ended(kind, Outcome::Refused);
-    if let Some(web_socket) = sockets.web_socket(from) {
-        let passed = Passed {
-            action: match kind {
-                Kind::Known(action) => Some(action),
-                Kind::Unknown => None,
-            },
-            towards: away_from(&web_socket.role),
-            passage: Passage::Refused,
-            bytes: 0,
-        };
-        books
-            .note()
-            .came(at, web_socket.channel, passed, from, None);
-    }
-    if let Some(answer) = fault.kind.status(&sockets.rules().messages) {
+    let rules = sockets.rules().messages;
+    let (reason, bytes) = Unaccepted::of(fault.kind);
+    let too_long = reason == Unaccepted::TooLong;
+    let Some(web_socket) = sockets.web_socket(from) else {
+        return books.count_unaccepted(kind, reason);
+    };
+    let declined = Declined {
+        from,
+        channel: web_socket.channel,
+        kind,
+        towards: away_from(&web_socket.role),
+        reason,
+        bytes,
+        most: if too_long { rules.payload_bytes } else { 0 },
+    };
+    decline(books, todo, declined, None, at);
+    if let Some(answer) = fault.kind.status(&rules) {
         let of = StatusOf {
             sender: from,
             correlation_id: fault.correlation_id,

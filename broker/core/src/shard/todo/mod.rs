@@ -12,9 +12,10 @@
 mod each;
 mod work_off;
 
-use crate::channel::{Channel, Route};
+use crate::channel::{Channel, Route, Towards};
+use crate::event::Kind;
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
-use crate::journal::EndReason;
+use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ANSWERS_PER_INPUT_MAX, STEPS_LEFT_MAX};
 use crate::machine::Peer;
 use crate::registry::StoreError;
@@ -55,6 +56,8 @@ pub(in crate::shard) enum Todo {
     Close(SessionKey, EndReason),
     /// The same for each of many connections, calls or channels.
     Each(Box<Each>),
+    /// A message was not accepted: its line in the log.
+    Unaccepted(Box<Declined>),
     /// A WebSocket has left its channel, or lost its slot there.
     Left(Box<Left>),
     /// The connection of a WebSocket is gone.
@@ -145,6 +148,20 @@ pub(in crate::shard) struct Gone {
     pub(in crate::shard) reason: EndReason,
     /// Messages that were not wholly handed over.
     pub(in crate::shard) unsent: Vec<Unsent>,
+}
+
+/// A message that is not accepted.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) struct Declined {
+    pub(in crate::shard) from: SessionKey,
+    pub(in crate::shard) channel: ChannelKey,
+    pub(in crate::shard) kind: Kind,
+    pub(in crate::shard) towards: Towards,
+    pub(in crate::shard) reason: Unaccepted,
+    /// The length of its frame towards the recipient; of one whose payload is too long, that of the payload.
+    pub(in crate::shard) bytes: usize,
+    /// The longest payload that is allowed, of one whose payload is too long; else 0.
+    pub(in crate::shard) most: usize,
 }
 
 /// A message that goes on when the step is over, since connections were closed for it.

@@ -9,7 +9,7 @@ use crate::shard::calls::refusals::shutting_down;
 use crate::shard::calls::{alexa, answers, home};
 use crate::shard::directory::changes::Waiting;
 use crate::shard::end::timers;
-use crate::shard::road::{relay, unsent};
+use crate::shard::road::{relay, unaccepted, unsent};
 use crate::shard::todo::{Each, Gone, Left, Todo};
 use crate::time::Moment;
 
@@ -56,6 +56,7 @@ impl Shard {
             Todo::GiveOffers(channel) => {
                 alexa::give_offers(sockets, directory, books, channel, u64::MAX)
             }
+            Todo::Unaccepted(declined) => unaccepted::log(sockets, directory, books, &declined, at),
             Todo::Close(session, reason) => sockets.close(books, todo, session, reason, at),
             Todo::Each(each) => self.next_of(each, at),
             Todo::Left(left) => self.left(*left, at),

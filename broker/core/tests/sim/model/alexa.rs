@@ -5,6 +5,7 @@ use super::{Caller, Channel, ConnId, LIMITED, Model, Refusal, Stage, Told, UNAVA
 use crate::words::Offer;
 use broker_core::check::Check;
 use broker_core::event::{Kind, Outcome};
+use broker_core::journal::Unaccepted;
 use codec::signal::Action;
 
 /// The room for one more call.
@@ -179,7 +180,9 @@ impl Model {
         }
         self.met("Alexa call made room for another channel's");
         let call = self.channels[channel].calls.pop().expect("it has most");
-        self.close_call(channel, &call, Outcome::Overflow);
+        if call.given.is_none() && !call.delivered {
+            self.unaccepted(home, Action::SdpOffer, Unaccepted::NoRoom);
+        }
         self.answer_offer(home, call.caller, LIMIT);
     }
 

@@ -3,6 +3,7 @@
 
 use super::{ConnId, Message, Model, Queued};
 use broker_core::event::Outcome;
+use broker_core::journal::Unaccepted;
 use broker_core::shard::Passage;
 use codec::signal::Action;
 use std::cmp::Reverse;
@@ -193,7 +194,8 @@ impl Model {
                     if self.departures > 0 {
                         self.give_up();
                     }
-                    self.end(home, self.messages[number].action, Outcome::Overflow);
+                    let action = self.messages[number].action;
+                    self.unaccepted(home, action, Unaccepted::NoRoom);
                     self.record_kept(channel, number, Passage::Evicted, None);
                 }
             }

@@ -1,14 +1,15 @@
 //! Messages: judged, routed, kept, delivered, given back. See codec/PROTOCOL.md, MSG to KEEP.
 
 use super::keeping::Full;
+use super::unaccepted::Why;
 use super::{ConnId, Expect, Message, Model, Queued, Stage};
 use crate::words::{Piece, Shape, Text};
 use broker_core::event::{Kind, Outcome};
-use broker_core::journal::EndReason;
+use broker_core::journal::{EndReason, Unaccepted};
 use broker_core::limits::CONTROL_BYTES_MAX;
 use broker_core::shard::Passage;
 use codec::signal::Action;
-use codec::ws::FrameError;
+use codec::ws::{Excess, FrameError};
 
 /// Pings, pongs, empty, refused and throttled messages within one second of the clock. More: closed.
 const IDLE_PER_SECOND: u32 = 200;
@@ -18,6 +19,8 @@ const IDLE_PER_SECOND: u32 = 200;
 pub(crate) struct Passing {
     /// The sender's connection; `None` when a fault held it back.
     pub(super) from: Option<ConnId>,
+    /// The sender's connection of one that a fault held back.
+    pub(super) held_from: Option<ConnId>,
     pub(super) channel: usize,
     /// The viewer that sent it; `None` for the master.
     pub(super) sender: Option<String>,
@@ -39,7 +42,7 @@ impl Passing {
 }
 
 /// The reason for which a message is refused, and the response that its sender gets, if any.
-struct Refused(Kind, Option<(&'static str, String)>);
+struct Refused(Kind, Why, Option<(&'static str, String)>);
 
 /// A message that is accepted.
 pub(super) struct Arriving<'a> {
@@ -81,7 +84,8 @@ impl Model {
                     self.finish(id);
                 }
                 Piece::Bad(code, reason, failed) => {
-                    self.close_ws(id, code, reason, violation(code));
+                    let most = self.settings.limits.message_bytes as u64;
+                    self.close_ws(id, code, reason, violation(code, most));
                     self.conns[id].stage = Stage::AwaitEcho(self.now, failed);
                 }
                 other => panic!("the workload sends no {other:?} here"),
@@ -122,9 +126,9 @@ impl Model {
                 self.receive(shard, Kind::Known(action));
                 if !self.count_message(id, action) {
                     self.met("message throttled");
-                    self.end(shard, action, Outcome::Throttled);
                     let recipient = text.recipient.as_deref().unwrap_or_default();
-                    self.record_came(id, action, &payload, recipient, Passage::Throttled);
+                    let reason = Unaccepted::TooFast;
+                    self.decline_understood(id, action, &payload, recipient, reason);
                     let told = ("ClientLimitExceededException", 400, "Rate exceeded.");
                     self.status(id, text.correlation.as_deref(), told);
                     return self.idle_frame(id);
@@ -141,11 +145,10 @@ impl Model {
                 }
                 self.relay(id, action, payload, text);
             }
-            Err(Refused(kind, told)) => {
+            Err(Refused(kind, why, told)) => {
                 self.receive(shard, kind);
-                self.shards[shard].counters.end(kind, Outcome::Refused);
                 self.met("message refused");
-                self.record_refused(id, kind);
+                self.decline_faulty(id, kind, why);
                 if let Some((error, description)) = told {
                     let told = (error, 400, description.as_str());
                     self.status(id, text.correlation.as_deref(), told);
@@ -156,10 +159,11 @@ impl Model {
     }
 
     fn judge(&self, id: ConnId, text: &Text) -> Result<(Action, String), Refused> {
-        let invalid = |description: &str| {
+        let refused = |why, description: &str| {
             let told = ("InvalidArgumentException", description.to_owned());
-            Err(Refused(Kind::Unknown, Some(told)))
+            Err(Refused(Kind::Unknown, why, Some(told)))
         };
+        let invalid = |reason, description: &str| refused(Why::plain(reason), description);
         let word = |id: &str| {
             (1..=256).contains(&id.len())
                 && id
@@ -167,14 +171,19 @@ impl Model {
                     .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
         };
         let correlation_bad = |id: &String| !id.is_empty() && !word(id);
-        if text.shape == Shape::Broken || text.correlation.as_ref().is_some_and(correlation_bad) {
-            return Err(Refused(Kind::Unknown, None));
+        if text.shape == Shape::Broken {
+            let why = Why::plain(Unaccepted::NotJson);
+            return Err(Refused(Kind::Unknown, why, None));
+        }
+        if text.correlation.as_ref().is_some_and(correlation_bad) {
+            let why = Why::plain(Unaccepted::Malformed);
+            return Err(Refused(Kind::Unknown, why, None));
         }
         if matches!(text.shape, Shape::Twice | Shape::WrongType) {
-            return invalid("Malformed message.");
+            return invalid(Unaccepted::Malformed, "Malformed message.");
         }
         let Some(action) = text.action else {
-            return invalid("Unsupported action.");
+            return invalid(Unaccepted::UnknownAction, "Unsupported action.");
         };
         let most = self.settings.limits.payload_bytes;
         let strict = self.settings.strict();
@@ -183,19 +192,34 @@ impl Model {
                 || b"+/=".contains(&byte)
                 || (!strict && b"-_".contains(&byte))
         };
-        if !(1..=most).contains(&text.payload.len()) || !text.payload.bytes().all(lawful) {
-            return invalid(&format!(
-                "messagePayload must be 1 to {most} base64 characters."
-            ));
+        let bytes = text.payload.len();
+        let reason = match bytes {
+            0 => Some(Unaccepted::NoPayload),
+            _ if bytes > most => Some(Unaccepted::TooLong),
+            _ if !text.payload.bytes().all(lawful) => Some(Unaccepted::NotBase64),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            let too_long = reason == Unaccepted::TooLong;
+            let (bytes, limit) = if too_long { (bytes, most) } else { (0, 0) };
+            let why = Why {
+                reason,
+                bytes,
+                most: limit,
+            };
+            let description = format!("messagePayload must be 1 to {most} base64 characters.");
+            return refused(why, &description);
         }
         let master = self.conns[id].ws.as_ref().expect("open").viewer.is_none();
         if master && action == Action::SdpOffer && !self.settings.options.master_offers {
             let told = "A master cannot send an SDP offer.".to_owned();
             let kind = Kind::Known(Action::SdpOffer);
-            return Err(Refused(kind, Some(("InvalidArgumentException", told))));
+            let why = Why::plain(Unaccepted::MasterOffer);
+            return Err(Refused(kind, why, Some(("InvalidArgumentException", told))));
         }
         if master && !text.recipient.as_deref().is_some_and(word) {
-            return invalid("recipientClientId is required and must match [a-zA-Z0-9_.-]{1,256}.");
+            let told = "recipientClientId is required and must match [a-zA-Z0-9_.-]{1,256}.";
+            return invalid(Unaccepted::UnknownRecipient, told);
         }
         Ok((action, text.payload.replace('-', "+").replace('_', "/")))
     }
@@ -208,6 +232,7 @@ impl Model {
         }
         let passing = Passing {
             from: Some(id),
+            held_from: None,
             channel,
             sender,
             recipient: text.recipient.clone().unwrap_or_default(),
@@ -241,8 +266,15 @@ impl Model {
         let action = passing.action;
         if self.is_for_call(passing) && action == Action::SdpAnswer {
             if self.settings.strict() && passing.payload.len() > 10_000 {
-                self.end(shard, action, Outcome::Refused);
-                self.record_passing(passing, Passage::Refused);
+                let why = Why {
+                    reason: Unaccepted::TooLong,
+                    bytes: passing.payload.len(),
+                    most: 10_000,
+                };
+                match passing.from.or(passing.held_from) {
+                    Some(from) => self.decline_faulty(from, Kind::Known(action), why),
+                    None => self.unaccepted(shard, action, why.reason),
+                }
                 let description = "messagePayload must be 1 to 10000 base64 characters.";
                 return self.status_of(passing, ("InvalidArgumentException", 400, description));
             }
@@ -269,10 +301,8 @@ impl Model {
 
     /// Neither a connection nor its channel has room for a message.
     pub(super) fn refuse_for_room(&mut self, passing: &Passing) {
-        self.record_passing(passing, Passage::Overflow);
+        self.decline_passing(passing, Unaccepted::NoRoom);
         self.met("message refused: no room");
-        let shard = self.channels[passing.channel].home;
-        self.end(shard, passing.action, Outcome::Overflow);
         let description = "Too many undelivered messages.";
         self.status_of(passing, ("ClientLimitExceededException", 400, description));
     }
@@ -476,12 +506,12 @@ pub(super) fn delivery(action: Action, payload: &str, sender: Option<&str>) -> S
 }
 
 /// The log's word for a violation that ends a connection with this code.
-fn violation(code: u16) -> EndReason {
+fn violation(code: u16, most: u64) -> EndReason {
     match code {
         1002 => EndReason::ProtocolError(FrameError::Unmasked),
         1003 => EndReason::Unsupported,
         1007 => EndReason::ProtocolError(FrameError::TextNotUtf8),
-        1009 => EndReason::ProtocolError(FrameError::MessageTooBig),
+        1009 => EndReason::ProtocolError(FrameError::MessageTooBig(Excess::new(0xff_0000, most))),
         other => panic!("no violation ends with {other}"),
     }
 }

@@ -27,6 +27,7 @@ pub(crate) mod scripted;
 mod state;
 pub(crate) mod timers;
 pub(crate) mod trail;
+pub(crate) mod unaccepted;
 pub(crate) mod withheld;
 
 use crate::store::Verdicts;

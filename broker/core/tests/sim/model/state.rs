@@ -1,6 +1,6 @@
 //! The model's state of shards, channels and messages.
 
-use super::{Caller, ConnId, books, changes, quotas, trail, withheld};
+use super::{Caller, ConnId, books, changes, quotas, trail, unaccepted, withheld};
 use broker_core::event::Counters;
 use broker_core::id::ChannelKey;
 use codec::signal::Action;
@@ -34,6 +34,7 @@ pub(crate) struct ShardModel {
     pub(crate) last_created: u64,
     pub(crate) drain: Option<DrainModel>,
     pub(crate) diary: books::DiaryModel,
+    pub(crate) unaccepted: unaccepted::UnacceptedLog,
     /// Changes that its store was given.
     pub(crate) submissions: u64,
     /// Connections that may get no notice, admitted so far: their ends are spread.

@@ -4,7 +4,6 @@
 
 use super::messages::{self, delivery};
 use super::{ConnId, Model};
-use broker_core::event::Kind;
 use broker_core::journal::EndReason;
 use broker_core::shard::Passage;
 use codec::signal::Action;
@@ -46,6 +45,8 @@ pub(crate) struct Passing {
     pub(crate) to_master: bool,
     pub(crate) passage: Passage,
     pub(crate) bytes: usize,
+    /// The longest payload that is allowed, of one whose payload is too long.
+    pub(crate) most: usize,
     pub(crate) from: Option<ConnId>,
     pub(crate) to: Option<ConnId>,
     /// The viewer whose connection is not named.
@@ -136,6 +137,7 @@ impl Model {
             to_master: message.to_master,
             passage,
             bytes: message.bytes(),
+            most: 0,
             from: None,
             to: None,
             viewer: Some(message.viewer.clone()),
@@ -170,28 +172,10 @@ impl Model {
             to_master: ws.viewer.is_some(),
             passage,
             bytes: crate::wire::frame_bytes(delivered.len()),
+            most: 0,
             from: Some(id),
             to: None,
             viewer,
-        };
-        self.happens(ws.channel, What::Message(passing));
-    }
-
-    /// A message that breaks a rule came.
-    pub(super) fn record_refused(&mut self, id: ConnId, kind: Kind) {
-        let ws = self.conns[id].ws.as_ref().expect("open");
-        let action = match kind {
-            Kind::Known(action) => Some(action),
-            Kind::Unknown => None,
-        };
-        let passing = Passing {
-            action,
-            to_master: ws.viewer.is_some(),
-            passage: Passage::Refused,
-            bytes: 0,
-            from: Some(id),
-            to: None,
-            viewer: None,
         };
         self.happens(ws.channel, What::Message(passing));
     }

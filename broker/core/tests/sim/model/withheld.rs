@@ -6,7 +6,7 @@ use super::messages::Passing;
 use super::scripted::{NEVER, Subject};
 use super::{ConnId, Model, Stage};
 use broker_core::event::Outcome;
-use broker_core::journal::EndReason;
+use broker_core::journal::{EndReason, Unaccepted};
 use broker_core::limits::{FAULT_REORDER_MS, FAULTS_DUE_PER_TICK};
 use broker_core::shard::{DeliveryAct, FaultAct, MessageAct};
 use codec::signal::Action;
@@ -69,7 +69,7 @@ impl Model {
                 status_code,
                 description,
             } => {
-                self.end(home, passing.action, Outcome::Refused);
+                self.unaccepted(home, passing.action, Unaccepted::FaultInjected);
                 let told = (&*error_type, status_code, &*description);
                 self.status_of(passing, told);
             }
@@ -166,6 +166,7 @@ impl Model {
         };
         Passing {
             from: None,
+            held_from: None,
             channel,
             sender,
             recipient,
@@ -182,6 +183,7 @@ impl Model {
         self.twice.insert(passing.payload.clone());
         let passing = Passing {
             from: None,
+            held_from: passing.from.or(passing.held_from),
             ..passing
         };
         self.put_off(home, until, Later::Message(passing, behind));

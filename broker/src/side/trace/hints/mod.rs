@@ -1,13 +1,16 @@
 //! Hints that the trace of one viewer gives, in plain words: a pure function of a few figures.
 //!
-//! At most one sentence of each kind, in the order of a session's life. They say what the broker saw; what it cannot
-//! see (ICE, TURN, media) they only name where signaling is done.
+//! At most one sentence of each kind, of messages that were not accepted one of each reason, in the order of a
+//! session's life. They say what the broker saw; what it cannot see (ICE, TURN, media) they only name where signaling
+//! is done.
 
 mod text;
 
 #[cfg(test)]
 mod tests;
 
+use broker_core::journal::Unaccepted;
+use std::collections::BTreeMap;
 pub(in crate::side) use text::Span;
 
 /// The known facts of one connection of a viewer. Times are in milliseconds since it joined.
@@ -44,8 +47,41 @@ pub(in crate::side) struct Facts {
     pub(in crate::side) master_candidates: usize,
     /// The longest message, either way, in bytes.
     pub(in crate::side) longest: usize,
-    /// Messages that were refused, came too fast or found no room.
-    pub(in crate::side) refused: usize,
+    /// Messages of it, or for it, that were not accepted.
+    pub(in crate::side) unaccepted: Unaccepteds,
+    /// The reasons for which messages of masters were not accepted that named no viewer, after its offer had gone to
+    /// the master and before an answer. With the lengths of one of each.
+    pub(in crate::side) of_master: Vec<(Unaccepted, Lengths)>,
+}
+
+/// The number of messages that were not accepted, by reason, with the lengths of the last one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::side) struct Unaccepteds(BTreeMap<Unaccepted, (usize, Lengths)>);
+
+/// The length of a message that was not accepted, and the limit, if it was too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(in crate::side) struct Lengths {
+    pub(in crate::side) bytes: usize,
+    pub(in crate::side) most: usize,
+}
+
+impl Unaccepteds {
+    /// Adds one.
+    pub(in crate::side) fn add(&mut self, reason: Unaccepted, lengths: Lengths) {
+        let (count, last) = self.0.entry(reason).or_default();
+        (*count, *last) = (*count + 1, lengths);
+    }
+
+    /// Each reason with its number.
+    pub(in crate::side) fn counts(&self) -> impl Iterator<Item = (Unaccepted, usize)> {
+        self.0.iter().map(|(reason, (count, _))| (*reason, *count))
+    }
+
+    /// A sentence for each reason.
+    pub(in crate::side) fn hints(&self) -> impl Iterator<Item = Hint> {
+        let all = self.0.iter();
+        all.map(|(reason, (count, lengths))| Hint::Unaccepted(*count, *reason, *lengths))
+    }
 }
 
 /// One hint. Times are spans in milliseconds.
@@ -71,8 +107,10 @@ pub(in crate::side) enum Hint {
     NoMasterCandidates,
     /// A message is longer than some clients can take.
     LargeMessage(usize),
-    /// Some of its messages were refused.
-    Refused(usize),
+    /// This many messages were not accepted, for this reason.
+    Unaccepted(usize, Unaccepted, Lengths),
+    /// The master sent messages that were not accepted, for this reason, in place of an answer.
+    MasterUnaccepted(Unaccepted, Lengths),
     /// Offer and answer were exchanged. Whether the offer had waited for a master.
     SignalingDone(f64, bool),
 }
@@ -95,6 +133,8 @@ pub(in crate::side) fn hints(facts: &Facts) -> Vec<Hint> {
     let trickles = facts
         .answer
         .is_some_and(|answer| until - answer >= CANDIDATES_MS);
+    let of_master = facts.of_master.iter();
+    let of_master = of_master.map(|(reason, lengths)| Hint::MasterUnaccepted(*reason, *lengths));
     let all = [
         (silent && facts.left.is_none() && until >= OFFER_MS).then_some(Hint::NoOffer(until)),
         waited.map(Hint::WaitedForMaster),
@@ -114,7 +154,6 @@ pub(in crate::side) fn hints(facts: &Facts) -> Vec<Hint> {
             .then_some(Hint::AnswerToNewConnection),
         (trickles && facts.master_candidates == 0).then_some(Hint::NoMasterCandidates),
         (facts.longest > LARGE_BYTES).then_some(Hint::LargeMessage(facts.longest)),
-        (facts.refused > 0).then_some(Hint::Refused(facts.refused)),
         (facts.arrived.zip(facts.answer)).map(|(arrived, answer)| {
             let began = match (waited, facts.offer) {
                 (None, Some(offer)) => offer,
@@ -123,7 +162,13 @@ pub(in crate::side) fn hints(facts: &Facts) -> Vec<Hint> {
             Hint::SignalingDone(answer - began, waited.is_some())
         }),
     ];
-    all.into_iter().flatten().collect()
+    let [before @ .., done] = all;
+    let before = before.into_iter().flatten();
+    before
+        .chain(of_master)
+        .chain(facts.unaccepted.hints())
+        .chain(done)
+        .collect()
 }
 
 /// A shorter wait for a master is that of its connection coming in at the same time.

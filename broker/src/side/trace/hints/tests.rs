@@ -23,11 +23,23 @@ fn answered() -> Facts {
     }
 }
 
+fn unaccepted() -> Unaccepteds {
+    let mut all = Unaccepteds::default();
+    let lengths = Lengths {
+        bytes: 40_112,
+        most: 32_768,
+    };
+    all.add(Unaccepted::TooLong, lengths);
+    all.add(Unaccepted::TooLong, lengths);
+    all.add(Unaccepted::NotJson, Lengths::default());
+    all
+}
+
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn the_table_of_hints() {
     const DONE: &str = "signaling took 62 ms; what fails after it is ICE or TURN, not the broker";
-    let cases: [(&str, Facts, &[&str]); 20] = [
+    let cases: [(&str, Facts, &[&str]); 21] = [
         ("a session as it should be", answered(), &[DONE]),
         (
             "an offer that waited",
@@ -81,6 +93,19 @@ fn the_table_of_hints() {
                 ..offered()
             },
             &[],
+        ),
+        (
+            "a master whose messages are not accepted",
+            Facts {
+                arrived: Some(2_000.0),
+                offer: Some(2_000.0),
+                of_master: vec![(Unaccepted::NotJson, Lengths::default())],
+                ..offered()
+            },
+            &[
+                "the offer went to the master 8.0 s ago, and it has sent nothing to this viewer",
+                "the master sent messages since that were not accepted: it is not one JSON object",
+            ],
         ),
         (
             "a viewer that left a silent master",
@@ -186,11 +211,12 @@ fn the_table_of_hints() {
         (
             "refused messages",
             Facts {
-                refused: 2,
+                unaccepted: unaccepted(),
                 ..answered()
             },
             &[
-                "2 messages refused, too fast, or without room: see heliograph_messages_total",
+                "2 messages were not accepted: messagePayload of 40,112 characters; 32,768 are allowed",
+                "1 message was not accepted: it is not one JSON object",
                 DONE,
             ],
         ),

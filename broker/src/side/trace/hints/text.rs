@@ -1,6 +1,6 @@
 //! The sentences in which hints are shown.
 
-use super::{Hint, LARGE_BYTES};
+use super::{Hint, LARGE_BYTES, Lengths};
 use std::fmt;
 
 impl fmt::Display for Hint {
@@ -44,11 +44,15 @@ impl fmt::Display for Hint {
                 to,
                 "a message of {bytes} bytes: old builds of the C SDK take {LARGE_BYTES} at most"
             ),
-            Self::Refused(count) => write!(
-                to,
-                "{count} message{} refused, too fast, or without room: see heliograph_messages_total",
-                plural(count)
-            ),
+            Self::Unaccepted(count, reason, Lengths { bytes, most }) => {
+                let were = if count == 1 { " was" } else { "s were" };
+                let says = reason.says(bytes, most);
+                write!(to, "{count} message{were} not accepted: {says}")
+            }
+            Self::MasterUnaccepted(reason, Lengths { bytes, most }) => {
+                let says = reason.says(bytes, most);
+                write!(to, "the master sent messages since that were not accepted: {says}")
+            }
             Self::SignalingDone(ms, waited) => {
                 let once = if waited {
                     "once the master was connected, "

@@ -1,4 +1,5 @@
 use super::*;
+use crate::side::trace::hints::Unaccepteds;
 
 /// The events read of a channel, written down in the order in which they happened.
 #[derive(Default)]
@@ -71,6 +72,7 @@ fn relayed(action: Action, towards: Towards, from: u64, to: u64) -> TraceKind {
         towards,
         passage: Passage::Relayed,
         bytes: 100,
+        most: 0,
         from: Some(session(from)),
         to: Some(session(to)),
         mark: None,
@@ -85,6 +87,7 @@ fn came(action: Action, passage: Passage, from: u64) -> TraceKind {
         towards: Towards::Master,
         passage,
         bytes: 100,
+        most: 0,
         from: Some(session(from)),
         to: None,
         mark: None,
@@ -99,10 +102,26 @@ fn sent_to(id: &str, action: Action, passage: Passage, from: u64, named: bool) -
         towards: Towards::Viewer,
         passage,
         bytes: 100,
+        most: 0,
         from: Some(session(from)),
         to: None,
         mark: Some(mark(id)),
         viewer: named.then(|| id.into()),
+    }
+}
+
+/// A message of master 9 that names nobody and is not accepted.
+fn faulty(reason: Unaccepted) -> TraceKind {
+    TraceKind::Message {
+        action: None,
+        towards: DOWN,
+        passage: Passage::Unaccepted(reason),
+        bytes: 0,
+        most: 0,
+        from: Some(session(9)),
+        to: None,
+        mark: None,
+        viewer: None,
     }
 }
 
@@ -119,6 +138,7 @@ fn became(
         towards,
         passage,
         bytes: 100,
+        most: 0,
         from: None,
         to: to.map(session),
         mark: Some(mark(id)),
@@ -197,16 +217,7 @@ fn an_event_that_names_a_connection_is_that_ones_whenever_it_was() {
 #[test]
 fn a_faulty_message_of_a_master_that_names_nobody_is_the_masters_own() {
     let mut script = Script::default();
-    let faulty = TraceKind::Message {
-        action: None,
-        towards: DOWN,
-        passage: Passage::Refused,
-        bytes: 0,
-        from: Some(session(9)),
-        to: None,
-        mark: None,
-        viewer: None,
-    };
+    let faulty = faulty(Unaccepted::NotJson);
     script
         .joins(0, 9, "")
         .is_connected(9, "", 0)
@@ -216,7 +227,9 @@ fn a_faulty_message_of_a_master_that_names_nobody_is_the_masters_own() {
     let story = script.read(9);
     assert_eq!(moments(&story), [[1]]);
     assert_eq!(story.masters[0].events.len(), 2);
-    assert_eq!(story.viewers[0].facts.refused, 0);
+    let reasons = |one: &Connection| -> Vec<_> { one.facts.unaccepted.counts().collect() };
+    assert_eq!(reasons(&story.viewers[0]), []);
+    assert_eq!(reasons(&story.masters[0]), [(Unaccepted::NotJson, 1)]);
 }
 
 #[test]
@@ -327,10 +340,22 @@ fn facts_follow_from_all_that_is_known_whatever_is_shown() {
         .joins(1000, 1, "v1")
         .at(2000, came(OFFER, Passage::Kept, 1))
         .at(3000, came(CANDIDATE, Passage::Kept, 1))
-        .at(3000, came(CANDIDATE, Passage::Throttled, 1))
+        .at(
+            3000,
+            came(CANDIDATE, Passage::Unaccepted(Unaccepted::TooFast), 1),
+        )
         .joins(9000, 9, "")
         .at(9000, became("v1", OFFER, UP, Passage::Delivered, Some(9)))
-        .at(9100, sent_to("v1", CANDIDATE, Passage::Overflow, 9, true))
+        .at(
+            9100,
+            sent_to(
+                "v1",
+                CANDIDATE,
+                Passage::Unaccepted(Unaccepted::NoRoom),
+                9,
+                true,
+            ),
+        )
         .at(9200, relayed(CANDIDATE, DOWN, 9, 1))
         .at(9300, relayed(ANSWER, DOWN, 9, 1))
         .at(9400, relayed(ANSWER, DOWN, 9, 1))
@@ -339,6 +364,13 @@ fn facts_follow_from_all_that_is_known_whatever_is_shown() {
     let mut story = script.read(11_000);
     story.newest(1);
     let facts = &story.viewers[0].facts;
+    let mut unaccepted = Unaccepteds::default();
+    let lengths = Lengths {
+        bytes: 100,
+        most: 0,
+    };
+    unaccepted.add(Unaccepted::TooFast, lengths);
+    unaccepted.add(Unaccepted::NoRoom, lengths);
     let wanted = Facts {
         now: 10.0,
         whole: true,
@@ -351,7 +383,7 @@ fn facts_follow_from_all_that_is_known_whatever_is_shown() {
         viewer_candidates: 1,
         master_candidates: 1,
         longest: 100,
-        refused: 2,
+        unaccepted,
         ..Facts::default()
     };
     assert_eq!(*facts, wanted);
@@ -411,5 +443,28 @@ fn an_earlier_offer_counts_until_it_is_answered() {
             .collect();
         assert_eq!(found, [false, older, false], "answered: {answered}");
         assert!(!story.viewers[0].facts.master, "it has left");
+    }
+}
+
+#[test]
+fn a_viewer_without_an_answer_learns_why_its_master_was_not_accepted() {
+    for (answer, wanted) in [(None, vec![Unaccepted::NotJson]), (Some(4000), vec![])] {
+        let mut script = Script::default();
+        script
+            .joins(0, 9, "")
+            .is_connected(9, "", 0)
+            .joins(1000, 1, "v1")
+            .is_connected(1, "v1", 1000)
+            .at(1500, faulty(Unaccepted::Malformed))
+            .at(2000, relayed(OFFER, UP, 1, 9))
+            .at(3000, faulty(Unaccepted::NotJson))
+            .at(3500, faulty(Unaccepted::NotJson));
+        if let Some(at_us) = answer {
+            script.at(at_us, relayed(ANSWER, DOWN, 9, 1));
+        }
+        let story = script.read(9000);
+        let reasons = story.viewers[0].facts.of_master.iter();
+        let reasons: Vec<Unaccepted> = reasons.map(|(reason, _)| *reason).collect();
+        assert_eq!(reasons, wanted);
     }
 }

@@ -6,13 +6,15 @@
 //!  word 2   who: 48        | length of the message, low 16 bits
 //!  word 3   whom: 48       | high 16 bits
 //! ```
-//! Notes of a name or an address have data in words 0, 2 and 3. They precede the note that they belong to: a
-//! reader that goes backwards meets that one first.
+//! Where nobody is named, `whom` of a message that is too long has the limit, and of a connection that left for one the
+//! lengths of [`Excess`]. Notes of a name or an address have data in words 0, 2 and 3. They precede the note that they
+//! belong to: a reader that goes backwards meets that one first.
 
 use crate::channel::{Message, Towards};
-use crate::journal::EndReason;
+use crate::journal::{EndReason, UNACCEPTED, Unaccepted};
 use codec::signal::Action;
-use codec::ws::FrameError;
+use codec::ws::Excess;
+use std::num::NonZeroU8;
 
 /// One note.
 pub(in crate::shard) type Words = [u64; 4];
@@ -39,18 +41,11 @@ pub(in crate::shard) enum Tag {
 
 /// The passage of a message at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Passage {
     /// It came, and went into its recipient's outbox.
     Relayed,
     /// It came, and is kept, since its recipient is not there.
     Kept,
-    /// It came, and there was no room to keep or to relay it.
-    Overflow,
-    /// It came, and its sender was too fast.
-    Throttled,
-    /// It came, and breaks a rule.
-    Refused,
     /// It came, and answered an Alexa call.
     AnsweredCall,
     /// It came, and the Alexa call that it is for is over, or takes no candidates.
@@ -68,6 +63,34 @@ pub enum Passage {
     Expired,
     /// It was kept, or came back to be, and there was no room for it.
     Evicted,
+    /// It came, and was not accepted.
+    Unaccepted(Unaccepted),
+}
+
+impl Passage {
+    #[inline]
+    const fn number(self) -> u8 {
+        match self {
+            Self::Relayed => 0,
+            Self::Kept => 1,
+            Self::AnsweredCall => 2,
+            Self::TooLateForCall => 3,
+            Self::Late => 4,
+            Self::Delivered => 5,
+            Self::Returned => 6,
+            Self::Overwritten => 7,
+            Self::Expired => 8,
+            Self::Evicted => 9,
+            Self::Unaccepted(reason) => 10 + reason as u8,
+        }
+    }
+
+    fn of_number(number: u8) -> Option<Self> {
+        let number = usize::from(number);
+        let reason = |place| Unaccepted::ALL.get(place).copied().map(Self::Unaccepted);
+        let plain = PASSAGES.get(number).copied();
+        plain.or_else(|| number.checked_sub(PASSAGES.len()).and_then(reason))
+    }
 }
 
 /// A message in a note.
@@ -77,7 +100,7 @@ pub(in crate::shard) struct Passed {
     pub(in crate::shard) action: Option<Action>,
     pub(in crate::shard) towards: Towards,
     pub(in crate::shard) passage: Passage,
-    /// The length of its frame towards the recipient.
+    /// The length of its frame towards the recipient; of one whose payload is too long, that of the payload.
     pub(in crate::shard) bytes: usize,
 }
 
@@ -104,12 +127,12 @@ impl Passed {
             Towards::Master => 0,
             Towards::Viewer => 4,
         };
-        action | towards | (self.passage as u8) << 3
+        action | towards | self.passage.number() << 3
     }
 
     pub(in crate::shard) fn of_detail(detail: u8, bytes: usize) -> Self {
         let actions = [Action::SdpOffer, Action::SdpAnswer, Action::IceCandidate];
-        let passage = PASSAGES.get(usize::from(detail >> 3)).copied();
+        let passage = Passage::of_number(detail >> 3);
         Self {
             action: actions.get(usize::from(detail & 3)).copied(),
             towards: if detail & 4 == 0 {
@@ -117,7 +140,7 @@ impl Passed {
             } else {
                 Towards::Viewer
             },
-            passage: passage.unwrap_or(Passage::Refused),
+            passage: passage.unwrap_or(Passage::Unaccepted(Unaccepted::Malformed)),
             bytes,
         }
     }
@@ -135,17 +158,17 @@ pub(super) fn halves(length: usize) -> [u64; 2] {
     [length << SHIFT, length >> 16 << SHIFT]
 }
 
-/// The code of a reason in a note.
-pub(super) fn code(reason: EndReason) -> u8 {
-    let place = REASONS.iter().position(|known| *known == reason);
-    place
-        .and_then(|place| u8::try_from(place).ok())
-        .unwrap_or(u8::MAX)
+/// The lengths of a message that was too big, 24 bits each; 0 for any other reason.
+pub(super) fn lengths(reason: EndReason) -> u64 {
+    let excess = reason.excess();
+    u64::from(excess.bytes()) | u64::from(excess.most()) << 24
 }
 
-/// The reason of a code.
-pub(in crate::shard) fn reason(code: u8) -> Option<EndReason> {
-    REASONS.get(usize::from(code)).copied()
+/// The reason of a code in a note, and of those lengths.
+pub(in crate::shard) fn reason(code: u8, lengths: u64) -> Option<EndReason> {
+    let length = |bits: u64| bits & Excess::GREATEST as u64;
+    let excess = Excess::new(length(lengths), length(lengths >> 24));
+    EndReason::of_code(NonZeroU8::new(code)?, excess)
 }
 
 /// The place where the upper 16 bits of a word begin.
@@ -161,12 +184,9 @@ pub(in crate::shard) const NOBODY: u64 = LOW;
 pub(in crate::shard) const NAME_BYTES: usize = 24;
 
 /// In the order of their numbers.
-pub(super) const PASSAGES: [Passage; 13] = [
+pub(super) const PASSAGES: [Passage; 10] = [
     Passage::Relayed,
     Passage::Kept,
-    Passage::Overflow,
-    Passage::Throttled,
-    Passage::Refused,
     Passage::AnsweredCall,
     Passage::TooLateForCall,
     Passage::Late,
@@ -177,41 +197,9 @@ pub(super) const PASSAGES: [Passage; 13] = [
     Passage::Evicted,
 ];
 
-/// All reasons: a note has a reason's place among them.
-pub(super) const REASONS: [EndReason; 33] = [
-    EndReason::PeerClosed,
-    EndReason::PeerGone,
-    EndReason::Idle,
-    EndReason::Age,
-    EndReason::SupersededEvicted,
-    EndReason::SupersededStuck,
-    EndReason::SupersededVacant,
-    EndReason::Unanswered,
-    EndReason::IceReconnect,
-    EndReason::SlowConsumer,
-    EndReason::ChannelDeleted,
-    EndReason::Unsupported,
-    EndReason::Drain,
-    EndReason::SlowMessage,
-    EndReason::Flood,
-    EndReason::Operator,
-    EndReason::ProtocolError(FrameError::ReservedBits),
-    EndReason::ProtocolError(FrameError::UnknownOpcode),
-    EndReason::ProtocolError(FrameError::Unmasked),
-    EndReason::ProtocolError(FrameError::Masked),
-    EndReason::ProtocolError(FrameError::LengthNotMinimal),
-    EndReason::ProtocolError(FrameError::LengthTopBit),
-    EndReason::ProtocolError(FrameError::ControlTooLong),
-    EndReason::ProtocolError(FrameError::ControlFragmented),
-    EndReason::ProtocolError(FrameError::ContinuationWithoutStart),
-    EndReason::ProtocolError(FrameError::StartInsideMessage),
-    EndReason::ProtocolError(FrameError::CloseTooShort),
-    EndReason::ProtocolError(FrameError::CloseCode),
-    EndReason::ProtocolError(FrameError::CloseReasonNotUtf8),
-    EndReason::ProtocolError(FrameError::TextNotUtf8),
-    EndReason::ProtocolError(FrameError::MessageTooBig),
-    EndReason::ProtocolError(FrameError::TooManyFragments),
-    EndReason::MadeRoom,
-];
+const _: () = assert!(
+    PASSAGES.len() + UNACCEPTED <= 32,
+    "a detail has five bits for it"
+);
 
 const _: () = assert!(size_of::<Words>() == crate::limits::NOTE_BYTES);

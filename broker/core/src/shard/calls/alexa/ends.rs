@@ -4,6 +4,7 @@ use super::{OFFER, over_limit};
 use crate::channel::{Calls, Waiting};
 use crate::event::Outcome;
 use crate::id::{CallRef, ChannelKey, Identity};
+use crate::journal::Unaccepted;
 use crate::shard::books::Books;
 use crate::shard::directory::Directory;
 use crate::shard::directory::waits::Call;
@@ -109,7 +110,11 @@ impl Directory {
         (key, order): Call,
     ) {
         if let Some(call) = self.take_call(key, |calls| calls.take_of_order(order)) {
-            close_call(books, &call, Outcome::Overflow);
+            books.count_call_over();
+            if call.never_left() {
+                books.count_unkept();
+                books.count_unaccepted(OFFER, Unaccepted::NoRoom);
+            }
             answer_offer(todo, &call, over_limit(MADE_ROOM));
         }
         self.rest(key);
@@ -119,7 +124,7 @@ impl Directory {
 /// Books the end of a call: an offer that no outbox ever had ends as `outcome`; any other has its own end.
 fn close_call(books: &mut Books, call: &Waiting, outcome: Outcome) {
     books.count_call_over();
-    if call.given.is_none() && !call.delivered {
+    if call.never_left() {
         books.count_kept_ended(OFFER, outcome);
     }
 }

@@ -6,6 +6,7 @@ use super::{Faults, SharedRule};
 use crate::channel::Route;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
+use crate::journal::Unaccepted;
 use crate::limits::FAULT_REORDER_MS;
 use crate::session::Launch;
 use crate::shard::books::Books;
@@ -143,7 +144,8 @@ fn on_arrival(
             status_code,
             description,
         } => {
-            passing.end(books, Outcome::Refused);
+            let kind = Kind::Known(passing.launch.action);
+            books.count_unaccepted(kind, Unaccepted::FaultInjected);
             let of = passing.status_of();
             status::status_with(sockets, books, todo, of, at, |out, id| {
                 codec::signal::status_response(out, id, error_type, *status_code, description);
