@@ -16,6 +16,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use broker_core::auth::SessionKeys;
+use broker_core::check::Check;
 use broker_core::journal::{Explain, Refused};
 use broker_core::refusal_id::{RefusalId, RefusalReader};
 use broker_core::time::Wall;
@@ -144,7 +145,7 @@ impl Refusals {
             "status": refused.status,
             "errorType": refused.error_type,
             "check": refused.check.id(),
-            "says": refused.check.says(),
+            "says": says(refused),
             "do": refused.check.remedy(),
             "operation": refused.action,
             "channel": refused.claims.channel,
@@ -155,6 +156,24 @@ impl Refusals {
             "clockSkewSeconds": refused.claims.clock_skew_s,
             "fault": refused.fault.map(fault_id),
         })
+    }
+}
+
+/// Why a request was refused; where its time was wrong, how far its clock is off comes first.
+fn says(refused: &Refused) -> String {
+    let says = refused.check.says();
+    let Some(skew) = refused.claims.clock_skew_s else {
+        return says.to_owned();
+    };
+    let off = skew.unsigned_abs();
+    if refused.check == Check::UrlExpired {
+        format!("Its clock is {off} s slow, or the URL was used again. {says}")
+    } else if refused.check == Check::SignatureExpired {
+        format!("Its clock is {off} s slow. {says}")
+    } else if refused.check == Check::SignatureEarly {
+        format!("Its clock is {off} s fast. {says}")
+    } else {
+        says.to_owned()
     }
 }
 
@@ -206,7 +225,6 @@ const SHA256_DIGITS: usize = 64;
 mod tests {
     use super::super::feed::{Bell, Next};
     use super::*;
-    use broker_core::check::Check;
     use broker_core::event::Purpose;
     use broker_core::id::ShardId;
     use broker_core::journal::{Claims, Entry};
@@ -281,6 +299,29 @@ mod tests {
             members.keys().cloned().collect::<Vec<_>>()
         };
         assert_eq!(keys(&one), keys(&kept));
+    }
+
+    #[test]
+    fn a_wrong_time_says_first_how_far_the_clock_is_off() {
+        let of = |check, clock_skew_s| {
+            let mut one = refused("r");
+            (one.check, one.claims.clock_skew_s) = (check, clock_skew_s);
+            says(&one)
+        };
+        for (check, skew, wanted) in [
+            (
+                Check::UrlExpired,
+                -600,
+                "Its clock is 600 s slow, or the URL was used again. ",
+            ),
+            (Check::SignatureExpired, -412, "Its clock is 412 s slow. "),
+            (Check::SignatureEarly, 412, "Its clock is 412 s fast. "),
+            (Check::SignatureMismatch, -3, ""),
+        ] {
+            let wanted = format!("{wanted}{}", check.says());
+            assert_eq!(of(check, Some(skew)), wanted);
+            assert_eq!(of(check, None), check.says());
+        }
     }
 
     #[test]
