@@ -202,9 +202,14 @@ const refusal = (number, more) => ({ requestId: `0b5cd5a2-7a8d-4f5e-9a55-${Strin
     remote: '10.0.4.7:5512', clockSkewSeconds: -960, ...more });
 const refusals = [refusal(7, {}), refusal(5, { check: 'channel_stale_arn', clockSkewSeconds: null, clientId: '<b>bold</b>',
     says: 'A channel of this name exists, but it was created at another time.', do: 'Describe the channel again and use its ARN.' })];
-const trace = { channel: 'cam-17', recording: true, reachesBackTo: '2026-11-21T03:12:07.000Z', truncated: false, master: [], viewers: [
+const trace = { channel: 'cam-17', recording: true, reachesBackTo: '2026-11-21T03:12:07.000Z', truncated: false, master: [
+    { connection: 5, remote: '10.0.4.2:1', joined: '2026-11-21T03:12:08.000Z', left: '2026-11-21T03:12:20.000Z', reason: 'protocol_error:1009',
+        says: 'a message of 70,112 bytes; 65,536 are allowed', refused: 2, unaccepted: { not_json: 2 },
+        hints: ['2 messages were not accepted: it is not one JSON object'] },
+    { connection: 6, remote: '10.0.4.2:2', joined: '2026-11-21T03:12:42.000Z', left: null, reason: null, says: null, refused: 0, unaccepted: {},
+        hints: [] }], viewers: [
     { clientId: 'phone-3', connection: 7, remote: '10.0.4.9:1', joined: '2026-11-21T03:12:10.000Z', left: '2026-11-21T03:12:24.000Z',
-        reason: 'peer_closed', hints: ['the master received the offer 12.4 s ago and has sent nothing'], events: [{ ms: 0, kind: 'join' },
+        reason: 'peer_closed', says: 'the client closed it', hints: ['the master received the offer 12.4 s ago and has sent nothing'], events: [{ ms: 0, kind: 'join' },
             { ms: 3.1, kind: 'message', action: 'SDP_OFFER', from: 'viewer', bytes: 6372, route: 'to' }, { ms: 14_000, kind: 'leave', reason: 'peer_closed' }] },
     { clientId: 'web-9', connection: 8, remote: '10.0.4.9:2', joined: '2026-11-21T03:12:30.000Z', left: null, reason: null,
         hints: ['the offer waited 12.4 s: no master was connected', 'signaling took 62 ms; what fails after it is ICE or TURN, not the broker'],
@@ -234,7 +239,10 @@ test('refusals and traces are shown in words', { timeout: 90_000 }, () => withBr
         await page.locator('summary', { hasText: 'web-9' }).click();
         await page.getByText('the offer waited 12.4 s: no master was connected').waitFor();
         await page.getByText('SDP_OFFER delivered after it was kept', { exact: true }).waitFor();
-        await page.getByText('left: peer_closed').waitFor();
+        await page.getByText('left: the client closed it').waitFor();
+        await page.getByText(/^Master 10\.0\.4\.2:1 from .*: a message of 70,112 bytes; 65,536 are allowed$/).waitFor();
+        await page.getByText(/^Master 10\.0\.4\.2:2 from .* until now$/).waitFor();
+        await page.getByText('2 messages were not accepted: it is not one JSON object', { exact: true }).waitFor();
         for (const { joined, events } of trace.viewers) await hasScale(page, joined, events);
         if (pictures !== undefined) await page.screenshot({ path: join(pictures, `trace-${width}-${colorScheme}.png`), fullPage: true });
         await page.innocent();
