@@ -277,12 +277,6 @@ impl Http {
         self.buffer.capacity() + aside
     }
 
-    /// Whether its peer has gone, so that a WebSocket would be nobody's.
-    #[must_use]
-    pub(crate) fn has_nobody(&self) -> bool {
-        self.ended || self.ends_behind
-    }
-
     /// Whether a call is under way.
     #[must_use]
     pub(crate) fn awaits_reply(&self) -> bool {

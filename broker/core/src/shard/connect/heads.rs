@@ -169,6 +169,10 @@ pub(in crate::shard) fn take_upgrade(
             let refused = (&evidence, &refusal);
             upgrades::refuse_upgrade(sockets, books, key, purpose, refused, at);
         }
+        // Its peer has left: a WebSocket would take the place of one whose peer is there.
+        Ok(_) if sockets.http(key).is_some_and(|http| http.ends_behind) => {
+            sockets.close_when_sent(key, at);
+        }
         Ok(admission) => {
             let identity = Identity::of(&admission.arn);
             let home = sockets.placement().home(&identity, at.now);

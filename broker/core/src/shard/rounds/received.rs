@@ -205,11 +205,9 @@ impl Shard {
                     HeadStep::Call(request) => {
                         heads::begin_call(sockets, books, gate, key, &request, at)
                     }
-                    HeadStep::Upgrade(_)
-                        if sockets.http(key).is_some_and(|http| http.has_nobody()) =>
-                    {
-                        // Its peer has gone, perhaps while it waited for its turn: as a WebSocket it would wait for
-                        // messages in vain, and take the place of one that does not.
+                    HeadStep::Upgrade(_) if sockets.http(key).is_some_and(|http| http.ended) => {
+                        // It waited for its turn, and its peer has gone meanwhile: as a WebSocket it would wait for
+                        // messages in vain.
                         sockets.finish(books, todo, key, at);
                         Step::Over
                     }
