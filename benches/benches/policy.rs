@@ -1,7 +1,9 @@
 //! Policies: whether one allows a request, and what reading one costs.
 
 use benches::harness::{Timer, group, run};
-use codec::aws::policy::{Action, Decision, Policy, Request, SESSION_POLICY_BYTES_MAX};
+use codec::aws::policy::{
+    Action, Context, Decision, Key, KeyName, Policy, Request, SESSION_POLICY_BYTES_MAX, Value,
+};
 use std::hint::black_box;
 
 fn main() {
@@ -30,7 +32,7 @@ struct Case {
 /// A browser's policy; a fleet's, whose last statement allows or denies the request, or of which no statement applies;
 /// a pattern that makes the matcher go back at each character; and the longest policies that may come with temporary
 /// credentials, of patterns that fit nearly everywhere in the longest ARN.
-fn cases() -> [Case; 9] {
+fn cases() -> [Case; 12] {
     let case = |name, policy, client_id, decision| Case {
         name,
         policy,
@@ -75,7 +77,56 @@ fn cases() -> [Case; 9] {
             "web-1",
             Decision::NoMatch,
         ),
+        case("own-channel", of_own_channel(1), "web-1", Decision::Allow),
+        case(
+            "own-channel-10",
+            of_own_channel(10),
+            "web-1",
+            Decision::Allow,
+        ),
+        case("conditions-10", conditions(), "web-1", Decision::Allow),
     ]
+}
+
+/// Statements about the channel of the caller's name, the last of which allows it.
+fn of_own_channel(statements: usize) -> String {
+    let others = (1..statements).map(|number| {
+        let resource = format!("arn:aws:kinesisvideo:*:*:channel/${{aws:username}}-{number}/*");
+        statement("Allow", "kinesisvideo:ConnectAs*", &resource)
+    });
+    let own = "arn:aws:kinesisvideo:*:*:channel/${aws:username}/*";
+    let own = statement("Allow", "kinesisvideo:ConnectAs*", own);
+    let statements: Vec<_> = others.chain([own]).collect();
+    let statements = statements.join(", ");
+    format!(r#"{{"Version": "2012-10-17", "Statement": [{statements}]}}"#)
+}
+
+/// Ten statements with a condition of each kind, the last of which allows the request.
+fn conditions() -> String {
+    let other = r#"{"Effect": "Deny", "Action": "*", "Resource": "*",
+        "Condition": {"NotIpAddress": {"aws:SourceIp": ["10.0.0.0/8", "192.168.0.0/16"]},
+        "DateGreaterThan": {"aws:CurrentTime": "2026-01-01T00:00:00Z"},
+        "StringNotEquals": {"aws:ResourceTag/household": "${aws:username}"}}}"#;
+    let last = r#"{"Effect": "Allow", "Action": "*", "Resource": "*",
+        "Condition": {"StringEquals": {"aws:ResourceTag/household": "${aws:username}"},
+        "Bool": {"aws:SecureTransport": "true"}}}"#;
+    let statements = [vec![other; 9], vec![last]].concat().join(", ");
+    format!(r#"{{"Version": "2012-10-17", "Statement": [{statements}]}}"#)
+}
+
+/// The values of a usual request.
+struct Usual;
+
+impl Context for Usual {
+    fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
+        match (key.name, nth) {
+            (KeyName::SourceIp, 0) => Value::Address([10, 1, 2, 3].into()),
+            (KeyName::CurrentTime, 0) => Value::Date(1_795_326_886),
+            (KeyName::SecureTransport, 0) => Value::Flag(true),
+            (KeyName::UserName | KeyName::ResourceTag, 0) => Value::Text("door-99"),
+            _ => Value::Absent,
+        }
+    }
 }
 
 /// A session policy as long as it may be, with this resource as often as there is room.
@@ -135,6 +186,7 @@ fn decide(criterion: &mut Timer, case: &Case) {
         action: Action::ConnectAsViewer,
         resource: &channel,
         client_id: Some(case.client_id),
+        context: &Usual,
     };
     assert_eq!(
         policy.decide(&request, &mut 0),

@@ -8,7 +8,7 @@ use super::error::{ConfigError, ValuePlace};
 use broker_core::auth::{Credentials, Principal, Secret};
 use broker_core::limits::PRINCIPALS_MAX;
 use broker_core::settings::value::{self, Checked, letters};
-use codec::aws::policy::{Policy, PolicyError};
+use codec::aws::policy::{Action, KeyName, Policy, PolicyError};
 use codec::aws::sigv4::CLOCK_TOLERANCE_S_MAX;
 use codec::calendar;
 use files::{Files, SecretFile};
@@ -211,7 +211,36 @@ impl Book {
             let text = format!("no principal has the policy {name}");
             warn(&format!("policy.{name}"), text);
         }
+        for (name, policy) in &self.policies {
+            let remarks = policy.iter().flat_map(|policy| policy.remarks());
+            let by_others = policy
+                .iter()
+                .filter_map(|policy| self.tagged_by_others(name, policy));
+            for remark in remarks.chain(by_others) {
+                warn(
+                    &format!("policy.{name}"),
+                    format!("policy {name}: {remark}"),
+                );
+            }
+        }
         warnings
+    }
+
+    /// A remark on a policy whose rights hang on tags of channels that principals without it may set.
+    fn tagged_by_others(&self, name: &str, policy: &Policy) -> Option<String> {
+        let may_tag = |policy: &Arc<Policy>| {
+            let mut allowed = policy.allowed_somewhere();
+            allowed.any(|action| matches!(action, Action::TagResource | Action::UntagResource))
+        };
+        let other = self.principals.iter().find(|(_, written)| {
+            let has_it = written.policies.iter().any(|own| own == name);
+            !has_it && written.principal.policies.iter().any(may_tag)
+        });
+        let (_, other) = other.filter(|_| policy.reads(KeyName::ResourceTag))?;
+        let other = &other.principal.name;
+        Some(format!(
+            "its rights hang on tags of channels (aws:ResourceTag), which {other} may set"
+        ))
     }
 }
 

@@ -13,7 +13,6 @@ const FOLDER_MAX: usize = 15;
 
 /// Larger circles, by the module that all their files are in: at most this many files until it is taken apart.
 const CIRCLES: &[(&str, usize)] = &[
-    ("codec: aws::policy", 4),
     ("broker/store: crate", 4),
     ("loadgen: page", 7),
     ("loadgen: edge::worker", 4),

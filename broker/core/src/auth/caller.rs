@@ -1,12 +1,14 @@
 //! The caller of a verified request.
 
 use super::principal::{Principal, Secret};
+use super::question::{Asked, Origin, PolicyQuestion};
 use super::session_keys::ACCESS_KEY_ID_BYTES;
 use crate::check::Check;
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::aws::ChannelArn;
-use codec::aws::policy::{Action, Decision, Policy, Request};
+use codec::aws::policy::{Action, Decision, KeyName, Policy, Request, ShortText};
 use data_encoding::BASE32;
+use std::fmt::{self, Write};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -17,6 +19,8 @@ pub struct Caller {
     who: CallerKind,
     /// The region that exists here; `None`: any does.
     region: Option<Arc<str>>,
+    /// The origin of its request; `None` where policies are not asked, and in tests.
+    origin: Option<Origin>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +50,7 @@ pub(super) struct Session {
 #[must_use]
 pub struct Ruling {
     /// The check that the caller did not pass, by which operators know whether to add a statement or to remove one;
-    /// `None` when it is allowed.
+    /// `None` when it is allowed, also where that depends on tags of a channel that lives elsewhere.
     pub denied: Option<Check>,
     /// The work that it took: see [`Policy::decide`].
     pub steps: u64,
@@ -62,8 +66,10 @@ impl Session {
         }
         match self.parent.decide(request, steps) {
             Decision::Deny => Decision::Deny,
-            Decision::Allow if request.action != Action::GetFederationToken => own,
-            Decision::Allow | Decision::NoMatch => Decision::NoMatch,
+            Decision::NoMatch => Decision::NoMatch,
+            _ if request.action == Action::GetFederationToken => Decision::NoMatch,
+            Decision::Open if own == Decision::Allow => Decision::Open,
+            Decision::Allow | Decision::Open => own,
         }
     }
 }
@@ -91,6 +97,7 @@ impl Caller {
         Self {
             who: CallerKind::Anyone(account.into()),
             region: None,
+            origin: None,
         }
     }
 
@@ -98,6 +105,7 @@ impl Caller {
         Self {
             who: CallerKind::Principal(principal),
             region,
+            origin: None,
         }
     }
 
@@ -105,6 +113,53 @@ impl Caller {
         Self {
             who: CallerKind::Session(Arc::new(session)),
             region,
+            origin: None,
+        }
+    }
+
+    /// The same caller, whose request is of this origin.
+    #[must_use]
+    pub fn from_origin(self, origin: Origin) -> Self {
+        Self {
+            origin: Some(origin),
+            ..self
+        }
+    }
+
+    pub(super) const fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    pub(super) fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+
+    /// Whether some policy that decides for the caller names a condition key.
+    #[must_use]
+    pub fn reads(&self, name: KeyName) -> bool {
+        let (principal, policy) = match &self.who {
+            CallerKind::Anyone(_) => return false,
+            CallerKind::Principal(principal) => (principal, None),
+            CallerKind::Session(session) => (&session.parent, session.policy.as_ref()),
+        };
+        let own = policy.is_some_and(|policy| policy.reads(name));
+        own || principal.policies.iter().any(|policy| policy.reads(name))
+    }
+
+    /// The name of a user of the credentials file.
+    pub(super) fn user_name(&self) -> Option<&str> {
+        match &self.who {
+            CallerKind::Principal(principal) => Some(&principal.name),
+            CallerKind::Anyone(_) | CallerKind::Session(_) => None,
+        }
+    }
+
+    /// The kind of the caller. Source: IAM User Guide, "IAM policy elements: Variables and tags", principal key values.
+    pub(super) const fn kind(&self) -> &'static str {
+        match &self.who {
+            CallerKind::Anyone(_) => "Anonymous",
+            CallerKind::Principal(_) => "User",
+            CallerKind::Session(_) => "FederatedUser",
         }
     }
 
@@ -196,11 +251,25 @@ impl Caller {
     /// The ARN that refusals and GetCallerIdentity name.
     #[must_use]
     pub fn arn(&self) -> String {
+        let mut arn = String::new();
+        let _ = self.write_arn(&mut arn); // a String takes all
+        arn
+    }
+
+    /// The same in place.
+    pub(super) fn short_arn(&self) -> ShortText {
+        let mut arn = ShortText::new();
+        let _ = self.write_arn(&mut arn); // 95 bytes at most: see the bounds of names
+        arn
+    }
+
+    fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
         match &self.who {
-            CallerKind::Anyone(account) => format!("arn:aws:iam::{account}:root"),
-            CallerKind::Principal(principal) => principal.arn(),
+            CallerKind::Anyone(account) => write!(out, "arn:aws:iam::{account}:root"),
+            CallerKind::Principal(principal) => principal.write_arn(out),
             CallerKind::Session(session) => {
-                federated_user_arn(&session.parent.account, &session.name)
+                let (account, name) = (&session.parent.account, &session.name);
+                write!(out, "arn:aws:sts::{account}:federated-user/{name}")
             }
         }
     }
@@ -211,36 +280,50 @@ impl Caller {
     /// Source: IAM User Guide, "Unique identifiers"; STS API Reference, "GetFederationToken", `FederatedUserId`.
     #[must_use]
     pub fn user_id(&self) -> String {
+        self.short_user_id().as_str().to_owned()
+    }
+
+    /// The same in place.
+    pub(super) fn short_user_id(&self) -> ShortText {
         match &self.who {
-            CallerKind::Anyone(account) => account.to_string(),
-            CallerKind::Principal(principal) => {
-                let hash = digest(&SHA256, principal.arn().as_bytes());
+            CallerKind::Anyone(account) => ShortText::of(format_args!("{account}")),
+            CallerKind::Principal(_) => {
+                let hash = digest(&SHA256, self.short_arn().as_str().as_bytes());
                 let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
-                format!("AIDA{}", BASE32.encode(bytes))
+                let mut id = [0; 16];
+                BASE32.encode_mut(bytes, &mut id);
+                ShortText::of(format_args!("AIDA{}", id.escape_ascii()))
             }
-            CallerKind::Session(session) => format!("{}:{}", session.parent.account, session.name),
+            CallerKind::Session(session) => {
+                ShortText::of(format_args!("{}:{}", session.parent.account, session.name))
+            }
         }
     }
 
-    /// Whether the caller may do this. `resource` is a channel's ARN (to create: with `/*` in the place of its time), a
-    /// federated user's, or `*`; `client_id` is that of a viewer.
+    /// Whether the caller may do this. GetCallerIdentity always; GetFederationToken never with temporary credentials.
     ///
-    /// GetCallerIdentity always; GetFederationToken never with temporary credentials.
-    pub fn decide(&self, action: Action, resource: &str, client_id: Option<&str>) -> Ruling {
+    /// A caller whose rights depend on tags of a channel that lives elsewhere is allowed to ask there: see
+    /// [`Self::reads`].
+    pub fn decide(&self, question: &PolicyQuestion<'_>) -> Ruling {
+        let context = Asked {
+            caller: self,
+            question,
+        };
         let request = Request {
-            action,
-            resource,
-            client_id,
+            action: question.action,
+            resource: question.resource,
+            client_id: question.client_id,
+            context: &context,
         };
         let mut steps = 0;
         let decision = match &self.who {
-            _ if action == Action::GetCallerIdentity => Decision::Allow,
+            _ if question.action == Action::GetCallerIdentity => Decision::Allow,
             CallerKind::Anyone(_) => Decision::Allow,
             CallerKind::Principal(principal) => principal.decide(&request, &mut steps),
             CallerKind::Session(session) => session.decide(&request, &mut steps),
         };
         let denied = match decision {
-            Decision::Allow => None,
+            Decision::Allow | Decision::Open => None,
             Decision::Deny => Some(Check::PolicyExplicitDeny),
             Decision::NoMatch => Some(Check::PolicyNoAllow),
         };

@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //! ```text
-//! request ─ Authenticator::check ──▶ Caller ─ decide(action, resource, client id) ──▶ allowed | the check that failed
+//! request ─ Authenticator::check ──▶ Caller ─ decide(question)────────────────── ──▶ allowed | the check that failed
 //!              │                       │ policies of the principal, and for temporary credentials
 //!              │                       │ the policy they were asked for with: each must allow, none may deny
 //!              ├ Credentials: the file, read; one snapshot for all shards, replaced whole
@@ -17,6 +17,7 @@ mod caller;
 mod credentials;
 mod nonces;
 mod principal;
+mod question;
 mod session_keys;
 
 pub use authenticator::{Authenticator, SignatureRules, Unsigned};
@@ -24,6 +25,7 @@ pub use caller::{Caller, Ruling, federated_user_arn};
 pub use credentials::{Credentials, CredentialsError};
 pub use nonces::Nonces;
 pub use principal::{Principal, Secret};
+pub use question::{Origin, OriginHeaders, PolicyQuestion, RequestTags, ResourceTags};
 pub use session_keys::{
     Grant, NONCE_BYTES, OpenedToken, SealError, SessionKeys, TOKEN_BYTES_MAX, Temporary,
 };

@@ -1,7 +1,7 @@
 //! A principal of the credentials file, and the secrets it holds.
 
 use codec::aws::policy::{Decision, Policy, Request};
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -60,7 +60,13 @@ impl Principal {
     /// The ARN of the user, as messages name it.
     #[must_use]
     pub fn arn(&self) -> String {
-        format!("arn:aws:iam::{}:user/{}", self.account, self.name)
+        let mut arn = String::new();
+        let _ = self.write_arn(&mut arn); // a String takes all
+        arn
+    }
+
+    pub(super) fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
+        write!(out, "arn:aws:iam::{}:user/{}", self.account, self.name)
     }
 
     /// The decision of all its policies on a request. Adds the work to `steps`, as [`Policy::decide`] does.

@@ -157,6 +157,8 @@ pub(crate) struct PendingCall {
     pub close: bool,
     /// The caller.
     pub caller: Caller,
+    /// The client id that the call names, where policies are asked once more with the tags of the channel.
+    pub client_id: Option<Box<str>>,
     /// The name of the channel that the call is about: for the log, if it is refused.
     pub channel: Option<Box<str>>,
     /// The subject of the call, where an audit line names it: a channel's ARN, or the name of one to be made.

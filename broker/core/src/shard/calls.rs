@@ -13,6 +13,7 @@ pub(in crate::shard) mod sts;
 
 use super::books::Books;
 use super::directory::Directory;
+use super::directory::permits::named_client_id;
 use super::road::parts::Parts;
 use super::sockets::Sockets;
 use super::todo::{Todo, TodoList};
@@ -26,6 +27,7 @@ use crate::session::{Expected, HttpStage, PendingCall};
 use crate::shard::calls::refusals::{too_busy, unauditable};
 use crate::time::Moment;
 use call_routing::{Course, audited};
+use codec::aws::policy::KeyName;
 use codec::control::Call;
 use respond::Response;
 
@@ -43,6 +45,9 @@ pub(super) fn begin(parts: Parts<'_>, begun: BegunCall, at: Moment) {
         call,
     } = begun;
     asked.subject = audited(&call).map(Into::into);
+    if asked.caller.reads(KeyName::ResourceTag) {
+        asked.client_id = named_client_id(&call).map(Into::into);
+    }
     if let Some(refused) = directory.forbids(books, &asked.caller, &call) {
         asked.subject = asked.subject.or_else(|| Some(call.arn()?.as_str().into()));
         return answers::refuse_audited(sockets, books, key, &asked, refused, at);
@@ -112,6 +117,7 @@ fn ask_for_permit(
             operation,
             held: 0,
             caller: None,
+            client_id: None,
             kind,
         };
         sockets.send_query(todo, caller, query);
@@ -165,6 +171,7 @@ impl Sockets {
             operation: asked.operation,
             held: asked.held,
             caller: Some(asked.caller.clone()),
+            client_id: asked.client_id.clone(),
             kind,
         };
         let change = query.kind.waits_for_the_store();

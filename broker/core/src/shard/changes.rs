@@ -94,6 +94,7 @@ impl Directory {
                 operation,
                 held,
                 caller: None,
+                client_id: None,
                 kind: QueryKind::Change(arn, alteration),
             };
             return match self.wait_behind(key, caller, query) {

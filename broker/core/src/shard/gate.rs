@@ -1,13 +1,16 @@
 //! The signature of a request, checked by the shard that accepted its connection.
 
 use crate::auth::{
-    Authenticator, Caller, Credentials, Grant, Nonces, SealError, SessionKeys, Temporary, Unsigned,
+    Authenticator, Caller, Credentials, Grant, Nonces, Origin, OriginHeaders, SealError,
+    SessionKeys, Temporary, Unsigned,
 };
+use crate::machine::Peer;
 use crate::session::Target;
 use crate::settings::Rate;
 use crate::shard::books::evidence::{Evidence, SignatureEvidence};
 use crate::shard::start::StartKeys;
 use crate::time::Moment;
+use codec::aws::policy::KeyName;
 use codec::aws::sigv4::{Refusal, Service};
 use codec::http::{Head, HeadLimits};
 use std::sync::Arc;
@@ -74,7 +77,7 @@ impl Gate {
         &mut self,
         head: Option<&[u8]>,
         body: &[u8],
-        target: Target,
+        (target, peer): (Target, Peer),
         at: Moment,
     ) -> Result<Caller, Unsigned> {
         let Some(authenticator) = &mut self.authenticator else {
@@ -82,18 +85,22 @@ impl Gate {
         };
         let head = head.and_then(|text| Head::parse(text, &self.head).ok());
         let head = head.ok_or(Refusal::Missing)?;
-        authenticator.check(&head, body, service(target), at.wall.0 / 1000)
+        let caller = authenticator.check(&head, body, service(target), at.wall.0 / 1000)?;
+        Ok(with_origin(caller, &head, peer, at))
     }
 
     /// The caller of an upgrade. Nothing follows the head that could be signed.
     pub(super) fn authenticate_upgrade(
         &mut self,
         head: &Head<'_>,
+        peer: Peer,
         at: Moment,
     ) -> Result<Caller, Unsigned> {
         match &mut self.authenticator {
             Some(authenticator) => {
-                authenticator.check(head, &[], Service::KinesisVideo, at.wall.0 / 1000)
+                let now_s = at.wall.0 / 1000;
+                let caller = authenticator.check(head, &[], Service::KinesisVideo, now_s)?;
+                Ok(with_origin(caller, head, peer, at))
             }
             None => Ok(self.anyone.clone()),
         }
@@ -162,6 +169,24 @@ impl Gate {
             "temporary credentials are opened by other keys than sealed them"
         );
     }
+}
+
+/// The caller with the origin of its request. Headers are copied for those whose policies name them.
+fn with_origin(caller: Caller, head: &Head<'_>, peer: Peer, at: Moment) -> Caller {
+    let names_headers = caller.reads(KeyName::UserAgent) || caller.reads(KeyName::Referer);
+    let headers = names_headers.then(|| {
+        let header = |name| head.header(name).map(Into::into);
+        Arc::new(OriginHeaders {
+            user_agent: header("user-agent"),
+            referer: header("referer"),
+        })
+    });
+    caller.from_origin(Origin {
+        address: peer.remote.ip().to_canonical(),
+        tls: peer.tls,
+        asked_s: at.wall.0 / 1000,
+        headers,
+    })
 }
 
 fn service(target: Target) -> Service {

@@ -106,6 +106,7 @@ fn a_file_is_read_with_what_it_names() {
             action,
             resource: "x",
             client_id: None,
+            context: &(),
         };
         fleet.decide(&request, &mut 0)
     };
@@ -187,6 +188,31 @@ fn what_looks_forgotten_is_warned_of() {
         [
             "open.toml: everybody on this machine may read or change it: chmod 600",
             "open.toml: no [[principal]], so nobody may do anything",
+        ]
+    );
+}
+
+#[test]
+fn what_a_policy_may_not_say_to_its_author_is_warned_of() {
+    let folder = Folder::new();
+    let other = ONE.replace("'a'", "'b'").replace("'A'", "'B'") + "|policies = ['all']";
+    let loaded = folder.load(&format!(
+        "{ONE}|policies = ['p', 'all']|{other}|[policy.all]|document = '{{\"Statement\":{{\"Effect\":\"Allow\",\
+         \"Action\":\"*\",\"Resource\":\"*\"}}}}'|[policy.p]|document = '{{\"Statement\":{{\"Effect\":\"Allow\",\
+         \"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{{\"StringEquals\":{{\"aws:ResourceTag/a\":\"b\",\
+         \"aws:UserAgent\":\"c\"}},\"Bool\":{{\"aws:ViaAWSService\":false}}}}}}}}'"
+    ));
+    let warnings = loaded.unwrap().warnings;
+    let warnings: Vec<_> = warnings
+        .iter()
+        .map(|warning| folder.bare(warning))
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            "c.toml:13:1: policy p: aws:UserAgent is what the client says",
+            "c.toml:13:1: policy p: aws:ViaAWSService has no value here",
+            "c.toml:13:1: policy p: its rights hang on tags of channels (aws:ResourceTag), which b may set",
         ]
     );
 }

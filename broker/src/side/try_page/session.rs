@@ -178,6 +178,7 @@ impl Lender {
             action: wanted.action(),
             resource: &text,
             client_id: wanted.client_id.as_deref(),
+            context: &(),
         };
         let credentials = Arc::clone(&self.credentials.borrow());
         let request_id = self.request_id();

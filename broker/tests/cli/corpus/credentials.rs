@@ -82,7 +82,7 @@ pub(super) const CASES: &[Case] = &[
          1, \"Action\": \"x\"}}'",
         &[
             "keys.toml:7:8: policy.p.file = 'bad.json': bad.json:2:18: Effect \"allow\": allowed \"Allow\", \"Deny\"",
-            "keys.toml:7:8: policy.p.file = 'bad.json': bad.json:3:14: \"NotResource\": not evaluated here, allowed …",
+            "keys.toml:7:8: policy.p.file = 'bad.json': bad.json:3:15: \"NotPrincipal\": not evaluated here, allowed …",
             "keys.toml:7:8: policy.p.file = 'bad.json': bad.json:4:2: the statement lacks Action, Resource",
             "keys.toml:9:12: policy.q.document = '{\"Statement\": {\"Effect\": 1, \"Action\": \"x\"}}': the document \
              is no policy: line 1, column 26: invalid type: integer `1`, expected Effect: a string",

@@ -158,7 +158,7 @@ fn fixtures() -> Directory {
         ("bad.map", "n1 127.0.0.1:1 0-2047\nn2 127.0.0.1:2 7\n"),
         (
             "bad.json",
-            "{\"Statement\": {\n \"Effect\": \"allow\",\n \"NotResource\": \"*\"\n } }\n",
+            "{\"Statement\": {\n \"Effect\": \"allow\",\n \"NotPrincipal\": \"*\"\n } }\n",
         ),
     ] {
         directory.file(name, text);

@@ -52,6 +52,7 @@ fn refused_calls_take_few_steps_of_matching() {
             action: Action::DescribeSignalingChannel,
             resource: &arn,
             client_id: None,
+            context: &(),
         };
         let decided = Policy::parse_session(&policy).expect("a policy");
         assert_eq!(decided.decide(&request, &mut once), Decision::NoMatch);

@@ -3,9 +3,11 @@
 //! * [`service`] is the broker of these tests, [`signer`] signs for them.
 //! * [`refused`], [`malformed`], [`bounds`]: signatures that are wrong, broken, or at their limits; [`slow`]: requests
 //!   in pieces.
-//! * [`quotas`]: rates of callers; [`reload`]: credentials that are replaced; [`sts`]: temporary credentials.
+//! * [`conditions`]: values that policies compare; [`quotas`]: rates of callers; [`reload`]: credentials that are
+//!   replaced; [`sts`]: temporary credentials.
 
 mod bounds;
+mod conditions;
 mod malformed;
 pub(crate) mod quotas;
 pub(crate) mod refused;

@@ -152,6 +152,11 @@ impl Actions {
         self.0 & action.bit() != 0
     }
 
+    /// All that are not in it.
+    pub(super) const fn others(self) -> Self {
+        Self(!self.0)
+    }
+
     pub(super) const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }

@@ -15,6 +15,7 @@ pub fn fuzz(data: &[u8]) {
                 action,
                 resource,
                 client_id,
+                context: &(),
             };
             let _ = policy.decide(&request, &mut 0);
         }

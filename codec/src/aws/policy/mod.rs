@@ -1,15 +1,19 @@
 //! IAM policy documents: which action on which resource a principal may do.
 //!
 //! # Theory of operation
-//! A document is read once, wholly, or refused: what we would have to guess at (a condition that we do not evaluate,
-//! `NotAction`, a variable) does not load, since ignoring it could grant what its author denied.
+//! A document is read once, wholly, or refused: what we would have to guess at (a key or an operator that nobody knows,
+//! a variable without the version that has them) does not load, since ignoring it could grant what its author denied.
 //! ```text
-//! text ─ Policy::parse ──▶ bytes: of each statement effect, actions as a set of bits, resources, client ids
-//! Request{action, resource, client id} ─ Policy::decide ──▶ Deny (one is enough) | Allow | NoMatch
+//! text ─ Policy::parse ──▶ bytes: of each statement effect, actions as a set of bits, resources, conditions
+//! Request{action, resource, client id, context} ─ Policy::decide ──▶ Deny (one is enough) | Open | Allow | NoMatch
 //! ```
 //! A statement matches when its actions hold the request's, one of its resources matches, and each of its conditions
-//! holds. A condition on the client id does not hold for a request that has none. A request that no document allows is
-//! denied by the caller, which joins the decisions of several documents.
+//! holds. Values of the request are literal: what would be a wildcard or a variable in a policy means itself in a value
+//! that takes the place of a variable. A request that no document allows is denied by the caller, which joins the
+//! decisions of several documents.
+//!
+//! The tags of a channel are known where it lives. A decision that depends on them is [`Decision::Open`] elsewhere, and
+//! no other is ([`Policy::reads`] says which policies name them at all).
 //!
 //! A policy is its bytes: reading them again takes no work, so a sealed token holds them in place of the text.
 //!
@@ -17,19 +21,31 @@
 //! Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service".
 
 mod action;
+mod condition;
+mod effect;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+mod limits;
+mod list;
 mod names;
 mod pattern;
 mod read;
+mod remarks;
 mod rules;
 mod statement;
 
 pub use action::Action;
+pub use condition::{Context, Key, KeyName, ShortText, VALUE_BYTES_MAX, Value};
 pub use error::PolicyError;
+pub use limits::{
+    ENTRIES_MAX, FAULTS_MAX, PATTERN_BYTES_MAX, POLICY_BYTES_MAX, SESSION_POLICY_BYTES_MAX,
+    SESSION_VARIABLES_MAX, STATEMENTS_MAX, VARIABLES_MAX,
+};
 
 use action::Actions;
+use condition::{KeyNames, Match, Work};
+use effect::Effect;
 use statement::{Statement, Subject};
 
 /// A policy document that was read: fewer bytes than its text has. Shared by all principals that name it.
@@ -37,10 +53,12 @@ use statement::{Statement, Subject};
 pub struct Policy {
     /// One statement behind the other.
     statements: Box<[u8]>,
+    /// The keys that they name.
+    keys: KeyNames,
 }
 
 /// A request to be decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The action.
     pub action: Action,
@@ -49,6 +67,8 @@ pub struct Request<'a> {
     pub resource: &'a str,
     /// The client id of a viewer that connects or fetches ICE servers.
     pub client_id: Option<&'a str>,
+    /// The values of all other condition keys.
+    pub context: &'a dyn Context,
 }
 
 /// The decision of one document on a request.
@@ -58,16 +78,19 @@ pub enum Decision {
     Allow,
     /// Some statement denies it.
     Deny,
+    /// It depends on a value that is not known here.
+    Open,
     /// No statement applies to it.
     NoMatch,
 }
 
 impl Decision {
-    /// Joins the decisions of two documents of one principal: a denial wins, then an allowance.
+    /// Joins the decisions of two documents of one principal: a denial wins, then what is open, then an allowance.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Deny, _) | (_, Self::Deny) => Self::Deny,
+            (Self::Open, _) | (_, Self::Open) => Self::Open,
             (Self::Allow, _) | (_, Self::Allow) => Self::Allow,
             (Self::NoMatch, Self::NoMatch) => Self::NoMatch,
         }
@@ -80,7 +103,7 @@ impl Policy {
     /// # Errors
     /// The first fault, with its line and column.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        Self::parse_bounded(text, POLICY_BYTES_MAX)
+        Self::parse_bounded(text, POLICY_BYTES_MAX, VARIABLES_MAX)
     }
 
     /// Reads a document that came with GetFederationToken: of at most [`SESSION_POLICY_BYTES_MAX`] bytes.
@@ -88,7 +111,7 @@ impl Policy {
     /// # Errors
     /// As [`Self::parse`].
     pub fn parse_session(text: &str) -> Result<Self, PolicyError> {
-        Self::parse_bounded(text, SESSION_POLICY_BYTES_MAX)
+        Self::parse_bounded(text, SESSION_POLICY_BYTES_MAX, SESSION_VARIABLES_MAX)
     }
 
     /// Reads a document as [`Self::parse`] does, for the operator who wrote it.
@@ -104,7 +127,8 @@ impl Policy {
         if first.line() == 0 {
             return Err(vec![first]);
         }
-        let later = (1..FAULTS_MAX).map_while(|forgiven| read::document(text, forgiven).err());
+        let later = (1..FAULTS_MAX)
+            .map_while(|forgiven| read::document(text, VARIABLES_MAX, forgiven).err());
         let mut faults = vec![first];
         for fault in later {
             // One that is not forgiven is found again.
@@ -116,7 +140,11 @@ impl Policy {
         Err(faults)
     }
 
-    fn parse_bounded(text: &str, bytes_max: usize) -> Result<Self, PolicyError> {
+    fn parse_bounded(
+        text: &str,
+        bytes_max: usize,
+        variables_max: usize,
+    ) -> Result<Self, PolicyError> {
         if text.len() > bytes_max {
             let rule = format!(
                 "the document has {} bytes, allowed at most {bytes_max}",
@@ -124,8 +152,9 @@ impl Policy {
             );
             return Err(PolicyError::whole(rule));
         }
-        let statements = read::document(text, 0)?.into_boxed_slice();
-        Ok(Self { statements })
+        let statements = read::document(text, variables_max, 0)?;
+        let unread = || PolicyError::whole("the document cannot be kept".to_owned());
+        Self::of_bytes(&statements).ok_or_else(unread)
     }
 
     /// The bytes of the policy, for [`Self::of_bytes`]. Programs of other versions read them too.
@@ -137,32 +166,57 @@ impl Policy {
     /// The policy of these bytes; `None` when they are none of [`Self::bytes`].
     #[must_use]
     pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
-        let mut rest = bytes;
+        let (mut rest, mut keys) = (bytes, KeyNames::default());
         while !rest.is_empty() {
-            (_, rest) = Statement::read(rest)?;
+            let statement;
+            (statement, rest) = Statement::read(rest)?;
+            statement.each_key(|key, _| keys.add(key.name))?;
         }
         Some(Self {
             statements: bytes.into(),
+            keys,
         })
     }
 
     /// Decides on a request, and adds the work to `steps`: for each pattern that is looked at, the bytes of the text
     /// times the words of the pattern at most, which are ⌈its bytes / 64⌉. Allocates nothing.
+    ///
+    /// Conditions and variables have a bound of their own, which grows with the document: a request whose values take
+    /// more work is denied. No usual document comes near it.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
         let subject = Subject::new(request);
-        let mut decision = Decision::NoMatch;
+        let mut work = Work::new(self.statements.len());
+        let (mut decision, mut open) = (Decision::NoMatch, None);
         for statement in self.statements() {
             let denies = statement.effect == Effect::Deny;
-            if (decision == Decision::Allow && !denies) || !statement.matches(&subject, steps) {
+            if decision == Decision::Allow && !denies {
                 continue;
             }
-            if denies {
-                return Decision::Deny;
+            let matches = statement.matches(&subject, &mut work, steps);
+            if work.is_over() || (denies && matches == Match::Yes) {
+                decision = Decision::Deny;
+                break;
             }
-            decision = Decision::Allow;
+            match matches {
+                Match::Yes => decision = Decision::Allow,
+                Match::Open => open = open.max(Some(denies)),
+                Match::No => {}
+            }
         }
-        decision
+        *steps += work.steps;
+        match (decision, open) {
+            // Else it is the same whether what is open applies or not.
+            (Decision::Allow | Decision::NoMatch, Some(true))
+            | (Decision::NoMatch, Some(false)) => Decision::Open,
+            (decision, _) => decision,
+        }
+    }
+
+    /// Whether some statement names a key, in a condition or as a variable.
+    #[must_use]
+    pub const fn reads(&self, name: KeyName) -> bool {
+        self.keys.has(name)
     }
 
     /// The actions that some statement allows on something, whatever others deny: for summaries, not for decisions.
@@ -208,31 +262,6 @@ impl Policy {
         })
     }
 }
-
-/// The effect of a statement on the requests that it matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Effect {
-    Allow,
-    Deny,
-}
-
-/// Longest document in bytes. Source: ours; IAM's own bounds (2,048 to 10,240 without blanks) lie below.
-pub const POLICY_BYTES_MAX: usize = 64 * 1024;
-
-/// Longest document of GetFederationToken in bytes. Source: STS API Reference, `Policy`: *Maximum length of 2048*.
-pub const SESSION_POLICY_BYTES_MAX: usize = 2048;
-
-/// Most statements of a document.
-pub const STATEMENTS_MAX: usize = 256;
-
-/// Most entries of one list of a statement: actions, resources, values of a condition.
-pub const ENTRIES_MAX: usize = 512;
-
-/// Longest single pattern in bytes: twice a channel ARN.
-pub const PATTERN_BYTES_MAX: usize = 2048;
-
-/// Most faults that are reported of one document.
-pub const FAULTS_MAX: usize = 20;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,8 @@
 //! with the end. The parts between are looked for one behind the other. Each is taken where it is found first: a later
 //! place would leave less text to the parts behind it.
 //!
-//! A part is looked for at 1,024 places at once: there is a bit for each place where it may begin, and each byte of the
+//! A part without `?` is searched by a library, in time that grows with the text alone. One with `?` is looked for at
+//! 1,024 places at once: there is a bit for each place where it may begin, and each byte of the
 //! part clears the bits of the places where the text has another byte:
 //! ```text
 //! text  a b c a x c     part a?c     a at +0: 1..1..   ? at +1: all   c at +2: 1..1..   found at the first bit
@@ -18,13 +19,14 @@
 //! The places of a byte in the text are the common bits of two rows: the places of its upper and of its lower half.
 //!
 //! # Work
-//! A step is one byte of a part at up to 64 places, or up to 64 bytes compared at an end. A part of `p` bytes that
+//! A step is one byte of a part at up to 64 places, up to 64 bytes compared at an end, or 8 bytes that are searched. A
+//! part of `p` bytes that
 //! takes up `t` bytes of the text, those before it included, is looked for at `t - p + 1` places, which takes
 //! `p × ⌈(t - p + 1) / 64⌉` steps at most: never more than `t × ⌈p / 64⌉`. So a text takes at most as many steps as it
 //! has bytes, times the words of the pattern: ⌈its bytes / 64⌉.
 
 use crate::limits::ARN_BYTES;
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memmem, memrchr};
 use std::cell::OnceCell;
 
 /// Appends a pattern: `*` matches any bytes, `?` any one byte. Neither stops at `/` or `:`. Runs of `*` mean no more
@@ -67,16 +69,35 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// The text.
+    pub(super) const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Whether each character is one byte.
+    pub(super) const fn is_ascii(&self) -> bool {
+        self.bytes.is_ascii()
+    }
+
     /// Whether the whole text matches a pattern that [`push`] wrote. Adds to `steps`.
     pub(super) fn matches(&self, pattern: &[u8], steps: &mut u64) -> bool {
+        self.matches_with::<b'*', b'?'>(pattern, steps)
+    }
+
+    /// The same of a pattern whose wildcards are [`MANY`] and [`ONE`].
+    pub(super) fn matches_expanded(&self, pattern: &[u8], steps: &mut u64) -> bool {
+        self.matches_with::<MANY, ONE>(pattern, steps)
+    }
+
+    fn matches_with<const MANY: u8, const ONE: u8>(&self, pattern: &[u8], steps: &mut u64) -> bool {
         let text = self.bytes;
-        let stars = memchr(b'*', pattern).zip(memrchr(b'*', pattern));
+        let stars = memchr(MANY, pattern).zip(memrchr(MANY, pattern));
         let Some((first, last)) = stars else {
-            return text.len() == pattern.len() && is_same(pattern, text, steps);
+            return text.len() == pattern.len() && is_same::<ONE>(pattern, text, steps);
         };
         let (front, rest) = pattern.split_at_checked(first).unwrap_or_default();
         let (middle, back) = rest.split_at_checked(last - first).unwrap_or_default();
-        let back = back.strip_prefix(b"*").unwrap_or_default();
+        let back = back.strip_prefix(&[MANY]).unwrap_or_default();
         let ends = text.split_at_checked(front.len());
         let Some((beginning, left)) = ends.filter(|(_, left)| left.len() >= back.len()) else {
             return false;
@@ -84,16 +105,17 @@ impl<'a> Text<'a> {
         let (_, ending) = left
             .split_at_checked(left.len() - back.len())
             .unwrap_or_default();
-        if !is_same(front, beginning, steps) || !is_same(back, ending, steps) {
+        if !is_same::<ONE>(front, beginning, steps) || !is_same::<ONE>(back, ending, steps) {
             return false;
         }
-        let parts = middle.split(|byte| *byte == b'*');
+        let parts = middle.split(|byte| *byte == MANY);
         let parts = parts.filter(|part| !part.is_empty());
         let (mut from, until) = (front.len(), text.len() - back.len());
         let mut needed: usize = parts.clone().map(<[u8]>::len).sum();
         for part in parts {
             let last = until.checked_sub(needed).filter(|last| *last >= from);
-            let Some(place) = last.and_then(|last| self.find(part, from, last, steps)) else {
+            let Some(place) = last.and_then(|last| self.find::<ONE>(part, from, last, steps))
+            else {
                 return false;
             };
             from = place + part.len();
@@ -103,25 +125,38 @@ impl<'a> Text<'a> {
     }
 
     /// The first place of a part among the places from `from` to `last`. It ends within the text from each of them.
-    fn find(&self, part: &[u8], from: usize, last: usize, steps: &mut u64) -> Option<usize> {
+    fn find<const ONE: u8>(
+        &self,
+        part: &[u8],
+        from: usize,
+        last: usize,
+        steps: &mut u64,
+    ) -> Option<usize> {
         if let [wanted] = part
-            && *wanted != b'?'
+            && *wanted != ONE
         {
             let places = self.bytes.get(from..=last)?;
             let found = memchr(*wanted, places);
             *steps += found.map_or(places.len(), |place| place + 1).div_ceil(64) as u64;
             return found.map(|place| from + place);
         }
+        if memchr(ONE, part).is_none() {
+            let places = self.bytes.get(from..last + part.len())?;
+            let found = memmem::find(places, part);
+            let searched = found.map_or(places.len(), |place| place + part.len());
+            *steps += searched.div_ceil(SEARCHED_BYTES_PER_STEP) as u64;
+            return found.map(|place| from + place);
+        }
         if self.bytes.len() <= PLACES {
             let index = self.index.get_or_init(|| Index::new(self.bytes));
-            return find(part, from, last, steps, |wanted, at, found| {
+            return find::<ONE>(part, from, last, steps, |wanted, at, found| {
                 index.keep(wanted, at, found);
             });
         }
         // No text of a request is as long.
         (from..=last).step_by(PLACES).find_map(|first| {
             let last = (last - first).min(PLACES - 1);
-            let place = find(part, 0, last, steps, |wanted, at, found| {
+            let place = find::<ONE>(part, 0, last, steps, |wanted, at, found| {
                 let bytes = self.bytes.get(first + at..).unwrap_or_default();
                 for (place, byte) in bytes.iter().enumerate().take(last + 1) {
                     let cleared = u64::from(*byte != wanted) << (place / WORDS);
@@ -136,7 +171,7 @@ impl<'a> Text<'a> {
 }
 
 /// The first place of a part; `keep` clears the bits of the places that, this far on, do not have a byte.
-fn find(
+fn find<const ONE: u8>(
     part: &[u8],
     from: usize,
     last: usize,
@@ -152,7 +187,7 @@ fn find(
     for (bytes, at) in part.chunks(BETWEEN_LOOKS).zip((0..).step_by(BETWEEN_LOOKS)) {
         for (&wanted, at) in bytes.iter().zip(at..) {
             *steps += words;
-            if wanted != b'?' {
+            if wanted != ONE {
                 keep(wanted, at, &mut found);
             }
         }
@@ -220,15 +255,24 @@ impl Index {
 }
 
 /// Whether a part without `*` matches a text of its length.
-fn is_same(part: &[u8], text: &[u8], steps: &mut u64) -> bool {
+fn is_same<const ONE: u8>(part: &[u8], text: &[u8], steps: &mut u64) -> bool {
     part.chunks(64).zip(text.chunks(64)).all(|(part, text)| {
         *steps += 1;
         let pairs = part.iter().zip(text);
         pairs.fold(true, |same, (wanted, byte)| {
-            same & ((wanted == byte) | (*wanted == b'?'))
+            same & ((wanted == byte) | (*wanted == ONE))
         })
     })
 }
+
+/// Any bytes, in a pattern in which every other byte means itself. No byte of UTF-8.
+pub(super) const MANY: u8 = 0xFE;
+
+/// Any one byte, in such a pattern.
+pub(super) const ONE: u8 = 0xFD;
+
+/// Bytes of a text in which a part without wildcards is searched in the time of a step.
+const SEARCHED_BYTES_PER_STEP: usize = 8;
 
 /// Words of places.
 const WORDS: usize = 16;

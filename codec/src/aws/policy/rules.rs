@@ -1,6 +1,7 @@
 //! The members that a policy document may hold, and their values.
 
-use super::{Effect, PATTERN_BYTES_MAX};
+use super::effect::Effect;
+use super::limits::PATTERN_BYTES_MAX;
 
 /// The members that an object had so far.
 #[derive(Default)]
@@ -32,10 +33,22 @@ impl Members {
         Ok(member)
     }
 
-    /// Checks that a statement had these members. A member with an invalid value was reported at its place.
-    pub(super) fn require(&self, names: &[&'static str]) -> Result<(), String> {
-        let missing = names.iter().filter(|name| !self.0.contains(name));
-        let missing: Vec<_> = missing.copied().collect();
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains(&name)
+    }
+
+    /// Checks that a statement had what it needs. A member with an invalid value was reported at its place.
+    pub(super) fn require_statement(&self) -> Result<(), String> {
+        for (name, other) in PAIRS {
+            if self.has(name) && self.has(other) {
+                return Err(format!("the statement must have either {name} or {other}"));
+            }
+        }
+        let missing = ["Effect", "Action", "Resource"].into_iter().filter(|name| {
+            let is_other = |(known, other): &(&str, &str)| known == name && self.has(other);
+            !self.has(name) && !PAIRS.iter().any(is_other)
+        });
+        let missing: Vec<_> = missing.collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -45,7 +58,7 @@ impl Members {
 
 pub(super) fn version(text: &str) -> Result<(), String> {
     match text {
-        "2012-10-17" | "2008-10-17" => Ok(()),
+        VERSION_WITH_VARIABLES | "2008-10-17" => Ok(()),
         _ => Err(format!(
             "Version {}: allowed \"2012-10-17\", \"2008-10-17\"",
             excerpt(text)
@@ -65,7 +78,7 @@ pub(super) fn effect(text: &str) -> Result<Effect, String> {
 }
 
 pub(super) fn resource(text: &str) -> Result<&str, String> {
-    let text = free_of_variables(bounded(text)?)?;
+    let text = bounded(text)?;
     if text != "*" && !text.starts_with("arn:") {
         return Err(format!(
             "resource {}: allowed \"*\" or an ARN such as \
@@ -76,15 +89,13 @@ pub(super) fn resource(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// A denial with a variable that is never replaced would deny nothing, so such a text does not load.
-pub(super) fn free_of_variables(text: &str) -> Result<&str, String> {
-    if text.contains("${") {
-        return Err(format!(
-            "{}: variables are not evaluated here",
-            excerpt(text)
-        ));
+/// A value of a condition, which may be empty.
+pub(super) fn value(text: &str) -> Result<&str, String> {
+    if text.is_empty() {
+        Ok(text)
+    } else {
+        bounded(text)
     }
-    Ok(text)
 }
 
 pub(super) fn bounded(text: &str) -> Result<&str, String> {
@@ -110,12 +121,23 @@ pub(super) const IGNORED: &str = "";
 
 pub(super) const DOCUMENT_MEMBERS: &[&str] = &["Version", "Id", "Statement"];
 
-pub(super) const STATEMENT_MEMBERS: &[&str] = &["Sid", "Effect", "Action", "Resource", "Condition"];
+pub(super) const STATEMENT_MEMBERS: &[&str] = &[
+    "Sid",
+    "Effect",
+    "Action",
+    "NotAction",
+    "Resource",
+    "NotResource",
+    "Condition",
+];
+
+/// Members of which a statement has one.
+const PAIRS: [(&str, &str); 2] = [("Action", "NotAction"), ("Resource", "NotResource")];
 
 /// Members that IAM has and that change who may do what, so they are distinguished from misspelt ones.
-const UNEVALUATED: &[&str] = &["NotAction", "NotResource", "Principal", "NotPrincipal"];
+const UNEVALUATED: &[&str] = &["Principal", "NotPrincipal"];
 
-/// The one condition key. Ours: AWS has none for a client id.
-pub(super) const CLIENT_ID: &str = "kinesisvideo:ClientId";
+/// The version whose texts may have variables.
+pub(super) const VERSION_WITH_VARIABLES: &str = "2012-10-17";
 
 const EXCERPT_CHARS_MAX: usize = 80;

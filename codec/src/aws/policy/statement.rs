@@ -1,38 +1,56 @@
 //! One statement, as its bytes lie in a policy.
 //!
 //! ```text
-//! effect 1 | actions 4 | resources | values of StringEquals | values of StringLike
+//! kind 1 | actions 4 | resources | values of StringEquals | values of StringLike | other conditions, if any
 //! ```
-//! Each list is its length in two bytes, then its entries, a [`BETWEEN`] between two of them. A condition that the
-//! statement does not have is an empty list.
+//! The two lists of values are those of a client id, which most conditions are about; a condition that the statement
+//! does not have is an empty list. The other conditions are one behind the other.
 
+use super::Request;
 use super::action::{ACTIONS_BYTES, Actions};
+use super::condition::{Condition, Expanded, Key, Match, Operator, Place, Values, Work};
+use super::condition::{each_variable, expand, has_markers};
+use super::effect::Effect;
+use super::list::List;
 use super::pattern::Text;
-use super::{Effect, Request};
-use memchr::memchr;
 
 /// A statement of a policy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Statement<'p> {
     pub(super) effect: Effect,
     pub(super) actions: Actions,
+    /// It applies to all resources but those that match.
+    pub(super) spares_resources: bool,
+    /// Some of them have variables.
+    pub(super) expands_resources: bool,
     /// Patterns, at least one; one must match.
     pub(super) resources: List<'p>,
     /// `StringEquals` on `kinesisvideo:ClientId`: one of its values must be the request's client id.
     pub(super) equals: List<'p>,
     /// `StringLike`: one of its patterns must match the client id.
     pub(super) like: List<'p>,
+    /// The other conditions, one behind the other.
+    pub(super) conditions: List<'p>,
 }
 
-/// Entries of a statement; none is empty.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct List<'p>(&'p [u8]);
+/// The use of a key by a statement.
+#[derive(Clone, Copy)]
+pub(super) enum KeyUse {
+    /// In a condition of this operator.
+    Condition(Operator),
+    /// As a variable.
+    Variable {
+        /// It has a value for requests that have none.
+        has_default: bool,
+    },
+}
 
 /// A request, with what was found out about its texts so far.
 pub(super) struct Subject<'a> {
     request: &'a Request<'a>,
     resource: Text<'a>,
     client_id: Option<Text<'a>>,
+    values: Values<'a>,
 }
 
 impl<'a> Subject<'a> {
@@ -41,6 +59,21 @@ impl<'a> Subject<'a> {
             request,
             resource: Text::new(request.resource),
             client_id: request.client_id.map(Text::new),
+            values: Values::new(request.client_id, request.context),
+        }
+    }
+
+    /// Whether the resource matches a pattern whose variables are replaced. `without_value`: if one has no value.
+    fn is_on(&self, pattern: &[u8], without_value: Match, work: &mut Work) -> Match {
+        if !has_markers(pattern) {
+            return self.resource.matches(pattern, &mut work.steps).into();
+        }
+        let (scratch, steps) = work.scratch();
+        match expand(pattern, Place::Resource, &self.values, scratch, steps) {
+            Expanded::Text(pattern) => self.resource.matches_expanded(pattern, steps).into(),
+            Expanded::TooLong => Match::No,
+            Expanded::WithoutValue => without_value,
+            Expanded::Unknown => Match::Open,
         }
     }
 }
@@ -48,22 +81,32 @@ impl<'a> Subject<'a> {
 impl<'p> Statement<'p> {
     /// The first statement of these bytes, and what is behind it; `None` when they are none of [`Self::write`].
     pub(super) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
-        let (&[effect], rest) = bytes.split_first_chunk()?;
+        let (&[kind], rest) = bytes.split_first_chunk()?;
         let (&actions, rest) = rest.split_first_chunk::<ACTIONS_BYTES>()?;
         let (resources, rest) = List::read(rest)?;
         let (equals, rest) = List::read(rest)?;
         let (like, rest) = List::read(rest)?;
-        let effect = match effect {
-            ALLOW => Effect::Allow,
-            DENY => Effect::Deny,
-            _ => return None,
+        let (conditions, rest) = if kind & CONDITIONS == 0 {
+            (List::default(), rest)
+        } else {
+            List::read(rest)?
         };
+        if kind & !(ALLOW | SPARES_RESOURCES | EXPANDS_RESOURCES | CONDITIONS) != 0 {
+            return None;
+        }
         let statement = Self {
-            effect,
+            effect: if kind & ALLOW == 0 {
+                Effect::Deny
+            } else {
+                Effect::Allow
+            },
             actions: Actions::of_bytes(actions),
+            spares_resources: kind & SPARES_RESOURCES != 0,
+            expands_resources: kind & EXPANDS_RESOURCES != 0,
             resources,
             equals,
             like,
+            conditions,
         };
         Some((statement, rest))
     }
@@ -73,31 +116,92 @@ impl<'p> Statement<'p> {
     /// # Errors
     /// A list is too long.
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), String> {
-        out.push(match self.effect {
+        let effect = match self.effect {
             Effect::Allow => ALLOW,
-            Effect::Deny => DENY,
-        });
+            Effect::Deny => 0,
+        };
+        let bit = |is: bool, bit| if is { bit } else { 0 };
+        let conditions = bit(!self.conditions.is_empty(), CONDITIONS);
+        let resources = bit(self.spares_resources, SPARES_RESOURCES)
+            | bit(self.expands_resources, EXPANDS_RESOURCES);
+        out.push(effect | resources | conditions);
         out.extend(self.actions.bytes());
         for list in [self.resources, self.equals, self.like] {
-            let length = u16::try_from(list.0.len());
-            let length = length.map_err(|_| format!("a list: allowed {} bytes", u16::MAX))?;
-            out.extend(length.to_be_bytes());
-            out.extend(list.0);
+            list.write(out)?;
+        }
+        if conditions != 0 {
+            self.conditions.write(out)?;
         }
         Ok(())
     }
 
-    /// Whether it applies to a request. Adds the work to `steps`.
-    pub(super) fn matches(&self, subject: &Subject<'_>, steps: &mut u64) -> bool {
-        self.actions.has(subject.request.action)
-            && self
-                .resources
-                .entries()
+    /// Whether it applies to a request. Adds the work to `steps`, and that of the other conditions to `work`.
+    pub(super) fn matches(&self, subject: &Subject<'_>, work: &mut Work, steps: &mut u64) -> Match {
+        if !self.actions.has(subject.request.action) {
+            return Match::No;
+        }
+        let mut patterns = self.resources.entries();
+        let named = if self.expands_resources {
+            // A statement with a variable that has no value does not apply.
+            let without_value = self.spares_resources.into();
+            Match::any(patterns.map(|pattern| subject.is_on(pattern, without_value, work)))
+        } else {
+            patterns
                 .any(|pattern| subject.resource.matches(pattern, steps))
-            && self.holds(subject, steps)
+                .into()
+        };
+        let applies = if self.spares_resources {
+            named.not()
+        } else {
+            named
+        };
+        if applies == Match::No || !self.holds(subject, steps) {
+            return Match::No;
+        }
+        if self.conditions.is_empty() {
+            return applies;
+        }
+        let conditions = self.conditions().map_while(|condition| condition);
+        applies.min(Match::all(
+            conditions.map(|condition| condition.holds(&subject.values, work)),
+        ))
     }
 
-    /// Whether its conditions hold. Source: IAM User Guide, "Condition operators": an absent key matches nothing.
+    /// The other conditions; `None` for one that cannot be read, which is the last.
+    pub(super) fn conditions(&self) -> impl Iterator<Item = Option<Condition<'p>>> {
+        let mut rest = self.conditions.bytes();
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let read = Condition::read(rest);
+            rest = read.map_or(&[], |(_, behind)| behind);
+            Some(read.map(|(condition, _)| condition))
+        })
+    }
+
+    /// Passes on each key that it names besides the client id. `None` when some part cannot be read.
+    pub(super) fn each_key(&self, mut seen: impl FnMut(Key<'_>, KeyUse)) -> Option<()> {
+        let mut of_variables = |list: List<'_>| {
+            let mut entries = list.entries();
+            entries.try_for_each(|entry| {
+                each_variable(entry, |key, has_default| {
+                    seen(key, KeyUse::Variable { has_default });
+                })
+            })
+        };
+        of_variables(self.resources)?;
+        for condition in self.conditions() {
+            of_variables(condition?.values)?;
+        }
+        for condition in self.conditions().flatten() {
+            seen(condition.key, KeyUse::Condition(condition.operator));
+        }
+        Some(())
+    }
+
+    /// Whether its conditions on the client id hold. Source: IAM User Guide, "Condition operators": an absent key
+    /// matches nothing.
     fn holds(&self, subject: &Subject<'_>, steps: &mut u64) -> bool {
         if self.equals.is_empty() && self.like.is_empty() {
             return true;
@@ -114,47 +218,14 @@ impl<'p> Statement<'p> {
     }
 }
 
-impl<'p> List<'p> {
-    /// The list of entries, each behind a [`begin_entry`].
-    pub(super) const fn new(entries: &'p [u8]) -> Self {
-        Self(entries)
-    }
-
-    fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
-        let (length, rest) = bytes.split_first_chunk()?;
-        let (list, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
-        Some((Self(list), rest))
-    }
-
-    const fn is_empty(self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Its entry, if it has one alone.
-    pub(super) fn only(self) -> Option<&'p [u8]> {
-        (!self.is_empty() && memchr(BETWEEN, self.0).is_none()).then_some(self.0)
-    }
-
-    fn entries(self) -> impl Iterator<Item = &'p [u8]> {
-        let mut rest = Some(self.0);
-        std::iter::from_fn(move || {
-            let list = rest?;
-            let end = memchr(BETWEEN, list);
-            rest = end.and_then(|end| list.get(end + 1..));
-            list.get(..end.unwrap_or(list.len()))
-        })
-    }
-}
-
-/// Begins another entry of a list; the caller appends its bytes.
-pub(super) fn begin_entry(list: &mut Vec<u8>) {
-    if !list.is_empty() {
-        list.push(BETWEEN);
-    }
-}
-
-/// The separator between two entries of a list. No byte of UTF-8.
-const BETWEEN: u8 = 0xFF;
-
+/// Of the kind of a statement: it allows; else it denies.
 const ALLOW: u8 = 1;
-const DENY: u8 = 0;
+
+/// Its resources are those to which it does not apply.
+const SPARES_RESOURCES: u8 = 2;
+
+/// Some of its resources have variables.
+const EXPANDS_RESOURCES: u8 = 8;
+
+/// It has other conditions than those on the client id by `StringEquals` and `StringLike`.
+const CONDITIONS: u8 = 4;

@@ -7,6 +7,7 @@ fn ask(policy: &str, action: Action, resource: &str, client_id: Option<&str>) ->
         action,
         resource,
         client_id,
+        context: &(),
     };
     Policy::parse(policy).unwrap().decide(&request, &mut 0)
 }
@@ -101,7 +102,7 @@ fn refused(table: &[(&str, &str)]) {
 fn all_faults_of_a_document_are_listed_in_order() {
     let text = "{\"Version\": \"2020\", \"Statment\": 1, \"Statement\": [\n\
         {\"Effect\": \"allow\", \"Action\": [\"kinesisvideo:Nothing\", 5], \"Resource\": \"cam\"},\n\
-        {\"Action\": \"*\", \"NotResource\": [\"*\"], \"Condition\": {\"Bool\": {\"a\": []}, \"StringLike\": \
+        {\"Action\": \"*\", \"NotPrincipal\": [\"*\"], \"Condition\": {\"Boolean\": {\"a\": []}, \"StringLike\": \
         {\"b\": \"c\"}}},\n\
         {\"Effect\": \"Allow\", \"Action\": [], \"Resource\": \"*\"}]}";
     let faults = Policy::parse_with_faults(text).unwrap_err();
@@ -112,8 +113,8 @@ fn all_faults_of_a_document_are_listed_in_order() {
         (2, "kinesisvideo:Nothing"),
         (2, "invalid type: integer `5`, expected Action: a string"),
         (2, "resource \"cam\""),
-        (3, "\"NotResource\": not evaluated here"),
-        (3, "condition operator \"Bool\""),
+        (3, "\"NotPrincipal\": not evaluated here"),
+        (3, "condition operator \"Boolean\""),
         (3, "condition key \"b\""),
         (3, "the statement lacks Effect, Resource"),
         (4, "Action: allowed a list that is not empty"),
@@ -174,8 +175,9 @@ fn faults_of_documents_are_named_with_their_place() {
             "line 1, column 12: \"statement\": unknown member, allowed Version, Id, Statement",
         ),
         (
-            r#"{"Statement":{"NotAction":"x"}}"#,
-            "\"NotAction\": not evaluated here, allowed Sid, Effect, Action, Resource, Condition",
+            r#"{"Statement":{"NotPrincipal":"x"}}"#,
+            "\"NotPrincipal\": not evaluated here, allowed Sid, Effect, Action, NotAction, Resource, NotResource, \
+             Condition",
         ),
         (
             r#"{"Statement":{"Principal":"*"}}"#,
@@ -218,7 +220,7 @@ fn faults_of_lists_are_named_with_their_place() {
         ),
         (
             r#"{"Statement":{"Resource":"arn:aws:${x}"}}"#,
-            "\"arn:aws:${x}\": variables are not evaluated here",
+            "variable in \"arn:aws:${x}\": the document must have \"Version\": \"2012-10-17\"",
         ),
         (
             r#"{"Statement":{"Resource":""}}"#,
@@ -232,15 +234,15 @@ fn faults_of_conditions_are_named() {
     refused(&[
         (
             r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"*","Condition":{}}}"#,
-            "Condition: allowed StringEquals, StringLike, at least one",
+            "Condition: must have an operator such as StringEquals",
         ),
         (
-            r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"*","Condition":{"Bool":{}}}}"#,
-            "condition operator \"Bool\": not evaluated here, allowed StringEquals, StringLike",
+            r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"*","Condition":{"Boolean":{}}}}"#,
+            "condition operator \"Boolean\": unknown, must be one of StringEquals, StringNotEquals, ",
         ),
         (
-            r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"*","Condition":{"StringLike":{"aws:TagKeys":"x"}}}}"#,
-            "condition key \"aws:TagKeys\": not evaluated here, allowed kinesisvideo:ClientId",
+            r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"*","Condition":{"StringLike":{"aws:TagKey":"x"}}}}"#,
+            "condition key \"aws:TagKey\": unknown, must be one of kinesisvideo:ClientId, aws:CurrentTime, ",
         ),
         (
             r#"{"Statement":{"Condition":{"StringLike":{"kinesisvideo:ClientId":"a"},"stringLike":{}}}}"#,
@@ -248,7 +250,7 @@ fn faults_of_conditions_are_named() {
         ),
         (
             r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"*","Condition":{"StringLike":{}}}}"#,
-            "the condition operator needs kinesisvideo:ClientId",
+            "condition operator \"StringLike\": must have a condition key",
         ),
         (
             r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}} x"#,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::auth::{Grant, Secret, Temporary};
+use crate::auth::{Grant, PolicyQuestion, Secret, Temporary};
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::aws::policy::{Action, Policy};
 use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
@@ -455,5 +455,9 @@ fn debug_shows_no_secret() {
 }
 
 fn may(caller: &Caller, action: Action, resource: &str, client_id: Option<&str>) -> bool {
-    caller.decide(action, resource, client_id).denied.is_none()
+    let question = PolicyQuestion {
+        client_id,
+        ..PolicyQuestion::new(action, resource)
+    };
+    caller.decide(&question).denied.is_none()
 }

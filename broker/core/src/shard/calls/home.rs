@@ -45,7 +45,8 @@ pub(in crate::shard) fn allows(
         (Some(judged), QueryKind::Look(identity, None)) => {
             directory.forbids_named(books, judged, operation, identity)
         }
-        (Some(_) | None, _) => None,
+        (Some(judged), _) => directory.forbids_tagged(books, judged, query),
+        (None, _) => None,
     };
     match forbidden {
         Some(answer) => {

@@ -51,6 +51,8 @@ pub struct Query {
     /// The caller; `None` where no channel's rate is counted. One that names the channel without its ARN is judged
     /// where the channel lives.
     pub caller: Option<Caller>,
+    /// The client id of the call, for policies that are asked where the channel lives.
+    pub client_id: Option<Box<str>>,
     /// The question.
     pub kind: QueryKind,
 }

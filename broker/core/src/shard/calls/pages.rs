@@ -96,6 +96,7 @@ impl Sockets {
                 operation: Operation::ListSignalingChannels,
                 held: 0,
                 caller: None,
+                client_id: None,
                 kind,
             };
             self.send_query(todo, caller, query);

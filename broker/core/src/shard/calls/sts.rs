@@ -3,7 +3,7 @@
 //! Nothing is stored: the grant is sealed in the session token, and every holder of the key can check it.
 
 use super::respond::{self, Rejected, Response, StsFault};
-use crate::auth::{Caller, Grant, SealError, Secret, federated_user_arn};
+use crate::auth::{Caller, Grant, PolicyQuestion, SealError, Secret, federated_user_arn};
 use crate::check::Check;
 use crate::event::{AuthFailure, Purpose, Requested};
 use crate::id::{Account, SessionKey};
@@ -166,7 +166,7 @@ fn grant(
     let fault = |check, error| StsFault { check, error };
     let caller = call.signed.caller;
     let arn = federated_user_arn(caller.account(), &call.name);
-    let ruling = caller.decide(Action::GetFederationToken, &arn, None);
+    let ruling = caller.decide(&PolicyQuestion::new(Action::GetFederationToken, &arn));
     books.count_policy_steps(ruling.steps);
     if let Some(check) = ruling.denied {
         books.count_auth_failure(AuthFailure::Policy);

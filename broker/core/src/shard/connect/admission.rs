@@ -1,7 +1,7 @@
 //! Admission of an upgrade to its channel, on the channel's home: what is decided by the channel, and what happens
 //! when a connection joins. See codec/PROTOCOL.md, CON. What needs only the request is in `upgrades.rs`.
 
-use super::upgrades::purpose_of;
+use super::upgrades::{UpgradeRefusal, action_of, purpose_of, refuse_upgrade};
 use crate::channel::{Joined, Life};
 use crate::check::Check;
 use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
@@ -72,6 +72,16 @@ pub(in crate::shard) fn admit(
         todo,
     } = parts;
     let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
+    if let Some(check) = directory.forbids_tagged_upgrade(books, admission) {
+        let (caller, arn) = (admission.caller.clone(), admission.arn.clone());
+        let action = action_of(admission.client_id.as_deref());
+        let refused = (
+            &evidence,
+            &UpgradeRefusal::Denied(caller, action, arn, check),
+        );
+        refuse_upgrade(sockets, books, key, purpose, refused, at);
+        return false;
+    }
     let role = admission
         .client_id
         .as_deref()

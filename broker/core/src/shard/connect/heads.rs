@@ -160,7 +160,9 @@ pub(in crate::shard) fn take_upgrade(
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return None;
     }
-    match upgrades::admission(sockets.settings(), books, gate, &request.head, &asked, at) {
+    let peer = sockets.session(key)?.peer();
+    let from = (&request.head, peer);
+    match upgrades::admission(sockets.settings(), books, gate, from, &asked, at) {
         Err(refusal) => {
             let evidence = match refusal {
                 UpgradeRefusal::Unsigned(_) => gate.evidence(Some(&request.head)),
@@ -348,6 +350,7 @@ pub(in crate::shard) fn take_body(
     body: &mut [u8],
     at: Moment,
 ) -> Option<SignedBody> {
+    let peer = sockets.session(key)?.peer();
     let http = sockets.http(key)?;
     let HttpStage::AwaitBody(awaited) = std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
     else {
@@ -360,7 +363,8 @@ pub(in crate::shard) fn take_body(
         length: _,
         head,
     } = *awaited;
-    let caller = match gate.authenticate(head.as_deref(), body, target, at) {
+    let from = (target, peer);
+    let caller = match gate.authenticate(head.as_deref(), body, from, at) {
         Ok(caller) => caller,
         Err(unsigned) => {
             let head = head.as_deref();
@@ -385,6 +389,7 @@ pub(in crate::shard) fn take_body(
                 host,
                 close,
                 caller,
+                client_id: None,
                 channel: None,
                 subject: None,
                 place_kept: false,

@@ -4,10 +4,11 @@
 //! The order of refusals is that of the protocol's table; what needs the channel is decided by its home, see
 //! `admission.rs`.
 
-use crate::auth::{Caller, Unsigned};
+use crate::auth::{Caller, PolicyQuestion, ResourceTags, Unsigned};
 use crate::check::Check;
 use crate::event::{Purpose, UpgradeRole};
 use crate::id::SessionKey;
+use crate::machine::Peer;
 use crate::session::Admission;
 use crate::settings::Settings;
 use crate::shard::Fault;
@@ -54,7 +55,7 @@ pub(in crate::shard) fn admission(
     settings: &Settings,
     books: &mut Books,
     gate: &mut Gate,
-    head: &Head<'_>,
+    (head, peer): (&Head<'_>, Peer),
     asked: &Upgrade<'_>,
     at: Moment,
 ) -> Result<Admission, UpgradeRefusal> {
@@ -80,7 +81,7 @@ pub(in crate::shard) fn admission(
             return Err(invalid(Check::ParameterTwice, message));
         }
     }
-    let caller = gate.authenticate_upgrade(head, at);
+    let caller = gate.authenticate_upgrade(head, peer, at);
     let caller = caller.map_err(UpgradeRefusal::Unsigned)?;
     let [arn, client_id, ..] = found;
     let (arn, client_id) = match parameters(settings, head, arn, client_id) {
@@ -90,12 +91,13 @@ pub(in crate::shard) fn admission(
             return Err(UpgradeRefusal::Refused(fault, Some(caller)));
         }
     };
-    let action = if client_id.is_some() {
-        Action::ConnectAsViewer
-    } else {
-        Action::ConnectAsMaster
+    let action = action_of(client_id.as_deref());
+    let question = PolicyQuestion {
+        client_id: client_id.as_deref(),
+        resource_tags: ResourceTags::Elsewhere,
+        ..PolicyQuestion::new(action, arn.as_str())
     };
-    let ruling = caller.decide(action, arn.as_str(), client_id.as_deref());
+    let ruling = caller.decide(&question);
     books.count_policy_steps(ruling.steps);
     if let Some(check) = ruling.denied {
         return Err(UpgradeRefusal::Denied(caller, action, arn, check));
@@ -111,6 +113,14 @@ pub(in crate::shard) fn admission(
         wss: asked.offers_wss,
         caller,
     })
+}
+
+/// The action of a connection.
+pub(in crate::shard) const fn action_of(client_id: Option<&str>) -> Action {
+    match client_id {
+        Some(_) => Action::ConnectAsViewer,
+        None => Action::ConnectAsMaster,
+    }
 }
 
 /// A channel, and the client id of a viewer.

@@ -1,20 +1,23 @@
 //! Permissions: policies are checked before anything is revealed of a channel. See codec/PROTOCOL.md, AUTH.
 
-use crate::auth::Caller;
+use crate::auth::{Caller, PolicyQuestion, RequestTags, ResourceTags};
 use crate::channel::Life;
 use crate::check::Check;
 use crate::id::{CallerId, Identity};
+use crate::session::Admission;
 use crate::shard::books::Books;
 use crate::shard::calls::refusals::absent;
+use crate::shard::connect::upgrades::action_of;
 use crate::shard::directory::Directory;
-use crate::shard::{Answer, Fault};
+use crate::shard::{Alteration, Answer, Fault, Query, QueryKind};
 use codec::aws::ChannelArn;
-use codec::aws::policy::Action;
-use codec::control::{Call, Operation, StreamSelector};
+use codec::aws::policy::{Action, KeyName};
+use codec::control::{Call, Operation, StreamSelector, Tag};
 
 impl Directory {
     /// Refuses a call that its caller may not make, or whose channel cannot exist for them; `None` lets it pass. A
-    /// channel that is named is judged where it lives, by [`Directory::forbids_named`].
+    /// channel that is named is judged where it lives, by [`Directory::forbids_named`]; one of an ARN is there once
+    /// more, by [`Directory::forbids_tagged`], where policies depend on its tags.
     pub(in crate::shard) fn forbids(
         &self,
         books: &mut Books,
@@ -23,12 +26,13 @@ impl Directory {
     ) -> Option<Answer> {
         let operation = call.operation();
         if let Some(arn) = call.arn() {
-            let client_id = if let Call::Ice(ice) = call {
-                ice.client_id.as_ref().map(|id| id.as_str())
-            } else {
-                None
+            let question = PolicyQuestion {
+                client_id: named_client_id(call),
+                request_tags: tags_of_call(call),
+                resource_tags: ResourceTags::Elsewhere,
+                ..PolicyQuestion::new(operation.policy_action(), arn.as_str())
             };
-            let denied = denial(books, caller, operation, arn.as_str(), client_id);
+            let denied = denial(books, caller, operation, &question);
             let hidden = || absent(Check::AccountHidden).into();
             return denied.or_else(|| (!caller.sees(arn)).then(hidden));
         }
@@ -46,7 +50,11 @@ impl Directory {
         } else {
             return None;
         };
-        denial(books, caller, operation, &resource, None)
+        let question = PolicyQuestion {
+            request_tags: tags_of_call(call),
+            ..PolicyQuestion::new(operation.policy_action(), &resource)
+        };
+        denial(books, caller, operation, &question)
     }
 
     /// Refuses a call about a channel by name. Its resource is the channel's ARN if it exists, else one without a time.
@@ -58,10 +66,82 @@ impl Directory {
         identity: &Identity,
     ) -> Option<Answer> {
         let channel = self.named_channel(identity);
+        let action = operation.policy_action();
         match channel.filter(|channel| channel.state != Life::Creating) {
-            Some(channel) => denial(books, caller, operation, channel.record.arn.as_str(), None),
-            None => denial(books, caller, operation, &unborn(identity, "channel"), None),
+            Some(channel) => {
+                let question = PolicyQuestion {
+                    resource_tags: ResourceTags::Known(&channel.record.tags),
+                    ..PolicyQuestion::new(action, channel.record.arn.as_str())
+                };
+                denial(books, caller, operation, &question)
+            }
+            None => {
+                let resource = unborn(identity, "channel");
+                denial(
+                    books,
+                    caller,
+                    operation,
+                    &PolicyQuestion::new(action, &resource),
+                )
+            }
         }
+    }
+
+    /// Refuses a call about a channel of an ARN, if the caller's policies name tags of channels and do not allow it
+    /// with those of this one. A channel that is not there has none.
+    pub(in crate::shard) fn forbids_tagged(
+        &self,
+        books: &mut Books,
+        caller: &Caller,
+        query: &Query,
+    ) -> Option<Answer> {
+        if !caller.reads(KeyName::ResourceTag) {
+            return None;
+        }
+        let (arn, request_tags) = match &query.kind {
+            QueryKind::Look(_, Some(arn)) | QueryKind::Offer { arn, .. } => {
+                (arn, RequestTags::None)
+            }
+            QueryKind::Change(arn, alteration) => (arn, tags_of_alteration(alteration)),
+            QueryKind::Look(_, None)
+            | QueryKind::Create(..)
+            | QueryKind::Page { .. }
+            | QueryKind::Permit(_)
+            | QueryKind::Count { .. } => return None,
+        };
+        let question = PolicyQuestion {
+            client_id: query.client_id.as_deref(),
+            request_tags,
+            resource_tags: ResourceTags::Known(self.tags(arn)),
+            ..PolicyQuestion::new(query.operation.policy_action(), arn.as_str())
+        };
+        denial(books, caller, query.operation, &question)
+    }
+
+    /// The check that an upgrade does not pass here, if its caller's policies name tags of channels.
+    pub(in crate::shard) fn forbids_tagged_upgrade(
+        &self,
+        books: &mut Books,
+        admission: &Admission,
+    ) -> Option<Check> {
+        let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
+        if !caller.reads(KeyName::ResourceTag) {
+            return None;
+        }
+        let question = PolicyQuestion {
+            client_id,
+            resource_tags: ResourceTags::Known(self.tags(&admission.arn)),
+            ..PolicyQuestion::new(action_of(client_id), admission.arn.as_str())
+        };
+        let ruling = caller.decide(&question);
+        books.count_policy_steps(ruling.steps);
+        ruling.denied
+    }
+
+    /// The tags of a channel that lives here; none, if it does not.
+    fn tags(&self, arn: &ChannelArn) -> &[Tag] {
+        let channel = self.find(arn).and_then(|key| self.channel(key));
+        channel.map_or(&[], |channel| &channel.record.tags)
     }
 
     /// The channel of a name in our region and the caller's account.
@@ -103,7 +183,11 @@ impl Directory {
         let Some(identity) = caller.identity() else {
             return CallerRole::Anyone;
         };
-        let ruling = caller.decide(Action::ConnectAsMaster, arn.as_str(), None);
+        let question = PolicyQuestion {
+            resource_tags: ResourceTags::Known(self.tags(arn)),
+            ..PolicyQuestion::new(Action::ConnectAsMaster, arn.as_str())
+        };
+        let ruling = caller.decide(&question);
         books.count_policy_steps(ruling.steps);
         match ruling.denied {
             None => CallerRole::Master,
@@ -112,17 +196,43 @@ impl Directory {
     }
 }
 
+/// The client id that a call names for its policies.
+pub(in crate::shard) fn named_client_id(call: &Call) -> Option<&str> {
+    let Call::Ice(ice) = call else {
+        return None;
+    };
+    ice.client_id.as_ref().map(|id| id.as_str())
+}
+
+fn tags_of_call(call: &Call) -> RequestTags<'_> {
+    if let Call::Create(create) = call {
+        RequestTags::Set(&create.tags)
+    } else if let Call::Tag(tag) = call {
+        RequestTags::Set(&tag.tags)
+    } else if let Call::Untag(untag) = call {
+        RequestTags::Removed(&untag.keys)
+    } else {
+        RequestTags::None
+    }
+}
+
+fn tags_of_alteration(alteration: &Alteration) -> RequestTags<'_> {
+    match alteration {
+        Alteration::Tag(tags) => RequestTags::Set(tags),
+        Alteration::Untag(keys) => RequestTags::Removed(keys),
+        Alteration::Update(..) | Alteration::Delete(_) => RequestTags::None,
+    }
+}
+
 fn denial(
     books: &mut Books,
     caller: &Caller,
     operation: Operation,
-    resource: &str,
-    client_id: Option<&str>,
+    question: &PolicyQuestion<'_>,
 ) -> Option<Answer> {
-    let action: Action = operation.policy_action();
-    let ruling = caller.decide(action, resource, client_id);
+    let ruling = caller.decide(question);
     books.count_policy_steps(ruling.steps);
-    let message = || caller.denial(action, resource);
+    let message = || caller.denial(question.action, question.resource);
     let denied = ruling.denied;
     denied.map(|check| Fault::new(check, operation.denied(), message()).into())
 }

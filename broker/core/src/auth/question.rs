@@ -1,0 +1,165 @@
+//! A question to the policies of a caller, and the values of condition keys that it is answered by.
+
+use super::caller::Caller;
+use codec::aws::policy::{Action, Context, Key, KeyName, Value};
+use codec::control::Tag;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A question to the policies of a caller: may it do this?
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyQuestion<'a> {
+    /// The action.
+    pub action: Action,
+    /// A channel's ARN (to create it: with `/*` in the place of its time), a federated user's, or `*`.
+    pub resource: &'a str,
+    /// The client id of a viewer.
+    pub client_id: Option<&'a str>,
+    /// The tags that the request names.
+    pub request_tags: RequestTags<'a>,
+    /// The tags of the channel.
+    pub resource_tags: ResourceTags<'a>,
+}
+
+/// The tags that a request names.
+#[derive(Clone, Copy, Debug)]
+pub enum RequestTags<'a> {
+    /// None.
+    None,
+    /// It sets these.
+    Set(&'a [Tag]),
+    /// It takes those of these keys away.
+    Removed(&'a [Box<str>]),
+}
+
+/// The tags of the channel that a request is about.
+#[derive(Clone, Copy, Debug)]
+pub enum ResourceTags<'a> {
+    /// It has these; none, if it is not there.
+    Known(&'a [Tag]),
+    /// It lives elsewhere, where the question is asked again.
+    Elsewhere,
+}
+
+impl<'a> PolicyQuestion<'a> {
+    /// A question about something that has no tags.
+    #[must_use]
+    pub const fn new(action: Action, resource: &'a str) -> Self {
+        Self {
+            action,
+            resource,
+            client_id: None,
+            request_tags: RequestTags::None,
+            resource_tags: ResourceTags::Known(&[]),
+        }
+    }
+}
+
+/// The origin of a request: what conditions ask for and no policy decides on by itself.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The address of the client.
+    pub address: IpAddr,
+    /// Whether it speaks TLS to this server.
+    pub tls: bool,
+    /// The moment of the request, in seconds since 1970 UTC.
+    pub asked_s: u64,
+    /// Headers that some policy of the caller names.
+    pub headers: Option<Arc<OriginHeaders>>,
+}
+
+/// Headers of a request that conditions may name.
+#[derive(Clone, Debug, Default)]
+pub struct OriginHeaders {
+    /// User-Agent.
+    pub user_agent: Option<Box<str>>,
+    /// Referer.
+    pub referer: Option<Box<str>>,
+}
+
+/// A caller with its question: the values of condition keys.
+pub(super) struct Asked<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) question: &'a PolicyQuestion<'a>,
+}
+
+impl Asked<'_> {
+    /// A value of keys that have one at most.
+    fn sole(&self, key: Key<'_>) -> Value<'_> {
+        let (caller, origin) = (self.caller, self.caller.origin());
+        let of_origin =
+            |value: &dyn Fn(&Origin) -> Value<'static>| origin.map_or(Value::Absent, value);
+        let headers = origin.and_then(|origin| origin.headers.as_deref());
+        match key.name {
+            KeyName::CurrentTime => of_origin(&|origin| Value::Date(origin.asked_s)),
+            KeyName::EpochTime => of_origin(&|origin| Value::Number(origin.asked_s)),
+            KeyName::SourceIp => of_origin(&|origin| Value::Address(origin.address)),
+            KeyName::SecureTransport => of_origin(&|origin| Value::Flag(origin.tls)),
+            KeyName::RequestedRegion => text(caller.region()),
+            KeyName::UserAgent => text(headers.and_then(|headers| headers.user_agent.as_deref())),
+            KeyName::Referer => text(headers.and_then(|headers| headers.referer.as_deref())),
+            KeyName::UserName => text(caller.user_name()),
+            KeyName::UserId => Value::Made(caller.short_user_id()),
+            KeyName::PrincipalArn => Value::Made(caller.short_arn()),
+            KeyName::PrincipalAccount => Value::Text(caller.account()),
+            KeyName::PrincipalType => Value::Text(caller.kind()),
+            KeyName::RequestTag => match self.question.request_tags {
+                RequestTags::Set(tags) => tag(tags, key.detail),
+                RequestTags::None | RequestTags::Removed(_) => Value::Absent,
+            },
+            KeyName::ResourceTag => match self.question.resource_tags {
+                ResourceTags::Known(tags) => tag(tags, key.detail),
+                ResourceTags::Elsewhere => Value::Unknown,
+            },
+            // Nobody signs in with a role, a certificate or a provider's token, and tokens do not say when they were
+            // issued.
+            KeyName::PrincipalTag
+            | KeyName::TokenIssueTime
+            | KeyName::SourceArn
+            | KeyName::SourceAccount
+            | KeyName::SourceIdentity
+            | KeyName::FederatedProvider
+            | KeyName::RoleSessionName
+            | KeyName::ExternalId
+            | KeyName::RequestedSourceIdentity
+            | KeyName::ThingName
+            | KeyName::ThingTypeName
+            | KeyName::AwsCertificateId
+            | KeyName::Claim => Value::Absent,
+            // Policies answer or have these themselves, or they have several values.
+            KeyName::ClientId
+            | KeyName::Foreign
+            | KeyName::TagKeys
+            | KeyName::TransitiveTagKeys => Value::Absent,
+        }
+    }
+}
+
+impl Context for Asked<'_> {
+    fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
+        match (key.name, nth) {
+            (KeyName::TagKeys, nth) => match self.question.request_tags {
+                RequestTags::None => Value::Absent,
+                RequestTags::Set(tags) => tags
+                    .get(nth)
+                    .map_or(Value::Absent, |tag| Value::Text(&tag.key)),
+                RequestTags::Removed(keys) => {
+                    keys.get(nth).map_or(Value::Absent, |key| Value::Text(key))
+                }
+            },
+            (_, 0) => self.sole(key),
+            _ => Value::Absent,
+        }
+    }
+}
+
+fn text(text: Option<&str>) -> Value<'_> {
+    text.map_or(Value::Absent, Value::Text)
+}
+
+/// The value of a tag. Source: IAM User Guide, "AWS global condition context keys": keys of tags are compared without
+/// regard to case.
+fn tag<'t>(tags: &'t [Tag], key: &str) -> Value<'t> {
+    let tag = tags.iter().find(|tag| tag.key.eq_ignore_ascii_case(key));
+    tag.map_or(Value::Absent, |tag| Value::Text(&tag.value))
+}

@@ -1,0 +1,8 @@
+//! The effect of a statement.
+
+/// The effect of a statement on the requests that it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    Allow,
+    Deny,
+}
