@@ -62,7 +62,9 @@ fn note(books: &mut Books, sender: &Sender, request: &Request<'_>, at: Moment) {
     };
     let recipient = request.recipient.map(|id| id.as_str());
     let named = recipient.filter(|_| viewer.is_none());
-    books.note().came(at, sender.channel, passed, sender.session, named);
+    books
+        .note()
+        .came(at, sender.channel, passed, sender.session, named);
 }
 
 /// The end of what a connection sends now, if it is late.

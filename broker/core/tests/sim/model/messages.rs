@@ -3,16 +3,11 @@
 use super::keeping::Full;
 use super::unaccepted::Why;
 use super::{ConnId, Expect, Message, Model, Queued, Stage};
-use crate::words::{Piece, Shape, Text};
+use crate::words::{Shape, Text};
 use broker_core::event::{Kind, Outcome};
 use broker_core::journal::{EndReason, Unaccepted};
-use broker_core::limits::CONTROL_BYTES_MAX;
 use broker_core::shard::Passage;
 use codec::signal::Action;
-use codec::ws::{Excess, FrameError};
-
-/// Pings, pongs, empty, refused and throttled messages within one second of the clock. More: closed.
-const IDLE_PER_SECOND: u32 = 200;
 
 /// A message on its way.
 #[derive(Clone)]
@@ -57,67 +52,6 @@ pub(super) struct Arriving<'a> {
 }
 
 impl Model {
-    /// Goes through the frames of one read.
-    pub(super) fn frames(&mut self, id: ConnId) {
-        let mut pings = 0;
-        while let Some(piece) = self.conns[id].pieces.pop_front() {
-            if let Some(ws) = &mut self.conns[id].ws {
-                ws.message_began = None;
-            }
-            match piece {
-                Piece::Message(text) => self.message(id, &text),
-                Piece::Empty | Piece::Pong => self.idle_frame(id),
-                Piece::Ping(payload) => {
-                    pings += 1;
-                    if pings <= 16 && self.conns[id].control < CONTROL_BYTES_MAX {
-                        let bytes = crate::wire::frame_bytes(payload.len());
-                        self.expect(id, Expect::Pong(payload), bytes);
-                    } else {
-                        self.met("ping not answered");
-                    }
-                    self.idle_frame(id);
-                }
-                Piece::Close(code) => {
-                    let bytes = if code == 0 { 2 } else { 4 };
-                    self.expect(id, Expect::Close(code, String::new()), bytes);
-                    self.because(id, EndReason::PeerClosed);
-                    self.finish(id);
-                }
-                Piece::Bad(code, reason, failed) => {
-                    let most = self.settings.limits.message_bytes as u64;
-                    self.close_ws(id, code, reason, violation(code, most));
-                    self.conns[id].stage = Stage::AwaitEcho(self.now, failed);
-                }
-                other => panic!("the workload sends no {other:?} here"),
-            }
-            if !matches!(self.conns[id].stage, Stage::Open) {
-                self.conns[id].lost_sync = self.conns[id].partial;
-                self.conns[id].pieces.clear();
-            }
-        }
-    }
-
-    /// Something without effect came.
-    fn idle_frame(&mut self, id: ConnId) {
-        if !matches!(self.conns[id].stage, Stage::Open) || self.counts_idle_frame(id) {
-            return;
-        }
-        self.met("flood of frames without effect cut off");
-        let reason = "too many frames without effect";
-        self.close_ws(id, 1008, reason, EndReason::Flood);
-    }
-
-    /// Counts such a frame; false when there were too many.
-    pub(super) fn counts_idle_frame(&mut self, id: ConnId) -> bool {
-        let second = self.now / 1000;
-        let ws = self.conns[id].ws.as_mut().expect("a WebSocket");
-        if ws.idle.0 != second {
-            ws.idle = (second, 0);
-        }
-        ws.idle.1 += 1;
-        ws.idle.1 <= IDLE_PER_SECOND
-    }
-
     pub(super) fn message(&mut self, id: ConnId, text: &Text) {
         let shard = self.conns[id].shard;
         self.conns[id].ws.as_mut().expect("open").messages_in += 1;
@@ -503,15 +437,4 @@ pub(super) fn delivery(action: Action, payload: &str, sender: Option<&str>) -> S
     let sender = sender.map(|id| format!(r#","senderClientId":"{id}""#));
     let (action, sender) = (action.as_str(), sender.unwrap_or_default());
     format!(r#"{{"messagePayload":"{payload}","messageType":"{action}"{sender}}}"#)
-}
-
-/// The log's word for a violation that ends a connection with this code.
-fn violation(code: u16, most: u64) -> EndReason {
-    match code {
-        1002 => EndReason::ProtocolError(FrameError::Unmasked),
-        1003 => EndReason::Unsupported,
-        1007 => EndReason::ProtocolError(FrameError::TextNotUtf8),
-        1009 => EndReason::ProtocolError(FrameError::MessageTooBig(Excess::new(0xff_0000, most))),
-        other => panic!("no violation ends with {other}"),
-    }
 }

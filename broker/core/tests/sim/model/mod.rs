@@ -15,6 +15,7 @@ pub(crate) mod changes;
 mod conn;
 pub(crate) mod connections;
 pub(crate) mod endings;
+mod frames;
 pub(crate) mod keeping;
 mod late;
 mod letters;
