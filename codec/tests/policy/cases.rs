@@ -342,13 +342,13 @@ fn the_work_of_conditions_is_bounded() {
     assert_eq!(tagged.decide_by(&policy, &mut steps), Decision::Deny);
     assert!(steps < 40_000, "{steps}");
 
-    let usual = vec!["\"*-prod-*\""; 10].join(", ");
+    let usual = ["\"*-prod-*\""; 10].join(", ");
     let usual = on(&format!(
         r#""ForAllValues:StringNotLike": {{"aws:TagKeys": [{usual}]}}"#
     ));
     assert_eq!(tagged.decide(&usual), Decision::Allow);
     // Values that are as long as a text may be are compared with it, longer ones are absent.
-    let variables = vec!["\"*${aws:ResourceTag/a}?b*\""; 32].join(", ");
+    let variables = ["\"*${aws:ResourceTag/a}?b*\""; 32].join(", ");
     let document = on(&format!(
         r#""StringLike": {{"aws:RequestTag/a": [{variables}]}}"#
     ));

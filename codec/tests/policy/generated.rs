@@ -80,6 +80,7 @@ fn resource() -> impl Strategy<Value = Value> {
 }
 
 /// An operator, with values that it can have.
+#[expect(clippy::too_many_lines, reason = "a table of generators")]
 fn condition() -> impl Strategy<Value = (String, String, Value)> {
     let set = select(&["", "", "", "ForAllValues:", "ForAnyValue:"][..]);
     let suffix = select(&["", "", "IfExists"][..]);

@@ -214,7 +214,7 @@ fn what_sts_cannot_grant_is_refused_in_its_words(service: &Service) {
     let token = ("Action", "GetFederationToken");
     let name = ("Name", "web-1");
     let broken = r#"{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*",
-        "Condition": {"StringEquals": {"aws:SourceIp": "192.0.2.1"}}}}"#;
+        "Condition": {"StringEquals": {"aws:SourcePort": "192.0.2.1"}}}}"#;
     let long = format!("{{\"Statement\": [], \"Id\": \"{}\"}}", "x".repeat(2048));
     let policy = |text| vec![token, name, ("Policy", text)];
     for (form, code) in [
