@@ -51,7 +51,7 @@ impl Model {
     }
 
     /// Something without effect came.
-    fn idle_frame(&mut self, id: ConnId) {
+    pub(super) fn idle_frame(&mut self, id: ConnId) {
         if !matches!(self.conns[id].stage, Stage::Open) || self.counts_idle_frame(id) {
             return;
         }

@@ -5,7 +5,8 @@ use super::unaccepted::Why;
 use super::{ConnId, Expect, Message, Model, Queued, Stage};
 use crate::words::{Shape, Text};
 use broker_core::event::{Kind, Outcome};
-use broker_core::journal::{EndReason, Unaccepted};
+use broker_core::journal::Unaccepted;
+use broker_core::limits::CONTROL_BYTES_MAX;
 use broker_core::shard::Passage;
 use codec::signal::Action;
 
