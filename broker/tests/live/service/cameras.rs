@@ -1,7 +1,7 @@
 //! Cameras come back: clients that behave as the C SDK does, which never reads again after GO_AWAY or
 //! RECONNECT_ICE_SERVER and connects again after every close; and clients that do not read at all.
 
-use crate::http::{Connection, call, create, exchange};
+use crate::http::{Connection, admin, call, create, exchange};
 use crate::peer::{HealthyPair, Peer, master_query, offer, to_master, upgrade, viewer_query};
 use crate::process::{Broker, arn, until};
 use serde_json::json;
@@ -141,6 +141,9 @@ fn an_older_master_comes_back_when_the_newest_has_left() {
         let arn = arn("demo");
         let mut older = Peer::offering_wss(&broker, &master_query(&arn), false);
         let newest = Peer::master(&broker, &arn);
+        // One that left within a second would leave it the slot.
+        let two = r#"{"advance":"2s"}"#;
+        assert_eq!(admin(broker.admin, "POST", "/dev/clock", two).status, 200);
         newest.close();
         let mut viewer = Peer::viewer(&broker, &arn, "v1");
         viewer.send(&offer("b2ZmZXI="));
