@@ -111,7 +111,7 @@ pub(super) const METRICS: &[Row<View>] = &[
         |it, to| to.one(it.sum(|edge| edge.tunnels_opened)),
     ),
     gauge(
-        "heliograph_cluster_ahead",
+        "heliograph_cluster_links_ahead",
         "Connections between nodes that wait for a client: to other nodes, and of other nodes",
         |it, to| {
             let counts: [Count; 2] = [("out", |it| it.ahead), ("in", |it| it.inner_ahead)];

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Connections of `node` that wait for a client: to other nodes (`out`), or of other nodes (`in`).
 fn waiting(node: &Broker, way: &str) -> f64 {
-    let name = format!("heliograph_cluster_ahead{{way=\"{way}\"}}");
+    let name = format!("heliograph_cluster_links_ahead{{way=\"{way}\"}}");
     node.scrape().sum(&name)
 }
 

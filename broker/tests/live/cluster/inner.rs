@@ -299,7 +299,7 @@ fn connections_without_a_client_make_room_for_clients() {
         })
         .collect();
     until("all of them", || {
-        let name = "heliograph_cluster_ahead{way=\"in\"}";
+        let name = "heliograph_cluster_links_ahead{way=\"in\"}";
         (world.node.scrape().sum(name) == 39.0).then_some(())
     });
     let clients: Vec<Connection> = (0..20)
