@@ -121,7 +121,7 @@ pub const VACANT_SLOT_MS: u64 = 5_000;
 pub const BRIEF_MS: u64 = 1_000;
 
 /// Time for which a connection that lost its slot may go on sending, in milliseconds: an answer under way is not lost.
-/// What comes later was held back on its way, and may have been overtaken.
+/// Later messages were held back on their way, and may have been overtaken.
 pub const LATE_AFTER_MS: u64 = 5_000;
 
 /// Time after a standstill of a shard, in milliseconds, in which what it reads may have come meanwhile: the sockets of

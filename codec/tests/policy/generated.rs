@@ -275,7 +275,7 @@ proptest! {
         }
     }
 
-    /// What is decided without the tags of the channel is so whatever they are.
+    /// A decision without the tags of the channel is the same with any of them.
     #[test]
     fn a_decision_is_open_only_as_far_as_tags_count(
         document in document(),

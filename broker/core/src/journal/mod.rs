@@ -9,6 +9,8 @@ mod refused;
 mod unaccepted;
 mod words;
 
+pub(crate) use words::grouped;
+
 pub use diary::{Diary, Prefix};
 pub use refused::{Claims, EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Refused};
 pub use unaccepted::{UNACCEPTED, Unaccepted};

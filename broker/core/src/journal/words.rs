@@ -53,8 +53,8 @@ pub(super) fn too_long(what: &str, length: u64, most: u64, unit: &str) -> String
     )
 }
 
-/// A number with a comma between thousands.
-fn grouped(number: u64) -> String {
+/// A number with a comma between thousands, such as `13,014`.
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {

@@ -5,7 +5,7 @@
 //!  each frame ──► pass:  frames::text         frame → text; control frames end here
 //!                        frames::understand   text → message; refused ones end here
 //!                        relay::admit         its sender, within its rate
-//!                        late::admit          ended, if it comes too late: only where that may be
+//!                        late::outcome        ended, if it comes too late: only where that may be
 //!                        relay::route         message → where it goes
 //!                        conclude             refused ones are answered
 //!                        relay::deliver       → the recipient's outbox; or kept, or the answer of a call
@@ -73,15 +73,10 @@ pub(super) fn pass<D: Double + Default>(
             return judge::<D>(parts, Judged::Throttled(&sender, &request), at);
         }
     };
-    if may_be_late {
-        late::admit(
-            parts.sockets,
-            parts.directory,
-            parts.books,
-            &sender,
-            &request,
-            at,
-        )?;
+    if may_be_late && let Some(outcome) = late::outcome(parts.sockets, parts.directory, &sender, at)
+    {
+        late::end(parts.books, &sender, &request, outcome, at);
+        return Err(Aside::Handled);
     }
     let (route, passing) = relay::route(parts.directory, parts.books, &sender, &request, at)?;
     // Route → outbox.

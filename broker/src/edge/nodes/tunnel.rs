@@ -313,18 +313,22 @@ impl<M: Machine> Tunnel<M> {
     fn new(
         node: Option<NodeId>,
         owner: Half,
-        (client, parcel, peer): (Half, M::Parcel, Peer),
+        Departed {
+            client,
+            parcel,
+            sent,
+        }: Departed<M>,
         stage: Stage,
         now: Now,
     ) -> Self {
         Self {
             node,
-            peer,
+            peer: sent.peer,
             stage,
             parcel: Some(parcel),
-            repeats: false,
+            repeats: sent.repeats,
             ahead: false,
-            request: Vec::new(),
+            request: sent.bytes,
             unsent: Vec::new(),
             client,
             owner,

@@ -142,11 +142,7 @@ fn an_upgrade_on_a_connection_that_ends_unanswered_is_sent_again() {
     link.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
         .expect("sent");
     assert_eq!(client.answer().expect("an answer").status, 400);
-    let failed = world
-        .node
-        .scrape()
-        .sum("heliograph_cluster_tunnels_failed_total");
-    assert_eq!(failed, 0.0);
+    world.assert_none_failed();
 }
 
 /// Bytes that a node has not asked for are no answer to the client that comes next.

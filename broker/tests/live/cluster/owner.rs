@@ -45,6 +45,12 @@ impl World {
         self.node.scrape().sum(&name)
     }
 
+    /// Asserts that no request for the other node failed.
+    pub(super) fn assert_none_failed(&self) {
+        let failed = "heliograph_cluster_tunnels_failed_total";
+        assert_eq!(self.node.scrape().sum(failed), 0.0);
+    }
+
     /// Asserts that a client is refused for this reason, and that nothing is left of it.
     fn assert_unreachable(&self, mut client: Connection, reason: &str) {
         let answer = client.answer().expect("an answer");
@@ -283,11 +289,7 @@ fn who_has_left_is_not_answered() {
     let _ = ends_by_reset(&mut link);
     drop(link);
     assert_gone(&world.node);
-    let failed = world
-        .node
-        .scrape()
-        .sum("heliograph_cluster_tunnels_failed_total");
-    assert_eq!(failed, 0.0);
+    world.assert_none_failed();
 }
 
 /// A side that does not read stops the other by its window; the node holds a buffer, not what was sent.

@@ -1,9 +1,10 @@
 //! The checks that findings come from: what the strict profile would have refused, under `--dev` only.
 
 use super::account_use::AccountUse;
-use super::parity::{grouped, rate_rule};
+use super::parity::rate_rule;
 use crate::channel::{Channel, Metered};
 use crate::id::{ChannelKey, Identity};
+use crate::journal::grouped;
 use crate::limits::PARITY_BUCKETS_MAX;
 use crate::session::{Role, Session, WebSocket};
 use crate::shard::Query;

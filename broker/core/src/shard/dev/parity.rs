@@ -189,18 +189,5 @@ pub(in crate::shard) fn rate_rule(action: Action) -> &'static str {
     }
 }
 
-/// `13,014`.
-pub(in crate::shard) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests;

@@ -13,8 +13,8 @@
 //! is asked.
 
 use super::directions::away_from;
-use super::frames::Aside;
 use super::passing::Sender;
+use super::relay::undelivered;
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
 use crate::limits::LATE_AFTER_MS;
@@ -24,51 +24,33 @@ use crate::shard::books::recorder::{Passage, Passed};
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Now};
-use codec::signal::{Delivery, Request};
+use codec::signal::Request;
 
-/// Ends a message that comes too late, with what it is counted as.
-///
-/// # Errors
-/// [`Aside`]: it came too late.
+/// Counts and notes a message that comes too late.
 #[cold]
-pub(super) fn admit(
-    sockets: &Sockets,
-    directory: &Directory,
+pub(super) fn end(
     books: &mut Books,
     sender: &Sender,
     request: &Request<'_>,
+    outcome: Outcome,
     at: Moment,
-) -> Result<(), Aside> {
-    let Some(outcome) = outcome(sockets, directory, sender, at) else {
-        return Ok(());
-    };
+) {
     books.count_ended(Kind::Known(request.action), outcome);
-    note(books, sender, request, at);
-    Err(Aside::Handled)
-}
-
-fn note(books: &mut Books, sender: &Sender, request: &Request<'_>, at: Moment) {
-    let viewer = sender.role.client_id();
-    let delivery = Delivery {
-        action: request.action,
-        payload: request.payload,
-        sender: viewer,
-    };
+    let (bytes, viewer) = undelivered(sender, request);
     let passed = Passed {
         action: Some(request.action),
         towards: away_from(&sender.role),
         passage: Passage::Late,
-        bytes: delivery.frame_bytes(),
+        bytes,
     };
-    let recipient = request.recipient.map(|id| id.as_str());
-    let named = recipient.filter(|_| viewer.is_none());
     books
         .note()
-        .came(at, sender.channel, passed, sender.session, named);
+        .came(at, sender.channel, passed, sender.session, viewer);
 }
 
 /// The end of what a connection sends now, if it is late.
-fn outcome(
+#[cold]
+pub(super) fn outcome(
     sockets: &Sockets,
     directory: &Directory,
     sender: &Sender,

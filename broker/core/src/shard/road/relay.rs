@@ -75,7 +75,17 @@ pub(in crate::shard) fn throttle(
     request: &Request<'_>,
     at: Moment,
 ) {
-    decline_throttled(books, todo, sender, request, at);
+    let (bytes, viewer) = undelivered(sender, request);
+    let declined = Declined {
+        from: sender.session,
+        channel: sender.channel,
+        kind: Kind::Known(request.action),
+        towards: away_from(&sender.role),
+        reason: Unaccepted::TooFast,
+        bytes,
+        most: 0,
+    };
+    decline(books, todo, declined, viewer, at);
     let of = StatusOf {
         sender: sender.session,
         correlation_id: request.correlation_id,
@@ -83,31 +93,17 @@ pub(in crate::shard) fn throttle(
     status(sockets, books, todo, of, StatusFault::RateExceeded, at);
 }
 
-fn decline_throttled(
-    books: &mut Books,
-    todo: &mut TodoList,
-    sender: &Sender,
-    request: &Request<'_>,
-    at: Moment,
-) {
+/// Of a message that ends before it has a route: the length of its frame, and the viewer that a master named.
+pub(super) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize, Option<&'a str>) {
     let viewer = sender.role.client_id();
     let delivery = Delivery {
         action: request.action,
         payload: request.payload,
         sender: viewer,
     };
-    let declined = Declined {
-        from: sender.session,
-        channel: sender.channel,
-        kind: Kind::Known(request.action),
-        towards: away_from(&sender.role),
-        reason: Unaccepted::TooFast,
-        bytes: delivery.frame_bytes(),
-        most: 0,
-    };
     let recipient = request.recipient.map(|id| id.as_str());
     let named = recipient.filter(|_| viewer.is_none());
-    decline(books, todo, declined, named, at);
+    (delivery.frame_bytes(), named)
 }
 
 /// Message → route.

@@ -1,12 +1,12 @@
 //! A message that is not accepted: counted by its reason, noted for operators, and logged within the limit of its
 //! account.
 
+use crate::channel::Channel;
 use crate::id::Account;
 use crate::journal::UnacceptedMessage;
 use crate::session::Session;
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
-use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Declined, Todo, TodoList};
 use crate::time::Moment;
@@ -34,17 +34,16 @@ pub(in crate::shard) fn decline(
     todo.push(Todo::Unaccepted(Box::new(declined)));
 }
 
-/// Notes the line of a message that was not accepted in the log, unless its sender is gone.
+/// Notes the line of a message that was not accepted in the log, unless its sender or its channel is gone.
 pub(in crate::shard) fn log(
     sockets: &Sockets,
-    directory: &Directory,
+    channel: Option<&Channel>,
     books: &mut Books,
     declined: &Declined,
     at: Moment,
 ) {
     let sender = sockets.session(declined.from);
     let role = sender.and_then(Session::membership);
-    let channel = directory.channel(declined.channel);
     let (Some(sender), Some((_, role)), Some(channel)) = (sender, role, channel) else {
         return;
     };

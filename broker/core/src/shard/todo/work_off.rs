@@ -56,7 +56,10 @@ impl Shard {
             Todo::GiveOffers(channel) => {
                 alexa::give_offers(sockets, directory, books, channel, u64::MAX)
             }
-            Todo::Unaccepted(declined) => unaccepted::log(sockets, directory, books, &declined, at),
+            Todo::Unaccepted(declined) => {
+                let channel = directory.channel(declined.channel);
+                unaccepted::log(sockets, channel, books, &declined, at);
+            }
             Todo::Close(session, reason) => sockets.close(books, todo, session, reason, at),
             Todo::Each(each) => self.next_of(each, at),
             Todo::Left(left) => self.left(*left, at),

@@ -45,16 +45,11 @@ impl<M: Machine> Tunnels<M> {
         machine: &mut M,
         io: &mut Io,
     ) -> Settled<M> {
-        let Departed {
-            client,
-            parcel,
-            sent,
-        } = departed;
-        let client = (client, parcel, sent.peer);
         let now = io.turn.at().now;
-        let mut tunnel = Box::new(Tunnel::new(None, owner, client, Stage::Open, now));
+        let mut tunnel = Box::new(Tunnel::new(None, owner, departed, Stage::Open, now));
         self.of_admin += 1;
-        self.pass(place, &mut tunnel, Side::Owner, &sent.bytes, io);
+        let request = std::mem::take(&mut tunnel.request);
+        self.pass(place, &mut tunnel, Side::Owner, &request, io);
         self.settle(place, tunnel, machine, io)
     }
 }

@@ -15,7 +15,7 @@ use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
 use crate::edge::limits::{AHEAD_IDLE_MS, LINK_HELD_BYTES, TUNNEL_CONNECT_MS};
 use crate::edge::nodes::links::{LinkEnd, link_key};
-use crate::edge::tls::{Held, Read, Tls};
+use crate::edge::tls::{Held, Read};
 use broker_core::crowd::Origin;
 use broker_core::id::NodeId;
 use broker_core::machine::Machine;
@@ -135,19 +135,12 @@ impl<M: Machine> Tunnels<M> {
         machine: &mut M,
         io: &mut Io,
     ) -> Settled<M> {
-        let Departed {
-            client,
-            parcel,
-            sent,
-        } = departed;
         if let Some(tls) = &mut owner.tls {
-            tls.comes_from(Origin::of(sent.peer.remote.ip()));
+            tls.comes_from(Origin::of(departed.remote().ip()));
         }
-        let client = (client, parcel, sent.peer);
         let stage = Stage::Greeting(Vec::new());
         let now = io.turn.at().now;
-        let mut tunnel = Box::new(Tunnel::new(Some(node), owner, client, stage, now));
-        (tunnel.repeats, tunnel.request) = (sent.repeats, sent.bytes);
+        let mut tunnel = Box::new(Tunnel::new(Some(node), owner, departed, stage, now));
         tunnel.ahead = true;
         self.request_bytes += tunnel.request.len();
         self.introduce(place, &mut tunnel, &challenge, machine, io);
@@ -165,7 +158,12 @@ impl<M: Machine> Tunnels<M> {
         let goes_on = match event {
             TunnelEvent::Connected(result) => {
                 ahead.owner.armed = false;
-                result.is_ok() && self.secure_ahead(place, &mut ahead, io)
+                result.is_ok() && {
+                    ahead.stage = Opening::Greeting(Vec::new());
+                    let Ahead { node, address, .. } = *ahead;
+                    let origin = Origin::of(address.ip());
+                    self.secure((place, &mut ahead.owner), node, origin, io)
+                }
             }
             TunnelEvent::Received(_, received) => {
                 self.take_from_ahead(place, &mut ahead, received, io)
@@ -220,24 +218,6 @@ impl<M: Machine> Tunnels<M> {
         self.all.release(place);
         ahead.owner.close(io);
         io.counts.ahead = self.ahead() as u64;
-    }
-
-    /// Begins the handshake, where links are encrypted.
-    fn secure_ahead(&mut self, place: u32, ahead: &mut Ahead, io: &mut Io) -> bool {
-        ahead.stage = Opening::Greeting(Vec::new());
-        let links = self.links.as_ref();
-        let client = links.and_then(|links| links.client(self.shard, ahead.node));
-        let Some((config, name)) = client else {
-            return true;
-        };
-        let Ok(tls) = Tls::connect(config, name, Origin::of(ahead.address.ip())) else {
-            return false;
-        };
-        ahead.owner.tls = Some(tls);
-        ahead.owner.queued = true;
-        let waiting = Shaking::Link(LinkEnd::Owner(place));
-        io.handshakes.push(waiting);
-        true
     }
 
     /// A receive is over.

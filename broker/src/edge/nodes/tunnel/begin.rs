@@ -83,15 +83,8 @@ impl<M: Machine> Tunnels<M> {
         machine: &mut M,
         io: &mut Io,
     ) -> Settled<M> {
-        let Departed {
-            client,
-            parcel,
-            sent,
-        } = departed;
-        let client = (client, parcel, sent.peer);
         let now = io.turn.at().now;
-        let mut tunnel = Tunnel::new(Some(node), owner, client, Stage::Connecting, now);
-        (tunnel.repeats, tunnel.request) = (sent.repeats, sent.bytes);
+        let tunnel = Tunnel::new(Some(node), owner, departed, Stage::Connecting, now);
         self.request_bytes += tunnel.request.len();
         self.beginning.enter(place, tunnel.origin(), now);
         self.settle(place, Box::new(tunnel), machine, io)
@@ -113,7 +106,11 @@ impl<M: Machine> Tunnels<M> {
         match result {
             Ok(()) => {
                 tunnel.stage = Stage::Greeting(Vec::new());
-                self.secure_owner(place, &mut tunnel, io);
+                let origin = tunnel.origin();
+                let (node, owner) = (tunnel.node, &mut tunnel.owner);
+                if node.is_some_and(|node| !self.secure((place, owner), node, origin, io)) {
+                    tunnel.owner_fails(TunnelFailure::Connect, Ending::Close);
+                }
             }
             Err(_) => {
                 if let Some(node) = tunnel.node {
@@ -125,22 +122,27 @@ impl<M: Machine> Tunnels<M> {
         self.settle(place, tunnel, machine, io)
     }
 
-    /// Begins a handshake with the owner, or has it wait for its turn, where links are encrypted.
-    fn secure_owner(&mut self, place: u32, tunnel: &mut Tunnel<M>, io: &mut Io) {
+    /// Has a handshake with an owner wait for its turn, where links are encrypted. False when none can begin.
+    pub(super) fn secure(
+        &self,
+        (place, owner): (u32, &mut Half),
+        node: NodeId,
+        origin: Origin,
+        io: &mut Io,
+    ) -> bool {
         let links = self.links.as_ref();
-        let Some((config, name)) = links.and_then(|links| links.client(self.shard, tunnel.node?))
-        else {
-            return;
+        let client = links.and_then(|links| links.client(self.shard, node));
+        let Some((config, name)) = client else {
+            return true;
         };
-        match Tls::connect(config, name, tunnel.origin()) {
-            Ok(tls) => {
-                tunnel.owner.tls = Some(tls);
-                tunnel.owner.queued = true;
-                let waiting = Shaking::Link(LinkEnd::Owner(place));
-                io.handshakes.push(waiting);
-            }
-            Err(_) => tunnel.owner_fails(TunnelFailure::Connect, Ending::Close),
-        }
+        let Ok(tls) = Tls::connect(config, name, origin) else {
+            return false;
+        };
+        owner.tls = Some(tls);
+        owner.queued = true;
+        let waiting = Shaking::Link(LinkEnd::Owner(place));
+        io.handshakes.push(waiting);
+        true
     }
 
     /// Goes on with a handshake that waited for its turn.

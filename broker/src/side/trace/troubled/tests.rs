@@ -1,0 +1,193 @@
+use super::*;
+use broker_core::journal::Unaccepted;
+use codec::ws::FrameError;
+
+fn end(offered_ms: Option<u32>, answered_ms: Option<u32>) -> ConnectionEnd {
+    ConnectionEnd {
+        role: Role::Viewer,
+        client_id: Some("v".into()),
+        channel: Some("c".into()),
+        remote: ([127, 0, 0, 1], 9).into(),
+        duration_ms: 20_000,
+        messages_in: 3,
+        messages_out: 5,
+        offered_ms,
+        answered_ms,
+        reason: EndReason::PeerClosed,
+    }
+}
+
+#[test]
+fn what_is_trouble_is_seen_at_the_end() {
+    let cut = |reason| ConnectionEnd {
+        reason,
+        ..end(Some(1), Some(2))
+    };
+    let quiet = |messages_in, messages_out, duration_ms| ConnectionEnd {
+        messages_in,
+        messages_out,
+        duration_ms,
+        ..end(Some(1), Some(62))
+    };
+    let master = ConnectionEnd {
+        role: Role::Master,
+        ..end(Some(1), None)
+    };
+    for (name, end, trouble) in [
+        ("as it should be", end(Some(1), Some(62)), None),
+        ("no offer", end(None, None), None),
+        ("a master", master.clone(), None),
+        (
+            "a master that is cut off",
+            ConnectionEnd {
+                reason: EndReason::SlowConsumer,
+                ..master
+            },
+            Some(Trouble::CutOff),
+        ),
+        ("unanswered", end(Some(1), None), Some(Trouble::Unanswered)),
+        ("slow", end(Some(1), Some(3_001)), Some(Trouble::Slow)),
+        ("not yet slow", end(Some(1), Some(3_000)), None),
+        ("an answer to nobody", end(None, Some(9_000)), None),
+        (
+            "no candidates",
+            quiet(2, 1, 2_062),
+            Some(Trouble::NoCandidates),
+        ),
+        ("none yet", quiet(2, 1, 2_061), None),
+        ("neither trickles", quiet(1, 1, 9_000), None),
+        (
+            "slow reader",
+            cut(EndReason::SlowConsumer),
+            Some(Trouble::CutOff),
+        ),
+        (
+            "a bad frame",
+            cut(EndReason::ProtocolError(FrameError::Unmasked)),
+            Some(Trouble::CutOff),
+        ),
+        ("too old", cut(EndReason::Age), None),
+    ] {
+        assert_eq!(Trouble::of(&end), trouble, "{name}");
+    }
+}
+
+#[test]
+fn a_channel_pushes_out_its_own_and_all_are_bounded() {
+    let mut ring = Ring::default();
+    let of = |channel: String| ConnectionEnd {
+        channel: Some(channel.into()),
+        ..end(Some(1), None)
+    };
+    let push =
+        |ring: &mut Ring, name: String| ring.push(Wall(0), Trouble::Slow, Source::End(of(name)));
+    push(&mut ring, "quiet".into());
+    for _ in 0..TROUBLED_KEPT_MAX * 2 {
+        push(&mut ring, "loud".into());
+    }
+    assert_eq!(ring.rows.len(), TROUBLED_PER_CHANNEL_MAX + 1);
+    assert_eq!(ring.rows[0].source.peer().0, Some("quiet"));
+    for number in 0..TROUBLED_KEPT_MAX * 2 {
+        push(&mut ring, number.to_string());
+    }
+    assert_eq!(ring.rows.len(), TROUBLED_KEPT_MAX);
+}
+
+#[test]
+fn a_trace_is_looked_at_soon_and_once_more_a_few_in_a_second() {
+    let mut ring = Ring::default();
+    for _ in 0..=TROUBLED_TRACED_PER_SECOND {
+        let source = Source::End(end(Some(500), None));
+        ring.push(Wall(1_000), Trouble::Unanswered, source);
+    }
+    let none: [u64; 0] = [];
+    let numbers = |ring: &mut Ring, now| -> Vec<u64> {
+        let due = ring.take_due(Wall(now));
+        due.iter().map(|row| row.number).collect()
+    };
+    assert_eq!(numbers(&mut ring, 1_499), none);
+    let newest = TROUBLED_TRACED_PER_SECOND as u64;
+    assert_eq!(
+        numbers(&mut ring, 1_500),
+        (1..=newest).rev().collect::<Vec<_>>()
+    );
+    assert_eq!(numbers(&mut ring, 2_500), [0]);
+    assert_eq!(numbers(&mut ring, 15_999), none);
+    assert_eq!(numbers(&mut ring, 16_000).len(), TROUBLED_TRACED_PER_SECOND);
+    assert_eq!(numbers(&mut ring, 17_000), [0]);
+    assert_eq!(numbers(&mut ring, 99_000), none);
+}
+
+#[test]
+fn the_sentence_is_that_of_the_trace_or_of_the_end() {
+    let mut ring = Ring::default();
+    let source = Source::End(end(Some(500), None));
+    ring.push(Wall(0), Trouble::Unanswered, source);
+    let says = |ring: &Ring| ring.rows[0].json()["says"].clone();
+    assert_eq!(
+        says(&ring),
+        "it left 19.5 s after its offer, without an answer"
+    );
+    let version = ring.version;
+    let of = |hints: &[Hint]| Suggestion {
+        hints: hints.to_vec(),
+        kept: true,
+    };
+    ring.explain(0, of(&[]));
+    ring.explain(0, of(&[]));
+    assert_eq!(
+        says(&ring),
+        "it left 19.5 s after its offer, and no master had connected"
+    );
+    ring.explain(0, of(&[Hint::Expired(60_000.0)]));
+    ring.explain(7, of(&[Hint::NoMasterCandidates]));
+    assert_eq!(says(&ring), Hint::Expired(60_000.0).to_string());
+    assert_eq!(ring.version, version + 2);
+    let row = |trouble, reason, hints: &[Hint]| Row {
+        number: 0,
+        at: Wall(0),
+        trouble,
+        source: Source::End(ConnectionEnd {
+            reason,
+            ..end(Some(1), Some(12_401))
+        }),
+        traced: of(hints),
+        looks: 0,
+    };
+    let done = Hint::SignalingDone(12_400.0, false);
+    let slow = row(Trouble::Slow, EndReason::PeerGone, &[done]);
+    assert_eq!(slow.says(), "the answer came 12.4 s after the offer");
+    let cut = row(Trouble::CutOff, EndReason::SlowConsumer, &[done]);
+    assert_eq!(
+        cut.says(),
+        "the broker closed it: it reads too slowly: more waited for it than [limits] outbox_bytes"
+    );
+}
+
+#[test]
+fn messages_that_are_not_accepted_are_one_row_of_their_connection_and_reason() {
+    let mut ring = Ring::default();
+    let of = |port: u16, reason| UnacceptedMessage {
+        channel: "c".into(),
+        role: Role::Master,
+        client_id: None,
+        remote: ([127, 0, 0, 1], port).into(),
+        action: None,
+        reason,
+        bytes: 40_112,
+        most: 32_768,
+        unlogged: 0,
+    };
+    ring.count(Wall(1), &of(1, Unaccepted::TooLong));
+    ring.count(Wall(2), &of(2, Unaccepted::NotJson));
+    ring.count(Wall(3), &of(1, Unaccepted::TooLong));
+    let rows: Vec<Value> = ring.rows.iter().map(Row::json).collect();
+    let says: Vec<&Value> = rows.iter().map(|row| &row["says"]).collect();
+    let wanted = [
+        "1 message was not accepted: it is not one JSON object",
+        "2 messages were not accepted: messagePayload of 40,112 characters; 32,768 are allowed",
+    ];
+    assert_eq!(says, wanted);
+    assert_eq!(rows[1]["trouble"], "unaccepted");
+    assert!(rows[1]["clientId"].is_null() && rows[1]["reason"].is_null());
+}
