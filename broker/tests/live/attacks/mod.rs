@@ -198,11 +198,7 @@ impl<'b> Trial<'b> {
         let times = watched.thread_times();
         let attacked = || {
             running.attacked(self.newcomers);
-            let under_way = Attack {
-                begun: Instant::now(),
-                lasts: self.lasts,
-                did: AtomicU64::new(0),
-            };
+            let under_way = Attack::lasting(self.lasts);
             let peak = watched.peak_while(|| {
                 if full() {
                     gauges::give_way();
@@ -305,6 +301,15 @@ fn test() -> String {
 }
 
 impl Attack {
+    /// One that begins now.
+    fn lasting(lasts: Duration) -> Self {
+        Self {
+            begun: Instant::now(),
+            lasts,
+            did: AtomicU64::new(0),
+        }
+    }
+
     /// Whether the attack has lasted long enough.
     pub(crate) fn over(&self) -> bool {
         self.begun.elapsed() >= self.lasts
