@@ -68,6 +68,10 @@ pub(crate) const TROUBLED_KEPT_MAX: usize = 512;
 /// Those of one channel: its oldest makes room, so that one channel does not push out all others.
 pub(super) const TROUBLED_PER_CHANNEL_MAX: usize = 16;
 
+/// Places of channels whose takeovers or short connections are counted, some 200 bytes each: the one that was quiet for
+/// longest makes room.
+pub(crate) const REPEATS_WATCHED_MAX: usize = 256;
+
 /// Those that pages show, the newest.
 pub(super) const TROUBLED_SHOWN_MAX: usize = 50;
 

@@ -319,6 +319,35 @@ pub enum Check {
                    the channel."
     )]
     AbsenceUnknown = 69,
+    /// The client does not trust the certificate: it ended the TLS handshake with an alert that says so.
+    #[strum(
+        message = "Give the client the authority of the certificate; look at the certificate's names and dates \
+                   (`heliograph doctor --config FILE`), at its chain, and at the client's clock."
+    )]
+    TlsDistrusted = 70,
+    /// The client and the broker have no version, cipher or protocol of TLS in common.
+    #[strum(
+        message = "Let the client offer TLS 1.2 or 1.3 with an AEAD cipher, and a curve and signature of today."
+    )]
+    TlsNothingCommon = 71,
+    /// The client broke the protocol in the TLS handshake, or sent something that is not TLS.
+    #[strum(
+        message = "Look at what sent it: a scanner, a proxy that speaks another protocol to this port, or a damaged \
+                   client."
+    )]
+    TlsBroken = 72,
+    /// The client left in the middle of the TLS handshake, without an alert.
+    #[strum(
+        message = "Look at the client's own log: some leave like this when they do not trust the certificate, others \
+                   when their network or their patience ends."
+    )]
+    TlsLeft = 73,
+    /// The TLS handshake was not done in time (`[timeouts] tls`).
+    #[strum(
+        message = "Look for a network that loses packets, clients that connect and say nothing, and balancers that \
+                   probe the port without TLS."
+    )]
+    TlsTimeout = 74,
 }
 
 /// The number of checks.

@@ -78,6 +78,16 @@ pub enum TurnedAway {
     NoHandshakeRoom,
     /// It sent plain HTTP to a TLS listener.
     PlainHttp,
+    /// It does not trust the certificate of this server, by the alert with which it ended the handshake.
+    Distrusted,
+    /// It has no version, cipher or protocol of TLS in common with this server.
+    NoCommonTls,
+    /// It broke the protocol in the handshake, or sent something else to a TLS listener.
+    BrokenTls,
+    /// It left in the middle of the handshake, without an alert.
+    LeftHandshake,
+    /// Its handshake was not done in time.
+    LateHandshake,
 }
 
 /// An input to a machine.
@@ -244,6 +254,11 @@ pub trait Machine {
     fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {
         let _ = (remote, why, at);
         NO_REQUEST_ID.to_owned()
+    }
+
+    /// The TLS handshake of a session came to nothing, for a reason that the edge knows.
+    fn handshake_failed(&mut self, session: SessionKey, why: TurnedAway, at: Moment) {
+        let _ = (session, why, at);
     }
 
     /// Whether a connection would find a free slot: asked before one is accepted or a handover is taken in.

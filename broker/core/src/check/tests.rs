@@ -37,6 +37,8 @@ fn ids_are_those_that_were_sent_before() {
         (64, "owner_unreachable"),
         (67, "list_incomplete"),
         (69, "absence_unknown"),
+        (70, "tls_distrusted"),
+        (73, "tls_left"),
     ] {
         assert_eq!(Check::of_index(number).map(Check::id), Some(id));
     }

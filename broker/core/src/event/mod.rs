@@ -4,6 +4,7 @@ mod access;
 mod exemplars;
 mod histogram;
 mod purpose;
+mod sessions;
 
 pub use access::{
     AUTH_FAILURES, AuthFailure, REQUESTED, Requested, STATUS, STATUSES, UPGRADE_OUTCOMES,
@@ -12,6 +13,7 @@ pub use access::{
 pub use exemplars::{EXEMPLARS, Exemplar, Exemplars};
 pub use histogram::{BOUNDS, BUCKETS, Histogram};
 pub use purpose::{PURPOSES, Purpose};
+pub use sessions::{ROLES, SHORT_MS, SessionOutcome, Sessions};
 
 use crate::check::ByCheck;
 use crate::journal::{END_REASONS, EndReason, UNACCEPTED, Unaccepted};
@@ -76,7 +78,8 @@ pub enum Outcome {
     Throttled,
     /// There was no room to keep it.
     Overflow,
-    /// It was kept, and made room for a channel or an account that held less.
+    /// It was kept, and made room for a channel or an account that held less; or it is longer than the client that came
+    /// for it can take.
     Evicted,
 }
 
@@ -96,7 +99,8 @@ impl Outcome {
             | Unaccepted::UnknownAction
             | Unaccepted::UnknownRecipient
             | Unaccepted::MasterOffer
-            | Unaccepted::FaultInjected => Self::Refused,
+            | Unaccepted::FaultInjected
+            | Unaccepted::TooLongForRecipient => Self::Refused,
             Unaccepted::TooFast => Self::Throttled,
             Unaccepted::NoRoom => Self::Overflow,
         }
@@ -186,6 +190,8 @@ pub struct Counters {
     pub session_setup: Histogram,
     /// WebSocket connections that ended, by reason.
     pub connection_ends: [u64; END_REASONS],
+    /// Answered or not, superseded, short.
+    pub sessions: Sessions,
     /// Refusals that were not written to the log because there were too many.
     pub log_suppressed: u64,
     /// Changes that were refused because their audit entry had no place in the log.
@@ -290,6 +296,7 @@ impl Counters {
         for (sum, one) in self.connection_ends.iter_mut().zip(other.connection_ends) {
             *sum += one;
         }
+        self.sessions.add(&other.sessions);
         self.delivery.add(&other.delivery);
         self.session_setup.add(&other.session_setup);
         self.log_suppressed += other.log_suppressed;

@@ -1,6 +1,6 @@
 //! One shard's way to the journal: what peers can cause at will is limited here.
 
-use super::{Audit, ConnectionEnd, Entry, Journal, Refused, UnacceptedMessage};
+use super::{Audit, ConnectionEnd, Entry, Journal, Refused, Superseded, UnacceptedMessage};
 use crate::id::Account;
 use crate::limits::{
     ENDS_LOGGED_PER_ACCOUNT, ENDS_LOGGED_PER_SECOND, NODE_TROUBLES_LOGGED_PER_SECOND,
@@ -20,6 +20,8 @@ pub struct Diary {
     ends: Limiter<Account>,
     /// Messages that were not accepted, by the account of their channel.
     unaccepted: Limiter<Account>,
+    /// Connections whose place was taken, by the account of their channel.
+    superseded: Limiter<Account>,
     troubles: Limiter<()>,
     nodes: Limiter<()>,
     /// Requests that another node did not answer since the last line about one.
@@ -120,6 +122,7 @@ impl Diary {
             refusals: Limiter::new(REFUSALS_LOGGED_PER_SECOND, REFUSALS_LOGGED_PER_PREFIX),
             ends: Limiter::new(ENDS_LOGGED_PER_SECOND, ENDS_LOGGED_PER_ACCOUNT),
             unaccepted: Limiter::new(UNACCEPTED_LOGGED_PER_SECOND, UNACCEPTED_LOGGED_PER_ACCOUNT),
+            superseded: Limiter::new(ENDS_LOGGED_PER_SECOND, ENDS_LOGGED_PER_ACCOUNT),
             troubles: Limiter::new(
                 STORE_TROUBLES_LOGGED_PER_SECOND,
                 STORE_TROUBLES_LOGGED_PER_SECOND,
@@ -214,6 +217,22 @@ impl Diary {
         }
         let message = message(self.unaccepted.take_untold());
         self.journal.note(Entry::Unaccepted(Box::new(message)));
+    }
+
+    /// Notes that a newer connection took the place of another, made only if it is noted, with the number of those
+    /// before it that were not: as many as of ends, [`ENDS_LOGGED_PER_SECOND`] and [`ENDS_LOGGED_PER_ACCOUNT`].
+    pub fn superseded(
+        &mut self,
+        now: Now,
+        account: Account,
+        superseded: impl FnOnce(u64) -> Superseded,
+    ) {
+        if !self.superseded.lets(now, account) {
+            self.suppressed += 1;
+            return;
+        }
+        let superseded = superseded(self.superseded.take_untold());
+        self.journal.note(Entry::Superseded(Box::new(superseded)));
     }
 
     /// Notes a refusal, made only if it is noted: [`REFUSALS_LOGGED_PER_SECOND`] of them, and

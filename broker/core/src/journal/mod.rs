@@ -73,6 +73,8 @@ pub enum Entry {
     },
     /// A message was not accepted. Limited per shard: see [`Diary::unaccepted`].
     Unaccepted(Box<UnacceptedMessage>),
+    /// A newer connection took the place of another. Limited per shard: see [`Diary::superseded`].
+    Superseded(Box<Superseded>),
     /// A call changed something or was not allowed to.
     Audit(Audit),
     /// Another node did not answer.
@@ -136,6 +138,25 @@ pub struct UnacceptedMessage {
     /// The longest payload that is allowed, of one whose payload is too long; else 0.
     pub most: usize,
     /// Messages that were not accepted and have no line, since the last line about one.
+    pub unlogged: u64,
+}
+
+/// A connection whose place a newer one of the same role and client id took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Superseded {
+    /// The channel's name.
+    pub channel: Box<str>,
+    /// The role of both.
+    pub role: Role,
+    /// The client id of viewers.
+    pub client_id: Option<Box<str>>,
+    /// The address of the older one.
+    pub remote: SocketAddr,
+    /// The address of the newer one.
+    pub by: SocketAddr,
+    /// From the admission of the older one to that of the newer one, in milliseconds.
+    pub after_ms: u64,
+    /// Connections whose place was taken and that have no line, since the last line about one.
     pub unlogged: u64,
 }
 

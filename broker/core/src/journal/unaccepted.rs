@@ -33,6 +33,8 @@ pub enum Unaccepted {
     TooFast,
     /// There is no room to pass it on or to keep it.
     NoRoom,
+    /// The client that it is for cannot take a message as long.
+    TooLongForRecipient,
 }
 
 /// The number of reasons.
@@ -94,6 +96,9 @@ impl Unaccepted {
             }
             Self::FaultInjected => "a fault of a test refused it",
             Self::TooFast => "it came faster than [quotas] sdp and ice allow one connection",
+            Self::TooLongForRecipient => {
+                "it is longer than its recipient can take: [limits] wss_message_bytes"
+            }
             Self::NoRoom => {
                 "nobody took it, and there is no room to keep it: [limits] pending_bytes_per_channel"
             }

@@ -380,6 +380,7 @@ mod tests {
         };
         let terms = Terms {
             notices: true,
+            wss: false,
             ends: NEVER,
         };
         let done = |reason, pinged| {

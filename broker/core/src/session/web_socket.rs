@@ -96,6 +96,8 @@ impl Tally {
 pub(crate) struct Terms {
     /// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER. One that may not is closed with 1001 instead.
     pub notices: bool,
+    /// Whether it offered the subprotocol `wss`, whose clients take messages of a bounded length.
+    pub wss: bool,
     /// When it is closed; never, if connections have no age limit.
     pub ends: Now,
 }
@@ -126,6 +128,8 @@ pub(crate) struct WebSocket {
     reason: Option<NonZeroU8>,
     /// It may get GO_AWAY and RECONNECT_ICE_SERVER: see [`Terms::notices`].
     notices: bool,
+    /// See [`Terms::wss`].
+    wss: bool,
     times: Times,
     idle_frames: IdleFrames,
 }
@@ -206,6 +210,7 @@ impl WebSocket {
             tally: Tally::of(now),
             reason: None,
             notices: terms.notices,
+            wss: terms.wss,
             times: Times {
                 ends: terms.ends,
                 last_frame: now,
@@ -235,6 +240,13 @@ impl WebSocket {
                 self.receiver = Receiver::failed(Side::Server, error);
             }
         }
+    }
+
+    /// Whether it takes messages of a bounded length alone: see [`Terms::wss`].
+    #[inline]
+    #[must_use]
+    pub(crate) fn is_wss(&self) -> bool {
+        self.wss
     }
 
     /// When it was admitted.

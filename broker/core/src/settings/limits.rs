@@ -27,6 +27,8 @@ pub struct Limits {
     pub payload_bytes: usize,
     /// Longest WebSocket frame and message in bytes.
     pub message_bytes: usize,
+    /// Longest message, its envelope included, that a client gets which offered the subprotocol `wss`.
+    pub wss_message_bytes: usize,
     /// Longest HTTP request head in bytes, its empty line included.
     pub head_bytes: usize,
     /// Most header lines of a request head.

@@ -194,6 +194,11 @@ pub const KEYS: &[Key] = &[
     Key::new("limits.message_bytes", Kind::Number(field!(limits.message_bytes), 1024..=2 * MIB))
         .default("65536").strict("32768")
         .doc("a WebSocket frame or message beyond it is closed 1009. At least payload_bytes and 366"),
+    Key::new("limits.wss_message_bytes", Kind::Number(field!(limits.wss_message_bytes), KIB..=2 * MIB))
+        .default("18750")
+        .doc("the longest that a client gets which offers the subprotocol wss, as the C SDK does: a longer message \
+              ends its connection. It is refused to its sender instead. 18,432 characters of messagePayload fit beside \
+              a client id of 251"),
     Key::new("limits.head_bytes", Kind::Number(field!(limits.head_bytes), 1024..=64 * KIB))
         .default("16384").doc("a longer request head gets 431"),
     Key::new("limits.header_lines", Kind::Number(field!(limits.header_lines), 8..=64))

@@ -259,6 +259,10 @@ impl Machine for Shard {
         turned_away::turned_away(&mut self.books, remote, why, at)
     }
 
+    fn handshake_failed(&mut self, session: SessionKey, why: TurnedAway, at: Moment) {
+        turned_away::handshake_failed(&self.sockets, &mut self.books, session, why, at);
+    }
+
     fn has_room(&self) -> bool {
         self.sockets.has_room()
     }

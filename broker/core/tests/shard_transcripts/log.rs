@@ -6,6 +6,7 @@ use broker_core::check::Check;
 use broker_core::journal::{Entry, Refused};
 use broker_core::refusal_id::RefusalReader;
 use broker_core::time::Wall;
+use codec::signal::Role;
 use std::sync::atomic::Ordering;
 
 #[test]
@@ -27,6 +28,7 @@ fn the_end_of_a_connection_names_its_channel_also_when_that_went_first() {
             | Entry::Suppressed { .. }
             | Entry::EndsSuppressed { .. }
             | Entry::Unaccepted(_)
+            | Entry::Superseded(_)
             | Entry::Audit(_)
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => None,
@@ -62,6 +64,7 @@ fn a_change_that_a_quota_refuses_has_its_audit_line() {
             | Entry::Suppressed { .. }
             | Entry::EndsSuppressed { .. }
             | Entry::Unaccepted(_)
+            | Entry::Superseded(_)
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => None,
         })
@@ -151,6 +154,7 @@ fn refused(script: &Script) -> Vec<Refused> {
         | Entry::Suppressed { .. }
         | Entry::EndsSuppressed { .. }
         | Entry::Unaccepted(_)
+        | Entry::Superseded(_)
         | Entry::NodeTrouble { .. }
         | Entry::StoreTrouble { .. } => None,
     });
@@ -188,4 +192,36 @@ fn a_refusal_has_its_check_and_what_the_request_named() {
     let describe = Some("DescribeSignalingChannel");
     assert_eq!(line(1), (absent, describe, (Some("cam"), None)));
     assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn a_connection_whose_place_is_taken_is_counted_and_logged() {
+    let mut script = Script::dev();
+    script.play(
+        "m connects                               | m < 101
+         time 5s                                  |
+         m' connects                              | m' < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m' < SDP_OFFER p1 from v1
+         v1 > close 1000                          | v1 < close 1000; v1 < end
+         m' > close 1000                          | m' < close 1000; m' < end",
+    );
+    let taken: Vec<_> = script
+        .log()
+        .filter_map(|entry| match entry {
+            Entry::Superseded(taken) => Some((taken.role, taken.after_ms, taken.unlogged)),
+            Entry::ConnectionEnd(_)
+            | Entry::Refused(_)
+            | Entry::Suppressed { .. }
+            | Entry::EndsSuppressed { .. }
+            | Entry::Unaccepted(_)
+            | Entry::Audit(_)
+            | Entry::NodeTrouble { .. }
+            | Entry::StoreTrouble { .. } => None,
+        })
+        .collect();
+    assert_eq!(taken, [(Role::Master, 5_000, 0)]);
+    let sessions = script.counters().sessions;
+    assert_eq!(sessions.superseded, [1, 0]);
+    assert_eq!((sessions.outcomes, sessions.short), ([0, 1, 0, 0], [1, 1]));
 }

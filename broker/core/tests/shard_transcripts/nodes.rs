@@ -274,6 +274,7 @@ fn an_owner_that_does_not_answer_is_503_and_a_line_a_second() {
         | Entry::Suppressed { .. }
         | Entry::EndsSuppressed { .. }
         | Entry::Unaccepted(_)
+        | Entry::Superseded(_)
         | Entry::Audit(_)
         | Entry::StoreTrouble { .. } => None,
     };

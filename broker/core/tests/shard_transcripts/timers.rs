@@ -12,6 +12,7 @@ fn ends(script: &Script) -> Vec<String> {
         | Entry::Suppressed { .. }
         | Entry::EndsSuppressed { .. }
         | Entry::Unaccepted(_)
+        | Entry::Superseded(_)
         | Entry::Audit(_)
         | Entry::NodeTrouble { .. }
         | Entry::StoreTrouble { .. } => None,

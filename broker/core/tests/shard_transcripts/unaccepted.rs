@@ -2,6 +2,7 @@
 
 use crate::script::Script;
 use crate::trace::trace;
+use broker_core::event::Outcome;
 use broker_core::journal::{Entry, Unaccepted, UnacceptedMessage};
 use broker_core::limits::UNACCEPTED_LOGGED_PER_ACCOUNT;
 use broker_core::settings::Rate;
@@ -28,6 +29,7 @@ fn logged(script: &Script) -> Vec<UnacceptedMessage> {
         | Entry::Refused(_)
         | Entry::Suppressed { .. }
         | Entry::EndsSuppressed { .. }
+        | Entry::Superseded(_)
         | Entry::Audit(_)
         | Entry::NodeTrouble { .. }
         | Entry::StoreTrouble { .. } => None,
@@ -60,7 +62,9 @@ fn each_reason_is_counted_recorded_and_logged() {
     ));
     let counters = script.counters();
     for reason in Unaccepted::ALL {
-        let wanted = u64::from(*reason != Unaccepted::FaultInjected);
+        // The one is a test's, the other has a transcript of its own.
+        let elsewhere = [Unaccepted::FaultInjected, Unaccepted::TooLongForRecipient];
+        let wanted = u64::from(!elsewhere.contains(reason));
         assert_eq!(counters.unaccepted[reason.index()], wanted, "{reason:?}");
     }
     assert!(counters.all_have_their_reason());
@@ -105,4 +109,30 @@ fn a_loop_of_them_is_a_few_lines_that_count_the_others() {
     let unlogged = 30 - u64::from(UNACCEPTED_LOGGED_PER_ACCOUNT);
     assert_eq!(logged.last().map(|line| line.unlogged), Some(unlogged));
     assert_eq!(script.counters().log_suppressed, unlogged);
+}
+
+/// A message of 67 bytes beside the payload and the sender's id, for a client whose buffer ends at 1,024.
+#[test]
+fn a_message_that_its_recipient_cannot_take_is_refused_to_its_sender() {
+    let mut script = Script::with(1, true, |settings| {
+        settings.limits.wss_message_bytes = 1024;
+    });
+    let payload = |bytes: usize| "p".repeat(bytes);
+    let (fits, long) = (payload(1024 - 67 - 2), payload(1024 - 67 - 1));
+    script.play(&format!(
+        "m connects wss                           | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER {fits}                    | m < SDP_OFFER {fits} from v1
+         v1 > SDP_OFFER {long}                    |
+         m > SDP_ANSWER {long} to v1              | v1 < SDP_ANSWER {long}
+         m vanishes                               | m < end
+         v1 > SDP_OFFER {long}                    |
+         v1 > ICE_CANDIDATE p                     |
+         m' connects wss                          | m' < 101; m' < ICE_CANDIDATE p from v1"
+    ));
+    let reasons: Vec<_> = logged(&script).iter().map(|one| one.reason).collect();
+    assert_eq!(reasons, [Unaccepted::TooLongForRecipient]);
+    let outcomes = script.counters().outcomes[0];
+    let of = |outcome: Outcome| outcomes[outcome.index()];
+    assert_eq!((of(Outcome::Refused), of(Outcome::Evicted)), (1, 1));
 }

@@ -34,6 +34,7 @@ impl World {
                 | Entry::Suppressed { .. }
                 | Entry::EndsSuppressed { .. }
                 | Entry::Unaccepted(_)
+                | Entry::Superseded(_)
                 | Entry::NodeTrouble { .. }
                 | Entry::StoreTrouble { .. } => {}
             }

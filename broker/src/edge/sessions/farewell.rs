@@ -11,6 +11,7 @@ use crate::edge::connections::connection::{Connection, Stage};
 use crate::edge::connections::end::GivenUp;
 use crate::edge::io::Io;
 use crate::edge::letters::post::{Handover, Travelling};
+use crate::edge::tls::Tls;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine};
 use socket2::SockRef;
@@ -110,6 +111,10 @@ impl<M: Machine> Sessions<M> {
             return self.connections.touch(session);
         }
         let stage = connection.stage;
+        let vain = connection.tls.as_deref().and_then(Tls::vain);
+        if let Some(why) = vain {
+            self.machine.handshake_failed(session, why, io.turn.at());
+        }
         self.connections
             .give_up_handshake(session, GivenUp::Failed, &mut io.counts);
         match stage {

@@ -6,7 +6,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
 };
-use rustls::{CommonState, Error};
+use rustls::{AlertDescription, CommonState, Error};
 use std::ops::Deref;
 
 /// The keys and states of one connection.
@@ -25,9 +25,57 @@ pub(super) enum Step {
     /// The peer's close_notify.
     End,
     /// The peer broke the protocol, or cannot agree with us.
-    Failed,
-    /// The same: the peer is a node of another cluster, or of none.
+    Failed(Fault),
+}
+
+/// The reason for which a connection failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The peer is a node of another cluster, or of none.
     Foreign,
+    /// The peer does not trust our certificate, by its alert.
+    Distrusted,
+    /// There is no version, cipher or protocol that both sides have.
+    Disagreed,
+    /// The peer broke the protocol, or does not speak it.
+    Broken,
+}
+
+impl Fault {
+    /// By the error of the engine, which names the peer's alert (RFC 8446 section 6.2).
+    fn of(error: &Error) -> Self {
+        use AlertDescription as Alert;
+        let alert = |alerts: &[Alert]| matches!(error, Error::AlertReceived(alert) if alerts.contains(alert));
+        let distrusts = [
+            Alert::BadCertificate,
+            Alert::UnsupportedCertificate,
+            Alert::CertificateRevoked,
+            Alert::CertificateExpired,
+            Alert::CertificateUnknown,
+            Alert::UnknownCA,
+        ];
+        let disagrees = [
+            Alert::HandshakeFailure,
+            Alert::ProtocolVersion,
+            Alert::InsufficientSecurity,
+            Alert::UnrecognisedName,
+            Alert::NoApplicationProtocol,
+        ];
+        if link::is_of_another_cluster(error) {
+            Self::Foreign
+        } else if alert(&distrusts) {
+            Self::Distrusted
+        } else if alert(&disagrees)
+            || matches!(
+                error,
+                Error::PeerIncompatible(_) | Error::NoApplicationProtocol
+            )
+        {
+            Self::Disagreed
+        } else {
+            Self::Broken
+        }
+    }
 }
 
 impl Engine {
@@ -129,13 +177,13 @@ fn advance<E: Records>(
                 | ConnectionState::Closed,
             ) => go_on = false,
             // Early data is never offered, and other states do not exist in this version.
-            Ok(_) => (go_on, step) = (false, Step::Failed),
+            Ok(_) => (go_on, step) = (false, Step::Failed(Fault::Broken)),
             Err(error) => step = step.failed(&error),
         }
         used = (used + discard).min(bytes.len());
         // A failed engine may have an alert to say, and is asked for nothing else: shown the bytes that it failed on
         // once more, it would assert.
-        let failed = matches!(step, Step::Failed | Step::Foreign);
+        let failed = matches!(step, Step::Failed(_));
         if !go_on || (failed && !engine.wants_write()) {
             return (used, step);
         }
@@ -146,9 +194,8 @@ impl Step {
     /// The first error counts: what follows it is the engine's refusal to go on.
     fn failed(self, error: &Error) -> Self {
         match self {
-            Self::Failed | Self::Foreign => self,
-            Self::More | Self::End if link::is_of_another_cluster(error) => Self::Foreign,
-            Self::More | Self::End => Self::Failed,
+            Self::Failed(_) => self,
+            Self::More | Self::End => Self::Failed(Fault::of(error)),
         }
     }
 }

@@ -19,8 +19,9 @@ mod engine;
 
 use super::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
 use broker_core::crowd::Origin;
+use broker_core::machine::TurnedAway;
 use broker_core::time::Now;
-use engine::{Engine, Step};
+use engine::{Engine, Fault, Step};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
@@ -50,8 +51,10 @@ pub(super) struct Tls {
     untouched: bool,
     /// The peer began with a request of plain HTTP, and awaits its answer.
     plain_http: bool,
-    /// The peer is a node of another cluster, or of none.
-    foreign: bool,
+    /// It has that answer.
+    told: bool,
+    /// Why the engine gave up, if it did.
+    fault: Option<Fault>,
 }
 
 /// Bytes of unfinished records, by what they wait for.
@@ -117,7 +120,8 @@ impl Tls {
             failed: false,
             untouched: true,
             plain_http: false,
-            foreign: false,
+            told: false,
+            fault: None,
         })
     }
 
@@ -248,12 +252,25 @@ impl Tls {
 
     /// Whether the connection failed since its peer is no node of this cluster.
     pub(super) fn is_foreign(&self) -> bool {
-        self.foreign
+        self.fault == Some(Fault::Foreign)
+    }
+
+    /// Why the handshake under way comes to nothing; `None` if it is over, if the peer sent nothing that begins one, or
+    /// got the answer that this port speaks TLS.
+    pub(super) fn vain(&self) -> Option<TurnedAway> {
+        match self.fault {
+            _ if self.over || self.told => None,
+            Some(Fault::Distrusted) => Some(TurnedAway::Distrusted),
+            Some(Fault::Disagreed) => Some(TurnedAway::NoCommonTls),
+            Some(Fault::Broken | Fault::Foreign) => Some(TurnedAway::BrokenTls),
+            None => (!self.untouched).then_some(TurnedAway::LeftHandshake),
+        }
     }
 
     /// The last words to a peer that does not speak TLS, in place of an alert.
     pub(super) fn say_plainly(&mut self, answer: Vec<u8>) {
         self.out = answer;
+        self.told = true;
     }
 
     /// Appends to `cipher` what the engine has to say and then the encrypted `plain`, which may be empty.
@@ -312,11 +329,13 @@ impl Tls {
 
     /// The result of a read, after our own bounds; a failure is for good.
     fn conclude(&mut self, read: Step) -> Read {
-        self.foreign |= read == Step::Foreign;
         let read = match read {
             Step::More => Read::More,
             Step::End => Read::End,
-            Step::Failed | Step::Foreign => Read::Failed,
+            Step::Failed(fault) => {
+                self.fault = self.fault.or(Some(fault));
+                Read::Failed
+            }
         };
         let most = if self.over {
             HELD_BYTES_SECURED

@@ -3,7 +3,7 @@
 use broker_core::event::Outcome;
 use broker_core::id::Identity;
 use broker_core::journal::{
-    Audit, Claims, ConnectionEnd, EndReason, Entry, Refused, UnacceptedMessage,
+    Audit, Claims, ConnectionEnd, EndReason, Entry, Refused, Superseded, UnacceptedMessage,
 };
 use broker_core::shard::Connections;
 use codec::signal::{Action, Role};
@@ -24,6 +24,7 @@ pub(in crate::side) fn write(entry: &Entry) {
             warn!(target: TARGET, ends, "too many ends of connections to log")
         }
         Entry::Unaccepted(message) => write_unaccepted(message),
+        Entry::Superseded(superseded) => write_superseded(superseded),
         Entry::Audit(audit) => write_audit(audit),
         Entry::NodeTrouble {
             node,
@@ -101,6 +102,29 @@ fn write_unaccepted(message: &UnacceptedMessage) {
         %remote,
         unlogged,
         "message not accepted"
+    );
+}
+
+fn write_superseded(superseded: &Superseded) {
+    let Superseded {
+        channel,
+        role,
+        client_id,
+        remote,
+        by,
+        after_ms,
+        unlogged,
+    } = superseded;
+    info!(
+        target: TARGET,
+        role = word(*role),
+        client_id = client_id.as_deref().map(|id| cut(id, ID_CHARS)),
+        channel = cut(channel, ID_CHARS),
+        %remote,
+        %by,
+        after_ms,
+        unlogged,
+        "superseded"
     );
 }
 
@@ -329,6 +353,24 @@ mod tests {
         }
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["fields"]["action"], "unknown");
+    }
+
+    #[test]
+    fn a_connection_whose_place_was_taken_leaves_both_addresses() {
+        let [text, json] = lines(&Entry::Superseded(Box::new(Superseded {
+            channel: "demo".into(),
+            role: Role::Master,
+            client_id: None,
+            remote: ([127, 0, 0, 1], 9).into(),
+            by: ([127, 0, 0, 2], 7).into(),
+            after_ms: 5_000,
+            unlogged: 0,
+        })));
+        for field in ["remote=127.0.0.1:9", "by=127.0.0.2:7", "after_ms=5000"] {
+            assert!(text.contains(field), "{field}: {text}");
+        }
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["fields"]["message"], "superseded");
     }
 
     #[test]

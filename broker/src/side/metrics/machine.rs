@@ -3,8 +3,8 @@
 use super::exposition::{Example, Row, counter, gauge, histogram, seconds};
 use super::view::{View, crossed, labelled};
 use broker_core::event::{
-    AuthFailure, ConnectionRole, Kind, LARGE_FRAMES, Outcome, Requested, STATUS, UpgradeOutcome,
-    UpgradeRole,
+    AuthFailure, ConnectionRole, Kind, LARGE_FRAMES, Outcome, ROLES, Requested, STATUS,
+    SessionOutcome, UpgradeOutcome, UpgradeRole,
 };
 use broker_core::journal::{EndReason, Unaccepted};
 
@@ -177,6 +177,24 @@ pub(super) const METRICS: &[Row<View>] = &[
             let counts = &it.sum.counters.connection_ends;
             labelled(to, "reason", EndReason::LABELS, counts);
         },
+    ),
+    counter(
+        "heliograph_viewer_sessions_total",
+        "Connections of viewers that ended: answered or not, without an offer, or ended by the broker before an answer",
+        |it, to| {
+            let counts = &it.sum.counters.sessions.outcomes;
+            labelled(to, "outcome", SessionOutcome::LABELS, counts);
+        },
+    ),
+    counter(
+        "heliograph_superseded_total",
+        "Connections whose place a newer one of the same role and client id took",
+        |it, to| labelled(to, "role", &ROLES, &it.sum.counters.sessions.superseded),
+    ),
+    counter(
+        "heliograph_short_connections_total",
+        "WebSocket connections that ended within ten seconds of their admission",
+        |it, to| labelled(to, "role", &ROLES, &it.sum.counters.sessions.short),
     ),
     counter(
         "heliograph_large_frames_total",

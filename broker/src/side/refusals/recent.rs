@@ -60,6 +60,7 @@ impl Recent {
             Entry::ConnectionEnd(_)
             | Entry::EndsSuppressed { .. }
             | Entry::Unaccepted(_)
+            | Entry::Superseded(_)
             | Entry::Audit(_)
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => {}

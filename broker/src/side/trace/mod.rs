@@ -1,10 +1,11 @@
 //! Traces of channels: what happened, what that suggests, and the viewers whose session did not go well.
 //!
 //! `reader` gets the notes of a channel from its shard, `story` makes connections of them, `hints` says what they
-//! suggest; `page` shows it, and `troubled` keeps the sessions that went wrong.
+//! suggest, `twins` says who takes whose place; `page` shows it, and `troubled` keeps the sessions that went wrong.
 
 mod hints;
 pub(super) mod page;
 pub(super) mod reader;
 mod story;
 pub(super) mod troubled;
+mod twins;

@@ -4,6 +4,7 @@
 use super::hints::hints;
 use super::reader::{Traces, Unread};
 use super::story::{Connection, Reading, Story};
+use super::twins::Takeovers;
 use crate::side::admin::answer::{Answer, Fault, SILENT, rfc3339};
 use crate::side::admin::request::{moment, parameter};
 use crate::side::inspect::inspector::{NO_SUCH_CHANNEL, name_node};
@@ -116,10 +117,11 @@ fn document(name: &str, reading: Reading, wanted: &TraceQuery) -> Value {
         .iter()
         .map(|one| viewer(one, clocks))
         .collect();
+    let takeovers = Takeovers::of(&story);
     let masters: Vec<Value> = story
         .masters
         .iter()
-        .map(|one| master(one, clocks))
+        .map(|one| master(one, takeovers.hint(one), clocks))
         .collect();
     value!({
         "channel": name,
@@ -159,7 +161,7 @@ fn viewer(one: &Connection, clocks: Clocks) -> Value {
     viewer.into()
 }
 
-fn master(one: &Connection, clocks: Clocks) -> Value {
+fn master(one: &Connection, takeover: Option<String>, clocks: Clocks) -> Value {
     let unaccepted = &one.facts.unaccepted;
     let refused = |(reason, _): &(Unaccepted, usize)| Outcome::of(*reason) == Outcome::Refused;
     let refused: usize = unaccepted
@@ -170,7 +172,8 @@ fn master(one: &Connection, clocks: Clocks) -> Value {
     let by_reason = unaccepted
         .counts()
         .map(|(reason, count)| (reason.label().to_owned(), count.into()));
-    let hints: Vec<String> = unaccepted.hints().map(|hint| hint.to_string()).collect();
+    let hints = unaccepted.hints().map(|hint| hint.to_string());
+    let hints: Vec<String> = takeover.into_iter().chain(hints).collect();
     let mut master = connection(one, clocks);
     master.insert("refused".into(), refused.into());
     master.insert("unaccepted".into(), Value::Object(by_reason.collect()));

@@ -1,7 +1,10 @@
 //! Sessions that did not go well: the last of them, for the overview.
 //!
-//! The log thread finds them among the lines that it writes anyway, so a session that goes well costs
-//! nothing. Why it went wrong is read off the recorder's trace a little later, a bounded number of channels a second.
+//! The log thread finds them among the lines that it writes anyway, so a session that goes well costs nothing.
+//! Takeovers and short connections of masters are trouble when they are repeated (`repeats`). Why it went wrong is read
+//! off the recorder's trace a little later, a bounded number of channels a second.
+
+mod repeats;
 
 use super::hints::{Hint, Lengths, Span};
 use super::reader::{Suggestion, Traces};
@@ -11,9 +14,11 @@ use crate::limits::{
 };
 use crate::side::admin::answer::rfc3339;
 use crate::side::shared::Shared;
-use broker_core::journal::{ConnectionEnd, EndReason, Entry, UnacceptedMessage};
+use broker_core::event::SHORT_MS;
+use broker_core::journal::{ConnectionEnd, EndReason, Entry, Superseded, UnacceptedMessage};
 use broker_core::time::Wall;
 use codec::signal::Role;
+use repeats::{Place, Repeated, Repeats};
 use serde_json::{Value, json as value};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -33,6 +38,10 @@ struct Ring {
     next: u64,
     /// Grows with every change.
     version: u64,
+    /// Places that were taken over lately.
+    takeovers: Repeats,
+    /// Channels whose master left soon after it had come.
+    short_ends: Repeats,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +64,10 @@ enum Source {
     /// The last of the messages that were not accepted from one connection for one reason, and how many of them the log
     /// has.
     Unaccepted(Box<UnacceptedMessage>, usize),
+    /// The last of the takeovers of one place.
+    Twin(Box<Superseded>, Repeated),
+    /// The last end of a master's connections.
+    Flapping(ConnectionEnd, Repeated),
 }
 
 /// The kind of trouble.
@@ -71,6 +84,10 @@ enum Trouble {
     CutOff,
     /// Messages of it were not accepted.
     Unaccepted,
+    /// Connections of the same role and client id take each other's place, again and again.
+    Twin,
+    /// A master that connects and leaves, again and again.
+    Flapping,
 }
 
 impl Trouble {
@@ -115,6 +132,20 @@ impl Row {
                 let lengths = Lengths { bytes, most };
                 Hint::Unaccepted(*count, message.reason, lengths).to_string()
             }
+            Source::Twin(superseded, repeated) => {
+                let (older, newer) = (superseded.remote.ip(), superseded.by.ip());
+                let from = if older == newer {
+                    format!("both from {newer}")
+                } else {
+                    format!("from {newer} and {older}")
+                };
+                format!(
+                    "connections {from} take each other's place, {repeated}: two devices or processes"
+                )
+            }
+            Source::Flapping(_, repeated) => {
+                format!("the master connects and leaves within 10 s, {repeated}")
+            }
         }
     }
 
@@ -127,7 +158,10 @@ impl Row {
             (Trouble::CutOff, _) => format!("the broker closed it: {}", end.reason.says()),
             (Trouble::NoCandidates, _) => Hint::NoMasterCandidates.to_string(),
             (_, Some(hint)) => hint.to_string(),
-            (Trouble::Unanswered | Trouble::Unaccepted, None) => {
+            (
+                Trouble::Unanswered | Trouble::Unaccepted | Trouble::Twin | Trouble::Flapping,
+                None,
+            ) => {
                 let lasted = u32::try_from(end.duration_ms).unwrap_or(u32::MAX);
                 let span = Span(f64::from(lasted) - offered);
                 if self.traced.kept {
@@ -148,8 +182,8 @@ impl Row {
         let hints: Vec<String> = self.traced.hints.iter().map(ToString::to_string).collect();
         let (channel, client_id, remote) = self.source.peer();
         let end = match &self.source {
-            Source::End(end) => Some(end),
-            Source::Unaccepted(..) => None,
+            Source::End(end) | Source::Flapping(end, _) => Some(end),
+            Source::Unaccepted(..) | Source::Twin(..) => None,
         };
         value!({
             "at": rfc3339(self.at),
@@ -159,6 +193,7 @@ impl Row {
             "trouble": trouble,
             "says": self.says(),
             "hints": hints,
+            "count": self.source.count(),
             "reason": end.map(|end| end.reason.to_string()),
             "durationMs": end.map(|end| end.duration_ms),
             "offerMs": end.and_then(|end| end.offered_ms),
@@ -183,7 +218,31 @@ impl Source {
                 let channel = Some(&*message.channel);
                 (channel, message.client_id.as_deref(), message.remote)
             }
+            Self::Twin(superseded, _) => {
+                let channel = Some(&*superseded.channel);
+                (channel, superseded.client_id.as_deref(), superseded.by)
+            }
+            Self::Flapping(end, _) => (end.channel.as_deref(), None, end.remote),
         }
+    }
+
+    /// The number of events that it stands for.
+    fn count(&self) -> usize {
+        match self {
+            Self::End(_) => 1,
+            Self::Unaccepted(_, count) => *count,
+            Self::Twin(_, repeated) | Self::Flapping(_, repeated) => repeated.count(),
+        }
+    }
+
+    /// Whether it is of the same kind, and of the same channel and client id.
+    fn repeats(&self, other: &Self) -> bool {
+        let same_kind = matches!(
+            (self, other),
+            (Self::Twin(..), Self::Twin(..)) | (Self::Flapping(..), Self::Flapping(..))
+        );
+        let (own, others) = (self.peer(), other.peer());
+        same_kind && (own.0, own.1) == (others.0, others.1)
     }
 
     /// Counts a message with those of the same connection and reason; false when it is another's.
@@ -210,9 +269,12 @@ impl Troubled {
                 if let Some(trouble) = Trouble::of(end) {
                     let source = Source::End(end.clone());
                     self.0.lock().push(calendar(), trouble, source);
+                } else if end.role == Role::Master && end.duration_ms <= SHORT_MS {
+                    self.0.lock().short_end(calendar(), end);
                 }
             }
             Entry::Unaccepted(message) => self.0.lock().count(calendar(), message),
+            Entry::Superseded(superseded) => self.0.lock().taken_over(calendar(), superseded),
             Entry::Refused(_)
             | Entry::Suppressed { .. }
             | Entry::EndsSuppressed { .. }
@@ -246,6 +308,37 @@ impl Ring {
         row.at = at;
         self.rows.push_back(row);
         self.version += 1;
+    }
+
+    /// A connection lost its place to another one.
+    fn taken_over(&mut self, at: Wall, superseded: &Superseded) {
+        let place = Place::of(&superseded.channel, superseded.client_id.as_deref());
+        if let Some(repeated) = self.takeovers.count(place, at) {
+            let source = Source::Twin(Box::new(superseded.clone()), repeated);
+            self.renew(at, Trouble::Twin, source);
+        }
+    }
+
+    /// A master left soon after it had come. Of a place that is taken over again and again that is no other trouble.
+    fn short_end(&mut self, at: Wall, end: &ConnectionEnd) {
+        let Some(channel) = &end.channel else {
+            return;
+        };
+        let place = Place::of(channel, None);
+        if self.takeovers.knows(&place, at) {
+            return;
+        }
+        if let Some(repeated) = self.short_ends.count(place, at) {
+            let source = Source::Flapping(end.clone(), repeated);
+            self.renew(at, Trouble::Flapping, source);
+        }
+    }
+
+    /// Replaces the row that this one repeats, and becomes the newest.
+    fn renew(&mut self, at: Wall, trouble: Trouble, source: Source) {
+        let place = (self.rows.iter()).rposition(|row| row.source.repeats(&source));
+        place.and_then(|place| self.rows.remove(place));
+        self.push(at, trouble, source);
     }
 
     fn push(&mut self, at: Wall, trouble: Trouble, source: Source) {

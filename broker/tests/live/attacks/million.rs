@@ -62,7 +62,7 @@ fn no_call_makes_a_long_turn_in_a_large_registry() {
             }
         });
     };
-    // Of pages of 1,000 records the allocator keeps some room, 10 to 20 MiB by chance, and not more the longer it lasts.
+    // Of pages of 1,000 records the allocator keeps some room, 10 to 20 MiB by chance, and no more the longer it lasts.
     all_calls(&Attack::lasting(WARM_UP));
     let outcome = Trial::new(name, &broker).of_lists().run(all_calls);
     let scrape = broker.scrape();

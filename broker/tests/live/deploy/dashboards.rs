@@ -17,8 +17,8 @@ const ALERT_TESTS: &str = include_str!("../../../../deploy/prometheus/alerts_tes
 const DASHBOARD: &str = include_str!("../../../../deploy/grafana/heliograph.json");
 const RUNBOOK: &str = include_str!("../../../../deploy/runbook.md");
 
-/// Metrics that Prometheus itself has of each target.
-const OF_PROMETHEUS: [&str; 2] = ["up", "scrape_duration_seconds"];
+/// Metrics that Prometheus itself has, of each target and of alerts.
+const OF_PROMETHEUS: [&str; 3] = ["up", "scrape_duration_seconds", "ALERTS"];
 /// Labels that Prometheus adds.
 const OF_TARGETS: [&str; 2] = ["job", "instance"];
 

@@ -4,9 +4,12 @@ use crate::http::{Connection, get};
 use crate::peer::{Peer, tcp_from};
 use crate::process::{Broker, arn, until};
 use broker_core::check::Check;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 
@@ -93,4 +96,63 @@ fn no_room_for_a_handshake() {
             .map(|it| it.starts_with("127.0.0.9:")),
         Some(true)
     );
+}
+
+/// A TLS client that trusts no authority.
+fn distrusting() -> ClientConnection {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("TLS 1.2 and 1.3")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("a name");
+    ClientConnection::new(Arc::new(client), name).expect("a TLS session")
+}
+
+/// A client that speaks TLS 1.0 and one cipher of its time (RFC 2246 section 7.4.1.2).
+fn hello_of_1999() -> Vec<u8> {
+    let mut hello = vec![22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 1];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 2, 0, 47, 1, 0]);
+    hello
+}
+
+/// Failed handshakes are found by their reason, with the address: a camera without the authority is not one count among
+/// all.
+#[test]
+fn failed_handshakes_are_found_by_their_reason() {
+    let broker = Broker::configured("[timeouts]\ntls = \"1s\"\n", 1);
+    let from = |bytes: &[u8]| {
+        let mut tcp = tcp_from(FROM, broker.tls);
+        tcp.write_all(bytes).expect("sent");
+        tcp
+    };
+    let mut stranger = distrusting();
+    let mut tcp = tcp_from(FROM, broker.tls);
+    let failed = stranger.complete_io(&mut tcp).expect_err("no authority");
+    assert!(failed.to_string().contains("UnknownIssuer"), "{failed}");
+    let _ = stranger.complete_io(&mut tcp); // its alert
+    refused(&broker, Check::TlsDistrusted);
+    let old = from(&hello_of_1999());
+    refused(&broker, Check::TlsNothingCommon);
+    let noise = from(&[23, 3, 3, 0, 2, 1, 2]);
+    refused(&broker, Check::TlsBroken);
+    let mut hello = Vec::new();
+    distrusting().write_tls(&mut hello).expect("a hello");
+    drop(from(&hello));
+    refused(&broker, Check::TlsLeft);
+    let silent = from(&hello);
+    let row = refused(&broker, Check::TlsTimeout);
+    assert_eq!(row["status"], 400);
+    drop((old, noise, silent));
+    // A probe of the port is no failure.
+    drop(tcp_from(FROM, broker.tls));
+    let _ = get(broker.admin, "/live");
+    let failed = broker
+        .scrape()
+        .sum("heliograph_tls_handshakes_total{outcome=\"failed\"}");
+    assert!(failed >= 4.0, "{failed}");
+    let all = get(broker.admin, &format!("/refusals?remote={FROM}")).json();
+    assert_eq!(all["refusals"].as_array().map(Vec::len), Some(5), "{all}");
 }

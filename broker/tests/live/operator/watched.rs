@@ -3,11 +3,11 @@
 use crate::attacks::{ATTACKER, HEALTHY};
 use crate::http::{Connection, admin, call, exchange, get};
 use crate::operator::events::Watcher;
-use crate::peer::{Peer, answer, offer, tcp_from, to_master, to_viewer};
+use crate::peer::{Peer, answer, master_query, offer, tcp_from, to_master, to_viewer};
 use crate::process::{Broker, arn, until};
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read};
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 
 /// The request id of a refusal.
 fn refused(broker: &Broker, channel: &str) -> Value {
@@ -114,6 +114,60 @@ fn troubled_sessions_are_listed_with_their_reason() {
     let trace = get(broker.admin, "/channels/trouble/trace?client=late").json();
     assert_eq!(trace["viewers"][0]["hints"], of(&late, "late")["hints"]);
     master.close();
+}
+
+/// Two devices that are one channel's master, and one that cannot stay: each is one row that counts.
+#[test]
+fn twins_and_flapping_masters_are_troubled_sessions() {
+    let broker = Broker::dev(1);
+    let mut watcher = Watcher::open(broker.admin, "troubled");
+    let row = |event: &Value, trouble: &str| {
+        let all = event["sessions"].as_array().expect("a list");
+        all.iter().find(|one| one["trouble"] == trouble).cloned()
+    };
+    let twins: Vec<Peer> = (1..=5)
+        .map(|number| {
+            let from = IpAddr::V4(Ipv4Addr::new(127, 0, 1, number % 2 + 1));
+            Peer::plain_from(from, &broker, &master_query(&arn("twins")))
+        })
+        .collect();
+    let twin = watcher.until("troubled", |event| {
+        row(event, "twin").is_some_and(|row| row["count"] == 4)
+    });
+    let twin = row(&twin, "twin").expect("a row");
+    let says = twin["says"].as_str().unwrap_or_default();
+    for part in ["127.0.1.1", "127.0.1.2", "4 times in", "two devices"] {
+        assert!(says.contains(part), "{part}: {twin}");
+    }
+    assert_eq!(
+        (&twin["channel"], &twin["clientId"]),
+        (&"twins".into(), &Value::Null)
+    );
+    for _ in 0..3 {
+        Peer::master(&broker, &arn("flaps")).close();
+    }
+    let flaps = watcher.until("troubled", |event| row(event, "flapping").is_some());
+    let flaps = row(&flaps, "flapping").expect("a row");
+    assert_eq!(
+        (&flaps["channel"], &flaps["count"]),
+        (&"flaps".into(), &3.into())
+    );
+    let trace = get(broker.admin, "/channels/twins/trace").json();
+    let hint = trace["master"][0]["hints"][0].as_str().unwrap_or_default();
+    assert!(
+        hint.contains("another connection took its place"),
+        "{trace}"
+    );
+    assert!(hint.contains("4 times within"), "{hint}");
+    let superseded = "heliograph_superseded_total{role=\"master\"}";
+    assert!(broker.scrape().sum(superseded) >= 4.0);
+    assert!(
+        broker
+            .scrape()
+            .sum("heliograph_short_connections_total{role=\"master\"}")
+            >= 3.0
+    );
+    drop(twins);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::settings::Profile;
 fn master() -> WebSocket {
     let terms = Terms {
         notices: true,
+        wss: false,
         ends: Now(3_600_000),
     };
     WebSocket::new(ChannelKey::default(), Role::Master, terms, Now(0))

@@ -4,8 +4,9 @@
 use super::Books;
 use crate::check::Check;
 use crate::event::{AuthFailure, Requested, UpgradeOutcome, UpgradeRole};
-use crate::journal::EndReason;
+use crate::journal::ConnectionEnd;
 use crate::work;
+use codec::signal::Role;
 
 impl Books {
     /// An HTTP request was answered with `status`.
@@ -34,8 +35,14 @@ impl Books {
     }
 
     /// A WebSocket connection ended.
-    pub(in crate::shard) fn count_connection_end(&mut self, reason: EndReason) {
-        self.counters.connection_end(reason);
+    pub(in crate::shard) fn count_connection_end(&mut self, end: &ConnectionEnd) {
+        self.counters.connection_end(end.reason);
+        self.counters.sessions.ended(end);
+    }
+
+    /// A newer connection took the place of one with this role.
+    pub(in crate::shard) fn count_superseded(&mut self, role: Role) {
+        self.counters.sessions.superseded(role);
     }
 
     /// A frame was taken in.

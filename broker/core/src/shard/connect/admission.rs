@@ -5,8 +5,8 @@ use super::upgrades::{UpgradeRefusal, action_of, purpose_of, refuse_upgrade};
 use crate::channel::{Joined, Life};
 use crate::check::Check;
 use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
-use crate::id::{CallerId, ChannelKey, Identity, SessionKey};
-use crate::journal::EndReason;
+use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
+use crate::journal::{EndReason, Superseded};
 use crate::machine::Output;
 use crate::record::Record;
 use crate::session::{Admission, NEVER, Role, Terms, WebSocket};
@@ -251,6 +251,7 @@ fn welcome(
     books.note().joined(at, channel, key, &role);
     if let Some(older) = joined.superseded {
         books.note().superseded(at, channel, older, key);
+        log_superseded(sockets, books, (older, key), (&admission.arn, &role), at);
         sockets.supersede(books, todo, older, at);
     }
     if let Some(evicted) = joined.evicted {
@@ -261,6 +262,31 @@ fn welcome(
     sockets.enters(key, holder, standing);
     sockets.arm_open(key, at.now);
     todo.push(Todo::Deliver(channel, role));
+}
+
+/// Counts a connection whose place a newer one takes, and notes its line in the log.
+fn log_superseded(
+    sockets: &Sockets,
+    books: &mut Books,
+    (older, newer): (SessionKey, SessionKey),
+    (arn, role): (&ChannelArn, &Role),
+    at: Moment,
+) {
+    books.count_superseded(role.on_wire());
+    let (Some(older), Some(newer)) = (sockets.session(older), sockets.session(newer)) else {
+        return;
+    };
+    let opened = older.open().map_or(at.now, WebSocket::opened);
+    let line = |unlogged| Superseded {
+        channel: arn.name().into(),
+        role: role.on_wire(),
+        client_id: role.client_id().map(Box::from),
+        remote: older.remote(),
+        by: newer.remote(),
+        after_ms: at.now.since(opened),
+        unlogged,
+    };
+    books.diary().superseded(at.now, Account::of(arn), line);
 }
 
 impl Sockets {
@@ -312,6 +338,7 @@ impl Sockets {
         if age == 0 {
             return Terms {
                 notices,
+                wss: admission.wss,
                 ends: NEVER,
             };
         }
@@ -321,6 +348,7 @@ impl Sockets {
         }
         Terms {
             notices,
+            wss: admission.wss,
             ends: now.after(age),
         }
     }

@@ -1,13 +1,28 @@
-//! Connections that the edge turned away by itself: counted and noted like every other refusal.
+//! Connections that ended before there was a request: counted and noted like every other refusal.
 
 use crate::check::Check;
 use crate::event::Purpose;
+use crate::id::SessionKey;
 use crate::journal::Refused;
 use crate::machine::TurnedAway;
 use crate::shard::books::Books;
+use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::control::ErrorKind;
 use std::net::SocketAddr;
+
+/// The same of a session whose TLS handshake came to nothing.
+pub(in crate::shard) fn handshake_failed(
+    sockets: &Sockets,
+    books: &mut Books,
+    session: SessionKey,
+    why: TurnedAway,
+    at: Moment,
+) {
+    if let Some(session) = sockets.session(session) {
+        turned_away(books, session.remote(), why, at);
+    }
+}
 
 /// Counts and notes it: the request id of the answer, if there is one.
 pub(in crate::shard) fn turned_away(
@@ -20,6 +35,11 @@ pub(in crate::shard) fn turned_away(
         TurnedAway::NoRoom => (Check::ConnectionsFull, ErrorKind::ServiceUnavailable),
         TurnedAway::NoHandshakeRoom => (Check::HandshakesFull, ErrorKind::ServiceUnavailable),
         TurnedAway::PlainHttp => (Check::TlsExpected, ErrorKind::InvalidArgument),
+        TurnedAway::Distrusted => (Check::TlsDistrusted, ErrorKind::InvalidArgument),
+        TurnedAway::NoCommonTls => (Check::TlsNothingCommon, ErrorKind::InvalidArgument),
+        TurnedAway::BrokenTls => (Check::TlsBroken, ErrorKind::InvalidArgument),
+        TurnedAway::LeftHandshake => (Check::TlsLeft, ErrorKind::InvalidArgument),
+        TurnedAway::LateHandshake => (Check::TlsTimeout, ErrorKind::InvalidArgument),
     };
     let status = Purpose::Unknown.status(kind);
     let id = books.refusal_id(check, Purpose::Unknown, status, at.wall);

@@ -233,6 +233,7 @@ fn push(
             return deliver_after_cutting(sockets, books, todo, to, passing, at);
         }
         Err(NoRoom::Shard) => return overflow(sockets, books, todo, passing, at),
+        Err(NoRoom::TooLong) => return too_long(sockets, books, todo, to, passing, at),
     }
     let passed = passing.passed(Passage::Relayed, bytes);
     books
@@ -313,6 +314,24 @@ fn overflow(
 ) {
     passing.decline(books, todo, Unaccepted::NoRoom, at);
     let fault = StatusFault::TooManyUndelivered;
+    status(sockets, books, todo, passing.status_of(), fault, at);
+}
+
+/// The recipient cannot take a message as long: it would lose its connection by it.
+#[cold]
+fn too_long(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    to: SessionKey,
+    passing: &Passing<'_>,
+    at: Moment,
+) {
+    passing.decline(books, todo, Unaccepted::TooLongForRecipient, at);
+    let excess = sockets.excess_for(to, passing.delivery.frame_bytes());
+    let fault = StatusFault::Payload {
+        payload_bytes: passing.delivery.payload.len().saturating_sub(excess),
+    };
     status(sockets, books, todo, passing.status_of(), fault, at);
 }
 

@@ -94,7 +94,6 @@ impl Directory {
             None => self.former_channel(gone.channel),
         };
         let (account, name) = known.unzip();
-        books.count_connection_end(gone.reason);
         let end = ConnectionEnd {
             role: gone.role.on_wire(),
             client_id: gone.role.client_id().map(Box::from),
@@ -107,6 +106,7 @@ impl Directory {
             answered_ms: tally.answered_ms(),
             reason: gone.reason,
         };
+        books.count_connection_end(&end);
         let account = account.unwrap_or(Account(0));
         books.diary().ended(at.now, account, end);
     }
@@ -270,8 +270,14 @@ pub(in crate::shard) fn push_kept(
         alexa::give_offers(sockets, directory, books, channel, rank);
     }
     for message in messages {
-        let passed = Passed::of(&message, towards(role), Passage::Delivered);
         let viewer = viewer_of(role, &message.frame, message.sender_bytes);
+        if sockets.excess_for(to, message.frame.len()) > 0 {
+            let passed = Passed::of(&message, towards(role), Passage::Evicted);
+            books.note().went(at, channel, passed, viewer, None);
+            books.count_kept_ended(Kind::Known(message.action), Outcome::Evicted);
+            continue;
+        }
+        let passed = Passed::of(&message, towards(role), Passage::Delivered);
         books.note().went(at, channel, passed, viewer, Some(to));
         let Some(pushed) = sockets.push_kept(to, kept_launch(&message), &message.frame) else {
             return;

@@ -205,6 +205,7 @@ mod tests {
         sockets.wait_for_turn(http);
         let terms = Terms {
             notices: true,
+            wss: false,
             ends: NEVER,
         };
         let web_socket = WebSocket::new(channel(), Role::Master, terms, Now(0));

@@ -3,13 +3,14 @@
 use crate::id::SessionKey;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
 use crate::machine::Output;
-use crate::session::{Launch, Load, NEVER, Sending, SessionState, Unsent};
+use crate::session::{Launch, Load, NEVER, Sending, Session, SessionState, Unsent, WebSocket};
+use crate::settings::Settings;
 use crate::shard::Letter;
 use crate::shard::books::Books;
 use crate::shard::sockets::Sockets;
 use crate::time::Now;
 use codec::signal::{Action, Parser};
-use codec::ws::{Receiver, Side};
+use codec::ws::{self, Receiver, Side};
 
 impl Sockets {
     #[inline]
@@ -69,7 +70,13 @@ impl Sockets {
         let shard_full = waiting + bytes as u64 > self.rules.outbox_bytes as u64;
         let session = self.sessions.get_mut(to).ok_or(NoRoom::Gone)?;
         let most = self.settings.limits.outbox_bytes;
-        if session.open().is_none() || session.outbox.bytes() + bytes > most {
+        let Some(web_socket) = session.open() else {
+            return Err(NoRoom::Connection);
+        };
+        if web_socket.is_wss() && bytes > longest_for_wss(&self.settings) {
+            return Err(NoRoom::TooLong);
+        }
+        if session.outbox.bytes() + bytes > most {
             return Err(NoRoom::Connection);
         }
         if shard_full {
@@ -83,6 +90,16 @@ impl Sockets {
         }
         self.touch(to);
         Ok(())
+    }
+
+    /// By how many bytes a frame of this length is longer than an open WebSocket can take.
+    pub(in crate::shard) fn excess_for(&self, to: SessionKey, bytes: usize) -> usize {
+        let web_socket = self.session(to).and_then(Session::open);
+        if web_socket.is_some_and(WebSocket::is_wss) {
+            bytes.saturating_sub(longest_for_wss(&self.settings))
+        } else {
+            0
+        }
     }
 
     /// Appends a frame that was kept here as one message, whatever waits already; returns its bytes. It is announced by
@@ -289,6 +306,14 @@ pub(in crate::shard) enum NoRoom {
     Connection,
     /// As much waits for all connections of the shard as may.
     Shard,
+    /// The recipient offered the subprotocol `wss` and cannot take a message as long.
+    TooLong,
+}
+
+/// The longest frame of a message for a client that offered the subprotocol `wss`.
+fn longest_for_wss(settings: &Settings) -> usize {
+    let most = settings.limits.wss_message_bytes;
+    ws::header_bytes(most) + most
 }
 
 /// The effect of bytes that were handed to the kernel.
@@ -339,6 +364,7 @@ mod tests {
         let key = shard.open(peer, at).unwrap();
         let terms = Terms {
             notices: true,
+            wss: false,
             ends: NEVER,
         };
         let web_socket = WebSocket::new(ChannelKey::new(1, 0), Role::Master, terms, at.now);

@@ -35,10 +35,15 @@ const ELSEWHERE: [Check; 7] = [
 ];
 
 /// Refusals before there is a request: see `turned_away.rs`.
-const EARLY: [Check; 3] = [
+const EARLY: [Check; 8] = [
     Check::ConnectionsFull,
     Check::HandshakesFull,
     Check::TlsExpected,
+    Check::TlsDistrusted,
+    Check::TlsNothingCommon,
+    Check::TlsBroken,
+    Check::TlsLeft,
+    Check::TlsTimeout,
 ];
 
 /// Refusals by nodes of a cluster alone: see `cluster/`, and `nodes.rs` and `owners.rs` of the transcripts of shards.

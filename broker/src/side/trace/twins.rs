@@ -1,0 +1,161 @@
+//! Connections of a master that take each other's place: two devices, or two processes of one, share a channel.
+
+use super::hints::Span;
+use super::story::{Connection, Story};
+use broker_core::id::SessionKey;
+use broker_core::shard::TraceKind;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// The connections of a channel's master that others took the place of.
+pub(super) struct Takeovers {
+    by: BTreeMap<u64, Takeover>,
+    /// From the first of them to the last, in milliseconds.
+    within: f64,
+}
+
+struct Takeover {
+    /// From the older one's joining, in milliseconds.
+    after: f64,
+    /// The newer one, as far as it is known.
+    newer: Option<SocketAddr>,
+}
+
+impl Takeovers {
+    pub(super) fn of(story: &Story) -> Self {
+        let known = |session: SessionKey| {
+            let peers = story.masters.iter().filter_map(|one| one.peer.as_ref());
+            let mut same = peers.filter(|peer| peer.session == session);
+            same.next().map(|peer| peer.remote)
+        };
+        let mut moments = Vec::new();
+        let mut by = BTreeMap::new();
+        for one in &story.masters {
+            for event in &one.events {
+                if let TraceKind::Superseded(older, newer) = event.kind {
+                    let (after, newer) = (one.ms(event.at_us), known(newer));
+                    moments.push(event.at_us);
+                    by.insert(older.pack(), Takeover { after, newer });
+                }
+            }
+        }
+        let span = moments.iter().max().zip(moments.iter().min());
+        let us = span.map_or(0, |(last, first)| last - first);
+        let within = f64::from(u32::try_from(us / 1000).unwrap_or(u32::MAX));
+        Self { by, within }
+    }
+
+    /// The hint of a connection whose place another one took, or that took others'.
+    pub(super) fn hint(&self, one: &Connection) -> Option<String> {
+        let peer = one.peer.as_ref()?;
+        let many = self.by.len();
+        let often = if many >= TWINS {
+            let span = Span(self.within);
+            format!(
+                "; this happened {many} times within {span}: two devices, or processes of one, are this channel's \
+                 master"
+            )
+        } else {
+            String::new()
+        };
+        match self.by.get(&peer.session.pack()) {
+            Some(Takeover { after, newer }) => {
+                let from = match newer {
+                    Some(newer) if newer.ip() == peer.remote.ip() => {
+                        ", from the same address".into()
+                    }
+                    Some(newer) => format!(", from {}", newer.ip()),
+                    None => String::new(),
+                };
+                let after = Span(*after);
+                Some(format!(
+                    "another connection took its place {after} after it joined{from}{often}"
+                ))
+            }
+            None if many >= TWINS => {
+                Some(format!("it took the place of an earlier connection{often}"))
+            }
+            None => None,
+        }
+    }
+}
+
+/// As many takeovers are no accident of a network: one that returns takes its own former place once.
+pub(super) const TWINS: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::super::story::Reading;
+    use super::*;
+    use broker_core::journal::EndReason;
+    use broker_core::shard::{TraceEvent, TracePeer};
+    use broker_core::time::Wall;
+
+    fn session(number: u32) -> SessionKey {
+        SessionKey::unpack(number.into())
+    }
+
+    fn peer(number: u32) -> TracePeer {
+        TracePeer {
+            session: session(number),
+            client_id: None,
+            mark: None,
+            remote: ([192, 0, 2, u8::try_from(number % 2).unwrap()], 9).into(),
+            opened_us: u64::from(number) * 5_000_000,
+        }
+    }
+
+    /// This many masters, each of which takes its predecessor's place after 5 s.
+    fn story(masters: u32) -> Story {
+        let left = (1..masters).map(|number| {
+            let reason = Some(EndReason::PeerGone);
+            (number, TraceKind::Left(Box::new(peer(number)), reason))
+        });
+        let taken = (1..masters).map(|number| {
+            let kind = TraceKind::Superseded(session(number), session(number + 1));
+            (number, kind)
+        });
+        let mut events: Vec<TraceEvent> = (taken.chain(left).zip(0..))
+            .map(|((number, kind), serial)| TraceEvent {
+                serial,
+                at_us: u64::from(number + 1) * 5_000_000,
+                kind,
+            })
+            .collect();
+        events.reverse();
+        Story::of(Reading {
+            read: (Wall(0), u64::from(masters + 1) * 5_000_000),
+            since_us: Some(0),
+            connected: vec![peer(masters)],
+            events,
+            cut: false,
+        })
+    }
+
+    #[test]
+    fn twins_are_named_with_their_number_and_the_other_address() {
+        let story = story(4);
+        let takeovers = Takeovers::of(&story);
+        let hints = story.masters.iter().map(|one| takeovers.hint(one));
+        let hints: Vec<String> = hints.map(Option::unwrap_or_default).collect();
+        assert_eq!(hints.len(), 4, "{hints:?}");
+        let wanted = "another connection took its place 5.0 s after it joined, from 192.0.2.0; this happened 3 times \
+                      within 10.0 s: two devices, or processes of one, are this channel's master";
+        assert_eq!(hints[0], wanted);
+        assert!(hints[3].starts_with("it took the place of"), "{hints:?}");
+    }
+
+    #[test]
+    fn a_network_that_returns_is_no_twin() {
+        let story = story(2);
+        let takeovers = Takeovers::of(&story);
+        let hints: Vec<_> = story
+            .masters
+            .iter()
+            .map(|one| takeovers.hint(one))
+            .collect();
+        assert_eq!(hints[1], None);
+        let first = hints[0].as_deref().unwrap_or_default();
+        assert!(first.ends_with("from 192.0.2.0"), "{first}");
+    }
+}
