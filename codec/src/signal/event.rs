@@ -5,6 +5,7 @@
 
 use super::request::Action;
 use crate::ws::{self, Opcode};
+use std::ops::Range;
 
 /// A message on its way to its recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,15 +45,21 @@ impl Delivery<'_> {
     /// The payload in a frame that [`Delivery::write`] made; empty for any other.
     #[must_use]
     pub fn payload_of(frame: &[u8]) -> &str {
+        let payload = frame.get(Self::payload_range(frame)).unwrap_or_default();
+        std::str::from_utf8(payload).unwrap_or_default()
+    }
+
+    /// The place of that payload, in bytes from the frame's begin.
+    #[must_use]
+    pub fn payload_range(frame: &[u8]) -> Range<usize> {
         let mut places = frame
             .windows(BEFORE_PAYLOAD.len())
             .take(ws::HEADER_BYTES_MAX + 1);
         let begin = places.position(|bytes| bytes == BEFORE_PAYLOAD);
-        let rest = begin.and_then(|begin| frame.get(begin + BEFORE_PAYLOAD.len()..));
-        let rest = rest.unwrap_or_default();
-        let end = rest.iter().position(|byte| *byte == b'"');
-        let payload = end.and_then(|end| rest.get(..end)).unwrap_or_default();
-        std::str::from_utf8(payload).unwrap_or_default()
+        let begin = begin.map_or(frame.len(), |begin| begin + BEFORE_PAYLOAD.len());
+        let mut rest = frame.iter().skip(begin);
+        let bytes = rest.position(|byte| *byte == b'"').unwrap_or_default();
+        begin..begin + bytes
     }
 
     fn text_bytes(&self) -> usize {

@@ -60,6 +60,14 @@ test('api: errors have the name, the status and the text', { timeout }, async ()
     const throttled = await error(describe());
     assert.deepEqual([throttled.name, throttled.message], ['ClientLimitExceededException', 'Rate exceeded.']);
     await describe();
+    // Of the two, the SDK tries one again.
+    const [once, twice] = [await faults.throttle({ times: 2 }), await faults.refuse('ThrottlingException', { times: 2 })];
+    const tries = control(undefined, 3);
+    await error(tries.describeSignalingChannel({ ChannelARN: arn }));
+    assert.equal(await once.hits(), 1);
+    await once.end();
+    await tries.describeSignalingChannel({ ChannelARN: arn });
+    assert.equal(await twice.hits(), 2);
 });
 
 test('api: delay, hang and reset', { timeout }, async () => {
@@ -160,11 +168,11 @@ test('message: drop, expire, status and delay', { timeout }, async () => {
         await viewer.nothing();
         await master.nothing();
     }
-    await faults.status('ClientLimitExceededException', { statusCode: 400, description: 'Rate exceeded.' });
+    await faults.status('ClientLimitExceededException', { code: 400, description: 'Rate exceeded.' });
     viewer.client.sendSdpOffer(offer(2), undefined, 'c1');
     const status = { errorType: 'ClientLimitExceededException', statusCode: '400', description: 'Rate exceeded.' };
     assert.deepEqual(await viewer.next('statusResponse'), [{ correlationId: 'c1', ...status }]);
-    await faults.status('InternalFailure', { statusCode: 500, clientId: 'v1' });
+    await faults.status('InternalFailure', { code: 500, clientId: 'v1' });
     viewer.client.sendSdpOffer(offer(3)); // without a correlation id there is no answer
     await viewer.nothing();
     await faults.delay('50s', { on: 'message', clientId: 'v1' });
@@ -211,7 +219,7 @@ test('session: close, goAway, reconnectIce and stall', { timeout }, async () => 
     const { master, viewer } = await pair();
     // The SDK passes neither the code of a close nor these two messages on: its WebSocket does.
     const closed = once(viewer.client.websocket, 'close');
-    await faults.close({ code: 4001, reason: 'as scripted', role: 'viewer' });
+    await faults.close(4001, { reason: 'as scripted', role: 'viewer' });
     const [code, reason] = await closed;
     assert.deepEqual([code, `${reason}`], [4001, 'as scripted']);
     await viewer.next('close');
@@ -221,7 +229,7 @@ test('session: close, goAway, reconnectIce and stall', { timeout }, async () => 
     await faults.reconnectIce({ role: 'master' });
     assert.equal(await reconnect, '{"messageType":"RECONNECT_ICE_SERVER"}');
     const goAway = frame();
-    await faults.goAway({ grace: '20s', role: 'master' });
+    await faults.goAway('20s', { role: 'master' });
     assert.equal(await goAway, '{"messageType":"GO_AWAY"}');
     await master.nothing(); // it goes on, and the SDK raises no event
     const gone = once(master.client.websocket, 'close');
@@ -231,7 +239,7 @@ test('session: close, goAway, reconnectIce and stall', { timeout }, async () => 
 
     await master.open();
     await viewer.open();
-    await faults.stall({ span: '9m', role: 'master' });
+    await faults.stall('9m', { role: 'master' });
     let pongs = 0;
     master.client.websocket.on('pong', () => (pongs += 1));
     master.client.websocket.ping();
@@ -242,4 +250,54 @@ test('session: close, goAway, reconnectIce and stall', { timeout }, async () => 
     await clock.advance('541s');
     assert.deepEqual(await master.next('sdpOffer'), [offer(1), 'v1']);
     await pong;
+});
+
+test('session: reset, and what a message sets off', { timeout }, async () => {
+    const { arn, master, viewer } = await pair();
+    // All that a program sees of it is the code of its WebSocket: the SDK passes nothing on.
+    const ends = async (peer, begin) => {
+        const closed = once(peer.client.websocket, 'close');
+        await begin();
+        const [code] = await closed;
+        await peer.next('close');
+        return code;
+    };
+    const quiet = (peer) => peer.client.on('error', () => {});
+    [master, viewer].forEach(quiet);
+    assert.equal(await ends(viewer, () => faults.reset({ on: 'session', role: 'viewer' })), 1006);
+
+    // A viewer's line is cut with its offer, which arrives all the same.
+    await viewer.open();
+    await faults.reset({ on: 'message', action: 'SDP_OFFER' });
+    assert.equal(await ends(viewer, () => viewer.client.sendSdpOffer(offer(1))), 1006);
+    assert.deepEqual(await master.next('sdpOffer'), [offer(1), 'v1']);
+
+    // The master's is closed in place of an offer, which it gets with its next connection.
+    await viewer.open();
+    await faults.close(1012, { on: 'delivery', role: 'master' });
+    assert.equal(await ends(master, () => viewer.client.sendSdpOffer(offer(2))), 1012);
+    const again = await Peer.connect(arn, Role.MASTER);
+    assert.deepEqual(await again.next('sdpOffer'), [offer(2), 'v1']);
+    await Promise.all([again.close(), viewer.close()]);
+});
+
+test('message: misdirect; delivery: corrupt', { timeout }, async () => {
+    const { arn, master, viewer } = await pair();
+    const other = await Peer.connect(arn, Role.VIEWER, 'v2');
+    await faults.misdirect('v2', { role: 'master' });
+    master.client.sendSdpAnswer(answer(1), 'v1');
+    assert.deepEqual(await other.next('sdpAnswer'), [answer(1), undefined]);
+    await faults.misdirect('v2', { role: 'viewer' });
+    viewer.client.sendSdpOffer(offer(2));
+    assert.deepEqual(await master.next('sdpOffer'), [offer(2), 'v2']);
+    // The SDK drops what it cannot read, without an event: a corrupt message looks like a lost one.
+    for (const part of ['payload', 'base64', 'message', undefined]) {
+        const fault = await faults.corrupt(part, { role: 'viewer' });
+        master.client.sendSdpAnswer(answer(3), 'v1');
+        await acted(fault);
+        await viewer.nothing();
+    }
+    master.client.sendSdpAnswer(answer(4), 'v1');
+    assert.deepEqual(await viewer.next('sdpAnswer'), [answer(4), undefined]);
+    await Promise.all([master.close(), viewer.close(), other.close()]);
 });

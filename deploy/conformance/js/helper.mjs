@@ -3,7 +3,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync } from 'node:fs';
 import { rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -63,6 +63,14 @@ test('the README works as printed', { timeout }, async (t) => {
     assert.match(output(), /the camera connects again[^]*pass 1\b/);
 });
 
+test('the app that comes from AWS', { timeout }, async (t) => {
+    const { folder, node } = project(t);
+    cpSync(join(helper, '../from-aws/js'), folder, { recursive: true });
+    const { code, output } = await node(['--test']);
+    assert.equal(code, 0, output());
+    assert.match(output(), /pass 10\b/);
+});
+
 test('what is missing is named', { timeout }, async (t) => {
     const { folder, write, node } = project(t);
     write('start.mjs', "import { start } from '@heliograph/testing'; await start();");
@@ -83,6 +91,14 @@ test('a test leaves nothing behind', { timeout }, async (t) => {
     const { write, node } = project(t);
     write('tidy.mjs', TIDY);
     const { code, output } = await node(['tidy.mjs']);
+    assert.equal(code, 0, output());
+});
+
+test('arguments say which broker it is, and CommonJS has it too', { timeout }, async (t) => {
+    const { write, node } = project(t);
+    write('which.cjs', WHICH);
+    const others = { AWS_SESSION_TOKEN: 'of another account', AWS_PROFILE: 'nowhere' };
+    const { code, output } = await node(['which.cjs'], others);
     assert.equal(code, 0, output());
 });
 
@@ -157,7 +173,7 @@ for (let round = 0; round < 3; round += 1) {
     const viewer = new WebSocket(\`\${url}/?X-Amz-ChannelARN=\${ChannelARN}&X-Amz-ClientId=v1\`);
     await once(viewer, 'open');
     viewer.send(JSON.stringify({ action: 'SDP_OFFER', messagePayload: 'A'.repeat(12_000) }));
-    const [message] = await heliograph.messages('cam', { action: 'SDP_OFFER', from: 'v?', to: 'MASTER' }).wait(1);
+    const [message] = await heliograph.messages('cam', { action: 'SDP_OFFER', sender: 'v?', to: 'MASTER' }).wait(1);
     assert.equal(message.outcome, 'kept');
     const wanted = heliograph.messages('cam');
     await assert.rejects(wanted.wait(2, '10ms'), /^Error: 1 of 2 messages within 10ms [^]*cam[^]*SDP_OFFER/);
@@ -165,10 +181,45 @@ for (let round = 0; round < 3; round += 1) {
     await heliograph.faults.hang({ times: 'always' });
     await heliograph.faults.refuse(undefined, { status: 503, channel: null, times: 'always' });
     await heliograph.faults.stall({ role: 'viewer' });
-    await heliograph.clock.skew('-10m');
     const closed = once(viewer, 'close');
     await heliograph.reset();
     assert.equal((await closed)[0], 1001);
 }
 await heliograph.stop();
+`;
+
+// As jest loads it, whose modules are CommonJS.
+const WHICH = `
+const assert = require('node:assert/strict');
+const { KinesisVideo } = require('@aws-sdk/client-kinesis-video');
+const { start } = require('@heliograph/testing');
+
+const list = () => new KinesisVideo({ maxAttempts: 1 }).listSignalingChannels({});
+
+async function main() {
+    const signed = await start('--region', 'eu-west-1', { auth: 'sigv4', profile: 'strict' });
+    assert.deepEqual([signed.auth, signed.environment.AWS_REGION], ['sigv4', 'eu-west-1']);
+    assert.deepEqual((await list()).ChannelInfoList, []);
+    await signed.clock.skew('-10m');
+    await assert.rejects(list(), { name: 'InvalidSignatureException' });
+    await signed.reset();
+    const { ChannelARN } = await new KinesisVideo({}).createSignalingChannel({ ChannelName: signed.channel('a') });
+    const describe = () => new KinesisVideo({ maxAttempts: 1 }).describeSignalingChannel({ ChannelARN });
+    await assert.rejects(async () => { for (;;) await describe(); }, { name: 'ClientLimitExceededException' });
+    await signed.stop();
+
+    const open = await start();
+    assert.equal(open.auth, 'none');
+    assert.deepEqual((await list()).ChannelInfoList, []);
+    await assert.rejects(open.clock.skew('-10m'), /checks no signatures, .* auth: 'sigv4'/);
+    process.env.HELIOGRAPH_WAIT = '3';
+    await assert.rejects(open.messages('cam').wait(1, '10ms'), /0 of 1 messages within 10ms times 3 \\(HELIOGRAPH_WAIT/);
+    process.env.HELIOGRAPH_WAIT = 'many';
+    await assert.rejects(open.messages('cam').wait(1), /must be a number from 0.1 to 100/);
+    process.env.HELIOGRAPH_WAIT = '';
+    await assert.rejects(open.messages('cam').wait(1, '5 s'), /must be a number with ms, s or m/);
+    await assert.rejects(start({ profil: 'strict' }), /"profil":"strict".*must be auth and profile/);
+    await open.stop();
+}
+main().catch((error) => { console.error(error); process.exit(1); });
 `;

@@ -21,7 +21,7 @@ TOKEN = '''
 import os, urllib.error, urllib.request, heliograph_testing, pytest
 
 def test_token():
-    with heliograph_testing.broker("--config", "broker.toml") as heliograph:
+    with heliograph_testing.start("--config", "broker.toml") as heliograph:
         assert heliograph.clock.now()["wallSkew"] == "0s"
         assert os.path.samefile(heliograph.environment["HELIOGRAPH_ADMIN_TOKEN_FILE"], "admin.token")
         with pytest.raises(urllib.error.HTTPError, match="401"):
@@ -66,7 +66,72 @@ def test_leaves_much_behind(heliograph, number, worker_id):
     heliograph.faults.hang(times="always")
     heliograph.faults.refuse(status=503, channel=None, operation="ListSignalingChannels", times="always")
     heliograph.faults.stall(role="viewer")
+'''
+
+# Each test has the broker that its marker wants, with the keys of that one.
+MARKED = '''
+import boto3, pytest
+from botocore.exceptions import ClientError
+from heliograph_testing import HeliographError
+
+keys, admins = set(), {}
+
+def kinesis():
+    keys.add(boto3.DEFAULT_SESSION.get_credentials().access_key if boto3.DEFAULT_SESSION else None)
+    return boto3.client("kinesisvideo")
+
+@pytest.mark.parametrize("number", range(2))
+@pytest.mark.heliograph(auth="sigv4")
+def test_signatures_are_checked(heliograph, number, monkeypatch):
+    admins.setdefault("sigv4", set()).add(heliograph.admin)
+    assert heliograph.auth == "sigv4" and heliograph.request("GET", "/dev/parity")["findings"] == []
+    assert kinesis().list_signaling_channels()["ChannelInfoList"] == []
     heliograph.clock.skew("-10m")
+    with pytest.raises(ClientError, match="InvalidSignatureException") as caught:
+        kinesis().list_signaling_channels()
+    assert heliograph.why(caught.value.response["ResponseMetadata"]["RequestId"])["check"] == "signature_early"
+
+@pytest.mark.parametrize("number", range(2))
+def test_without_a_marker_they_are_not(heliograph, number):
+    admins.setdefault("none", set()).add(heliograph.admin)
+    assert heliograph.auth == "none"
+    assert kinesis().list_signaling_channels()["ChannelInfoList"] == []
+    with pytest.raises(HeliographError, match="checks no signatures, .*auth=.sigv4"):
+        heliograph.clock.skew("-10m")
+
+@pytest.mark.heliograph("--region", "eu-west-1", profile="strict")
+class TestStrict:
+    def test_limits_and_arguments(self, heliograph):
+        assert heliograph.environment["AWS_REGION"] == "eu-west-1"
+        arns = [kinesis().create_signaling_channel(ChannelName=heliograph.channel("a"))["ChannelARN"]]
+        assert ":eu-west-1:" in arns[0]
+        with pytest.raises(ClientError, match="ClientLimitExceeded"):
+            while True:
+                kinesis().describe_signaling_channel(ChannelARN=arns[0])
+
+    @pytest.mark.heliograph(auth="sigv4")
+    def test_markers_add_up(self, heliograph):
+        assert (heliograph.auth, heliograph.environment["AWS_REGION"]) == ("sigv4", "eu-west-1")
+
+def test_brokers_are_started_once_and_keys_are_not_mixed():
+    assert [len(admins[auth]) for auth in ("sigv4", "none")] == [1, 1] and admins["sigv4"] != admins["none"]
+    assert boto3.DEFAULT_SESSION is None
+'''
+
+WRONG = '''
+import pytest
+@pytest.mark.heliograph(profil="strict")
+def test_option(heliograph): pass
+@pytest.mark.heliograph(auth="sigv5")
+def test_value(heliograph): pass
+def test_fault(heliograph): heliograph.faults.throttle(on="connct")
+def test_span(heliograph): heliograph.messages().wait(1, "5 s")
+def test_waits(heliograph, monkeypatch):
+    monkeypatch.setenv("HELIOGRAPH_WAIT", "3")
+    heliograph.messages("cam").wait(1, "10ms")
+def test_factor(heliograph, monkeypatch):
+    monkeypatch.setenv("HELIOGRAPH_WAIT", "many")
+    heliograph.messages("cam").wait(1, "10ms")
 '''
 
 WAITS = '''
@@ -110,7 +175,7 @@ class Plugin(unittest.TestCase):
         """Writes the files that the README shows."""
         text = (PLUGIN / "README.md").read_text()
         files = dict(re.findall(r"^`(\w+\.py)`[^`]*\n\n```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
-        self.assertEqual(sorted(files), ["camera.py", "test_camera.py"])
+        self.assertEqual(sorted(files), ["camera.py", "test_camera.py", "test_signed.py"])
         for name, content in files.items():
             self.write(name, content)
         # The page above shows one test of the same kind.
@@ -125,11 +190,17 @@ class Plugin(unittest.TestCase):
         shutil.copytree(PLUGIN, copy)
         subprocess.run([*pip, "--target", installed, copy], check=True, timeout=SECONDS)
         self.write_readme()
-        code, output = self.pytest("test_camera.py", "test_example.py", path=installed)
+        code, output = self.pytest("test_camera.py", "test_example.py", "test_signed.py", path=installed)
         self.assertEqual(code, 0, output)
-        self.assertIn("3 passed", output)
+        self.assertIn("4 passed", output)
         self.assertIn("plugins: ", output)
         self.assertIn("heliograph-testing-0.1.0", output)
+
+    def test_the_app_that_comes_from_aws(self):
+        shutil.copytree(PLUGIN.parent / "from-aws" / "python", self.folder, dirs_exist_ok=True)
+        code, output = self.pytest(*PATH)
+        self.assertEqual(code, 0, output)
+        self.assertIn("10 passed", output)
 
     def test_it_works_without_installation(self):
         self.write_readme()
@@ -159,6 +230,27 @@ class Plugin(unittest.TestCase):
         code, output = self.pytest(*PATH)
         self.assertEqual(code, 1, output)
         self.assertIn('HeliographError: POST /dev/faults: do.refuse.error = "Nope": allowed AccessDenied', output)
+
+    def test_a_marker_says_which_broker_a_test_has(self):
+        self.write("test_it.py", MARKED)
+        others = {"AWS_SESSION_TOKEN": "of another account", "AWS_PROFILE": "nowhere"}
+        code, output = self.pytest(*PATH, "--strict-markers", **others)
+        self.assertEqual(code, 0, output)
+        self.assertIn("7 passed", output)
+
+    def test_what_is_wrong_says_what_is_allowed(self):
+        self.write("test_it.py", WRONG)
+        code, output = self.pytest(*PATH)
+        self.assertEqual(code, 1, output)
+        for text in (
+            "{'profil': 'strict'}: must be arguments of `heliograph serve`, auth and profile",
+            "invalid value 'sigv5' for '--auth",
+            'on = "connct": allowed connect, api, message, delivery, session; the nearest is connect',
+            "within = '5 s': must be a number with ms, s or m",
+            "0 of 1 messages within 10ms times 3 (HELIOGRAPH_WAIT) with channel t",
+            "HELIOGRAPH_WAIT = 'many': must be a number from 0.1 to 100",
+        ):
+            self.assertIn(text, output)
 
     def test_eight_workers_have_a_broker_each_and_leave_nothing_behind(self):
         self.write("test_it.py", TIDY)

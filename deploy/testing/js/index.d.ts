@@ -1,5 +1,13 @@
+/** What start() takes behind arguments. */
+export interface Options {
+    /** `sigv4`: it checks signatures, and knows one pair of keys, which its environment has. */
+    auth?: 'none' | 'sigv4';
+    /** `strict`: it enforces the limits of the cloud service. */
+    profile?: 'default' | 'strict';
+}
+
 /** Starts a broker, with further arguments of `heliograph serve`, which ends with stop() or with this process. */
-export function start(...more: string[]): Promise<Heliograph>;
+export function start(...more: [...string[], Options] | string[]): Promise<Heliograph>;
 
 /** A running `heliograph serve --dev`, by its admin listener, and the prefix of one test. */
 export class Heliograph {
@@ -7,14 +15,18 @@ export class Heliograph {
     readonly admin: string;
     /** By which clients find the broker: what `heliograph env` prints. */
     readonly environment: Record<string, string>;
+    /** Whether signatures are checked. */
+    readonly auth: 'none' | 'sigv4';
     /** The URL of the API. */
     readonly endpoint: string;
     readonly prefix: string;
     readonly faults: Faults;
     readonly clock: Clock;
     readonly parity: Parity;
+    /** Has clients that this process makes from here on find this broker: start() does that, too. */
+    use(): void;
     channel(name: string): string;
-    messages(channel?: string, wanted?: { action?: Action; from?: string; to?: string }): Query<Message>;
+    messages(channel?: string, wanted?: { action?: Action; sender?: string; to?: string }): Query<Message>;
     connections(channel?: string, wanted?: { role?: Role; clientId?: string }): Query<Connection>;
     why(requestId: string): Promise<Refusal>;
     reset(): Promise<{ connections: number; channels: number; faults: number; messages: number }>;
@@ -75,7 +87,8 @@ export interface About {
     action?: Action;
     skip?: number;
     times?: number | 'always';
-    for?: string;
+    /** The end of the fault, after this time: `60s`. */
+    lasts?: string;
     probability?: number;
     seed?: number;
 }
@@ -84,22 +97,33 @@ export interface OnRequest extends About {
     on?: 'connect' | 'api';
 }
 
+/** What may be done to a session with a message: to its sender's, or to its recipient's. */
+export interface OnSession extends About {
+    on?: 'session' | 'message' | 'delivery';
+}
+
 export interface Faults {
     refuse(error?: string, more?: OnRequest & { status?: number; message?: string }): Promise<Fault>;
     throttle(more?: OnRequest & { message?: string }): Promise<Fault>;
     delay(span: string, more: About & { on: Exclude<On, 'session'> }): Promise<Fault>;
     hang(more?: OnRequest): Promise<Fault>;
-    reset(more?: OnRequest): Promise<Fault>;
+    reset(more?: About & { on?: On }): Promise<Fault>;
     drop(more?: About & { on?: 'message' | 'delivery' }): Promise<Fault>;
     expire(more?: About): Promise<Fault>;
-    status(errorType?: string, more?: About & { statusCode?: number; description?: string }): Promise<Fault>;
+    status(errorType?: string, more?: About & { code?: number; description?: string }): Promise<Fault>;
     duplicate(more?: About): Promise<Fault>;
     reorder(more?: About): Promise<Fault>;
-    goAway(more?: About & { grace?: string }): Promise<Fault>;
-    close(more?: About & { code?: number; reason?: string; after?: string }): Promise<Fault>;
-    stall(more?: About & { span?: string }): Promise<Fault>;
-    reconnectIce(more?: About): Promise<Fault>;
-    make(fault: About & { on: On; do: unknown }): Promise<Fault>;
+    misdirect(viewer: string, more?: About): Promise<Fault>;
+    corrupt(part?: 'payload' | 'base64' | 'message', more?: About): Promise<Fault>;
+    corrupt(more: About): Promise<Fault>;
+    goAway(grace?: string, more?: OnSession): Promise<Fault>;
+    goAway(more: OnSession): Promise<Fault>;
+    close(code?: number, more?: OnSession & { reason?: string; after?: string }): Promise<Fault>;
+    close(more: OnSession & { reason?: string; after?: string }): Promise<Fault>;
+    stall(span?: string, more?: OnSession): Promise<Fault>;
+    stall(more: OnSession): Promise<Fault>;
+    reconnectIce(more?: OnSession): Promise<Fault>;
+    make(on: On, act: unknown, more?: About): Promise<Fault>;
 }
 
 export interface Fault {

@@ -1,4 +1,4 @@
-"""Heliograph in pytest: a broker for the session, faults, a clock that moves, and messages to wait for.
+"""Heliograph in pytest: a broker for each worker, faults, a clock that moves, and messages to wait for.
 
 The fixture `heliograph` starts `$HELIOGRAPH_BROKER`, or `heliograph` on PATH, with everything in memory and on free ports
 of loopback, and sets the environment by which boto3 and other clients find it. Each test has a prefix of its own for
@@ -9,9 +9,12 @@ import contextlib
 import ctypes
 import json
 import os
+import re
+import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -26,46 +29,127 @@ START_SECONDS = 30  # a start takes some 50 ms
 STOP_SECONDS = 10  # clients get a second to leave
 LOG_SECONDS = 1  # the log is milliseconds behind
 TOKEN_FILE = "HELIOGRAPH_ADMIN_TOKEN_FILE"  # in the environment of a broker whose configuration has a token
-ANSWER_SECONDS = 40  # the admin listener answers within 25 s, even where it waits
+STS = "AWS_ENDPOINT_URL_STS"  # in the environment of a broker that checks signatures
+ASK_SECONDS = 20  # the admin listener waits for messages for at most 25 s a request
+ANSWER_SECONDS = 40
+ROWS_MAX = 1000  # messages or connections in one answer
+BROKERS_MAX = 4  # at the same time in one worker; the one that was not used for longest ends
+
+# What would win over the keys of the broker, or be sent beside them.
+OTHER_KEYS = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"]
+
+CREDENTIALS = """
+[[principal]]
+name = "tests"
+access_key_id = "{}"
+secret_access_key = "{}"
+policies = ["everything"]
+
+[policy.everything]
+document = '{{ "Version": "2012-10-17", "Statement": [{{ "Effect": "Allow", "Action": "*", "Resource": "*" }}] }}'
+"""
 
 
 class HeliographError(Exception):
     """What cannot be done, and why."""
 
 
-@pytest.fixture(scope="session")
-def heliograph():
-    """A broker of this worker, in whose environment the tests run."""
-    with contextlib.ExitStack() as stack:
-        running = problem = None
-        try:
-            running = stack.enter_context(broker())
-        except HeliographError as error:
-            problem = str(error)
-        if running is None:
-            pytest.fail(problem, pytrace=False)
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
+def pytest_configure(config):
+    marker = 'heliograph(*arguments, auth="none", profile="default"): the broker of this test, as start() takes it'
+    config.addinivalue_line("markers", marker)
+
+
+@pytest.fixture
+def heliograph(request, _heliograph_brokers):
+    """The broker that this test wants, in whose environment it runs."""
+    running = problem = None
+    try:
+        running = _heliograph_brokers.of(request.node)
+    except HeliographError as error:
+        problem = str(error)
+    if running is None:
+        pytest.fail(problem, pytrace=False)
+    with pytest.MonkeyPatch.context() as patch, _own_default_session():
+        for name in OTHER_KEYS:
+            patch.delenv(name, raising=False)
         for name, value in running.environment.items():
             patch.setenv(name, value)
         yield running
+        running.reset()
 
 
-@pytest.fixture(autouse=True)
-def _heliograph_reset(request):
-    if "heliograph" not in request.fixturenames:
-        yield
-        return
-    running = request.getfixturevalue("heliograph")
-    yield
-    running.reset()
+@pytest.fixture(scope="session")
+def _heliograph_brokers():
+    brokers = _Brokers()
+    yield brokers
+    brokers.stop()
+
+
+class _Brokers:
+    """The brokers of this worker, by what markers say of them; the one that was used last is the last one."""
+
+    def __init__(self):
+        self._running = {}
+
+    def of(self, node):
+        """The broker of a test, started if there is none like it."""
+        arguments, options = (), {}
+        for marker in node.iter_markers("heliograph"):  # the closest one first
+            arguments += marker.args
+            options = {**marker.kwargs, **options}
+        wanted = (arguments, tuple(sorted(options.items())))
+        if wanted not in self._running:
+            if len(self._running) >= BROKERS_MAX:
+                self._running.pop(next(iter(self._running)))[1].close()
+            stack = contextlib.ExitStack()
+            try:
+                self._running[wanted] = (stack.enter_context(start(*arguments, **options)), stack)
+            except TypeError:
+                text = f"@pytest.mark.heliograph: {options}: must be arguments of `heliograph serve`, auth and profile"
+                raise HeliographError(text) from None
+        self._running[wanted] = self._running.pop(wanted)
+        return self._running[wanted][0]
+
+    def stop(self):
+        for _, stack in self._running.values():
+            stack.close()
 
 
 @contextlib.contextmanager
-def broker(*arguments):
-    """Starts a broker and ends it, with further arguments of `heliograph serve`."""
+def _own_default_session():
+    """boto3's default session keeps the keys that it found first: each test has one of its own."""
+    before = getattr(sys.modules.get("boto3"), "DEFAULT_SESSION", None)
+    _set_default_session(None)
+    try:
+        yield
+    finally:
+        _set_default_session(before)
+
+
+def _set_default_session(session):
+    if "boto3" in sys.modules:
+        sys.modules["boto3"].DEFAULT_SESSION = session
+
+
+@contextlib.contextmanager
+def start(*arguments, auth="none", profile="default"):
+    """Starts a broker and ends it, with further arguments of `heliograph serve`.
+
+    `auth="sigv4"`: it checks signatures, and knows one pair of keys, which its environment has. `profile="strict"`: it
+    enforces the limits of the cloud service.
+    """
     command = [_binary(), "serve", "--dev", "--data-dir", ":memory:", "--shards", "1", "--admin", "127.0.0.1:0"]
-    command += ["--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0", *arguments]
+    command += ["--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0"]
+    command += ["--auth", auth, "--profile", profile, *arguments]
+    keys = {}
     with tempfile.TemporaryDirectory(prefix="heliograph-") as directory:
+        if auth == "sigv4" and "--credentials" not in arguments:
+            access, secret = "AKID" + secrets.token_hex(8).upper(), secrets.token_hex(20)
+            keys = {"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
+            credentials = os.path.join(directory, "credentials.toml")
+            with open(os.open(credentials, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
+                file.write(CREDENTIALS.format(access, secret))
+            command += ["--credentials", credentials]
         ready, log = os.path.join(directory, "ready.json"), os.path.join(directory, "log")
         with open(log, "wb") as stderr:
             process = subprocess.Popen(
@@ -78,14 +162,9 @@ def broker(*arguments):
             )
         try:
             found = _read_ready(process, ready, log, command)
-            running = Heliograph(found["admin"], found["environment"].get(TOKEN_FILE))
-        except BaseException:
+            yield Heliograph(found["admin"], found["environment"].get(TOKEN_FILE), keys)
+        finally:
             _end(process)
-            raise
-    try:
-        yield running
-    finally:
-        _end(process)
 
 
 def _end(process):
@@ -118,7 +197,7 @@ def _end_with_parent():
 
 def _read_ready(process, ready, log, command):
     """The ready file, which is there, whole, once every listener accepts."""
-    until = time.monotonic() + START_SECONDS
+    until = time.monotonic() + START_SECONDS * wait_factor()
     while not os.path.exists(ready):
         code = process.poll()
         if code is not None or time.monotonic() > until:
@@ -130,23 +209,44 @@ def _read_ready(process, ready, log, command):
         return json.load(text)
 
 
+def wait_factor():
+    """The factor of all waits, for machines under load: `HELIOGRAPH_WAIT`."""
+    text = os.environ.get("HELIOGRAPH_WAIT") or "1"
+    with contextlib.suppress(ValueError):
+        if 0.1 <= float(text) <= 100:
+            return float(text)
+    raise HeliographError(f"HELIOGRAPH_WAIT = {text!r}: must be a number from 0.1 to 100, the factor of all waits")
+
+
+def _seconds(within):
+    found = re.fullmatch(r"(\d{1,9})(ms|s|m)", within)
+    if found is None:
+        raise HeliographError(f'within = {within!r}: must be a number with ms, s or m, such as "500ms" or "5s"')
+    return int(found[1]) * {"ms": 0.001, "s": 1, "m": 60}[found[2]]
+
+
 class Heliograph:
     """A running `heliograph serve --dev`, by its admin listener, and the prefix of one test."""
 
-    def __init__(self, admin, token_file=None):
+    def __init__(self, admin, token_file=None, keys=None):
         self.admin = admin
         self.prefix = _new_prefix()
         self._headers = {"Content-Type": "application/json"}
         if token_file is not None:
             with open(token_file, encoding="ascii") as text:
                 self._headers["Authorization"] = f"Bearer {text.read().strip()}"
-        # By which clients find the broker: what `heliograph env` prints.
-        self.environment = self.request("GET", "/dev/environment")
+        # By which clients find the broker: what `heliograph env` prints, and the keys of start().
+        self.environment = {**self.request("GET", "/dev/environment"), **(keys or {})}
         if token_file is not None:
             self.environment[TOKEN_FILE] = token_file
         self.faults = Faults(self)
         self.clock = Clock(self)
         self.parity = Parity(self)
+
+    @property
+    def auth(self):
+        """Whether signatures are checked: `sigv4`, or `none`."""
+        return "sigv4" if STS in self.environment else "none"
 
     @property
     def endpoint(self):
@@ -167,7 +267,7 @@ class Heliograph:
 
     def why(self, request_id):
         """Why a request was refused, by its id: `error.response["ResponseMetadata"]["RequestId"]` in boto3."""
-        until = time.monotonic() + LOG_SECONDS
+        until = time.monotonic() + LOG_SECONDS * wait_factor()
         while True:
             found = self.request("GET", "/refusals/" + urllib.parse.quote(request_id, safe=""))
             # What the id alone says is known at once; the rest comes by way of the log.
@@ -213,22 +313,30 @@ class Query:
         return self._ask(0, "0s")
 
     def wait(self, count=1, within="5s"):
-        """Returns as soon as there are `count`; an AssertionError after `within`, which is at most 25s."""
-        found = self._ask(count, within)
-        if len(found) < count:
-            wanted = ", ".join(f"{name} {value}" for name, value in self._wanted.items())
-            rows = "".join(f"\n  {json.dumps(row)}" for row in found) or " none"
-            raise AssertionError(f"{len(found)} of {count} {self._page} within {within} with {wanted}:{rows}")
-        return found
+        """Returns as soon as there are `count`; an AssertionError after `within`, times `HELIOGRAPH_WAIT`."""
+        factor = wait_factor()
+        until = time.monotonic() + _seconds(within) * factor
+        while True:
+            left = until - time.monotonic()
+            found = self._ask(count, f"{max(0, int(1000 * min(left, ASK_SECONDS)))}ms")
+            if len(found) >= count:
+                return found
+            if left <= ASK_SECONDS:
+                break
+        wanted = ", ".join(f"{name} {value}" for name, value in self._wanted.items())
+        rows = "".join(f"\n  {json.dumps(row)}" for row in found) or " none"
+        times = "" if factor == 1 else f" times {factor:g} (HELIOGRAPH_WAIT)"
+        raise AssertionError(f"{len(found)} of {count} {self._page} within {within}{times} with {wanted}:{rows}")
 
     def _ask(self, count, within):
-        query = urllib.parse.urlencode({**self._wanted, "min": count, "wait": within})
+        query = urllib.parse.urlencode({**self._wanted, "min": count, "wait": within, "limit": ROWS_MAX})
         return self._heliograph.request("GET", f"/dev/{self._page}?{query}")[self._page]
 
 
 class Faults:
     """Makes faults. What else each may name: `channel` (of this test, a pattern; None for calls that name none),
-    `role`, `client_id`, `operation`, `action`; `skip`, `times`, `lasts`, `probability` with `seed`."""
+    `role`, `client_id`, `operation`, `action`; `skip`, `times`, `lasts`, `probability` with `seed`. Those that end or
+    change a session act with a message, too: `on="message"` on its sender's, `on="delivery"` on its recipient's."""
 
     def __init__(self, heliograph):
         self._heliograph = heliograph
@@ -238,6 +346,7 @@ class Faults:
         return self.make(on, {"refuse": _without_none({"error": error, "status": status, "message": message})}, **more)
 
     def throttle(self, *, message=None, on="api", **more):
+        """ClientLimitExceededException, which SDKs do not try again; `refuse("ThrottlingException")` they do."""
         return self.make(on, {"throttle": _without_none({"message": message})}, **more)
 
     def delay(self, span, *, on, **more):
@@ -247,6 +356,7 @@ class Faults:
         return self.make(on, "hang", **more)
 
     def reset(self, *, on="api", **more):
+        """A TCP reset, for which clients report 1006 where a WebSocket was open: `on="session"`."""
         return self.make(on, "reset", **more)
 
     def drop(self, *, on="message", **more):
@@ -259,23 +369,31 @@ class Faults:
         how = {"errorType": error, "statusCode": code, "description": description}
         return self.make("message", {"status": _without_none(how)}, **more)
 
+    def misdirect(self, viewer, **more):
+        """A master's message goes to this viewer instead; a viewer's message comes from this one."""
+        return self.make("message", {"misdirect": viewer}, **more)
+
+    def corrupt(self, part="payload", **more):
+        """Spoils the `payload` (no JSON), its `base64`, or the `message` (no JSON)."""
+        return self.make("delivery", {"corrupt": part}, **more)
+
     def duplicate(self, **more):
         return self.make("delivery", "duplicate", **more)
 
     def reorder(self, **more):
         return self.make("delivery", "reorder", **more)
 
-    def go_away(self, grace=None, **more):
-        return self.make("session", {"goAway": _without_none({"grace": grace})}, **more)
+    def go_away(self, grace=None, *, on="session", **more):
+        return self.make(on, {"goAway": _without_none({"grace": grace})}, **more)
 
-    def close(self, code=None, *, reason=None, after=None, **more):
-        return self.make("session", {"close": _without_none({"code": code, "reason": reason, "after": after})}, **more)
+    def close(self, code=None, *, reason=None, after=None, on="session", **more):
+        return self.make(on, {"close": _without_none({"code": code, "reason": reason, "after": after})}, **more)
 
-    def stall(self, span=None, **more):
-        return self.make("session", {"stall": _without_none({"for": span})}, **more)
+    def stall(self, span=None, *, on="session", **more):
+        return self.make(on, {"stall": _without_none({"for": span})}, **more)
 
-    def reconnect_ice(self, **more):
-        return self.make("session", "reconnectIce", **more)
+    def reconnect_ice(self, *, on="session", **more):
+        return self.make(on, "reconnectIce", **more)
 
     def make(self, on, do, *, channel="*", role=None, client_id=None, operation=None, action=None, lasts=None, **more):
         """A fault as `POST /dev/faults` takes it."""
@@ -330,7 +448,12 @@ class Clock:
         return self._heliograph.request("POST", "/dev/clock", {"advance": span})
 
     def skew(self, span):
-        """Moves the calendar alone, either way, until the end of the test."""
+        """Moves the calendar alone, either way, until the end of the test: signatures are compared with it."""
+        if self._heliograph.auth == "none":
+            raise HeliographError(
+                f"clock.skew({span!r}): this broker checks no signatures, so no client would notice; mark the test "
+                '@pytest.mark.heliograph(auth="sigv4"), or start(auth="sigv4")'
+            )
         self._skewed = True
         return self._heliograph.request("POST", "/dev/clock", {"wallSkew": span})
 

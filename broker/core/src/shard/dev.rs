@@ -21,8 +21,8 @@ pub(in crate::shard) mod state;
 pub use account_use::AccountUse;
 pub use capture::{Capture, Captured, Fate};
 pub use faults::{
-    Chance, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule, MessageAct,
-    RequestAct, SessionAct, SharedRule,
+    Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule,
+    MessageAct, RequestAct, SessionAct, SharedRule,
 };
 pub use glob::Glob;
 pub use parity::Finding;

@@ -48,9 +48,9 @@ pub use books::snapshot::Snapshot;
 pub use calls::letter::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, QueryKind};
 pub use calls::pages::{PagePart, PageQuestion};
 pub use dev::{
-    AccountUse, Capture, Captured, Chance, DeliveryAct, Fate, FaultAct, FaultCounts, FaultError,
-    FaultMatch, FaultRule, Finding, Glob, MessageAct, RequestAct, Reset, ResetStep, SessionAct,
-    SharedRule, StartDev,
+    AccountUse, Capture, Captured, Chance, Corruption, DeliveryAct, Fate, FaultAct, FaultCounts,
+    FaultError, FaultMatch, FaultRule, Finding, Glob, MessageAct, RequestAct, Reset, ResetStep,
+    SessionAct, SharedRule, StartDev,
 };
 pub use directory::slots::{NodesAnswer, ShardOrder, SlotOrders};
 pub use operator::connection_lookup::SessionStep;

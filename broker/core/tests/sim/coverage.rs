@@ -147,6 +147,10 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "scripted: session told to go",
     "scripted: session closed",
     "scripted: session stalled",
+    "scripted: session reset",
+    "scripted: message misdirected",
+    "scripted: message ended or changed its sender's session",
+    "scripted: delivery ended or changed a session",
     "scripted: silence over",
     "scripted: end waits for its answers",
 ];

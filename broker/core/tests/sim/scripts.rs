@@ -52,7 +52,7 @@ impl Script {
         match self.random.u32(0..10) {
             0 => FaultAct::Connect(self.request_act()),
             1 => FaultAct::Api(self.request_act()),
-            2 | 3 => FaultAct::Message(match self.random.u32(0..4) {
+            2 | 3 => FaultAct::Message(match self.random.u32(0..6) {
                 0 => MessageAct::Drop,
                 1 => MessageAct::Expire,
                 2 => MessageAct::Status {
@@ -60,32 +60,40 @@ impl Script {
                     status_code: 500,
                     description: "As a test has it.".into(),
                 },
+                3 => MessageAct::Misdirect(self.pick(&["viewer-0", "viewer-1", "viewer-9"]).into()),
+                4 => MessageAct::Session(self.session_act()),
                 _ => MessageAct::Delay(self.span()),
             }),
-            4..8 => FaultAct::Delivery(match self.random.u32(0..4) {
+            4..8 => FaultAct::Delivery(match self.random.u32(0..5) {
                 0 => DeliveryAct::Drop,
                 1 => DeliveryAct::Duplicate,
                 2 => DeliveryAct::Reorder,
+                3 => DeliveryAct::Session(self.session_act()),
                 _ => DeliveryAct::Delay(self.span()),
             }),
-            _ => FaultAct::Session(match self.random.u32(0..6) {
-                0 => SessionAct::GoAway {
-                    grace_ms: self.span(),
-                },
-                1 => SessionAct::Close {
-                    code: 4001,
-                    reason: "as scripted".into(),
-                    after_ms: 0,
-                },
-                2 => SessionAct::Close {
-                    code: 1001,
-                    reason: "".into(),
-                    after_ms: self.span(),
-                },
-                3 => SessionAct::ReconnectIce,
-                4 => SessionAct::Stall(self.maybe(2, Self::span)),
-                _ => SessionAct::Stall(Some(self.span())),
-            }),
+            _ => FaultAct::Session(self.session_act()),
+        }
+    }
+
+    fn session_act(&mut self) -> SessionAct {
+        match self.random.u32(0..7) {
+            0 => SessionAct::GoAway {
+                grace_ms: self.span(),
+            },
+            1 => SessionAct::Close {
+                code: 4001,
+                reason: "as scripted".into(),
+                after_ms: 0,
+            },
+            2 => SessionAct::Close {
+                code: 1001,
+                reason: "".into(),
+                after_ms: self.span(),
+            },
+            3 => SessionAct::ReconnectIce,
+            4 => SessionAct::Stall(self.maybe(2, Self::span)),
+            5 => SessionAct::Reset,
+            _ => SessionAct::Stall(Some(self.span())),
         }
     }
 

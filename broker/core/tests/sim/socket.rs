@@ -161,8 +161,12 @@ impl World {
                     let begun = socket.begun.pop_front().expect("it was begun");
                     let twice = self.model.twice.contains(payload);
                     let begun = (!twice).then_some(begun);
-                    self.ledger
-                        .delivered(conn, &socket.role, begun, text, payload);
+                    if self.model.misdirected.contains(payload) {
+                        self.ledger.misdirected();
+                    } else {
+                        self.ledger
+                            .delivered(conn, &socket.role, begun, text, payload);
+                    }
                 }
                 other => {
                     socket.seen -= 1;

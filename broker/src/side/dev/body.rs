@@ -1,5 +1,6 @@
 //! Reads the body of a request. A fault names the key and what is allowed.
 
+use super::nearest::nearest;
 use crate::config::duration;
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
@@ -140,11 +141,14 @@ impl Body {
     pub(super) fn end(self, allowed: &str) -> Result<(), String> {
         match self.members.keys().next() {
             None => Ok(()),
-            Some(key) => Err(format!(
-                "{}{}: unknown key; allowed {allowed}",
-                self.path,
-                excerpt(key)
-            )),
+            Some(key) => {
+                let nearest = nearest(key, &allowed.split(", ").collect::<Vec<_>>());
+                let key = excerpt(key);
+                Err(format!(
+                    "{}{key}: unknown key; allowed {allowed}{nearest}",
+                    self.path
+                ))
+            }
         }
     }
 

@@ -5,11 +5,13 @@ mod allowed;
 pub(super) use allowed::document;
 
 use super::body::Body;
-use allowed::{On, ROLES};
+use super::nearest::{nearest, one_of};
+use allowed::{CORRUPTIONS, On, ROLES};
 use broker_core::shard::{
-    Chance, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule, Glob,
-    MessageAct, RequestAct, SessionAct,
+    Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule,
+    Glob, MessageAct, RequestAct, SessionAct,
 };
+use codec::aws::ClientId;
 use codec::control::Operation;
 use codec::signal::{Action, Role};
 use serde_json::Value;
@@ -22,7 +24,7 @@ use strum::VariantNames;
 pub(super) fn parse(mut body: Body) -> Result<FaultRule, String> {
     let on = body
         .text("on", on)?
-        .ok_or_else(|| format!("on: missing; {}", one_of(On::VARIANTS.iter().copied())))?;
+        .ok_or_else(|| format!("on: missing; {}", one_of("", On::VARIANTS.iter().copied())))?;
     let matches = matches(on, body.object("match")?)?;
     let act = act(on, &mut body)?;
     let rule = FaultRule {
@@ -41,13 +43,7 @@ pub(super) fn parse(mut body: Body) -> Result<FaultRule, String> {
 
 fn on(text: &str) -> Result<On, String> {
     text.parse()
-        .map_err(|_| one_of(On::VARIANTS.iter().copied()))
-}
-
-/// The allowed values, in words.
-fn one_of(names: impl IntoIterator<Item = &'static str>) -> String {
-    let names: Vec<&str> = names.into_iter().collect();
-    format!("allowed {}", names.join(", "))
+        .map_err(|_| one_of(text, On::VARIANTS.iter().copied()))
 }
 
 fn matches(on: On, mut body: Body) -> Result<FaultMatch, String> {
@@ -67,7 +63,7 @@ fn matches(on: On, mut body: Body) -> Result<FaultMatch, String> {
     let keys = on.keys();
     let unused = |(key, is_named): &&(&str, bool)| *is_named && !keys.contains(key);
     if let Some((key, _)) = named.iter().find(unused) {
-        let allowed = one_of(keys.iter().copied());
+        let allowed = one_of("", keys.iter().copied());
         return Err(format!("match.{key}: not with this \"on\"; {allowed}"));
     }
     body.end("channel, role, clientId, operation, action")?;
@@ -90,13 +86,13 @@ pub(super) fn role(text: &str) -> Result<Role, String> {
     let found = ROLES.iter().find(|(name, _)| *name == text);
     found
         .map(|(_, role)| *role)
-        .ok_or_else(|| one_of(ROLES.map(|(name, _)| name)))
+        .ok_or_else(|| one_of(text, ROLES.map(|(name, _)| name)))
 }
 
 fn operation(text: &str) -> Result<Operation, String> {
     let mut all = Operation::ALL.iter().copied();
     all.find(|operation| operation.name() == text)
-        .ok_or_else(|| one_of(Operation::ALL.iter().map(|it| it.name())))
+        .ok_or_else(|| one_of(text, Operation::ALL.iter().map(|it| it.name())))
 }
 
 /// An action of messages.
@@ -106,7 +102,7 @@ fn operation(text: &str) -> Result<Operation, String> {
 pub(super) fn action(text: &str) -> Result<Action, String> {
     let mut all = Action::ALL.into_iter();
     all.find(|action| action.as_str() == text)
-        .ok_or_else(|| one_of(Action::ALL.map(Action::as_str)))
+        .ok_or_else(|| one_of(text, Action::ALL.map(Action::as_str)))
 }
 
 /// `do`: the name of what is done, or an object of that one key and how.
@@ -121,13 +117,17 @@ fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
         On::Session => session_act(&name, &mut how)?.map(FaultAct::Session),
     };
     let Some(act) = act else {
-        return Err(format!("do.{name}: not with this \"on\"; allowed {acts}"));
+        let nearest = nearest(&name, on.acts());
+        let text = format!("do.{name}: not with this \"on\"; allowed {acts}{nearest}");
+        return Err(text);
     };
     how.end(match name.as_str() {
         "refuse" => "error, status, message",
         "throttle" => "message",
         "status" => "errorType, statusCode, description",
         "delay" => "a duration in place of an object",
+        "corrupt" => "a part in place of an object",
+        "misdirect" => "a client id in place of an object",
         "goAway" => "grace",
         "close" => "code, reason, after",
         "stall" => "for",
@@ -172,7 +172,7 @@ fn refusal(how: &mut Body) -> Result<RequestAct, String> {
 }
 
 fn refuse(name: &str, status: Option<u16>, message: Box<str>) -> Result<RequestAct, String> {
-    let error = FaultError::named(name).ok_or_else(allowed_errors)?;
+    let error = FaultError::named(name).ok_or_else(|| allowed_errors(name))?;
     Ok(RequestAct::Refuse {
         error,
         status,
@@ -182,11 +182,13 @@ fn refuse(name: &str, status: Option<u16>, message: Box<str>) -> Result<RequestA
 
 fn error_name(text: &str) -> Result<&'static str, String> {
     let found = FaultError::named(text);
-    found.map(|error| error.name).ok_or_else(allowed_errors)
+    found
+        .map(|error| error.name)
+        .ok_or_else(|| allowed_errors(text))
 }
 
-fn allowed_errors() -> String {
-    one_of(FaultError::names())
+fn allowed_errors(written: &str) -> String {
+    one_of(written, FaultError::names())
 }
 
 fn message_act(name: &str, how: &mut Body) -> Result<Option<MessageAct>, String> {
@@ -206,7 +208,11 @@ fn message_act(name: &str, how: &mut Body) -> Result<Option<MessageAct>, String>
                     .unwrap_or_else(|| "A test had this message refused.".into()),
             }
         }
-        _ => return Ok(None),
+        "misdirect" => {
+            let viewer = how.text("", viewer)?;
+            MessageAct::Misdirect(viewer.ok_or("do.misdirect: missing; allowed a client id")?)
+        }
+        _ => return Ok(session_act(name, how)?.map(MessageAct::Session)),
     }))
 }
 
@@ -216,7 +222,11 @@ fn delivery_act(name: &str, how: &mut Body) -> Result<Option<DeliveryAct>, Strin
         "delay" => DeliveryAct::Delay(delay(how)?),
         "duplicate" => DeliveryAct::Duplicate,
         "reorder" => DeliveryAct::Reorder,
-        _ => return Ok(None),
+        "corrupt" => {
+            let part = how.text("", corruption)?;
+            DeliveryAct::Corrupt(part.unwrap_or(Corruption::Payload))
+        }
+        _ => return Ok(session_act(name, how)?.map(DeliveryAct::Session)),
     }))
 }
 
@@ -232,6 +242,7 @@ fn session_act(name: &str, how: &mut Body) -> Result<Option<SessionAct>, String>
         },
         "stall" => SessionAct::Stall(how.span("for", 1..=DELAY_MS_MAX)?),
         "reconnectIce" => SessionAct::ReconnectIce,
+        "reset" => SessionAct::Reset,
         _ => return Ok(None),
     }))
 }
@@ -244,7 +255,24 @@ fn delay(how: &mut Body) -> Result<u64, String> {
 fn close_code(how: &mut Body) -> Result<u16, String> {
     let code = how.number("code", 1000..=4999)?.unwrap_or(1001);
     let code = u16::try_from(code).ok().filter(|code| sendable(*code));
-    code.ok_or_else(|| "do.close.code: allowed 1000 to 1003, 1007 to 1014, 3000 to 4999".into())
+    code.ok_or_else(|| CODES.into())
+}
+
+const CODES: &str = "do.close.code: allowed 1000 to 1003, 1007 to 1014, 3000 to 4999; clients report 1006 for an end \
+                     without a close frame, which is \"reset\"";
+
+/// The client id of a viewer.
+fn viewer(text: &str) -> Result<Box<str>, String> {
+    let id = ClientId::parse(text).map(|id| id.as_str().into());
+    id.map_err(|_| "must be a client id: 1 to 256 letters, digits, \"_\", \".\" or \"-\"".into())
+}
+
+/// The part of a message that is spoiled.
+fn corruption(text: &str) -> Result<Corruption, String> {
+    let found = CORRUPTIONS.iter().find(|(name, _)| *name == text);
+    found
+        .map(|(_, part)| *part)
+        .ok_or_else(|| one_of(text, CORRUPTIONS.map(|(name, _)| name)))
 }
 
 /// True for codes that a close frame may have (RFC 6455 section 7.4).

@@ -1,7 +1,7 @@
 //! The pages for tests, `/dev/…`: only under `--dev`.
 //!
-//! In reading order: this page; `body` (what a request says, or which key of it is wrong); `query` (the same of its
-//! parameters); `clock`; `captures` (copies of messages), `messages` and `summary` (what they say); `connections`;
+//! In reading order: this page; `body` (what a request says, or which key of it is wrong); `nearest`; `query` (the
+//! same of its parameters); `clock`; `captures` (copies of messages), `messages` and `summary` (what they say); `connections`;
 //! `faults` and `fault_rule`; `parity`; `reset`.
 
 mod body;
@@ -11,6 +11,7 @@ mod connections;
 mod fault_rule;
 mod faults;
 mod messages;
+mod nearest;
 mod parity;
 mod query;
 mod reset;

@@ -1,5 +1,6 @@
 //! The parameters of a request for a page of `/dev`. A fault names the parameter and what is allowed.
 
+use super::nearest::nearest;
 use crate::config::duration;
 use broker_core::shard::Glob;
 use codec::http::{decode, pairs};
@@ -23,9 +24,12 @@ impl Parameters {
             let bad = |_| "the query is not percent-encoded UTF-8".to_owned();
             let (name, value) = (decode(name).map_err(bad)?, decode(value).map_err(bad)?);
             if !allowed.contains(&&*name) {
+                let nearest = nearest(&name, allowed);
                 let name: String = name.chars().take(SHOWN_MAX).collect();
                 let allowed = allowed.join(", ");
-                return Err(format!("{name}: unknown parameter; allowed {allowed}"));
+                return Err(format!(
+                    "{name}: unknown parameter; allowed {allowed}{nearest}"
+                ));
             }
             if found.iter().any(|(other, _)| *other == name) {
                 return Err(format!("{name}: allowed once"));
@@ -91,7 +95,10 @@ mod tests {
     fn faults_name_the_parameter_and_what_is_allowed() {
         let allowed = ["limit", "wait"];
         for (query, fault) in [
-            ("limt=1", "limt: unknown parameter; allowed limit, wait"),
+            (
+                "limt=1",
+                "limt: unknown parameter; allowed limit, wait; the nearest is limit",
+            ),
             ("limit=1&limit=2", "limit: allowed once"),
             ("limit=0", "limit: allowed 1 to 9"),
             ("limit=x", "limit: allowed 1 to 9"),

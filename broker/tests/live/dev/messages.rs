@@ -1,6 +1,6 @@
 //! `/dev/messages` and `/dev/connections`: what a test waits for.
 
-use crate::http::get;
+use crate::http::{Connection, call, get};
 use crate::peer::{Peer, answer, candidate, offer, to_master, to_viewer, viewer_query};
 use crate::process::{Broker, arn};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ on_shards!(
     what_a_client_has_received_is_shown,
     requests_wait_for_messages_and_connections,
     the_newest_messages_are_kept,
+    offers_of_alexa_calls_are_shown,
 );
 
 #[test]
@@ -26,6 +27,46 @@ const OFFER: &str = concat!(
     "eyJ0eXBlIjoib2ZmZXIiLCJzZHAiOiJ2PTBcclxubT12aWRlbyA5IFVEUC9UTFMvUlRQL1NBVlBGIDk2",
     "XHJcbmE9cnRwbWFwOjk2IEgyNjQvOTAwMDBcclxuYT1yZWN2b25seVxyXG4ifQ==",
 );
+
+fn offers_of_alexa_calls_are_shown(broker: &Broker) {
+    let arn = arn("alexa");
+    let ask = |sender: &str| {
+        let mut waiting = Connection::open(broker.plain);
+        let call = json!({ "ChannelARN": arn, "SenderClientId": sender, "MessagePayload": "eyJhIjoxfQ==" });
+        let path = "/v1/send-alexa-offer-to-master";
+        waiting.send(&crate::http::request(path, &call.to_string()));
+        waiting
+    };
+    drop(Peer::viewer(broker, &arn, "v1")); // which creates the channel
+    let mut waiting = vec![ask("alexa1")];
+    messages(broker, "channel=alexa&min=1&wait=20s");
+    let mut master = Peer::master(broker, &arn);
+    master.expect(&to_master("SDP_OFFER", "eyJhIjoxfQ==", "alexa1"));
+    waiting.push(ask("alexa2"));
+    master.expect(&to_master("SDP_OFFER", "eyJhIjoxfQ==", "alexa2"));
+    for (sender, waiting) in ["alexa1", "alexa2"].iter().zip(&mut waiting) {
+        master.send(&answer(sender, "eyJiIjoxfQ=="));
+        waiting.answer().expect("an answer").ok();
+    }
+    // What is refused is not shown: it was no message.
+    let none = json!({ "ChannelARN": arn, "SenderClientId": "alexa3", "MessagePayload": "" });
+    let path = "/v1/send-alexa-offer-to-master";
+    call(broker.plain, path, &none).refused(400, "InvalidArgumentException");
+    let page = messages(broker, "channel=alexa&min=4&wait=20s");
+    let seen: Vec<[&Value; 4]> = rows(&page)
+        .iter()
+        .map(|row| ["from", "to", "outcome", "payload"].map(|key| &row[key]))
+        .collect();
+    assert_eq!(
+        json!(seen),
+        json!([
+            ["alexa1", "MASTER", "kept", { "a": 1 }],
+            ["alexa2", "MASTER", "delivered", { "a": 1 }],
+            ["MASTER", "alexa1", "call", { "b": 1 }],
+            ["MASTER", "alexa2", "call", { "b": 1 }],
+        ])
+    );
+}
 
 fn what_a_client_has_received_is_shown(broker: &Broker) {
     let (shown, other) = (arn("shown"), arn("other"));

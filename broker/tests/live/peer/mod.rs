@@ -231,6 +231,16 @@ impl Peer {
         }
     }
 
+    /// Asserts that the broker resets this connection, and sends no frame before.
+    pub(crate) fn expect_reset(&mut self) {
+        match self.socket.read() {
+            Err(tungstenite::Error::Io(error)) => {
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+            }
+            other => panic!("instead of a reset: {other:?}"),
+        }
+    }
+
     /// The same, where the broker may take this long.
     pub(crate) fn expect_close_within(&mut self, code: u16, limit: Duration) -> String {
         self.socket.get_mut().be_patient(limit);

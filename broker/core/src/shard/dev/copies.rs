@@ -4,11 +4,13 @@ use super::capture::{Captured, Fate};
 use super::own::Own;
 use crate::channel::{Message, Towards};
 use crate::id::{ChannelKey, SessionKey};
+use crate::shard::QueryKind;
 use crate::shard::directory::Directory;
 use crate::shard::road::passing::Passing;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
+use codec::aws::ChannelArn;
 use codec::signal::{Action, Delivery, Request};
 
 /// A copy except its channel's name.
@@ -108,6 +110,66 @@ pub(in crate::shard) fn copy_refused(
     };
     let copy = Own::Copy(web_socket.channel, source.of_channel("", at));
     todo.push(Todo::Double(Box::new(copy)));
+}
+
+/// The offer of an Alexa call that asks to be taken in, and the older one of its sender.
+pub(in crate::shard) struct OfferCopy {
+    arn: ChannelArn,
+    sender: Box<str>,
+    payload: Box<str>,
+    older: Option<u64>,
+}
+
+impl OfferCopy {
+    /// That of a question, if copies are taken.
+    pub(in crate::shard) fn of(
+        sockets: &Sockets,
+        directory: &Directory,
+        kind: &QueryKind,
+    ) -> Option<Self> {
+        let QueryKind::Offer {
+            arn,
+            sender,
+            payload,
+        } = kind
+        else {
+            return None;
+        };
+        sockets.dev().copies.as_ref()?;
+        Some(Self {
+            arn: arn.clone(),
+            sender: sender.clone(),
+            payload: payload.clone(),
+            older: waiting(directory, arn, sender),
+        })
+    }
+
+    /// Hands the copy over, if the call was taken in.
+    pub(in crate::shard) fn take(self, sockets: &mut Sockets, directory: &Directory, at: Moment) {
+        let waits = waiting(directory, &self.arn, &self.sender);
+        if waits.is_none() || waits == self.older {
+            return;
+        }
+        let channel = directory.find_active(&self.arn);
+        let live = channel.and_then(|key| directory.channel(key)?.live());
+        let source = CopySource {
+            towards: Some(Towards::Master),
+            viewer: &self.sender,
+            action: Some(Action::SdpOffer),
+            payload: &self.payload,
+            fate: match live.and_then(|live| live.members.to_master()) {
+                Some(_) => Fate::Delivered,
+                None => Fate::Kept,
+            },
+        };
+        sockets.copy(|| source.of_channel(self.arn.name(), at), at);
+    }
+}
+
+/// The place in its channel's order of the call of this sender that waits.
+fn waiting(directory: &Directory, arn: &ChannelArn, sender: &str) -> Option<u64> {
+    let channel = directory.channel(directory.find_active(arn)?)?;
+    channel.live()?.calls.of(sender).map(|call| call.order)
 }
 
 /// Hands a copy over that lacks the name of its channel.

@@ -1,12 +1,14 @@
 //! The delivery of kept messages, with the faults of deliveries.
 
 use super::faults::{Deliveries, on_kept};
+use super::own::Own;
 use crate::channel::Message;
 use crate::id::ChannelKey;
 use crate::session::{Launch, Role};
 use crate::shard::road::directions::kept_launch;
 use crate::shard::road::parts::Parts;
 use crate::shard::road::unsent::{LAST_OFFERS, Recipient, push_kept};
+use crate::shard::todo::Todo;
 use crate::time::Moment;
 use std::collections::VecDeque;
 
@@ -16,7 +18,7 @@ pub(super) fn deliver(parts: Parts<'_>, whose: (ChannelKey, &Role), at: Moment) 
         sockets,
         directory,
         books,
-        todo: _,
+        todo,
     } = parts;
     let open = |session| sockets.web_socket(session).is_some();
     let Some((to, groups)) = directory.take_for_current(books, whose, open, at) else {
@@ -26,7 +28,11 @@ pub(super) fn deliver(parts: Parts<'_>, whose: (ChannelKey, &Role), at: Moment) 
     let channel = directory.channel(key);
     let name = channel.map_or("", |channel| channel.record.arn.name());
     let deliveries = on_kept(sockets, books, name, (key, to, role), groups, at);
-    let Deliveries { groups, twice } = deliveries;
+    let Deliveries {
+        groups,
+        twice,
+        acts,
+    } = deliveries;
     let recipient = Recipient {
         session: to,
         channel: key,
@@ -48,6 +54,9 @@ pub(super) fn deliver(parts: Parts<'_>, whose: (ChannelKey, &Role), at: Moment) 
     }
     push_kept(sockets, directory, books, &recipient, LAST_OFFERS, at);
     sockets.touch(to);
+    for act in acts {
+        todo.push(Todo::Double(Box::new(Own::Act(to, act))));
+    }
 }
 
 /// A message as it is sent once more.

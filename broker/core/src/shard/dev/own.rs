@@ -1,7 +1,7 @@
 //! The steps that the test double leaves to itself.
 
 use super::capture::Captured;
-use super::faults::HeldMessage;
+use super::faults::{HeldMessage, SessionAct};
 use crate::id::{ChannelKey, SessionKey};
 use crate::shard::todo::Deferred;
 
@@ -14,6 +14,8 @@ pub(in crate::shard) enum Own {
     SendAgain(Deferred, SessionKey),
     /// A message that a fault held back goes on.
     Release(HeldMessage),
+    /// A message had this done to a connection.
+    Act(SessionKey, SessionAct),
     /// The copy of a message of this channel, whose name it lacks.
     Copy(ChannelKey, Captured),
 }

@@ -1,7 +1,7 @@
 //! The double of `--dev`: the shard's steps, with the faults, findings and copies of tests before and behind them.
 
 use super::checks;
-use super::copies;
+use super::copies::{self, OfferCopy};
 use super::faults;
 use super::kept;
 use super::own::Own;
@@ -69,7 +69,7 @@ impl Double for Scripted {
         conclude(parts, judged, at)
     }
 
-    fn delivery(&self, parts: Parts<'_>, left: Todo, at: Moment) -> Option<Todo> {
+    fn delivery(&self, mut parts: Parts<'_>, left: Todo, at: Moment) -> Option<Todo> {
         if let Todo::Double(own) = left {
             do_own(parts, *own, at);
             return None;
@@ -81,7 +81,11 @@ impl Double for Scripted {
         if let Todo::Query(caller, query) = left {
             if home::allows(parts.directory, parts.books, parts.todo, caller, &query, at) {
                 checks::on_query(parts.sockets, parts.directory, &query, at);
-                home::answer_allowed(parts, caller, *query, at);
+                let offer = OfferCopy::of(parts.sockets, parts.directory, &query.kind);
+                home::answer_allowed(parts.lend(), caller, *query, at);
+                if let Some(offer) = offer {
+                    offer.take(parts.sockets, parts.directory, at);
+                }
             }
             return None;
         }
@@ -110,6 +114,9 @@ fn do_own(parts: Parts<'_>, own: Own, at: Moment) {
             faults::send_again(parts.sockets, parts.books, to, &message.passing());
         }
         Own::Release(held) => faults::release(parts, held, at),
+        Own::Act(session, act) => {
+            faults::act(parts.sockets, parts.books, parts.todo, session, &act, at);
+        }
         Own::Copy(channel, copy) => {
             copies::copy_named(parts.sockets, parts.directory, channel, copy, at)
         }

@@ -37,7 +37,7 @@ pub(in crate::shard) struct Passing<'a> {
 impl Passing<'_> {
     /// It for a note.
     #[inline]
-    pub(super) fn passed(&self, passage: Passage, bytes: usize) -> Passed {
+    pub(in crate::shard) fn passed(&self, passage: Passage, bytes: usize) -> Passed {
         Passed {
             action: Some(self.launch.action),
             towards: self.towards(),

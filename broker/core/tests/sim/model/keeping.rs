@@ -232,7 +232,8 @@ impl Model {
             self.met("kept messages delivered at connect");
         }
         let all = ranked.into_iter().map(|(_, number)| number).collect();
-        for (number, twice) in self.disturb_kept(to, channel, viewer, all) {
+        let (going, acts) = self.disturb_kept(to, channel, viewer, all);
+        for (number, twice) in going {
             if self.messages[number].call {
                 self.give_offer(channel, number, to);
             } else {
@@ -241,6 +242,9 @@ impl Model {
             }
         }
         self.out.touched.insert(to);
+        for act in acts {
+            self.act_on_session(to, &act);
+        }
     }
 
     /// Drops kept messages whose time is over.

@@ -96,6 +96,8 @@ pub(crate) struct Model {
     pub(crate) rules: Vec<scripted::Rule>,
     /// Payloads that a fault held back or doubled: they may come late and twice.
     pub(crate) twice: BTreeSet<String>,
+    /// Payloads that a fault sends to another viewer, or as another viewer's.
+    pub(crate) misdirected: BTreeSet<String>,
     /// The greatest such number so far: see [`Ws::number`].
     numbers: u64,
     /// Connections that were admitted so far.
@@ -161,6 +163,7 @@ impl Model {
             answered: VecDeque::new(),
             rules: Vec::new(),
             twice: BTreeSet::new(),
+            misdirected: BTreeSet::new(),
             numbers: 0,
             admissions: 0,
             standstill: (0, 0),

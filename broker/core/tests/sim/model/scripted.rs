@@ -236,10 +236,19 @@ impl Model {
             ..Subject::default()
         };
         let sessions = |act: &FaultAct| matches!(act, FaultAct::Session(_));
-        let Some((_, FaultAct::Session(act))) = self.fault(sessions, &subject) else {
+        if let Some((_, FaultAct::Session(act))) = self.fault(sessions, &subject) {
+            self.act_on_session(id, &act);
+        }
+    }
+
+    /// Applies an act to a connection, if it is open and has its slot.
+    pub(super) fn act_on_session(&mut self, id: ConnId, act: &SessionAct) {
+        let conn = &self.conns[id];
+        let slot = conn.ws.as_ref().is_some_and(|ws| !ws.superseded);
+        if !slot || !matches!(conn.stage, Stage::Open) {
             return;
-        };
-        let shard = self.conns[id].shard;
+        }
+        let shard = conn.shard;
         match act {
             SessionAct::GoAway { grace_ms } => {
                 let ws = self.conns[id].ws.as_mut().expect("open");
@@ -253,17 +262,21 @@ impl Model {
                 code,
                 reason,
                 after_ms: 0,
-            } => self.close_ws(id, code, &reason, EndReason::Operator),
+            } => self.close_ws(id, *code, reason, EndReason::Operator),
             SessionAct::Close {
                 code,
                 reason,
                 after_ms,
             } => {
-                let close = Later::Close(id, code, reason.into());
+                let close = Later::Close(id, *code, reason.to_string());
                 self.put_off(shard, self.now + after_ms, close);
             }
             SessionAct::Stall(ms) => self.mute(id, ms.map_or(NEVER, |ms| self.now + ms)),
             SessionAct::ReconnectIce => drop(self.reconnect(id)),
+            SessionAct::Reset => {
+                self.because(id, EndReason::Operator);
+                self.abort(id);
+            }
         }
     }
 
@@ -308,13 +321,20 @@ fn met(act: &FaultAct) -> &'static str {
         FaultAct::Message(Message::Delay(_)) => "scripted: message delayed",
         FaultAct::Message(Message::Status { .. }) => "scripted: message refused",
         FaultAct::Message(Message::Expire) => "scripted: message expired",
+        FaultAct::Message(Message::Misdirect(_)) => "scripted: message misdirected",
+        FaultAct::Message(Message::Session(_)) => {
+            "scripted: message ended or changed its sender's session"
+        }
         FaultAct::Delivery(Delivery::Drop) => "scripted: delivery dropped",
         FaultAct::Delivery(Delivery::Delay(_)) => "scripted: delivery delayed",
         FaultAct::Delivery(Delivery::Duplicate) => "scripted: delivery doubled",
         FaultAct::Delivery(Delivery::Reorder) => "scripted: delivery swapped",
+        FaultAct::Delivery(Delivery::Corrupt(_)) => "scripted: delivery spoiled",
+        FaultAct::Delivery(Delivery::Session(_)) => "scripted: delivery ended or changed a session",
         FaultAct::Session(SessionAct::GoAway { .. }) => "scripted: session told to go",
         FaultAct::Session(SessionAct::Close { .. }) => "scripted: session closed",
         FaultAct::Session(SessionAct::Stall(_)) => "scripted: session stalled",
         FaultAct::Session(SessionAct::ReconnectIce) => "scripted: session to fetch ICE servers",
+        FaultAct::Session(SessionAct::Reset) => "scripted: session reset",
     }
 }

@@ -377,7 +377,10 @@ impl Model {
         let now = self.now.saturating_sub(LATE_MS);
         let age = timeouts.connection_age_ms;
         for (id, conn) in self.conns.iter().enumerate().filter(|(_, conn)| conn.live) {
-            if self.stands_still(id) || conn.unmuted > now {
+            // One that is sent nothing may have met what it takes for its peer's end, and waits with its own.
+            let unseen = conn.lost_sync && conn.mute.is_some();
+            let unseen = unseen && matches!(conn.stage, Stage::AwaitEcho(..));
+            if self.stands_still(id) || conn.unmuted > now || unseen {
                 continue;
             }
             let fine = match &conn.stage {

@@ -8,7 +8,7 @@ use super::{ConnId, Model, Stage};
 use broker_core::event::Outcome;
 use broker_core::journal::{EndReason, Unaccepted};
 use broker_core::limits::{FAULT_REORDER_MS, FAULTS_DUE_PER_TICK};
-use broker_core::shard::{DeliveryAct, FaultAct, MessageAct};
+use broker_core::shard::{DeliveryAct, FaultAct, MessageAct, SessionAct};
 use codec::signal::Action;
 use std::collections::VecDeque;
 
@@ -29,10 +29,37 @@ impl Model {
         let peer = Some(passing.sender.as_deref());
         let arrivals = |act: &FaultAct| matches!(act, FaultAct::Message(_));
         let act = self.fault_of(passing.channel, peer, passing.action, arrivals);
-        if let Some(FaultAct::Message(act)) = act {
-            self.disturb_arrival(home, passing, act);
-            return true;
+        match act {
+            Some(FaultAct::Message(MessageAct::Misdirect(viewer))) => {
+                let mut passing = passing.clone();
+                self.misdirected.insert(passing.payload.clone());
+                match &mut passing.sender {
+                    Some(sender) => *sender = viewer.into(),
+                    None => passing.recipient = viewer.into(),
+                }
+                if !self.disturb_route(&passing) {
+                    self.hand_on(&passing);
+                }
+                true
+            }
+            Some(FaultAct::Message(MessageAct::Session(act))) => {
+                if !self.disturb_route(passing) {
+                    self.hand_on(passing);
+                }
+                self.act_on_session(passing.from.expect("it comes from a connection"), &act);
+                true
+            }
+            Some(FaultAct::Message(act)) => {
+                self.disturb_arrival(home, passing, act);
+                true
+            }
+            _ => self.disturb_route(passing),
         }
+    }
+
+    /// Applies faults to the delivery of a message that came in; true when it is dealt with.
+    fn disturb_route(&mut self, passing: &Passing) -> bool {
+        let home = self.channels[passing.channel].home;
         let Some(to) = self.recipient(passing) else {
             return false;
         };
@@ -47,6 +74,16 @@ impl Model {
                 let number = self.number(passing);
                 self.deliver_or_refuse(to, number, passing);
                 self.copy(to, number);
+            }
+            Some(DeliveryAct::Corrupt(_)) => unreachable!("no script spoils messages"),
+            Some(DeliveryAct::Session(act)) => {
+                let held = self.take_behind(home, to);
+                let number = self.number(passing);
+                self.deliver_or_refuse(to, number, passing);
+                self.act_on_session(to, &act);
+                if let Some(held) = held {
+                    self.release(held);
+                }
             }
             None => {
                 let Some(held) = self.take_behind(home, to) else {
@@ -74,6 +111,7 @@ impl Model {
                 self.status_of(passing, told);
             }
             MessageAct::Delay(ms) => self.hold(passing.clone(), self.now + ms, None),
+            MessageAct::Misdirect(_) | MessageAct::Session(_) => unreachable!("they go on"),
         }
     }
 
@@ -108,15 +146,15 @@ impl Model {
     }
 
     /// Applies faults to kept messages that go to a connection; returns those that are left, in their new order, some
-    /// with a copy.
+    /// with a copy, and what is done to the connection then.
     pub(super) fn disturb_kept(
         &mut self,
         to: ConnId,
         channel: usize,
         viewer: Option<&str>,
         all: Vec<usize>,
-    ) -> Vec<(usize, bool)> {
-        let (mut going, mut behind) = (Vec::new(), VecDeque::new());
+    ) -> (Vec<(usize, bool)>, Vec<SessionAct>) {
+        let (mut going, mut behind, mut acts) = (Vec::new(), VecDeque::new(), Vec::new());
         let home = self.channels[channel].home;
         for number in all {
             let action = self.messages[number].action;
@@ -143,7 +181,12 @@ impl Model {
                     self.twice.insert(self.messages[number].payload.clone());
                     behind.push_back(number);
                 }
-                None => {
+                Some(DeliveryAct::Corrupt(_)) => unreachable!("no script spoils messages"),
+                act => {
+                    if let Some(DeliveryAct::Session(act)) = act {
+                        self.met("scripted: kept message ended or changed a session");
+                        acts.push(act);
+                    }
                     going.push((number, false));
                     going.extend(behind.pop_front().map(|number| (number, false)));
                 }
@@ -153,7 +196,7 @@ impl Model {
             let held = self.passing_of(channel, number);
             self.hold(held, self.now + FAULT_REORDER_MS, Some(to));
         }
-        going
+        (going, acts)
     }
 
     fn passing_of(&self, channel: usize, number: usize) -> Passing {

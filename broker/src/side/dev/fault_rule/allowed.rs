@@ -1,6 +1,6 @@
 //! The values of a fault: the closed sets that the reader, its errors and `GET /dev/faults/allowed` share.
 
-use broker_core::shard::FaultError;
+use broker_core::shard::{Corruption, FaultError};
 use codec::control::Operation;
 use codec::signal::{Action, Role};
 use serde_json::{Value, json};
@@ -31,9 +31,9 @@ impl On {
     pub(super) fn acts(self) -> &'static [&'static str] {
         match self {
             Self::Connect | Self::Api => &["refuse", "throttle", "delay", "hang", "reset"],
-            Self::Message => &["drop", "delay", "status", "expire"],
-            Self::Delivery => &["drop", "delay", "duplicate", "reorder"],
-            Self::Session => &["goAway", "close", "stall", "reconnectIce"],
+            Self::Message => &MESSAGE,
+            Self::Delivery => &DELIVERY,
+            Self::Session => &SESSION,
         }
     }
 }
@@ -51,6 +51,7 @@ pub(in crate::side::dev) fn document() -> Value {
         "role": ROLES.map(|(name, _)| name),
         "operation": Operation::ALL.iter().map(|it| it.name()).collect::<Vec<_>>(),
         "action": Action::ALL.map(Action::as_str),
+        "corrupt": CORRUPTIONS.map(|(name, _)| name),
         "error": FaultError::names().collect::<Vec<_>>(),
     })
 }
@@ -61,6 +62,8 @@ fn example(act: &str) -> Value {
         "refuse" => json!({ "error": "AccessDeniedException" }),
         "throttle" => json!({}),
         "delay" => json!("3s"),
+        "corrupt" => json!("payload"),
+        "misdirect" => json!("phone-2"),
         "status" => json!({ "errorType": "InternalFailure", "statusCode": 500 }),
         "goAway" => json!({ "grace": "5s" }),
         "close" => json!({ "code": 1001, "after": "2s" }),
@@ -69,6 +72,43 @@ fn example(act: &str) -> Value {
     };
     json!({ act: how })
 }
+
+const SESSION: [&str; 5] = ["goAway", "close", "reset", "stall", "reconnectIce"];
+
+/// Those of messages, and those of the sender's session.
+const MESSAGE: [&str; 10] = [
+    "drop",
+    "delay",
+    "status",
+    "expire",
+    "misdirect",
+    "goAway",
+    "close",
+    "reset",
+    "stall",
+    "reconnectIce",
+];
+
+/// Those of deliveries, and those of the recipient's session.
+const DELIVERY: [&str; 10] = [
+    "drop",
+    "delay",
+    "duplicate",
+    "reorder",
+    "corrupt",
+    "goAway",
+    "close",
+    "reset",
+    "stall",
+    "reconnectIce",
+];
+
+/// `do.corrupt`.
+pub(super) const CORRUPTIONS: [(&str, Corruption); 3] = [
+    ("payload", Corruption::Payload),
+    ("base64", Corruption::Base64),
+    ("message", Corruption::Message),
+];
 
 /// `match.role`.
 pub(super) const ROLES: [(&str, Role); 2] = [("master", Role::Master), ("viewer", Role::Viewer)];

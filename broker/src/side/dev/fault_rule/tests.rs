@@ -16,7 +16,7 @@ fn every_act_is_read_where_it_belongs_and_refused_elsewhere() {
         ("throttle", json!({}), "connect api"),
         ("delay", json!("3s"), "connect api message delivery"),
         ("hang", json!(true), "connect api"),
-        ("reset", json!(true), "connect api"),
+        ("reset", json!(true), "connect api message delivery session"),
         ("drop", json!(true), "message delivery"),
         (
             "status",
@@ -26,14 +26,20 @@ fn every_act_is_read_where_it_belongs_and_refused_elsewhere() {
         ("expire", json!(true), "message"),
         ("duplicate", json!(true), "delivery"),
         ("reorder", json!(true), "delivery"),
-        ("goAway", json!({ "grace": "5s" }), "session"),
+        ("corrupt", json!("base64"), "delivery"),
+        ("misdirect", json!("phone-2"), "message"),
+        (
+            "goAway",
+            json!({ "grace": "5s" }),
+            "message delivery session",
+        ),
         (
             "close",
             json!({ "code": 1001, "reason": "bye", "after": "2s" }),
-            "session",
+            "message delivery session",
         ),
-        ("stall", json!(true), "session"),
-        ("reconnectIce", json!(true), "session"),
+        ("stall", json!(true), "message delivery session"),
+        ("reconnectIce", json!(true), "message delivery session"),
     ];
     for (name, how, places) in acts {
         for on in ["connect", "api", "message", "delivery", "session"] {
@@ -114,6 +120,34 @@ fn what_is_wrong_is_named_with_what_is_allowed() {
     }
 }
 
+#[test]
+fn what_is_misspelt_is_named_with_the_nearest() {
+    for (fault, nearest) in [
+        (r#"{"on":"mesage","do":"drop"}"#, "message"),
+        (r#"{"on":"message","do":"expires"}"#, "expire"),
+        (r#"{"on":"message","do":"drop","tiems":3}"#, "times"),
+        (r#"{"on":"session","do":"go_away"}"#, "goAway"),
+        (
+            r#"{"on":"message","do":"drop","match":{"client_id":"x"}}"#,
+            "clientId",
+        ),
+        (
+            r#"{"on":"api","do":"hang","match":{"operation":"CreateSignallingChannel"}}"#,
+            "CreateSignalingChannel",
+        ),
+        (
+            r#"{"on":"api","do":{"refuse":{"error":"Throttling"}}}"#,
+            "ThrottlingException",
+        ),
+    ] {
+        let text = Body::parse(fault.as_bytes()).and_then(parse).unwrap_err();
+        assert!(
+            text.ends_with(&format!("; the nearest is {nearest}")),
+            "{fault}: {text}"
+        );
+    }
+}
+
 #[rustfmt::skip] // a table, a request and its answer per entry
 const WRONG: &[(&str, &str)] = &[
     (r#"{}"#, "on: missing; allowed connect,"),
@@ -138,4 +172,7 @@ const WRONG: &[(&str, &str)] = &[
     (r#"{"on":"api","do":{"refuse":{"status":200}}}"#, "do.refuse.status = 200: allowed 400"),
     (r#"{"on":"api","do":{"hang":{"for":1}}}"#, "do.hang.for: unknown key"),
     (r#"{"on":"session","do":{"close":{"code":1006}}}"#, "do.close.code: allowed 1000 to"),
+    (r#"{"on":"message","do":"misdirect"}"#, "do.misdirect: missing; allowed a client id"),
+    (r#"{"on":"message","do":{"misdirect":"a b"}}"#, "do.misdirect = \"a b\": must be a client"),
+    (r#"{"on":"delivery","do":{"corrupt":"sdp"}}"#, "do.corrupt = \"sdp\": allowed payload, base64, message"),
 ];

@@ -97,7 +97,7 @@ pub(super) const ELSEWHERE: [(&str, &str, &str, usize, &str); 4] = [
         "deploy/testing/python/README.md",
         "",
         "python",
-        2,
+        3,
         "deploy/conformance/python/test_plugin.py",
     ),
 ];

@@ -2,12 +2,15 @@
 
 mod messages;
 mod requests;
+mod rerouted;
 mod sessions;
+mod triggered;
 
 use crate::http::{Answer, admin, call, get};
 use crate::peer::{Peer, offer};
 use crate::process::{Broker, arn, until};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 on_shards!(
     counts_hold_for_all_shards,
@@ -78,6 +81,11 @@ fn faults_have_a_bound_and_name_what_is_wrong(broker: &Broker) {
     for (fault, text) in [
         ("{}", "on: missing; allowed connect"),
         (
+            r#"{"on":"delivery","do":{"corupt":"base64"}}"#,
+            "do.corupt: not with this \"on\"; allowed drop, delay, duplicate, reorder, corrupt, goAway, close, reset, \
+             stall, reconnectIce; the nearest is corrupt",
+        ),
+        (
             r#"{"on":"message","do":"explode"}"#,
             "do.explode: not with this",
         ),
@@ -117,4 +125,16 @@ fn until_hits(broker: &Broker, hits: u64) {
             .and_then(|all| all.last().cloned())?;
         (last["hits"].as_u64() == Some(hits)).then_some(())
     });
+}
+
+/// The error by which a connection ends without an answer.
+fn error_of(mut stream: std::net::TcpStream) -> std::io::ErrorKind {
+    use std::io::Read;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .expect("a timeout");
+    match stream.read(&mut [0; 64]) {
+        Ok(bytes) => panic!("{bytes} bytes instead of a reset"),
+        Err(error) => error.kind(),
+    }
 }

@@ -1,11 +1,10 @@
 //! Faults of API calls and upgrades.
 
-use super::{clock, make, until_hits};
+use super::{clock, error_of, make, until_hits};
 use crate::http::{Connection, admin, call, create, get};
 use crate::peer::{Peer, answer, to_viewer, upgrade, viewer_query};
 use crate::process::{Broker, arn, command, until};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 on_shards!(
     requests_are_refused_as_often_as_the_fault_says,
@@ -185,16 +184,4 @@ fn until_connected(broker: &Broker, channel: &str, number: usize) {
         Some(number),
         "{shown}"
     );
-}
-
-/// The error by which a connection ends without an answer.
-fn error_of(mut stream: std::net::TcpStream) -> std::io::ErrorKind {
-    use std::io::Read;
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .expect("a timeout");
-    match stream.read(&mut [0; 64]) {
-        Ok(bytes) => panic!("{bytes} bytes instead of a reset"),
-        Err(error) => error.kind(),
-    }
 }

@@ -64,7 +64,8 @@ const fn common(name: &'static str, status: u16) -> FaultError {
     FaultError { name, status, text }
 }
 
-/// The errors of the service's models, and those that AWS services have in common. InvalidClientException and
+/// The errors of the service's models, and those that AWS services have in common ("Common Error Types" of each
+/// service's API reference, and what its front end sends beside them). InvalidClientException and
 /// SessionExpiredException are modelled with a `message`, unlike the others of their service.
 const ALL: &[FaultError] = &[
     as_operation("AccessDeniedException", 403),
@@ -80,9 +81,16 @@ const ALL: &[FaultError] = &[
     as_operation("InvalidDeviceException", 400),
     as_operation("InvalidResourceFormatException", 400),
     common("InvalidSignatureException", 403),
+    common("MalformedHttpRequestException", 400),
     common("MissingAuthenticationTokenException", 403),
     as_operation("NoDataRetentionException", 400),
+    common("NotAuthorized", 401),
     as_operation("NotAuthorizedException", 401),
+    common("OptInRequired", 403),
+    common("RequestAbortedException", 400),
+    common("RequestEntityTooLargeException", 413),
+    common("RequestExpired", 400),
+    common("RequestTimeoutException", 408),
     as_operation("ResourceInUseException", 400),
     as_operation("ResourceNotFoundException", 404),
     as_operation("SerializationException", 400),
@@ -93,6 +101,7 @@ const ALL: &[FaultError] = &[
     common("ThrottlingException", 400),
     common("UnknownOperationException", 404),
     common("UnrecognizedClientException", 403),
+    common("ValidationError", 400),
     as_operation("VersionMismatchException", 400),
 ];
 

@@ -1,7 +1,8 @@
 //! Faults of kept messages when their recipient has come: the same as of other deliveries.
 
+use super::corrupt::spoil;
 use super::held::HeldMessage;
-use super::rule::{DeliveryAct, FaultAct, FaultCounts, SharedRule, Subject};
+use super::rule::{DeliveryAct, FaultAct, FaultCounts, SessionAct, SharedRule, Subject};
 use crate::channel::Message;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
@@ -20,6 +21,8 @@ pub(in crate::shard) struct Deliveries {
     pub(in crate::shard) groups: Vec<(u64, VecDeque<Message>)>,
     /// Those that are sent twice, by their order.
     pub(in crate::shard) twice: Vec<u64>,
+    /// The acts on the recipient's connection that follow.
+    pub(in crate::shard) acts: Vec<SessionAct>,
 }
 
 /// The recipient of a delivery: its channel, connection and role.
@@ -38,11 +41,12 @@ pub(in crate::shard) fn on_kept(
     let mut deliveries = Deliveries {
         groups: Vec::with_capacity(groups.len()),
         twice: Vec::new(),
+        acts: Vec::new(),
     };
     let mut behind: VecDeque<(Message, SharedRule)> = VecDeque::new();
     for (rank, messages) in groups {
         let mut going = VecDeque::with_capacity(messages.len());
-        for message in messages {
+        for mut message in messages {
             let act = act_on(sockets, name, to, &message, at.now);
             let message = match act {
                 Some((DeliveryAct::Drop, _)) => {
@@ -63,6 +67,14 @@ pub(in crate::shard) fn on_kept(
                 Some((DeliveryAct::Reorder, rule)) => {
                     behind.push_back((message, rule));
                     continue;
+                }
+                Some((DeliveryAct::Corrupt(part), _)) => {
+                    spoil(&mut message.frame, part);
+                    message
+                }
+                Some((DeliveryAct::Session(act), _)) => {
+                    deliveries.acts.push(act);
+                    message
                 }
                 None => message,
             };
@@ -104,7 +116,7 @@ fn act_on(
         .as_deref()?
         .pick(deliveries, &subject, now)?;
     match &rule.act {
-        FaultAct::Delivery(act) => Some((*act, rule)),
+        FaultAct::Delivery(act) => Some((act.clone(), rule)),
         FaultAct::Connect(_) | FaultAct::Api(_) | FaultAct::Message(_) | FaultAct::Session(_) => {
             None
         }

@@ -1,5 +1,6 @@
 //! Faults of messages, between their route and their recipient's outbox.
 
+use super::corrupt;
 use super::held::HeldMessage;
 use super::rule::{DeliveryAct, FaultAct, FaultCounts, MessageAct, Subject};
 use super::{Faults, SharedRule};
@@ -13,6 +14,7 @@ use crate::shard::books::Books;
 use crate::shard::books::recorder::NOBODY;
 use crate::shard::dev::capture::Fate;
 use crate::shard::dev::own::Own;
+use crate::shard::directory::Directory;
 use crate::shard::road::parts::Parts;
 use crate::shard::road::passing::Passing;
 use crate::shard::road::relay;
@@ -25,7 +27,7 @@ use codec::signal::{Delivery, Role};
 /// Has faults act on a message that has its route; true when it is dealt with. Tests get a copy of it.
 #[cold]
 pub(in crate::shard) fn on_message(
-    parts: Parts<'_>,
+    mut parts: Parts<'_>,
     passing: &Passing<'_>,
     route: Route,
     at: Moment,
@@ -35,12 +37,11 @@ pub(in crate::shard) fn on_message(
         directory,
         books,
         todo,
-    } = parts;
+    } = parts.lend();
     let Some(faults) = sockets.dev().faults.as_deref() else {
         return false;
     };
-    let channel = directory.channel(passing.channel);
-    let name = channel.map_or("", |channel| channel.record.arn.name());
+    let name = name_of(directory, passing.channel);
     if let Some(rule) = rule_of(faults, name, passing, false, at.now)
         && let FaultAct::Message(act) = &rule.act
     {
@@ -49,6 +50,15 @@ pub(in crate::shard) fn on_message(
             MessageAct::Expire => Fate::Expired,
             MessageAct::Status { .. } => Fate::Refused,
             MessageAct::Delay(_) => Fate::of(route),
+            MessageAct::Misdirect(viewer) => return misdirect(parts, passing, viewer, at),
+            MessageAct::Session(act) => {
+                let act = Own::Act(passing.from, act.clone());
+                if !on_route(parts.lend(), passing, route, at) {
+                    relay::hand_on(parts.lend(), route, passing, at);
+                }
+                parts.todo.push(Todo::Double(Box::new(act)));
+                return true;
+            }
         };
         passing.copy(sockets, name, fate, at);
         let held_ms = on_arrival(sockets, books, todo, passing, act, at);
@@ -64,13 +74,57 @@ pub(in crate::shard) fn on_message(
         };
         return held_ms.is_none_or(hold);
     }
+    on_route(parts, passing, route, at)
+}
+
+/// Passes a message on as one of another viewer; true when it is dealt with.
+fn misdirect(mut parts: Parts<'_>, passing: &Passing<'_>, viewer: &str, at: Moment) -> bool {
+    let (role, sender, recipient) = match passing.delivery.sender {
+        Some(_) => (Role::Viewer, Some(viewer), passing.recipient),
+        None => (Role::Master, None, viewer),
+    };
+    let asked = (role, passing.launch.action, recipient);
+    let Some(accepted) = parts.directory.accept(passing.channel, asked, at.now) else {
+        return false;
+    };
+    let passing = Passing {
+        launch: Launch {
+            order: accepted.order,
+            sender_bytes: u16::try_from(sender.map_or(0, str::len)).unwrap_or(u16::MAX),
+            ..passing.launch
+        },
+        delivery: Delivery {
+            sender,
+            ..passing.delivery
+        },
+        recipient,
+        ..*passing
+    };
+    if !on_route(parts.lend(), &passing, accepted.route, at) {
+        relay::hand_on(parts, accepted.route, &passing, at);
+    }
+    true
+}
+
+/// Has faults act on the delivery of a message; true when it is dealt with.
+fn on_route(parts: Parts<'_>, passing: &Passing<'_>, route: Route, at: Moment) -> bool {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    } = parts;
+    let Some(faults) = sockets.dev().faults.as_deref() else {
+        return false;
+    };
+    let name = name_of(directory, passing.channel);
     let Route::To(to) = route else {
         passing.copy(sockets, name, Fate::of(route), at);
         return false;
     };
     let rule = rule_of(faults, name, passing, true, at.now);
     let act = rule.as_deref().and_then(|rule| match &rule.act {
-        FaultAct::Delivery(act) => Some((*act, &rule.counts)),
+        FaultAct::Delivery(act) => Some((act, &rule.counts)),
         FaultAct::Connect(_) | FaultAct::Api(_) | FaultAct::Message(_) | FaultAct::Session(_) => {
             None
         }
@@ -87,12 +141,24 @@ pub(in crate::shard) fn on_message(
     }
     // A held message that was to follow the next one for this recipient follows this one.
     let behind = sockets.dev_mut().faults.as_deref_mut();
-    let Some(behind) = behind.and_then(|faults| faults.held.take_behind(to)) else {
+    let behind = behind.and_then(|faults| faults.held.take_behind(to));
+    let behind = behind.map(Own::Release);
+    let acts = act.and_then(|(act, _)| act.on_session());
+    let acts = acts.map(|act| Own::Act(to, act.clone()));
+    if behind.is_none() && acts.is_none() {
         return false;
-    };
+    }
     relay::deliver(sockets, books, todo, to, passing, at);
-    todo.push(Todo::Double(Box::new(Own::Release(behind))));
+    for own in acts.into_iter().chain(behind) {
+        todo.push(Todo::Double(Box::new(own)));
+    }
     true
+}
+
+/// The name of a channel.
+fn name_of(directory: &Directory, channel: ChannelKey) -> &str {
+    let channel = directory.channel(channel);
+    channel.map_or("", |channel| channel.record.arn.name())
 }
 
 /// The rule for a message when it arrives, or for its delivery: then its recipient is what it is about.
@@ -152,6 +218,7 @@ fn on_arrival(
             });
         }
         MessageAct::Delay(ms) => return Some(*ms),
+        MessageAct::Misdirect(_) | MessageAct::Session(_) => {} // they go on
     }
     None
 }
@@ -161,7 +228,7 @@ fn on_delivery(
     books: &mut Books,
     todo: &mut TodoList,
     passing: &Passing<'_>,
-    (to, act, counts): (SessionKey, DeliveryAct, &FaultCounts),
+    (to, act, counts): (SessionKey, &DeliveryAct, &FaultCounts),
     at: Moment,
 ) -> bool {
     match act {
@@ -169,7 +236,7 @@ fn on_delivery(
             passing.end(books, Outcome::Withdrawn);
             true
         }
-        DeliveryAct::Delay(ms) => hold(sockets, books, passing, at.now.after(ms), None, counts),
+        DeliveryAct::Delay(ms) => hold(sockets, books, passing, at.now.after(*ms), None, counts),
         DeliveryAct::Reorder => {
             let until = at.now.after(FAULT_REORDER_MS);
             hold(sockets, books, passing, until, Some(to), counts)
@@ -180,6 +247,11 @@ fn on_delivery(
             todo.push(Todo::Double(Box::new(again)));
             true
         }
+        DeliveryAct::Corrupt(part) => {
+            corrupt::deliver(sockets, books, todo, passing, (to, *part), at);
+            true
+        }
+        DeliveryAct::Session(_) => false, // it is sent as usual before
     }
 }
 

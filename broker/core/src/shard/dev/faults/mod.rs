@@ -6,8 +6,9 @@
 //! withdrawn, what it holds back is in the gauge of pending messages, and the copy of a duplicate is not counted.
 //!
 //! In reading order: `rule` (what a fault is), `error` (what requests are refused with), `held` (what faults hold
-//! back), this page (connections), `requests`, `messages`, `kept`.
+//! back), this page, `requests`, `messages`, `corrupt` (messages that are sent spoiled), `kept`, `sessions`.
 
+mod corrupt;
 mod error;
 mod held;
 mod kept;
@@ -21,10 +22,10 @@ pub(in crate::shard) use kept::{Deliveries, on_kept};
 pub(in crate::shard) use messages::{on_message, release, send_again};
 pub(in crate::shard) use requests::{on_call, on_connect};
 pub use rule::{
-    Chance, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct, RequestAct,
-    SessionAct, SharedRule,
+    Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct,
+    RequestAct, SessionAct, SharedRule,
 };
-pub(in crate::shard) use sessions::on_session;
+pub(in crate::shard) use sessions::{act, on_session};
 
 use crate::limits::FAULTS_MAX;
 use crate::session::NEVER;

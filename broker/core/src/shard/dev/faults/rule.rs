@@ -98,10 +98,14 @@ pub enum MessageAct {
     },
     /// Its time to live is over at once.
     Expire,
+    /// Its viewer is another one: a master's message goes to that one, a viewer's comes from it.
+    Misdirect(Box<str>),
+    /// It goes on; then its sender's WebSocket is acted on.
+    Session(SessionAct),
 }
 
 /// An act on a message for a connected recipient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryAct {
     /// It is dropped.
     Drop,
@@ -111,6 +115,21 @@ pub enum DeliveryAct {
     Duplicate,
     /// It is sent after the next one for the same recipient.
     Reorder,
+    /// It is sent with this part of it spoiled.
+    Corrupt(Corruption),
+    /// It is put into its recipient's outbox; then that one's WebSocket is acted on, before anything is sent.
+    Session(SessionAct),
+}
+
+/// The part of a message that a fault spoils. The message stays as long as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Corruption {
+    /// The payload is base64 of zeros: no JSON.
+    Payload,
+    /// The payload is not base64.
+    Base64,
+    /// The text of the message is not JSON.
+    Message,
 }
 
 /// An act on an open WebSocket.
@@ -134,6 +153,8 @@ pub enum SessionAct {
     Stall(Option<u64>),
     /// RECONNECT_ICE_SERVER.
     ReconnectIce,
+    /// A TCP reset: its client sees 1006, the end without a close frame.
+    Reset,
 }
 
 /// A part of the matches, the same in every run with the same seed.
@@ -162,6 +183,18 @@ pub(super) struct Subject<'a> {
     pub(super) client_id: Option<&'a str>,
     pub(super) operation: Option<Operation>,
     pub(super) action: Option<Action>,
+}
+
+impl DeliveryAct {
+    /// The act on the recipient's WebSocket, if it is one.
+    pub(super) fn on_session(&self) -> Option<&SessionAct> {
+        match self {
+            Self::Session(act) => Some(act),
+            Self::Drop | Self::Delay(_) | Self::Duplicate | Self::Reorder | Self::Corrupt(_) => {
+                None
+            }
+        }
+    }
 }
 
 impl FaultMatch {

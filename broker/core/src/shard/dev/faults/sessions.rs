@@ -120,9 +120,23 @@ pub(in crate::shard) fn on_session(
     };
     let sessions = |act: &FaultAct| matches!(act, FaultAct::Session(_));
     let rule = (sockets.dev().faults.as_deref()).and_then(|it| it.pick(sessions, &subject, at.now));
-    let Some(FaultAct::Session(act)) = rule.as_deref().map(|rule| &rule.act) else {
+    if let Some(FaultAct::Session(on)) = rule.as_deref().map(|rule| &rule.act) {
+        act(sockets, books, todo, key, on, at);
+    }
+}
+
+/// Acts on an open WebSocket that has its slot; on no other connection.
+pub(in crate::shard) fn act(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    key: SessionKey,
+    act: &SessionAct,
+    at: Moment,
+) {
+    if sockets.web_socket(key).is_none_or(|it| it.superseded) {
         return;
-    };
+    }
     match act {
         SessionAct::GoAway { grace_ms } => {
             sockets.go_away(books, key, at);
@@ -145,6 +159,11 @@ pub(in crate::shard) fn on_session(
         SessionAct::Stall(ms) => sockets.mute(key, ms.map_or(NEVER, |ms| at.now.after(ms))),
         SessionAct::ReconnectIce => {
             sockets.reconnect(books, key, at);
+        }
+        SessionAct::Reset => {
+            sockets.because(key, EndReason::Operator);
+            sockets.output(Output::Reset(key));
+            sockets.abort(books, todo, key, at);
         }
     }
 }
