@@ -23,6 +23,10 @@ pub struct Tally {
     pub corrupted: u64,
     /// Arrived at a peer that it was not for, or under another sender's name.
     pub misrouted: u64,
+    /// The service answered them: their sender was too fast. They are not lost as well.
+    pub throttled: u64,
+    /// The service answered them otherwise. They are not lost as well.
+    pub refused: u64,
 }
 
 impl Tally {

@@ -29,7 +29,8 @@ pub enum Command {
     /// Put load on a service and report the results.
     ///
     /// Exit codes: 0 success; 1 messages lost, duplicated, reordered, corrupted or misrouted; 2 usage or limits;
-    /// 3 the target failed; 4 a threshold missed, with --fail-on-threshold; 130 stopped by Ctrl-C, with its report.
+    /// 3 the target failed, or refused or throttled messages; 4 a threshold missed, with --fail-on-threshold; 130
+    /// stopped by Ctrl-C, with its report.
     Run(Options),
     /// Show what a run would need and what this machine allows, without opening connections.
     Plan(Options),

@@ -225,6 +225,11 @@ impl<'a> Worker<'a> {
         let is_paced = self.shared.plan.pace.is_some();
         let is_running = phase == Phase::WarmUp || phase == Phase::Measure;
         self.crew.relay.is_measured = phase == Phase::Measure;
+        if phase == Phase::Measure {
+            let tally = &self.crew.desk.tally;
+            // Without a warm-up nothing is known yet.
+            self.crew.desk.asks = tally.throttled + tally.refused > 0 || tally.received == 0;
+        }
         if relays && is_running && self.phase < Phase::WarmUp {
             if is_paced {
                 self.begin_pace();

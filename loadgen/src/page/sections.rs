@@ -169,7 +169,7 @@ fn cards(document: &Document) -> Vec<(&'static str, String, String)> {
     }
     let cpu = &document.cpu;
     if let Some(seconds) = cpu.server_s {
-        let busy = format!("{} of CPU time in all", words::seconds(seconds));
+        let busy = busy(document, seconds);
         match (cpu.server_us_per_message, cpu.server_us_per_connection) {
             (Some(us), _) => cards.push(("Service CPU per message", words::cost_us(us), busy)),
             (None, Some(us)) => {
@@ -247,6 +247,19 @@ fn split_sentence(text: &str) -> (String, String) {
     let (title, rest) = text.split_once(": ").unwrap_or((text, ""));
     (title.trim_end_matches('.').to_owned(), capital(rest))
 }
+
+/// CPU time of the service, and what it says where little was relayed.
+fn busy(document: &Document, seconds: f64) -> String {
+    let rate = document.messages_per_s();
+    let idle = match rate.filter(|rate| *rate < FEW_PER_S) {
+        Some(_) => "; at this rate mostly what the service costs at rest",
+        None => "",
+    };
+    format!("{} of CPU time in all{idle}", words::seconds(seconds))
+}
+
+/// Messages a second below which the CPU time of a service is mostly its own timers and scrapes.
+const FEW_PER_S: f64 = 1000.0;
 
 #[cfg(test)]
 mod tests {

@@ -164,6 +164,8 @@ impl From<measure::Tally> for Messages {
             reordered: Some(counts.reordered),
             corrupted: Some(counts.corrupted),
             misrouted: Some(counts.misrouted),
+            throttled: Some(counts.throttled),
+            refused: Some(counts.refused),
         }
     }
 }
@@ -185,9 +187,19 @@ pub struct Messages {
     pub corrupted: Option<u64>,
     /// Arrived where they do not belong.
     pub misrouted: Option<u64>,
+    /// Answered by the service, as too fast.
+    pub throttled: Option<u64>,
+    /// Answered by the service, for another reason.
+    pub refused: Option<u64>,
 }
 
 impl Messages {
+    /// Messages that the service answered in place of passing them on, by name, as far as they are known.
+    #[must_use]
+    pub const fn declined(&self) -> [(&'static str, Option<u64>); 2] {
+        [("throttled", self.throttled), ("refused", self.refused)]
+    }
+
     /// The five faults by name, as far as they are known.
     #[must_use]
     pub const fn faults(&self) -> [(&'static str, Option<u64>); 5] {

@@ -80,7 +80,8 @@ impl ErrorKind {
             }
             Self::Ports => "give more local addresses with --source-addresses",
             Self::ClientLimit => {
-                "the service limits what clients may do with one channel: use more --channels, or a lower --rate"
+                "the service limits what clients may do with one channel: use more --channels, or a lower --rate; the \
+                 broker's [quotas] name the rates, and `off = true` there turns them off"
             }
             Self::ClockSkew => {
                 "the service takes no signature of ours: check the secret key, and that both clocks agree within five \

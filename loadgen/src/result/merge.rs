@@ -137,6 +137,8 @@ fn messages(one: &Messages, other: &Messages) -> Messages {
         reordered: plus(one.reordered, other.reordered),
         corrupted: plus(one.corrupted, other.corrupted),
         misrouted: plus(one.misrouted, other.misrouted),
+        throttled: plus(one.throttled, other.throttled),
+        refused: plus(one.refused, other.refused),
     }
 }
 

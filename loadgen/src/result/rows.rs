@@ -138,7 +138,7 @@ fn messages(rows: &mut Rows, document: &Document) {
     rows.count(Sense::Plain, "sent", messages.sent);
     rows.count(Sense::Plain, "received", messages.received);
     rows.rate("messages/s", document.messages_per_s());
-    for (name, count) in messages.faults() {
+    for (name, count) in messages.faults().into_iter().chain(messages.declined()) {
         rows.count(Sense::Zero, name, count);
     }
 }

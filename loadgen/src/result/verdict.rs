@@ -52,7 +52,8 @@ impl Document {
     pub fn judge(&mut self, ending: Ending) {
         let failed = self.connections.failed.unwrap_or_default();
         let gone = failed > 0 && failed >= self.connections.opened.unwrap_or_default();
-        let unwell = self.sessions.failed.unwrap_or(failed) > 0 || !ending.all_opened;
+        let failures = self.sessions.failed.unwrap_or(failed);
+        let unwell = failures > 0 || self.declined() > 0 || !ending.all_opened;
         let verdict = if ending.stopped {
             Verdict::Stopped
         } else if unwell && self.exhausted().is_some() {
@@ -98,7 +99,8 @@ impl Document {
         }
         let failed = self.connections.failed.unwrap_or_default();
         let gone = failed > 0 && failed >= self.connections.peak.unwrap_or_default();
-        let broken = failed > 0 || self.sessions.failed.unwrap_or_default() > 0;
+        let sessions = self.sessions.failed.unwrap_or_default();
+        let broken = failed > 0 || sessions > 0 || self.declined() > 0;
         if gone {
             Verdict::TargetFailed
         } else if self.faults() > 0 {
@@ -113,10 +115,13 @@ impl Document {
     /// Messages that did not arrive once, in order, unchanged and where they belong.
     #[must_use]
     pub fn faults(&self) -> u64 {
-        let counts = self.messages.faults().into_iter();
-        counts.fold(0, |sum, (_, count)| {
-            sum.saturating_add(count.unwrap_or_default())
-        })
+        sum(&self.messages.faults())
+    }
+
+    /// Messages that the service answered in place of passing them on: they are not lost.
+    #[must_use]
+    pub fn declined(&self) -> u64 {
+        sum(&self.messages.declined())
     }
 
     /// The verdict in plain words, one line, the saturation of the driver first.
@@ -188,6 +193,13 @@ impl Document {
             let count = count.filter(|count| *count > 0)?;
             Some(format!("{count} {what} failed"))
         });
+        let declined = self.messages.declined().into_iter();
+        let declined = declined.filter_map(|(what, count)| {
+            let count = count.filter(|count| *count > 0)?;
+            let advice = if what == "throttled" { THROTTLED } else { "" };
+            Some(format!("{count} messages {what}{advice}"))
+        });
+        let known = known.chain(declined);
         let words: Vec<_> = known.collect();
         if words.is_empty() {
             "not every connection came about".into()
@@ -196,6 +208,15 @@ impl Document {
         }
     }
 }
+
+fn sum(counts: &[(&str, Option<u64>)]) -> u64 {
+    let counts = counts.iter().filter_map(|(_, count)| *count);
+    counts.fold(0, u64::saturating_add)
+}
+
+/// What throttles messages, and what turns it off.
+const THROTTLED: &str =
+    " by `ice` and `sdp` of the broker's [quotas], which `off = true` there turns off";
 
 /// The share of its CPUs from which on the driver limits the run.
 const BUSY_MAX: f64 = 0.95;
@@ -233,6 +254,12 @@ mod tests {
                 3,
                 "1 connections failed",
             ),
+            (
+                |d| d.messages.throttled = Some(5),
+                3,
+                "5 messages throttled by `ice` and `sdp` of the broker's [quotas]",
+            ),
+            (|d| d.messages.refused = Some(5), 3, "5 messages refused."),
             (|d| d.sessions.failed = Some(7), 3, "7 sessions failed"),
             (|d| d.verdict = Some(Verdict::Limits), 2, "machine's limits"),
             (|d| d.ok = false, 3, "not every connection came about"),

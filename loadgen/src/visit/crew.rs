@@ -350,12 +350,13 @@ impl Crew {
         }
     }
 
-    /// Ends the accounts: what peers miss is lost, and what was missing because it came corrupted or at the wrong place
-    /// is not lost as well.
+    /// Ends the accounts: what peers miss is lost, and what was missing because it came corrupted or at the wrong place,
+    /// or because the service answered that it does not take it, is not lost as well.
     pub fn close_books(&mut self) {
         let tally = &mut self.desk.tally;
         let missing = tally.lost + self.relay.missing();
-        tally.lost = missing.saturating_sub(tally.corrupted + tally.misrouted);
+        let known = tally.corrupted + tally.misrouted + tally.throttled + tally.refused;
+        tally.lost = missing.saturating_sub(known);
     }
 
     fn set_master(&mut self, channel: u32, open: Option<(u64, u32)>) {

@@ -50,6 +50,9 @@ pub struct Desk {
     pub errors: Errors,
     /// Channels that were cut off.
     pub recovery: Recovery,
+    /// Messages have a correlation id, so that the service answers those that it does not take. Set by the edge: an id
+    /// costs bytes, so only where messages are not measured, or where some were answered.
+    pub asks: bool,
     filler: String,
     parser: EventParser,
     payload: String,
@@ -93,6 +96,7 @@ impl Desk {
             recent: Latency::coarse(),
             errors: Errors::default(),
             recovery: Recovery::default(),
+            asks: true,
             filler: filler(),
             parser: EventParser::new(),
             payload: String::new(),
@@ -133,7 +137,7 @@ impl Desk {
             action,
             payload: &self.payload,
             recipient: (to != MASTER).then_some(self.recipient.as_str()),
-            correlation_id: None,
+            correlation_id: self.asks.then_some("m"),
         };
         let key = self.random.u32(..).to_ne_bytes();
         message.write(out, &mut self.scratch, key);
@@ -158,6 +162,11 @@ impl Desk {
                     .status
                     .and_then(|status| status.error_type)
                     .unwrap_or("unknown");
+                if why.contains("LimitExceeded") {
+                    self.tally.throttled += 1;
+                } else {
+                    self.tally.refused += 1;
+                }
                 self.errors.count(&format!("status_{}", clipped(why)));
                 return None;
             }

@@ -289,6 +289,21 @@ fn refused_by_a_strict_service() {
     assert_eq!(broker.channels(), 0);
 }
 
+/// Messages over the service's rates are answered by it: they are throttled, and not lost.
+#[test]
+fn throttled_messages_are_not_lost() {
+    let broker = Broker::signed();
+    let target = format!("--target {}", broker.url("http://"));
+    let flags = "--mode relay --channels 2 --duration 1 --presign --create-channels";
+    let end = broker.loadgen(&format!("{target} {flags}"), SECRET);
+    assert_eq!(end.code, Some(3), "{end:?}");
+    let messages = &end.report["messages"];
+    assert!(messages["throttled"].as_u64().unwrap() > 0, "{end:?}");
+    for fault in ["lost", "duplicated", "refused"] {
+        assert_eq!(messages[fault], 0, "{end:?}");
+    }
+}
+
 /// All of `sessions` completed, each with this many messages in each direction.
 fn assert_sessions(report: &Value, sessions: u64, messages: u64) {
     let counts = &report["sessions"];
