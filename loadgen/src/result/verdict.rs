@@ -214,7 +214,7 @@ fn sum(counts: &[(&str, Option<u64>)]) -> u64 {
     counts.fold(0, u64::saturating_add)
 }
 
-/// What throttles messages, and what turns it off.
+/// The quotas that throttle messages, and the key that turns them off.
 const THROTTLED: &str =
     " by `ice` and `sdp` of the broker's [quotas], which `off = true` there turns off";
 

@@ -350,8 +350,8 @@ impl Crew {
         }
     }
 
-    /// Ends the accounts: what peers miss is lost, and what was missing because it came corrupted or at the wrong place,
-    /// or because the service answered that it does not take it, is not lost as well.
+    /// Ends the accounts: what peers miss is lost, and what was missing because it came corrupted or at the wrong
+    /// place, or because the service answered that it does not take it, is not lost as well.
     pub fn close_books(&mut self) {
         let tally = &mut self.desk.tally;
         let missing = tally.lost + self.relay.missing();

@@ -292,9 +292,9 @@ fn refused_by_a_strict_service() {
 /// Messages over the service's rates are answered by it: they are throttled, and not lost.
 #[test]
 fn throttled_messages_are_not_lost() {
-    let broker = Broker::signed();
+    let broker = Broker::with_quotas();
     let target = format!("--target {}", broker.url("http://"));
-    let flags = "--mode relay --channels 2 --duration 1 --presign --create-channels";
+    let flags = "--mode relay --channels 2 --duration 1";
     let end = broker.loadgen(&format!("{target} {flags}"), SECRET);
     assert_eq!(end.code, Some(3), "{end:?}");
     let messages = &end.report["messages"];

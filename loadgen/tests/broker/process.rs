@@ -34,6 +34,15 @@ impl Broker {
         Self::start(directory(), &format!("--dev {listeners}"))
     }
 
+    /// A broker without signatures, with the rates of production.
+    pub(crate) fn with_quotas() -> Self {
+        let directory = directory();
+        let config = directory.file("broker.toml", "[quotas]\noff = false\n");
+        let flags = "--dev --listen http://127.0.0.1:0 --config";
+        let flags = format!("{flags} {}", config.display());
+        Self::start(directory, &flags)
+    }
+
     /// A broker that checks signatures, and payloads and channels as the real service does; quotas are off.
     pub(crate) fn signed() -> Self {
         let directory = directory();

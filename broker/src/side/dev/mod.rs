@@ -1,8 +1,8 @@
 //! The pages for tests, `/dev/…`: only under `--dev`.
 //!
 //! In reading order: this page; `body` (what a request says, or which key of it is wrong); `nearest`; `query` (the
-//! same of its parameters); `clock`; `captures` (copies of messages), `messages` and `summary` (what they say); `connections`;
-//! `faults` and `fault_rule`; `parity`; `reset`.
+//! same of its parameters); `clock`; `captures` (copies of messages), `messages` and `summary` (what they say);
+//! `connections`; `faults` and `fault_rule`; `parity`; `reset`.
 
 mod body;
 mod captures;

@@ -48,7 +48,7 @@ fn offers_of_alexa_calls_are_shown(broker: &Broker) {
         master.send(&answer(sender, "eyJiIjoxfQ=="));
         waiting.answer().expect("an answer").ok();
     }
-    // What is refused is not shown: it was no message.
+    // A call that is refused is not shown: it was no message.
     let none = json!({ "ChannelARN": arn, "SenderClientId": "alexa3", "MessagePayload": "" });
     let path = "/v1/send-alexa-offer-to-master";
     call(broker.plain, path, &none).refused(400, "InvalidArgumentException");
