@@ -342,12 +342,6 @@ pub enum Check {
                    when their network or their patience ends."
     )]
     TlsLeft = 73,
-    /// The TLS handshake was not done in time (`[timeouts] tls`).
-    #[strum(
-        message = "Look for a network that loses packets, clients that connect and say nothing, and balancers that \
-                   probe the port without TLS."
-    )]
-    TlsTimeout = 74,
 }
 
 /// The number of checks.

@@ -86,8 +86,6 @@ pub enum TurnedAway {
     BrokenTls,
     /// It left in the middle of the handshake, without an alert.
     LeftHandshake,
-    /// Its handshake was not done in time.
-    LateHandshake,
 }
 
 /// An input to a machine.

@@ -52,7 +52,9 @@ impl World {
                 panic!("{entry:?} was noted, not {wanted:?}");
             };
             if let Entry::ConnectionEnd(end) = &entry {
-                self.model.shards[shard].counters.connection_end(end.reason);
+                let counters = &mut self.model.shards[shard].counters;
+                counters.connection_end(end.reason);
+                counters.sessions.ended(end);
             }
             wanted.remove(place);
         }

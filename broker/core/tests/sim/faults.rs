@@ -253,6 +253,8 @@ impl Plan {
         settings.dev_origins = vec!["http://h".into()]; // as which its clients know it
         self.set_rates(&mut settings.quotas);
         settings.limits.channels_per_account = self.account_channels;
+        // The model knows no recipient that takes less than others: a transcript has that.
+        settings.limits.wss_message_bytes = settings.limits.message_bytes;
         if let Some(bytes) = self.account_bytes() {
             settings.limits.record_bytes_per_account = bytes;
         }

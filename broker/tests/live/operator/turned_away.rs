@@ -122,7 +122,7 @@ fn hello_of_1999() -> Vec<u8> {
 /// all.
 #[test]
 fn failed_handshakes_are_found_by_their_reason() {
-    let broker = Broker::configured("[timeouts]\ntls = \"1s\"\n", 1);
+    let broker = Broker::dev(1);
     let from = |bytes: &[u8]| {
         let mut tcp = tcp_from(FROM, broker.tls);
         tcp.write_all(bytes).expect("sent");
@@ -142,10 +142,7 @@ fn failed_handshakes_are_found_by_their_reason() {
     distrusting().write_tls(&mut hello).expect("a hello");
     drop(from(&hello));
     refused(&broker, Check::TlsLeft);
-    let silent = from(&hello);
-    let row = refused(&broker, Check::TlsTimeout);
-    assert_eq!(row["status"], 400);
-    drop((old, noise, silent));
+    drop((old, noise));
     // A probe of the port is no failure.
     drop(tcp_from(FROM, broker.tls));
     let _ = get(broker.admin, "/live");
@@ -154,5 +151,5 @@ fn failed_handshakes_are_found_by_their_reason() {
         .sum("heliograph_tls_handshakes_total{outcome=\"failed\"}");
     assert!(failed >= 4.0, "{failed}");
     let all = get(broker.admin, &format!("/refusals?remote={FROM}")).json();
-    assert_eq!(all["refusals"].as_array().map(Vec::len), Some(5), "{all}");
+    assert_eq!(all["refusals"].as_array().map(Vec::len), Some(4), "{all}");
 }

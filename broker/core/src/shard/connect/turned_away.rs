@@ -39,7 +39,6 @@ pub(in crate::shard) fn turned_away(
         TurnedAway::NoCommonTls => (Check::TlsNothingCommon, ErrorKind::InvalidArgument),
         TurnedAway::BrokenTls => (Check::TlsBroken, ErrorKind::InvalidArgument),
         TurnedAway::LeftHandshake => (Check::TlsLeft, ErrorKind::InvalidArgument),
-        TurnedAway::LateHandshake => (Check::TlsTimeout, ErrorKind::InvalidArgument),
     };
     let status = Purpose::Unknown.status(kind);
     let id = books.refusal_id(check, Purpose::Unknown, status, at.wall);

@@ -5,14 +5,13 @@ use crate::event::Purpose;
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::PIPELINED_BYTES_MAX;
-use crate::machine::{Intake, TurnedAway};
+use crate::machine::Intake;
 use crate::session::{Due, HttpStage, SessionState, Wait};
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::head_fault::HeadFault;
 use crate::shard::calls::respond::{self, Rejected, purpose_of};
-use crate::shard::connect::turned_away::handshake_failed;
 use crate::shard::directory::Directory;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
@@ -78,10 +77,7 @@ fn request_overdue(
         return sockets.abort(books, todo, key, at); // it does not take what it was answered
     }
     match &http.stage {
-        HttpStage::AwaitTls => {
-            handshake_failed(sockets, books, key, TurnedAway::LateHandshake, at);
-            sockets.abort(books, todo, key, at)
-        }
+        HttpStage::AwaitTls => sockets.abort(books, todo, key, at),
         HttpStage::AwaitHead if http.buffer.is_empty() => sockets.close_when_sent(key, at),
         HttpStage::AwaitHead => {
             let message = "The request head did not come in time.";

@@ -208,6 +208,7 @@ impl Model {
             "viewer superseded"
         });
         self.happens(channel, What::Superseded(older, id));
+        self.taken_over(older, id);
         slots_push(&mut self.channels[channel], viewer, older);
         let evicted = self.evict(channel, viewer);
         self.conns[older].place = ConnectionRole::Superseded.index();

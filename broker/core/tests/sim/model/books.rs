@@ -4,7 +4,7 @@ use super::admission::role_of;
 use super::{ConnId, Model, Named, Queued, Refusal, Stage};
 pub(crate) use broker_core::event::Purpose;
 use broker_core::event::{BUCKETS, Histogram, LARGE_FRAMES, Requested, UpgradeOutcome};
-use broker_core::journal::{Audit, Claims, ConnectionEnd, EndReason, Entry, Refused};
+use broker_core::journal::{Audit, Claims, ConnectionEnd, EndReason, Entry, Refused, Superseded};
 use broker_core::time::Wall;
 use codec::control::Operation;
 use codec::signal::{Action, Role};
@@ -34,6 +34,9 @@ pub(crate) struct DiaryModel {
     /// The second of the last end of a connection, and whose were logged in it.
     ends: (u64, Vec<String>),
     ends_untold: u64,
+    /// The same of connections whose place a newer one took.
+    takeovers: (u64, Vec<String>),
+    takeovers_untold: u64,
     /// The second of the last failure of the store, and how many were logged in it.
     troubles: (u64, u32),
 }
@@ -209,6 +212,7 @@ impl Model {
             answered_ms: ws.setup[1].map(|ms| u32::try_from(ms).expect("hours")),
             reason: ws.reason.expect("something ended it"),
         };
+        let sessions = end.clone();
         let note = (Entry::ConnectionEnd(end), ws.or_reason);
         let (shard, account) = (conn.shard, self.channels[ws.channel].account.clone());
         let this = &mut self.shards[shard];
@@ -222,6 +226,7 @@ impl Model {
             this.counters.log_suppressed += 1;
             this.counters
                 .connection_end(ws.reason.expect("something ended it"));
+            this.counters.sessions.ended(&sessions);
             return self.met("ends of connections not logged");
         }
         told.push(account);
@@ -230,6 +235,40 @@ impl Model {
             self.note(Entry::EndsSuppressed { ends });
         }
         self.out.notes.push(note);
+    }
+
+    /// A newer connection takes the place of another: a line of the log.
+    pub(super) fn taken_over(&mut self, older: ConnId, newer: ConnId) {
+        let (conn, by) = (&self.conns[older], self.conns[newer].remote);
+        let ws = conn.ws.as_ref().expect("it was open");
+        let (shard, remote) = (conn.shard, conn.remote);
+        let (client_id, after_ms) = (ws.viewer.clone(), self.now - ws.opened);
+        let channel = &self.channels[ws.channel];
+        let (name, account) = (channel.name.as_str().into(), channel.account.clone());
+        let role = client_id.as_ref().map_or(Role::Master, |_| Role::Viewer);
+        let this = &mut self.shards[shard];
+        this.counters.sessions.superseded(role);
+        if this.diary.takeovers.0 != self.now / 1000 {
+            this.diary.takeovers = (self.now / 1000, Vec::new());
+        }
+        let told = &mut this.diary.takeovers.1;
+        let own = told.iter().filter(|one| **one == account).count();
+        if told.len() == ENDS_TOLD[0] || own == ENDS_TOLD[1] {
+            this.diary.takeovers_untold += 1;
+            this.counters.log_suppressed += 1;
+            return;
+        }
+        told.push(account);
+        let unlogged = std::mem::take(&mut this.diary.takeovers_untold);
+        self.note(Entry::Superseded(Box::new(Superseded {
+            channel: name,
+            role,
+            client_id: client_id.map(String::into_boxed_str),
+            remote,
+            by,
+            after_ms,
+            unlogged,
+        })));
     }
 
     /// A message was handed over whole.

@@ -35,7 +35,7 @@ const ELSEWHERE: [Check; 7] = [
 ];
 
 /// Refusals before there is a request: see `turned_away.rs`.
-const EARLY: [Check; 8] = [
+const EARLY: [Check; 7] = [
     Check::ConnectionsFull,
     Check::HandshakesFull,
     Check::TlsExpected,
@@ -43,7 +43,6 @@ const EARLY: [Check; 8] = [
     Check::TlsNothingCommon,
     Check::TlsBroken,
     Check::TlsLeft,
-    Check::TlsTimeout,
 ];
 
 /// Refusals by nodes of a cluster alone: see `cluster/`, and `nodes.rs` and `owners.rs` of the transcripts of shards.
