@@ -39,10 +39,16 @@ impl Tally {
 
 /// Failures by kind, in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Errors(BTreeMap<String, u64>);
+pub struct Errors {
+    kinds: BTreeMap<String, u64>,
+    request_ids: BTreeMap<String, String>,
+}
 
 /// Kinds of failures that are distinguished in one run.
 const ERROR_KINDS_MAX: usize = 256;
+
+/// The longest request id that is kept.
+const REQUEST_ID_BYTES_MAX: usize = 64;
 
 impl Errors {
     /// Counts one of this kind.
@@ -53,13 +59,31 @@ impl Errors {
     /// Each kind with its count.
     #[must_use]
     pub const fn kinds(&self) -> &BTreeMap<String, u64> {
-        &self.0
+        &self.kinds
+    }
+
+    /// Keeps the request id of the first refusal of this kind. One that is too long, or no word, is none.
+    pub fn keep_request_id(&mut self, kind: &str, id: &str) {
+        let is_word = id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let is_known = self.request_ids.contains_key(kind);
+        let has_room = self.request_ids.len() < ERROR_KINDS_MAX;
+        if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && is_word && has_room && !is_known {
+            self.request_ids.insert(kind.to_owned(), id.to_owned());
+        }
+    }
+
+    /// The request id of the first refusal of each kind that has one.
+    #[must_use]
+    pub const fn request_ids(&self) -> &BTreeMap<String, String> {
+        &self.request_ids
     }
 
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.0.values().sum()
+        self.kinds.values().sum()
     }
 
     /// Counts this many of this kind; none leaves no trace. A kind holds words of the service, which may have many of
@@ -68,11 +92,11 @@ impl Errors {
         if count == 0 {
             return;
         }
-        let is_full = self.0.len() >= ERROR_KINDS_MAX && !self.0.contains_key(kind);
+        let is_full = self.kinds.len() >= ERROR_KINDS_MAX && !self.kinds.contains_key(kind);
         let kind = if is_full { "other" } else { kind };
-        match self.0.get_mut(kind) {
+        match self.kinds.get_mut(kind) {
             Some(counted) => *counted += count,
-            None => drop(self.0.insert(kind.to_owned(), count)),
+            None => drop(self.kinds.insert(kind.to_owned(), count)),
         }
     }
 }
@@ -203,9 +227,20 @@ mod tests {
         let mut errors = Errors::default();
         for word in 0..1000 {
             errors.count(&format!("refused_400_{word}"));
+            errors.keep_request_id(&format!("refused_400_{word}"), "0a-1");
         }
+        assert_eq!(errors.request_ids().len(), ERROR_KINDS_MAX);
         assert_eq!(errors.total(), 1000);
         assert_eq!(errors.kinds().len(), ERROR_KINDS_MAX + 1);
         assert_eq!(errors.kinds()["other"], 1000 - ERROR_KINDS_MAX as u64);
+    }
+
+    #[test]
+    fn the_first_request_id_of_a_kind_is_kept_if_it_is_a_word() {
+        let mut errors = Errors::default();
+        for id in ["", "a b", "\u{1b}[2J", &"a".repeat(65), "0a-1", "0a-2"] {
+            errors.keep_request_id("refused_403", id);
+        }
+        assert_eq!(errors.request_ids()["refused_403"], "0a-1");
     }
 }

@@ -165,6 +165,8 @@ impl<'a> Api<'a> {
             .and_then(|kind| kind.to_str().ok())
             .unwrap_or("unnamed");
         let (status, kind) = (answer.status().as_u16(), kind.to_owned());
+        let id = answer.headers().get("x-amzn-RequestId");
+        let id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
         let content = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
         let content: Value = serde_json::from_slice(&content.read_to_vec()?).unwrap_or_default();
         if status == 200 {
@@ -173,7 +175,8 @@ impl<'a> Api<'a> {
         let text = ["Message", "message"]
             .into_iter()
             .find_map(|name| content.get(name));
-        let text = text.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = text.and_then(Value::as_str).unwrap_or_default();
+        let text = id.map_or_else(|| text.to_owned(), |id| format!("{text} (request id {id})"));
         Err(ApiError::Refused(status, kind, text))
     }
 }

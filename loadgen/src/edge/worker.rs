@@ -372,6 +372,7 @@ impl<'a> Worker<'a> {
         };
         document.schedule_lag_us = ScheduleLag::of(desk.latencies.lag.histogram());
         document.errors.clone_from(desk.errors.kinds());
+        document.request_ids.clone_from(desk.errors.request_ids());
         document.intervals = self.log.intervals;
         document
     }

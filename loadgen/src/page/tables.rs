@@ -104,6 +104,10 @@ pub fn errors(runs: &[Run]) -> Markup {
                 th scope="row" {
                     code { (visible(kind)) }
                     small { (ErrorKind::of(kind).advice()) }
+                    @let mut ids = runs.iter().filter_map(|run| run.document.request_ids.get(*kind));
+                    @if let Some(id) = ids.next() {
+                        small { "the first of them: " code { "heliograph why " (visible(id)) } }
+                    }
                 }
                 @for (number, run) in runs.iter().enumerate() {
                     @let count = run.document.errors.get(*kind).copied().unwrap_or_default();

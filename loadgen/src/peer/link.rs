@@ -39,8 +39,9 @@ pub enum Event<'a> {
 /// Why a connection is of no more use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkError {
-    /// The upgrade was answered otherwise than by 101: the status, and the AWS error type if there is one.
-    Refused(u16, Option<Box<str>>),
+    /// The upgrade was answered otherwise than by 101: the status, and the AWS error type and the request id if there
+    /// are any.
+    Refused(u16, Option<Box<str>>, Option<Box<str>>),
     /// The answer is no HTTP, too long, or no answer to our key.
     Answer,
     /// The service broke RFC 6455.
@@ -52,10 +53,19 @@ impl LinkError {
     #[must_use]
     pub fn kind(&self) -> String {
         match self {
-            Self::Refused(status, None) => format!("refused_{status}"),
-            Self::Refused(status, Some(error)) => format!("refused_{status}_{error}"),
+            Self::Refused(status, None, _) => format!("refused_{status}"),
+            Self::Refused(status, Some(error), _) => format!("refused_{status}_{error}"),
             Self::Answer => "bad_upgrade_answer".into(),
             Self::Frame(_) => "bad_frame".into(),
+        }
+    }
+
+    /// The request id of an upgrade that was refused, if it has one.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Refused(_, _, id) => id.as_deref(),
+            Self::Answer | Self::Frame(_) => None,
         }
     }
 }
@@ -205,7 +215,8 @@ impl Opening {
             }
             Some(status) => {
                 let error = value("x-amzn-ErrorType").map(Into::into);
-                Err(LinkError::Refused(status, error))
+                let id = value("x-amzn-RequestId").map(Into::into);
+                Err(LinkError::Refused(status, error, id))
             }
             None => Err(LinkError::Answer),
         }
@@ -322,6 +333,10 @@ mod tests {
                 "refused_404_ResourceNotFoundException",
             ),
             (
+                "HTTP/1.1 403 No\r\nX-Amzn-RequestId: 0a-1\r\n\r\n",
+                "refused_403",
+            ),
+            (
                 "HTTP/1.1 101 Switching Protocols\r\n\r\n",
                 "bad_upgrade_answer",
             ),
@@ -331,6 +346,10 @@ mod tests {
             let mut bytes = answer.as_bytes().to_vec();
             let error = link.next(&mut bytes, &mut random, &mut out).unwrap_err();
             assert_eq!(error.kind(), kind);
+            assert_eq!(
+                error.request_id(),
+                (kind == "refused_403").then_some("0a-1")
+            );
         }
         let (mut link, mut random, mut out) = opened();
         let mut endless = vec![b'a'; codec::limits::HEAD_BYTES + 1];

@@ -69,6 +69,9 @@ pub struct Document {
     /// Failures by kind.
     #[serde(default, deserialize_with = "or_default")]
     pub errors: Errors,
+    /// The request id of the first refusal of a kind: `heliograph why ID` says why.
+    #[serde(default, deserialize_with = "or_default")]
+    pub request_ids: BTreeMap<String, String>,
     /// Second by second.
     #[serde(default, deserialize_with = "or_default")]
     pub intervals: Vec<Interval>,
@@ -110,6 +113,7 @@ impl Document {
             cpu: Cpu::default(),
             memory: Memory::default(),
             errors: Errors::new(),
+            request_ids: BTreeMap::new(),
             intervals: Vec::new(),
             machine: Arguments::new(),
             versions: Arguments::new(),

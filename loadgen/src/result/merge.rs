@@ -102,6 +102,11 @@ fn add(one: &Document, other: &Document) -> Document {
             }
             errors
         },
+        request_ids: {
+            let mut ids = other.request_ids.clone();
+            ids.extend(one.request_ids.clone());
+            ids
+        },
         intervals: intervals(&one.intervals, &other.intervals),
         machine: lists(&one.machine, &other.machine),
         versions: lists(&one.versions, &other.versions),

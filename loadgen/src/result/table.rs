@@ -40,6 +40,12 @@ pub fn table(runs: &[(String, Document)]) -> String {
         .collect::<std::collections::BTreeSet<_>>()
     {
         let _ = writeln!(out, "\n{kind}: {}", super::ErrorKind::of(kind).advice());
+        let mut ids = documents
+            .iter()
+            .filter_map(|document| document.request_ids.get(kind));
+        if let Some(id) = ids.next() {
+            let _ = writeln!(out, "  the first of them: heliograph why {}", plain(id));
+        }
     }
     out
 }
@@ -104,6 +110,9 @@ mod tests {
     fn side_by_side() {
         let mut second = document(3);
         second.errors.insert("status:403".into(), 2);
+        second
+            .request_ids
+            .insert("status:403".into(), "0a-1".into());
         second.saturated = Some(Saturated::Cpu);
         let text = table(&[
             ("a.json".into(), document(0)),
@@ -116,6 +125,10 @@ mod tests {
                 .to_owned()
         };
         assert!(text.starts_with("a.json: All well"), "{text}");
+        assert!(
+            line("the first of").ends_with("heliograph why 0a-1"),
+            "{text}"
+        );
         assert!(
             line("b[31m.json:").contains("Saturated: the driver's CPU"),
             "{text}"

@@ -9,6 +9,8 @@ pub struct Answer {
     pub status: u16,
     /// AWS' name of what is not.
     pub error_type: String,
+    /// The request id; empty if there is none.
+    pub request_id: String,
     /// Whether the service closes the connection.
     pub closes: bool,
     /// The content.
@@ -43,6 +45,7 @@ impl Answer {
         Ok(body.map(|body| Self {
             status: head.code.unwrap_or_default(),
             error_type: value("x-amzn-ErrorType").unwrap_or("unnamed").to_owned(),
+            request_id: value("x-amzn-RequestId").unwrap_or_default().to_owned(),
             closes: value("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close")),
             body: body.to_vec(),
         }))

@@ -215,8 +215,9 @@ impl Crew {
             return Ok(match discovery.take_in(bytes) {
                 Reply::Part => Heard::Nothing,
                 Reply::Answered => Heard::Answered,
-                Reply::Refused(kind) => {
+                Reply::Refused(kind, request_id) => {
                     self.desk.errors.count(&kind);
+                    self.desk.errors.keep_request_id(&kind, &request_id);
                     Heard::Refused
                 }
             });
@@ -334,6 +335,15 @@ impl Crew {
                 }
             }
         }
+    }
+
+    /// The name under which this error is counted; the id of the request that was refused is kept.
+    pub fn kind_of(&mut self, error: &LinkError) -> String {
+        let kind = error.kind();
+        if let Some(id) = error.request_id() {
+            self.desk.errors.keep_request_id(&kind, id);
+        }
+        kind
     }
 
     /// Starts the exchange of messages of the peer on a line: appends a window of them for each counterpart.

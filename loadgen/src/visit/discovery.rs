@@ -52,8 +52,14 @@ pub enum Reply {
     Part,
     /// The call succeeded.
     Answered,
-    /// The call failed: the name under which that is counted.
-    Refused(String),
+    /// The call failed: the name under which that is counted, and the request id, empty if there is none.
+    Refused(String, String),
+}
+
+impl Reply {
+    fn refused(kind: &str) -> Self {
+        Self::Refused(kind.to_owned(), String::new())
+    }
 }
 
 impl Discovery {
@@ -105,7 +111,7 @@ impl Discovery {
         self.bytes.extend_from_slice(bytes);
         match Answer::parse(&self.bytes) {
             Ok(None) if self.bytes.len() <= ANSWER_BYTES_MAX => Reply::Part,
-            Ok(None) | Err(_) => Reply::Refused("bad_answer_to_a_call".into()),
+            Ok(None) | Err(_) => Reply::refused("bad_answer_to_a_call"),
             Ok(Some(answer)) if answer.status == 200 => self.answered(&answer),
             // A service may make a channel when its master connects, as `broker --dev` does: it connects where it
             // asked. One that does not do so says so then.
@@ -113,7 +119,8 @@ impl Discovery {
                 self.take_down(&answer)
             }
             Ok(Some(answer)) => {
-                Reply::Refused(format!("call_{}_{}", answer.status, answer.error_type))
+                let kind = format!("call_{}_{}", answer.status, answer.error_type);
+                Reply::Refused(kind, answer.request_id)
             }
         }
     }
@@ -122,7 +129,7 @@ impl Discovery {
         if self.next() == Some(Call::Endpoint) {
             self.endpoints = Endpoints::read(&answer.body);
             if self.endpoints.is_none() {
-                return Reply::Refused("bad_endpoint_in_answer".into());
+                return Reply::refused("bad_endpoint_in_answer");
             }
         }
         self.take_down(answer)
@@ -281,7 +288,7 @@ mod tests {
 
     #[test]
     fn answers_without_both_endpoints_are_refused() {
-        let bad = Reply::Refused("bad_endpoint_in_answer".into());
+        let bad = Reply::refused("bad_endpoint_in_answer");
         let injected = r#"{"Protocol":"WSS","ResourceEndpoint":"wss://a\r\nX: y"}"#;
         for list in ["", WSS, HTTPS, "1", &format!("{HTTPS},{injected}")] {
             let reply = Discovery::new(Role::Viewer).take_in(&endpoints(list));
@@ -292,13 +299,14 @@ mod tests {
 
     #[test]
     fn refusals_are_named() {
-        let refused = b"HTTP/1.1 404 No\r\nx-amzn-ErrorType: ResourceNotFoundException\r\nContent-Length: 0\r\n\r\n";
-        let name = Reply::Refused("call_404_ResourceNotFoundException".into());
+        let refused = b"HTTP/1.1 404 No\r\nx-amzn-ErrorType: ResourceNotFoundException\r\n\
+                        x-amzn-RequestId: 0a-1\r\nContent-Length: 0\r\n\r\n";
+        let name = Reply::Refused("call_404_ResourceNotFoundException".into(), "0a-1".into());
         assert_eq!(Discovery::new(Role::Viewer).take_in(refused), name);
         let mut master = Discovery::new(Role::Master);
         assert_eq!(master.take_in(refused), Reply::Answered);
         assert_eq!((master.next(), master.place()), (None, None));
-        let bad = Reply::Refused("bad_answer_to_a_call".into());
+        let bad = Reply::refused("bad_answer_to_a_call");
         assert_eq!(Discovery::new(Role::Viewer).take_in(b"\0"), bad);
         let endless = "a".repeat(ANSWER_BYTES_MAX);
         assert_eq!(

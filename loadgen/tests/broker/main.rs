@@ -272,6 +272,7 @@ fn refused_by_a_strict_service() {
             end.report["errors"][reason].as_u64().unwrap() > 0,
             "{end:?}"
         );
+        assert!(end.report["request_ids"][reason].is_string(), "{end:?}");
         assert_eq!(end.report["sessions"]["completed"], 0);
     }
     let flags = format!("{target} {flags} --presign --create-channels");

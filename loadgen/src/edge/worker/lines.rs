@@ -253,7 +253,7 @@ impl Lines {
             (_, LineState::Free | LineState::Connecting | LineState::Ending) => None,
             (None, LineState::Securing | LineState::Up) => Some(
                 crew.receive(index, bytes, &mut line.out)
-                    .map_err(|error| error.kind()),
+                    .map_err(|error| crew.kind_of(&error)),
             ),
             (Some(tls), LineState::Securing | LineState::Up) => {
                 self.plain.clear();
@@ -268,7 +268,7 @@ impl Lines {
                         let sent = tls
                             .send(&self.reply, &mut line.out)
                             .map_err(|error| kind_of(&error));
-                        Some(sent.and_then(|()| heard.map_err(|error| error.kind())))
+                        Some(sent.and_then(|()| heard.map_err(|error| crew.kind_of(&error))))
                     }
                 }
             }
