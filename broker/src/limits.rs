@@ -8,12 +8,20 @@ pub(crate) const LOG_LINES_WAITING_MAX: usize = 6144;
 /// wait, that part is left out.
 pub(crate) const LOG_EXPLAINED_WAITING_MAX: usize = 1024;
 
+/// Reports that wait for the log thread of refusals which were not noted, by what they were about; while more lines
+/// wait, only the sum is reported.
+pub(crate) const LOG_COUNTS_WAITING_MAX: usize = 16;
+
 /// Refusals that are kept in memory for `/refusals`, about 500 bytes each without what their signature was compared
 /// with. One more pushes out the oldest of the network with most.
 pub(crate) const REFUSALS_KEPT_MAX: usize = 4096;
 
 /// Bytes of these refusals; more push out others in the same way.
 pub(crate) const REFUSALS_KEPT_BYTES_MAX: usize = 8 << 20;
+
+/// Groups of refusals (one check of one channel or key) that are counted apart, some 1 KiB each, and at most five. One
+/// more joins the quietest of the check with most to the others of that check.
+pub(crate) const REFUSAL_GROUPS_KEPT_MAX: usize = 512;
 
 /// Audit entries of changes that were made, and places kept for changes under way, beside [`LOG_LINES_WAITING_MAX`]:
 /// 0.6 MiB, shared by account; one alone may have half. When an account has its share, its changes are refused with 503

@@ -10,16 +10,16 @@ use crate::edge::{EdgeSettings, Post};
 use crate::limits::{
     ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_UNREAD_BYTES_MAX,
     EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEEDS_OF_EVENTS, LAN_CONNECTIONS_MAX,
-    LOG_AUDITS_WAITING_MAX, LOG_BYTES_KEPT_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX,
-    REFUSALS_KEPT_BYTES_MAX, STREAMS_MAX, TRACE_EVENTS_MAX, TROUBLED_KEPT_MAX,
-    WATCHED_CHANNELS_MAX,
+    LOG_AUDITS_WAITING_MAX, LOG_BYTES_KEPT_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX,
+    LOG_LINES_WAITING_MAX, REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX, STREAMS_MAX,
+    TRACE_EVENTS_MAX, TROUBLED_KEPT_MAX, WATCHED_CHANNELS_MAX,
 };
 use broker_core::journal::EXPLAINED_BYTES_MAX;
 use broker_core::limits::{
     CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, KEPT_PARCEL_BYTES_MAX, LIST_MERGED_MAX,
-    LISTED_BYTES, LISTS_OF_NODES_MAX, MAILBOX_CONTROL_PLACES, NOTE_BYTES, SPARE_OUTBOX_BYTES_MAX,
-    calls_per_pair, lists_under_way, lists_waiting, mailbox_open_places, signing_keys_per_shard,
-    spare_outboxes, waiting_calls_per_shard,
+    LISTED_BYTES, LISTS_OF_NODES_MAX, MAILBOX_CONTROL_PLACES, NOTE_BYTES, REFUSAL_GROUPS_MAX,
+    SPARE_OUTBOX_BYTES_MAX, calls_per_pair, lists_under_way, lists_waiting, mailbox_open_places,
+    signing_keys_per_shard, spare_outboxes, waiting_calls_per_shard,
 };
 use broker_core::registry::ENCODED_BYTES_MAX;
 use broker_core::settings::{Auth, Link, Settings};
@@ -129,6 +129,11 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
             "waiting Alexa calls",
             waiting_calls_per_shard(shards),
             WAITING_CALL_BYTES,
+        ),
+        per_shard(
+            "shares of refusals",
+            REFUSAL_GROUPS_MAX,
+            REFUSAL_GROUP_BYTES,
         ),
         per_shard(
             "notes of the recorder",
@@ -273,12 +278,15 @@ fn of_the_local_network() -> [Term; 2] {
     ]
 }
 
+/// The longest name of a channel, and its place.
+const REFUSAL_GROUP_BYTES: usize = 384;
+
 /// A head, a body, and as much as a head of what goes out.
 const ADMIN_CONNECTION_BYTES: usize =
     2 * ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX + ADMIN_TASK_BYTES;
 
 /// The memory of the log and its thread, once in the process.
-fn of_the_log() -> [Term; 5] {
+fn of_the_log() -> [Term; 7] {
     [
         Term::once("log lines", LOG_LINES_WAITING_MAX, LOG_LINE_BYTES),
         Term::once("audit lines", LOG_AUDITS_WAITING_MAX, LOG_LINE_BYTES),
@@ -287,7 +295,13 @@ fn of_the_log() -> [Term; 5] {
             LOG_EXPLAINED_WAITING_MAX,
             EXPLAINED_BYTES_MAX + KIB,
         ),
+        Term::once(
+            "reports of refusals not noted",
+            LOG_COUNTS_WAITING_MAX * REFUSAL_GROUPS_MAX,
+            REFUSAL_GROUP_BYTES,
+        ),
         Term::once("refusals kept", REFUSALS_KEPT_BYTES_MAX, 1),
+        Term::once("groups of refusals", REFUSAL_GROUPS_KEPT_MAX, 5 * KIB),
         // With what it takes to keep lines of usual length.
         Term::once("log lines kept", LOG_BYTES_KEPT_MAX, 2),
     ]

@@ -40,7 +40,8 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
     let read = Document::confidential(&content).read(|top| {
         top.named_tables("policy", |name, section| {
             let policy = policy(section, name, book.policies.len(), &mut files);
-            book.policies.insert(name.to_owned(), policy.map(Arc::new));
+            let policy = policy.map(|policy| Arc::new(policy.named(name)));
+            book.policies.insert(name.to_owned(), policy);
         });
         top.tables("principal", |nth, section| {
             let principal = principal(section, account_id, &book, &mut files);

@@ -40,6 +40,9 @@ pub(super) fn refusal(row: &Value) -> String {
     if !named.is_empty() {
         let _ = writeln!(out, "  {}", named.join(", "));
     }
+    if let Some(policy) = part("policy") {
+        let _ = writeln!(out, "  Policy: {policy}");
+    }
     let _ = write!(
         out,
         "  id {}, shard {}",
@@ -81,7 +84,8 @@ mod tests {
             "requestId": "0-1", "at": "2026-01-02T03:04:05.000Z", "shard": 1, "status": 403,
             "check": "signature_mismatch", "says": "It differs.", "do": "Compare.",
             "operation": "ConnectAsViewer", "channel": "cam", "clientId": "v\u{1b}[2J\n1", "keyId": null,
-            "principal": null, "remote": "10.0.0.1:9", "clockSkewSeconds": -312, "fault": "f7", "source": "kept",
+            "principal": null, "remote": "10.0.0.1:9", "clockSkewSeconds": -312, "fault": "f7",
+            "policy": "viewers, statement 2, denies it", "source": "kept",
             "explain": {"canonicalRequest": "GET\n/\u{7}\nhost:h"},
         });
         assert_eq!(
@@ -89,6 +93,7 @@ mod tests {
             "2026-01-02T03:04:05.000Z  403 signature_mismatch  ConnectAsViewer  from 10.0.0.1:9\n\
              \x20 It differs.\n  What to do: Compare.\n\
              \x20 channel cam, client v\\u{1b}[2J\\n1, clock skew in seconds: -312, by fault f7\n\
+             \x20 Policy: viewers, statement 2, denies it\n\
              \x20 id 0-1, shard 1\n\
              \x20 The canonical request that the signature was compared with:\n    GET\n    /\\u{7}\n    host:h\n"
         );

@@ -6,7 +6,7 @@ use super::session_keys::ACCESS_KEY_ID_BYTES;
 use crate::check::Check;
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::aws::ChannelArn;
-use codec::aws::policy::{Action, Decision, KeyName, Policy, Request, ShortText};
+use codec::aws::policy::{Action, Decision, Ground, KeyName, Policy, Request, ShortText};
 use data_encoding::BASE32;
 use std::fmt::{self, Write};
 use std::hash::Hash;
@@ -54,17 +54,47 @@ pub struct Ruling {
     pub denied: Option<Check>,
     /// The work that it took: see [`Policy::decide`].
     pub steps: u64,
+    /// The policy and the statement that refuse, if they do.
+    ground: PolicyGround,
+}
+
+/// The policy and the statement that refuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct PolicyGround {
+    /// It is that of the session, which its parent would allow.
+    of_session: bool,
+    /// The place of a principal's policy, and the statement.
+    statement: Option<(usize, Ground)>,
 }
 
 impl Session {
     /// The decision of the session and its parent together: each must allow, none may deny.
-    fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
-        let own = self.policy.as_ref();
-        let own = own.map_or(Decision::NoMatch, |policy| policy.decide(request, steps));
+    fn decide(
+        &self,
+        request: &Request<'_>,
+        steps: &mut u64,
+        ground: &mut PolicyGround,
+    ) -> Decision {
+        let mut of_own = None;
+        let own = self.policy.as_ref().map_or(Decision::NoMatch, |policy| {
+            policy.decide_with_ground(request, steps, &mut of_own)
+        });
+        *ground = PolicyGround {
+            of_session: true,
+            statement: of_own.map(|ground| (0, ground)),
+        };
         if own == Decision::Deny {
             return own;
         }
-        match self.parent.decide(request, steps) {
+        let mut of_parent = None;
+        let parent = (self.parent).decide_with_ground(request, steps, &mut of_parent);
+        if matches!(parent, Decision::Deny | Decision::NoMatch) {
+            *ground = PolicyGround {
+                of_session: false,
+                statement: of_parent,
+            };
+        }
+        match parent {
             Decision::Deny => Decision::Deny,
             Decision::NoMatch => Decision::NoMatch,
             _ if request.action == Action::GetFederationToken => Decision::NoMatch,
@@ -315,19 +345,72 @@ impl Caller {
             client_id: question.client_id,
             context: &context,
         };
-        let mut steps = 0;
+        let (mut steps, mut ground) = (0, PolicyGround::default());
         let decision = match &self.who {
             _ if question.action == Action::GetCallerIdentity => Decision::Allow,
             CallerKind::Anyone(_) => Decision::Allow,
-            CallerKind::Principal(principal) => principal.decide(&request, &mut steps),
-            CallerKind::Session(session) => session.decide(&request, &mut steps),
+            CallerKind::Principal(principal) => {
+                principal.decide_with_ground(&request, &mut steps, &mut ground.statement)
+            }
+            CallerKind::Session(session) => session.decide(&request, &mut steps, &mut ground),
         };
         let denied = match decision {
             Decision::Allow | Decision::Open => None,
             Decision::Deny => Some(Check::PolicyExplicitDeny),
             Decision::NoMatch => Some(Check::PolicyNoAllow),
         };
-        Ruling { denied, steps }
+        Ruling {
+            denied,
+            steps,
+            ground,
+        }
+    }
+
+    /// The policy and the statement that refuse, for operators alone; `None` where nothing was refused.
+    #[must_use]
+    pub fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
+        ruling.denied?;
+        let PolicyGround {
+            of_session,
+            statement,
+        } = ruling.ground;
+        let (principal, session) = match &self.who {
+            CallerKind::Anyone(_) => return None,
+            CallerKind::Principal(principal) => (principal, None),
+            CallerKind::Session(session) => {
+                let own = session.policy.as_ref().filter(|_| of_session);
+                (&session.parent, own)
+            }
+        };
+        let text = match statement {
+            Some((place, ground)) => {
+                let policy = session.or(principal.policies.get(place).map(|policy| &**policy))?;
+                let name = if of_session {
+                    "the session's policy"
+                } else {
+                    policy.name()
+                };
+                let number = ground.statement;
+                match policy.failed_key(ground) {
+                    None => format!("{name}, statement {number}, denies it"),
+                    Some(key) => format!(
+                        "{name}, statement {number}, allows it, but its condition on {key} does not hold"
+                    ),
+                }
+            }
+            None if of_session => {
+                "the session's policy has no statement for this action on this resource".to_owned()
+            }
+            None if principal.policies.is_empty() => {
+                format!("{} has no policy", principal.name)
+            }
+            None => {
+                let names: Vec<&str> = principal.policies.iter().map(|it| it.name()).collect();
+                let names = names.join(", ");
+                format!("{names}: no statement for this action on this resource")
+            }
+        };
+        Some(text.into())
     }
 
     /// The text for a caller without permission. Source: AWS, "Troubleshoot access denied error messages".

@@ -1,6 +1,6 @@
 //! A principal of the credentials file, and the secrets it holds.
 
-use codec::aws::policy::{Decision, Policy, Request};
+use codec::aws::policy::{Decision, Ground, Policy, Request};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -72,9 +72,28 @@ impl Principal {
     /// The decision of all its policies on a request. Adds the work to `steps`, as [`Policy::decide`] does.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
-        self.policies
-            .iter()
-            .map(|policy| policy.decide(request, steps))
-            .fold(Decision::NoMatch, Decision::and)
+        self.decide_with_ground(request, steps, &mut None)
+    }
+
+    /// The same, with the policy and the statement that refuse.
+    pub(super) fn decide_with_ground(
+        &self,
+        request: &Request<'_>,
+        steps: &mut u64,
+        ground: &mut Option<(usize, Ground)>,
+    ) -> Decision {
+        let mut joined = Decision::NoMatch;
+        for (place, policy) in self.policies.iter().enumerate() {
+            let mut own = None;
+            let decision = policy.decide_with_ground(request, steps, &mut own);
+            let own = own.map(|own| (place, own));
+            if decision == Decision::Deny && joined != Decision::Deny {
+                *ground = own;
+            } else if joined != Decision::Deny {
+                *ground = ground.or(own);
+            }
+            joined = joined.and(decision);
+        }
+        joined
     }
 }

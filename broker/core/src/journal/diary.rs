@@ -1,10 +1,11 @@
 //! One shard's way to the journal: what peers can cause at will is limited here.
 
+use super::budget::{Budget, Share};
 use super::{Audit, ConnectionEnd, Entry, Journal, Refused, Superseded, UnacceptedMessage};
 use crate::id::Account;
 use crate::limits::{
-    ENDS_LOGGED_PER_ACCOUNT, ENDS_LOGGED_PER_SECOND, NODE_TROUBLES_LOGGED_PER_SECOND,
-    REFUSALS_LOGGED_PER_PREFIX, REFUSALS_LOGGED_PER_SECOND, STORE_TROUBLES_LOGGED_PER_SECOND,
+    DENIALS_LOGGED_PER_PREFIX, DENIALS_LOGGED_PER_SECOND, ENDS_LOGGED_PER_ACCOUNT,
+    ENDS_LOGGED_PER_SECOND, NODE_TROUBLES_LOGGED_PER_SECOND, STORE_TROUBLES_LOGGED_PER_SECOND,
     UNACCEPTED_LOGGED_PER_ACCOUNT, UNACCEPTED_LOGGED_PER_SECOND,
 };
 use crate::time::Now;
@@ -14,8 +15,9 @@ use std::net::IpAddr;
 /// One shard's way to the journal: what peers can cause at will is limited here.
 pub struct Diary {
     journal: Box<dyn Journal>,
+    refusals: Budget,
     /// By the network that they came from: one that floods hides no other.
-    refusals: Limiter<Prefix>,
+    denials: Limiter<Prefix>,
     /// Ends of connections, by the account of their channel.
     ends: Limiter<Account>,
     /// Messages that were not accepted, by the account of their channel.
@@ -119,7 +121,8 @@ impl Diary {
     pub fn new(journal: Box<dyn Journal>) -> Self {
         Self {
             journal,
-            refusals: Limiter::new(REFUSALS_LOGGED_PER_SECOND, REFUSALS_LOGGED_PER_PREFIX),
+            refusals: Budget::default(),
+            denials: Limiter::new(DENIALS_LOGGED_PER_SECOND, DENIALS_LOGGED_PER_PREFIX),
             ends: Limiter::new(ENDS_LOGGED_PER_SECOND, ENDS_LOGGED_PER_ACCOUNT),
             unaccepted: Limiter::new(UNACCEPTED_LOGGED_PER_SECOND, UNACCEPTED_LOGGED_PER_ACCOUNT),
             superseded: Limiter::new(ENDS_LOGGED_PER_SECOND, ENDS_LOGGED_PER_ACCOUNT),
@@ -235,28 +238,38 @@ impl Diary {
         self.journal.note(Entry::Superseded(Box::new(superseded)));
     }
 
-    /// Notes a refusal, made only if it is noted: [`REFUSALS_LOGGED_PER_SECOND`] of them, and
-    /// [`REFUSALS_LOGGED_PER_PREFIX`] of one network. The others are counted, and their number is noted with the next
-    /// one.
-    pub fn refused(&mut self, now: Now, remote: IpAddr, refused: impl FnOnce() -> Refused) {
-        self.limited(now, remote, || Entry::Refused(Box::new(refused())));
-    }
-
-    /// Notes that a policy refused something, or that a change was refused, within the same limit.
-    pub fn denied(&mut self, now: Now, audit: Audit) {
-        self.limited(now, audit.remote.ip(), || Entry::Audit(audit));
-    }
-
-    fn limited(&mut self, now: Now, remote: IpAddr, entry: impl FnOnce() -> Entry) {
-        if !self.refusals.lets(now, Prefix::of(remote)) {
+    /// Notes a refusal, made only if it is noted: the first of each group within a window, and a few more. The others
+    /// are counted, and [`Diary::window_over`] notes their numbers.
+    pub fn refused(&mut self, now: Now, share: Share<'_>, refused: impl FnOnce() -> Refused) {
+        self.window_over(now);
+        if self.refusals.lets(share) {
+            self.journal.note(Entry::Refused(Box::new(refused())));
+        } else {
             self.suppressed += 1;
-            return;
         }
-        match self.refusals.take_untold() {
-            0 => {}
-            refusals => self.journal.note(Entry::Suppressed { refusals }),
+    }
+
+    /// When [`Diary::window_over`] has numbers to note.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Now> {
+        self.refusals.next_due()
+    }
+
+    /// Notes the numbers of the refusals that were not noted within the last window, once it is over.
+    pub fn window_over(&mut self, now: Now) {
+        if let Some((refusals, counts)) = self.refusals.counts_until(now) {
+            self.journal.note(Entry::Suppressed { refusals, counts });
         }
-        self.journal.note(entry());
+    }
+
+    /// Notes that a policy refused something, or that a change was refused: [`DENIALS_LOGGED_PER_SECOND`] of them, and
+    /// [`DENIALS_LOGGED_PER_PREFIX`] of one network. Each is a refusal too, which is counted where it is not noted.
+    pub fn denied(&mut self, now: Now, audit: Audit) {
+        if self.denials.lets(now, Prefix::of(audit.remote.ip())) {
+            self.journal.note(Entry::Audit(audit));
+        } else {
+            self.suppressed += 1;
+        }
     }
 }
 
@@ -272,7 +285,8 @@ impl fmt::Debug for Diary {
 mod tests {
     use super::*;
     use crate::check::Check;
-    use crate::journal::EndReason;
+    use crate::journal::{EndReason, RefusalCount, Subject};
+    use crate::limits::{REFUSAL_WINDOW_MS, REFUSALS_REPEATED_PER_NETWORK};
     use crate::time::Wall;
     use codec::signal::Role;
     use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -304,30 +318,42 @@ mod tests {
 
     fn note(diary: &mut Diary, now: u64, network: u8) {
         let remote = remote(network);
-        diary.refused(Now(now), remote.ip(), || refused(remote));
+        let share = Share {
+            remote: remote.ip(),
+            check: Check::ChannelAbsent,
+            subject: Subject::Channel("cam".into()),
+        };
+        diary.refused(Now(now), share, || refused(remote));
     }
 
     #[test]
-    fn refusals_are_limited_by_the_second_and_what_was_left_out_is_counted() {
+    fn refusals_are_limited_by_the_window_and_what_was_left_out_is_counted() {
         let (to, kept) = unbounded();
         let mut diary = Diary::new(Box::new(Kept(to)));
-        for number in 0..REFUSALS_LOGGED_PER_SECOND {
-            note(&mut diary, 1_999, u8::try_from(number % 7).unwrap());
+        let most = u64::from(REFUSALS_REPEATED_PER_NETWORK) + 1;
+        for _ in 0..most + 3 {
+            note(&mut diary, REFUSAL_WINDOW_MS - 1, 1);
         }
-        for _ in 0..3 {
-            let remote = remote(9).ip();
-            diary.refused(Now(1_999), remote, || unreachable!("it is not noted"));
-        }
-        note(&mut diary, 2_000, 9);
-        assert_eq!(diary.suppressed(), 3);
+        assert_eq!((diary.suppressed(), kept.len() as u64), (3, most));
+        assert_eq!(diary.next_due(), Some(Now(REFUSAL_WINDOW_MS)));
+        note(&mut diary, REFUSAL_WINDOW_MS - 1, 2);
+        diary.window_over(Now(REFUSAL_WINDOW_MS - 1));
+        assert_eq!(kept.try_iter().count() as u64, most + 1);
+        note(&mut diary, REFUSAL_WINDOW_MS, 1);
         let entries: Vec<Entry> = kept.try_iter().collect();
-        let most = REFUSALS_LOGGED_PER_SECOND as usize;
-        assert_eq!(entries.len(), most + 2);
-        assert_eq!(entries[most], Entry::Suppressed { refusals: 3 });
-        assert_eq!(
-            entries[most + 1],
-            Entry::Refused(Box::new(refused(remote(9))))
-        );
+        let counts = [RefusalCount {
+            check: Some(Check::ChannelAbsent),
+            subject: Subject::Channel("cam".into()),
+            refusals: 3,
+        }];
+        let suppressed = Entry::Suppressed {
+            refusals: 3,
+            counts: counts.into(),
+        };
+        let next = Entry::Refused(Box::new(refused(remote(1))));
+        assert_eq!(entries, [suppressed, next]);
+        diary.window_over(Now(9 * REFUSAL_WINDOW_MS));
+        assert!(kept.is_empty() && diary.next_due().is_none());
     }
 
     #[test]
@@ -338,21 +364,15 @@ mod tests {
             note(&mut diary, 1_000, 1);
         }
         note(&mut diary, 1_500, 2);
-        note(&mut diary, 1_500, 1);
         let from = |kept: &Receiver<Entry>, network| {
             let entries = kept.try_iter();
             let entry = Entry::Refused(Box::new(refused(remote(network))));
             entries.filter(|one| *one == entry).count()
         };
-        assert_eq!(
-            kept.len(),
-            REFUSALS_LOGGED_PER_PREFIX as usize + 2,
-            "with one that counts"
-        );
+        assert_eq!(kept.len() as u32, REFUSALS_REPEATED_PER_NETWORK + 2);
         assert_eq!(from(&kept, 2), 1);
-        note(&mut diary, 2_000, 1);
-        assert_eq!(from(&kept, 1), 1, "a new second");
-        assert!(diary.refusals.holders.len() <= REFUSALS_LOGGED_PER_SECOND as usize);
+        note(&mut diary, 1_000 + REFUSAL_WINDOW_MS, 1);
+        assert_eq!(from(&kept, 1), 1, "a new window");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! No entry has a field for a query string, a payload, a signature or a secret, so none can get there by mistake. What
 //! comes from the wire (client ids, names, ARNs) is escaped and cut where it is written.
 
+mod budget;
 mod codes;
 mod diary;
 mod refused;
@@ -11,6 +12,7 @@ mod words;
 
 pub(crate) use words::grouped;
 
+pub use budget::{KEY_ID_BYTES_MAX, RefusalCount, Share, Subject};
 pub use diary::{Diary, Prefix};
 pub use refused::{Claims, EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Refused};
 pub use unaccepted::{UNACCEPTED, Unaccepted};
@@ -61,10 +63,12 @@ pub enum Entry {
     ConnectionEnd(ConnectionEnd),
     /// A request or upgrade was refused. Limited per shard: see [`Diary::refused`].
     Refused(Box<Refused>),
-    /// Some refusals were not noted, since there were too many within a second.
+    /// Some refusals were not noted, since there were too many within a window: see [`Diary::window_over`].
     Suppressed {
         /// Their number.
         refusals: u64,
+        /// The same by what they were about.
+        counts: Box<[RefusalCount]>,
     },
     /// Some ends of connections were not noted, since there were too many within a second.
     EndsSuppressed {

@@ -28,6 +28,8 @@ pub struct Refused {
     pub claims: Claims,
     /// The number of the fault that a test made and that refused it; under `--dev` only.
     pub fault: Option<u64>,
+    /// The policy and the statement that refuse it, if a policy refused it.
+    pub policy: Option<Box<str>>,
     /// The texts that the signature was compared with, if it came to that and was not right.
     pub explain: Option<Box<Explain>>,
 }
@@ -54,6 +56,7 @@ impl Refused {
             action: None,
             claims: Claims::default(),
             fault: None,
+            policy: None,
             explain: None,
         }
     }

@@ -1,11 +1,29 @@
 //! Lines in the log: a shard notes a number of a kind within a second, and counts the others.
 
-/// Refused requests that one shard notes in the log within a second. The others are counted:
+/// The window within which a shard shares out its notes of refused requests, in milliseconds. The others are counted:
 /// `heliograph_log_suppressed_total`.
-pub const REFUSALS_LOGGED_PER_SECOND: u32 = 50;
+pub const REFUSAL_WINDOW_MS: u64 = 10_000;
 
-/// The same of one network (/24 of IPv4, /48 of IPv6): a flood from one does not hide a device elsewhere.
-pub const REFUSALS_LOGGED_PER_PREFIX: u32 = 10;
+/// Groups of refusals (one check of one channel or key) of one network (/24 of IPv4, /48 of IPv6) that have a note
+/// within a window. Those of further groups are counted as others.
+pub const REFUSAL_GROUPS_PER_NETWORK: usize = 64;
+
+/// The same of all networks, 384 bytes each at most: three networks of many clients, or as many single ones.
+pub const REFUSAL_GROUPS_MAX: usize = 192;
+
+/// Further notes of groups that have one, of one network: it sees each try of somebody who tries things out. A storm
+/// from one address takes 16 of the 4,096 that are kept in ten seconds, so they reach back 40 minutes.
+pub const REFUSALS_REPEATED_PER_NETWORK: u32 = 15;
+
+/// The same of all networks.
+pub const REFUSALS_REPEATED_MAX: u32 = 128;
+
+/// Lines about changes that were refused, or that a policy refused, which one shard writes within a second; the others
+/// are counted with the refusals.
+pub const DENIALS_LOGGED_PER_SECOND: u32 = 50;
+
+/// The same of one network: a flood from one does not hide a device elsewhere.
+pub const DENIALS_LOGGED_PER_PREFIX: u32 = 10;
 
 /// Ends of WebSocket connections that one shard notes in the log within a second; the others are counted with the
 /// refusals.

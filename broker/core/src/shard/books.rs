@@ -12,7 +12,7 @@ use crate::event::{Counters, Exemplars, Purpose};
 use crate::journal::{Diary, Journal};
 use crate::record::Version;
 use crate::refusal_id::{RefusalIds, printed};
-use crate::time::{Moment, Wall};
+use crate::time::{Moment, Now, Wall};
 use delivery_times::DeliveryTimes;
 use recorder::Recorder;
 
@@ -82,6 +82,11 @@ impl Books {
     /// The log lines of this shard.
     pub(super) fn diary(&mut self) -> &mut Diary {
         &mut self.diary
+    }
+
+    /// When the diary has something to note by itself.
+    pub(super) fn next_due(&self) -> Option<Now> {
+        self.diary.next_due()
     }
 
     /// The recorder, for a note.

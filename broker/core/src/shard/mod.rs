@@ -303,7 +303,8 @@ impl Machine for Shard {
             .chain(waiting)
             .chain(faults)
             .chain(slots)
-            .chain(tunnels);
+            .chain(tunnels)
+            .chain(self.books.next_due());
         self.sockets.next_deadline().into_iter().chain(others).min()
     }
 

@@ -30,8 +30,13 @@ impl World {
                     assert_eq!(self.id_says(&id).is_some(), refused, "{audit:?}");
                     assert_eq!(id.len(), 36, "a request id");
                 }
+                Entry::Suppressed { refusals, counts } => {
+                    let sum: u64 = counts.iter().map(|count| count.refusals).sum();
+                    assert_eq!(sum, *refusals, "{counts:?}");
+                    self.model.counted_untold(shard, sum);
+                    continue;
+                }
                 Entry::ConnectionEnd(_)
-                | Entry::Suppressed { .. }
                 | Entry::EndsSuppressed { .. }
                 | Entry::Unaccepted(_)
                 | Entry::Superseded(_)

@@ -44,6 +44,7 @@ impl World {
             prefix: prefix.into(),
             after: after.as_deref().map(|name| self.identity(name)),
             limit,
+            viewer: None,
         };
         let Reply::Page(found, found_more) = self.ask(shard, question) else {
             panic!("a page is answered by a page");

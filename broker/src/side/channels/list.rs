@@ -13,8 +13,8 @@ use broker_core::shard::{ChannelLine, Question, Reply};
 use codec::aws::{ChannelArn, ChannelName};
 use serde_json::{Value, json as value};
 
-/// `GET /channels?prefix=&limit=&token=&scope=`: channels of all shards by name; of all nodes, unless the scope is
-/// `node`.
+/// `GET /channels?prefix=&contains=&client=&state=&limit=&token=&scope=`: channels of all shards by name; of all nodes,
+/// unless the scope is `node`.
 pub(in crate::side) async fn list(
     State(inspector): State<Inspector>,
     RawQuery(query): RawQuery,
@@ -32,18 +32,37 @@ async fn page_of_all(inspector: &Inspector, query: &str) -> Result<Value, Fault>
     Ok(merge(own?, others?, limit))
 }
 
-/// The page of this node.
+/// The page of this node. Filters look through all channels, as many at a time as a page may have.
 pub(in crate::side) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
-    let question = page_of(query)?;
-    let limit = question.limit;
-    let question = Question::Page {
-        prefix: question.prefix.into(),
-        after: question.after,
+    let PageQuery {
+        prefix,
+        mut after,
         limit,
+        filter,
+    } = page_of(query)?;
+    let step = if filter == Filter::default() {
+        limit
+    } else {
+        LIST_PAGE_MAX
     };
-    let answers = inspector.shards.ask_all(question).await;
-    let answers = answers.ok_or(SILENT)?;
-    Ok(page(answers, limit, inspector.node()))
+    let mut found = Vec::new();
+    loop {
+        let question = Question::Page {
+            prefix: prefix.as_str().into(),
+            after,
+            limit: step,
+            viewer: filter.client.as_deref().map(Into::into),
+        };
+        let answers = inspector.shards.ask_all(question).await.ok_or(SILENT)?;
+        let (lines, more) = merged(answers, step);
+        after = lines.last().map(|(_, line)| line.identity.clone());
+        found.extend(lines.into_iter().filter(|(_, line)| filter.fits(line)));
+        if !more || found.len() > limit || (found.len() == limit && step == limit) {
+            let more = more || found.len() > limit;
+            found.truncate(limit);
+            return Ok(page(&found, more, inspector.node()));
+        }
+    }
 }
 
 /// The parameters of a request for a page.
@@ -52,6 +71,43 @@ struct PageQuery {
     prefix: String,
     after: Option<Identity>,
     limit: usize,
+    filter: Filter,
+}
+
+/// Which channels are wanted. All that is named must fit.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Filter {
+    /// A part of the name, in any case.
+    contains: Option<String>,
+    /// A viewer of this client id is connected.
+    client: Option<String>,
+    state: Option<ChannelState>,
+}
+
+/// A state of channels that operators look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ChannelState {
+    /// No master is connected.
+    NoMaster,
+    /// Messages are kept, or viewers are connected without a master.
+    Waiting,
+}
+
+impl Filter {
+    fn fits(&self, line: &ChannelLine) -> bool {
+        let named = self.contains.as_ref().is_none_or(|part| {
+            let name = line.arn.name().to_ascii_lowercase();
+            name.contains(&part.to_ascii_lowercase())
+        });
+        let alone = !line.master_connected;
+        named
+            && (self.client.is_none() || line.has_viewer)
+            && match self.state {
+                None => true,
+                Some(ChannelState::NoMaster) => alone,
+                Some(ChannelState::Waiting) => line.pending > 0 || (alone && line.viewers > 0),
+            }
+    }
 }
 
 fn page_of(query: &str) -> Result<PageQuery, Fault> {
@@ -64,11 +120,22 @@ fn page_of(query: &str) -> Result<PageQuery, Fault> {
                 .ok_or(Fault::bad("limit: allowed 1 to 1000"))?
         }
     };
+    let state = match parameter(query, "state")?.as_deref() {
+        None => None,
+        Some("no_master") => Some(ChannelState::NoMaster),
+        Some("waiting") => Some(ChannelState::Waiting),
+        Some(_) => return Err(Fault::bad("state: must be no_master or waiting")),
+    };
     let after = parameter(query, "token")?.map(|token| after(&token).ok_or(BAD_TOKEN));
     Ok(PageQuery {
         prefix: parameter(query, "prefix")?.unwrap_or_default(),
         after: after.transpose()?,
         limit,
+        filter: Filter {
+            contains: parameter(query, "contains")?,
+            client: parameter(query, "client")?,
+            state,
+        },
     })
 }
 
@@ -103,8 +170,7 @@ pub(in crate::side) fn merged(
     (lines, more)
 }
 
-fn page(answers: Vec<(ShardId, Reply)>, limit: usize, node: Option<&str>) -> Value {
-    let (lines, more) = merged(answers, limit);
+fn page(lines: &[(ShardId, ChannelLine)], more: bool, node: Option<&str>) -> Value {
     let last = lines.last().filter(|_| more);
     let token = last.map(|(_, line)| token(&line.identity));
     let channels: Vec<Value> = lines
@@ -187,6 +253,7 @@ mod tests {
             master_connected: false,
             viewers: 0,
             pending: 0,
+            has_viewer: false,
         }
     }
 
@@ -202,7 +269,8 @@ mod tests {
                 Reply::Page(vec![line("eu-west-1", "a"), line("us-west-2", "b")], true),
             ),
         ];
-        let page = page(answers, 3, None);
+        let (lines, more) = merged(answers, 3);
+        let page = page(&lines, more, None);
         let names: Vec<_> = page["channels"].as_array().unwrap().iter().collect();
         let names: Vec<_> = names
             .iter()
@@ -221,14 +289,16 @@ mod tests {
     #[test]
     fn the_last_page_has_no_token() {
         let answers = vec![(ShardId(0), Reply::Page(vec![line("us-west-2", "a")], false))];
-        assert_eq!(page(answers, 1, None)["nextToken"], Value::Null);
+        let (lines, more) = merged(answers, 1);
+        assert_eq!(page(&lines, more, None)["nextToken"], Value::Null);
     }
 
     #[test]
     fn pages_of_nodes_are_merged_by_name_and_silent_ones_are_named() {
         let page_of = |node: &str, names: &[&str], more: bool| {
-            let lines = names.iter().map(|name| line("us-west-2", name)).collect();
-            page(vec![(ShardId(0), Reply::Page(lines, more))], 3, Some(node))
+            let of_shard = |name: &&str| (ShardId(0), line("us-west-2", name));
+            let lines: Vec<_> = names.iter().map(of_shard).collect();
+            page(&lines, more, Some(node))
         };
         let reply = |node: &str, status, body| NodeReply {
             node: node.into(),
@@ -258,6 +328,22 @@ mod tests {
         assert_eq!(shown(&merged), ["n1 a", "n2 b", "n1 c"]);
         let token = merged["nextToken"].as_str().unwrap();
         assert_eq!(after(token).unwrap().as_str(), "us-west-2:123456789012:c");
+    }
+
+    #[test]
+    fn channels_are_filtered_by_part_of_name_by_viewer_and_by_state() {
+        let fits = |query: &str, line: &ChannelLine| page_of(query).unwrap().filter.fits(line);
+        let mut one = line("us-west-2", "Porch-17");
+        assert!(fits("", &one) && fits("contains=CH-1", &one) && !fits("contains=x", &one));
+        assert!(fits("state=no_master", &one) && !fits("state=waiting", &one));
+        assert!(!fits("client=v1", &one));
+        (one.viewers, one.has_viewer) = (1, true);
+        assert!(fits("state=waiting", &one) && fits("client=v1&contains=porch", &one));
+        one.master_connected = true;
+        assert!(!fits("state=waiting", &one) && !fits("state=no_master", &one));
+        one.pending = 1;
+        assert!(fits("state=waiting", &one));
+        assert_eq!(page_of("state=x").unwrap_err().0, 400);
     }
 
     #[test]

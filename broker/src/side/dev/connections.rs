@@ -81,6 +81,7 @@ async fn all_channels(inspector: &Inspector) -> Option<Vec<ChannelLine>> {
             prefix: "".into(),
             after: all.last().map(|line| line.identity.clone()),
             limit: LIST_PAGE_MAX,
+            viewer: None,
         };
         let answers = inspector.shards.ask_all(question).await?;
         let (lines, more) = merged(answers, LIST_PAGE_MAX);

@@ -35,8 +35,10 @@ impl Inspector {
         }
     }
 
-    /// The channel of a name, in the configured region and account unless the query says otherwise.
+    /// The channel of a name, in the configured region and account unless the query says otherwise. The name may stand
+    /// behind `name:`, as browsers need it in paths for names that are one or two dots.
     pub(in crate::side) fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
+        let name = name.strip_prefix("name:").unwrap_or(name);
         if ChannelName::parse(name).is_err() {
             return Err(Fault::bad(
                 "a channel's name is 1 to 256 characters of [a-zA-Z0-9_.-]",

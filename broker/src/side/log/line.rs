@@ -17,7 +17,7 @@ pub(in crate::side) fn write(entry: &Entry) {
     match entry {
         Entry::ConnectionEnd(end) => connection_end(end),
         Entry::Refused(refused) => write_refused(refused),
-        Entry::Suppressed { refusals } => {
+        Entry::Suppressed { refusals, .. } => {
             warn!(target: TARGET, refusals, "too many refusals to log")
         }
         Entry::EndsSuppressed { ends } => {
@@ -149,6 +149,7 @@ fn write_refused(refused: &Refused) {
         claims,
         fault: _,
         explain: _,
+        policy: _,
     } = refused;
     let Claims {
         channel,

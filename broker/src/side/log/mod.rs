@@ -16,7 +16,10 @@ mod writer;
 
 use super::refusals::recent::Recent;
 use super::trace::troubled::Troubled;
-use crate::limits::{LOG_AUDITS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX};
+use crate::limits::{
+    LOG_AUDITS_WAITING_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX,
+    LOG_LINES_WAITING_MAX,
+};
 use audit_places::AuditPlaces;
 use broker_core::id::Account;
 use broker_core::journal::{Entry, Journal};
@@ -228,11 +231,16 @@ impl Log {
 
 impl Journal for Log {
     fn note(&mut self, mut entry: Entry) {
-        // The largest part of an entry by far, which a log that is stuck must not gather.
+        // The largest parts of entries by far, which a log that is stuck must not gather.
         if let Entry::Refused(refused) = &mut entry
             && self.places.lines.exceeds(LOG_EXPLAINED_WAITING_MAX)
         {
             refused.explain = None;
+        }
+        if let Entry::Suppressed { counts, .. } = &mut entry
+            && self.places.lines.exceeds(LOG_COUNTS_WAITING_MAX)
+        {
+            *counts = Box::default();
         }
         self.offer(Item::Entry(entry));
     }
@@ -306,11 +314,11 @@ mod tests {
         let [one, other] = [Account(1), Account(2)];
         assert!(log.keep_place(one) && log.keep_place(one) && log.keep_place(other));
         assert!(!log.keep_place(one), "two of its changes are under way");
-        log.note_kept(one, Entry::Suppressed { refusals: 1 });
+        log.note_kept(one, Entry::EndsSuppressed { ends: 1 });
         assert!(!log.keep_place(one), "one is, one waits to be written");
         log.give_back(one);
         assert!(log.keep_place(one));
-        log.note_kept(one, Entry::Suppressed { refusals: 2 });
+        log.note_kept(one, Entry::EndsSuppressed { ends: 2 });
         log.give_back(other);
         assert_eq!(log.dropped(), 5);
         let (places, kept) = (Arc::clone(&log.places), log.kept.clone());
@@ -328,7 +336,7 @@ mod tests {
         if std::env::var_os(CHILD).is_some() {
             crate::side::end_on_panic();
             let mut log = log_to_stderr(LogFormat::Text).unwrap();
-            (0..LINES).for_each(|refusals| log.note(Entry::Suppressed { refusals }));
+            (0..LINES).for_each(|ends| log.note(Entry::EndsSuppressed { ends }));
             panic!("as is to be expected");
         }
         let exe = std::env::current_exe().unwrap();
@@ -338,7 +346,7 @@ mod tests {
         let ended = child.output().unwrap();
         let text = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(1), "{text}");
-        let lines = text.lines().filter(|line| line.contains(" refusals="));
+        let lines = text.lines().filter(|line| line.contains(" ends="));
         assert_eq!(lines.count() as u64, LINES);
         assert!(text.contains("as is to be expected"), "{text}");
     }

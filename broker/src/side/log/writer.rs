@@ -245,7 +245,9 @@ mod tests {
         };
         with_default(subscriber(), || {
             tracing::info!(shards = 2, "serving");
-            log.journal().note(Entry::Suppressed { refusals: 7 });
+            let counts = Box::default();
+            let refusals = 7;
+            (log.journal()).note(Entry::Suppressed { refusals, counts });
             tracing::warn!("ended");
         });
         let (places, kept) = (log.places(), log.memory());

@@ -20,6 +20,10 @@ pub(in crate::side) struct Filter {
     remote: Option<IpAddr>,
     check: Option<Check>,
     since: Option<Wall>,
+    /// A part of any name, id or address, in any case.
+    text: Option<String>,
+    /// Those before this number, which the page before names.
+    pub(in crate::side) before: Option<u64>,
     pub(in crate::side) limit: Option<usize>,
 }
 
@@ -41,6 +45,8 @@ impl Filter {
                 "remote" => filter.remote = Some(address(&text).ok_or(BAD_REMOTE)?),
                 "check" => filter.check = Some(text.parse().map_err(|_| BAD_CHECK)?),
                 "since" => filter.since = Some(moment(&text).ok_or(BAD_SINCE)?),
+                "text" => filter.text = Some(text.to_lowercase()),
+                "before" => filter.before = Some(text.parse().map_err(|_| BAD_BEFORE)?),
                 "limit" => {
                     let limit = text.parse().ok();
                     let limit = limit.filter(|limit| (1..=LIST_PAGE_MAX).contains(limit));
@@ -65,6 +71,39 @@ impl Filter {
             && self.remote.is_none_or(|wanted| wanted == remote)
             && self.check.is_none_or(|check| check == refused.check)
             && self.since.is_none_or(|since| refused.at >= since)
+            && self.has_text(refused)
+    }
+
+    /// Whether a group fits by its check, and the newest refusal that was noted of it.
+    pub(in crate::side) fn fits_group(&self, check: Check, newest: Option<&Refused>) -> bool {
+        match newest {
+            Some(refused) => self.fits(refused),
+            None => {
+                let others = Self {
+                    check: self.check,
+                    limit: self.limit,
+                    ..Self::default()
+                };
+                *self == others && self.check.is_none_or(|wanted| wanted == check)
+            }
+        }
+    }
+
+    /// Whether the text is a part of what the refusal names.
+    fn has_text(&self, refused: &Refused) -> bool {
+        let Some(part) = &self.text else { return true };
+        let claims = &refused.claims;
+        let names = [
+            &claims.channel,
+            &claims.client_id,
+            &claims.key_id,
+            &claims.principal,
+        ];
+        let has = |name: &str| name.to_lowercase().contains(part);
+        names.into_iter().flatten().any(|name| has(name))
+            || has(refused.check.id())
+            || has(&refused.request_id)
+            || refused.remote.to_string().contains(part)
     }
 }
 
@@ -89,8 +128,10 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(IpAddr::to_canonical(&address))
 }
 
-const BAD_NAME: Fault =
-    Fault::bad("allowed parameters: id, channel, client, key, remote, check, since, limit");
+const BAD_NAME: Fault = Fault::bad(
+    "allowed parameters: id, channel, client, key, remote, check, text, since, before, limit",
+);
+const BAD_BEFORE: Fault = Fault::bad("before: must be the number that the page before has as next");
 const BAD_LIMIT: Fault = Fault::bad("limit: allowed 1 to 1000");
 const BAD_REMOTE: Fault = Fault::bad("remote: must be an IP address");
 const BAD_CHECK: Fault = Fault::bad(
@@ -110,6 +151,25 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_any_name_fits() {
+        let (check, from) = (Check::SignatureMismatch, ([10, 7, 0, 1], 9).into());
+        let mut refused = Refused::unread("0-1f", Wall(1), 403, "E", check, from);
+        refused.claims.channel = Some("Porch-17".into());
+        refused.claims.principal = Some("fleet".into());
+        for (part, fits) in [
+            ("ORCH-1", true),
+            ("lee", true),
+            ("mismatch", true),
+            ("10.7.0", true),
+            ("0-1F", true),
+            ("garage", false),
+        ] {
+            let filter = Filter::parse(&format!("text={part}")).unwrap();
+            assert_eq!(filter.fits(&refused), fits, "{part}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused_with_what_is_allowed() {
         for query in [
             "remote=x",
@@ -121,6 +181,7 @@ mod tests {
             "limit=0",
             "limit=1001",
             "limit=x",
+            "before=x",
             "channel=%FF",
             "chanel=x",
         ] {

@@ -1,9 +1,10 @@
-//! Why requests were refused: `GET /refusals` and `GET /refusals/{id}`.
+//! Why requests were refused: `GET /refusals`, `GET /refusals/groups` and `GET /refusals/{id}`.
 //!
 //! Searches cover the kept refusals; an id alone is enough for one that is not kept any more, since ids of refusals say
 //! themselves when, where and why. Every text of the wire is escaped by the JSON library.
 
 mod filter;
+mod groups;
 pub(super) mod recent;
 
 use super::Log;
@@ -21,6 +22,7 @@ use broker_core::journal::{Explain, Refused};
 use broker_core::refusal_id::{RefusalId, RefusalReader};
 use broker_core::time::Wall;
 use filter::{Filter, plain_id};
+use groups::Group;
 use recent::{Recent, RefusalMatches};
 use serde_json::{Value, json as value};
 use std::sync::Arc;
@@ -42,14 +44,23 @@ pub struct Refusals {
 pub(super) fn routes(refusals: Arc<Refusals>) -> Router {
     Router::new()
         .route("/refusals", get(list))
+        .route("/refusals/groups", get(groups))
         .route("/refusals/{id}", get(one))
         .with_state(refusals)
 }
 
-/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&since=&limit=`: what is kept, the newest first.
+/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=`: those that are kept, the
+/// newest first.
 async fn list(State(refusals): State<Arc<Refusals>>, RawQuery(query): RawQuery) -> Answer {
     let filter = Filter::parse(query.as_deref().unwrap_or_default())?;
     Ok(Json(refusals.list(&filter)))
+}
+
+/// `GET /refusals/groups?channel=&check=&text=&limit=`, and as `/refusals`: the refusals by check and channel, the last
+/// first.
+async fn groups(State(refusals): State<Arc<Refusals>>, RawQuery(query): RawQuery) -> Answer {
+    let filter = Filter::parse(query.as_deref().unwrap_or_default())?;
+    Ok(Json(refusals.grouped(&filter)))
 }
 
 /// `GET /refusals/{id}`: one refusal, with what its signature was compared with, or what its id alone says.
@@ -105,7 +116,46 @@ impl Refusals {
 
     fn list(&self, filter: &Filter) -> Value {
         let most = filter.limit.unwrap_or(LIMIT_DEFAULT);
-        self.listed(self.recent.find(most, |refused| filter.fits(refused)))
+        let before = filter.before.unwrap_or(u64::MAX);
+        let fits = |refused: &Refused| filter.fits(refused);
+        self.listed(self.recent.before(before, most, fits))
+    }
+
+    fn grouped(&self, filter: &Filter) -> Value {
+        let now = calendar();
+        let fits = |refused: &Refused| filter.fits(refused);
+        self.recent.groups(fits, |groups, of_kept| {
+            let found = groups.find(|key, group| {
+                of_kept.contains(key) || filter.fits_group(group.check, group.newest.as_ref())
+            });
+            let most = filter.limit.unwrap_or(LIMIT_DEFAULT);
+            let shown = found.iter().take(most);
+            let shown: Vec<Value> = shown.map(|group| self.group(group, now)).collect();
+            let (refusals, others) = groups.totals();
+            let fitting: u64 = found.iter().map(|group| group.refusals).sum();
+            value!({
+                "groups": shown,
+                "found": { "groups": found.len(), "refusals": fitting },
+                "refusals": refusals,
+                "others": others,
+            })
+        })
+    }
+
+    fn group(&self, group: &Group, now: Wall) -> Value {
+        let mut shown = match &group.newest {
+            Some(newest) => self.row(newest),
+            None => value!({
+                "check": group.check.id(),
+                "says": group.check.says(),
+                "do": group.check.remedy(),
+            }),
+        };
+        shown["refusals"] = group.refusals.into();
+        shown["first"] = rfc3339(group.first).into();
+        shown["last"] = rfc3339(group.last).into();
+        shown["minutes"] = group.minutes(now).as_slice().into();
+        shown
     }
 
     fn listed(&self, found: RefusalMatches) -> Value {
@@ -113,6 +163,8 @@ impl Refusals {
         let rows: Vec<Value> = rows.map(|refused| self.row(refused)).collect();
         value!({
             "refusals": rows,
+            "found": found.found,
+            "next": found.next,
             "kept": found.kept,
             "since": found.since.map(rfc3339),
             "suppressed": found.suppressed,
@@ -155,6 +207,7 @@ impl Refusals {
             "remote": refused.remote.to_string(),
             "clockSkewSeconds": refused.claims.clock_skew_s,
             "fault": refused.fault.map(fault_id),
+            "policy": refused.policy,
         })
     }
 }
@@ -196,6 +249,7 @@ fn of_id(id: &str, says: &RefusalId) -> Value {
         "remote": null,
         "clockSkewSeconds": null,
         "fault": null,
+        "policy": null,
         "explain": null,
         "source": "id",
     })
@@ -265,6 +319,7 @@ mod tests {
                 clock_skew_s: Some(-312),
             },
             fault: Some(7),
+            policy: Some("viewers, statement 1, denies it".into()),
             explain: Some(Box::new(Explain {
                 canonical_request: format!("GET\n/\n\nhost:h\n\nhost\n{}", "0".repeat(64)).into(),
                 scope: "20260102/r/s/t".into(),

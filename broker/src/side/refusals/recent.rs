@@ -1,12 +1,15 @@
 //! The last refusals, in memory: what operators search to find out why a connection failed.
 //!
 //! They are as many as [`REFUSALS_KEPT_MAX`] and [`REFUSALS_KEPT_BYTES_MAX`] allow. Beyond that, the network with the
-//! most of them loses its oldest one: a flood from one network pushes out its own, and the one line of a device
-//! elsewhere stays.
+//! most of them loses the oldest one of its largest group (one check of one channel or key): a flood from one network
+//! pushes out its own, and a camera that storms its own, so that the one line of a device elsewhere, or behind the same
+//! address, stays.
 
+use super::groups::{GroupKey, Groups, key_of};
+use crate::edge::calendar;
 use crate::limits::{REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
 use crate::side::shared::Shared;
-use broker_core::journal::{Claims, Entry, Explain, Prefix, Refused};
+use broker_core::journal::{Claims, Entry, Explain, Prefix, Refused, Subject};
 use broker_core::time::Wall;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,11 +28,15 @@ pub(in crate::side) struct Recent {
 pub(in crate::side) struct RefusalMatches {
     /// The newest first.
     pub(in crate::side) refusals: Vec<Arc<Refused>>,
+    /// The number of those that fit, shown or not.
+    pub(in crate::side) found: usize,
+    /// The number of the last one that is shown, if older ones fit.
+    pub(in crate::side) next: Option<u64>,
     /// The number of kept refusals.
     pub(in crate::side) kept: usize,
     /// When the oldest that is kept happened.
     pub(in crate::side) since: Option<Wall>,
-    /// Refusals that were counted and not noted, since there were too many within a second.
+    /// Refusals that were counted and not noted, since there were too many within a window.
     pub(in crate::side) suppressed: u64,
 }
 
@@ -39,10 +46,9 @@ struct Ring {
     most: (usize, usize),
     /// By their number in the order of arrival.
     rows: BTreeMap<u64, Arc<Refused>>,
-    /// The numbers of each network, in order.
-    of: BTreeMap<Prefix, VecDeque<u64>>,
-    /// The networks by size; of those of equal size the one with the oldest row is last.
-    sizes: BTreeSet<(usize, Reverse<u64>, Prefix)>,
+    /// The numbers of each network's groups, in order. Names that do not exist are one group.
+    of: BTreeMap<Prefix, BTreeMap<GroupKey, VecDeque<u64>>>,
+    groups: Groups,
     bytes: usize,
     next: u64,
     suppressed: u64,
@@ -56,7 +62,10 @@ impl Recent {
                 self.locked(|ring| ring.push(*refused));
                 self.noted.notify_one();
             }
-            Entry::Suppressed { refusals } => self.locked(|ring| ring.suppressed += refusals),
+            Entry::Suppressed { refusals, counts } => self.locked(|ring| {
+                ring.suppressed += refusals;
+                ring.groups.count(refusals, &counts, calendar());
+            }),
             Entry::ConnectionEnd(_)
             | Entry::EndsSuppressed { .. }
             | Entry::Unaccepted(_)
@@ -96,16 +105,32 @@ impl Recent {
         most: usize,
         fits: impl Fn(&Refused) -> bool,
     ) -> RefusalMatches {
-        self.locked(|ring| RefusalMatches {
-            refusals: ring
-                .newest(number)
-                .filter(|row| fits(row))
-                .take(most)
-                .cloned()
-                .collect(),
-            kept: ring.rows.len(),
-            since: ring.rows.values().next().map(|oldest| oldest.at),
-            suppressed: ring.suppressed,
+        self.locked(|ring| {
+            let all = ring.rows.range(..number).rev();
+            let mut fitting = all.filter(|(_, row)| fits(row));
+            let shown: Vec<(&u64, &Arc<Refused>)> = fitting.by_ref().take(most).collect();
+            let more = fitting.count();
+            let last = shown.last().filter(|_| more > 0);
+            RefusalMatches {
+                found: shown.len() + more,
+                next: last.map(|(number, _)| **number),
+                refusals: shown.iter().map(|(_, row)| Arc::clone(row)).collect(),
+                kept: ring.rows.len(),
+                since: ring.rows.values().next().map(|oldest| oldest.at),
+                suppressed: ring.suppressed,
+            }
+        })
+    }
+
+    /// Reads the groups, and which of them have kept refusals that fit.
+    pub(super) fn groups<T>(
+        &self,
+        fits: impl Fn(&Refused) -> bool,
+        read: impl FnOnce(&Groups, &BTreeSet<GroupKey>) -> T,
+    ) -> T {
+        self.locked(|ring| {
+            let rows = ring.rows.values().filter(|row| fits(row));
+            read(&ring.groups, &rows.map(|row| key_of(row)).collect())
         })
     }
 
@@ -126,58 +151,67 @@ impl Ring {
             most: (rows, bytes),
             rows: BTreeMap::new(),
             of: BTreeMap::new(),
-            sizes: BTreeSet::new(),
+            groups: Groups::default(),
             bytes: 0,
             next: 0,
             suppressed: 0,
         }
     }
 
-    /// Those before a number, the newest first.
-    fn newest(&self, number: u64) -> impl Iterator<Item = &Arc<Refused>> {
-        self.rows.range(..number).rev().map(|(_, row)| row)
-    }
-
     fn push(&mut self, refused: Refused) {
-        let (number, prefix) = (self.next, Prefix::of(refused.remote.ip()));
+        let number = self.next;
         self.next += 1;
         self.bytes += bytes_of(&refused);
+        self.groups.note(&refused);
+        let (prefix, key) = place_of(&refused);
+        let groups = self.of.entry(prefix).or_default();
+        groups.entry(key).or_default().push_back(number);
         self.rows.insert(number, Arc::new(refused));
-        self.change(prefix, |numbers| numbers.push_back(number));
         let (rows, bytes) = self.most;
         while self.rows.len() > rows || (self.bytes > bytes && self.rows.len() > 1) {
             self.evict();
         }
     }
 
-    /// Takes out the oldest of the network that has most.
+    /// Takes out the oldest of the largest group of the network that has most; of equal ones the oldest.
     fn evict(&mut self) {
-        let Some(&(_, Reverse(oldest), prefix)) = self.sizes.last() else {
+        let oldest = |numbers: &VecDeque<u64>| numbers.front().copied().unwrap_or(u64::MAX);
+        let largest = self.of.iter_mut().max_by_key(|(_, groups)| {
+            let rows: usize = groups.values().map(VecDeque::len).sum();
+            (rows, Reverse(groups.values().map(oldest).min()))
+        });
+        let Some((prefix, groups)) = largest else {
             return;
         };
-        self.change(prefix, |numbers| {
-            numbers.pop_front();
-        });
-        if let Some(row) = self.rows.remove(&oldest) {
+        let by_size = |(_, numbers): &(&GroupKey, &mut VecDeque<u64>)| {
+            (numbers.len(), Reverse(oldest(numbers)))
+        };
+        let Some((key, numbers)) = groups.iter_mut().max_by_key(by_size) else {
+            return;
+        };
+        let gone = numbers.pop_front();
+        if numbers.is_empty() {
+            let (prefix, key) = (*prefix, key.clone());
+            groups.remove(&key);
+            if groups.is_empty() {
+                self.of.remove(&prefix);
+            }
+        }
+        if let Some(row) = gone.and_then(|number| self.rows.remove(&number)) {
             self.bytes -= bytes_of(&row);
         }
     }
+}
 
-    fn change(&mut self, prefix: Prefix, change: impl FnOnce(&mut VecDeque<u64>)) {
-        let place = |numbers: &VecDeque<u64>| {
-            let oldest = numbers.front()?;
-            Some((numbers.len(), Reverse(*oldest), prefix))
-        };
-        let numbers = self.of.entry(prefix).or_default();
-        if let Some(before) = place(numbers) {
-            self.sizes.remove(&before);
-        }
-        change(numbers);
-        match place(numbers) {
-            Some(after) => drop(self.sizes.insert(after)),
-            None => drop(self.of.remove(&prefix)),
-        }
-    }
+/// The network of a refusal, and its group there.
+fn place_of(refused: &Refused) -> (Prefix, GroupKey) {
+    let (check, subject) = key_of(refused);
+    let subject = if subject.is_absent(check) {
+        Subject::Other
+    } else {
+        subject
+    };
+    (Prefix::of(refused.remote.ip()), (check, subject))
 }
 
 /// Bytes that a refusal takes in memory, with its places in the orders.
@@ -190,7 +224,8 @@ fn bytes_of(refused: &Refused) -> usize {
         clock_skew_s: _,
     } = &refused.claims;
     let texts = [channel, client_id, key_id, principal];
-    let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+    let texts = texts.into_iter().chain([&refused.policy]).flatten();
+    let texts: usize = texts.map(|text| text.len()).sum();
     let explain = refused.explain.as_deref().map_or(0, |explain| {
         let Explain {
             canonical_request,
@@ -201,8 +236,8 @@ fn bytes_of(refused: &Refused) -> usize {
     size_of::<Refused>() + refused.request_id.len() + texts + explain + ROW_BYTES
 }
 
-/// The places of a row in the orders by number, network and size.
-const ROW_BYTES: usize = 160;
+/// The places of a row in the orders by number and by network, with the longest subject.
+const ROW_BYTES: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -223,7 +258,8 @@ mod tests {
     }
 
     fn ids(ring: &Ring) -> Vec<&str> {
-        ring.newest(u64::MAX).map(|row| &*row.request_id).collect()
+        let newest = ring.rows.values().rev();
+        newest.map(|row| &*row.request_id).collect()
     }
 
     #[test]
@@ -233,7 +269,7 @@ mod tests {
             ring.push(refused(([10, 0, 0, number], 1), &number.to_string()));
         }
         assert_eq!(ids(&ring), ["8", "7", "6"]);
-        assert_eq!((ring.of.len(), ring.sizes.len()), (1, 1));
+        assert_eq!(ring.of.len(), 1);
     }
 
     #[test]
@@ -252,7 +288,32 @@ mod tests {
             ring.push(refused(([10, 0, network, 1], 1), &network.to_string()));
         }
         assert_eq!(ids(&ring), ["11", "10", "9", "8", "7", "6", "5", "4"]);
-        assert_eq!((ring.of.len(), ring.sizes.len()), (8, 8));
+        assert_eq!(ring.of.len(), 8);
+    }
+
+    #[test]
+    fn a_camera_pushes_out_its_own_and_none_behind_the_same_address() {
+        let mut ring = Ring::new(8, usize::MAX);
+        let mut push = |channel: &str, check| {
+            let mut row = refused(([10, 0, 1, 1], 1), channel);
+            (row.check, row.claims.channel) = (check, Some(channel.into()));
+            ring.push(row);
+        };
+        push("porch", Check::SignatureMismatch);
+        for _ in 0..1000 {
+            push("stormy", Check::SignatureMismatch);
+        }
+        for number in 0..1000 {
+            push(&format!("invented-{number}"), Check::ChannelAbsent);
+        }
+        push("garage", Check::SignatureMismatch);
+        let kept = ids(&ring);
+        for channel in ["porch", "stormy", "garage", "invented-999"] {
+            assert!(kept.contains(&channel), "{channel} of {kept:?}");
+        }
+        assert_eq!((kept.len(), ring.of.len()), (8, 1));
+        let groups: usize = ring.of.values().map(BTreeMap::len).sum();
+        assert_eq!(groups, 4);
     }
 
     #[test]
@@ -278,11 +339,17 @@ mod tests {
         for id in ["1", "2", "3"] {
             recent.note(Entry::Refused(Box::new(refused(([10, 0, 0, 1], 1), id))));
         }
-        recent.note(Entry::Suppressed { refusals: 7 });
+        recent.note(Entry::Suppressed {
+            refusals: 7,
+            counts: Box::default(),
+        });
         let found = recent.find(2, |row| &*row.request_id != "2");
         let ids: Vec<&str> = found.refusals.iter().map(|row| &*row.request_id).collect();
         assert_eq!(ids, ["3", "1"]);
         assert_eq!((found.kept, found.suppressed), (3, 7));
+        assert_eq!((found.found, found.next), (2, None));
+        let first = recent.find(1, |_| true);
+        assert_eq!((first.found, first.next), (3, Some(2)));
         assert_eq!(found.since, Some(Wall(1_000)));
         assert_eq!(recent.find(1, |_| true).refusals.len(), 1);
         let (since, next) = recent.since(1);

@@ -45,7 +45,7 @@ pub(in crate::side) async fn own_trace(
 ) -> Result<Value, Fault> {
     let identity = traces.inspector.identity(name, query)?;
     let wanted = TraceQuery::of(query)?;
-    let shown = |reading| document(name, reading, &wanted);
+    let shown = |reading| document(identity.name(), reading, &wanted);
     match traces.read(&identity, shown).await {
         Err(Unread::Silent) => Err(SILENT),
         Err(Unread::Absent) => Err(NO_SUCH_CHANNEL),
@@ -149,7 +149,7 @@ fn viewer(one: &Connection, clocks: Clocks) -> Value {
         "summary".into(),
         value!({
             "offerMs": facts.offer.map(rounded),
-            "answerMs": facts.answer.map(rounded),
+            "answerMs": facts.answer.or(facts.early).map(rounded),
             "firstCandidateMs": {
                 "viewer": facts.viewer_trickled.map(rounded),
                 "master": facts.master_trickled.map(rounded),

@@ -271,6 +271,7 @@ impl Connection {
             now: self.ms(now_us),
             left: self.left.map(|(us, _)| self.ms(us)),
             whole: self.peer.is_none(),
+            absent: self.peer.is_none(),
             arrived: self.arrived_us().map(|us| self.ms(us)),
             ..Facts::default()
         };
@@ -321,7 +322,9 @@ impl Facts {
                 first(&mut self.expired, passage == Passage::Expired);
             }
             (Some(Action::SdpAnswer), Towards::Viewer) => {
-                first(&mut self.answer, went);
+                let early = self.whole && self.offer.is_none();
+                first(&mut self.early, went && early);
+                first(&mut self.answer, went && !early);
                 first(&mut self.missed, passage == Passage::Kept);
             }
             (Some(Action::IceCandidate), Towards::Master) => {

@@ -1,6 +1,7 @@
 //! Temporary credentials as a web back end gives them to browsers (codec/PROTOCOL.md, STS).
 
-use crate::http::Answer;
+use crate::http::{Answer, get};
+use crate::process::until;
 use crate::signed::service::{
     Refusal, Service, credentials, ended, on_signed_shards, principal, relay, temporary,
 };
@@ -80,7 +81,14 @@ fn viewer(service: &Service, signer: &Signer, arn: &str, client_id: &str) -> Ans
 }
 
 /// Asserts an error of STS, and how it is counted.
-fn refused(service: &Service, call: &Call, status: u16, code: &str, reason: Option<&str>) {
+/// Its request id.
+fn refused(
+    service: &Service,
+    call: &Call,
+    status: u16,
+    code: &str,
+    reason: Option<&str>,
+) -> String {
     let answer = service.counts(reason, || service.send(call));
     let body = answer.text();
     assert_eq!(answer.status, status, "{body}");
@@ -91,6 +99,7 @@ fn refused(service: &Service, call: &Call, status: u16, code: &str, reason: Opti
         Some(element(&body, "RequestId"))
     );
     assert!(!element(&body, "Message").is_empty());
+    element(&body, "RequestId").to_owned()
 }
 
 fn a_browser_may_what_its_policy_says(service: &Service) {
@@ -169,7 +178,15 @@ fn both_sides_must_allow(service: &Service) {
         Call::sts(&service.broker, &form)
     };
     let denied = backend.of_service("sts").sign(named("cam-1"));
-    refused(service, &denied, 403, "AccessDenied", Some("policy"));
+    let id = refused(service, &denied, 403, "AccessDenied", Some("policy"));
+    let policy = until("the refusal", || {
+        let row = get(service.broker.admin, &format!("/refusals/{id}")).json();
+        row["policy"].as_str().map(str::to_owned)
+    });
+    assert_eq!(
+        policy,
+        "back-end: no statement for this action on this resource"
+    );
     let (granted, _) = federate(service, &admin, "");
     let again = granted.of_service("sts").sign(named("web-2"));
     refused(service, &again, 403, "AccessDenied", Some("policy"));

@@ -55,6 +55,17 @@ pub struct Policy {
     statements: Box<[u8]>,
     /// The keys that they name.
     keys: KeyNames,
+    /// The name by which operators know it; empty for one that has none.
+    name: Box<str>,
+}
+
+/// The statement that refuses, as a by-product of the decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ground {
+    /// Its position in the document, from 1.
+    pub statement: usize,
+    /// The condition for which it does not allow the request; `None` when it denies it.
+    failed: Option<u16>,
 }
 
 /// A request to be decided.
@@ -175,7 +186,21 @@ impl Policy {
         Some(Self {
             statements: bytes.into(),
             keys,
+            name: "".into(),
         })
+    }
+
+    /// The same under a name.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        let name = name.into();
+        Self { name, ..self }
+    }
+
+    /// The name by which operators know it; empty for one that has none.
+    #[must_use]
+    pub const fn name(&self) -> &str {
+        &self.name
     }
 
     /// Decides on a request, and adds the work to `steps`: for each pattern that is looked at, the bytes of the text
@@ -185,23 +210,42 @@ impl Policy {
     /// more work is denied. No usual document comes near it.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
+        self.decide_with_ground(request, steps, &mut None)
+    }
+
+    /// The same, with the statement that denies the request; or with the first one that would allow it, except for a
+    /// condition.
+    #[must_use]
+    pub fn decide_with_ground(
+        &self,
+        request: &Request<'_>,
+        steps: &mut u64,
+        ground: &mut Option<Ground>,
+    ) -> Decision {
         let subject = Subject::new(request);
         let mut work = Work::new(self.statements.len());
         let (mut decision, mut open) = (Decision::NoMatch, None);
-        for statement in self.statements() {
+        for (number, statement) in (1..).zip(self.statements()) {
             let denies = statement.effect == Effect::Deny;
             if decision == Decision::Allow && !denies {
                 continue;
             }
+            work.failed = None;
             let matches = statement.matches(&subject, &mut work, steps);
+            let rests_on = |failed| Ground {
+                statement: number,
+                failed,
+            };
             if work.is_over() || (denies && matches == Match::Yes) {
+                *ground = (!work.is_over()).then(|| rests_on(None));
                 decision = Decision::Deny;
                 break;
             }
             match matches {
                 Match::Yes => decision = Decision::Allow,
                 Match::Open => open = open.max(Some(denies)),
-                Match::No => {}
+                Match::No if denies => {}
+                Match::No => *ground = ground.or(work.failed.map(|nth| rests_on(Some(nth)))),
             }
         }
         *steps += work.steps;
@@ -211,6 +255,18 @@ impl Policy {
             | (Decision::NoMatch, Some(false)) => Decision::Open,
             (decision, _) => decision,
         }
+    }
+
+    /// The key of the condition that did not hold; `None` for a statement that denies.
+    #[must_use]
+    pub fn failed_key(&self, ground: Ground) -> Option<String> {
+        let nth = usize::from(ground.failed?);
+        let Some(nth) = nth.checked_sub(1) else {
+            return Some(KeyName::ClientId.as_str().to_owned());
+        };
+        let statement = self.statements().nth(ground.statement.checked_sub(1)?)?;
+        let Key { name, detail } = statement.conditions().nth(nth)??.key;
+        Some(format!("{}{detail}", name.as_str()))
     }
 
     /// Whether some statement names a key, in a condition or as a variable.

@@ -155,16 +155,27 @@ impl<'p> Statement<'p> {
         } else {
             named
         };
-        if applies == Match::No || !self.holds(subject, steps) {
+        if applies == Match::No {
+            return Match::No;
+        }
+        if !self.holds(subject, steps) {
+            work.failed = Some(0);
             return Match::No;
         }
         if self.conditions.is_empty() {
             return applies;
         }
         let conditions = self.conditions().map_while(|condition| condition);
-        applies.min(Match::all(
-            conditions.map(|condition| condition.holds(&subject.values, work)),
-        ))
+        let mut failed = None;
+        let met = Match::all((1..).zip(conditions).map(|(nth, condition)| {
+            let holds = condition.holds(&subject.values, work);
+            if holds == Match::No {
+                failed = Some(nth);
+            }
+            holds
+        }));
+        work.failed = failed;
+        applies.min(met)
     }
 
     /// The other conditions; `None` for one that cannot be read, which is the last.

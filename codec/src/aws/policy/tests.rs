@@ -39,6 +39,61 @@ fn a_denial_wins_in_any_position() {
 }
 
 #[test]
+fn a_refusal_names_its_statement_and_the_condition_that_failed() {
+    let text = r#"{"Statement": [
+        {"Effect": "Allow", "Action": "kinesisvideo:Describe*", "Resource": "*"},
+        {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*",
+         "Condition": {"StringEquals": {"kinesisvideo:ClientId": "v1"}, "Bool": {"aws:SecureTransport": "true"}}},
+        {"Effect": "Deny", "Action": "kinesisvideo:Delete*", "Resource": "*"}]}"#;
+    let policy = Policy::parse(text).unwrap().named("viewers");
+    let ground = |action, client_id| {
+        let request = Request {
+            action,
+            resource: ARN,
+            client_id,
+            context: &(),
+        };
+        let mut ground = None;
+        let decision = policy.decide_with_ground(&request, &mut 0, &mut ground);
+        assert_eq!(decision, policy.decide(&request, &mut 0));
+        let named = |ground: Ground| (ground.statement, policy.failed_key(ground));
+        (decision, ground.map(named))
+    };
+    let key = |key: &str| Some(key.to_owned());
+    let cases = [
+        (
+            Action::DescribeSignalingChannel,
+            None,
+            Decision::Allow,
+            None,
+        ),
+        (
+            Action::ConnectAsViewer,
+            Some("v2"),
+            Decision::NoMatch,
+            Some((2, key("kinesisvideo:ClientId"))),
+        ),
+        (
+            Action::ConnectAsViewer,
+            Some("v1"),
+            Decision::NoMatch,
+            Some((2, key("aws:SecureTransport"))),
+        ),
+        (
+            Action::DeleteSignalingChannel,
+            None,
+            Decision::Deny,
+            Some((3, None)),
+        ),
+        (Action::ConnectAsMaster, None, Decision::NoMatch, None),
+    ];
+    for (action, client_id, decision, wanted) in cases {
+        assert_eq!(ground(action, client_id), (decision, wanted), "{action:?}");
+    }
+    assert_eq!(policy.name(), "viewers");
+}
+
+#[test]
 fn resources_keep_their_case_and_create_has_no_time() {
     let policy = one(
         r#""Effect": "Allow", "Action": "KINESISVIDEO:createsignalingCHANNEL", "Resource": "arn:aws:kinesisvideo:us-west-2:123456789012:channel/Cam-?/*""#,

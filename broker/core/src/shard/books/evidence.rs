@@ -21,6 +21,8 @@ pub(in crate::shard) struct Evidence<'a> {
     pub(in crate::shard) caller: Option<&'a Caller>,
     /// The request's head, while it is there.
     pub(in crate::shard) head: Option<&'a Head<'a>>,
+    /// The policy and the statement that refuse it.
+    pub(in crate::shard) policy: Option<&'a str>,
     /// The number of the fault that refuses it.
     pub(in crate::shard) fault: Option<u64>,
     /// The texts that the signature was compared with, if it was not right.

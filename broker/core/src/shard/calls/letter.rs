@@ -150,6 +150,8 @@ pub struct Fault {
     pub kind: ErrorKind,
     /// The error's text.
     pub message: Cow<'static, str>,
+    /// The policy and the statement that refuse it, for operators alone.
+    pub policy: Option<Box<str>>,
 }
 
 impl Fault {
@@ -160,7 +162,14 @@ impl Fault {
             check,
             kind,
             message: message.into(),
+            policy: None,
         }
+    }
+
+    /// The same, by this policy and statement.
+    #[must_use]
+    pub fn by_policy(self, policy: Option<Box<str>>) -> Self {
+        Self { policy, ..self }
     }
 }
 

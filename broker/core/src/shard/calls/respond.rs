@@ -5,7 +5,7 @@ use crate::auth::Unsigned;
 use crate::check::Check;
 use crate::event::{AuthFailure, Purpose, Requested, UpgradeOutcome};
 use crate::id::SessionKey;
-use crate::journal::{Claims, Refused};
+use crate::journal::{Claims, Refused, Share, Subject};
 use crate::limits::ABSENCE_RETRY_S;
 use crate::session::Target;
 use crate::shard::Fault;
@@ -125,6 +125,19 @@ impl<'a> Rejected<'a> {
 pub(in crate::shard) struct StsFault {
     pub(in crate::shard) check: Check,
     pub(in crate::shard) error: sts::Error,
+    /// The policy and the statement that refuse it, for operators alone.
+    pub(in crate::shard) policy: Option<Box<str>>,
+}
+
+impl StsFault {
+    /// By no policy.
+    pub(in crate::shard) fn new(check: Check, error: sts::Error) -> Self {
+        Self {
+            check,
+            error,
+            policy: None,
+        }
+    }
 }
 
 /// Answers, and goes on to the next request or ends the connection.
@@ -212,9 +225,14 @@ fn note_refusal(
     let (Some(refusal), Some(remote)) = (answer.refusal, remote) else {
         return;
     };
-    books.diary().refused(at.now, remote.ip(), || {
-        let claimed = refusal.evidence.claimed();
-        let key_id = claimed.key_id.as_deref();
+    let claimed = refusal.evidence.claimed();
+    let (channel, key_id) = (claimed.channel.as_deref(), claimed.key_id.as_deref());
+    let share = Share {
+        remote: remote.ip(),
+        check: refusal.check,
+        subject: Subject::of(channel, key_id),
+    };
+    books.diary().refused(at.now, share, || {
         let text = |text: Option<&str>| text.map(named);
         let skew = |signed: i64| signed.saturating_sub_unsigned(at.wall.0 / 1000);
         Refused {
@@ -227,13 +245,14 @@ fn note_refusal(
             what: answer.purpose.word(),
             action: answer.purpose.action(),
             claims: Claims {
-                channel: text(claimed.channel.as_deref()),
+                channel: text(channel),
                 client_id: text(claimed.client_id.as_deref()),
                 key_id: text(key_id),
                 principal: text(refusal.evidence.principal(key_id)),
                 clock_skew_s: claimed.signed.map(|signed| skew(signed.epoch())),
             },
             fault: refusal.evidence.fault,
+            policy: refusal.evidence.policy.map(Into::into),
             explain: refusal.evidence.explain(),
         }
     });
@@ -251,12 +270,17 @@ pub(in crate::shard) fn respond_error(
     let purpose = rejected.purpose;
     if let Purpose::Sts(_) = purpose {
         let kind = sts::ErrorKind::ServiceUnavailable;
-        let fault = StsFault {
-            check: fault.check,
-            error: sts::Error::new(kind, fault.message.clone()),
-        };
+        let fault = StsFault::new(fault.check, sts::Error::new(kind, fault.message.clone()));
         return refuse_sts(sockets, books, key, &fault, rejected, at);
     }
+    let evidence = Evidence {
+        policy: fault.policy.as_deref(),
+        ..*rejected.evidence
+    };
+    let rejected = Rejected {
+        evidence: &evidence,
+        ..rejected
+    };
     let status = status_of(purpose, fault);
     let id = rejected.id(books, fault.check, status, at);
     if let Purpose::Upgrade(role) = purpose {
@@ -279,7 +303,7 @@ pub(in crate::shard) fn refuse_sts(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
-    StsFault { check, error }: &StsFault,
+    StsFault { check, error, .. }: &StsFault,
     rejected: Rejected<'_>,
     at: Moment,
 ) {
@@ -319,7 +343,7 @@ pub(in crate::shard) fn respond_unsigned(
     }
     if let Purpose::Sts(_) = purpose {
         let error = refusal.into();
-        let fault = StsFault { check, error };
+        let fault = StsFault::new(check, error);
         return refuse_sts(sockets, books, key, &fault, rejected, at);
     }
     let mut body = Vec::new();

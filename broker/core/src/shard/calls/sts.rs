@@ -90,7 +90,7 @@ pub(in crate::shard) fn answer_sts(
         }
         Err(error) => {
             let check = check_of(error.kind);
-            (Requested::Unknown, Err(StsFault { check, error }))
+            (Requested::Unknown, Err(StsFault::new(check, error)))
         }
     };
     match result {
@@ -108,6 +108,7 @@ pub(in crate::shard) fn answer_sts(
         Err(fault) => {
             let evidence = Evidence {
                 caller: Some(caller),
+                policy: fault.policy.as_deref(),
                 ..Evidence::default()
             };
             let mut rejected = Rejected::new(Purpose::Sts(requested), &evidence, close);
@@ -132,7 +133,7 @@ fn federate(
     at: Moment,
 ) -> Result<(), StsFault> {
     let &SignedForm { caller, rate, .. } = call.signed;
-    let refused = |check, error| Err(StsFault { check, error });
+    let refused = |check, error| Err(StsFault::new(check, error));
     if !rate.is_none_or(|rate| gate.may_grant(caller, rate, at)) {
         let error = Error::new(ErrorKind::Throttling, RATE_EXCEEDED);
         return refused(Check::RateAccount, error);
@@ -145,7 +146,7 @@ fn federate(
         return refused(Check::AuditFull, error);
     }
     let granted = grant(books, gate, call, out, at);
-    if let Err(StsFault { check, error }) = &granted {
+    if let Err(StsFault { check, error, .. }) = &granted {
         let purpose = Purpose::Sts(Requested::FederationToken);
         call.id = books.refusal_id(*check, purpose, error.kind.status(), at.wall);
     }
@@ -163,7 +164,7 @@ fn grant(
     out: &mut Vec<u8>,
     at: Moment,
 ) -> Result<(), StsFault> {
-    let fault = |check, error| StsFault { check, error };
+    let fault = StsFault::new;
     let caller = call.signed.caller;
     let arn = federated_user_arn(caller.account(), &call.name);
     let ruling = caller.decide(&PolicyQuestion::new(Action::GetFederationToken, &arn));
@@ -171,7 +172,11 @@ fn grant(
     if let Some(check) = ruling.denied {
         books.count_auth_failure(AuthFailure::Policy);
         let message = caller.denial(Action::GetFederationToken, &arn);
-        return Err(fault(check, Error::new(ErrorKind::AccessDenied, message)));
+        return Err(StsFault {
+            check,
+            error: Error::new(ErrorKind::AccessDenied, message),
+            policy: caller.ground_of(&ruling),
+        });
     }
     let policy = call.policy.as_deref().unwrap_or_default();
     let read = (!policy.is_empty()).then(|| Policy::parse_session(policy));

@@ -72,12 +72,12 @@ pub(in crate::shard) fn admit(
         todo,
     } = parts;
     let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
-    if let Some(check) = directory.forbids_tagged_upgrade(books, admission) {
+    if let Some(rests_on) = directory.forbids_tagged_upgrade(books, admission) {
         let (caller, arn) = (admission.caller.clone(), admission.arn.clone());
         let action = action_of(admission.client_id.as_deref());
         let refused = (
             &evidence,
-            &UpgradeRefusal::Denied(caller, action, arn, check),
+            &UpgradeRefusal::Denied(caller, action, arn, rests_on),
         );
         refuse_upgrade(sockets, books, key, purpose, refused, at);
         return false;

@@ -3,7 +3,7 @@
 use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::SessionKey;
-use crate::journal::Refused;
+use crate::journal::{Refused, Share, Subject};
 use crate::machine::TurnedAway;
 use crate::shard::books::Books;
 use crate::shard::sockets::Sockets;
@@ -11,7 +11,7 @@ use crate::time::Moment;
 use codec::control::ErrorKind;
 use std::net::SocketAddr;
 
-/// The same of a session whose TLS handshake came to nothing.
+/// Counts and notes a session whose TLS handshake came to nothing.
 pub(in crate::shard) fn handshake_failed(
     sockets: &Sockets,
     books: &mut Books,
@@ -43,7 +43,12 @@ pub(in crate::shard) fn turned_away(
     let status = Purpose::Unknown.status(kind);
     let id = books.refusal_id(check, Purpose::Unknown, status, at.wall);
     books.count_refusal(check);
-    books.diary().refused(at.now, remote.ip(), || {
+    let share = Share {
+        remote: remote.ip(),
+        check,
+        subject: Subject::Other,
+    };
+    books.diary().refused(at.now, share, || {
         Refused::unread(&id, at.wall, status, kind.error_type(), check, remote)
     });
     id

@@ -44,7 +44,7 @@ pub(in crate::shard) enum UpgradeRefusal {
     /// Its parameters, or its channel cannot exist. With the caller, if it is known.
     Refused(Fault, Option<Caller>),
     /// The policy of this caller, who asked for that channel, and the check that was not passed.
-    Denied(Caller, Action, ChannelArn, Check),
+    Denied(Caller, Action, ChannelArn, (Check, Option<Box<str>>)),
 }
 
 /// Reads what an upgrade asks for.
@@ -100,7 +100,8 @@ pub(in crate::shard) fn admission(
     let ruling = caller.decide(&question);
     books.count_policy_steps(ruling.steps);
     if let Some(check) = ruling.denied {
-        return Err(UpgradeRefusal::Denied(caller, action, arn, check));
+        let rests_on = (check, caller.ground_of(&ruling));
+        return Err(UpgradeRefusal::Denied(caller, action, arn, rests_on));
     }
     if !caller.sees(&arn) {
         let fault = absent(Check::AccountHidden);
@@ -195,7 +196,7 @@ pub(in crate::shard) fn refuse_upgrade(
             let rejected = Rejected::last(purpose, &evidence);
             respond::respond_error(sockets, books, key, fault, rejected, at);
         }
-        UpgradeRefusal::Denied(caller, action, arn, check) => {
+        UpgradeRefusal::Denied(caller, action, arn, (check, policy)) => {
             let kind = ErrorKind::AccessDenied;
             let id = books.refusal_id(*check, purpose, purpose.status(kind), at.wall);
             if let Some(mut audit) = sockets.audit_of(key, &id, caller, action.name()) {
@@ -204,6 +205,7 @@ pub(in crate::shard) fn refuse_upgrade(
                 books.diary().denied(at.now, audit);
             }
             let fault = Fault::new(*check, kind, caller.denial(*action, arn.as_str()));
+            let fault = fault.by_policy(policy.clone());
             let evidence = of(Some(caller));
             let rejected = Rejected::last(purpose, &evidence).audited(&id);
             respond::respond_error(sockets, books, key, &fault, rejected, at);

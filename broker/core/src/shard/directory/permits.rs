@@ -118,12 +118,13 @@ impl Directory {
         denial(books, caller, query.operation, &question)
     }
 
-    /// The check that an upgrade does not pass here, if its caller's policies name tags of channels.
+    /// The check that an upgrade does not pass here, if its caller's policies name tags of channels, and the policy and
+    /// statement that refuse it.
     pub(in crate::shard) fn forbids_tagged_upgrade(
         &self,
         books: &mut Books,
         admission: &Admission,
-    ) -> Option<Check> {
+    ) -> Option<(Check, Option<Box<str>>)> {
         let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
         if !caller.reads(KeyName::ResourceTag) {
             return None;
@@ -135,7 +136,7 @@ impl Directory {
         };
         let ruling = caller.decide(&question);
         books.count_policy_steps(ruling.steps);
-        ruling.denied
+        Some((ruling.denied?, caller.ground_of(&ruling)))
     }
 
     /// The tags of a channel that lives here; none, if it does not.
@@ -233,8 +234,11 @@ fn denial(
     let ruling = caller.decide(question);
     books.count_policy_steps(ruling.steps);
     let message = || caller.denial(question.action, question.resource);
-    let denied = ruling.denied;
-    denied.map(|check| Fault::new(check, operation.denied(), message()).into())
+    let fault = |check| {
+        let fault = Fault::new(check, operation.denied(), message());
+        fault.by_policy(caller.ground_of(&ruling))
+    };
+    ruling.denied.map(|check| fault(check).into())
 }
 
 /// The resource of a channel that does not exist yet: policies say `channel/NAME/*`.

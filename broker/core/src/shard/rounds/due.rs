@@ -40,6 +40,7 @@ impl Shard {
         self.settle(at);
         self.work_on_slots(at);
         let (sockets, _, books, _, todo) = self.parts();
+        books.diary().window_over(at.now);
         sockets.close_tunnels(at.now);
         sockets.step_drain(books, todo, at);
         self.settle(at);

@@ -17,7 +17,11 @@ impl Shard {
                 prefix,
                 after,
                 limit,
-            } => directory.inspect_page(&prefix, after.as_ref(), limit.min(LIST_PAGE_MAX)),
+                viewer,
+            } => {
+                let limit = limit.min(LIST_PAGE_MAX);
+                directory.inspect_page(&prefix, after.as_ref(), limit, viewer.as_deref())
+            }
             Question::Part(question) => {
                 let limit = question.limit.min(LIST_PAGE_MAX);
                 let question = PageQuestion { limit, ..question };

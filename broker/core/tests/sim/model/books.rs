@@ -2,35 +2,47 @@
 
 use super::admission::role_of;
 use super::{ConnId, Model, Named, Queued, Refusal, Stage};
+use broker_core::check::Check;
 pub(crate) use broker_core::event::Purpose;
 use broker_core::event::{BUCKETS, Histogram, LARGE_FRAMES, Requested, UpgradeOutcome};
 use broker_core::journal::{Audit, Claims, ConnectionEnd, EndReason, Entry, Refused, Superseded};
 use broker_core::time::Wall;
+use codec::aws::ChannelName;
 use codec::control::Operation;
 use codec::signal::{Action, Role};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-/// Refusals that are logged within one second of the clock; the others are counted.
-const REFUSALS_TOLD: u32 = 50;
+/// Refusals are logged by windows of the clock, in milliseconds: the first of each group of a network, and some more of
+/// each network and of all. The others are counted.
+const REFUSAL_WINDOW: u64 = 10_000;
+const GROUPS_OF_NETWORK: usize = 64;
+const GROUPS_TOLD: usize = 192;
+const REPEATED_OF_NETWORK: u32 = 15;
+const REPEATED: u32 = 128;
 
-/// The same of failures of the store.
+/// Changes refused that are logged within one second, in all and of one /24 network.
+const DENIALS_TOLD: [usize; 2] = [50, 10];
+
+/// Failures of the store that are logged within one second.
 const TROUBLES_TOLD: u32 = 5;
-
-/// The same of those from one /24 network.
-const REFUSALS_OF_NETWORK: u32 = 10;
 
 /// Ends of connections that are logged within one second, in all and of one account.
 const ENDS_TOLD: [usize; 2] = [200, 50];
 
+/// A check, and the channel that it is about, unless that does not exist.
+type Group = (Check, Option<Box<str>>);
+
 /// The lines that a shard has logged where their number is limited.
 #[derive(Default)]
 pub(crate) struct DiaryModel {
-    second: u64,
-    told: u32,
+    /// The second of the last change that was refused, and the networks of those logged in it.
+    denials: (u64, Vec<[u8; 3]>),
+    window: u64,
+    /// Refused in this window, by network: what was refused, and how often more than once.
+    networks: BTreeMap<[u8; 3], (BTreeSet<Group>, u32)>,
+    /// Refusals that were not logged, and that no line has counted yet.
     untold: u64,
-    /// Number of logged refusals by network.
-    networks: BTreeMap<[u8; 3], u32>,
     /// The second of the last end of a connection, and whose were logged in it.
     ends: (u64, Vec<String>),
     ends_untold: u64,
@@ -39,6 +51,41 @@ pub(crate) struct DiaryModel {
     takeovers_untold: u64,
     /// The second of the last failure of the store, and how many were logged in it.
     troubles: (u64, u32),
+}
+
+impl DiaryModel {
+    fn is_full(&self) -> bool {
+        let all = self.networks.values();
+        all.clone().map(|(groups, _)| groups.len()).sum::<usize>() == GROUPS_TOLD
+            || all.map(|(_, repeated)| repeated).sum::<u32>() == REPEATED
+    }
+
+    /// Whether a refusal is logged.
+    fn takes(&mut self, network: [u8; 3], group: Group) -> bool {
+        let groups: usize = self.networks.values().map(|(groups, _)| groups.len()).sum();
+        let repeated: u32 = self.networks.values().map(|(_, repeated)| repeated).sum();
+        let (known, own) = self.networks.entry(network).or_default();
+        if !known.contains(&group) {
+            return groups < GROUPS_TOLD && known.len() < GROUPS_OF_NETWORK && known.insert(group);
+        }
+        let again = *own < REPEATED_OF_NETWORK && repeated < REPEATED;
+        *own += u32::from(again);
+        again
+    }
+}
+
+/// Whether no further change of a network that is refused is logged.
+fn full(told: &[[u8; 3]], network: &[u8; 3]) -> bool {
+    let own = told.iter().filter(|it| *it == network).count();
+    told.len() == DENIALS_TOLD[0] || own == DENIALS_TOLD[1]
+}
+
+fn network_of(remote: SocketAddr) -> [u8; 3] {
+    let SocketAddr::V4(remote) = remote else {
+        panic!("clients have addresses of IPv4")
+    };
+    let [a, b, c, _] = remote.ip().octets();
+    [a, b, c]
 }
 
 impl Model {
@@ -71,7 +118,7 @@ impl Model {
         self.shards[shard].counters.refusals.count(refusal.check);
         self.met(refusal.check.id());
         let remote = self.conns[id].remote;
-        let refused = Entry::Refused(Box::new(Refused {
+        let refused = Refused {
             request_id: "".into(),
             at: Wall(self.wall),
             status,
@@ -86,49 +133,61 @@ impl Model {
                 ..Claims::default()
             },
             fault: named.fault,
+            policy: None,
             explain: None,
-        }));
-        self.note_limited(shard, remote, refused);
+        };
+        self.note_refused(shard, refused);
     }
 
-    /// Whether some refusals of this second are not logged any more: then it does not show which of one tick are not.
+    /// Whether some refusals are not logged any more: then it does not show which of one tick are not.
     pub(super) fn diary_leaves_out(&self, shard: usize) -> bool {
         let diary = &self.shards[shard].diary;
+        let denials = &diary.denials.1;
+        let denied = denials.iter().any(|it| full(denials, it));
         let mut networks = diary.networks.values();
-        let full = diary.told == REFUSALS_TOLD || networks.any(|told| *told == REFUSALS_OF_NETWORK);
-        diary.second == self.now / 1000 && full
+        let refused = networks.any(|(_, repeated)| *repeated == REPEATED_OF_NETWORK);
+        (diary.denials.0 == self.now / 1000 && denied)
+            || (diary.window == self.now / REFUSAL_WINDOW && (refused || diary.is_full()))
     }
 
-    /// A line that peers can cause at will.
-    fn note_limited(&mut self, shard: usize, remote: SocketAddr, entry: Entry) {
-        let now = self.now;
-        let this = &mut self.shards[shard];
-        if this.diary.second != now / 1000 {
-            (this.diary.second, this.diary.told) = (now / 1000, 0);
-            this.diary.networks.clear();
+    /// A refusal that peers can cause at will.
+    fn note_refused(&mut self, shard: usize, refused: Refused) {
+        let (diary, now) = (&mut self.shards[shard].diary, self.now);
+        if diary.window != now / REFUSAL_WINDOW {
+            diary.window = now / REFUSAL_WINDOW;
+            diary.networks.clear();
         }
-        let SocketAddr::V4(remote) = remote else {
-            panic!("clients have addresses of IPv4")
-        };
-        let [a, b, c, _] = remote.ip().octets();
-        let of_network = this.diary.networks.entry([a, b, c]).or_default();
-        let full = this.diary.told == REFUSALS_TOLD;
-        if full || *of_network == REFUSALS_OF_NETWORK {
-            this.diary.untold += 1;
-            this.counters.log_suppressed += 1;
+        let absent = matches!(refused.check, Check::ChannelAbsent | Check::AccountHidden);
+        let channel = refused.claims.channel.clone();
+        let named = channel.filter(|name| !absent && ChannelName::parse(name).is_ok());
+        if !diary.takes(network_of(refused.remote), (refused.check, named)) {
+            diary.untold += 1;
+            self.shards[shard].counters.log_suppressed += 1;
             self.out.left_out = true;
-            return self.met(if full {
-                "refusals not logged"
-            } else {
-                "refusals of one network not logged"
-            });
+            return self.met("refusals not logged");
         }
-        *of_network += 1;
-        this.diary.told += 1;
-        let refusals = std::mem::take(&mut this.diary.untold);
-        if refusals > 0 {
-            self.note(Entry::Suppressed { refusals });
+        self.note(Entry::Refused(Box::new(refused)));
+    }
+
+    /// Refusals that were not logged are counted by a line.
+    pub(crate) fn counted_untold(&mut self, shard: usize, refusals: u64) {
+        let untold = &mut self.shards[shard].diary.untold;
+        *untold = untold.checked_sub(refusals).expect("counted twice");
+    }
+
+    /// The line of a change that was refused.
+    fn note_denied(&mut self, shard: usize, remote: SocketAddr, entry: Entry) {
+        let (diary, second) = (&mut self.shards[shard].diary, self.now / 1000);
+        if diary.denials.0 != second {
+            diary.denials = (second, Vec::new());
         }
+        let network = network_of(remote);
+        if full(&diary.denials.1, &network) {
+            self.shards[shard].counters.log_suppressed += 1;
+            self.out.left_out = true;
+            return self.met("refusals of one network not logged");
+        }
+        diary.denials.1.push(network);
         self.note(entry);
     }
 
@@ -185,7 +244,7 @@ impl Model {
         });
         match outcome {
             "ok" | "unanswered" => self.note(audit),
-            _ => self.note_limited(shard, remote, audit),
+            _ => self.note_denied(shard, remote, audit),
         }
     }
 

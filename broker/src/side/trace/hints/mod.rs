@@ -22,6 +22,8 @@ pub(in crate::side) struct Facts {
     pub(in crate::side) left: Option<f64>,
     /// Whether everything since it joined is known.
     pub(in crate::side) whole: bool,
+    /// No connection of its client id is known.
+    pub(in crate::side) absent: bool,
     /// Whether a master is connected.
     pub(in crate::side) master: bool,
     /// Its first offer.
@@ -32,8 +34,10 @@ pub(in crate::side) struct Facts {
     pub(in crate::side) expired: Option<f64>,
     /// When a master connected after that offer and before an answer.
     pub(in crate::side) replaced: Option<f64>,
-    /// The first answer that went to it.
+    /// The first answer that went to it, after its own offer if that is known.
     pub(in crate::side) answer: Option<f64>,
+    /// The first answer that went to it before it had sent an offer.
+    pub(in crate::side) early: Option<f64>,
     /// The first answer that was for it and found it gone.
     pub(in crate::side) missed: Option<f64>,
     /// An earlier connection of the same client id sent an offer, and was not answered.
@@ -87,12 +91,14 @@ impl Unaccepteds {
 /// One hint. Times are spans in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::side) enum Hint {
-    /// It is connected and has sent no offer.
-    NoOffer(f64),
+    /// It has sent no offer. Whether it has left.
+    NoOffer(f64, bool),
+    /// There is no connection of its client id.
+    NeverConnected,
     /// Its offer was kept until a master came.
     WaitedForMaster(f64),
-    /// Its offer is kept, since no master is connected.
-    NoMaster(f64),
+    /// Its offer is kept, since no master is connected; or was, until the viewer left.
+    NoMaster(f64, bool),
     /// Its offer was dropped before a master came.
     Expired(f64),
     /// The master connected again after it had got the offer.
@@ -103,6 +109,8 @@ pub(in crate::side) enum Hint {
     ViewerGaveUp(f64),
     /// The answer went to a connection that had made no offer.
     AnswerToNewConnection,
+    /// The answer came late.
+    SlowAnswer(f64),
     /// There is an answer, and no candidate from the master.
     NoMasterCandidates,
     /// A message is longer than some clients can take.
@@ -129,38 +137,40 @@ pub(in crate::side) fn hints(facts: &Facts) -> Vec<Hint> {
         .filter(|_| facts.answer.is_none() && facts.missed.is_none())
         .map(|arrived| until - arrived)
         .filter(|span| *span >= ANSWER_MS || facts.left.is_some());
-    let silent = facts.whole && facts.offer.is_none() && facts.answer.is_none();
+    let left = facts.left.is_some();
+    let silent = facts.whole && !facts.absent && facts.offer.is_none();
+    let silent = silent && facts.answer.is_none() && facts.early.is_none();
+    let done = facts.arrived.zip(facts.answer).map(|(arrived, answer)| {
+        let began = match (waited, facts.offer) {
+            (None, Some(offer)) => offer,
+            (Some(_), _) | (None, None) => arrived,
+        };
+        answer - began
+    });
     let trickles = facts
         .answer
         .is_some_and(|answer| until - answer >= CANDIDATES_MS);
     let of_master = facts.of_master.iter();
     let of_master = of_master.map(|(reason, lengths)| Hint::MasterUnaccepted(*reason, *lengths));
     let all = [
-        (silent && facts.left.is_none() && until >= OFFER_MS).then_some(Hint::NoOffer(until)),
+        facts.absent.then_some(Hint::NeverConnected),
+        (silent && (left || until >= OFFER_MS)).then_some(Hint::NoOffer(until, left)),
         waited.map(Hint::WaitedForMaster),
-        (waits.filter(|_| !facts.master && facts.expired.is_none() && facts.left.is_none()))
-            .map(|offer| Hint::NoMaster(until - offer)),
+        (waits.filter(|_| facts.expired.is_none() && (left || !facts.master)))
+            .map(|offer| Hint::NoMaster(until - offer, left)),
         (waits.zip(facts.expired)).map(|(offer, expired)| Hint::Expired(expired - offer)),
         (facts.arrived.zip(facts.replaced))
             .map(|(arrived, replaced)| Hint::MasterReplaced(replaced - arrived)),
-        unanswered.map(|span| {
-            let left = facts.left.is_some();
-            Hint::Unanswered(span, left, facts.master_candidates)
-        }),
+        unanswered.map(|span| Hint::Unanswered(span, left, facts.master_candidates)),
         (facts.left.zip(facts.missed))
-            .filter(|(left, missed)| missed >= left)
+            .filter(|(left, missed)| missed >= left && facts.answer.is_none())
             .map(|(left, missed)| Hint::ViewerGaveUp(missed - left)),
-        (facts.whole && facts.older_offer && facts.offer.is_none() && facts.answer.is_some())
+        (facts.older_offer && facts.offer.is_none() && facts.early.is_some())
             .then_some(Hint::AnswerToNewConnection),
+        (done.filter(|took| *took >= SLOW_MS)).map(Hint::SlowAnswer),
         (trickles && facts.master_candidates == 0).then_some(Hint::NoMasterCandidates),
         (facts.longest > LARGE_BYTES).then_some(Hint::LargeMessage(facts.longest)),
-        (facts.arrived.zip(facts.answer)).map(|(arrived, answer)| {
-            let began = match (waited, facts.offer) {
-                (None, Some(offer)) => offer,
-                (Some(_), _) | (None, None) => arrived,
-            };
-            Hint::SignalingDone(answer - began, waited.is_some())
-        }),
+        done.map(|took| Hint::SignalingDone(took, waited.is_some())),
     ];
     let [before @ .., done] = all;
     let before = before.into_iter().flatten();
@@ -173,6 +183,9 @@ pub(in crate::side) fn hints(facts: &Facts) -> Vec<Hint> {
 
 /// A shorter wait for a master is that of its connection coming in at the same time.
 const WAIT_MS: f64 = 100.0;
+
+/// An answer that comes later than this after its offer is slow.
+pub(super) const SLOW_MS: f64 = 3_000.0;
 
 /// Within which a master usually answers.
 const ANSWER_MS: f64 = 2_000.0;

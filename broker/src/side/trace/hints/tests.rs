@@ -39,7 +39,7 @@ fn unaccepted() -> Unaccepteds {
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn the_table_of_hints() {
     const DONE: &str = "signaling took 62 ms; what fails after it is ICE or TURN, not the broker";
-    let cases: [(&str, Facts, &[&str]); 21] = [
+    let cases: [(&str, Facts, &[&str]); 25] = [
         ("a session as it should be", answered(), &[DONE]),
         (
             "an offer that waited",
@@ -147,7 +147,7 @@ fn the_table_of_hints() {
                 now: 1_000.0,
                 whole: true,
                 master: true,
-                answer: Some(40.0),
+                early: Some(40.0),
                 older_offer: true,
                 ..Facts::default()
             },
@@ -250,11 +250,52 @@ fn the_table_of_hints() {
             "a viewer that left without an offer",
             Facts {
                 now: 185_000.0,
-                left: Some(9_000.0),
+                left: Some(900.0),
                 whole: true,
                 ..Facts::default()
             },
-            &[],
+            &["the viewer left after 900 ms and had sent no offer"],
+        ),
+        (
+            "a client id that never connected",
+            Facts {
+                now: 60_000.0,
+                whole: true,
+                absent: true,
+                missed: Some(0.0),
+                ..Facts::default()
+            },
+            &[
+                "no connection of this client id is known: the master sent to it before it came, or after it left",
+            ],
+        ),
+        (
+            "a viewer that left while its offer was kept",
+            Facts {
+                left: Some(4_003.0),
+                ..offered()
+            },
+            &["the viewer left 4.0 s after its offer, and no master had connected"],
+        ),
+        (
+            "an answer that came late",
+            Facts {
+                answer: Some(4_203.0),
+                ..answered()
+            },
+            &[
+                "the answer came 4.2 s after the offer",
+                "signaling took 4.2 s; what fails after it is ICE or TURN, not the broker",
+            ],
+        ),
+        (
+            "an answer in time, and one to a second offer that came too late",
+            Facts {
+                left: Some(4_000.0),
+                missed: Some(4_900.0),
+                ..answered()
+            },
+            &[DONE],
         ),
     ];
     for (name, facts, wanted) in cases {

@@ -6,19 +6,30 @@ use std::fmt;
 impl fmt::Display for Hint {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::NoOffer(ms) => write!(
+            Self::NoOffer(ms, false) => write!(
                 to,
                 "the viewer has been connected for {} and has sent no offer",
                 Span(ms)
+            ),
+            Self::NoOffer(ms, true) => {
+                write!(to, "the viewer left after {} and had sent no offer", Span(ms))
+            }
+            Self::NeverConnected => to.write_str(
+                "no connection of this client id is known: the master sent to it before it came, or after it left",
             ),
             Self::WaitedForMaster(ms) => write!(
                 to,
                 "the offer waited {}: no master was connected",
                 Span(ms)
             ),
-            Self::NoMaster(ms) => write!(
+            Self::NoMaster(ms, false) => write!(
                 to,
                 "the offer has waited {} so far: no master is connected",
+                Span(ms)
+            ),
+            Self::NoMaster(ms, true) => write!(
+                to,
+                "the viewer left {} after its offer, and no master had connected",
                 Span(ms)
             ),
             Self::Expired(ms) => write!(
@@ -37,6 +48,7 @@ impl fmt::Display for Hint {
             Self::AnswerToNewConnection => to.write_str(
                 "the answer is for an offer of an earlier connection of this client id; this one has sent none",
             ),
+            Self::SlowAnswer(ms) => write!(to, "the answer came {} after the offer", Span(ms)),
             Self::NoMasterCandidates => to.write_str(
                 "the master has sent no ICE candidates: unless its answer contains them, ICE has no address to try",
             ),

@@ -197,6 +197,16 @@ fn explained(clients: &Clients<'_>) {
         (&row["keyId"], &row["principal"]),
         (&json!("AKIDTEMPORARY"), &json!("temporary"))
     );
+    let policy = |check| {
+        let denied = seen.iter().find(|seen| seen.check == check);
+        refusal(clients.broker.admin, &denied.expect("one").id).expect("it is kept")["policy"]
+            .take()
+    };
+    assert_eq!(
+        policy(Check::PolicyExplicitDeny),
+        "barred, statement 2, denies it"
+    );
+    assert_eq!(policy(Check::PolicyNoAllow), "nobody has no policy");
     let late = seen
         .iter()
         .find(|seen| seen.check == Check::SignatureExpired);

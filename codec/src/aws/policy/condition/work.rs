@@ -48,6 +48,8 @@ impl Match {
 pub(in crate::aws::policy) struct Work {
     pub(in crate::aws::policy) steps: u64,
     steps_max: u64,
+    /// The condition of the last statement that did not hold: 0 is that on the client id, the others count from 1.
+    pub(in crate::aws::policy) failed: Option<u16>,
     /// Made when a text has to be expanded.
     scratch: Option<Scratch>,
 }
@@ -58,6 +60,7 @@ impl Work {
         Self {
             steps: 0,
             steps_max: STEPS_FREE + bytes as u64 * STEPS_PER_BYTE,
+            failed: None,
             scratch: None,
         }
     }

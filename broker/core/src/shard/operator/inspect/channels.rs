@@ -28,6 +28,8 @@ pub struct ChannelLine {
     pub viewers: usize,
     /// The number of kept messages.
     pub pending: usize,
+    /// Whether the viewer that was asked for is connected.
+    pub has_viewer: bool,
 }
 
 /// One channel in full.
@@ -90,6 +92,7 @@ impl Directory {
         prefix: &str,
         after: Option<&Identity>,
         limit: usize,
+        viewer: Option<&str>,
     ) -> Reply {
         let mut lists = Vec::new();
         let mut firsts = BinaryHeap::new();
@@ -110,7 +113,7 @@ impl Directory {
         while lines.len() < limit
             && let Some(Reverse((_, identity, key, place))) = firsts.pop()
         {
-            lines.extend(self.line(identity, key));
+            lines.extend(self.line(identity, key, viewer));
             let Some((list, group)) = lists.get_mut(place) else {
                 continue;
             };
@@ -129,7 +132,12 @@ impl Directory {
         Reply::Page(lines, more)
     }
 
-    fn line(&self, identity: &Identity, key: ChannelKey) -> Option<ChannelLine> {
+    fn line(
+        &self,
+        identity: &Identity,
+        key: ChannelKey,
+        viewer: Option<&str>,
+    ) -> Option<ChannelLine> {
         let exists = |channel: &&Channel| channel.state != Life::Creating;
         let channel = self.channel(key).filter(exists)?;
         let live = channel.live();
@@ -139,6 +147,9 @@ impl Directory {
             master_connected: live.is_some_and(|live| live.members.master().is_some()),
             viewers: live.map_or(0, |live| live.members.viewers()),
             pending: live.map_or(0, |live| live.pending.messages().count()),
+            has_viewer: live
+                .zip(viewer)
+                .is_some_and(|(live, id)| live.members.viewer(id).is_some()),
         })
     }
 }

@@ -20,6 +20,8 @@ pub enum Question {
         after: Option<Identity>,
         /// Channels at most; never more than [`LIST_PAGE_MAX`](crate::limits::LIST_PAGE_MAX).
         limit: usize,
+        /// A client id: [`ChannelLine::has_viewer`] tells which channels have such a viewer.
+        viewer: Option<Box<str>>,
     },
     /// A part of what ListSignalingChannels answers, where several nodes have channels.
     Part(PageQuestion),
