@@ -22,6 +22,13 @@ export function forgetToken() {
   sessionStorage.removeItem(KEY);
 }
 
+let refused = () => {};
+
+/** Calls this when the listener wants another token than the tab has. */
+export function whenRefused(call) {
+  refused = call;
+}
+
 /** Headers of a request: these, and the token. */
 export function headers(more = {}) {
   const token = sessionStorage.getItem(KEY);
@@ -32,6 +39,7 @@ export function headers(more = {}) {
 export async function get(path, signal) {
   try {
     const response = await fetch(path, { headers: headers(), signal, cache: 'no-store' });
+    if (response.status === 401) refused();
     return { status: response.status, data: await response.json().catch(() => ({})) };
   } catch {
     return { status: 0, data: { error: 'the broker does not answer' } };
@@ -51,6 +59,7 @@ export function remove(path) {
 async function send(method, path, body) {
   try {
     const response = await fetch(path, { method, headers: headers({ 'Content-Type': 'application/json' }), body });
+    if (response.status === 401) refused();
     return { status: response.status, data: await response.json().catch(() => ({})) };
   } catch {
     return { status: 0, data: { error: 'the broker does not answer' } };

@@ -78,6 +78,16 @@ export function channelName(text) {
   return text?.startsWith('arn:') ? partsOf(text).name : text ?? '';
 }
 
+/** Whether a channel may have this name. */
+export function isName(text) {
+  return /^[\w.-]{1,256}$/.test(text);
+}
+
+/** The path of a channel's document. A browser takes one or two dots alone for a folder. */
+export function channelPath(name) {
+  return `/channels/${encodeURIComponent(/^\.{1,2}$/.test(name) ? `name:${name}` : name)}`;
+}
+
 /** The address of a channel's page. */
 export function channelLink(arn, node) {
   const { region, account, name } = partsOf(arn);

@@ -1,18 +1,19 @@
 // The frame of the console: which page is shown, the stream that feeds it, the search box, the colours, the token.
 
-import { get, keepToken, stream, takeToken } from './api.js';
+import { forgetToken, get, hasToken, keepToken, stream, takeToken, whenRefused } from './api.js';
 import { h, put } from './dom.js';
-import { kindOf, partsOf } from './format.js';
+import { channelPath, isName, kindOf, partsOf } from './format.js';
 import { reduce, route, start } from './state.js';
 import { overview } from './views/overview.js';
 import { channels } from './views/channels.js';
 import { channel } from './views/channel.js';
 import { dev } from './views/dev.js';
+import { find } from './views/find.js';
 import { log } from './views/log.js';
 import { session } from './views/session.js';
 import { why } from './views/why.js';
 
-const pages = { overview, channels, channel, session, why, log, dev };
+const pages = { overview, channels, channel, session, why, find, log, dev };
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
 const pill = /** @type {HTMLElement} */ (document.getElementById('status'));
 const query = /** @type {HTMLInputElement} */ (document.getElementById('query'));
@@ -21,12 +22,14 @@ let state = start;
 /** @type {{update?: (state: any) => void, end?: () => void}} */
 let view = {};
 let open = new AbortController();
+let asksForToken = false;
 
 function show() {
   const { page, name, parameters } = route(location.hash);
   open.abort();
   open = new AbortController();
   view.end?.();
+  asksForToken = false;
   state = { ...state, channel: null, refusals: null, troubled: null, dropped: 0 };
   for (const link of document.querySelectorAll('nav a')) {
     const here = link.getAttribute('data-page') === (page === 'channel' ? 'channels' : page);
@@ -40,7 +43,8 @@ function show() {
   }
   view = pages[page](main, { name, parameters, node: () => state.node, again: show });
   view.update?.(state);
-  const own = { overview: ['troubled'], why: ['refusals'], log: ['log'], channel: [`channel:${name}`] };
+  const own = { overview: ['troubled'], why: ['refusals'], log: ['log'],
+    channel: isName(name) ? [`channel:${name}`] : [] };
   const topics = ['overview', ...(own[page] ?? [])];
   const place = new URLSearchParams({ topics: topics.join(',') });
   for (const key of ['region', 'account']) {
@@ -54,6 +58,7 @@ function happened(name, data) {
   state = reduce(state, name, data);
   if (name === 'snapshot' || name === 'overview' || name === 'draining') status(state.status);
   for (const part of document.querySelectorAll('[data-dev]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.dev;
+  for (const part of document.querySelectorAll('[data-try]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.try;
   view.update?.(state);
 }
 
@@ -69,15 +74,22 @@ function status(word) {
 }
 
 function askForToken() {
+  if (asksForToken) return;
+  asksForToken = true;
+  open.abort();
   status('token wanted');
   const token = /** @type {HTMLInputElement} */ (h('input', { type: 'password', id: 'token', required: true,
     autocomplete: 'current-password', 'aria-describedby': 'token-help' }));
-  const fault = h('p', { class: 'fault', role: 'alert' });
+  const fault = h('p', { class: 'fault', role: 'alert' }, hasToken() ? 'The token of this tab is not that of this broker: it may '
+    + 'have been changed.' : '');
+  forgetToken();
   const form = h('form', { class: 'card login', submit: async (event) => {
     event.preventDefault();
     keepToken(token.value);
     const { status: answered, data } = await get('/overview');
-    if (answered === 200) show(); else put(fault, data.error ?? `status ${answered}`);
+    if (answered === 200) { show(); return; }
+    forgetToken();
+    put(fault, answered === 401 ? 'This is not the token of this broker.' : data.error ?? `status ${answered}`);
   } }, h('h2', {}, 'Admin token'), h('label', { for: 'token' }, 'Token of this broker'), token,
   h('p', { class: 'quiet', id: 'token-help' }, 'The content of the file that [admin] token_file names. It stays in this tab.'),
   h('button', { class: 'main' }, 'Continue'), fault);
@@ -86,25 +98,27 @@ function askForToken() {
   main.replaceChildren(form);
   token.focus();
 }
+whenRefused(askForToken);
 
-/** Leads to what is looked for: a channel if there is one, else refusals. */
-async function find(text) {
+/** Leads to what is looked for: a refusal, a channel that there is or that was refused, or all that has this in its name. */
+async function search(text) {
   const kind = kindOf(text);
   const name = kind === 'arn' ? partsOf(text).name : text;
-  if (kind === 'name' || kind === 'arn') {
-    const place = kind === 'arn' ? `?region=${partsOf(text).region}&account=${partsOf(text).account}` : '';
-    const found = await get(`/channels/${encodeURIComponent(name)}${place}`);
-    if (found.status === 200) { location.hash = `#/channels/${encodeURIComponent(name)}${place}`; return; }
-    const like = await get(`/channels?limit=1&prefix=${encodeURIComponent(name)}`);
-    if (like.data.channels?.length) { location.hash = `#/channels?prefix=${encodeURIComponent(name)}`; return; }
+  const place = kind === 'arn' ? `?region=${partsOf(text).region}&account=${partsOf(text).account}` : '';
+  if (kind === 'id') { location.hash = `#/why/${encodeURIComponent(text)}`; return; }
+  if (isName(name)) {
+    const channel = `#/channels/${encodeURIComponent(name)}${place}`;
+    if ((await get(`${channelPath(name)}${place}`)).status === 200) { location.hash = channel; return; }
+    const refused = await get(`/refusals/groups?limit=1&channel=${encodeURIComponent(name)}`);
+    if (refused.data.groups?.length) { location.hash = channel; return; }
   }
-  location.hash = `#/why/${encodeURIComponent(text)}`;
+  location.hash = `#/find/${encodeURIComponent(name)}`;
 }
 
 document.getElementById('find')?.addEventListener('submit', (event) => {
   event.preventDefault();
   const text = query.value.trim();
-  if (text !== '') find(text);
+  if (text !== '') search(text);
   query.blur();
 });
 

@@ -20,7 +20,7 @@ export function reduce(state, name, data) {
       if (data.topic === 'troubled') return { ...state, troubled: data.sessions };
       return data.topic === 'log' ? { ...state, lines: data.lines } : state;
     case 'overview': {
-      const status = data.draining ? 'draining' : state.status === 'draining' ? 'ok' : state.status;
+      const status = data.status ?? (data.draining ? 'draining' : state.status);
       return { ...state, status, now: data, history: extended(state.history, data) };
     }
     case 'draining':
@@ -73,6 +73,7 @@ export function route(hash) {
     case '': return { page: 'overview', name: '', parameters };
     case 'channels': return parts[1] ? { page: 'channel', name: parts[1], parameters }
       : { page: 'channels', name: '', parameters };
+    case 'find': return { page: 'find', name: parts[1] ?? '', parameters };
     case 'why': return { page: 'why', name: parts[1] ?? '', parameters };
     case 'session': return { page: 'session', name: `${parts[1] ?? ''}/${parts[2] ?? ''}`, parameters };
     case 'log': return { page: 'log', name: '', parameters };

@@ -2,7 +2,8 @@
 
 import { get, isMissing, post } from '../api.js';
 import { card, copier, h, keyed, put, table } from '../dom.js';
-import { ago, bytes, number, span } from '../format.js';
+import { ago, bytes, channelPath, isName, number, span } from '../format.js';
+import { groupList } from './refused.js';
 import { timeline } from './timeline.js';
 
 export function channel(root, { name, parameters }) {
@@ -11,7 +12,7 @@ export function channel(root, { name, parameters }) {
     const value = parameters.get(key);
     if (value !== null) place.set(key, value);
   }
-  const path = `/channels/${encodeURIComponent(name)}`;
+  const path = channelPath(name);
   const query = place.size > 0 ? `?${place}` : '';
   const client = parameters.get('client');
 
@@ -20,7 +21,7 @@ export function channel(root, { name, parameters }) {
   const master = h('dl', { class: 'facts' });
   const nobody = h('p', { class: 'quiet' }, 'No master is connected.');
   const viewers = table(['Viewer', 'Address', 'Connected', '#In', '#Out', 'Last frame', '#Outbox', ''], 'Viewers');
-  const waiting = table(['From', 'To', 'Message', '#Size', 'Kept for'], 'Kept messages');
+  const waiting = table(['From', 'To', 'Messages', '#Size', 'Oldest'], 'Kept messages');
   const noViewers = h('p', { class: 'quiet' }, 'No viewer is connected.');
   const nothing = h('p', { class: 'quiet' }, 'Nothing waits.');
   const trace = timeline();
@@ -28,15 +29,27 @@ export function channel(root, { name, parameters }) {
     h('a', { href: `#/channels/${encodeURIComponent(name)}${query}` }, 'Show all viewers'));
   const gone = h('p', { class: 'notice', hidden: true });
   const end = h('button', { type: 'button', class: 'danger', click: () => ask({ role: 'all' }, 'every connection of') }, 'Disconnect …');
+  const refused = groupList();
+  const refusals = h('section', { class: 'stack', hidden: true }, h('h2', {}, 'Refused'), refused.whole);
   const content = h('div', { class: 'stack' }, h('div', { class: 'halves' }, card('Master', master, nobody), card('Kept messages', waiting.whole, nothing)),
     card('Viewers', viewers.whole, noViewers), card('What happened', only, trace.whole));
   const dialog = /** @type {HTMLDialogElement} */ (h('dialog', { 'aria-label': 'Disconnect' }));
-  root.append(h('div', { class: 'row title' }, h('h1', {}, name), copier('Copy ARN', () => arn), end), facts, gone, content, dialog);
+  root.append(h('div', { class: 'row title' }, h('h1', {}, name), copier('Copy ARN', () => arn), end), facts, gone, refusals, content, dialog);
 
   /** @type {any} */
   let last = null;
   let timer = 0;
   let ended = false;
+
+  let later = 0;
+  async function loadRefusals() {
+    clearTimeout(later);
+    const { status, data } = await get(`/refusals/groups?channel=${encodeURIComponent(name)}`);
+    if (ended) return;
+    if (status === 200) refused.update(data.groups);
+    refusals.hidden = status !== 200 || data.groups.length === 0;
+    later = setTimeout(loadRefusals, 5000);
+  }
 
   async function loadTrace() {
     clearTimeout(timer);
@@ -97,10 +110,10 @@ export function channel(root, { name, parameters }) {
     });
     noViewers.hidden = found.viewers.length > 0;
     viewers.whole.hidden = found.viewers.length === 0;
-    const kept = found.pending.map((one, number) => ({ ...one, number }));
-    keyed(waiting.body, kept, (one) => `${one.from} ${one.to} ${one.action} ${one.number}`,
-      () => h('tr', {}, h('th', { scope: 'row' }), h('td'), h('td'), h('td', { class: 'number' }), h('td')),
-      (row, one) => [one.from, one.to, one.action, bytes(one.bytes), span(one.ageSeconds + age)]
+    const kept = folded(found.pending);
+    keyed(waiting.body, kept, (one) => `${one.from} ${one.to}`,
+      () => h('tr', {}, h('th', { scope: 'row' }), h('td'), h('td', { class: 'wraps' }), h('td', { class: 'number' }), h('td')),
+      (row, one) => [one.from, one.to, one.actions, bytes(one.bytes), span(one.ageSeconds + age)]
         .forEach((text, column) => put(row.children[column], text)));
     nothing.hidden = kept.length > 0;
     waiting.whole.hidden = kept.length === 0;
@@ -113,12 +126,29 @@ export function channel(root, { name, parameters }) {
       h('td'), h('td', { class: 'number' }), h('td', {}, button));
   }
 
-  loadTrace();
+  loadRefusals();
+  if (isName(name)) loadTrace();
+  else draw({ channel: { channel: null, error: 'A channel has a name of 1 to 256 characters of [a-zA-Z0-9_.-].' } });
   const every = setInterval(() => { if (last !== null) draw(last); }, 1000);
   return {
-    update(state) { last = state; draw(state); },
-    end() { ended = true; clearTimeout(timer); clearInterval(every); },
+    update(state) { if (isName(name)) { last = state; draw(state); } },
+    end() { ended = true; clearTimeout(timer); clearTimeout(later); clearInterval(every); },
   };
+}
+
+/** Kept messages by their ends: how many of each action, their bytes, and the age of the oldest. Pure. */
+export function folded(pending) {
+  const ends = new Map();
+  for (const one of pending) {
+    const key = `${one.from} ${one.to}`;
+    const of = ends.get(key) ?? { from: one.from, to: one.to, counts: new Map(), bytes: 0, ageSeconds: 0 };
+    of.counts.set(one.action, (of.counts.get(one.action) ?? 0) + 1);
+    of.bytes += one.bytes;
+    of.ageSeconds = Math.max(of.ageSeconds, one.ageSeconds);
+    ends.set(key, of);
+  }
+  const words = ([action, count]) => (count === 1 ? action : `${number(count)} × ${action}`);
+  return [...ends.values()].map(({ counts, ...of }) => ({ ...of, actions: [...counts].map(words).join(', ') }));
 }
 
 function address(peer) {

@@ -1,34 +1,55 @@
-// All channels by name, with a search for what names begin with.
+// All channels by name, with a search for a part of it and for what is wrong.
 
 import { get } from '../api.js';
 import { h, keyed, put, table } from '../dom.js';
 import { channelLink, number } from '../format.js';
 
-const PAGE = 100;
+/** Channels shown at first, and further ones at a time: as many as an answer has. */
+const [FIRST, MORE] = [100, 1000];
+/** Between two looks at as many channels as one answer has, and at more. */
+const [EVERY_MS, SELDOM_MS] = [5000, 30_000];
+const STATES = [['', 'all'], ['no_master', 'no master'], ['waiting', 'somebody waits']];
 
 export function channels(root, { parameters, node }) {
-  const prefix = /** @type {HTMLInputElement} */ (h('input', { type: 'search', id: 'prefix', autocomplete: 'off',
-    spellcheck: 'false', maxlength: 256, placeholder: 'begins with …' }));
-  prefix.value = parameters.get('prefix') ?? '';
+  const part = /** @type {HTMLInputElement} */ (h('input', { type: 'search', id: 'part', autocomplete: 'off',
+    spellcheck: 'false', maxlength: 256, placeholder: 'contains …' }));
+  part.value = parameters.get('contains') ?? '';
+  const state = /** @type {HTMLSelectElement} */ (h('select', { id: 'state', change: () => { wanted = FIRST; load(); } },
+    ...STATES.map(([value, text]) => h('option', { value, selected: value === (parameters.get('state') ?? '') }, text))));
   const rows = table(['Channel', 'Master', '#Viewers', '#Kept', '#Shard'], 'Channels');
-  const notice = h('p', { class: 'quiet' }, 'Loading …');
-  const more = h('button', { type: 'button', hidden: true, click: () => { wanted += PAGE; load(); } }, 'More');
+  const notice = h('p', { class: 'quiet', role: 'status' }, 'Loading …');
+  const more = h('button', { type: 'button', hidden: true, click: () => grow() }, 'More');
   root.append(h('h1', {}, 'Channels'), h('div', { class: 'card' },
-    h('div', { class: 'row' }, h('label', { for: 'prefix' }, 'Name'), prefix), rows.whole, notice, more));
+    h('div', { class: 'row' }, h('label', { for: 'part' }, 'Name'), part, h('label', { for: 'state', class: 'unseen' }, 'State'), state),
+    notice, rows.whole, more));
 
-  let wanted = PAGE;
+  let wanted = FIRST;
   let asked = 0;
   let timer = 0;
+  let loading = false;
+  /** @type {number | null} */
+  let total = null;
+  // Whoever scrolls to the end gets more without a click.
+  const end = new IntersectionObserver(([entry]) => { if (entry.isIntersecting && wanted > FIRST) grow(); });
+  end.observe(more);
+
+  function grow() {
+    if (loading) return;
+    wanted += MORE;
+    load();
+  }
 
   async function load() {
     clearTimeout(timer);
+    loading = true;
     const number = ++asked;
     const found = [];
     let missing = [];
     let token = '';
     let fault = null;
     do {
-      const query = new URLSearchParams({ prefix: prefix.value, limit: String(Math.min(1000, wanted - found.length)), token });
+      const limit = String(Math.min(MORE, wanted - found.length));
+      const query = new URLSearchParams({ contains: part.value, state: state.value, limit, token });
       const { status, data } = await get(`/channels?${query}`);
       if (number !== asked) return; // somebody typed on
       if (status !== 200) { fault = data.error ?? `status ${status}`; break; }
@@ -36,17 +57,21 @@ export function channels(root, { parameters, node }) {
       missing = data.missingNodes ?? [];
       token = data.nextToken ?? '';
     } while (token !== '' && found.length < wanted);
-    if (fault === null) draw(found, token !== '');
+    loading = false;
+    if (fault === null) draw(found, token !== '', missing);
     else put(notice, fault);
-    if (fault === null && missing.length > 0) put(notice, `Without the channels of ${missing.join(', ')}: no answer.`);
-    notice.hidden = fault === null && found.length > 0 && missing.length === 0;
-    timer = setTimeout(load, 5000);
+    timer = setTimeout(load, found.length > MORE ? SELDOM_MS : EVERY_MS);
   }
 
-  function draw(found, goesOn) {
+  function draw(found, goesOn, missing) {
     keyed(rows.body, found, (one) => one.arn, make, update);
+    rows.whole.hidden = found.length === 0;
     more.hidden = !goesOn;
-    put(notice, prefix.value === '' ? 'There are no channels yet.' : 'No channel has a name that begins so.');
+    const filtered = part.value !== '' || state.value !== '';
+    const of = total === null ? '' : ` of ${number(total)}`;
+    const text = found.length > 0 ? `${number(found.length)}${goesOn ? ' shown' : ''}${filtered || goesOn ? of : ''} channels`
+      : filtered ? `No channel${of} fits.` : 'There are no channels yet.';
+    put(notice, missing.length === 0 ? text : `${text}, without those of ${missing.join(', ')}: no answer`);
   }
 
   function make(one) {
@@ -63,11 +88,14 @@ export function channels(root, { parameters, node }) {
     put(shard, one.node === undefined ? number(one.shard) : `${one.node} · ${number(one.shard)}`);
   }
 
-  prefix.addEventListener('input', () => {
+  part.addEventListener('input', () => {
     clearTimeout(timer);
-    wanted = PAGE;
+    wanted = FIRST;
     timer = setTimeout(load, 250);
   });
   load();
-  return { end() { clearTimeout(timer); asked += 1; } };
+  return {
+    update(now) { total = now.now?.channels ?? total; },
+    end() { clearTimeout(timer); end.disconnect(); asked += 1; },
+  };
 }

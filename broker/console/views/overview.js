@@ -19,18 +19,31 @@ export function overview(root) {
   const refused = h('div', { class: 'bars' });
   const calm = h('p', { class: 'quiet' }, 'None so far.');
   const troubled = h('div', { class: 'troubled' });
+  const rest = h('button', { type: 'button', class: 'small', hidden: true, click: () => { every = true; if (last !== null) drawTroubled(last); } });
   const well = h('p', { class: 'quiet' }, 'None is known.');
   const node = h('p', { class: 'quiet foot' });
   const seen = new Map();
+  let every = false;
+  /** @type {any[] | null} */
+  let last = null;
   root.append(
     h('h1', { class: 'unseen' }, 'Overview'),
     h('div', { class: 'figures', 'aria-live': 'off' }, ...figures.map((figure) => figure.whole)),
     h('div', { class: 'charts' }, ...charts.map((one) => one.whole)),
     h('div', { class: 'halves' }, card('Shards', shards.whole),
       card('Refused while this page is open', refused, calm, h('p', {}, h('a', { href: '#/why' }, 'Why was a request refused?')))),
-    card('Troubled sessions', troubled, well),
+    card('Troubled sessions', troubled, rest, well),
     node,
   );
+
+  function drawTroubled(sessions) {
+    last = sessions;
+    const groups = grouped(sessions);
+    keyed(troubled, every ? groups : groups.slice(0, TROUBLED), (one) => `${one.channel} ${one.trouble}`, makeTroubled, updateTroubled);
+    rest.hidden = every || groups.length <= TROUBLED;
+    put(rest, `All ${number(groups.length)}`);
+    well.hidden = groups.length > 0;
+  }
 
   return {
     update(state) {
@@ -56,9 +69,7 @@ export function overview(root) {
       for (const [reason, rate] of refusals) seen.set(reason, (seen.get(reason) ?? 0) + rate);
       drawRefused(refused, seen);
       calm.hidden = seen.size > 0;
-      const sessions = state.troubled ?? [];
-      keyed(troubled, sessions, (one) => `${one.at} ${one.channel} ${one.remote} ${one.trouble}`, makeTroubled, updateTroubled);
-      well.hidden = sessions.length > 0;
+      drawTroubled(state.troubled ?? []);
       if (state.node !== null) {
         const { version, commit, profile, region, accountId, startedAt } = state.node;
         put(node, `Heliograph ${version}${commit === 'unknown' ? '' : ` (${commit})`}, profile ${profile}, ${region}, account `
@@ -100,15 +111,36 @@ function drawRefused(parent, seen) {
     });
 }
 
-function makeTroubled(one) {
-  const client = one.clientId === null ? '' : `?client=${encodeURIComponent(one.clientId)}`;
-  const link = `#/channels/${encodeURIComponent(one.channel)}${client}`;
-  return h('a', { class: 'trouble', href: link }, h('span', { class: 'who' }, h('b', {}, one.channel), ` / ${one.clientId ?? 'master'}`),
-    h('code', { class: `pill ${one.trouble === 'slow' ? 'warn' : 'bad'}` }, one.trouble), h('span', { class: 'says' }),
-    h('span', { class: 'quiet number' }));
+/** Sessions by channel and trouble, the last ones first: the newest of each, and how many there are. Pure. */
+export function grouped(sessions) {
+  const groups = new Map();
+  for (const one of sessions.toSorted((a, b) => Date.parse(b.at) - Date.parse(a.at))) {
+    const key = `${one.channel} ${one.trouble}`;
+    const known = groups.get(key);
+    if (known === undefined) groups.set(key, { ...one, count: one.count ?? 1, clients: new Set([one.clientId]) });
+    else { known.count += one.count ?? 1; known.clients.add(one.clientId); }
+  }
+  return [...groups.values()];
+}
+
+function makeTroubled() {
+  return h('a', { class: 'trouble' }, h('span', { class: 'who' }, h('b'), h('span')), h('code', { class: 'pill' }), h('b', { class: 'number' }),
+    h('span', { class: 'says' }), h('span', { class: 'quiet number' }));
 }
 
 function updateTroubled(row, one) {
-  put(row.children[2], one.says);
-  put(row.lastElementChild, `${span(Math.max(0, Math.round(ago(one.at))))} ago`);
+  const [who, trouble, times, says, when] = row.children;
+  const alone = one.clients.size === 1;
+  const client = one.clientId === null || !alone ? '' : `?client=${encodeURIComponent(one.clientId)}`;
+  row.setAttribute('href', `#/channels/${encodeURIComponent(one.channel)}${client}`);
+  put(who.firstElementChild, one.channel);
+  put(who.lastElementChild, ` / ${alone ? one.clientId ?? 'master' : count(one.clients.size, 'client')}`);
+  put(trouble, one.trouble);
+  trouble.className = `pill ${one.trouble === 'slow' ? 'warn' : 'bad'}`;
+  put(times, one.count > 1 ? `${number(one.count)} ×` : '');
+  put(says, one.says);
+  put(when, `${span(Math.max(0, Math.round(ago(one.at))))} ago`);
 }
+
+/** Groups of troubled sessions shown before somebody asks for all. */
+const TROUBLED = 8;

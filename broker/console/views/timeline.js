@@ -1,7 +1,7 @@
 // What happened in the sessions of a channel: a lane for each viewer, its events as marks over time, and hints in words.
 
 import { h, keyed, put, svg } from '../dom.js';
-import { bytes, clock, number, roundTime, ticks } from '../format.js';
+import { bytes, clock, count, number, roundTime, ticks } from '../format.js';
 
 /** Of the marks, and of the scale below them. */
 const [HEIGHT, SCALE] = [34, 18];
@@ -16,34 +16,60 @@ const COARSE_MS = 10_000;
 
 const MARKS = { SDP_OFFER: 'offer', SDP_ANSWER: 'answer', ICE_CANDIDATE: 'candidate' };
 
+/** Masters shown before somebody asks for all. */
+const MASTERS = 5;
+/** Routes of messages that were not accepted. */
+const REFUSED = ['refused', 'throttled', 'overflow'];
+
 export function timeline() {
   const lanes = h('div', { class: 'lanes' });
   const note = h('p', { class: 'quiet' }, 'Loading …');
   const key = h('p', { class: 'legend' }, ...[['join', 'joined or left'], ['offer', 'offer'], ['answer', 'answer'],
-    ['candidate', 'candidate'], ['kept', 'kept'], ['dropped', 'dropped']].map(([kind, text]) => h('span', {}, h('i', { class: `key mark-${kind}` }), text)));
-  const masters = h('ul', { class: 'hints' });
-  const whole = h('div', {}, masters, key, lanes, note);
+    ['candidate', 'candidate'], ['kept', 'kept'], ['dropped', 'dropped or refused']].map(([kind, text]) =>
+    h('span', {}, h('i', { class: `key mark-${kind}` }), text)));
+  const masters = h('ul', { class: 'masters', 'aria-label': 'Masters, the newest first' });
+  const older = h('button', { type: 'button', class: 'small', hidden: true, click: () => { every = true; drawMasters(); } });
+  const whole = h('div', {}, masters, older, key, lanes, note);
+  /** @type {any[]} */
+  let known = [];
+  let every = false;
   key.hidden = true;
+
+  function drawMasters() {
+    keyed(masters, every ? known : known.slice(0, MASTERS), (one) => `${one.connection} ${one.joined}`,
+      () => h('li', {}, h('span'), h('ul', { class: 'hints' })), (item, one) => {
+        put(item.firstElementChild, master(one));
+        drawHints(item.lastElementChild, one.hints);
+      });
+    older.hidden = every || known.length <= MASTERS;
+    put(older, `All ${number(known.length)} masters`);
+  }
+
   return {
     whole,
     update(trace) {
-      const viewers = trace.viewers ?? [];
+      const viewers = (trace.viewers ?? []).toSorted((a, b) => began(b) - began(a));
       key.hidden = viewers.length === 0;
       put(note, trace.recording === false ? 'Not available: this broker records no session traces.'
         : viewers.length === 0 ? `No viewer's session is known. ${since(trace)}`
           : `${since(trace)} Marks of a burst stand side by side; their list has the exact times.`);
-      const lines = (trace.master ?? []).toReversed().flatMap((one) =>
-        [master(one), ...(one.hints ?? [])].map((text, number) => ({ key: `${one.connection} ${one.joined} ${number}`, text })));
-      keyed(masters, lines, (line) => line.key, () => h('li'), (item, line) => put(item, line.text));
+      known = (trace.master ?? []).toReversed();
+      drawMasters();
       keyed(lanes, viewers, (one) => `${one.clientId} ${one.connection} ${one.joined}`, make, draw);
     },
     absent(text) {
       lanes.replaceChildren();
       masters.replaceChildren();
+      older.hidden = true;
       key.hidden = true;
       put(note, text);
     },
   };
+}
+
+/** When a viewer joined; one that never did is older than all. */
+function began(one) {
+  return one.joined === null || one.joined === undefined ? 0 : Date.parse(one.joined);
 }
 
 function since(trace) {
@@ -58,31 +84,62 @@ function master(one) {
 }
 
 function make(one) {
-  return h('details', { class: 'lane' }, h('summary', {}, h('span', { class: 'who' }, one.clientId), h('span', { class: 'quiet' }),
-    svg('svg', { 'aria-hidden': 'true' })),
-  h('ul', { class: 'hints' }), h('ol', { class: 'events' }));
+  return h('div', { class: 'lane' }, h('div', { class: 'head' }, h('span', { class: 'who' }, one.clientId), h('span', { class: 'quiet' }),
+    svg('svg', { 'aria-hidden': 'true' })), h('ul', { class: 'hints' }), h('details', {}, h('summary'), h('ol', { class: 'events' })));
 }
 
 function draw(row, one) {
-  const [summary, list, all] = row.children;
+  const [head, hints, details] = row.children;
   const events = [...(one.events ?? [])].sort((a, b) => a.ms - b.ms);
+  drawHints(hints, one.hints);
   const last = Math.max(1, events.at(-1)?.ms ?? 1);
-  const picture = summary.lastElementChild;
+  const picture = head.lastElementChild;
   const width = picture.clientWidth || 600;
   const drawn = `${events.length} ${last} ${one.left} ${width}`;
   if (row.getAttribute('data-drawn') === drawn) return;
   row.setAttribute('data-drawn', drawn);
-  put(summary.children[1], one.left === null || one.left === undefined ? 'connected' : `left: ${one.says ?? one.reason ?? ''}`);
+  put(head.children[1], standing(one));
+  picture.toggleAttribute('hidden', one.joined === null);
   const at = places(events.map(({ ms }) => ms), last, width);
   picture.setAttribute('viewBox', `0 0 ${width} ${HEIGHT + SCALE}`);
   picture.replaceChildren(svg('line', { class: 'lane-line', x1: MARGIN, x2: width - MARGIN, y1: HEIGHT / 2, y2: HEIGHT / 2 }),
     ...scale(Date.parse(one.joined), last, width), ...events.map((event, place) => mark(event, at[place])));
-  keyed(list, (one.hints ?? []).map((text) => ({ text })), (hint) => hint.text, () => h('li'), (item, hint) => put(item, hint.text));
-  keyed(all, events.map((event, number) => ({ event, number })), ({ number }) => String(number),
-    () => h('li', {}, h('b'), h('span')), (item, { event }) => {
-      put(item.firstElementChild, after(event.ms));
-      put(item.lastElementChild, words(event));
-    });
+  put(details.firstElementChild, count(events.length, 'event'));
+  details.lastElementChild.replaceChildren(...runs(events).map((run) => item(run, Date.parse(one.joined))));
+}
+
+/** Whether a viewer is connected, in words. */
+function standing(one) {
+  if (one.connection === null) return 'not connected';
+  if (one.left === null || one.left === undefined) return `connected since ${clock(Date.parse(one.joined))}`;
+  return `${clock(Date.parse(one.joined))}, left: ${one.says ?? one.reason ?? ''}`;
+}
+
+function drawHints(list, hints) {
+  keyed(list, (hints ?? []).map((text) => ({ text })), (hint) => hint.text, () => h('li'), (item, hint) => put(item, hint.text));
+}
+
+/** Events in order; messages of one action that were kept one after the other are one run. Pure. */
+export function runs(events) {
+  const all = [];
+  for (const event of events) {
+    const before = all.at(-1)?.[0];
+    const same = before?.route === 'kept' && ['route', 'action', 'from'].every((key) => before[key] === event[key]);
+    if (same) all.at(-1).push(event); else all.push([event]);
+  }
+  return all;
+}
+
+/** One line of the list, or a folded run of several. */
+function item(run, joined) {
+  const line = (event) => [h('b', {}, Number.isNaN(joined) ? after(event.ms) : clock(joined + event.ms, true)),
+    h('span', { class: 'quiet' }, after(event.ms)), h('span', {}, words(event))];
+  const [first] = run;
+  const bad = REFUSED.includes(first.route) || first.kind === 'dropped';
+  if (run.length === 1) return h('li', { class: bad ? 'bad' : null }, ...line(first));
+  const [moment, later] = line(first);
+  return h('li', {}, moment, later, h('details', {}, h('summary', {}, `${number(run.length)} × ${first.action} from the ${first.from}, kept`),
+    h('ol', {}, ...run.map((event) => h('li', {}, ...line(event))))));
 }
 
 /**
@@ -128,11 +185,11 @@ function mark(event, x) {
   const kind = MARKS[event.action] ?? 'join';
   const title = svg('title', {}, `${after(event.ms)} ${words(event)}`);
   const kept = event.route === 'kept' ? ' mark-kept' : '';
+  if (event.kind === 'dropped' || REFUSED.includes(event.route)) {
+    return svg('path', { class: 'mark mark-dropped', d: `M${x - 5} ${middle - 5}l10 10M${x + 5} ${middle - 5}l-10 10` }, title);
+  }
   if (kind === 'join') {
     return svg('line', { class: 'mark mark-join', x1: x, x2: x, y1: 4, y2: HEIGHT - 4 }, title);
-  }
-  if (event.kind === 'dropped') {
-    return svg('path', { class: 'mark mark-dropped', d: `M${x - 5} ${middle - 5}l10 10M${x + 5} ${middle - 5}l-10 10` }, title);
   }
   const up = event.from === 'viewer' || event.kind === 'delivered';
   const path = kind === 'candidate' ? `M${x - 2} ${middle - 6}h4v12h-4z`

@@ -1,107 +1,91 @@
-// Why a request was refused: found by request id, channel, client, key or address.
+// Why requests were refused: by check and channel, with their numbers; searched by any name, address or request id.
 
 import { get, isMissing } from '../api.js';
-import { h, keyed, put } from '../dom.js';
-import { clock, kindOf, number, partsOf } from '../format.js';
+import { h, put } from '../dom.js';
+import { count, kindOf, number, partsOf } from '../format.js';
+import { groupList } from './refused.js';
+
+/** Groups shown at first, and further ones at a time. */
+const PAGE = 100;
+/** Between two looks, when nothing is heard of. */
+const EVERY_MS = 5000;
 
 export function why(root, { name, parameters }) {
   const box = /** @type {HTMLInputElement} */ (h('input', { type: 'search', id: 'what', autocomplete: 'off', spellcheck: 'false',
-    maxlength: 400, placeholder: 'request id, channel, ARN, client id, access key id or address' }));
+    maxlength: 400, placeholder: 'request id, channel, ARN, client, principal, key or address' }));
   box.value = name;
-  const list = h('div', { class: 'refusals' });
+  const check = /** @type {HTMLSelectElement} */ (h('select', { id: 'check', change: () => { wanted = PAGE; load(); } },
+    h('option', { value: '' }, 'every check')));
+  const first = parameters.get('check') ?? '';
+  if (first !== '') check.append(h('option', { value: first, selected: true }, first));
+  const pause = h('button', { type: 'button', 'aria-pressed': 'false', click: () => {
+    paused = !paused;
+    pause.setAttribute('aria-pressed', String(paused));
+    put(pause, paused ? 'Go on' : 'Pause');
+    load();
+  } }, 'Pause');
+  const more = h('button', { type: 'button', hidden: true, click: () => { wanted += PAGE; load(); } }, 'More');
   const notice = h('p', { class: 'quiet', role: 'status' }, 'Loading …');
-  const title = parameters.get('check') === null ? 'Why was a request refused?' : `Refusals: ${parameters.get('check')}`;
-  root.append(h('h1', {}, title), h('div', { class: 'card' },
+  const list = groupList();
+  const isId = kindOf(name) === 'id';
+  root.append(h('h1', {}, 'Why was a request refused?'), h('div', { class: 'card' },
     h('form', { class: 'row', submit: (event) => {
       event.preventDefault();
-      location.hash = `#/why/${encodeURIComponent(box.value.trim())}`;
-    } }, h('label', { for: 'what' }, 'Find'), box, h('button', { class: 'main' }, 'Search')), notice), list);
-  const check = parameters.get('check');
-  const kind = name === '' ? 'all' : kindOf(name);
-  const searches = kind !== 'all' || check !== null;
+      location.hash = box.value.trim() === '' ? '#/why' : `#/why/${encodeURIComponent(box.value.trim())}`;
+    } }, h('label', { for: 'what' }, 'Find'), box, h('button', { class: 'main' }, 'Search'),
+    ...isId ? [] : [h('label', { for: 'check', class: 'unseen' }, 'Check'), check, pause]), notice), list.whole, more);
+
+  let wanted = PAGE;
+  let paused = false;
   let ended = false;
   let timer = 0;
-  let dropped = 0;
+  let asked = 0;
   /** @type {any} */
-  let shown = null;
+  let seen = null;
 
-  /** What the stream brings: all of them. */
-  function draw() {
-    timer = 0;
-    fill(shown.refusals, shown);
-    if (dropped > 0) notice.append(` ${number(dropped)} came too fast to be shown.`);
-  }
-
-  function fill(found, { since, suppressed }) {
-    const once = [...new Map(found.map((one) => [one.requestId, one])).values()];
-    once.sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
-    keyed(list, once.slice(0, 200), (one) => one.requestId, make, () => {});
-    if (searches && once.length === 1) list.querySelector('details')?.setAttribute('open', '');
-    const from = since ? ` since ${clock(Date.parse(since))}` : '';
-    const left = suppressed ? `; ${number(suppressed)} more were counted and not kept` : '';
-    put(notice, once.length > 0 ? `${number(once.length)} found${from}${left}.` : `No refusal is known${from}${left}.`);
-  }
-
-  /** What is looked for. */
   async function load() {
-    timer = 0;
-    const found = [];
-    let last = null;
-    for (const path of pathsFor(kind, name, check)) {
-      last = await get(path);
-      if (last.status === 200) found.push(...(last.data.refusals ?? [last.data]));
-    }
-    if (ended || last === null) return;
-    if (isMissing(last)) { put(notice, 'Not available: this broker keeps no refusals.'); return; }
-    fill(found, last.data);
-    if (found.length === 0 && last.status !== 200) put(notice, last.data.error ?? `status ${last.status}`);
+    clearTimeout(timer);
+    if (paused || ended) return;
+    const number = ++asked;
+    const answer = isId ? await get(`/refusals/${encodeURIComponent(name)}`) : await get(`/refusals/groups?${query()}`);
+    if (ended || paused || number !== asked) return;
+    if (isMissing(answer)) put(notice, 'Not available: this broker keeps no refusals.');
+    else if (answer.status !== 200) put(notice, answer.data.error ?? `status ${answer.status}`);
+    else if (isId) { list.update([answer.data]); list.open(); put(notice, '1 found.'); return; }
+    else draw(answer.data);
+    if (!isId) timer = setTimeout(load, EVERY_MS);
   }
 
-  if (searches) load();
+  function query() {
+    const place = new URLSearchParams({ limit: String(wanted) });
+    if (check.value !== '') place.set('check', check.value);
+    const kind = kindOf(name);
+    if (kind === 'arn') place.set('channel', partsOf(name).name);
+    else if (kind === 'remote') place.set('remote', name.replace(/^(\d+(?:\.\d+){3}):\d+$/, '$1'));
+    else if (name !== '') place.set('text', name);
+    return place;
+  }
+
+  function draw(data) {
+    list.update(data.groups);
+    more.hidden = data.groups.length >= data.found.groups;
+    const checks = [...new Set([check.value, ...data.groups.map((group) => group.check)])].filter((id) => id !== '').sort();
+    const known = new Set([...check.options].map((option) => option.value));
+    for (const id of checks.filter((one) => !known.has(one))) check.append(h('option', { value: id }, id));
+    const all = data.found.refusals === data.refusals - data.others ? '' : ` of ${number(data.refusals)}`;
+    const others = data.others > 0 ? ` ${number(data.others)} more, of further channels and keys, were counted only.` : '';
+    put(notice, data.found.groups === 0 ? `No refusal is known${name === '' ? '' : ' that has this'}.${others}`
+      : `${number(data.found.refusals)}${all} refused since the start, in ${count(data.found.groups, 'group')}.${others}`);
+  }
+
+  load();
   return {
     update(state) {
-      if (state.refusals === null || (state.refusals === shown && state.dropped === dropped)) return;
-      ({ refusals: shown, dropped } = state);
-      // Of a search it is asked again: what came may be what is looked for. An id is found at once or never.
-      if (searches && kind === 'id') return;
-      if (timer === 0) timer = searches ? setTimeout(load, 500) : setTimeout(draw, 100);
+      if (state.refusals === null || state.refusals === seen) return;
+      seen = state.refusals;
+      clearTimeout(timer);
+      if (!isId) timer = setTimeout(load, 400);
     },
     end() { ended = true; clearTimeout(timer); },
   };
-}
-
-function pathsFor(kind, text, check) {
-  const with_ = (key, value) => `/refusals?limit=200&${key}=${encodeURIComponent(value)}`;
-  switch (kind) {
-    case 'all': return [check === null ? '/refusals?limit=200' : with_('check', check)];
-    case 'id': return [`/refusals/${encodeURIComponent(text)}`];
-    case 'arn': return [with_('channel', partsOf(text).name)];
-    case 'key': return [with_('key', text)];
-    case 'remote': return [with_('remote', text.replace(/^(\d+(?:\.\d+){3}):\d+$/, '$1'))];
-    default: return [with_('channel', text), with_('client', text)];
-  }
-}
-
-function make(one) {
-  const facts = [['Request id', one.requestId], ['Operation', one.operation], ['Channel', one.channel], ['Client id', one.clientId],
-    ['Principal', one.principal], ['Access key', one.keyId], ['Address', one.remote], ['Shard', one.shard],
-    ['Fault', one.fault], ['Clock of the caller', one.clockSkewSeconds ? `${number(one.clockSkewSeconds)} s off` : null]];
-  const known = facts.filter(([, value]) => value !== null && value !== undefined);
-  const request = h('pre', { tabindex: '0', role: 'region', 'aria-label': 'The request as it was signed', hidden: true });
-  return h('details', { class: 'card refusal', toggle: () => explain(one.requestId, request) },
-    h('summary', {}, h('span', { class: 'quiet' }, one.at ? clock(Date.parse(one.at)) : ''), h('code', { class: 'pill bad' }, one.check ?? ''),
-      h('span', { class: 'says' }, one.says ?? one.errorType ?? '')),
-    one.do ? h('p', { class: 'do' }, one.do) : null,
-    h('dl', { class: 'facts' }, ...known.map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value)))),
-    h('p', { class: 'quiet' }, `Answered with ${one.status ?? '–'} ${one.errorType ?? ''}`),
-    request);
-}
-
-/** Shows the request as the broker saw it, once somebody wants to see it. */
-async function explain(id, request) {
-  if (request.textContent !== '') return;
-  const { status, data } = await get(`/refusals/${encodeURIComponent(id)}`);
-  const text = status === 200 ? data.explain?.canonicalRequest : null;
-  request.hidden = !text;
-  put(request, text ?? '');
 }

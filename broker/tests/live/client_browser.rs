@@ -56,6 +56,17 @@ fn console() {
     run(command, &broker);
 }
 
+/// The same while clients are refused, channels are many and sessions end badly.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn console_in_trouble() {
+    let broker = Broker::dev(2);
+    let mut command = node("console/operator.mjs");
+    command.env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin));
+    command.env("HELIOGRAPH_SCREENSHOTS", screenshots());
+    run(command, &broker);
+}
+
 /// The same where the admin listener wants a token.
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]

@@ -5,87 +5,9 @@
 // HELIOGRAPH_SCREENSHOTS  a directory for pictures, if wanted
 
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { after } from 'node:test';
-
-const require = createRequire(`${process.env.HELIOGRAPH_CLIENTS}/browser/package.json`);
-const { chromium } = require('playwright-core');
-const { WebSocket } = createRequire(`${process.env.HELIOGRAPH_CLIENTS}/js/package.json`)('ws');
-
-const admin = process.env.HELIOGRAPH_ADMIN;
-const data = process.env.HELIOGRAPH_HTTP;
-const pictures = process.env.HELIOGRAPH_SCREENSHOTS;
-const milliseconds = 30_000;
-if (pictures !== undefined) await mkdir(pictures, { recursive: true });
-
-/** Opens a page, and notes what it must not do. */
-async function open(browser, options = {}) {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-    await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: admin });
-    const page = await context.newPage();
-    page.setDefaultTimeout(milliseconds);
-    const faults = [];
-    page.on('console', (message) => {
-        // Chromium reports each answer of 4xx; which of them are right is for the test to say.
-        if (message.type() === 'error' && !/Failed to load resource/.test(message.text())) faults.push(message.text());
-    });
-    page.on('pageerror', (error) => faults.push(error.stack));
-    page.on('request', (request) => {
-        if (!request.url().startsWith(`${admin}/`)) faults.push(`a request to ${request.url()}`);
-    });
-    await page.addInitScript(() => {
-        window.violations = [];
-        document.addEventListener('securitypolicyviolation', (event) => {
-            window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
-        });
-    });
-    page.innocent = async () => {
-        assert.deepEqual(await page.evaluate(() => window.violations), []);
-        assert.deepEqual(faults, []);
-    };
-    return page;
-}
-
-async function withBrowser(work) {
-    const home = await mkdtemp(join(tmpdir(), 'heliograph-'));
-    try {
-        const browser = await chromium.launch({
-            executablePath: process.env.HELIOGRAPH_CHROMIUM ?? '/usr/bin/chromium',
-            timeout: milliseconds,
-            env: { ...process.env, HOME: home, TMPDIR: home, XDG_CONFIG_HOME: home },
-            args: ['--no-sandbox', '--disable-dev-shm-usage'],
-        });
-        try {
-            await work(browser);
-        } finally {
-            await browser.close();
-        }
-    } finally {
-        await rm(home, { recursive: true, force: true });
-    }
-}
-
-const entered = new Set();
-// Or a test that failed would never end.
-after(() => entered.forEach((socket) => socket.terminate()));
-
-/** A peer of a channel: what it gets is thrown away. */
-async function enter(name, client) {
-    const arn = `arn:aws:kinesisvideo:us-west-2:123456789012:channel/${name}/1700000000000`;
-    const query = new URLSearchParams({ 'X-Amz-ChannelARN': arn, ...(client ? { 'X-Amz-ClientId': client } : {}) });
-    const socket = new WebSocket(`${data.replace('http', 'ws')}/?${query}`);
-    entered.add(socket);
-    await new Promise((opened, failed) => { socket.onopen = opened; socket.onerror = failed; });
-    return socket;
-}
-
-const ended = (socket) => new Promise((done) => {
-    if (socket.readyState === WebSocket.CLOSED) done();
-    else socket.addEventListener('close', done);
-});
+import test from 'node:test';
+import { admin, data, ended, enter, open, pictures, withBrowser } from './console/pages.mjs';
 
 test('the console shows what happens', { timeout: 120_000 }, () => withBrowser(async (browser) => {
     const page = await open(browser);
@@ -131,6 +53,7 @@ test('the console shows what happens', { timeout: 120_000 }, () => withBrowser(a
     await page.keyboard.type('00000000-0000-0000-0000-000000000000');
     await page.keyboard.press('Enter');
     await page.getByRole('heading', { name: 'Why was a request refused?' }).waitFor();
+    await page.getByText('not an id of this broker').waitFor();
 
     await page.getByRole('link', { name: 'Log' }).click();
     await page.locator('.log li', { hasText: 'reason=operator' }).waitFor();
@@ -149,7 +72,7 @@ test('the console shows what happens', { timeout: 120_000 }, () => withBrowser(a
 test('names with markup are text', { timeout: 60_000 }, () => withBrowser(async (browser) => {
     const page = await open(browser);
     const markup = '<img src=x onerror=alert(1)>';
-    for (const place of ['#/channels?prefix=', '#/why/', '#/channels/', '#/']) {
+    for (const place of ['#/channels?contains=', '#/why/', '#/find/', '#/channels/', '#/']) {
         await page.goto(`${admin}/${place}${encodeURIComponent(markup)}`);
         await page.waitForTimeout(300);
         assert.equal(await page.locator('main img').count(), 0);
@@ -164,7 +87,10 @@ test('numbers, times, links and events are read as people expect', { timeout: 60
         const it = await import('/assets/format.js');
         const { extended, reduce, route, start } = await import('/assets/state.js');
         const { line } = await import('/assets/chart.js');
-        const { places } = await import('/assets/views/timeline.js');
+        const { places, runs } = await import('/assets/views/timeline.js');
+        const { grouped } = await import('/assets/views/overview.js');
+        const { folded } = await import('/assets/views/channel.js');
+        const { bars } = await import('/assets/views/refused.js');
         const node = { region: 'r', accountId: '1' };
         const now = (t) => ({ t, messagesPerSecond: 2, deliveryUs: { p50: 1, p99: 2 }, setupMs: { p50: null, p99: null },
             refusedPerSecond: { a: 1, b: 2 }, connections: { master: 3, viewer: 4 } });
@@ -182,6 +108,17 @@ test('numbers, times, links and events are read as people expect', { timeout: 60
             [route('#/nothing').page, 'absent'], [extended(history, now(2000)).t.length, 1], [extended(history, now(3000)).refusedPerSecond[1], 3],
             [extended(null, now(1)), null], [reduce(start, 'lagged', { missed: 7 }).dropped, 7], [reduce(start, 'nothing', {}), start],
             [reduce(start, 'overview', { ...now(1), draining: true }).status, 'draining'],
+            [reduce({ ...start, status: 'starting' }, 'overview', { ...now(1), status: 'ok', draining: false }).status, 'ok'],
+            [['.', '..', '...', 'a b'].map(it.channelPath), ['/channels/name%3A.', '/channels/name%3A..', '/channels/...', '/channels/a%20b']],
+            [['.', 'cam_1-a.b', 'a/b', '', 'x'.repeat(257)].map(it.isName), [true, true, false, false, false]],
+            [runs([{ route: 'kept', action: 'a' }, { route: 'kept', action: 'a' }, { route: 'kept', action: 'b' }, { route: 'to', action: 'b' },
+                { route: 'to', action: 'b' }]).map((run) => run.length), [2, 1, 1, 1]],
+            [grouped([{ at: '2026-01-01T00:00:01Z', channel: 'c', trouble: 't', clientId: 'a' }, { at: '2026-01-01T00:00:03Z', channel: 'c', trouble: 't',
+                clientId: 'b' }, { at: '2026-01-01T00:00:02Z', channel: 'd', trouble: 't', clientId: 'b' }]).map((one) => [one.channel, one.count,
+                one.clientId, one.clients.size]), [['c', 2, 'b', 2], ['d', 1, 'b', 1]]],
+            [folded([{ from: 'v', to: 'M', action: 'o', bytes: 5, ageSeconds: 1 }, { from: 'v', to: 'M', action: 'i', bytes: 2, ageSeconds: 3 },
+                { from: 'v', to: 'M', action: 'i', bytes: 2, ageSeconds: 2 }]), [{ from: 'v', to: 'M', bytes: 9, ageSeconds: 3, actions: 'o, 2 × i' }]],
+            [bars([0, 2, 1]), 'M1 16V0.0h.8V16zM2 16V7.5h.8V16z'],
             [line([0, 60_000, 120_000], [1, null, 2], 120_000, 2), 'M0.0 70.0h.1M600.0 0.0h.1'],
             [it.ticks(14_000, 8), [0, 2000, 4000, 6000, 8000, 10_000, 12_000, 14_000]], [it.ticks(62, 4), [0, 50]], [it.ticks(1, 9), [0, 1]],
             [it.ticks(3_700_000, 3), [0, 3_600_000]], [it.ticks(100_000, 5), [0, 30_000, 60_000, 90_000]], [it.ticks(5_000_000_000, 9).length, 8],
@@ -202,6 +139,9 @@ const refusal = (number, more) => ({ requestId: `0b5cd5a2-7a8d-4f5e-9a55-${Strin
     remote: '10.0.4.7:5512', clockSkewSeconds: -960, ...more });
 const refusals = [refusal(7, {}), refusal(5, { check: 'channel_stale_arn', clockSkewSeconds: null, clientId: '<b>bold</b>',
     says: 'A channel of this name exists, but it was created at another time.', do: 'Describe the channel again and use its ARN.' })];
+const minutes = (most) => Array.from({ length: 60 }, (_, place) => (place < 20 ? 0 : (place * 7) % most));
+const groups = { groups: refusals.map((one, place) => ({ ...one, refusals: [1204, 1][place], first: refusals[1].at, last: one.at,
+    minutes: minutes([9, 2][place]) })), found: { groups: 2, refusals: 1205 }, refusals: 1217, others: 12 };
 const trace = { channel: 'cam-17', recording: true, reachesBackTo: '2026-11-21T03:12:07.000Z', truncated: false, master: [
     { connection: 5, remote: '10.0.4.2:1', joined: '2026-11-21T03:12:08.000Z', left: '2026-11-21T03:12:20.000Z', reason: 'protocol_error:1009',
         says: 'a message of 70,112 bytes; 65,536 are allowed', refused: 2, unaccepted: { not_json: 2 },
@@ -214,6 +154,9 @@ const trace = { channel: 'cam-17', recording: true, reachesBackTo: '2026-11-21T0
     { clientId: 'web-9', connection: 8, remote: '10.0.4.9:2', joined: '2026-11-21T03:12:30.000Z', left: null, reason: null,
         hints: ['the offer waited 12.4 s: no master was connected', 'signaling took 62 ms; what fails after it is ICE or TURN, not the broker'],
         events: [{ ms: 0, kind: 'join' }, { ms: 4, kind: 'message', action: 'SDP_OFFER', from: 'viewer', bytes: 6372, route: 'kept' },
+            ...[5, 6, 7].map((ms) => ({ ms, kind: 'message', action: 'ICE_CANDIDATE', from: 'viewer', bytes: 180, route: 'kept' })),
+            { ms: 9, kind: 'message', action: 'unknown', from: 'viewer', bytes: 40, route: 'refused', reason: 'not_json',
+                says: 'it is not one JSON object' },
             { ms: 12_400, kind: 'delivered', action: 'SDP_OFFER', after: 'kept' },
             { ms: 12_440, kind: 'message', action: 'SDP_ANSWER', from: 'master', bytes: 5100, route: 'to' },
             ...[12_460, 12_470, 12_500, 12_530].map((ms) => ({ ms, kind: 'message', action: 'ICE_CANDIDATE', from: 'master', bytes: 180, route: 'to' }))] }] };
@@ -222,24 +165,31 @@ test('refusals and traces are shown in words', { timeout: 90_000 }, () => withBr
     const peer = await enter('cam-17');
     for (const [width, colorScheme] of [[1280, 'light'], [420, 'dark'], [360, 'light']]) {
         const page = await open(browser, { viewport: { width, height: 900 }, colorScheme });
-        await page.route('**/refusals?*', (route) => route.fulfill({ json: { refusals, kept: 2, since: refusals[1].at, suppressed: 12 } }));
+        await page.route('**/refusals?*', (route) => route.fulfill({ json: { refusals: [refusals[0], refusal(4, {})], found: 2, next: null } }));
         await page.route('**/refusals/*', (route) => route.fulfill({ json: { ...refusals[0], source: 'kept',
             explain: { canonicalRequest: 'GET\n/\nX-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=0a1b2c3d…' } } }));
+        await page.route('**/refusals/groups?*', (route) => route.fulfill({ json: groups }));
         await page.route('**/channels/cam-17/trace*', (route) => route.fulfill({ json: trace }));
         await page.goto(`${admin}/#/why/phone-3`);
-        await page.getByText('2 found').waitFor();
-        await page.getByText('12 more were counted').waitFor();
+        await page.getByText('1,205 refused since the start, in 2 groups. 12 more, of further channels and keys, were counted only.').waitFor();
+        await page.getByText('1,204 ×').waitFor();
         await page.getByText('The signature was made 16 minutes ago').click();
         await page.getByText('Set the clock of the device.').waitFor();
-        await page.getByText('X-Amz-Algorithm=AWS4-HMAC-SHA256').waitFor();
+        await page.getByText('X-Amz-Algorithm=AWS4-HMAC-SHA256').first().waitFor();
+        await page.getByText('2 of them are kept with their details.').waitFor();
         await page.getByText('A channel of this name exists').click();
-        await page.getByText('<b>bold</b>', { exact: true }).waitFor();
+        await page.locator('dd', { hasText: '<b>bold</b>' }).waitFor();
         if (pictures !== undefined) await page.screenshot({ path: join(pictures, `refusals-${width}-${colorScheme}.png`), fullPage: true });
         await page.goto(`${admin}/#/channels/cam-17`);
-        await page.locator('summary', { hasText: 'web-9' }).click();
+        // Hints are there without a click, the newest viewer first.
         await page.getByText('the offer waited 12.4 s: no master was connected').waitFor();
+        assert.deepEqual(await page.locator('.lane .who').allTextContents(), ['web-9', 'phone-3']);
+        assert.equal(await page.locator('.masters li > span').first().textContent().then((text) => text.endsWith('until now')), true);
+        await page.locator('.lane', { hasText: 'web-9' }).locator('summary').first().click();
+        await page.locator('.events .bad', { hasText: 'not one JSON object' }).waitFor();
+        await page.getByText('3 × ICE_CANDIDATE from the viewer, kept').waitFor();
         await page.getByText('SDP_OFFER delivered after it was kept', { exact: true }).waitFor();
-        await page.getByText('left: the client closed it').waitFor();
+        await page.getByText(/, left: the client closed it$/).waitFor();
         await page.getByText(/^Master 10\.0\.4\.2:1 from .*: a message of 70,112 bytes; 65,536 are allowed$/).waitFor();
         await page.getByText(/^Master 10\.0\.4\.2:2 from .* until now$/).waitFor();
         await page.getByText('2 messages were not accepted: it is not one JSON object', { exact: true }).waitFor();
@@ -376,11 +326,11 @@ test('faults are chosen from what the broker allows', { timeout: 60_000 }, () =>
 test('what goes wrong appears by itself', { timeout: 90_000 }, () => withBrowser(async (browser) => {
     const page = await open(browser);
     await page.goto(`${admin}/#/why`);
-    await page.getByText(/^(\d+ found|No refusal is known)/).waitFor();
+    await page.getByText(/^(\d.* refused since the start|No refusal is known)/).waitFor();
     const refused = await fetch(`${data}/describeSignalingChannel`, { method: 'POST', body: '{"ChannelName":"nobody-1"}' });
     assert.equal(refused.status, 404);
-    await page.getByText('There is no channel of this name.').first().click();
-    await page.getByText('nobody-1', { exact: true }).waitFor();
+    await page.locator('.refusal', { hasText: 'nobody-1' }).locator('.says').click();
+    await page.locator('dd').getByText('nobody-1', { exact: true }).waitFor();
     assert.ok(await page.getByText(refused.headers.get('x-amzn-requestid'), { exact: true }).isVisible());
 
     // A viewer that leaves without an answer is on the overview, and leads to its own trace.
@@ -388,7 +338,7 @@ test('what goes wrong appears by itself', { timeout: 90_000 }, () => withBrowser
     const payload = Buffer.from('{}').toString('base64');
     for (const client of ['phone-7', 'phone-8']) {
         const viewer = await enter('cam-7', client);
-        viewer.send(JSON.stringify({ action: 'SDP_OFFER', messagePayload: payload, recipientClientId: '' }));
+        if (client === 'phone-7') viewer.send(JSON.stringify({ action: 'SDP_OFFER', messagePayload: payload, recipientClientId: '' }));
         viewer.close();
         await ended(viewer);
     }

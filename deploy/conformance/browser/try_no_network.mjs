@@ -37,7 +37,7 @@ test('a machine without a network', { timeout: 120_000 }, async ({ signal }) => 
             await page.click('#viewer .run');
             await page.click('#viewer .run');
             await seesBars(page);
-            assert.equal(await page.isVisible('#no-network'), false);
+            await page.waitForSelector('#no-network', { state: 'hidden' });
             await narrow(page);
             await page.finish();
         }, { loopback: false });

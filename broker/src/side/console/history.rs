@@ -2,6 +2,7 @@
 
 use crate::edge::{Scraped, calendar};
 use crate::side::shared::Shared;
+use crate::side::status::Status;
 use broker_core::event::{CONNECTION_ROLES, Counters, Histogram};
 use broker_core::id::ShardId;
 use broker_core::shard::Snapshot;
@@ -194,7 +195,7 @@ impl ShardPoint {
 
 impl Point {
     /// As `/overview` shows it.
-    pub(in crate::side) fn json(&self, draining: bool) -> Value {
+    pub(in crate::side) fn json(&self, status: Status) -> Value {
         let connections = broker_core::event::ConnectionRole::LABELS.iter();
         let connections = connections.zip(self.connections);
         let connections: serde_json::Map<String, Value> = connections
@@ -214,7 +215,8 @@ impl Point {
             "setupMs": self.setup.json(1e3),
             "refusedPerSecond": refused,
             "shards": self.shards.iter().map(ShardPoint::json).collect::<Vec<_>>(),
-            "draining": draining,
+            "status": status.as_str(),
+            "draining": status == Status::Draining,
         })
     }
 }
@@ -384,8 +386,9 @@ mod tests {
         meter.point(at(1), 1, &[look(0, Some(scraped(0, 100, 1_000_000)))]);
         let point = meter.point(at(3), 3, &[look(0, Some(scraped(0, 300, 1_500_000)))]);
         assert!((point.messages_per_second - 100.0).abs() < 1e-9);
-        let json = point.json(true);
+        let json = point.json(Status::Draining);
         assert_eq!((&json["t"], &json["draining"]), (&3.into(), &true.into()));
+        assert_eq!(json["status"], "draining");
         assert_eq!(json["shards"][0]["busy"], 0.25);
         assert_eq!(json["connections"]["viewer"], 7);
         assert_eq!(json["refusedPerSecond"], value!({ "unknown_key": 2.0 }));
@@ -408,14 +411,14 @@ mod tests {
         let one = [look(0, Some(scraped(0, 20, 0))), look(1, None)];
         let json = meter
             .point(start + Duration::from_secs(2), 2, &one)
-            .json(false);
+            .json(Status::Ok);
         assert_eq!(json["messagesPerSecond"], 10.0);
         assert_eq!(json["shards"][0]["silentSeconds"], Value::Null);
         assert_eq!(json["shards"][1]["silentSeconds"], 14.0);
         assert_eq!(json["connections"]["viewer"], 14, "as it was last seen");
         let never = Meter::new(start)
             .point(start, 1, &[look(0, None)])
-            .json(false);
+            .json(Status::Ok);
         assert_eq!(never["shards"][0]["silentSeconds"], 14.0);
     }
 

@@ -3,7 +3,7 @@
 use super::history::{History, Meter, ShardLook};
 use crate::edge::calendar;
 use crate::side::shared::Shared;
-use crate::side::status::{Status, StatusBoard};
+use crate::side::status::StatusBoard;
 use crate::side::trace::troubled::Troubled;
 use axum::extract::State;
 use axum::routing::get;
@@ -67,7 +67,7 @@ impl Overview {
         let look = move || {
             let looks = (live.look)();
             let point = live.meter.point(Instant::now(), calendar().0, &looks);
-            let figures = point.json(status == Status::Draining);
+            let figures = point.json(status);
             live.latest = Some((Instant::now(), figures.clone()));
             figures
         };
@@ -112,6 +112,7 @@ fn node(settings: &Settings) -> Value {
         "commit": crate::side::metrics::COMMIT,
         "profile": profile,
         "dev": settings.dev,
+        "try": settings.has_try_page(),
         "region": settings.region,
         "accountId": settings.account_id,
         "shards": settings.shards,

@@ -1,0 +1,188 @@
+// The operator's pages while things go wrong: the search leads to the answer, refusals are counted by what was refused, and
+// pages stay short. See pages.mjs for the environment.
+
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import test from 'node:test';
+import { admin, call, ended, enter, open, pictures, until, withBrowser } from './pages.mjs';
+
+/** Types into the search box of the frame. */
+async function search(page, text) {
+    await page.keyboard.press('/');
+    await page.keyboard.type(text);
+    await page.keyboard.press('Enter');
+}
+
+const refuse = async (channel, times, from) => {
+    for (let done = 0; done < times; done += 1) assert.equal(await call('describeSignalingChannel', channel, from), 404);
+};
+const group = (page, channel) => page.locator('.refusal', { has: page.locator('.who', { hasText: channel }) });
+
+test('the search leads to a channel that was refused, to clients, and to checks', { timeout: 120_000 }, () => withBrowser(async (browser) => {
+    await refuse('porch-gone', 37);
+    const peers = [await enter('garage-1'), await enter('garage-1', 'phone-of-anna')];
+    const page = await open(browser);
+    await page.goto(admin);
+
+    // A channel that does not exist has a page: what was refused, how often, when, and what to do.
+    await search(page, 'porch-gone');
+    await page.getByRole('heading', { name: 'porch-gone' }).waitFor();
+    await page.locator('.notice', { hasText: 'no such channel' }).waitFor();
+    const refused = group(page, 'porch-gone');
+    await refused.getByText('channel_absent').waitFor();
+    await refused.getByText('37 ×').waitFor();
+    await refused.locator('summary').click();
+    await refused.getByText('Create it (CreateSignalingChannel), or correct the name.').waitFor();
+    await refused.getByText(/^37 refusals since \d\d:\d\d:\d\d\. The newest:$/).waitFor();
+
+    // Parts of names, client ids of connected viewers, ids of checks.
+    await search(page, 'ORCH-go');
+    await page.getByRole('heading', { name: 'Find: ORCH-go' }).waitFor();
+    await group(page, 'porch-gone').getByText('37 ×').waitFor();
+    await search(page, 'arage');
+    await page.getByRole('link', { name: 'garage-1' }).waitFor();
+    await search(page, 'channel_abs');
+    await group(page, 'porch-gone').waitFor();
+    await search(page, 'phone-of-anna');
+    await page.getByRole('cell', { name: 'viewer phone-of-anna' }).waitFor();
+    await page.getByRole('link', { name: 'garage-1' }).click();
+    await page.getByText('Of phone-of-anna only.').waitFor();
+    await search(page, 'nothing has this');
+    await page.getByText('No channel, connected viewer or refusal has this in its name.').waitFor();
+    await page.innocent();
+    for (const peer of peers) { peer.close(); await ended(peer); }
+}));
+
+test('refusals are counted by channel, an opened one stays, and a pause holds them', { timeout: 120_000 }, () => withBrowser(async (browser) => {
+    // A storm behind one address, and two others behind it that were refused once.
+    await refuse('storm-a', 300, '127.50.0.1');
+    for (const network of [51, 52, 53, 54]) await refuse('storm-a', 15, `127.${network}.0.1`);
+    assert.equal(await call('describeSignalingChannel', 'no name!'), 400);
+    const page = await open(browser);
+    await page.goto(`${admin}/#/why`);
+    await group(page, 'storm-a').getByText('360 ×').waitFor();
+    const row = group(page, 'storm-a');
+    await row.locator('summary').click();
+    const rows = row.locator('.rows li');
+    await row.getByRole('button', { name: 'More' }).click();
+    await until('more than the first rows', async () => await rows.count() > 50);
+    await row.getByText(/^\d+ of them are kept with their details\.$/).waitFor();
+
+    // What comes meanwhile is below it.
+    const top = async () => (await row.boundingBox()).y;
+    const before = await top();
+    await refuse('newer-b', 1, '127.60.0.1');
+    await group(page, 'newer-b').waitFor();
+    assert.equal(await top(), before);
+    await row.locator('summary').first().click();
+    await until('the newest first', async () => (await page.locator('.refusal .who').first().textContent()) === 'newer-b');
+
+    await page.getByRole('button', { name: 'Pause' }).click();
+    await refuse('newer-c', 1, '127.61.0.1');
+    await page.waitForFunction(async () => (await (await fetch('/refusals/groups?channel=newer-c')).json()).groups.length === 1);
+    await page.waitForTimeout(1500);
+    assert.equal(await group(page, 'newer-c').count(), 0);
+    await page.getByRole('button', { name: 'Go on' }).click();
+    await group(page, 'newer-c').waitFor();
+
+    await page.getByLabel('Check', { exact: true }).selectOption('channel_absent');
+    await group(page, 'newer-c').waitFor();
+    const checks = await page.locator('.refusal code').allTextContents();
+    assert.deepEqual([...new Set(checks)], ['channel_absent']);
+    await page.getByLabel('Find', { exact: true }).fill('127.60.0');
+    await page.getByRole('button', { name: 'Search' }).click();
+    await group(page, 'newer-b').waitFor();
+    assert.equal(await page.locator('.refusal').count(), 1);
+    await page.innocent();
+}));
+
+test('names of dots, and names that are none', { timeout: 60_000 }, () => withBrowser(async (browser) => {
+    const peers = [await enter('.'), await enter('..')];
+    const page = await open(browser);
+    await page.goto(admin);
+    for (const name of ['.', '..']) {
+        await search(page, name);
+        await page.getByRole('heading', { name, exact: true }).waitFor();
+        await page.locator('dt', { hasText: 'Connected for' }).waitFor();
+        await page.getByText(`channel/${name}/`).waitFor();
+        await page.getByText(/^Master 127\..* until now$/).waitFor();
+    }
+    for (const hash of ['#/channels/a%2Fb', '#/channels/a%2Cb', '#/channels/a%252Fb']) {
+        await page.goto(`${admin}/${hash}`);
+        await page.locator('.notice', { hasText: 'A channel has a name of 1 to 256 characters' }).waitFor();
+        await page.getByText('ok', { exact: true }).waitFor();
+    }
+    await page.innocent();
+    for (const peer of peers) { peer.close(); await ended(peer); }
+}));
+
+test('many channels are few clicks, and those in trouble are found', { timeout: 240_000 }, () => withBrowser(async (browser) => {
+    const number = (place) => `fleet-${String(place).padStart(4, '0')}`;
+    for (let from = 0; from < 1200; from += 50) {
+        await Promise.all(Array.from({ length: 50 }, async (_, place) => {
+            const peer = await enter(number(from + place));
+            peer.close();
+            await ended(peer);
+        }));
+    }
+    const [master, alone] = [await enter('fleet-0007'), await enter('fleet-0042', 'phone-1')];
+    const page = await open(browser);
+    await page.goto(`${admin}/#/channels?contains=fleet`);
+    const rows = page.locator('tbody tr');
+    await page.getByText(/^100 shown of 1,2\d\d channels$/).waitFor();
+    await page.getByRole('button', { name: 'More' }).click();
+    await until('all of them', async () => { await page.mouse.wheel(0, 100_000); return await rows.count() === 1200; });
+    await page.getByLabel('Name').fill('EET-004');
+    await page.getByText(/^10 of 1,2\d\d channels$/).waitFor();
+    await page.getByLabel('State').selectOption('waiting');
+    await page.getByText(/^1 of 1,2\d\d channels$/).waitFor();
+    await page.getByRole('link', { name: 'fleet-0042' }).waitFor();
+    await page.getByLabel('Name').fill('fleet-0007');
+    await page.getByLabel('State').selectOption('no_master');
+    await page.getByText(/^No channel of 1,2\d\d fits\.$/).waitFor();
+    await page.innocent();
+    for (const peer of [master, alone]) { peer.close(); await ended(peer); }
+}));
+
+test('troubled sessions are grouped, and the overview of a phone is three screens', { timeout: 120_000 }, () => withBrowser(async (browser) => {
+    const payload = Buffer.from(JSON.stringify({ type: 'offer', sdp: 'v=0\r\n' })).toString('base64');
+    for (let place = 0; place < 40; place += 1) {
+        const viewer = await enter(`mute-${place % 20}`, `phone-${place}`);
+        viewer.send(JSON.stringify({ action: 'SDP_OFFER', messagePayload: payload, recipientClientId: '' }));
+        viewer.close();
+        await ended(viewer);
+    }
+    for (const colorScheme of ['light', 'dark']) {
+        const page = await open(browser, { viewport: { width: 420, height: 900 }, colorScheme });
+        await page.goto(admin);
+        const rows = page.locator('.trouble');
+        await until('groups of trouble', async () => await rows.count() === 8);
+        await rows.first().getByText('2 ×').waitFor();
+        await rows.first().getByText('/ 2 clients').waitFor();
+        await page.locator('tbody tr').first().getByText('answers').waitFor();
+        const height = await page.evaluate(() => document.documentElement.scrollHeight);
+        if (pictures !== undefined) await page.screenshot({ path: join(pictures, `troubled-420-${colorScheme}.png`), fullPage: true });
+        assert.ok(height <= 2700, `${height} px`);
+        await page.getByRole('button', { name: /^All \d+$/ }).click();
+        await until('all groups', async () => await rows.count() >= 20);
+        await page.innocent();
+    }
+}));
+
+test('a viewer that left has its hint, and one that never came is not connected', { timeout: 60_000 }, () => withBrowser(async (browser) => {
+    const master = await enter('cam-hints');
+    const viewer = await enter('cam-hints', 'short');
+    viewer.close();
+    await ended(viewer);
+    const payload = Buffer.from(JSON.stringify({ candidate: '' })).toString('base64');
+    master.send(JSON.stringify({ action: 'ICE_CANDIDATE', messagePayload: payload, recipientClientId: 'never-came' }));
+    const page = await open(browser);
+    await page.goto(`${admin}/#/channels/cam-hints`);
+    const lane = (client) => page.locator('.lane', { hasText: client });
+    await lane('short').getByText(/^the viewer left after .* and had sent no offer$/).waitFor();
+    await lane('never-came').getByText('not connected', { exact: true }).waitFor();
+    await lane('never-came').getByText(/^no connection of this client id is known/).waitFor();
+    await page.innocent();
+    master.close();
+    await ended(master);
+}));
