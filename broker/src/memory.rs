@@ -145,14 +145,8 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
             usize::from(settings.auth == Auth::Sigv4) * signing_keys_per_shard(shards),
             SIGNING_KEY_BYTES,
         ),
-        Term::once(
-            "changes before the store",
-            store::limits::QUEUE_CHANGES_MAX,
-            store::limits::KEY_BYTES_MAX + ENCODED_BYTES_MAX,
-        ),
-        Term::once("changes in a batch", store::limits::BATCH_BYTES_MAX, 1),
-        Term::once("the store's cache", store::limits::CACHE_BYTES, 1),
     ];
+    terms.extend(of_the_store());
     terms.extend(of_the_log().into_iter().chain(of_the_admin_listener()));
     if settings.lan.is_some() {
         terms.extend(of_the_local_network());
@@ -171,6 +165,20 @@ pub fn records(settings: &Settings) -> Term {
         bytes: 1,
         times: settings.shards,
     }
+}
+
+/// The memory of the registry's store, once in the process.
+fn of_the_store() -> [Term; 3] {
+    let change = store::limits::KEY_BYTES_MAX + ENCODED_BYTES_MAX;
+    [
+        Term::once(
+            "changes before the store",
+            store::limits::QUEUE_CHANGES_MAX,
+            change,
+        ),
+        Term::once("changes in a batch", store::limits::BATCH_BYTES_MAX, 1),
+        Term::once("the store's cache", store::limits::CACHE_BYTES, 1),
+    ]
 }
 
 /// The memory of a node for the others: of each shard, and of the process where the nodes agree in etcd.

@@ -384,7 +384,8 @@ impl Caller {
         };
         let text = match statement {
             Some((place, ground)) => {
-                let policy = session.or(principal.policies.get(place).map(|policy| &**policy))?;
+                let of_principal = || principal.policies.get(place).map(|policy| &**policy);
+                let policy = session.or_else(of_principal)?;
                 let name = if of_session {
                     "the session's policy"
                 } else {

@@ -77,7 +77,7 @@ pub(in crate::shard) fn admit(
         let action = action_of(admission.client_id.as_deref());
         let refused = (
             &evidence,
-            &UpgradeRefusal::Denied(caller, action, arn, rests_on),
+            &UpgradeRefusal::Denied(caller, action, arn, Box::new(rests_on)),
         );
         refuse_upgrade(sockets, books, key, purpose, refused, at);
         return false;

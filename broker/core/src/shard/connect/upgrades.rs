@@ -42,9 +42,9 @@ pub(in crate::shard) enum UpgradeRefusal {
     /// Its signature.
     Unsigned(Unsigned),
     /// Its parameters, or its channel cannot exist. With the caller, if it is known.
-    Refused(Fault, Option<Caller>),
-    /// The policy of this caller, who asked for that channel, and the check that was not passed.
-    Denied(Caller, Action, ChannelArn, (Check, Option<Box<str>>)),
+    Refused(Box<Fault>, Option<Caller>),
+    /// The policy of this caller, who asked for that channel: the check that was not passed, and what refused it.
+    Denied(Caller, Action, ChannelArn, Box<(Check, Option<Box<str>>)>),
 }
 
 /// Reads what an upgrade asks for.
@@ -61,7 +61,7 @@ pub(in crate::shard) fn admission(
 ) -> Result<Admission, UpgradeRefusal> {
     let invalid = |check, message| {
         let fault = Fault::new(check, ErrorKind::InvalidArgument, message);
-        UpgradeRefusal::Refused(fault, None)
+        UpgradeRefusal::Refused(Box::new(fault), None)
     };
     let mut found: [Option<&str>; SINGLE.len()] = [None; SINGLE.len()];
     for (name, value) in pairs(head.query().unwrap_or_default()) {
@@ -88,7 +88,7 @@ pub(in crate::shard) fn admission(
         Ok(named) => named,
         Err((check, message)) => {
             let fault = Fault::new(check, ErrorKind::InvalidArgument, message);
-            return Err(UpgradeRefusal::Refused(fault, Some(caller)));
+            return Err(UpgradeRefusal::Refused(Box::new(fault), Some(caller)));
         }
     };
     let action = action_of(client_id.as_deref());
@@ -100,12 +100,12 @@ pub(in crate::shard) fn admission(
     let ruling = caller.decide(&question);
     books.count_policy_steps(ruling.steps);
     if let Some(check) = ruling.denied {
-        let rests_on = (check, caller.ground_of(&ruling));
+        let rests_on = Box::new((check, caller.ground_of(&ruling)));
         return Err(UpgradeRefusal::Denied(caller, action, arn, rests_on));
     }
     if !caller.sees(&arn) {
         let fault = absent(Check::AccountHidden);
-        return Err(UpgradeRefusal::Refused(fault, Some(caller)));
+        return Err(UpgradeRefusal::Refused(Box::new(fault), Some(caller)));
     }
     Ok(Admission {
         arn,
@@ -196,7 +196,8 @@ pub(in crate::shard) fn refuse_upgrade(
             let rejected = Rejected::last(purpose, &evidence);
             respond::respond_error(sockets, books, key, fault, rejected, at);
         }
-        UpgradeRefusal::Denied(caller, action, arn, (check, policy)) => {
+        UpgradeRefusal::Denied(caller, action, arn, rests_on) => {
+            let (check, policy) = &**rests_on;
             let kind = ErrorKind::AccessDenied;
             let id = books.refusal_id(*check, purpose, purpose.status(kind), at.wall);
             if let Some(mut audit) = sockets.audit_of(key, &id, caller, action.name()) {

@@ -65,24 +65,27 @@ impl fmt::Display for Hint {
                 let says = reason.says(bytes, most);
                 write!(to, "the master sent messages since that were not accepted: {says}")
             }
-            Self::SignalingDone(ms, waited) => {
-                let once = if waited {
-                    "once the master was connected, "
-                } else {
-                    ""
-                };
-                let span = Span(ms);
-                write!(
-                    to,
-                    "{once}signaling took {span}; what fails after it is ICE or TURN, not the broker"
-                )
-            }
+            Self::SignalingDone(ms, waited) => signaling_done(to, ms, waited),
         }
     }
 }
 
 fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
+}
+
+/// See [`Hint::SignalingDone`].
+fn signaling_done(to: &mut fmt::Formatter<'_>, ms: f64, waited: bool) -> fmt::Result {
+    let once = if waited {
+        "once the master was connected, "
+    } else {
+        ""
+    };
+    write!(
+        to,
+        "{once}signaling took {}; what fails after it is ICE or TURN, not the broker",
+        Span(ms)
+    )
 }
 
 /// See [`Hint::Unanswered`].
