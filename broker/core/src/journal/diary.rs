@@ -369,7 +369,8 @@ mod tests {
             let entry = Entry::Refused(Box::new(refused(remote(network))));
             entries.filter(|one| *one == entry).count()
         };
-        assert_eq!(kept.len() as u32, REFUSALS_REPEATED_PER_NETWORK + 2);
+        let noted = REFUSALS_REPEATED_PER_NETWORK as usize + 2;
+        assert_eq!(kept.len(), noted);
         assert_eq!(from(&kept, 2), 1);
         note(&mut diary, 1_000 + REFUSAL_WINDOW_MS, 1);
         assert_eq!(from(&kept, 1), 1, "a new window");

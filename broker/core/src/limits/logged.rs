@@ -8,8 +8,8 @@ pub const REFUSAL_WINDOW_MS: u64 = 10_000;
 /// within a window. Those of further groups are counted as others.
 pub const REFUSAL_GROUPS_PER_NETWORK: usize = 64;
 
-/// The same of all networks, 384 bytes each at most: three networks of many clients, or as many single ones.
-pub const REFUSAL_GROUPS_MAX: usize = 192;
+/// The same of all networks, 384 bytes each at most: those of one network of many clients, and 16 more.
+pub const REFUSAL_GROUPS_MAX: usize = 80;
 
 /// Further notes of groups that have one, of one network: it sees each try of somebody who tries things out. A storm
 /// from one address takes 16 of the 4,096 that are kept in ten seconds, so they reach back 40 minutes.
