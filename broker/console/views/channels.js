@@ -29,7 +29,7 @@ export function channels(root, { parameters, node }) {
   let loading = false;
   /** @type {number | null} */
   let total = null;
-  // Whoever scrolls to the end gets more without a click.
+  // Scrolling to the end shows more without a click.
   const end = new IntersectionObserver(([entry]) => { if (entry.isIntersecting && wanted > FIRST) grow(); });
   end.observe(more);
 

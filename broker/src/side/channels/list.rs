@@ -77,7 +77,7 @@ struct PageQuery {
 /// Which channels are wanted. All that is named must fit.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Filter {
-    /// A part of the name, in any case.
+    /// A part of the name, in lower case; names are compared in any case.
     contains: Option<String>,
     /// A viewer of this client id is connected.
     client: Option<String>,
@@ -97,7 +97,7 @@ impl Filter {
     fn fits(&self, line: &ChannelLine) -> bool {
         let named = self.contains.as_ref().is_none_or(|part| {
             let name = line.arn.name().to_ascii_lowercase();
-            name.contains(&part.to_ascii_lowercase())
+            name.contains(part)
         });
         let alone = !line.master_connected;
         named
@@ -132,7 +132,7 @@ fn page_of(query: &str) -> Result<PageQuery, Fault> {
         after: after.transpose()?,
         limit,
         filter: Filter {
-            contains: parameter(query, "contains")?,
+            contains: parameter(query, "contains")?.map(|part| part.to_ascii_lowercase()),
             client: parameter(query, "client")?,
             state,
         },
