@@ -138,6 +138,7 @@ impl Passing {
     /// Copies a message into its recipient's buffer.
     fn pass(&mut self, from: u32, text: &[u8], key: [u8; 4]) -> Option<()> {
         let Peer { channel, place, .. } = self.peers[from as usize];
+        let text = without_correlation_id(text, key);
         let masked = text.get(BEFORE_PAYLOAD.len()..)?;
         let (to, payload_bytes) = if place == 0 {
             let mut digits: [u8; 8] = masked.get(STAMP_TO..)?.first_chunk().copied()?;
@@ -231,6 +232,21 @@ impl Frame {
     }
 }
 
+/// A masked request without its correlation id, which the driver writes where it does not measure, and without its end:
+/// what is left is as long as one that has none.
+fn without_correlation_id(text: &[u8], key: [u8; 4]) -> &[u8] {
+    let Some(start) = text.len().checked_sub(CORRELATION_ID.len() + END.len()) else {
+        return text;
+    };
+    let mut quote = [text[start + CORRELATION_ID.len() - 2]];
+    mask(&mut quote, key, start + CORRELATION_ID.len() - 2);
+    // The quote before the id's one letter: at this place of other requests is a part of a payload or of a number.
+    match quote {
+        [b'"'] => &text[..start + END.len()],
+        _ => text,
+    }
+}
+
 fn after_dash(text: &str) -> &str {
     text.rsplit('-').next().unwrap_or_default()
 }
@@ -245,6 +261,7 @@ const fn decimal_digits(number: u32) -> usize {
 /// A request as the driver writes it, cut at its payload.
 const BEFORE_PAYLOAD: &[u8] = br#"{"action":"ICE_CANDIDATE","messagePayload":""#;
 const AFTER_PAYLOAD: &[u8] = br#"","recipientClientId":"viewer-"#;
+const CORRELATION_ID: &[u8] = br#"","correlationId":"m"#;
 const END: &[u8] = br#""}"#;
 /// The place of the recipient in the payload: eight hexadecimal digits.
 const STAMP_TO: usize = 24;
@@ -281,14 +298,14 @@ mod tests {
         passing
     }
 
-    fn message(to: Option<u32>, payload: &str) -> Vec<u8> {
+    fn message(to: Option<u32>, payload: &str, correlation_id: Option<&str>) -> Vec<u8> {
         let (mut out, mut scratch) = (Vec::new(), Vec::new());
         let recipient = to.map(|to| format!("viewer-{to}"));
         let message = Outgoing {
             action: Action::IceCandidate,
             payload,
             recipient: recipient.as_deref(),
-            correlation_id: None,
+            correlation_id,
         };
         message.write(&mut out, &mut scratch, [1, 2, 3, 4]);
         out
@@ -310,7 +327,8 @@ mod tests {
         for bytes in [72, 200, 4_000, 70_000] {
             let payload = format!("{:024}{:08X}{}", 0, 12, "A".repeat(bytes - 32));
             let mut passing = opened();
-            let to_viewer = [message(Some(12), &payload), message(Some(12), &payload)].concat();
+            let to_viewer = [None, Some("m")].map(|id| message(Some(12), &payload, id));
+            let to_viewer = to_viewer.concat();
             let whole = event(&payload, None);
             for cut in [1, 5, 60, to_viewer.len() / 2 + 3] {
                 let (one, other) = to_viewer.split_at(cut);
@@ -319,8 +337,11 @@ mod tests {
                 assert_eq!(std::mem::take(&mut passing.dirty), [7]);
                 assert_eq!(passing.take_out(7), [&whole[..], &whole[..]].concat());
             }
-            assert_eq!(passing.receive(7, &message(None, &payload)), Step::Passed);
-            assert_eq!(passing.take_out(5), event(&payload, Some("viewer-12")));
+            for id in [None, Some("m")] {
+                let to_master = message(None, &payload, id);
+                assert_eq!(passing.receive(7, &to_master), Step::Passed);
+                assert_eq!(passing.take_out(5), event(&payload, Some("viewer-12")));
+            }
         }
     }
 
