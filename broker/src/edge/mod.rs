@@ -125,6 +125,12 @@ impl ShardHandle {
     }
 }
 
+/// Whether threads can be pinned: the runtime reads the machine's CPUs in sysfs, which some sandboxes lack, and panics
+/// without it.
+pub fn can_pin() -> bool {
+    glommio::CpuSet::online().is_ok()
+}
+
 /// Makes a shard's thread, pinned to `cpu` if that is given, with all that the kernel may refuse: its executor and its
 /// ring.
 ///

@@ -23,6 +23,13 @@ pub(super) fn prepare(
     ring: &ring::Settings,
     limit: Option<u64>,
 ) -> Result<Vec<ShardThread<Shard>>, Failure> {
+    if !settings.cpus.is_empty() && !edge::can_pin() {
+        tracing::warn!(
+            "shards are not pinned to CPUs: the machine's are read below /sys/devices/system, which cannot be read; \
+             mount sysfs at /sys"
+        );
+        settings.cpus.clear();
+    }
     let wanted = settings.shards;
     let one = |index: usize| {
         let id = u16::try_from(index).map_err(|_| io::Error::other("more than can be numbered"))?;

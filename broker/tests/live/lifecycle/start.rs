@@ -1,10 +1,11 @@
 //! Starts that are refused: the exit code, and a text that says what to do.
 
-use crate::process::{Broker, SERVE_IN, command, fresh_directory, run_to_end, until};
+use crate::process::{Broker, SERVE_IN, binary, command, fresh_directory, run_to_end, until};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 const BASE: [&str; 3] = ["serve", "--admin", "127.0.0.1:0"];
@@ -18,6 +19,25 @@ fn a_port_in_use_is_refused() {
         text.contains(&taken.local_addr().expect("an address").to_string()),
         "{text}"
     );
+}
+
+/// Some sandboxes have no sysfs, where the machine's CPUs are listed.
+#[test]
+fn shards_run_without_sysfs() {
+    let hidden = "mount -t tmpfs tmpfs /sys";
+    let mut tried = Command::new("unshare");
+    tried.args(["--mount", "sh", "-c", hidden]);
+    if !tried.status().is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: nothing can be mounted here");
+    }
+    let mut wrapped = Command::new("unshare");
+    let script = format!("{hidden} && exec \"$0\" \"$@\"");
+    wrapped.args(["--mount", "sh", "-c", &script]).arg(binary());
+    let config = fresh_directory().join("broker.toml");
+    fs::write(&config, "").expect("written");
+    let broker = Broker::wrapped(wrapped, &config, 2);
+    let log = broker.log();
+    assert!(log.contains("mount sysfs at /sys"), "{log}");
 }
 
 /// Shards listen with SO_REUSEPORT, which would let a second broker in.
