@@ -54,7 +54,7 @@ main() {
 remove() {
   [ -z "${namespaces:-}" ] || kill -KILL "$namespaces" 2>/dev/null || true
   wait
-  rm -rf --one-file-system "$FRESH_ROOT" "$FRESH_ROOT.apt"
+  rm -rf --one-file-system "$FRESH_ROOT"
 }
 
 # In the namespaces: one step after the other; the first that fails ends the run.
@@ -75,17 +75,7 @@ steps() {
 }
 
 step_root() {
-  local sources=() file
-  for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
-    [ ! -s "$file" ] || sources+=("$file")
-  done
-  for file in /etc/apt/apt.conf /etc/apt/apt.conf.d/*; do
-    [ ! -f "$file" ] || cat "$file"
-  done >"$FRESH_ROOT.apt"
-  quietly 900 mmdebstrap --mode=root --variant=minbase --include=ca-certificates --aptopt="$FRESH_ROOT.apt" \
-    --setup-hook='for d in auth.conf.d keyrings trusted.gpg.d; do [ ! -d /etc/apt/$d ] || cp -r /etc/apt/$d "$1/etc/apt/"; done' \
-    --setup-hook='mkdir -p "$1/usr/local/share" && cp -rL /usr/local/share/ca-certificates "$1/usr/local/share/" 2>/dev/null || true' \
-    bookworm "$FRESH_ROOT" "${sources[@]}"
+  quietly 900 bash deploy/ci/root.sh "$FRESH_ROOT"
   rm -f "$FRESH_ROOT/etc/apt/sources.list"
   hosts >"$FRESH_ROOT/etc/hosts"
   echo "a root of $(du -sm "$FRESH_ROOT" | cut -f1) MB"

@@ -1,0 +1,98 @@
+//! The packages that `deploy/release.sh` builds, used as its users do: each test runs a script of `deploy/packages` on
+//! the files of `dist/`, which must be there. And rules of release.sh and the pages that hold without them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+#[test]
+#[ignore = "wants dist/, root and a Debian 12 to install in: deploy/ci/check.sh runs it"]
+fn debian_package() {
+    passes("deploy/packages/deb/try.sh", 900);
+}
+
+#[test]
+#[ignore = "wants target/stage and man: deploy/ci/check.sh runs it"]
+fn man_pages_have_no_warnings() {
+    let pages = files(&root().join("target/stage/man"), "1");
+    assert!(pages.len() > 20, "{} pages", pages.len());
+    for page in pages {
+        let mut man = Command::new("man");
+        man.args(["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"]);
+        let output = man.arg(&page).output().expect("man");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && said.is_empty(),
+            "{}: {said}",
+            page.display()
+        );
+    }
+}
+
+#[test]
+fn an_unknown_part_is_refused_and_the_parts_are_named() {
+    let output = script("deploy/release.sh", &["rpm"], 60);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for word in ["\"rpm\"", "binary", "deb", "--twice"] {
+        assert!(said.contains(word), "{said}");
+    }
+}
+
+/// The unscoped name belongs to another project: who types it runs a stranger's program.
+#[test]
+fn no_page_runs_the_unscoped_package() {
+    let mut pages = vec![root().join("README.md"), root().join("CHANGELOG.md")];
+    for ending in ["md", "json", "cjs", "mjs", "py", "txt", "sh"] {
+        pages.extend(files(&root().join("deploy"), ending));
+    }
+    assert!(pages.len() > 40, "{} files", pages.len());
+    for page in pages {
+        let text = fs::read_to_string(&page).expect("a page");
+        for command in ["npx", "npm install", "npm i", "npm exec"] {
+            let told = format!("{command} {}", "heliograph");
+            assert!(!text.contains(&told), "{}: {told}", page.display());
+        }
+    }
+}
+
+/// The script ends well within these seconds.
+fn passes(script: &str, seconds: u32) {
+    let output = self::script(script, &[], seconds);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{script}: {}\n{said}\n{errors}",
+        output.status
+    );
+    assert!(
+        said.contains("seen: "),
+        "{script} looked at nothing: {said}"
+    );
+}
+
+fn script(path: &str, arguments: &[&str], seconds: u32) -> Output {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", &seconds.to_string(), "bash", path]);
+    let command = command.args(arguments).current_dir(root());
+    command.output().expect("timeout and bash")
+}
+
+/// Every file below a folder whose name has this ending; not what was installed or built there.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && !path.ends_with("node_modules") {
+            found.extend(files(&path, ending));
+        } else if path.extension().is_some_and(|is| is == ending) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}

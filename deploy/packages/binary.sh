@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Builds both programs into $STAGE, and what packages hold beside them. They ask for glibc 2.28 or newer: Debian 10,
+# Ubuntu 18.10, RHEL 8. The list of crates that a program is built from is in the program (cargo auditable).
+set -euo pipefail
+
+readonly target=x86_64-unknown-linux-gnu glibc=2.28
+build="$ROOT/target/$target/release"
+# The same bytes whatever the directories are called.
+export RUSTFLAGS="--remap-path-prefix=$ROOT=heliograph --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
+export CFLAGS="-ffile-prefix-map=$ROOT=heliograph -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=cargo"
+export CARGO_INCREMENTAL=0 PROTOC=/nonexistent
+
+rm -rf "$STAGE"
+mkdir -p "$STAGE/debug"
+# One at a time, as from source: together they would share features that neither has alone.
+for package in broker loadgen; do
+  cargo auditable zigbuild --release --locked --target "$target.$glibc" --package "$package"
+done
+install -m 0755 "$build/heliograph" "$STAGE/heliograph"
+install -m 0755 "$build/loadgen" "$STAGE/heliograph-loadgen"
+for program in heliograph heliograph-loadgen; do
+  needed="$(objdump -T "$STAGE/$program" | sed -n 's/.*(\{0,1\}GLIBC_\([0-9.]*\))\{0,1\} .*/\1/p' | sort -Vu | tail -n 1)"
+  [ "$(printf '%s\n' "$needed" "$glibc" | sort -V | tail -n 1)" = "$glibc" ] || {
+    echo "$program asks for glibc $needed, it must be $glibc at most"
+    exit 1
+  }
+  objcopy --only-keep-debug "$STAGE/$program" "$STAGE/debug/$program.debug"
+  strip --strip-unneeded "$STAGE/$program"
+  (cd "$STAGE/debug" && objcopy --add-gnu-debuglink="$program.debug" "$STAGE/$program")
+done
+unset RUSTFLAGS CFLAGS
+cargo run --quiet --locked --package documents -- "$STAGE"
+bash deploy/packages/archive.sh "$DIST/heliograph-$VERSION-linux-x86_64-debug.tar.gz" "$STAGE/debug"

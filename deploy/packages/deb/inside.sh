@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# The part of try.sh that runs in the fresh Debian 12, as its root.
+set -euo pipefail
+
+seen() { echo "seen: $*"; }
+fail() { echo "FAILED: $*"; exit 1; }
+# Runs a command and shows what it printed if it fails.
+quietly() { "$@" >/tmp/output 2>&1 || { cat /tmp/output; fail "$*"; }; }
+
+main() {
+  [ -z "$(command -v cargo)" ] || fail "Rust is here"
+  truncated
+  started="$SECONDS"
+  quietly apt-get install --yes --no-install-recommends /packages/heliograph.deb
+  seen "installed: $(heliograph version)"
+  files
+  doctor
+  offer
+  [ $((SECONDS - started)) -lt 60 ] || fail "from the package to a relayed offer: $((SECONDS - started)) s, 60 are allowed"
+  seen "from the package to relayed offers in $((SECONDS - started)) s"
+  upgrade
+  remove
+  purge
+}
+
+truncated() {
+  if dpkg --install /packages/truncated.deb >/tmp/output 2>&1; then fail "a package without its end was installed"; fi
+  grep -q "unexpected end of file" /tmp/output || { cat /tmp/output; fail "dpkg does not say that the end is missing"; }
+  [ ! -e /usr/bin/heliograph ] || fail "a package without its end wrote /usr/bin/heliograph"
+  [ ! -e /etc/heliograph ] || fail "a package without its end wrote /etc/heliograph"
+  dpkg --purge heliograph >/dev/null 2>&1 || true
+  seen "a package without its end is refused, nothing written"
+}
+
+files() {
+  local line
+  for line in "640 root:heliograph /etc/heliograph/broker.toml" "750 root:heliograph /etc/heliograph" \
+    "700 heliograph:heliograph /var/lib/heliograph" "755 root:root /usr/bin/heliograph" "755 root:root /usr/bin/heliograph-loadgen" \
+    "644 root:root /lib/systemd/system/heliograph.service" "644 root:root /usr/share/man/man1/heliograph-serve.1.gz" \
+    "644 root:root /usr/share/zsh/vendor-completions/_heliograph" "644 root:root /usr/share/heliograph/prometheus/alerts.yml"; do
+    [ "$(stat --format='%a %U:%G %n' "${line##* }")" = "$line" ] || fail "$(stat --format='%a %U:%G %n' "${line##* }"), must be $line"
+  done
+  grep -q '^ExecStart=/usr/bin/heliograph serve' /lib/systemd/system/heliograph.service || fail "the unit starts another program"
+  for line in /usr/share/bash-completion/completions/heliograph*; do bash -n "$line"; done
+  # The pages that broker.toml names, and the notices that dependencies ask for.
+  for line in README.md INSTALL.md broker.toml copyright licences.txt; do
+    [ -e "/usr/share/doc/heliograph/$line" ] || [ -e "/usr/share/doc/heliograph/$line.gz" ] || fail "no $line in /usr/share/doc/heliograph"
+  done
+  grep -q "glommio" /usr/share/doc/heliograph/licences.txt || fail "the licences of dependencies are not in licences.txt"
+  seen "files, owners and modes"
+}
+
+# As the service's user: what it needs is there; what an operator has to bring is named.
+doctor() {
+  local code=0
+  (cd /var/lib/heliograph && exec setpriv --reuid heliograph --regid heliograph --clear-groups heliograph doctor) >/tmp/output 2>&1 ||
+    code=$?
+  [ "$code" -le 1 ] || { cat /tmp/output; fail "doctor exits with $code"; }
+  grep -q "^ok *io_uring" /tmp/output || { cat /tmp/output; fail "doctor does not find io_uring"; }
+  code=0
+  setpriv --reuid heliograph --regid heliograph --clear-groups heliograph check-config /etc/heliograph/broker.toml >/tmp/output 2>&1 || code=$?
+  [ "$code" -eq 2 ] || { cat /tmp/output; fail "check-config without a certificate exits with $code, must be 2"; }
+  grep -q "/etc/heliograph/tls/tls.crt" /tmp/output || { cat /tmp/output; fail "check-config does not name the certificate"; }
+  seen "doctor, and check-config names what is missing"
+}
+
+# `heliograph serve --dev` as an ordinary user, and sessions of the load tester through it.
+offer() {
+  local broker ready code=0
+  mkdir -p /tmp/data
+  chown heliograph: /tmp/data
+  setpriv --reuid heliograph --regid heliograph --clear-groups heliograph serve --dev --data-dir /tmp/data \
+    --listen http://127.0.0.1:0 --listen https://127.0.0.1:0 --admin off >/tmp/ready 2>/tmp/log &
+  broker=$!
+  until grep -q '^ready ' /tmp/ready; do
+    kill -0 "$broker" || { cat /tmp/log; fail "the broker ended before it was ready"; }
+    sleep 0.1
+  done
+  ready="$(sed 's/^ready \([^ ]*\) .*/\1/' /tmp/ready)"
+  quietly heliograph-loadgen run --target "$ready" --rate 5 --duration 2 --json /tmp/run.json
+  grep -q '"ok": *true' /tmp/run.json || { cat /tmp/run.json; fail "messages went wrong"; }
+  kill -TERM "$broker"
+  wait "$broker" || code=$?
+  [ "$code" -eq 0 ] || { cat /tmp/log; fail "serve exits with $code after SIGTERM"; }
+  rm -rf /tmp/data
+  seen "offers and answers relayed"
+}
+
+upgrade() {
+  echo "# an operator's line" >>/etc/heliograph/broker.toml
+  echo kept >/var/lib/heliograph/registry
+  quietly apt-get install --yes -o Dpkg::Options::=--force-confold /packages/next.deb
+  grep -q "an operator's line" /etc/heliograph/broker.toml || fail "the upgrade replaced an operator's configuration"
+  [ "$(stat --format='%a %U:%G' /etc/heliograph/broker.toml)" = "640 root:heliograph" ] || fail "the upgrade changed the mode of the configuration"
+  [ -e /etc/heliograph/broker.toml.dpkg-dist ] || fail "the next version's configuration is not beside it"
+  [ "$(cat /var/lib/heliograph/registry)" = kept ] || fail "the upgrade took data"
+  seen "an upgrade keeps the changed configuration and data"
+}
+
+remove() {
+  quietly apt-get remove --yes heliograph
+  [ ! -e /usr/bin/heliograph ] || fail "removed, /usr/bin/heliograph is there"
+  [ -e /etc/heliograph/broker.toml ] || fail "removing took the configuration"
+  [ -e /var/lib/heliograph/registry ] || fail "removing took data"
+  seen "removing keeps configuration and data"
+}
+
+purge() {
+  local left
+  quietly apt-get purge --yes heliograph
+  left="$(find / -xdev \( -path /packages -o -path /proc -o -path /tmp \) -prune -o -iname '*heliograph*' -print)"
+  [ -z "$left" ] || fail "purged, and left: $left"
+  if getent passwd heliograph || getent group heliograph; then fail "purged, and the user is there"; fi
+  seen "purging leaves nothing"
+}
+
+main

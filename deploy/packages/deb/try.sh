@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Tries the Debian package of dist/ in a fresh Debian 12 without Rust, of deploy/ci/root.sh, in namespaces of its own: install,
+# doctor, a relayed offer, upgrade, remove, purge; and a package of which the end is missing. A line for each thing that was
+# seen; the first that is not ends it with exit code 1. Wants root, lintian and mmdebstrap (deploy/packages/debian.sh).
+set -euo pipefail
+cd "$(dirname "$0")/../../.."
+exec </dev/null
+
+version="$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)"
+deb="$PWD/dist/heliograph_${version}_amd64.deb"
+root=target/packages/root.tar
+seen() { echo "seen: $*"; }
+fail() { echo "FAILED: $*"; exit 1; }
+
+[ -e "$deb" ] || fail "$deb is not there: deploy/release.sh makes it"
+[ "$(id -u)" -eq 0 ] || fail "a root file system is made and mounted: this must be root"
+
+lintian --fail-on error --allow-root --tag-display-limit 0 "$deb" >/tmp/lintian.$$ 2>&1 || { cat /tmp/lintian.$$; fail "lintian"; }
+rm -f /tmp/lintian.$$
+seen "lintian without errors"
+
+if [ ! -e "$root" ]; then
+  mkdir -p target/packages
+  bash deploy/ci/root.sh "$PWD/$root.new.tar" systemd-standalone-sysusers systemd-standalone-tmpfiles >/dev/null 2>&1 || fail "mmdebstrap"
+  mv "$root.new.tar" "$root"
+fi
+place="$(mktemp -d)"
+trap 'rm -rf --one-file-system "$place"' EXIT
+tar --extract --file "$root" --directory "$place"
+mkdir -p "$place/packages"
+cp "$deb" "$place/packages/heliograph.deb"
+cp deploy/packages/deb/inside.sh "$place/packages/"
+head -c 1000000 "$deb" >"$place/packages/truncated.deb"
+# The next version, with another configuration than this one's.
+dpkg-deb --raw-extract "$deb" "$place/packages/next"
+sed -i 's/^Version: .*/Version: 99.0.0/' "$place/packages/next/DEBIAN/control"
+echo "# of the next version" >>"$place/packages/next/etc/heliograph/broker.toml"
+dpkg-deb --root-owner-group --build "$place/packages/next" "$place/packages/next.deb" >/dev/null
+rm -r "$place/packages/next"
+
+# A network of its own: any port is free, and nothing is reached.
+unshare --mount --net --pid --fork --kill-child --propagation private bash -euc '
+  mount --bind "$0" "$0"
+  mount -t proc proc "$0/proc"
+  mount -t sysfs sysfs "$0/sys"
+  mount -t tmpfs -o mode=755 tmpfs "$0/dev"
+  for file in null zero full random urandom; do : >"$0/dev/$file"; mount --bind "/dev/$file" "$0/dev/$file"; done
+  mkdir "$0/dev/shm"
+  mount -t tmpfs -o mode=1777 tmpfs "$0/dev/shm"
+  ip link set lo up
+  exec chroot "$0" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+    DEBIAN_FRONTEND=noninteractive timeout --kill-after=10 240 bash /packages/inside.sh' "$place" ||
+  fail "in the root"

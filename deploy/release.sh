@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Builds everything that is released into dist/, from the commit that is checked out.
+#
+#   deploy/release.sh              all parts: tools binary deb sums
+#   deploy/release.sh binary deb   only these, in this order
+#   deploy/release.sh --twice      all in two directories of different names, and compares every byte
+#
+#   tools    what builds packages, at pinned versions, in target/release-tools: the first time some five minutes
+#   binary   both programs for Linux on x86_64 with glibc 2.28 or newer, stripped; what is debug information lies apart.
+#            Man pages, completions and licences of all dependencies
+#   deb      heliograph_VERSION_amd64.deb
+#   sums     SHA256SUMS, and the material lists (CycloneDX) of both programs
+#
+# Wants what `deploy/ci/check.sh` wants, with the registries of crates and PyPI; image and deb want what
+# deploy/packages/debian.sh installs. SOURCE_DATE_EPOCH is the time of the commit. Nothing is published.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec </dev/null
+
+readonly all="tools binary deb sums"
+export CARGO_TERM_COLOR=never LC_ALL=C.UTF-8 TZ=UTC
+[ -n "$(command -v cargo)" ] || PATH="$HOME/.cargo/bin:$PATH"
+ROOT="$PWD"
+VERSION="$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)"
+SOURCE_DATE_EPOCH="$(git log --max-count=1 --format=%ct)"
+TOOLS="$ROOT/target/release-tools" STAGE="$ROOT/target/stage" DIST="$ROOT/dist"
+# Reproducible: what is made is readable by all, whatever the mask of the shell is.
+umask 022
+export ROOT VERSION SOURCE_DATE_EPOCH TOOLS STAGE DIST PATH="$TOOLS/bin:$TOOLS/python/bin:$PATH"
+
+main() {
+  local part started
+  if [ "$*" = --twice ]; then
+    exec bash deploy/packages/twice.sh
+  fi
+  [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] || {
+    echo "$(uname -s) $(uname -m): packages are built on Linux on x86_64, for Linux on x86_64"
+    exit 2
+  }
+  for part in ${*:-$all}; do
+    [[ " $all " == *" $part "* ]] || { echo "no part \"$part\": allowed are $all, or --twice"; exit 2; }
+  done
+  mkdir -p "$DIST"
+  for part in ${*:-$all}; do
+    started="$SECONDS"
+    bash "deploy/packages/$part.sh"
+    echo "done: $part, $((SECONDS - started)) s"
+  done
+  (cd "$DIST" && ls -l --block-size=1 | awk 'NR > 1 { printf "%11d  %s\n", $5, $9 }')
+}
+
+main "$@"
