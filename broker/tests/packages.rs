@@ -12,6 +12,18 @@ fn debian_package() {
 }
 
 #[test]
+#[ignore = "wants dist/, pytest and boto3: deploy/ci/check.sh runs it"]
+fn wheels() {
+    passes("deploy/packages/wheel/try.sh", 300);
+}
+
+#[test]
+#[ignore = "wants dist/ and npm: deploy/ci/check.sh runs it"]
+fn npm_packages() {
+    passes("deploy/packages/npm/try.sh", 300);
+}
+
+#[test]
 #[ignore = "wants target/stage and man: deploy/ci/check.sh runs it"]
 fn man_pages_have_no_warnings() {
     let pages = files(&root().join("target/stage/man"), "1");
@@ -53,6 +65,21 @@ fn no_page_runs_the_unscoped_package() {
             let told = format!("{command} {}", "heliograph");
             assert!(!text.contains(&told), "{}: {told}", page.display());
         }
+    }
+}
+
+/// The lines of README.md, "Install": those of the wheel and of the Debian package are run by their scripts, which take
+/// them from the page.
+#[test]
+fn the_page_installs_the_files_that_are_built() {
+    let page = fs::read_to_string(root().join("README.md")).expect("README.md");
+    let version = env!("CARGO_PKG_VERSION");
+    for line in [
+        format!("pip install ./heliograph-{version}-py3-none-manylinux_2_28_x86_64.whl"),
+        format!("sudo apt-get install ./heliograph_{version}_amd64.deb"),
+        format!("docker load --input heliograph-{version}-image.tar"),
+    ] {
+        assert!(page.lines().any(|has| has == line), "{line}");
     }
 }
 

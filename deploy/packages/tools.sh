@@ -3,7 +3,7 @@
 # The compiler for C and the linker come with ziglang, whose headers know each version of glibc.
 set -euo pipefail
 
-readonly wheels=(ziglang==0.15.2 cargo-zigbuild==0.24.0 maturin==1.16.0 kubernetes-validate==1.37.0)
+readonly wheels=(ziglang==0.15.2 cargo-zigbuild==0.24.0 kubernetes-validate==1.37.0)
 readonly crates=(cargo-deb@3.8.0 cargo-auditable@0.7.7 cargo-cyclonedx@0.5.9)
 
 mkdir -p "$TOOLS"

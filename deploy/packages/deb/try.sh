@@ -28,7 +28,8 @@ place="$(mktemp -d)"
 trap 'rm -rf --one-file-system "$place"' EXIT
 tar --extract --file "$root" --directory "$place"
 mkdir -p "$place/packages"
-cp "$deb" "$place/packages/heliograph.deb"
+cp "$deb" "$place/packages/"
+grep -A 1 -x 'sudo apt-get install \./heliograph_.*\.deb' README.md >"$place/packages/lines"
 cp deploy/packages/deb/inside.sh "$place/packages/"
 head -c 1000000 "$deb" >"$place/packages/truncated.deb"
 # The next version, with another configuration than this one's.

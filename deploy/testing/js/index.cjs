@@ -1,9 +1,9 @@
 // Heliograph in node's tests: a broker for each test file, faults, a clock that moves, and messages to wait for.
 //
-// start() runs $HELIOGRAPH_BROKER, or `heliograph` on PATH, with everything in memory and on free ports of loopback, and
-// sets the environment by which the AWS SDK finds it. What begins with the prefix of a test ends with reset(). The
-// module is CommonJS, which jest loads without flags; index.mjs has its names for `import`. README.md shows it in use,
-// ../README.md the pages behind it.
+// start() runs $HELIOGRAPH_BROKER, or @heliograph/broker, or `heliograph` on PATH, with everything in memory and on free
+// ports of loopback, and sets the environment by which the AWS SDK finds it. What begins with the prefix of a test ends
+// with reset(). The module is CommonJS, which jest loads without flags; index.mjs has its names for `import`. README.md
+// shows it in use, ../README.md the pages behind it.
 
 'use strict';
 
@@ -48,7 +48,7 @@ async function start(...more) {
     if (Object.keys(unknown).length > 0) {
         throw new Error(`start(): ${JSON.stringify(unknown)}: must be auth and profile, behind arguments`);
     }
-    const binary = process.env.HELIOGRAPH_BROKER || 'heliograph';
+    const binary = process.env.HELIOGRAPH_BROKER || installed() || 'heliograph';
     const directory = mkdtempSync(join(tmpdir(), 'heliograph-'));
     const [ready, log] = [join(directory, 'ready.json'), join(directory, 'log')];
     const listen = ['--listen', 'http://127.0.0.1:0', '--listen', 'https://127.0.0.1:0', '--admin', '127.0.0.1:0'];
@@ -102,6 +102,15 @@ function milliseconds(within) {
     throw new Error(`within = '${within}': must be a number with ms, s or m, such as '500ms' or '5s'`);
 }
 
+// The program of @heliograph/broker, if that is installed for these tests.
+function installed() {
+    try {
+        return require.resolve('@heliograph/broker-linux-x64/heliograph');
+    } catch {
+        return null;
+    }
+}
+
 // The ready file, which is there, whole, once every listener accepts.
 async function readReady(ready, log, ended, binary) {
     const until = Date.now() + START_MS * waitFactor();
@@ -110,7 +119,7 @@ async function readReady(ready, log, ended, binary) {
         if (end?.code === 'ENOENT') {
             throw new Error(
                 `no program '${binary}': set HELIOGRAPH_BROKER to the path of the broker (target/release/heliograph ` +
-                    'after `cargo build --release -p broker`), or put `heliograph` on PATH',
+                    'after `cargo build --release -p broker`), install @heliograph/broker, or put `heliograph` on PATH',
             );
         }
         if (end !== null || Date.now() > until) {

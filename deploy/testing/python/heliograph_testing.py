@@ -1,8 +1,8 @@
 """Heliograph in pytest: a broker for each worker, faults, a clock that moves, and messages to wait for.
 
-The fixture `heliograph` starts `$HELIOGRAPH_BROKER`, or `heliograph` on PATH, with everything in memory and on free ports
-of loopback, and sets the environment by which boto3 and other clients find it. Each test has a prefix of its own for
-its channels; what begins with it ends with the test. README.md shows it in use, ../README.md the pages behind it.
+The fixture `heliograph` starts `$HELIOGRAPH_BROKER`, or `heliograph` of this installation or on PATH, with everything in
+memory and on free ports of loopback, and sets the environment by which boto3 and other clients find it. Each test has a
+prefix of its own for its channels; what begins with it ends with the test. README.md shows it in use, ../README.md the pages behind it.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -177,12 +178,16 @@ def _end(process):
 
 
 def _binary():
-    wanted = os.environ.get("HELIOGRAPH_BROKER") or "heliograph"
-    found = shutil.which(wanted)
+    # That of the same installation comes first, which a virtual environment has on PATH only while it is activated.
+    own = sysconfig.get_path("scripts")
+    path = os.pathsep.join([own, os.environ.get("PATH", os.defpath)])
+    wanted = os.environ.get("HELIOGRAPH_BROKER")
+    found = shutil.which(wanted) if wanted else shutil.which("heliograph", path=path)
     if found is None:
         raise HeliographError(
-            f"no program {wanted!r}: set HELIOGRAPH_BROKER to the path of the broker (target/release/heliograph after "
-            "`cargo build --release -p broker`), or put `heliograph` on PATH"
+            f"no program {wanted or 'heliograph'!r}: set HELIOGRAPH_BROKER to the path of the broker "
+            "(target/release/heliograph after `cargo build --release -p broker`), install the package `heliograph`, or put "
+            "`heliograph` on PATH"
         )
     return found
 

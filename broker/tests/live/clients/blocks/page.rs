@@ -71,7 +71,8 @@ const MARKS: [Kind; 6] = [
 
 /// Blocks that other tests run: page, section (empty: any), language, how many, and the test, which names `README.md`
 /// or the page.
-pub(super) const ELSEWHERE: [(&str, &str, &str, usize, &str); 4] = [
+pub(super) const ELSEWHERE: [(&str, &str, &str, usize, &str); 5] = [
+    ("README.md", "Install", "sh", 3, "broker/tests/packages.rs"),
     (
         "deploy/CLUSTER.md",
         "Three nodes on one machine",

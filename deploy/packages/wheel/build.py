@@ -1,0 +1,90 @@
+"""Writes both wheels of `heliograph` into $DIST, from $STAGE and $VERSION: PEP 427, with the times of $SOURCE_DATE_EPOCH.
+
+maturin and other builders compile what they pack. The programs are those of all packages, built once, so the archive is
+written here: a zip with a list of its files.
+"""
+
+import base64
+import hashlib
+import os
+import time
+import zipfile
+from pathlib import Path
+
+ROOT, STAGE, DIST = (Path(os.environ[name]) for name in ("ROOT", "STAGE", "DIST"))
+VERSION = os.environ["VERSION"]
+# Zip has no earlier year, no time zone, and even seconds.
+TIME = time.gmtime(max(int(os.environ["SOURCE_DATE_EPOCH"]), 315532800))[:6]
+INFO = f"heliograph-{VERSION}.dist-info"
+HERE = ROOT / "deploy/packages/wheel"
+
+METADATA = f"""\
+Metadata-Version: 2.4
+Name: heliograph
+Version: {VERSION}
+Summary: Signaling service for WebRTC with the protocol of Kinesis Video Streams, and its plugin for pytest
+License-Expression: Apache-2.0
+License-File: LICENSE
+License-File: licences.txt
+Classifier: Framework :: Pytest
+Classifier: Operating System :: POSIX :: Linux
+Requires-Python: >=3.9
+Description-Content-Type: text/markdown
+
+"""
+
+
+def main():
+    licences = {
+        f"{INFO}/licenses/LICENSE": (ROOT / "LICENSE").read_bytes(),
+        f"{INFO}/licenses/licences.txt": (STAGE / "licences.txt").read_bytes(),
+    }
+    programs = {
+        f"heliograph-{VERSION}.data/scripts/{name}": (STAGE / name).read_bytes()
+        for name in ("heliograph", "heliograph-loadgen")
+    }
+    plugin = {"heliograph_testing.py": (ROOT / "deploy/testing/python/heliograph_testing.py").read_bytes()}
+    module = (HERE / "main.py").read_bytes()
+    # No dependencies: the plugin is loaded by a pytest that is there.
+    write(
+        "py3-none-manylinux_2_28_x86_64",
+        {**programs, **plugin, **licences, "heliograph/__init__.py": b"", "heliograph/__main__.py": module},
+        "[pytest11]\nheliograph_testing = heliograph_testing\n",
+    )
+    elsewhere = (HERE / "elsewhere.py").read_text().replace("VERSION", VERSION).encode()
+    write(
+        "py3-none-any",
+        {f"{INFO}/licenses/LICENSE": licences[f"{INFO}/licenses/LICENSE"], "heliograph/__init__.py": b"",
+         "heliograph/__main__.py": elsewhere},
+        "[console_scripts]\nheliograph = heliograph.__main__:main\nheliograph-loadgen = heliograph.__main__:main\n",
+    )
+
+
+def write(tag, files, entry_points):
+    text = METADATA if tag != "py3-none-any" else METADATA.replace("License-File: licences.txt\n", "")
+    pure = str(tag == "py3-none-any").lower()
+    files = {
+        **files,
+        f"{INFO}/METADATA": (text + (HERE / "README.md").read_text()).encode(),
+        f"{INFO}/WHEEL": f"Wheel-Version: 1.0\nGenerator: heliograph\nRoot-Is-Purelib: {pure}\nTag: {tag}\n".encode(),
+        f"{INFO}/entry_points.txt": entry_points.encode(),
+    }
+    rows = [f"{name},sha256={digest(data)},{len(data)}\n" for name, data in sorted(files.items())]
+    files[f"{INFO}/RECORD"] = "".join([*rows, f"{INFO}/RECORD,,\n"]).encode()
+    path = DIST / f"heliograph-{VERSION}-{tag}.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        # The list of the files comes last, as readers of wheels expect.
+        for name in sorted(files, key=lambda name: (name.startswith(INFO), name.endswith("/RECORD"), name)):
+            entry = zipfile.ZipInfo(name, TIME)
+            entry.create_system = 3
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = (0o100755 if "/scripts/" in name else 0o100644) << 16
+            archive.writestr(entry, files[name])
+    path.chmod(0o644)
+
+
+def digest(data):
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+
+
+main()
