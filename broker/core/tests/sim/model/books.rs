@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 /// each network and of all. The others are counted.
 const REFUSAL_WINDOW: u64 = 10_000;
 const GROUPS_OF_NETWORK: usize = 64;
-const GROUPS_TOLD: usize = 192;
+const GROUPS_TOLD: usize = 80;
 const REPEATED_OF_NETWORK: u32 = 15;
 const REPEATED: u32 = 128;
 

@@ -111,6 +111,9 @@ impl Model {
         self.moves_up(id);
         self.gives_way_no_more(id);
         let returning = self.returning(id, channel);
+        if self.out.ticks && returning.is_some_and(|older| self.ends_by_itself(older)) {
+            self.give_up(); // whether it ended before or after it had its slot again
+        }
         let slots = &mut self.channels[channel];
         slots.superseded.retain(|(_, other)| *other != id);
         let left = match &viewer {

@@ -80,6 +80,15 @@ impl Model {
         Some(older.1)
     }
 
+    /// Whether a connection that lost its slot may have it again in this tick: the one that has it ends by itself.
+    pub(super) fn may_return(&self, id: ConnId) -> bool {
+        let lost = self.conns[id].ws.as_ref().and_then(|ws| ws.lost);
+        lost.is_some_and(|lost| {
+            let open = matches!(self.conns[lost.by].stage, Stage::Open);
+            open && self.is_brief(lost.by) && self.ends_by_itself(lost.by)
+        })
+    }
+
     /// A connection has its slot again.
     pub(super) fn takes_place_again(&mut self, older: ConnId, channel: usize) {
         self.met("slot given back");

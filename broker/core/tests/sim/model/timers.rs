@@ -231,6 +231,9 @@ impl Model {
     pub(crate) fn observe(&mut self, id: ConnId, item: &Item) {
         let (now, timeouts) = (self.now, self.settings.timeouts.clone());
         let drain = self.shards[self.conns[id].shard].drain;
+        if matches!(item, Item::GoAway) && self.may_return(id) {
+            self.give_up(); // the end of the one that has its slot shows in another stream
+        }
         if let Item::Response(response) = item {
             return self.observe_408(id, response);
         }
