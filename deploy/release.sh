@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds everything that is released into dist/, from the commit that is checked out.
 #
-#   deploy/release.sh              all parts: tools binary deb wheel npm sums
+#   deploy/release.sh              all parts: tools binary deb wheel npm image sums
 #   deploy/release.sh binary deb   only these, in this order
 #   deploy/release.sh --twice      all in two directories of different names, and compares every byte
 #
@@ -11,6 +11,7 @@
 #   deb      heliograph_VERSION_amd64.deb
 #   wheel    the wheel with the programs, and one for other systems, whose command says what to do there
 #   npm      the packages of @heliograph
+#   image    heliograph-VERSION-image.tar.gz, which `docker load` and `podman load` read
 #   sums     SHA256SUMS, and the material lists (CycloneDX) of both programs
 #
 # Wants what `deploy/ci/check.sh` wants, with the registries of crates and PyPI; image and deb want what
@@ -19,7 +20,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
 
-readonly all="tools binary deb wheel npm sums"
+readonly all="tools binary deb wheel npm image sums"
 export CARGO_TERM_COLOR=never LC_ALL=C.UTF-8 TZ=UTC
 [ -n "$(command -v cargo)" ] || PATH="$HOME/.cargo/bin:$PATH"
 ROOT="$PWD"

@@ -143,10 +143,9 @@ fn the_compose_file_starts_both_under_their_bounds() {
         security,
         ["no-new-privileges:true", "seccomp:./seccomp.json"]
     );
-    assert_eq!(
-        broker["build"]["dockerfile"].as_str(),
-        Some("deploy/Containerfile")
-    );
+    let image = concat!("heliograph:", env!("CARGO_PKG_VERSION"));
+    assert_eq!(broker["image"].as_str(), Some(image), "that of release.sh");
+    assert!(CONTAINER.contains(&format!("podman build -f deploy/Containerfile -t {image} .")));
     let grace = broker["stop_grace_period"]
         .as_str()
         .and_then(|grace| grace.strip_suffix('s'));
@@ -202,6 +201,9 @@ fn the_compose_files_first_lines_make_every_file_that_it_mounts() {
         .lines()
         .take_while(|line| line.starts_with('#'))
         .collect();
+    let version = env!("CARGO_PKG_VERSION");
+    let load = format!("docker load --input dist/heliograph-{version}-image.tar.gz");
+    assert!(instructions.contains(&load), "{load}");
     for source in mounted
         .iter()
         .filter_map(|volume| volume.strip_prefix("./"))

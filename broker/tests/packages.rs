@@ -24,6 +24,12 @@ fn npm_packages() {
 }
 
 #[test]
+#[ignore = "wants dist/, root and bubblewrap: deploy/ci/check.sh runs it"]
+fn image() {
+    passes("deploy/packages/image/try.sh", 300);
+}
+
+#[test]
 #[ignore = "wants target/stage and man: deploy/ci/check.sh runs it"]
 fn man_pages_have_no_warnings() {
     let pages = files(&root().join("target/stage/man"), "1");
@@ -77,7 +83,7 @@ fn the_page_installs_the_files_that_are_built() {
     for line in [
         format!("pip install ./heliograph-{version}-py3-none-manylinux_2_28_x86_64.whl"),
         format!("sudo apt-get install ./heliograph_{version}_amd64.deb"),
-        format!("docker load --input heliograph-{version}-image.tar"),
+        format!("docker load --input heliograph-{version}-image.tar.gz"),
     ] {
         assert!(page.lines().any(|has| has == line), "{line}");
     }

@@ -1,10 +1,13 @@
-//! `deploy/cluster`: configurations that load, and what is deployed with them names the same addresses and files.
+//! `deploy/cluster` and `deploy/kubernetes`: configurations that load, and what is deployed with them names the same
+//! addresses and files.
 
 use super::machine;
-use broker::config::{ServeFlags, load_text};
+use broker::config::{Arguments, Command, ServeFlags, load_text};
 use broker::memory;
 use broker_core::settings::{Link, Settings, Timeouts};
+use clap::Parser;
 use std::path::Path;
+use std::process;
 use yaml_rust2::{Yaml, YamlLoader};
 
 const NODES: [&str; 3] = [
@@ -14,7 +17,6 @@ const NODES: [&str; 3] = [
 ];
 const COMPOSE: &str = include_str!("../../../deploy/cluster/compose.yaml");
 const BALANCER: &str = include_str!("../../../deploy/cluster/haproxy.cfg");
-const KUBERNETES: &str = include_str!("../../../deploy/cluster/kubernetes.yaml");
 
 #[test]
 fn the_compose_file_has_the_nodes_of_the_configurations() {
@@ -45,28 +47,82 @@ fn the_compose_file_has_the_nodes_of_the_configurations() {
         "the balancer asks the nodes"
     );
     assert!(BALANCER.contains(" check-ssl "), "their listeners have TLS");
-    let ends = text(&documents[0]["x-node"]["stop_grace_period"]);
+    let node = &documents[0]["x-node"];
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(text(&node["image"]), format!("heliograph:{version}"));
+    assert!(COMPOSE.contains(&format!("load --input dist/heliograph-{version}-image.tar.gz")));
+    let probe = node["healthcheck"]["test"].as_vec().unwrap();
+    let probe: Vec<_> = probe.iter().map(text).collect();
+    assert_eq!(probe.join(" "), "CMD heliograph doctor --ready --config /etc/heliograph/broker.toml");
+    let ends = text(&node["stop_grace_period"]);
     assert!(seconds(ends.trim_end_matches('s')) > drain_seconds());
 }
 
 #[test]
 fn the_pods_of_kubernetes_have_the_files_of_their_configuration() {
-    let documents = YamlLoader::load_from_str(KUBERNETES).expect("YAML");
-    let of_kind = |kind: &str| {
-        let mut all = documents.iter();
-        all.find(|document| document["kind"].as_str() == Some(kind))
-            .unwrap_or_else(|| panic!("no {kind}"))
-    };
-    let config = text(&of_kind("ConfigMap")["data"]["broker.toml"]);
-    let settings = load(
-        &config
-            .replace("NODE", "broker-0")
-            .replace("ADDRESS", "10.1.2.3"),
-    );
-    assert!(settings.cluster.is_whole());
-    let set = of_kind("StatefulSet");
-    assert_eq!(text(&set["spec"]["podManagementPolicy"]), "Parallel");
-    let pod = &set["spec"]["template"]["spec"];
+    for (folder, nodes, lost) in [("base", 1, 0), ("cluster", 3, 1)] {
+        let Some(documents) = rendered(folder) else {
+            return eprintln!("skipped: no kubectl, of the package kubernetes-client");
+        };
+        let of_kind = |kind: &str| {
+            let mut all = documents.iter();
+            all.find(|document| document["kind"].as_str() == Some(kind))
+                .unwrap_or_else(|| panic!("no {kind}"))
+        };
+        let set = &of_kind("StatefulSet")["spec"];
+        assert_eq!(set["replicas"].as_i64(), Some(nodes));
+        assert_eq!(text(&set["podManagementPolicy"]), "Parallel");
+        let container = &set["template"]["spec"]["containers"][0];
+        let config = text(&of_kind("ConfigMap")["data"]["broker.toml"]);
+        let settings = load_with(&flags(container), config);
+        assert_eq!(settings.cluster.is_whole(), nodes > 1);
+        // Commands such as `cluster status` read the file without the pod's flags.
+        load(config);
+        has_what_it_names(&set["template"]["spec"], &settings);
+        // Nodes alone reach the ports of nodes.
+        assert_ne!(settings.cluster.link, Some(Link::Plain));
+        let rules = of_kind("NetworkPolicy")["spec"]["ingress"].as_vec();
+        let rules = rules.expect("rules");
+        assert_eq!(rules.len(), if nodes > 1 { 2 } else { 1 });
+        let client = i64::from(settings.listen[0].addr.port());
+        for rule in rules {
+            let port = rule["ports"][0]["port"].as_i64().unwrap();
+            let is_open = rule["from"].is_badvalue();
+            assert_eq!(is_open, port == client, "port {port}");
+        }
+        let budget = of_kind("PodDisruptionBudget");
+        assert_eq!(budget["spec"]["maxUnavailable"].as_i64(), Some(lost));
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(text(&container["image"]), format!("heliograph:{version}"));
+    }
+}
+
+/// What `kubectl apply -k` sends, if there is a kubectl.
+fn rendered(folder: &str) -> Option<Vec<Yaml>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes");
+    let mut kubectl = process::Command::new("kubectl");
+    let output = kubectl.arg("kustomize").arg(root.join(folder)).output();
+    let output = output.ok()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{folder}: {said}");
+    let documents = String::from_utf8(output.stdout).expect("UTF-8");
+    Some(YamlLoader::load_from_str(&documents).expect("YAML"))
+}
+
+/// The flags of a container, whose pod has the name broker-0 and an address.
+fn flags(container: &Yaml) -> ServeFlags {
+    let words = container["args"].as_vec().expect("arguments").iter();
+    let words = words.map(|word| text(word).replace("$(POD_NAME)", "broker-0"));
+    let words = words.map(|word| word.replace("$(POD_IP)", "10.1.2.3"));
+    let words = ["heliograph".to_owned()].into_iter().chain(words);
+    match Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).command {
+        Command::Serve(flags) => *flags,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The files of the configuration are mounted, the probe asks a port that listens, the time to end and the memory are enough.
+fn has_what_it_names(pod: &Yaml, settings: &Settings) {
     let grace = pod["terminationGracePeriodSeconds"].as_i64().unwrap();
     assert!(grace > drain_seconds());
     let container = &pod["containers"][0];
@@ -80,7 +136,7 @@ fn the_pods_of_kubernetes_have_the_files_of_their_configuration() {
     let is_probed = |named: &&Yaml| named["name"] == probe["port"];
     let probed = ports.find(is_probed).expect("the port has a name");
     assert_eq!(probed["containerPort"].as_i64(), Some(port.into()));
-    let mounts = pod["containers"][0]["volumeMounts"].as_vec().unwrap();
+    let mounts = container["volumeMounts"].as_vec().unwrap();
     let (cluster, tls) = (&settings.cluster, settings.tls.as_ref().unwrap());
     let etcd = &cluster.etcd;
     for file in [
@@ -92,38 +148,26 @@ fn the_pods_of_kubernetes_have_the_files_of_their_configuration() {
     ]
     .into_iter()
     .flatten()
-    .chain([&tls.cert, &tls.key])
+    .chain([&tls.cert, &tls.key, &settings.data_dir])
     {
         let is_mounted = |mount: &Yaml| file.starts_with(text(&mount["mountPath"]));
         assert!(mounts.iter().any(is_mounted), "{}", file.display());
     }
-    // Nodes alone reach the ports of nodes, and the limit has room for all that the process may hold.
-    assert_ne!(cluster.link, Some(Link::Plain));
-    let policy = of_kind("NetworkPolicy");
-    let rules = policy["spec"]["ingress"].as_vec().unwrap();
-    for rule in rules {
-        let ports = rule["ports"][0]["port"].as_i64().unwrap();
-        let is_open = rule["from"].is_badvalue();
-        assert_eq!(is_open, ports == i64::from(port), "port {ports}");
-    }
     let limit = text(&container["resources"]["limits"]["memory"]);
     let limit: usize = limit.trim_end_matches("Gi").parse().expect("GiB");
-    let held = memory::budget(&settings);
+    let held = memory::budget(settings);
     let held = held.iter().map(memory::Term::total);
     let records = settings.limits.record_bytes_total;
     assert!(held.sum::<usize>() + records < limit << 30);
-    let budget = of_kind("PodDisruptionBudget");
-    assert_eq!(budget["spec"]["maxUnavailable"].as_i64(), Some(1));
 }
 
 fn load(config: &str) -> Settings {
-    let flags = ServeFlags::default();
-    let settings = load_text(
-        Path::new("deploy/cluster/n.toml"),
-        config,
-        &flags,
-        &machine(),
-    );
+    load_with(&ServeFlags::default(), config)
+}
+
+fn load_with(flags: &ServeFlags, config: &str) -> Settings {
+    let place = Path::new("deploy/cluster/n.toml");
+    let settings = load_text(place, config, flags, &machine());
     settings.unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -315,13 +315,15 @@ pub const KEYS: &[Key] = &[
     Key::new("cluster.name", some_text!(cluster.name, value::node))
         .doc("of the cluster, the same on every node; with it node, secret_file, listen and one of map_file and etcd \
               are needed"),
-    Key::new("cluster.node", some_text!(cluster.node, value::node)).doc("the name of this node, one in the cluster"),
+    Key::new("cluster.node", some_text!(cluster.node, value::node)).doc("the name of this node, one in the cluster")
+        .flag(flag("--cluster-node", "NAME", "The name of this node in the cluster")),
     Key::new("cluster.secret_file", path!(cluster.secret_file))
         .doc("one line of 64 hexadecimal digits (`openssl rand -hex 32`), the same on every node; a second one is \
               accepted beside it, to replace the first"),
     Key::new("cluster.listen", some_text!(cluster.listen, value::socket))
         .doc("ADDR:PORT where other nodes connect; for them alone. With etcd shards have a port each: the further ones \
-              begin two behind that one"),
+              begin two behind that one")
+        .flag(flag("--cluster-listen", "ADDR:PORT", "Where other nodes connect: ADDR:PORT")),
     Key::new("cluster.advertise", some_text!(cluster.advertise, value::node_host))
         .doc("HOST, with etcd: the name or address at which other nodes reach this one, where it is not that of \
               listen, as behind NAT or with names for hosts; the ports are those of listen and peers"),

@@ -158,7 +158,9 @@ fn a_newer_format_is_refused() {
     transaction.commit().unwrap();
     drop(engine);
 
+    let before = std::fs::read(dir.file()).unwrap();
     let error = Store::open(dir.path()).unwrap_err();
+    assert!(std::fs::read(dir.file()).unwrap() == before, "written");
     assert!(
         matches!(
             error,

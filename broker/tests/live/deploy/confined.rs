@@ -8,28 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Puts a profile in force for itself, as container runtimes do, and becomes the program. The profiles' values by
-/// libseccomp's own header, version 2.5.
-const CONFINE: &str = r#"
-import ctypes, json, os, sys
-lib = ctypes.CDLL("libseccomp.so.2", use_errno=True)
-lib.seccomp_init.restype = ctypes.c_void_p
-class Compare(ctypes.Structure):
-    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
-MASKED_EQ, ALLOW, ERRNO = 7, 0x7FFF0000, 0x00050000
-profile = json.load(open(sys.argv[1]))
-context = ctypes.c_void_p(lib.seccomp_init(ctypes.c_uint32(ERRNO | profile["defaultErrnoRet"])))
-for rule in profile["syscalls"]:
-    action = ALLOW if rule["action"] == "SCMP_ACT_ALLOW" else ERRNO | rule["errnoRet"]
-    compare = [Compare(a["index"], MASKED_EQ, a["value"], a["valueTwo"]) for a in rule.get("args", [])]
-    for name in rule["names"]:
-        number = lib.seccomp_syscall_resolve_name(name.encode())
-        assert number != -1, name + " is no system call"
-        added = lib.seccomp_rule_add_array(context, ctypes.c_uint32(action), number, len(compare), (Compare * len(compare))(*compare))
-        assert added == 0 or number < 0, (name, added)
-assert lib.seccomp_load(context) == 0, "the profile cannot be loaded"
-os.execv(sys.argv[2], sys.argv[2:])
-"#;
+/// Puts a profile in force for itself, as container runtimes do, and becomes the program.
+const CONFINE: &str = include_str!("../../../../deploy/packages/image/confine.py");
 
 #[test]
 fn the_shipped_profile_lets_the_broker_do_all_it_does() {
@@ -79,24 +59,35 @@ fn the_shipped_profile_is_a_profile() {
 }
 
 #[test]
-fn a_profile_without_io_uring_is_reported_with_the_remedy() {
-    let directory = fresh_directory();
-    let text = fs::read_to_string(shipped()).expect("the shipped profile");
-    let narrow = directory.join("seccomp.json");
-    fs::write(&narrow, text.replace("\"io_uring_setup\", ", "")).expect("a file under target/");
-    let mut command = confined(&narrow, &binary());
-    let output = command
-        .args(SERVE_IN)
-        .arg(&directory)
-        .output()
-        .expect("it runs");
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(
-        text.contains("heliograph seccomp-profile") && text.contains("--security-opt seccomp="),
-        "{text}"
-    );
-    let _ = fs::remove_dir_all(directory);
+fn without_io_uring_the_first_line_has_the_remedy_and_nothing_is_written() {
+    let rule = |error: u16| {
+        let rule = format!("\"names\": [\"io_uring_setup\"], \"errnoRet\": {error}");
+        format!("{{ \"action\": \"SCMP_ACT_ERRNO\", {rule} }},")
+    };
+    // A runtime's profile; one that hides the calls that it forbids, or no io_uring; a kernel without the flags of 6.1.
+    for (rule, remedy) in [
+        (String::new(), "`--security-opt seccomp=seccomp.json`"),
+        (rule(38), "`--security-opt seccomp=seccomp.json`"),
+        (rule(22), "is too old: io_uring with deferred task work needs Linux 6.1 or newer: update"),
+    ] {
+        let directory = fresh_directory();
+        let text = fs::read_to_string(shipped()).expect("the shipped profile");
+        let narrow = directory.join("seccomp.json");
+        let text = text.replace("\"io_uring_setup\", ", "");
+        let text = text.replace("\"syscalls\": [", &format!("\"syscalls\": [ {rule}"));
+        fs::write(&narrow, text).expect("a file under target/");
+        let data = directory.join("data");
+        let mut command = confined(&narrow, &binary());
+        let output = command.args(SERVE_IN).arg(&data).output();
+        let output = output.expect("it runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let line = text.lines().next().unwrap_or_default();
+        assert!(line.contains(remedy), "{text}");
+        let written = fs::read_dir(&data).map_or(0, Iterator::count);
+        assert_eq!(written, 0, "{text}");
+        let _ = fs::remove_dir_all(directory);
+    }
 }
 
 fn confined(profile: &Path, program: &Path) -> Command {
