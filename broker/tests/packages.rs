@@ -30,6 +30,12 @@ fn image() {
 }
 
 #[test]
+#[ignore = "wants target/release-tools and kubectl: deploy/ci/check.sh runs it"]
+fn kubernetes() {
+    passes("deploy/kubernetes/try.sh", 120);
+}
+
+#[test]
 #[ignore = "wants target/stage and man: deploy/ci/check.sh runs it"]
 fn man_pages_have_no_warnings() {
     let pages = files(&root().join("target/stage/man"), "1");

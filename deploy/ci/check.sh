@@ -54,10 +54,11 @@ main() {
   step 300 "simulation, short" env SIM_SEEDS="${SIM_SEEDS:-3000}" cargo test --workspace --locked --test sim
   step 300 "simulation of clusters, short" env CLUSTER_SEEDS="${CLUSTER_SEEDS:-5000}" cargo test --workspace --locked --test cluster_sim
   step 600 "benches, each once" cargo test --workspace --locked --bench '*'
-  # One at a time, as a user builds them: together they would share features that neither has alone.
-  # Without protoc, which a build must not need.
-  step 900 "release binary: broker" env PROTOC=/nonexistent cargo build --release --locked -p broker
-  step 900 "release binary: loadgen" cargo build --release --locked -p loadgen
+  # Optimised, each program by itself, as a user builds them.
+  step 900 "packages: tools" deploy/release.sh tools
+  step 1800 "packages: programs" deploy/release.sh binary
+  step 600 "packages: files" deploy/release.sh deb wheel npm image sums
+  step 600 "tests of packages" cargo test --workspace --locked --test packages -- --ignored --test-threads 1
   rm -f "$unfinished"
   echo "all steps: ${SECONDS} s"
   counts
@@ -171,6 +172,7 @@ bounded() {
 
 debian_packages() {
   local missing=() package
+  bash deploy/packages/debian.sh
   for package in git build-essential; do   # glommio builds its liburing with make and a C compiler, aws-lc with the compiler
     dpkg-query --show --showformat='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing+=("$package")
   done

@@ -22,12 +22,17 @@ main() {
   seen "installed: $(heliograph version)"
   files
   doctor
-  offer
-  [ $((SECONDS - started)) -lt 60 ] || fail "from the package to a relayed offer: $((SECONDS - started)) s, 60 are allowed"
-  seen "from the package to relayed offers in $((SECONDS - started)) s"
+  offer lines
+  within_a_minute "the package"
   upgrade
   remove
   purge
+  wheel
+}
+
+within_a_minute() {
+  [ $((SECONDS - started)) -lt 60 ] || fail "from $1 to a relayed offer: $((SECONDS - started)) s, 60 are allowed"
+  seen "from $1 to relayed offers in $((SECONDS - started)) s"
 }
 
 truncated() {
@@ -71,12 +76,12 @@ doctor() {
   seen "doctor, and check-config names what is missing"
 }
 
-# `heliograph serve --dev` as an ordinary user, and sessions of the load tester through it.
+# The last line of a file, `heliograph serve --dev`, as an ordinary user, and sessions of the load tester through it.
 offer() {
   local broker ready code=0
   mkdir -p /tmp/data
-  chown heliograph: /tmp/data
-  (cd /tmp/data && exec setpriv --reuid heliograph --regid heliograph --clear-groups bash -c "exec $(tail -n 1 /packages/lines)") \
+  chown 65534:65534 /tmp/data
+  (cd /tmp/data && exec setpriv --reuid 65534 --regid 65534 --clear-groups bash -c "exec $(tail -n 1 "/packages/$1")") \
     >/tmp/ready 2>/tmp/log &
   broker=$!
   until grep -q '^ready ' /tmp/ready; do
@@ -119,6 +124,18 @@ purge() {
   [ -z "$left" ] || fail "purged, and left: $left"
   if getent passwd heliograph || getent group heliograph; then fail "purged, and the user is there"; fi
   seen "purging leaves nothing"
+}
+
+# In a virtual environment: Debian's pip installs nowhere else.
+wheel() {
+  started="$SECONDS"
+  quietly python3 -m venv /opt/session
+  # shellcheck disable=SC1091
+  . /opt/session/bin/activate
+  cd /packages
+  PIP_NO_INDEX=1 quietly bash -euc "$(head -n 1 lines-of-wheel)"
+  offer lines-of-wheel
+  within_a_minute "the wheel"
 }
 
 main

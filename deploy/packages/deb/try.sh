@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Tries the Debian package of dist/ in a fresh Debian 12 without Rust, of deploy/ci/root.sh, in namespaces of its own: install,
-# doctor, a relayed offer, upgrade, remove, purge; and a package of which the end is missing. A line for each thing that was
+# doctor, a relayed offer, upgrade, remove, purge; and a package of which the end is missing. Then the wheel there, by the
+# lines of README.md. A line for each thing that was
 # seen; the first that is not ends it with exit code 1. Wants root, lintian and mmdebstrap (deploy/packages/debian.sh).
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
@@ -12,7 +13,8 @@ root=target/packages/root.tar
 seen() { echo "seen: $*"; }
 fail() { echo "FAILED: $*"; exit 1; }
 
-[ -e "$deb" ] || fail "$deb is not there: deploy/release.sh makes it"
+wheel="$PWD/dist/heliograph-$version-py3-none-manylinux_2_28_x86_64.whl"
+for file in "$deb" "$wheel"; do [ -e "$file" ] || fail "$file is not there: deploy/release.sh makes it"; done
 [ "$(id -u)" -eq 0 ] || fail "a root file system is made and mounted: this must be root"
 
 lintian --fail-on error --allow-root --tag-display-limit 0 "$deb" >/tmp/lintian.$$ 2>&1 || { cat /tmp/lintian.$$; fail "lintian"; }
@@ -21,15 +23,16 @@ seen "lintian without errors"
 
 if [ ! -e "$root" ]; then
   mkdir -p target/packages
-  bash deploy/ci/root.sh "$PWD/$root.new.tar" systemd-standalone-sysusers systemd-standalone-tmpfiles >/dev/null 2>&1 || fail "mmdebstrap"
+  bash deploy/ci/root.sh "$PWD/$root.new.tar" systemd-standalone-sysusers systemd-standalone-tmpfiles python3-venv >/dev/null 2>&1 || fail "mmdebstrap"
   mv "$root.new.tar" "$root"
 fi
 place="$(mktemp -d)"
 trap 'rm -rf --one-file-system "$place"' EXIT
 tar --extract --file "$root" --directory "$place"
 mkdir -p "$place/packages"
-cp "$deb" "$place/packages/"
+cp "$deb" "$wheel" "$place/packages/"
 grep -A 1 -x 'sudo apt-get install \./heliograph_.*\.deb' README.md >"$place/packages/lines"
+grep -A 1 -x 'pip install \./heliograph-.*\.whl' README.md >"$place/packages/lines-of-wheel"
 cp deploy/packages/deb/inside.sh "$place/packages/"
 head -c 1000000 "$deb" >"$place/packages/truncated.deb"
 # The next version, with another configuration than this one's.
