@@ -145,7 +145,9 @@ fn the_compose_file_starts_both_under_their_bounds() {
     );
     let image = concat!("heliograph:", env!("CARGO_PKG_VERSION"));
     assert_eq!(broker["image"].as_str(), Some(image), "that of release.sh");
-    assert!(CONTAINER.contains(&format!("podman build -f deploy/Containerfile -t {image} .")));
+    assert!(CONTAINER.contains(&format!(
+        "podman build -f deploy/Containerfile -t {image} ."
+    )));
     let grace = broker["stop_grace_period"]
         .as_str()
         .and_then(|grace| grace.strip_suffix('s'));

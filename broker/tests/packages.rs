@@ -1,9 +1,10 @@
 //! The packages that `deploy/release.sh` builds, used as its users do: each test runs a script of `deploy/packages` on
 //! the files of `dist/`, which must be there. And rules of release.sh and the pages that hold without them.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{self, Command, Output};
 
 #[test]
 #[ignore = "wants dist/, root and a Debian 12 to install in: deploy/ci/check.sh runs it"]
@@ -61,6 +62,28 @@ fn an_unknown_part_is_refused_and_the_parts_are_named() {
     for word in ["\"rpm\"", "binary", "deb", "--twice"] {
         assert!(said.contains(word), "{said}");
     }
+}
+
+#[test]
+fn another_platform_is_refused_and_nothing_is_made() {
+    let folder = std::env::temp_dir().join(format!("heliograph-uname-{}", process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let uname = folder.join("uname");
+    fs::write(&uname, "#!/bin/sh\necho Linux aarch64\n").expect("a script");
+    fs::set_permissions(&uname, Permissions::from_mode(0o755)).expect("a mode");
+    let path = std::env::var("PATH").expect("a path");
+    let mut command = Command::new("bash");
+    command.args(["deploy/release.sh", "binary"]);
+    command.env("PATH", format!("{}:{path}", folder.display()));
+    let output = command.current_dir(root()).output().expect("bash");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.contains("aarch64") && said.contains("on Linux on x86_64"),
+        "{said}"
+    );
+    fs::remove_dir_all(&folder).expect("removed");
 }
 
 /// The unscoped name belongs to another project: who types it runs a stranger's program.

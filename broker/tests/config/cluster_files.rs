@@ -50,10 +50,15 @@ fn the_compose_file_has_the_nodes_of_the_configurations() {
     let node = &documents[0]["x-node"];
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(text(&node["image"]), format!("heliograph:{version}"));
-    assert!(COMPOSE.contains(&format!("load --input dist/heliograph-{version}-image.tar.gz")));
+    assert!(COMPOSE.contains(&format!(
+        "load --input dist/heliograph-{version}-image.tar.gz"
+    )));
     let probe = node["healthcheck"]["test"].as_vec().unwrap();
     let probe: Vec<_> = probe.iter().map(text).collect();
-    assert_eq!(probe.join(" "), "CMD heliograph doctor --ready --config /etc/heliograph/broker.toml");
+    assert_eq!(
+        probe.join(" "),
+        "CMD heliograph doctor --ready --config /etc/heliograph/broker.toml"
+    );
     let ends = text(&node["stop_grace_period"]);
     assert!(seconds(ends.trim_end_matches('s')) > drain_seconds());
 }
@@ -115,7 +120,10 @@ fn flags(container: &Yaml) -> ServeFlags {
     let words = words.map(|word| text(word).replace("$(POD_NAME)", "broker-0"));
     let words = words.map(|word| word.replace("$(POD_IP)", "10.1.2.3"));
     let words = ["heliograph".to_owned()].into_iter().chain(words);
-    match Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).command {
+    match Arguments::try_parse_from(words)
+        .unwrap_or_else(|error| panic!("{error}"))
+        .command
+    {
         Command::Serve(flags) => *flags,
         other => panic!("{other:?}"),
     }

@@ -68,7 +68,10 @@ fn without_io_uring_the_first_line_has_the_remedy_and_nothing_is_written() {
     for (rule, remedy) in [
         (String::new(), "`--security-opt seccomp=seccomp.json`"),
         (rule(38), "`--security-opt seccomp=seccomp.json`"),
-        (rule(22), "is too old: io_uring with deferred task work needs Linux 6.1 or newer: update"),
+        (
+            rule(22),
+            "is too old: io_uring with deferred task work needs Linux 6.1 or newer: update",
+        ),
     ] {
         let directory = fresh_directory();
         let text = fs::read_to_string(shipped()).expect("the shipped profile");
