@@ -102,7 +102,7 @@ fn the_pods_of_kubernetes_have_the_files_of_their_configuration() {
     }
 }
 
-/// What `kubectl apply -k` sends, if there is a kubectl.
+/// The objects that `kubectl apply -k` sends, if there is a kubectl.
 fn rendered(folder: &str) -> Option<Vec<Yaml>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes");
     let mut kubectl = process::Command::new("kubectl");
@@ -120,18 +120,18 @@ fn flags(container: &Yaml) -> ServeFlags {
     let words = words.map(|word| text(word).replace("$(POD_NAME)", "broker-0"));
     let words = words.map(|word| word.replace("$(POD_IP)", "10.1.2.3"));
     let words = ["heliograph".to_owned()].into_iter().chain(words);
-    match Arguments::try_parse_from(words)
-        .unwrap_or_else(|error| panic!("{error}"))
-        .command
-    {
-        Command::Serve(flags) => *flags,
-        other => panic!("{other:?}"),
-    }
+    let parsed = Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+    let Command::Serve(flags) = parsed.command else {
+        panic!("it serves")
+    };
+    *flags
 }
 
-/// The files of the configuration are mounted, the probe asks a port that listens, the time to end and the memory are enough.
+/// The files of the configuration are mounted, the probe asks a port that listens, time to end and memory are enough.
 fn has_what_it_names(pod: &Yaml, settings: &Settings) {
-    let grace = pod["terminationGracePeriodSeconds"].as_i64().unwrap();
+    let grace = pod["terminationGracePeriodSeconds"]
+        .as_i64()
+        .expect("a value");
     assert!(grace > drain_seconds());
     let container = &pod["containers"][0];
     let probe = &container["readinessProbe"]["httpGet"];
@@ -140,12 +140,12 @@ fn has_what_it_names(pod: &Yaml, settings: &Settings) {
         ("/ping", "HTTPS")
     );
     let port = settings.listen[0].addr.port();
-    let mut ports = container["ports"].as_vec().unwrap().iter();
+    let mut ports = container["ports"].as_vec().expect("a value").iter();
     let is_probed = |named: &&Yaml| named["name"] == probe["port"];
     let probed = ports.find(is_probed).expect("the port has a name");
     assert_eq!(probed["containerPort"].as_i64(), Some(port.into()));
-    let mounts = container["volumeMounts"].as_vec().unwrap();
-    let (cluster, tls) = (&settings.cluster, settings.tls.as_ref().unwrap());
+    let mounts = container["volumeMounts"].as_vec().expect("a value");
+    let (cluster, tls) = (&settings.cluster, settings.tls.as_ref().expect("a value"));
     let etcd = &cluster.etcd;
     for file in [
         &settings.credentials,

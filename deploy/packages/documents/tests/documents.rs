@@ -1,4 +1,5 @@
-//! What the program `documents` writes. Tests of this kind have cargo build it with all tests, for deploy/packages/binary.sh.
+//! Files that the program `documents` writes. Cargo builds it with all tests because of these, for
+//! deploy/packages/binary.sh.
 
 use clap::{Command, CommandFactory};
 use std::fs;
