@@ -219,6 +219,10 @@ async function main() {
     process.env.HELIOGRAPH_WAIT = '';
     await assert.rejects(open.messages('cam').wait(1, '5 s'), /must be a number with ms, s or m/);
     await assert.rejects(start({ profil: 'strict' }), /"profil":"strict".*must be auth and profile/);
+    await assert.rejects(start('--auth', 'sigv4'), /--auth: say \\{ auth: /);
+    const fault = await open.faults.hang();
+    await fault.end();
+    await assert.rejects(fault.hits(), /was ended: read hits\\(\\) before/);
     await open.stop();
 }
 main().catch((error) => { console.error(error); process.exit(1); });

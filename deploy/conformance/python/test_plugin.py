@@ -126,6 +126,15 @@ def test_option(heliograph): pass
 def test_value(heliograph): pass
 def test_fault(heliograph): heliograph.faults.throttle(on="connct")
 def test_span(heliograph): heliograph.messages().wait(1, "5 s")
+def test_number(heliograph): heliograph.messages().wait(1, 5)
+def test_count(heliograph): heliograph.messages().wait("1")
+def test_place(heliograph): heliograph.faults.corrupt(on="message")
+@pytest.mark.heliograph("--auth", "sigv4")
+def test_flag(heliograph): pass
+def test_ended(heliograph):
+    fault = heliograph.faults.hang()
+    fault.end()
+    fault.hits
 def test_waits(heliograph, monkeypatch):
     monkeypatch.setenv("HELIOGRAPH_WAIT", "3")
     heliograph.messages("cam").wait(1, "10ms")
@@ -247,6 +256,11 @@ class Plugin(unittest.TestCase):
             "invalid value 'sigv5' for '--auth",
             'on = "connct": allowed connect, api, message, delivery, session; the nearest is connect',
             "within = '5 s': must be a number with ms, s or m",
+            "within = 5: must be a number with ms, s or m",
+            "count = '1': must be a whole number",
+            'do.corrupt: not with this "on"; allowed drop, ',
+            '--auth: say auth="…"',
+            "was ended: read `hits` before end()",
             "0 of 1 messages within 10ms times 3 (HELIOGRAPH_WAIT) with channel t",
             "HELIOGRAPH_WAIT = 'many': must be a number from 0.1 to 100",
         ):

@@ -48,6 +48,8 @@ async function start(...more) {
     if (Object.keys(unknown).length > 0) {
         throw new Error(`start(): ${JSON.stringify(unknown)}: must be auth and profile, behind arguments`);
     }
+    const named = ['auth', 'profile'].find((name) => more.includes(`--${name}`));
+    if (named) throw new Error(`start(): --${named}: say { ${named}: '…' }, which also makes what belongs to it`);
     const binary = process.env.HELIOGRAPH_BROKER || installed() || 'heliograph';
     const directory = mkdtempSync(join(tmpdir(), 'heliograph-'));
     const [ready, log] = [join(directory, 'ready.json'), join(directory, 'log')];
@@ -401,7 +403,9 @@ class Fault {
     // What `GET /dev/faults` shows of it.
     async shown() {
         const { faults } = await this.heliograph.request('GET', '/dev/faults');
-        return faults.find(({ id }) => id === this.id);
+        const shown = faults.find(({ id }) => id === this.id);
+        if (shown) return shown;
+        throw new Error(`the fault ${this.id} was ended: read hits() before end(), or before reset()`);
     }
 
     // Ends it. What it holds back goes on when it is due.

@@ -139,6 +139,9 @@ def start(*arguments, auth="none", profile="default"):
     `auth="sigv4"`: it checks signatures, and knows one pair of keys, which its environment has. `profile="strict"`: it
     enforces the limits of the cloud service.
     """
+    for flag, name in (("--auth", "auth"), ("--profile", "profile")):
+        if flag in arguments:
+            raise HeliographError(f'{flag}: say {name}="…", which also makes what belongs to it')
     command = [_binary(), "serve", "--dev", "--data-dir", ":memory:", "--shards", "1", "--admin", "127.0.0.1:0"]
     command += ["--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0"]
     command += ["--auth", auth, "--profile", profile, *arguments]
@@ -224,7 +227,7 @@ def wait_factor():
 
 
 def _seconds(within):
-    found = re.fullmatch(r"(\d{1,9})(ms|s|m)", within)
+    found = re.fullmatch(r"(\d{1,9})(ms|s|m)", within) if isinstance(within, str) else None
     if found is None:
         raise HeliographError(f'within = {within!r}: must be a number with ms, s or m, such as "500ms" or "5s"')
     return int(found[1]) * {"ms": 0.001, "s": 1, "m": 60}[found[2]]
@@ -319,6 +322,8 @@ class Query:
 
     def wait(self, count=1, within="5s"):
         """Returns as soon as there are `count`; an AssertionError after `within`, times `HELIOGRAPH_WAIT`."""
+        if not isinstance(count, int):
+            raise HeliographError(f"count = {count!r}: must be a whole number")
         factor = wait_factor()
         until = time.monotonic() + _seconds(within) * factor
         while True:
@@ -367,26 +372,26 @@ class Faults:
     def drop(self, *, on="message", **more):
         return self.make(on, "drop", **more)
 
-    def expire(self, **more):
-        return self.make("message", "expire", **more)
+    def expire(self, *, on="message", **more):
+        return self.make(on, "expire", **more)
 
-    def status(self, error=None, *, code=None, description=None, **more):
+    def status(self, error=None, *, code=None, description=None, on="message", **more):
         how = {"errorType": error, "statusCode": code, "description": description}
-        return self.make("message", {"status": _without_none(how)}, **more)
+        return self.make(on, {"status": _without_none(how)}, **more)
 
-    def misdirect(self, viewer, **more):
+    def misdirect(self, viewer, *, on="message", **more):
         """A master's message goes to this viewer instead; a viewer's message comes from this one."""
-        return self.make("message", {"misdirect": viewer}, **more)
+        return self.make(on, {"misdirect": viewer}, **more)
 
-    def corrupt(self, part="payload", **more):
+    def corrupt(self, part="payload", *, on="delivery", **more):
         """Spoils the `payload` (no JSON), its `base64`, or the `message` (no JSON)."""
-        return self.make("delivery", {"corrupt": part}, **more)
+        return self.make(on, {"corrupt": part}, **more)
 
-    def duplicate(self, **more):
-        return self.make("delivery", "duplicate", **more)
+    def duplicate(self, *, on="delivery", **more):
+        return self.make(on, "duplicate", **more)
 
-    def reorder(self, **more):
-        return self.make("delivery", "reorder", **more)
+    def reorder(self, *, on="delivery", **more):
+        return self.make(on, "reorder", **more)
 
     def go_away(self, grace=None, *, on="session", **more):
         return self.make(on, {"goAway": _without_none({"grace": grace})}, **more)
@@ -431,7 +436,10 @@ class Fault:
     def shown(self):
         """What `GET /dev/faults` shows of it."""
         faults = self._heliograph.request("GET", "/dev/faults")["faults"]
-        return next(fault for fault in faults if fault["id"] == self.id)
+        for fault in faults:
+            if fault["id"] == self.id:
+                return fault
+        raise HeliographError(f"the fault {self.id} was ended: read `hits` before end(), or before the test ends")
 
     def end(self):
         """Ends it. What it holds back goes on when it is due."""
