@@ -29,6 +29,12 @@ pub enum Arrival {
 const GAPS_MAX: usize = 256;
 
 impl Sequence {
+    /// The first number that is above all that arrived.
+    #[must_use]
+    pub const fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Records that the message of this number arrived intact.
     pub fn arrive(&mut self, number: u64) -> Arrival {
         if number >= self.next {

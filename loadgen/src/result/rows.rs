@@ -40,6 +40,18 @@ impl Document {
         self.rate(seen.sum::<Option<u64>>()?, self.messages.received)
     }
 
+    /// The meaning of the service's CPU time for each message, where the rate is too low for it to be the cost of one.
+    #[must_use]
+    pub fn service_cost_words(&self) -> Option<String> {
+        self.cpu.server_us_per_message?;
+        let rate = self.messages_per_s().filter(|rate| *rate < LOW_RATE)?;
+        let rate = words::figure(rate);
+        Some(format!(
+            "service CPU per message: at {rate} messages/s the service wakes for each message, and what it does besides \
+             (timers, its metrics) counts too; --mode relay without --rate shows what a message costs"
+        ))
+    }
+
     /// Sessions completed each second of the measured span.
     #[must_use]
     pub fn sessions_per_s(&self) -> Option<f64> {
@@ -227,6 +239,9 @@ impl Rows {
 
 /// A figure in words.
 type Say = fn(f64) -> String;
+
+/// Messages a second below which a service has nothing else to do when one arrives.
+const LOW_RATE: f64 = 5_000.0;
 
 /// Shown in place of an unknown figure.
 pub const UNKNOWN: &str = "–";

@@ -34,6 +34,9 @@ pub fn table(runs: &[(String, Document)]) -> String {
     }
     out.push('\n');
     out.push_str(&aligned(&lines));
+    if let Some(words) = documents.iter().find_map(|one| one.service_cost_words()) {
+        let _ = writeln!(out, "\n{words}");
+    }
     for kind in documents
         .iter()
         .flat_map(|document| document.errors.keys())
@@ -145,6 +148,18 @@ mod tests {
         assert!(line("status:403: ").contains("policy"));
         assert!(!text.contains("reordered"), "nobody knows it: {text}");
         assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_cost_at_a_low_rate_is_explained() {
+        for (messages, explained) in [(150, true), (150_000, false)] {
+            let mut one = document(0);
+            one.cpu.server_us_per_message = Some(38.7);
+            one.duration_s = 3.0;
+            one.messages.received = Some(messages);
+            let text = table(&[("a".into(), one)]);
+            assert_eq!(text.contains("wakes for each message"), explained, "{text}");
+        }
     }
 
     #[test]

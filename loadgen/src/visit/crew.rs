@@ -362,11 +362,23 @@ impl Crew {
 
     /// Ends the accounts: what peers miss is lost, and what was missing because it came corrupted or at the wrong
     /// place, or because the service answered that it does not take it, is not lost as well.
+    ///
+    /// Of messages without an id the service says nothing. Where it says that it does not take those with one, the few
+    /// before them count as not taken either.
     pub fn close_books(&mut self) {
         let tally = &mut self.desk.tally;
         let missing = tally.lost + self.relay.missing();
-        let known = tally.corrupted + tally.misrouted + tally.throttled + tally.refused;
-        tally.lost = missing.saturating_sub(known);
+        let declined = tally.throttled + tally.refused;
+        let known = tally.corrupted + tally.misrouted + declined;
+        let unknown = missing.saturating_sub(known);
+        let unasked = unknown.min(self.desk.unasked);
+        let unasked = if declined > 0 { unasked } else { 0 };
+        if tally.throttled > 0 {
+            tally.throttled += unasked;
+        } else {
+            tally.refused += unasked;
+        }
+        tally.lost = unknown - unasked;
     }
 
     fn set_master(&mut self, channel: u32, open: Option<(u64, u32)>) {

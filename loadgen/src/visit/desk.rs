@@ -53,6 +53,8 @@ pub struct Desk {
     /// Messages have a correlation id, so that the service answers those that it does not take. Set by the edge: an id
     /// costs bytes, so only where messages are not measured, or where some were answered.
     pub asks: bool,
+    /// Messages that were under way, or missing, when ids began: what became of them the service did not say.
+    pub unasked: u64,
     filler: String,
     parser: EventParser,
     payload: String,
@@ -97,6 +99,7 @@ impl Desk {
             errors: Errors::default(),
             recovery: Recovery::default(),
             asks: true,
+            unasked: 0,
             filler: filler(),
             parser: EventParser::new(),
             payload: String::new(),

@@ -138,6 +138,7 @@ impl Relay {
             desk.tally.misrouted += 1;
             return;
         };
+        let is_ahead = there.arrived.next() < stamp.sequence;
         match there.arrived.arrive(stamp.sequence) {
             Arrival::InOrder => {}
             Arrival::Late => desk.tally.reordered += 1,
@@ -152,6 +153,10 @@ impl Relay {
         }
         if is_speaking {
             back.write(name, stamp.from, desk.now_ns, desk, out);
+        }
+        if is_ahead && !desk.asks {
+            desk.asks = true;
+            desk.unasked = self.missing();
         }
     }
 
