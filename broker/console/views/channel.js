@@ -2,7 +2,7 @@
 
 import { get, isMissing, post } from '../api.js';
 import { card, copier, h, keyed, put, table } from '../dom.js';
-import { ago, bytes, channelPath, isName, number, span } from '../format.js';
+import { ago, bytes, channelPath, count, isName, number, span } from '../format.js';
 import { groupList } from './refused.js';
 import { timeline } from './timeline.js';
 
@@ -19,7 +19,9 @@ export function channel(root, { name, parameters }) {
   let arn = '';
   const facts = h('p', { class: 'quiet' }, 'Loading …');
   const master = h('dl', { class: 'facts' });
-  const nobody = h('p', { class: 'quiet' }, 'No master is connected.');
+  const failed = h('a', { href: '#/why/tls_' });
+  const unnamed = h('span', { hidden: true }, ' Nothing of it was refused. A device that fails in the TLS handshake names no channel: ', failed, '.');
+  const nobody = h('p', { class: 'quiet' }, 'No master is connected.', unnamed);
   const viewers = table(['Viewer', 'Address', 'Connected', '#In', '#Out', 'Last frame', '#Outbox', ''], 'Viewers');
   const waiting = table(['From', 'To', 'Messages', '#Size', 'Oldest'], 'Kept messages');
   const noViewers = h('p', { class: 'quiet' }, 'No viewer is connected.');
@@ -48,6 +50,10 @@ export function channel(root, { name, parameters }) {
     if (ended) return;
     if (status === 200) refused.update(data.groups);
     refusals.hidden = status !== 200 || data.groups.length === 0;
+    const handshakes = refusals.hidden ? (await get('/refusals/groups?text=tls_&limit=1')).data.found?.refusals ?? 0 : 0;
+    if (ended) return;
+    unnamed.hidden = handshakes === 0;
+    put(failed, `${count(handshakes, 'failed handshake')}`);
     later = setTimeout(loadRefusals, 5000);
   }
 

@@ -9,7 +9,7 @@ import { groupList } from './refused.js';
 const SHOWN = 20;
 
 export function find(root, { name, node }) {
-  const channels = table(['Channel', 'Master', '#Viewers', 'Found by'], 'Channels');
+  const channels = table(['Channel', 'Master', '#Viewers', 'By'], 'Channels');
   const all = h('a', { href: `#/channels?contains=${encodeURIComponent(name)}`, hidden: true }, 'All of them');
   const refused = groupList();
   const everyRefusal = h('a', { href: `#/why/${encodeURIComponent(name)}`, hidden: true }, 'All of them');
@@ -28,7 +28,7 @@ export function find(root, { name, node }) {
       get(`/channels?${place({ client: name })}`), get(`/refusals/groups?${place({ text: address })}`)]);
     if (ended) return;
     const rows = [...(having.data.channels ?? []).map((one) => ({ ...one, by: `viewer ${name}`, client: name })),
-      ...(named.data.channels ?? []).map((one) => ({ ...one, by: 'its name', client: null }))];
+      ...(named.data.channels ?? []).map((one) => ({ ...one, by: 'name', client: null }))];
     keyed(channels.body, rows, (one) => `${one.arn} ${one.by}`, make, () => {});
     known.hidden = rows.length === 0;
     all.hidden = !named.data.nextToken;
@@ -39,7 +39,7 @@ export function find(root, { name, node }) {
     const failed = [named, having, groups].find((answer) => answer.status !== 200);
     put(notice, failed ? failed.data.error ?? `status ${failed.status}`
       : rows.length + found.length === 0 ? 'No channel, connected viewer or refusal has this in its name.'
-        : `${count(rows.length, 'channel')}, ${count(groups.data.found.groups, 'kind')} of refusals.`);
+        : `${count(rows.length, 'channel')}${named.data.nextToken ? ' shown' : ''}, ${count(groups.data.found.groups, 'kind')} of refusal.`);
   }
 
   function make(one) {

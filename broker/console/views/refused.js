@@ -54,7 +54,7 @@ function update(row, group) {
   const [, who, names, says, times] = row.firstElementChild.children;
   put(who, group.channel ?? (group.requestId ? group.keyId ?? 'no channel named' : 'further channels and keys'));
   put(names, named(group, group.channel !== null).join(' · '));
-  put(says, group.says ?? group.errorType ?? '');
+  put(says, (group.policy ? `Policy ${group.policy}` : group.says ?? group.errorType ?? '').replaceAll('`', ''));
   const minutes = group.minutes ?? [];
   put(times.firstElementChild.firstElementChild, 'refusals of each minute of the last hour');
   times.firstElementChild.lastElementChild.setAttribute('d', bars(minutes));
@@ -75,6 +75,11 @@ export function bars(minutes) {
   return minutes.map((one, place) => (one === 0 ? '' : `M${place} 16V${(15 * (1 - one / most)).toFixed(1)}h.8V16z`)).join('');
 }
 
+/** A text of which parts stand between backticks. */
+function coded(text) {
+  return text.split('`').map((part, place) => (place % 2 === 0 ? part : h('code', {}, part)));
+}
+
 /** The number of a group's refusals, in words. */
 function summed(group) {
   return group.refusals > 1 ? `${count(group.refusals, 'refusal')} since ${clock(Date.parse(group.first))}. The newest:` : '';
@@ -89,7 +94,7 @@ function fill(body, row) {
     ['Clock of the caller', group.clockSkewSeconds ? `${number(group.clockSkewSeconds)} s off` : null]];
   const known = facts.filter(([, value]) => value !== null && value !== undefined);
   const request = h('pre', { tabindex: '0', role: 'region', 'aria-label': 'The request as it was signed', hidden: true });
-  body.append(group.do ? h('p', { class: 'do' }, group.do) : '', h('p', { class: 'quiet sum' }, summed(group)));
+  body.append(group.do ? h('p', { class: 'do' }, ...coded(group.do)) : '', h('p', { class: 'quiet sum' }, summed(group)));
   if (!group.requestId) return;
   body.append(h('dl', { class: 'facts' }, ...known.map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value)))),
     h('p', { class: 'quiet' }, `Answered with ${group.status ?? '–'} ${group.errorType ?? ''}`), request);

@@ -18,6 +18,8 @@ const MARKS = { SDP_OFFER: 'offer', SDP_ANSWER: 'answer', ICE_CANDIDATE: 'candid
 
 /** Masters shown before somebody asks for all. */
 const MASTERS = 5;
+/** Messages one after the other that are listed one by one, though they are alike. */
+const UNFOLDED = 8;
 /** Routes of messages that were not accepted. */
 const REFUSED = ['refused', 'throttled', 'overflow'];
 
@@ -80,7 +82,7 @@ function since(trace) {
 /** When a master was connected, and why it left. */
 function master(one) {
   const from = `Master ${one.remote} from ${clock(Date.parse(one.joined))}`;
-  return one.left === null ? `${from} until now` : `${from} to ${clock(Date.parse(one.left))}: ${one.says ?? one.reason ?? ''}`;
+  return one.left === null ? `${from} until now${one.superseded ? ', superseded' : ''}` : `${from} to ${clock(Date.parse(one.left))}: ${one.says ?? one.reason ?? ''}`;
 }
 
 function make(one) {
@@ -119,15 +121,17 @@ function drawHints(list, hints) {
   keyed(list, (hints ?? []).map((text) => ({ text })), (hint) => hint.text, () => h('li'), (item, hint) => put(item, hint.text));
 }
 
-/** Events in order; messages of one action that were kept one after the other are one run. Pure. */
+/** Events in order; messages of one action with one fate, one after the other, are one run: kept and refused ones, and of others
+ * many. Pure. */
 export function runs(events) {
   const all = [];
   for (const event of events) {
     const before = all.at(-1)?.[0];
-    const same = before?.route === 'kept' && ['route', 'action', 'from'].every((key) => before[key] === event[key]);
+    const same = before?.route && ['route', 'action', 'from', 'reason'].every((key) => before[key] === event[key]);
     if (same) all.at(-1).push(event); else all.push([event]);
   }
-  return all;
+  const folds = (run) => run[0].route === 'kept' || REFUSED.includes(run[0].route) || run.length > UNFOLDED;
+  return all.flatMap((run) => (folds(run) ? [run] : run.map((event) => [event])));
 }
 
 /** One line of the list, or a folded run of several. */
@@ -138,8 +142,14 @@ function item(run, joined) {
   const bad = REFUSED.includes(first.route) || first.kind === 'dropped';
   if (run.length === 1) return h('li', { class: bad ? 'bad' : null }, ...line(first));
   const [moment, later] = line(first);
-  return h('li', {}, moment, later, h('details', {}, h('summary', {}, `${number(run.length)} × ${first.action} from the ${first.from}, kept`),
+  return h('li', { class: bad ? 'bad' : null }, moment, later, h('details', {}, h('summary', {}, `${number(run.length)} × ${alike(first)}`),
     h('ol', {}, ...run.map((event) => h('li', {}, ...line(event))))));
+}
+
+/** What the messages of a run have in common. */
+function alike(event) {
+  const { bytes: _, ...rest } = event;
+  return words(rest);
 }
 
 /**

@@ -122,7 +122,8 @@ pub enum Check {
     SignatureEarly = 21,
     /// The presigned URL was used after its X-Amz-Expires.
     #[strum(
-        message = "Sign a URL for each connection; a client that reconnects must not use the old one again."
+        message = "Set the client's clock (NTP). If that is right, sign a URL for each connection: a client that \
+                       reconnects must not use the old one again."
     )]
     UrlExpired = 22,
     /// The credential is scoped to another service.
@@ -159,8 +160,9 @@ pub enum Check {
     KeyExpired = 31,
     /// The signature is not that of this key over this request.
     #[strum(
-        message = "Compare the secret; then the canonical request below with what the client signed: a proxy that \
-                       changes Host, path or query breaks signatures."
+        message = "If all clients of this key are refused, compare the secret. Otherwise compare the canonical \
+                       request with what this client signed: another endpoint, or a proxy that changes Host, path \
+                       or query, breaks signatures."
     )]
     SignatureMismatch = 32,
     /// The signature is right, but no policy of the principal allows this.

@@ -121,6 +121,7 @@ fn connection(one: &Value) -> String {
     let says = one["says"].as_str().or_else(|| one["reason"].as_str());
     let until = match (one["left"].as_str(), says) {
         (Some(left), says) => format!("to {} ({})", plain(left), plain(says.unwrap_or("?"))),
+        (None, _) if one["superseded"] == true => "until now, superseded".to_owned(),
         (None, _) => "until now".to_owned(),
     };
     format!("{remote}  {joined} {until}")
@@ -201,7 +202,7 @@ mod tests {
             "channel": "cam", "recording": true, "reachesBackTo": "2026-11-20T12:00:00.000Z", "truncated": true,
             "master": [{
                 "connection": 1, "remote": "10.0.0.1:2", "joined": "2026-11-20T12:00:02.000Z", "left": null,
-                "reason": null, "refused": 0, "hints": ["2 messages were not accepted: it is not one JSON object"],
+                "reason": null, "superseded": true, "refused": 0, "hints": ["2 messages were not accepted: it is not one JSON object"],
             }],
             "viewers": [{
                 "connection": 2, "clientId": "v1", "remote": "10.0.0.3:4", "joined": "2026-11-20T12:00:01.000Z",
@@ -239,7 +240,7 @@ mod tests {
     fn a_trace_reads_from_the_top() {
         let wanted = "\
 channel cam, what its shard knows since 2026-11-20T12:00:00.000Z
-master  10.0.0.1:2  2026-11-20T12:00:02.000Z until now
+master  10.0.0.1:2  2026-11-20T12:00:02.000Z until now, superseded
     * 2 messages were not accepted: it is not one JSON object
 
 viewer v1  10.0.0.3:4  2026-11-20T12:00:01.000Z to 2026-11-20T12:00:09.000Z (the client closed it)

@@ -26,9 +26,16 @@ pub fn run(flags: &WhyFlags) -> Result<String, Failure> {
     };
     if found.is_empty() {
         let kept = text::plain(&document["since"]).unwrap_or_else(|| "the start".into());
+        let elsewhere = flags.channel.as_deref().map_or_else(String::new, |channel| {
+            let channel = terminal::plain(channel);
+            format!(
+                "`heliograph trace {channel}` says what happened in its sessions; a TLS handshake that failed names no \
+                 channel (`heliograph why --check tls_distrusted`); "
+            )
+        });
         return Err(Failure::Fatal(format!(
-            "no such refusal since {kept}: the log, the metric heliograph_refusals_total and the request id of the \
-             answer (heliograph why ID) go further back"
+            "no such refusal since {kept}: {elsewhere}the log, the metric heliograph_refusals_total and the request id \
+             of the answer (heliograph why ID) go further back"
         )));
     }
     Ok(if flags.json {

@@ -53,6 +53,13 @@ pub(super) fn refusal(row: &Value) -> String {
         out.push_str("; read from the id alone, since its line is not kept any more");
     }
     out.push('\n');
+    if row["explain"].is_null() && row["check"] == "signature_mismatch" && row["source"] != "id" {
+        let _ = writeln!(
+            out,
+            "  heliograph why {} prints the canonical request",
+            or("requestId", "ID")
+        );
+    }
     if let Some(text) = row["explain"]["canonicalRequest"].as_str() {
         out.push_str("  The canonical request that the signature was compared with:\n");
         for line in text.split('\n') {

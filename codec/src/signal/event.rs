@@ -62,7 +62,9 @@ impl Delivery<'_> {
         begin..begin + bytes
     }
 
-    fn text_bytes(&self) -> usize {
+    /// The length of its text, in bytes.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
         let sender_bytes = self
             .sender
             .map_or(0, |sender| BEFORE_SENDER.len() + sender.len());

@@ -65,13 +65,19 @@ impl Unaccepted {
         self.into()
     }
 
-    /// The reason in plain words, and what is allowed. `bytes` and `most` are the length and the limit of a payload
-    /// that is too long, 0 where they are not known.
+    /// The reason in plain words, and what is allowed. `bytes` and `most` are the length and the limit of a payload,
+    /// or of a message, that is too long, 0 where they are not known.
     #[must_use]
     pub fn says(self, bytes: usize, most: usize) -> Cow<'static, str> {
-        if self == Self::TooLong && most > 0 {
+        if most > 0 {
             let (bytes, most) = (bytes as u64, most as u64);
-            return too_long("messagePayload", bytes, most, "characters").into();
+            if self == Self::TooLong {
+                return too_long("messagePayload", bytes, most, "characters").into();
+            }
+            if self == Self::TooLongForRecipient {
+                let lengths = too_long("a message", bytes, most, "bytes");
+                return format!("{lengths} for its recipient by [limits] wss_message_bytes").into();
+            }
         }
         self.words().into()
     }
@@ -129,6 +135,10 @@ mod tests {
         assert_eq!(
             Unaccepted::TooLong.says(40_112, 32_768),
             "messagePayload of 40,112 characters; 32,768 are allowed"
+        );
+        assert_eq!(
+            Unaccepted::TooLongForRecipient.says(28_122, 18_750),
+            "a message of 28,122 bytes; 18,750 are allowed for its recipient by [limits] wss_message_bytes"
         );
     }
 }

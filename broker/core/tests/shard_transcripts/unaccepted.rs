@@ -130,8 +130,10 @@ fn a_message_that_its_recipient_cannot_take_is_refused_to_its_sender() {
          v1 > ICE_CANDIDATE p                     |
          m' connects wss                          | m' < 101; m' < ICE_CANDIDATE p from v1"
     ));
-    let reasons: Vec<_> = logged(&script).iter().map(|one| one.reason).collect();
+    let logged = logged(&script);
+    let reasons: Vec<_> = logged.iter().map(|one| one.reason).collect();
     assert_eq!(reasons, [Unaccepted::TooLongForRecipient]);
+    assert_eq!(logged[0].bytes, logged[0].most + 1);
     let outcomes = script.counters().outcomes[0];
     let of = |outcome: Outcome| outcomes[outcome.index()];
     assert_eq!((of(Outcome::Refused), of(Outcome::Evicted)), (1, 1));

@@ -22,7 +22,7 @@ use broker_core::journal::{Explain, Refused};
 use broker_core::refusal_id::{RefusalId, RefusalReader};
 use broker_core::time::Wall;
 use filter::{Filter, plain_id};
-use groups::Group;
+use groups::{Group, key_of};
 use recent::{Recent, RefusalMatches};
 use serde_json::{Value, json as value};
 use std::sync::Arc;
@@ -126,11 +126,18 @@ impl Refusals {
         let fits = |refused: &Refused| filter.fits(refused);
         self.recent.groups(fits, |groups, of_kept| {
             let found = groups.find(|key, group| {
-                of_kept.contains(key) || filter.fits_group(group.check, group.newest.as_ref())
+                of_kept.contains_key(key) || filter.fits_group(group.check, group.newest.as_ref())
             });
+            // A group that fits by an older one is shown by that: its address, say, is the one that was asked for.
+            let shown_by = |group: &Group| {
+                let newest = group.newest.as_ref()?;
+                let kept = of_kept.get(&key_of(newest)).filter(|_| !fits(newest));
+                Some(kept.map_or_else(|| newest.clone(), |kept| (**kept).clone()))
+            };
             let most = filter.limit.unwrap_or(LIMIT_DEFAULT);
             let shown = found.iter().take(most);
-            let shown: Vec<Value> = shown.map(|group| self.group(group, now)).collect();
+            let shown = shown.map(|group| self.group(group, shown_by(group), now));
+            let shown: Vec<Value> = shown.collect();
             let (refusals, others) = groups.totals();
             let fitting: u64 = found.iter().map(|group| group.refusals).sum();
             value!({
@@ -142,9 +149,9 @@ impl Refusals {
         })
     }
 
-    fn group(&self, group: &Group, now: Wall) -> Value {
-        let mut shown = match &group.newest {
-            Some(newest) => self.row(newest),
+    fn group(&self, group: &Group, by: Option<Refused>, now: Wall) -> Value {
+        let mut shown = match &by {
+            Some(refused) => self.row(refused),
             None => value!({
                 "check": group.check.id(),
                 "says": group.check.says(),
@@ -406,6 +413,31 @@ mod tests {
         let list = refusals.list(&Filter::default());
         assert_eq!((&list["kept"], &list["suppressed"]), (&1.into(), &0.into()));
         assert_eq!(list["since"], "2026-01-02T03:04:05.123Z");
+    }
+
+    #[test]
+    fn a_group_is_shown_by_the_newest_that_fits() {
+        let (refusals, _) = refusals();
+        for last in [1, 2] {
+            let mut one = refused("r");
+            (one.check, one.claims) = (Check::TlsDistrusted, Claims::default());
+            one.remote = ([10, 0, 0, last], 9).into();
+            refusals.recent.note(Entry::Refused(Box::new(one)));
+        }
+        for (query, remote) in [
+            ("", "10.0.0.2:9"),
+            ("text=10.0.0.1", "10.0.0.1:9"),
+            ("text=tls_d", "10.0.0.2:9"),
+        ] {
+            let shown = refusals.grouped(&Filter::parse(query).unwrap());
+            let [group] = &shown["groups"].as_array().unwrap()[..] else {
+                panic!("{query}: {shown}")
+            };
+            assert_eq!(
+                (&group["remote"], &group["refusals"]),
+                (&remote.into(), &2.into())
+            );
+        }
     }
 
     #[test]

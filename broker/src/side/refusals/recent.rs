@@ -12,7 +12,7 @@ use crate::side::shared::Shared;
 use broker_core::journal::{Claims, Entry, Explain, Prefix, Refused, Subject};
 use broker_core::time::Wall;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -122,15 +122,16 @@ impl Recent {
         })
     }
 
-    /// Reads the groups, and which of them have kept refusals that fit.
+    /// Reads the groups, and of each that has kept refusals that fit, the newest of them.
     pub(super) fn groups<T>(
         &self,
         fits: impl Fn(&Refused) -> bool,
-        read: impl FnOnce(&Groups, &BTreeSet<GroupKey>) -> T,
+        read: impl FnOnce(&Groups, &BTreeMap<GroupKey, Arc<Refused>>) -> T,
     ) -> T {
         self.locked(|ring| {
             let rows = ring.rows.values().filter(|row| fits(row));
-            read(&ring.groups, &rows.map(|row| key_of(row)).collect())
+            let newest = rows.map(|row| (key_of(row), Arc::clone(row)));
+            read(&ring.groups, &newest.collect())
         })
     }
 

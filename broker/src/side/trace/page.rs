@@ -121,7 +121,7 @@ fn document(name: &str, reading: Reading, wanted: &TraceQuery) -> Value {
     let masters: Vec<Value> = story
         .masters
         .iter()
-        .map(|one| master(one, takeovers.hint(one), clocks))
+        .map(|one| master(one, &takeovers, clocks))
         .collect();
     value!({
         "channel": name,
@@ -161,7 +161,7 @@ fn viewer(one: &Connection, clocks: Clocks) -> Value {
     viewer.into()
 }
 
-fn master(one: &Connection, takeover: Option<String>, clocks: Clocks) -> Value {
+fn master(one: &Connection, takeovers: &Takeovers, clocks: Clocks) -> Value {
     let unaccepted = &one.facts.unaccepted;
     let refused = |(reason, _): &(Unaccepted, usize)| Outcome::of(*reason) == Outcome::Refused;
     let refused: usize = unaccepted
@@ -173,8 +173,10 @@ fn master(one: &Connection, takeover: Option<String>, clocks: Clocks) -> Value {
         .counts()
         .map(|(reason, count)| (reason.label().to_owned(), count.into()));
     let hints = unaccepted.hints().map(|hint| hint.to_string());
-    let hints: Vec<String> = takeover.into_iter().chain(hints).collect();
+    let repeated = takeovers.hint(one).into_iter().chain(takeovers.flaps(one));
+    let hints: Vec<String> = repeated.chain(hints).collect();
     let mut master = connection(one, clocks);
+    master.insert("superseded".into(), takeovers.has_lost(one).into());
     master.insert("refused".into(), refused.into());
     master.insert("unaccepted".into(), Value::Object(by_reason.collect()));
     master.insert("hints".into(), hints.into());

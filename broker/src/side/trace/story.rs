@@ -272,6 +272,10 @@ impl Connection {
             left: self.left.map(|(us, _)| self.ms(us)),
             whole: self.peer.is_none(),
             absent: self.peer.is_none(),
+            declined: self
+                .left
+                .and_then(|(_, reason)| reason)
+                .is_some_and(cut_off),
             arrived: self.arrived_us().map(|us| self.ms(us)),
             ..Facts::default()
         };
@@ -337,7 +341,18 @@ impl Facts {
             }
             (Some(_) | None, Towards::Master | Towards::Viewer) => {}
         }
+        let may_be_offer = matches!(action, None | Some(Action::SdpOffer));
+        let declined = matches!(passage, Passage::Unaccepted(_)) && may_be_offer;
+        self.declined |= declined && towards == Towards::Master;
     }
+}
+
+/// Whether the broker ended a connection for what it was sending.
+fn cut_off(reason: EndReason) -> bool {
+    matches!(
+        reason,
+        EndReason::ProtocolError(_) | EndReason::Unsupported | EndReason::SlowMessage
+    )
 }
 
 /// Why a message was not accepted, if the event is that; with its length, and the limit.

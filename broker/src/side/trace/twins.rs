@@ -1,7 +1,9 @@
-//! Connections of a master that take each other's place: two devices, or two processes of one, share a channel.
+//! Connections of a master that take each other's place (two devices, or two processes of one, share a channel), or
+//! that end soon after they began.
 
 use super::hints::Span;
 use super::story::{Connection, Story};
+use broker_core::event::SHORT_MS;
 use broker_core::id::SessionKey;
 use broker_core::shard::TraceKind;
 use std::collections::BTreeMap;
@@ -12,6 +14,8 @@ pub(super) struct Takeovers {
     by: BTreeMap<u64, Takeover>,
     /// From the first of them to the last, in milliseconds.
     within: f64,
+    /// The connections that ended soon, though no other one took their place.
+    short: usize,
 }
 
 struct Takeover {
@@ -42,7 +46,39 @@ impl Takeovers {
         let span = moments.iter().max().zip(moments.iter().min());
         let us = span.map_or(0, |(last, first)| last - first);
         let within = f64::from(u32::try_from(us / 1000).unwrap_or(u32::MAX));
-        Self { by, within }
+        let mut takeovers = Self {
+            by,
+            within,
+            short: 0,
+        };
+        let short = story.masters.iter().filter(|one| takeovers.is_short(one));
+        takeovers.short = short.count();
+        takeovers
+    }
+
+    /// Whether another one took its place.
+    pub(super) fn has_lost(&self, one: &Connection) -> bool {
+        let session = one.peer.as_ref().map(|peer| peer.session.pack());
+        session.is_some_and(|session| self.by.contains_key(&session))
+    }
+
+    /// Whether it ended soon after it began, and not for another one.
+    fn is_short(&self, one: &Connection) -> bool {
+        let left = one.left.map(|(us, _)| one.ms(us));
+        left.is_some_and(|left| left <= SHORT_MS as f64) && !self.has_lost(one)
+    }
+
+    /// The hint of a connection that ended soon, where that happens again and again.
+    pub(super) fn flaps(&self, one: &Connection) -> Option<String> {
+        let (left, short) = (one.left.map(|(us, _)| one.ms(us))?, self.short);
+        let often = short >= TWINS && self.is_short(one);
+        often.then(|| {
+            let stayed = Span(left);
+            format!(
+                "it left {stayed} after it joined; {short} connections of this master ended within 10 s: its power, \
+                 its network or its software"
+            )
+        })
     }
 
     /// The hint of a connection whose place another one took, or that took others'.
@@ -143,6 +179,52 @@ mod tests {
                       within 10.0 s: two devices, or processes of one, are this channel's master";
         assert_eq!(hints[0], wanted);
         assert!(hints[3].starts_with("it took the place of"), "{hints:?}");
+    }
+
+    /// As many masters, each of which leaves 300 ms after it came.
+    fn flapping(masters: u32) -> Story {
+        let left = (1..=masters).zip(0..).map(|(number, serial)| {
+            let kind = TraceKind::Left(Box::new(peer(number)), Some(EndReason::PeerGone));
+            TraceEvent {
+                serial,
+                at_us: u64::from(number) * 5_000_000 + 300_000,
+                kind,
+            }
+        });
+        let mut events: Vec<TraceEvent> = left.collect();
+        events.reverse();
+        Story::of(Reading {
+            read: (Wall(0), 60_000_000),
+            since_us: Some(0),
+            connected: vec![],
+            events,
+            cut: false,
+        })
+    }
+
+    #[test]
+    fn a_master_that_leaves_at_once_again_and_again_is_told() {
+        let wanted = "it left 300 ms after it joined; 3 connections of this master ended within 10 s: its power, its \
+                      network or its software";
+        for (masters, hint) in [(2, None), (3, Some(wanted))] {
+            let story = flapping(masters);
+            let takeovers = Takeovers::of(&story);
+            let hints: Vec<_> = (story.masters.iter())
+                .map(|one| takeovers.flaps(one))
+                .collect();
+            let hints: Vec<_> = hints.iter().map(Option::as_deref).collect();
+            assert_eq!(hints, vec![hint; masters as usize]);
+        }
+        let twins = story(4);
+        let takeovers = Takeovers::of(&twins);
+        assert!(
+            twins
+                .masters
+                .iter()
+                .all(|one| takeovers.flaps(one).is_none())
+        );
+        let lost = twins.masters.iter().filter(|one| takeovers.has_lost(one));
+        assert_eq!(lost.count(), 3);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 // pages stay short. See pages.mjs for the environment.
 
 import assert from 'node:assert/strict';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
 import { admin, call, ended, enter, open, pictures, until, withBrowser } from './pages.mjs';
@@ -96,6 +97,35 @@ test('refusals are counted by channel, an opened one stays, and a pause holds th
     await page.innocent();
 }));
 
+/** A device that fails in the TLS handshake: it speaks something else. */
+const failHandshake = (localAddress) => new Promise((done) => {
+    const { hostname, port } = new URL(process.env.HELIOGRAPH_HTTPS);
+    const socket = connect({ host: hostname, port: Number(port), localAddress }, () => socket.write('\x16no handshake, though it begins like one'));
+    socket.on('error', () => {});
+    socket.on('close', done);
+    socket.resume();
+});
+
+test('a device that fails in the handshake is found by its address, and from its channel', { timeout: 60_000 }, () => withBrowser(async (browser) => {
+    for (const address of ['127.77.0.1', '127.77.0.2']) await failHandshake(address);
+    const viewer = await enter('lonely', 'phone-1');
+    const page = await open(browser);
+    await page.goto(admin);
+    // Both are one group: it is shown by the one that was asked for.
+    for (const address of ['127.77.0.1', '127.77.0.2']) {
+        await search(page, address);
+        await page.locator('.refusal', { hasText: 'tls_broken' }).getByText(`from ${address}:`).waitFor();
+    }
+    await page.getByText('0 channels, 1 kind of refusal.').waitFor();
+    await search(page, 'lonely');
+    await page.getByText('Nothing of it was refused.').waitFor();
+    await page.getByRole('link', { name: /^\d+ failed handshakes$/ }).click();
+    await page.locator('.refusal', { hasText: 'tls_broken' }).waitFor();
+    await page.innocent();
+    viewer.close();
+    await ended(viewer);
+}));
+
 test('names of dots, and names that are none', { timeout: 60_000 }, () => withBrowser(async (browser) => {
     const peers = [await enter('.'), await enter('..')];
     const page = await open(browser);
@@ -180,6 +210,14 @@ test('a viewer that left has its hint, and one that never came is not connected'
     await page.goto(`${admin}/#/channels/cam-hints`);
     const lane = (client) => page.locator('.lane', { hasText: client });
     await lane('short').getByText(/^the viewer left after .* and had sent no offer$/).waitFor();
+    // What was refused may have been its offer: nothing says that it sent none.
+    const long = await enter('cam-hints', 'long');
+    long.send(JSON.stringify({ action: 'SDP_OFFER', messagePayload: 'x'.repeat(40_000), recipientClientId: '' }));
+    await lane('long').getByText(/^1 message was not accepted: messagePayload of 40,000 characters; /).waitFor();
+    long.close();
+    await ended(long);
+    await lane('long').locator('.head').getByText(/left: the client closed it$/).first().waitFor();
+    assert.equal(await lane('long').locator('.hints li').count(), 1);
     await lane('never-came').getByText('not connected', { exact: true }).waitFor();
     await lane('never-came').getByText(/^no connection of this client id is known/).waitFor();
     await page.innocent();

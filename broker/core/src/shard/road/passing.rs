@@ -65,10 +65,9 @@ impl Passing<'_> {
     /// Notes what became of it, when that is not that it goes to another connection.
     pub(super) fn note(&self, books: &mut Books, passage: Passage, at: Moment) {
         let passed = self.passed(passage, self.delivery.frame_bytes());
-        let viewer = Some(self.recipient).filter(|_| self.delivery.sender.is_none());
         books
             .note()
-            .came(at, self.channel, passed, self.from, viewer);
+            .came(at, self.channel, passed, self.from, self.viewer());
     }
 
     /// It as one that is not accepted.
@@ -92,8 +91,26 @@ impl Passing<'_> {
         reason: Unaccepted,
         at: Moment,
     ) {
-        let viewer = Some(self.recipient).filter(|_| self.delivery.sender.is_none());
-        decline(books, todo, self.declined(reason), viewer, at);
+        decline(books, todo, self.declined(reason), self.viewer(), at);
+    }
+
+    /// It is by so many bytes longer than its recipient can take.
+    pub(super) fn decline_too_long(
+        &self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        excess: usize,
+        at: Moment,
+    ) {
+        let mut declined = self.declined(Unaccepted::TooLongForRecipient);
+        declined.bytes = self.delivery.text_bytes();
+        declined.most = declined.bytes.saturating_sub(excess);
+        decline(books, todo, declined, self.viewer(), at);
+    }
+
+    /// The viewer that it names, where a master sends it.
+    fn viewer(&self) -> Option<&str> {
+        Some(self.recipient).filter(|_| self.delivery.sender.is_none())
     }
 
     /// Counts how it ended.

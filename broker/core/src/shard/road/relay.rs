@@ -327,8 +327,8 @@ fn too_long(
     passing: &Passing<'_>,
     at: Moment,
 ) {
-    passing.decline(books, todo, Unaccepted::TooLongForRecipient, at);
     let excess = sockets.excess_for(to, passing.delivery.frame_bytes());
+    passing.decline_too_long(books, todo, excess, at);
     let fault = StatusFault::Payload {
         payload_bytes: passing.delivery.payload.len().saturating_sub(excess),
     };

@@ -158,9 +158,9 @@ pub(in crate::shard) struct Declined {
     pub(in crate::shard) kind: Kind,
     pub(in crate::shard) towards: Towards,
     pub(in crate::shard) reason: Unaccepted,
-    /// The length of its frame towards the recipient; of one whose payload is too long, that of the payload.
+    /// The length of its frame towards the recipient; of one that is too long, that of the payload or of the message.
     pub(in crate::shard) bytes: usize,
-    /// The longest payload that is allowed, of one whose payload is too long; else 0.
+    /// The longest that is allowed, of one that is too long; else 0.
     pub(in crate::shard) most: usize,
 }
 

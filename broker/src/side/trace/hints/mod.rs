@@ -28,6 +28,8 @@ pub(in crate::side) struct Facts {
     pub(in crate::side) master: bool,
     /// Its first offer.
     pub(in crate::side) offer: Option<f64>,
+    /// It sent something that may have been an offer, and was not accepted.
+    pub(in crate::side) declined: bool,
     /// When an offer of it first went to a master.
     pub(in crate::side) arrived: Option<f64>,
     /// When an offer of it was dropped, since no master came for it.
@@ -103,8 +105,8 @@ pub(in crate::side) enum Hint {
     Expired(f64),
     /// The master connected again after it had got the offer.
     MasterReplaced(f64),
-    /// The master got the offer and did not answer. Whether the viewer has left; how many candidates came instead.
-    Unanswered(f64, bool, usize),
+    /// The master got the offer and did not answer. Whether the viewer has left.
+    Unanswered(f64, bool, Instead),
     /// The answer came after the viewer had left.
     ViewerGaveUp(f64),
     /// The answer went to a connection that had made no offer.
@@ -123,6 +125,26 @@ pub(in crate::side) enum Hint {
     SignalingDone(f64, bool),
 }
 
+/// The messages of a master in place of an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::side) enum Instead {
+    Nothing,
+    /// So many ICE candidates.
+    Candidates(usize),
+    /// Messages that were not accepted.
+    Unaccepted,
+}
+
+impl Instead {
+    fn of(facts: &Facts) -> Self {
+        match facts.master_candidates {
+            0 if facts.of_master.is_empty() => Self::Nothing,
+            0 => Self::Unaccepted,
+            some => Self::Candidates(some),
+        }
+    }
+}
+
 /// All hints of one viewer, in the order of a session's life.
 pub(in crate::side) fn hints(facts: &Facts) -> Vec<Hint> {
     let until = facts.left.unwrap_or(facts.now);
@@ -138,7 +160,7 @@ pub(in crate::side) fn hints(facts: &Facts) -> Vec<Hint> {
         .map(|arrived| until - arrived)
         .filter(|span| *span >= ANSWER_MS || facts.left.is_some());
     let left = facts.left.is_some();
-    let silent = facts.whole && !facts.absent && facts.offer.is_none();
+    let silent = facts.whole && !facts.absent && facts.offer.is_none() && !facts.declined;
     let silent = silent && facts.answer.is_none() && facts.early.is_none();
     let done = facts.arrived.zip(facts.answer).map(|(arrived, answer)| {
         let began = match (waited, facts.offer) {
@@ -161,7 +183,7 @@ pub(in crate::side) fn hints(facts: &Facts) -> Vec<Hint> {
         (waits.zip(facts.expired)).map(|(offer, expired)| Hint::Expired(expired - offer)),
         (facts.arrived.zip(facts.replaced))
             .map(|(arrived, replaced)| Hint::MasterReplaced(replaced - arrived)),
-        unanswered.map(|span| Hint::Unanswered(span, left, facts.master_candidates)),
+        unanswered.map(|span| Hint::Unanswered(span, left, Instead::of(facts))),
         (facts.left.zip(facts.missed))
             .filter(|(left, missed)| missed >= left && facts.answer.is_none())
             .map(|(left, missed)| Hint::ViewerGaveUp(missed - left)),

@@ -39,7 +39,7 @@ fn unaccepted() -> Unaccepteds {
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn the_table_of_hints() {
     const DONE: &str = "signaling took 62 ms; what fails after it is ICE or TURN, not the broker";
-    let cases: [(&str, Facts, &[&str]); 25] = [
+    let cases: [(&str, Facts, &[&str]); 26] = [
         ("a session as it should be", answered(), &[DONE]),
         (
             "an offer that waited",
@@ -103,8 +103,22 @@ fn the_table_of_hints() {
                 ..offered()
             },
             &[
-                "the offer went to the master 8.0 s ago, and it has sent nothing to this viewer",
-                "the master sent messages since that were not accepted: it is not one JSON object",
+                "the offer went to the master 8.0 s ago, and nothing that it has sent since was accepted",
+                "the master's messages were not accepted: it is not one JSON object",
+            ],
+        ),
+        (
+            "an offer that was not accepted",
+            Facts {
+                declined: true,
+                unaccepted: unaccepted(),
+                now: 185_000.0,
+                whole: true,
+                ..Facts::default()
+            },
+            &[
+                "2 messages were not accepted: messagePayload of 40,112 characters; 32,768 are allowed",
+                "1 message was not accepted: it is not one JSON object",
             ],
         ),
         (

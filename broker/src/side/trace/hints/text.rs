@@ -1,6 +1,6 @@
 //! The sentences in which hints are shown.
 
-use super::{Hint, LARGE_BYTES, Lengths};
+use super::{Hint, Instead, LARGE_BYTES, Lengths};
 use std::fmt;
 
 impl fmt::Display for Hint {
@@ -43,7 +43,7 @@ impl fmt::Display for Hint {
                  offer again",
                 Span(ms)
             ),
-            Self::Unanswered(ms, left, candidates) => unanswered(to, ms, left, candidates),
+            Self::Unanswered(ms, left, instead) => unanswered(to, ms, left, instead),
             Self::ViewerGaveUp(ms) => write!(to, "the viewer left {} before the answer", Span(ms)),
             Self::AnswerToNewConnection => to.write_str(
                 "the answer is for an offer of an earlier connection of this client id; this one has sent none",
@@ -63,7 +63,7 @@ impl fmt::Display for Hint {
             }
             Self::MasterUnaccepted(reason, Lengths { bytes, most }) => {
                 let says = reason.says(bytes, most);
-                write!(to, "the master sent messages since that were not accepted: {says}")
+                write!(to, "the master's messages were not accepted: {says}")
             }
             Self::SignalingDone(ms, waited) => signaling_done(to, ms, waited),
         }
@@ -89,24 +89,22 @@ fn signaling_done(to: &mut fmt::Formatter<'_>, ms: f64, waited: bool) -> fmt::Re
 }
 
 /// See [`Hint::Unanswered`].
-fn unanswered(to: &mut fmt::Formatter<'_>, ms: f64, left: bool, candidates: usize) -> fmt::Result {
+fn unanswered(to: &mut fmt::Formatter<'_>, ms: f64, left: bool, instead: Instead) -> fmt::Result {
     let (when, whom) = if left {
         ("before this viewer left", "it")
     } else {
         ("ago", "this viewer")
     };
-    write!(
-        to,
-        "the offer went to the master {} {when}, and it ",
-        Span(ms)
-    )?;
-    match candidates {
-        0 => write!(to, "has sent nothing to {whom}"),
-        some => write!(
+    let span = Span(ms);
+    write!(to, "the offer went to the master {span} {when}, and ")?;
+    match instead {
+        Instead::Nothing => write!(to, "it has sent nothing to {whom}"),
+        Instead::Candidates(some) => write!(
             to,
-            "has sent {whom} {some} ICE candidate{} and no answer",
+            "it has sent {whom} {some} ICE candidate{} and no answer",
             plural(some)
         ),
+        Instead::Unaccepted => to.write_str("nothing that it has sent since was accepted"),
     }
 }
 
