@@ -20,8 +20,10 @@ export function channel(root, { name, parameters }) {
   const facts = h('p', { class: 'quiet' }, 'Loading …');
   const master = h('dl', { class: 'facts' });
   const failed = h('a', { href: '#/why/tls_' });
-  const unnamed = h('span', { hidden: true }, ' Nothing of it was refused. A device that fails in the TLS handshake names no channel: ', failed, '.');
-  const nobody = h('p', { class: 'quiet' }, 'No master is connected.', unnamed);
+  const misspelt = h('a', { href: '#/why?check=channel_absent' });
+  const elsewhere = h('span', { hidden: true }, ' Nothing of it was refused. A device that does not reach it may be among ', failed,
+    ', which name no channel, or ', misspelt, ' for channels that do not exist.');
+  const nobody = h('p', { class: 'quiet' }, 'No master is connected.', elsewhere);
   const viewers = table(['Viewer', 'Address', 'Connected', '#In', '#Out', 'Last frame', '#Outbox', ''], 'Viewers');
   const waiting = table(['From', 'To', 'Messages', '#Size', 'Oldest'], 'Kept messages');
   const noViewers = h('p', { class: 'quiet' }, 'No viewer is connected.');
@@ -50,10 +52,16 @@ export function channel(root, { name, parameters }) {
     if (ended) return;
     if (status === 200) refused.update(data.groups);
     refusals.hidden = status !== 200 || data.groups.length === 0;
-    const handshakes = refusals.hidden ? (await get('/refusals/groups?text=tls_&limit=1')).data.found?.refusals ?? 0 : 0;
-    if (ended) return;
-    unnamed.hidden = handshakes === 0;
-    put(failed, `${count(handshakes, 'failed handshake')}`);
+    if (refusals.hidden) {
+      const known = await Promise.all(['text=tls_', 'check=channel_absent'].map((of) => get(`/refusals/groups?${of}&limit=1`)));
+      if (ended) return;
+      const [handshakes, absent] = known.map(({ data }) => data.found?.refusals ?? 0);
+      put(failed, count(handshakes, 'failed handshake'));
+      put(misspelt, count(absent, 'refusal'));
+      elsewhere.hidden = handshakes + absent === 0;
+    } else {
+      elsewhere.hidden = true;
+    }
     later = setTimeout(loadRefusals, 5000);
   }
 

@@ -123,12 +123,13 @@ export function grouped(sessions) {
   return [...groups.values()];
 }
 
-function makeTroubled() {
+/** The row of a group of troubled sessions. */
+export function makeTroubled() {
   return h('a', { class: 'trouble' }, h('span', { class: 'who' }, h('b'), h('span')), h('code', { class: 'pill' }), h('b', { class: 'number' }),
     h('span', { class: 'says' }), h('span', { class: 'quiet number' }));
 }
 
-function updateTroubled(row, one) {
+export function updateTroubled(row, one) {
   const [who, trouble, times, says, when] = row.children;
   const alone = one.clients.size === 1;
   const client = one.clientId === null || !alone ? '' : `?client=${encodeURIComponent(one.clientId)}`;

@@ -49,7 +49,7 @@ test('the search leads to a channel that was refused, to clients, and to checks'
     await page.getByRole('link', { name: 'garage-1' }).click();
     await page.getByText('Of phone-of-anna only.').waitFor();
     await search(page, 'nothing has this');
-    await page.getByText('No channel, connected viewer or refusal has this in its name.').waitFor();
+    await page.getByText('No channel, viewer or refusal has this in its name.').waitFor();
     await page.innocent();
     for (const peer of peers) { peer.close(); await ended(peer); }
 }));
@@ -116,10 +116,10 @@ test('a device that fails in the handshake is found by its address, and from its
         await search(page, address);
         await page.locator('.refusal', { hasText: 'tls_broken' }).getByText(`from ${address}:`).waitFor();
     }
-    await page.getByText('0 channels, 1 kind of refusal.').waitFor();
+    await page.getByText('0 channels, 0 kinds of trouble, 1 kind of refusal.').waitFor();
     await search(page, 'lonely');
     await page.getByText('Nothing of it was refused.').waitFor();
-    await page.getByRole('link', { name: /^\d+ failed handshakes$/ }).click();
+    await page.getByRole('link', { name: /^\d+ failed handshakes?$/ }).click();
     await page.locator('.refusal', { hasText: 'tls_broken' }).waitFor();
     await page.innocent();
     viewer.close();
@@ -195,6 +195,9 @@ test('troubled sessions are grouped, and the overview of a phone is three screen
         assert.ok(height <= 2700, `${height} px`);
         await page.getByRole('button', { name: /^All \d+$/ }).click();
         await until('all groups', async () => await rows.count() >= 20);
+        // A viewer that has left is found by its client id.
+        await search(page, 'hone-17');
+        await page.locator('.trouble', { hasText: 'mute-17 / phone-17' }).getByText('unanswered').waitFor();
         await page.innocent();
     }
 }));
