@@ -94,7 +94,7 @@ impl Passing<'_> {
         decline(books, todo, self.declined(reason), self.viewer(), at);
     }
 
-    /// It is by so many bytes longer than its recipient can take.
+    /// It is longer by this many bytes than its recipient can take.
     pub(super) fn decline_too_long(
         &self,
         books: &mut Books,

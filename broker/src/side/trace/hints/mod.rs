@@ -129,7 +129,7 @@ pub(in crate::side) enum Hint {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::side) enum Instead {
     Nothing,
-    /// So many ICE candidates.
+    /// This many ICE candidates.
     Candidates(usize),
     /// Messages that were not accepted.
     Unaccepted,
