@@ -202,7 +202,8 @@ mod tests {
             "channel": "cam", "recording": true, "reachesBackTo": "2026-11-20T12:00:00.000Z", "truncated": true,
             "master": [{
                 "connection": 1, "remote": "10.0.0.1:2", "joined": "2026-11-20T12:00:02.000Z", "left": null,
-                "reason": null, "superseded": true, "refused": 0, "hints": ["2 messages were not accepted: it is not one JSON object"],
+                "reason": null, "superseded": true, "refused": 0,
+                "hints": ["2 messages were not accepted: it is not one JSON object"],
             }],
             "viewers": [{
                 "connection": 2, "clientId": "v1", "remote": "10.0.0.3:4", "joined": "2026-11-20T12:00:01.000Z",

@@ -47,8 +47,8 @@ impl Document {
         let rate = self.messages_per_s().filter(|rate| *rate < LOW_RATE)?;
         let rate = words::figure(rate);
         Some(format!(
-            "service CPU per message: at {rate} messages/s the service wakes for each message, and what it does besides \
-             (timers, its metrics) counts too; --mode relay without --rate shows what a message costs"
+            "service CPU per message: at {rate} messages/s the service wakes for each message, and what it does \
+             besides (timers, its metrics) counts too; --mode relay without --rate shows what a message costs"
         ))
     }
 
