@@ -40,6 +40,8 @@ export function channel(root, { name, parameters }) {
   const dialog = /** @type {HTMLDialogElement} */ (h('dialog', { 'aria-label': 'Disconnect' }));
   root.append(h('div', { class: 'row title' }, h('h1', {}, name), copier('Copy ARN', () => arn), end), facts, gone, refusals, content, dialog);
 
+  /** Whether no master is known, connected or not. */
+  let unseen = false;
   /** @type {any} */
   let last = null;
   let timer = 0;
@@ -52,7 +54,7 @@ export function channel(root, { name, parameters }) {
     if (ended) return;
     if (status === 200) refused.update(data.groups);
     refusals.hidden = status !== 200 || data.groups.length === 0;
-    if (refusals.hidden) {
+    if (refusals.hidden && unseen) {
       const known = await Promise.all(['text=tls_', 'check=channel_absent'].map((of) => get(`/refusals/groups?${of}&limit=1`)));
       if (ended) return;
       const [handshakes, absent] = known.map(({ data }) => data.found?.refusals ?? 0);
@@ -71,6 +73,7 @@ export function channel(root, { name, parameters }) {
     if (client !== null) wanted.set('client', client);
     const answer = await get(`${path}/trace${wanted.size > 0 ? `?${wanted}` : ''}`);
     if (ended) return;
+    unseen = answer.data.master?.length === 0;
     if (answer.status === 200) trace.update(answer.data);
     else trace.absent(isMissing(answer) ? 'Not available: this broker records no session traces.' : answer.data.error);
     if (!isMissing(answer)) timer = setTimeout(loadTrace, 2000);
@@ -140,9 +143,12 @@ export function channel(root, { name, parameters }) {
       h('td'), h('td', { class: 'number' }), h('td', {}, button));
   }
 
-  loadRefusals();
-  if (isName(name)) loadTrace();
-  else draw({ channel: { channel: null, error: 'A channel has a name of 1 to 256 characters of [a-zA-Z0-9_.-].' } });
+  if (isName(name)) {
+    loadTrace().then(loadRefusals);
+  } else {
+    loadRefusals();
+    draw({ channel: { channel: null, error: 'A channel has a name of 1 to 256 characters of [a-zA-Z0-9_.-].' } });
+  }
   const every = setInterval(() => { if (last !== null) draw(last); }, 1000);
   return {
     update(state) { if (isName(name)) { last = state; draw(state); } },

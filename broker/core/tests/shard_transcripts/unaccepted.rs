@@ -133,7 +133,11 @@ fn a_message_that_its_recipient_cannot_take_is_refused_to_its_sender() {
     let logged = logged(&script);
     let reasons: Vec<_> = logged.iter().map(|one| one.reason).collect();
     assert_eq!(reasons, [Unaccepted::TooLongForRecipient]);
-    assert_eq!(logged[0].bytes, logged[0].most + 1);
+    assert_eq!((logged[0].bytes, logged[0].most), (1025, 1024));
+    let trace = trace(&mut script, "cam", 5000);
+    let wanted = "SDP_OFFER 1025 up Unaccepted(TooLongForRecipient) from v1, 1024 are allowed";
+    let lines = trace.lines();
+    assert!(lines.iter().any(|line| line.ends_with(wanted)), "{lines:?}");
     let outcomes = script.counters().outcomes[0];
     let of = |outcome: Outcome| outcomes[outcome.index()];
     assert_eq!((of(Outcome::Refused), of(Outcome::Evicted)), (1, 1));

@@ -286,7 +286,10 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                     | Passage::Late
             );
             let relayed = passed.passage == Passage::Relayed;
-            let against = passed.passage == Passage::Unaccepted(Unaccepted::TooLong);
+            let against = matches!(
+                passed.passage,
+                Passage::Unaccepted(Unaccepted::TooLong | Unaccepted::TooLongForRecipient)
+            );
             let most = if against && name_bytes == 0 {
                 usize::try_from(whom & LOW).ok()?
             } else {
