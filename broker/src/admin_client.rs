@@ -107,8 +107,17 @@ impl AdminListener {
     /// # Errors
     /// [`Failure::Fatal`] when nobody answers, or no broker.
     pub(crate) fn get(&self, target: &str) -> Result<Result<Value, Refusal>, Failure> {
+        self.document("GET", target)
+    }
+
+    /// The same of a request that does something.
+    pub(crate) fn post(&self, target: &str) -> Result<Result<Value, Refusal>, Failure> {
+        self.document("POST", target)
+    }
+
+    fn document(&self, method: &str, target: &str) -> Result<Result<Value, Refusal>, Failure> {
         let host = &self.host;
-        let answer = self.ask("GET", target).map_err(|error| {
+        let answer = self.ask(method, target).map_err(|error| {
             Failure::Fatal(format!(
                 "the broker at http://{host} does not answer: {error}: is it running? If its admin listener is \
                  elsewhere, name it by --admin URL"

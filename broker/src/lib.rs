@@ -14,8 +14,9 @@
 //! | [`edge`] | descriptors, TLS, the drive loop |
 //! | [`memory`] | what the process may hold at most |
 //! | [`tls_files`] [`certificate`] | what TLS listeners present; the development certificate |
+//! | [`hooks`] | events of channels for receivers, and calls for masters that sleep |
 //! | [`server`] [`side`] | start, reload and end of the process; its admin listener and log |
-//! | [`backup`] [`why`] | subcommands that ask a running broker |
+//! | [`backup`] [`hook_test`] [`why`] | subcommands that ask a running broker |
 //! | [`env`] | the environment of clients of a running broker |
 //! | [`trace`] | what happened on a channel of a running broker |
 //! | [`seccomp`] | the seccomp profile for containers |
@@ -40,6 +41,8 @@ pub mod env;
 mod failure;
 mod files;
 mod finding;
+pub mod hook_test;
+pub mod hooks;
 mod lan;
 mod limits;
 pub mod memory;

@@ -126,3 +126,42 @@ pub(crate) const TRY_SESSION_BODY_BYTES_MAX: usize = 4096;
 
 /// Sessions of `/try` that are given a minute: a page needs two, each of which serves for a quarter of an hour.
 pub(crate) const TRY_SESSIONS_PER_MINUTE: usize = 5;
+
+/// States of channels that wait for the courier of hooks, some 500 bytes each and 5 KiB at most. A shard that finds no
+/// room tells its state later, as it is then.
+pub(crate) const PRESENCES_WAITING_MAX: usize = 4096;
+
+/// Channels of which something waits for one hook, in each half of its places (calls for a master, states). One more
+/// pushes out one of the account with most; the receiver learns that it must read all states.
+pub(crate) const HOOK_WAITING_MAX: usize = 16_384;
+
+/// Bytes of it; more push out others in the same way.
+pub(crate) const HOOK_BYTES_MAX: usize = 8 << 20;
+
+/// Requests to one hook at a time, half of them calls for a master. What is due beyond waits.
+pub(crate) const HOOK_FLIGHTS_MAX: usize = 16;
+
+/// Failures in a row after which a hook gets one request at a time, until it takes one.
+pub(crate) const HOOK_FAILURES_MAX: u32 = 20;
+
+/// Longest pause that a receiver may ask for by `Retry-After`; without, half of it is the longest.
+pub(crate) const HOOK_RETRY_MS_MAX: u64 = 60_000;
+
+/// Bytes of a receiver's answer that are read, and thrown away. A longer one ends its connection.
+pub(crate) const HOOK_ANSWER_BYTES_MAX: usize = 4096;
+
+/// Look-ups of a hook's host under way. They are threads of the system's resolver, which may hang: one more waits.
+pub(crate) const HOOK_LOOKUPS_MAX: usize = 2;
+
+/// Channels that are called for, or were within the hour, some 400 bytes each. One more takes the place of one that is
+/// quiet, or is not called for.
+pub(crate) const WAKE_CHANNELS_MAX: usize = 65_536;
+
+/// Times that one channel is called for within an hour.
+pub(crate) const WAKES_PER_HOUR: u32 = 30;
+
+/// The same for one caller of it.
+pub(crate) const WAKES_OF_CALLER_PER_HOUR: u32 = 10;
+
+/// Callers of a channel that are counted apart within an hour: no more can have had their part.
+pub(crate) const WAKE_CALLERS_MAX: usize = WAKES_PER_HOUR as usize;

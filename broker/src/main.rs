@@ -6,6 +6,7 @@ use broker::cluster_admin;
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::doctor;
 use broker::env;
+use broker::hook_test;
 use broker::print;
 use broker::seccomp;
 use broker::server::{self, Checked};
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Presign(flags) => print_presigned(flags),
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
         Command::Why(flags) => why::run(flags).and_then(|text| print(&text)),
+        Command::HookTest(flags) => hook_test::run(flags).and_then(|text| print(&text)),
         Command::Env(flags) => env::run(flags).and_then(|text| print(&text)),
         Command::SeccompProfile(flags) => seccomp::run(flags).and_then(|text| print(&text)),
         Command::Version(flags) => print(&version::text(flags)),

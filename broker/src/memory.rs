@@ -9,10 +9,10 @@
 use crate::edge::{EdgeSettings, Post};
 use crate::limits::{
     ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_UNREAD_BYTES_MAX,
-    EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEEDS_OF_EVENTS, LAN_CONNECTIONS_MAX,
+    EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEEDS_OF_EVENTS, HOOK_BYTES_MAX, LAN_CONNECTIONS_MAX,
     LOG_AUDITS_WAITING_MAX, LOG_BYTES_KEPT_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX,
-    LOG_LINES_WAITING_MAX, REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX, STREAMS_MAX,
-    TRACE_EVENTS_MAX, TROUBLED_KEPT_MAX, WATCHED_CHANNELS_MAX,
+    LOG_LINES_WAITING_MAX, PRESENCES_WAITING_MAX, REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX,
+    STREAMS_MAX, TRACE_EVENTS_MAX, TROUBLED_KEPT_MAX, WAKE_CHANNELS_MAX, WATCHED_CHANNELS_MAX,
 };
 use broker_core::journal::EXPLAINED_BYTES_MAX;
 use broker_core::limits::{
@@ -152,8 +152,27 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         terms.extend(of_the_local_network());
     }
     terms.extend(of_the_cluster(settings, &edge));
+    terms.extend(of_the_hooks(settings.hooks.len()));
     terms
 }
+
+/// The memory of the courier of hooks, and of each hook.
+fn of_the_hooks(hooks: usize) -> Vec<Term> {
+    if hooks == 0 {
+        return Vec::new();
+    }
+    vec![
+        Term::once("states for hooks", PRESENCES_WAITING_MAX, PRESENCE_BYTES),
+        Term::once("channels called for", WAKE_CHANNELS_MAX, WAKE_BYTES),
+        // In two halves.
+        Term::once("events that wait for hooks", hooks * HOOK_BYTES_MAX, 2),
+    ]
+}
+
+/// A state with names of usual length and a few who wait; the longest are ten times as long.
+const PRESENCE_BYTES: usize = 1024;
+/// A channel that is called for, with its state and some callers.
+const WAKE_BYTES: usize = 1024;
 
 /// The records of channels (some 480 bytes each with a name of usual length and without tags), where no more were
 /// stored already.

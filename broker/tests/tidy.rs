@@ -41,7 +41,8 @@ const CORE: &[(&str, &[&str])] = &[
     ("machine", &["id", "time", "work"]),
     ("work", &[]),
     ("leap", &["limits", "machine", "time"]),
-    ("settings", &["auth", "limits", "quota"]),
+    ("presence", &["id", "limits", "record", "time"]),
+    ("settings", &["auth", "limits", "quota", "record"]),
     (
         "session",
         &[
@@ -62,7 +63,10 @@ const CORE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules of the broker, and which of its other modules and which of `broker-core` they may use.
-const EDGE: &[(&str, &[&str])] = &[("edge", &[]), ("config", &["files", "lan", "memory"])];
+const EDGE: &[(&str, &[&str])] = &[
+    ("edge", &[]),
+    ("config", &["files", "hooks", "lan", "memory"]),
+];
 const EDGE_OF_CORE: &[(&str, &[&str])] = &[
     (
         "edge",

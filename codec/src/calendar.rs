@@ -29,9 +29,31 @@ pub const fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
+/// A moment in milliseconds since 1970 as RFC 3339 in UTC. Moments after the year 9999 read as its last one.
+#[must_use]
+pub fn rfc3339(ms: u64) -> String {
+    let ms = ms.min(LAST_MS);
+    let (days, of_day) = (ms / DAY_MS, ms % DAY_MS);
+    let (year, month, day) = civil(days.cast_signed());
+    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
+    let (second, ms) = (of_day / 1000 % 60, of_day % 1000);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
+const DAY_MS: u64 = 86_400_000;
+/// 9999-12-31T23:59:59.999Z.
+const LAST_MS: u64 = 253_402_300_799_999;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_written_as_rfc_3339() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(1_795_176_001_007), "2026-11-20T12:00:01.007Z");
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
+    }
 
     #[test]
     fn known_days() {

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`id`] [`time`] [`limits`] [`check`] [`event`] [`journal`] [`record`] | plain data that everything else uses |
 //! | [`settings`] | what the operator configured, with its defaults |
+//! | [`presence`] | who is there on channels that are watched |
 //! | `quota` [`wheel`] | token buckets; deadlines without a scan |
 //! | [`auth`] | who a caller is and what they may do |
 //! | [`readiness`] | whether the process is ready for clients |
@@ -36,6 +37,7 @@ pub mod leap;
 pub mod limits;
 pub mod machine;
 pub mod placement;
+pub mod presence;
 mod quota;
 pub mod readiness;
 pub mod record;

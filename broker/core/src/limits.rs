@@ -250,6 +250,19 @@ pub const STEPS_LEFT_MAX: usize = 2 * CLOSES_PER_TURN;
 /// may be under way, and one for each thing that is left.
 pub const ANSWERS_PER_INPUT_MAX: usize = WAITING_CALLS_MAX + CHANGES_PER_SHARD_MAX + STEPS_LEFT_MAX;
 
+/// Those who wait for an absent master, of which an event names each: 16 names of up to 256 bytes. Of more the number.
+pub const WAITERS_TOLD_MAX: usize = 16;
+
+/// Last states of deleted channels that a shard keeps while there is no room to tell them. Of more the oldest is
+/// dropped, and those who watch learn that some were.
+pub const PARTING_MAX: usize = 1024;
+
+/// Time after which a shard tries again to tell what found no room.
+pub const PRESENCE_RETRY_MS: u64 = 20;
+
+/// Channels of which a shard tells in one turn: the next ones in the next turn.
+pub const PRESENCE_TOLD_PER_TURN: usize = 256;
+
 /// Entries of one page of ListSignalingChannels, whatever MaxResults says (codec/PROTOCOL.md, CHAN-3).
 pub const LIST_PAGE_MAX: usize = 1000;
 

@@ -37,6 +37,12 @@ impl Draft {
         self.findings.push(key, value, rule);
     }
 
+    /// Whether something is wrong with a key that begins so.
+    pub(crate) fn has_faults_of(&self, beginning: &str) -> bool {
+        let mut faults = self.findings.faults.iter();
+        faults.any(|fault| fault.key.starts_with(beginning))
+    }
+
     /// Forgets what is wrong with other keys than those of one table. A text that is no TOML stays wrong.
     pub(crate) fn only(&mut self, table: &str) {
         let stays = |fault: &Fault| fault.key.is_empty() || fault.is_of(table);

@@ -1,7 +1,7 @@
 //! The configuration file, read by the table of keys.
 
 use super::document::{Raw, Section, digits, list, text};
-use super::ice;
+use super::entries::{hooks, ice};
 use broker_core::settings::value::{self, Checked};
 use broker_core::settings::{Field, KEYS, Key, Kind, RATE_MAX, Rate, Settings};
 
@@ -13,6 +13,7 @@ pub(super) fn read(top: &mut Section<'_, '_>, settings: &mut Settings) {
             table => top.section(table, |section| read_keys(section, keys, settings)),
         }
     }
+    top.tables("hook", |nth, section| hooks::read(nth, section, settings));
     top.tables("ice", |_, section| settings.ice.extend(ice::read(section)));
 }
 

@@ -41,6 +41,8 @@ pub enum Command {
     Trace(TraceFlags),
     /// Say why a request was refused: by the request id of its answer, or by what the request named
     Why(WhyFlags),
+    /// Send a test event to the receiver of a hook, and say what it answered
+    HookTest(HookTestFlags),
     /// Print the environment for clients of a running --dev broker: endpoints, region, keys, trust
     Env(EnvFlags),
     /// Look after the cluster of a configuration file, by what etcd has of it; exit with 0 when that is done, with 2
@@ -220,6 +222,17 @@ pub struct TraceFlags {
     /// Print the listener's answer as JSON; with --follow a line each time that something changed
     #[arg(long)]
     pub json: bool,
+}
+
+/// The flags of `heliograph hook-test`.
+#[derive(Args, Clone, Debug)]
+pub struct HookTestFlags {
+    /// The name of the hook
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The broker to ask.
+    #[command(flatten)]
+    pub asked: AdminFlags,
 }
 
 /// The flags of `heliograph why`.

@@ -1,8 +1,9 @@
 //! The settings as JSON under the names of the configuration file, without secrets: what `/config` shows.
 
 use super::document::{A_TABLE, REDACTED};
+use crate::hooks::address;
 use broker_core::settings::value::Span;
-use broker_core::settings::{Field, Ice, IceCredential, KEYS, Key, Kind, Rate, Settings};
+use broker_core::settings::{Field, Hook, Ice, IceCredential, KEYS, Key, Kind, Rate, Settings};
 use serde_json::{Value, json};
 
 /// Every setting. Secrets are `<redacted>`; files that hold some are named, not read.
@@ -14,6 +15,7 @@ pub fn json(settings: &Settings) -> Value {
         "allow_remote": settings.allow_remote,
         "lan": settings.lan.map(|address| address.to_string()),
         "ice": ice,
+        "hook": settings.hooks.iter().map(hook).collect::<Vec<_>>(),
     });
     for key in KEYS {
         let place = match key.table() {
@@ -63,6 +65,28 @@ fn value(key: &Key, settings: &Settings) -> Value {
         Kind::Path { get, .. } => get(settings).map(|path| path.display().to_string()).into(),
         Kind::Cpus { get, .. } => get(settings).into(),
     }
+}
+
+/// A hook; its secrets are in files. Of its URL what is behind the host may be one.
+fn hook(hook: &Hook) -> Value {
+    let mut events = vec![];
+    events.extend(hook.wakes.then_some("wake"));
+    events.extend(hook.presence.then_some("presence"));
+    json!({
+        "name": hook.name,
+        "url": address::shown(&hook.url),
+        "events": events,
+        "channels": hook.channels,
+        "tag": hook.tag.as_ref().map(|(key, value)| format!("{key}={value}")),
+        "secret_file": hook.secret_file,
+        "client_cert": hook.client.as_ref().map(|(cert, _)| cert),
+        "client_key": hook.client.as_ref().map(|(_, key)| key),
+        "ca": hook.ca,
+        "timeout": Span(hook.timeout_ms).to_string(),
+        "retry_for": Span(hook.retry_ms).to_string(),
+        "include": {"remote": hook.include_remote, "client_id": hook.include_client_id},
+        "allow_plain": hook.allow_plain,
+    })
 }
 
 fn ice(server: &Ice) -> Value {

@@ -2,9 +2,9 @@
 //!
 //! The keys, with their ranges, defaults and flags, are the table [`KEYS`](broker_core::settings::KEYS). In reading
 //! order: `flags` (the command line), `key_flags` (flags of keys), `lan` (what `--lan` stands for), `file` and
-//! `ice` (the file), `rules` and `check` (rules that join keys), `credentials` (who may do what: a file of its own),
-//! `document` (how a text is read), `draft` (what was read, with all that is wrong), `error`, `json`, `summary`,
-//! `cpus`.
+//! `entries` (the file), `rules` and `check` (rules that join keys), `credentials` (who may do what: a file of its
+//! own), `document` (how a text is read), `draft` (what was read, with all that is wrong), `error`, `json`,
+//! `summary`, `cpus`.
 //!
 //! All faults are found in one go. Nothing outside this folder knows that there was a file.
 
@@ -13,10 +13,10 @@ mod cpus;
 mod credentials;
 mod document;
 mod draft;
+mod entries;
 mod error;
 mod file;
 mod flags;
-mod ice;
 mod json;
 mod key_flags;
 mod lan;
@@ -30,8 +30,8 @@ pub use draft::Draft;
 pub use error::{ConfigError, Fault, ValuePlace};
 pub use flags::{
     AdminFlags, Arguments, BackupFlags, ClusterCommand, ClusterFlags, Command, DoctorFlags,
-    EnvFlags, EnvFormat, PresignFlags, SeccompFlags, ServeFlags, TraceFlags, VersionFlags,
-    WhyFlags,
+    EnvFlags, EnvFormat, HookTestFlags, PresignFlags, SeccompFlags, ServeFlags, TraceFlags,
+    VersionFlags, WhyFlags,
 };
 pub use json::json;
 pub use key_flags::KeyFlags;

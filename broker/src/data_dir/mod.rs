@@ -7,6 +7,7 @@
 //! Under any umask. What is more open, of an earlier version or by a copy, is tightened at start. A directory that
 //! holds other files too keeps its mode: those may be meant for others.
 
+pub(crate) mod epoch;
 pub(crate) mod session_key;
 
 use crate::certificate;

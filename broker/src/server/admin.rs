@@ -93,6 +93,7 @@ pub(super) fn shows(
     });
     Shows {
         tries: Tries::default(),
+        hooks: None,
         lan: None,
         scrape,
         inspect: inspect(placement.clone(), Arc::clone(mailboxes)),

@@ -6,6 +6,7 @@
 
 use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
 use crate::files::token::token;
+use crate::hooks::keys::{self, HookFault};
 use crate::tls_files::{self, TlsFault};
 use broker_core::settings::Settings;
 use codec::aws::sigv4::Stamp;
@@ -48,6 +49,11 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
             draft.fault("data_dir", settings.data_dir.display(), rule);
         }
         cluster(&settings, &mut draft);
+        // Entries that are wrong have other places in the list.
+        let hooks = (!draft.has_faults_of("hook[")).then(|| keys::clients(&settings));
+        for HookFault { key, path, rule } in hooks.and_then(Result::err).unwrap_or_default() {
+            draft.fault(&key, path.display(), rule);
+        }
         match tls(&settings, now) {
             Ok(told) => warnings = told,
             Err(faults) => {

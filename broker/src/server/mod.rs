@@ -20,6 +20,7 @@ mod admin;
 mod check;
 mod cluster;
 mod environment;
+mod hooks;
 mod lan;
 mod listeners;
 mod mailboxes;
@@ -96,17 +97,17 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let placement = placement(settings.shards, cluster.as_ref())?;
     let around = (&data_dir, &mailboxes, &status);
     let mut registry = Records::open(&settings, cluster.as_ref(), &placement, around)?;
-    let (commands, told) = unbounded();
-    let (events, happened) = unbounded();
+    let ((commands, told), (events, happened)) = (unbounded(), unbounded());
     let in_force = who.as_ref().map(|found| found.file.in_force());
     let secrets = Secrets::new(token, &session_keys, not_after);
     let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets);
+    let mut hooks = hooks::prepare(&settings, &data_dir, &mut shows)?;
     shows.tries = tries::tries(in_force, &session_keys, log)?;
     let history = shows.history.clone();
     let (admin, pairing) = lan::open(&settings, &mut shows);
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
     let captures = page.as_ref().and_then(|page| page.shows.captures());
-    side::start(page, status.clone(), commands)
+    side::start(page, hooks.courier.take(), status.clone(), commands)
         .map_err(|error| Failure::fatal("the side thread cannot be started", &error))?;
 
     let shards = Shards {
@@ -125,6 +126,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         links: cluster.map(|cluster| cluster.links),
         admin,
         readiness: status.readiness(),
+        hooks: hooks.hooks.clone(),
     };
     let shards = shards.start(threads, bound)?;
     announce(&settings, connections, &data_dir);
@@ -137,7 +139,8 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         status,
         told,
         happened,
-        reloader: reloader(tls, who),
+        hooks: hooks.hooks.clone(),
+        reloader: reloader(tls, who, hooks),
         supervisor,
         drain_ms: settings.timeouts.drain_ms,
     }
@@ -161,12 +164,17 @@ fn tell_all(
 }
 
 /// The reloader of the files that may change.
-fn reloader(tls: Option<InitialCertificate>, who: Option<InitialCredentials>) -> Reloader {
+fn reloader(
+    tls: Option<InitialCertificate>,
+    who: Option<InitialCredentials>,
+    hooks: hooks::Started,
+) -> Reloader {
     let mut reloader = Reloader::default();
     tls.into_iter()
         .for_each(|found| reloader.watch(Box::new(found.certificate), found.read));
     who.into_iter()
         .for_each(|found| reloader.watch(Box::new(found.file), found.read));
+    hooks.watch(&mut reloader);
     reloader
 }
 

@@ -8,11 +8,13 @@ use crate::edge::{
     ShardThread, TakeAdmin,
 };
 use crate::failure::Failure;
+use crate::hooks::Hooks;
 use crate::side::{Captures, Log};
 use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
 use broker_core::id::ShardId;
 use broker_core::limits::{signing_keys_per_shard, waiting_calls_per_shard};
 use broker_core::placement::Placement;
+use broker_core::presence::Nobody;
 use broker_core::readiness::Readiness;
 use broker_core::settings::{Scheme, Settings};
 use broker_core::shard::{AccountUse, Shard, Start, StartDev, StartKeys};
@@ -46,6 +48,8 @@ pub(super) struct Shards<'s> {
     pub(super) admin: Option<TakeAdmin>,
     /// Whether the process is ready for clients.
     pub(super) readiness: Readiness,
+    /// The ways to the courier of hooks, if there are any.
+    pub(super) hooks: Option<Hooks>,
 }
 
 impl Shards<'_> {
@@ -140,6 +144,10 @@ impl Shards<'_> {
             },
             slot_orders,
             readiness: self.readiness.clone(),
+            audience: match &self.hooks {
+                Some(hooks) => hooks.of_shard(),
+                None => Box::new(Nobody),
+            },
         })
     }
 }

@@ -232,6 +232,7 @@ mod tests {
         let addr = listener.local_addr().unwrap();
         let what = Arc::into_inner(backups).unwrap().what;
         let shows = Shows {
+            hooks: None,
             lan: None,
             tries: crate::side::Tries::default(),
             refusals: super::super::Refusals::none(),

@@ -13,6 +13,7 @@
 //! | `console` | the operator's pages: files, figures, events |
 //! | `metrics` `log` | for programs that watch |
 //! | `try_page` `phones` | a camera and a viewer in a browser; devices of the local network |
+//! | `hooks` | how receivers of events do |
 //! | `backup` `cluster` `dev` | the registry as a stream; the nodes; pages for tests |
 
 mod admin;
@@ -22,6 +23,7 @@ mod cluster;
 mod console;
 mod dev;
 mod feed;
+mod hooks;
 mod inspect;
 mod log;
 mod metrics;
@@ -65,6 +67,7 @@ pub use status::{Status, StatusBoard};
 pub use trace::troubled::Troubled;
 pub use try_page::session::{InForce, Lender, Tries};
 
+use crate::hooks::Courier;
 use crossbeam_channel::Sender;
 use std::io;
 use std::thread;
@@ -79,13 +82,14 @@ pub enum Command {
     Reload,
 }
 
-/// Starts the side thread. It ends with the process. Signals are sent as `commands`; a second `End` is sent like the
-/// first.
+/// Starts the side thread, with the courier of hooks on it. It ends with the process. Signals are sent as `commands`; a
+/// second `End` is sent like the first.
 ///
 /// # Errors
 /// The thread or its runtime cannot be made.
 pub fn start(
     admin: Option<AdminPage>,
+    courier: Option<Courier>,
     status: StatusBoard,
     commands: Sender<Command>,
 ) -> io::Result<()> {
@@ -112,6 +116,7 @@ pub fn start(
             match signals {
                 Ok((terminate, interrupt, hangup)) => {
                     let _ = ready.send(Ok(()));
+                    courier.map(|courier| tokio::spawn(courier.run()));
                     listen(terminate, interrupt, hangup, commands).await;
                 }
                 Err(error) => drop(ready.send(Err(error))),

@@ -20,7 +20,7 @@ use super::trace::reader::Traces;
 use super::trace::{page as trace, troubled};
 use super::try_page::page::TryPage;
 use super::try_page::session::TrySessions;
-use super::{backup, channels, cluster, dev, refusals, try_page};
+use super::{backup, channels, cluster, dev, hooks, refusals, try_page};
 use crate::config;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -75,7 +75,9 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
             shows.scrape,
             Arc::clone(&sources.hub),
             sources.status.clone(),
+            shows.hooks.clone(),
         )))
+        .merge(hooks::routes(shows.hooks, Arc::clone(&settings)))
         .merge(channels::routes(sources.inspector.clone()))
         .merge(trace::routes(traces.clone()))
         .merge(refusals::routes(Arc::clone(&sources.refusals)))

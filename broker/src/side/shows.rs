@@ -14,6 +14,7 @@ use super::refusals::Refusals;
 use super::shared::Shared;
 use super::trace::troubled::Troubled;
 use super::try_page::session::Tries;
+use crate::hooks::Hooks;
 use broker_core::settings::Settings;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub struct Shows {
     pub settings: Arc<Settings>,
     /// The channel that `/try` proposes, and the issuer of its sessions.
     pub tries: Tries,
+    /// The ways to the courier of hooks, if any are configured.
+    pub hooks: Option<Hooks>,
     /// The bearer token that requests need, if one is configured.
     pub token: Option<String>,
     /// The pages for devices of the local network, under `--lan`.

@@ -9,6 +9,7 @@
 //! * [`signed`]: checked identity.
 //! * [`listeners`]: addresses and certificates; [`pages`]: pages for browsers, and which others may use a broker.
 //! * [`operator`]: what operators see and watch; [`deploy`]: the files of `deploy/` that they use.
+//! * [`hooks`]: events of channels for receivers, and calls for masters that sleep.
 //! * [`dev`]: the pages for tests.
 //! * [`durable`]: what outlives the process, whatever ends it; a registry that is damaged, foreign or in use; a disk
 //!   without room, slow or failing; copies of a registry.
@@ -53,6 +54,7 @@ mod cluster_netns;
 mod deploy;
 mod dev;
 mod durable;
+mod hooks;
 mod http;
 mod lifecycle;
 mod listeners;

@@ -106,6 +106,11 @@ impl Calls {
         self.0.iter_mut().find(|call| call.order == order)
     }
 
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.0.iter()
+    }
+
     /// All of them, to be given to a master.
     pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut Waiting> {
         self.0.iter_mut()

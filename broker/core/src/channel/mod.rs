@@ -30,6 +30,8 @@ pub(crate) struct Channel {
     pub record: Record,
     /// Its state.
     pub state: Life,
+    /// The hooks that watch it, by their bits: see [`crate::settings::Hook`].
+    pub hooks: u16,
     /// Its place in the shard's timer wheel.
     pub timer: TimerId,
     /// Connections that were admitted and are not gone: its members, and those that are ending.
@@ -88,6 +90,7 @@ impl Channel {
         Self {
             record,
             state,
+            hooks: 0,
             timer: TimerId::default(),
             connections: 0,
             live: None,

@@ -78,6 +78,17 @@ pub(crate) struct Room {
     pub shard_bytes: usize,
 }
 
+/// Somebody for whom something is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept<'a> {
+    /// The viewer.
+    pub viewer: &'a Rc<str>,
+    /// The caller that it connected as, if that has a part of its own.
+    pub caller: Option<CallerId>,
+    /// The oldest offer, else the oldest message.
+    pub message: &'a Message,
+}
+
 /// There is no room: the message is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
@@ -305,6 +316,21 @@ impl Pending {
             key.messages
                 .iter()
                 .map(|message| (key.towards, &key.viewer, message))
+        })
+    }
+
+    /// Those for whom something is kept until a master comes, in the order in which that began.
+    pub(crate) fn for_master(&self) -> impl Iterator<Item = Kept<'_>> {
+        let keys = self.keys.iter();
+        let keys = keys.filter(|key| key.towards == Towards::Master);
+        keys.filter_map(|key| {
+            let offer = |message: &&Message| message.action == Action::SdpOffer;
+            let message = key.messages.iter().find(offer);
+            Some(Kept {
+                viewer: &key.viewer,
+                caller: key.caller,
+                message: message.or_else(|| key.messages.front())?,
+            })
         })
     }
 

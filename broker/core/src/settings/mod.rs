@@ -5,6 +5,7 @@
 //! defaults are the table [`KEYS`].
 
 mod cluster;
+mod hooks;
 mod ice;
 mod keys;
 mod limits;
@@ -18,6 +19,7 @@ pub mod value;
 
 pub use crate::quota::Rate;
 pub use cluster::{Cluster, Etcd, Link};
+pub use hooks::{HOOKS_MAX, Hook, PresenceRules, mask_of};
 pub use ice::{Ice, IceCredential};
 pub use keys::{Field, Flag, Key, Kind, RATE_MAX};
 pub use limits::{Limits, channels_per_account_strict};
@@ -125,6 +127,10 @@ pub struct Settings {
     pub options: Options,
     /// Whether this node is one of several.
     pub cluster: Cluster,
+    /// The rules for all hooks.
+    pub presence: PresenceRules,
+    /// Receivers of events of channels; empty when none is configured.
+    pub hooks: Vec<Hook>,
     /// STUN and TURN servers, in the order of GetIceServerConfig; empty when none is configured.
     pub ice: Vec<Ice>,
 }

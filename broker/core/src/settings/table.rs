@@ -1,7 +1,8 @@
 //! Every key of the configuration, a row each. File, flags, help, `/config` and the test of `deploy/broker.toml` follow
 //! from it: a key that is added needs its row, a field of [`Settings`](super::Settings) and a line of that file.
 //!
-//! The entries of `[[ice]]` are not here: a list of tables has no defaults. The broker's configuration reads them.
+//! The entries of `[[ice]]` and `[[hook]]` are not here: a list of tables has no defaults. The broker's configuration
+//! reads them.
 
 use super::keys::{Field, Flag, Key, Kind};
 use super::value;
@@ -308,6 +309,12 @@ pub const KEYS: &[Key] = &[
     Key::new("recorder.notes", Kind::Number(field!(recorder.notes), 0..=RECORDER_NOTES_MOST as u64)).default("65536")
         .doc("a power of two from 1024 on, 32 bytes each: what a shard remembers of what happened on its channels, for \
               `heliograph trace`; 0 is off. The default is less on more than 16 shards: 32 MiB in all"),
+
+    Key::new("presence.linger", Kind::Duration(field!(presence.linger_ms), 0..=60_000)).default("2s")
+        .doc("how long the departure of a master is held back from hooks: one that connects again is no news"),
+    Key::new("presence.wake_ttl", Kind::Duration(field!(presence.wake_ttl_ms), 0..=120_000)).default("off")
+        .doc("messages for an absent master are kept for as long at least, on channels that a hook with the event wake \
+              watches; off under the strict profile"),
 
     Key::new("options.master_offers", Kind::Switch(field!(options.master_offers))).default("false")
         .doc("whether a master may send SDP_OFFER to a viewer"),

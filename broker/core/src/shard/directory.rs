@@ -5,7 +5,7 @@
 //! the channels hold; a slot lists its channels.
 
 mod accounts;
-mod calls;
+pub(in crate::shard) mod calls;
 pub(in crate::shard) mod changes;
 pub(in crate::shard) mod channels;
 mod holdings;
@@ -24,6 +24,7 @@ use crate::channel::{Channel, Life};
 use crate::id::{Account, ChannelKey, Identity, ShardId};
 use crate::limits::CHANNELS_PER_SHARD_MAX;
 use crate::placement::Placement;
+use crate::presence::{Audience, News};
 use crate::quota::Bucket;
 use crate::record::Records;
 use crate::registry::Store;
@@ -66,6 +67,10 @@ pub(super) struct Directory {
     waits: Waits,
     pages: PageTurn,
     lists: Lists,
+    /// The news for those who watch.
+    news: News,
+    /// The hooks that wake masters, by their bits.
+    waking: u16,
     /// The slots of this shard, where slots go from one node to another.
     slots: Option<Box<Slots>>,
 }
@@ -79,6 +84,8 @@ pub(super) struct DirectoryStart {
     pub(super) waiting_calls: usize,
     /// The slots of the shard, where slots go from one node to another.
     pub(super) slots: Option<Box<Slots>>,
+    /// Those who get the states of watched channels.
+    pub(super) audience: Box<dyn Audience>,
 }
 
 impl Directory {
@@ -94,6 +101,7 @@ impl Directory {
             newest,
             waiting_calls,
             slots,
+            audience,
         } = start;
         Self {
             channels: Table::new(CHANNELS_PER_SHARD_MAX),
@@ -106,6 +114,8 @@ impl Directory {
             waits: Waits::new(waiting_calls, hasher.clone()),
             pages: PageTurn::default(),
             lists: Lists::among(settings.shards, slots.is_some()),
+            news: News::new(audience),
+            waking: settings.waking_hooks(),
             slots,
             hasher,
             shard,

@@ -122,6 +122,7 @@ impl Shard {
             dev,
             slot_orders,
             readiness,
+            audience,
         } = start;
         let hasher = RandomState::with_seeds(a, b, c, d);
         let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
@@ -150,6 +151,7 @@ impl Shard {
             newest,
             waiting_calls,
             slots,
+            audience,
         };
         let directory = Directory::new(settings, place, hasher.clone(), start);
         let mut shard = Self {
@@ -304,7 +306,8 @@ impl Machine for Shard {
             .chain(faults)
             .chain(slots)
             .chain(tunnels)
-            .chain(self.books.next_due());
+            .chain(self.books.next_due())
+            .chain(self.directory.news().next_due());
         self.sockets.next_deadline().into_iter().chain(others).min()
     }
 

@@ -5,6 +5,7 @@ use crate::id::ShardId;
 use crate::journal::{Journal, Silence};
 use crate::limits::waiting_calls_per_shard;
 use crate::placement::Placement;
+use crate::presence::{Audience, Nobody};
 use crate::readiness::Readiness;
 use crate::record::Records;
 use crate::registry::{MemoryStore, Store};
@@ -45,6 +46,8 @@ pub struct Start {
     pub slot_orders: Option<Box<dyn SlotOrders>>,
     /// Whether the process is ready for clients.
     pub readiness: Readiness,
+    /// Those who get the states of channels that a hook watches.
+    pub audience: Box<dyn Audience>,
 }
 
 /// The keys that a shard checks signatures with.
@@ -82,6 +85,7 @@ impl Start {
             dev: StartDev::default(),
             slot_orders: None,
             readiness: Readiness::ready(),
+            audience: Box::new(Nobody),
         }
     }
 }

@@ -108,6 +108,7 @@ impl World {
         self.noted_as_predicted(shard);
         self.recorded_as_predicted(shard, clock);
         self.stored_as_predicted(shard);
+        self.told_as_predicted(shard);
         self.books(shard);
         // A machine looks whether its drain is over after each input; opening and adopting are none.
         let over = std::mem::take(&mut self.input) && self.model.drained(shard);

@@ -17,6 +17,8 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "fault: half close",
     "fault: frame violation",
     "fault: end told after the close",
+    "fault: no room for a presence",
+    "presence told",
     "handover",
     "letter posted",
     "send launched",

@@ -25,6 +25,7 @@ mod ledger;
 mod letters;
 mod model;
 mod notes;
+mod presence;
 mod reader;
 mod recorder;
 mod scripts;

@@ -9,6 +9,7 @@ use crate::ledger::Ledger;
 use crate::letters::{Change, Post};
 use crate::model::{Caller, ConnId, Model};
 use crate::notes::Notes;
+use crate::presence::Watcher;
 use crate::recorder::Traces;
 use crate::scripts::Script;
 use crate::socket::Socket;
@@ -36,6 +37,8 @@ pub(crate) struct World {
     pub(crate) journals: Vec<Receiver<Entry>>,
     /// Reads the request ids of refusals.
     pub(crate) reader: RefusalReader,
+    /// Those who watch all channels.
+    pub(crate) watchers: Vec<Watcher>,
     pub(crate) stores: Vec<Receiver<Given>>,
     /// Changes that each store has not reported, in order.
     pub(crate) changes: Vec<VecDeque<Change>>,
@@ -57,6 +60,11 @@ pub(crate) struct World {
     pub(crate) traced: bool,
 }
 
+fn home_of(name: &str, placement: &Placement, accounts: usize) -> usize {
+    let identity = Identity::new("us-west-2", &account_of(name, accounts), name);
+    placement.shard(&identity).index()
+}
+
 impl World {
     /// The world of a seed.
     pub(crate) fn new(seed: u64) -> Self {
@@ -69,13 +77,14 @@ impl World {
         let (waiting_calls, places) = (plan.waiting_calls, plan.audits);
         let keys = Arc::new(SessionKeys::new(&[7; 32], None));
         let reader = RefusalReader::new(&keys);
-        let (mut journals, mut stores) = (Vec::new(), Vec::new());
+        let (mut journals, mut stores, mut watchers) = (Vec::new(), Vec::new(), Vec::new());
         let seeds = |id: u16| [seed ^ u64::from(id), 5, 6, 7];
         let shards = (0..count).map(|id| {
             let (notes, journal) = channel();
             journals.push(journal);
             let (given, taken) = channel();
             stores.push(taken);
+            let audience = Watcher::joins(&mut watchers, seed, id);
             let store = SimStore {
                 shard: usize::from(id),
                 verdicts,
@@ -87,16 +96,14 @@ impl World {
                 journal: Box::new(Notes { to: notes, places }),
                 store: Box::new(store),
                 waiting_calls,
+                audience,
                 ..Start::bare(settings.clone(), ShardId(id), placement.clone(), seeds(id))
             };
             Shard::new(start)
         });
         let shards: Vec<Shard> = shards.collect();
         let accounts = plan.accounts;
-        let home = move |name: &str| {
-            let identity = Identity::new("us-west-2", &account_of(name, accounts), name);
-            placement.shard(&identity).index()
-        };
+        let home = move |name: &str| home_of(name, &placement, accounts);
         let mut model = Model::new(
             settings,
             verdicts,
@@ -113,6 +120,7 @@ impl World {
             drained: vec![false; shards.len()],
             shards,
             journals,
+            watchers,
             reader,
             stores,
             changes: vec![VecDeque::new(); usize::from(count)],

@@ -9,6 +9,7 @@ use super::reload::Reloader;
 use super::supervisor::Supervisor;
 use crate::edge::{Post, ShardEvent, ShardHandle};
 use crate::failure::Failure;
+use crate::hooks::{Hooks, Order};
 use crate::side::{Command, History, Shared, Status, StatusBoard, give_memory_back};
 use broker_core::cluster::message::Ending;
 use broker_core::id::ShardId;
@@ -28,6 +29,8 @@ pub(super) struct Watch<'n> {
     pub(super) happened: Receiver<ShardEvent>,
     /// The files that are read again when the operator says so or when they change.
     pub(super) reloader: Reloader,
+    /// The ways to the courier of hooks, if there are any.
+    pub(super) hooks: Option<Hooks>,
     /// The service manager.
     pub(super) supervisor: Supervisor,
     pub(super) rounds: Rounds,
@@ -69,6 +72,9 @@ impl Watch<'_> {
         self.serve()?;
         self.status.set(Status::Draining);
         self.supervisor.stopping();
+        if let Some(hooks) = &self.hooks {
+            hooks.order(Order::Draining);
+        }
         self.give_slots()?;
         tracing::info!(
             within_ms = self.drain_ms,
@@ -311,6 +317,7 @@ mod tests {
         let mut follower = Follower::new(None, &status);
         follower.news = news;
         Watch {
+            hooks: None,
             shards: Vec::new(),
             rounds: Rounds::new(Arc::clone(&mailboxes), History::shared(0, now), now),
             mailboxes,

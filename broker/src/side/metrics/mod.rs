@@ -4,6 +4,7 @@
 
 mod edge;
 pub(super) mod exposition;
+mod hooks;
 mod machine;
 pub(super) mod page;
 mod process;
@@ -52,6 +53,9 @@ impl Report {
         text.table(machine::METRICS, &view);
         text.table(edge::METRICS, &view);
         text.table(process::OF_CLUSTER, &process);
+        if let Some(report) = &process.hooks {
+            text.table(hooks::METRICS, report);
+        }
         text.table(process::METRICS, &process);
         text.finish()
     }

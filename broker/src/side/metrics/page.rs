@@ -2,6 +2,7 @@
 
 use super::Report;
 use super::exposition::Format;
+use crate::hooks::Hooks;
 use crate::side::admin::answer::{Fault, SILENT};
 use crate::side::console::hub::Hub;
 use crate::side::status::StatusBoard;
@@ -23,14 +24,21 @@ pub(in crate::side) struct Metrics {
     scrape: Arc<Mutex<Scrape>>,
     hub: Arc<Hub>,
     status: StatusBoard,
+    hooks: Option<Hooks>,
 }
 
 impl Metrics {
-    pub(in crate::side) fn new(scrape: Scrape, hub: Arc<Hub>, status: StatusBoard) -> Self {
+    pub(in crate::side) fn new(
+        scrape: Scrape,
+        hub: Arc<Hub>,
+        status: StatusBoard,
+        hooks: Option<Hooks>,
+    ) -> Self {
         Self {
             scrape: Arc::new(Mutex::new(scrape)),
             hub,
             status,
+            hooks,
         }
     }
 }
@@ -53,6 +61,7 @@ async fn page(
     let report = tokio::task::spawn_blocking(move || (*scrape)()).await;
     let mut report = report.ok().flatten().ok_or(SILENT)?;
     report.process.streams = metrics.hub.streams() as u64;
+    report.process.hooks = metrics.hooks.map(|hooks| hooks.report());
     report.process.status = metrics.status.status();
     let kind = [(header::CONTENT_TYPE, format.content_type())];
     Ok((kind, report.text(format)))

@@ -2,6 +2,7 @@
 
 use super::exposition::{Row, counter, gauge};
 use super::view::labelled;
+use crate::hooks::HooksReport;
 use crate::side::cluster::{ClusterView, MESSAGES};
 use crate::side::process::{cpu_time, open_files_max};
 use crate::side::status::Status;
@@ -28,6 +29,8 @@ pub struct ProcessState {
     pub data_dir_free: Option<u64>,
     /// The node's view of its cluster, where that changes.
     pub cluster: Option<ClusterView>,
+    /// The figures of hooks, where there are any.
+    pub hooks: Option<HooksReport>,
 }
 
 /// The labels of [`ProcessState::budgets`].

@@ -41,6 +41,7 @@ fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static 
         .unwrap();
     let mut inspector_answers = scraped;
     let shows = Shows {
+        hooks: None,
         scrape: Box::new(report),
         inspect: Box::new(move |whom, _| {
             if !std::mem::take(&mut inspector_answers) {

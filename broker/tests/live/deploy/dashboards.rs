@@ -24,7 +24,7 @@ const OF_TARGETS: [&str; 2] = ["job", "instance"];
 
 #[test]
 fn every_metric_in_use_exists() {
-    let broker = Broker::dev(2);
+    let broker = crate::hooks::unheard();
     let scrape = Scraped::of(&get(broker.admin, "/metrics").text());
     let recorded = recorded();
     let mut faults = Vec::new();

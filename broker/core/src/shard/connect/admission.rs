@@ -8,6 +8,7 @@ use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
 use crate::journal::{EndReason, Superseded};
 use crate::machine::Output;
+use crate::presence::Cause;
 use crate::record::Record;
 use crate::session::{Admission, NEVER, Role, Terms, WebSocket};
 use crate::settings::GoAway;
@@ -122,6 +123,7 @@ pub(in crate::shard) fn admit(
                 admission,
                 joined,
             };
+            directory.changed(channel, newcomer.cause(), None);
             welcome(sockets, books, todo, newcomer, at);
             true
         }
@@ -210,6 +212,17 @@ struct Newcomer<'a> {
     admission: &'a Admission,
     /// The connections that lost the slot to it.
     joined: Joined,
+}
+
+impl Newcomer<'_> {
+    /// The change for those who watch the channel.
+    fn cause(&self) -> Cause {
+        match (&self.role, self.joined.superseded) {
+            (Role::Master, None) => Cause::MasterJoined,
+            (Role::Master, Some(_)) => Cause::MasterReplaced,
+            (Role::Viewer(_), _) => Cause::ViewerJoined,
+        }
+    }
 }
 
 /// Sends 101, and has the connection take its place. What is kept for it follows, behind what its predecessor was not

@@ -182,6 +182,7 @@ mod tests {
             newest: Wall(0),
             waiting_calls: 1,
             slots: None,
+            audience: Box::new(crate::presence::Nobody),
         };
         let id = (ShardId(0), Placement::new([1, 2, 3, 4], 1));
         Directory::new(Arc::new(settings), id, hasher, start)

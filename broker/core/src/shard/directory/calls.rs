@@ -5,6 +5,7 @@ use super::Directory;
 use super::waits::{Call, Room};
 use crate::channel::{Calls, Channel, Live, Waiting};
 use crate::id::{CallRef, ChannelKey, SessionKey};
+use crate::presence::Cause;
 use crate::session::Unsent;
 use crate::time::Moment;
 use codec::signal::{Action, Delivery};
@@ -57,6 +58,7 @@ impl Directory {
         if caller.shard != self.shard {
             self.waits.hold(caller, (key, order));
         }
+        self.changed(key, Cause::Waiting, None);
         true
     }
 
@@ -70,6 +72,9 @@ impl Directory {
         let call = take(&mut channel.live_mut()?.calls)?;
         let account = channel.record.arn.account();
         self.waits.end(account, (key, call.order));
+        if channel.hooks != 0 && call.given.is_none() {
+            self.news.changed(key, (Cause::Served, None));
+        }
         Some(call)
     }
 
@@ -80,8 +85,13 @@ impl Directory {
         key: ChannelKey,
         before: u64,
     ) -> Option<(SessionKey, impl Iterator<Item = &Waiting>)> {
-        let live = self.channels.get_mut(key).and_then(Channel::live_mut)?;
+        let channel = self.channels.get_mut(key)?;
+        let hooks = channel.hooks;
+        let live = channel.live_mut()?;
         let master = live.members.to_master()?;
+        if hooks != 0 && live.calls.all().any(|call| call.given.is_none()) {
+            self.news.changed(key, (Cause::Served, None));
+        }
         let calls = live.calls.all();
         let left = calls.filter(move |call| call.given.is_none() && call.order < before);
         let given = left.filter_map(move |call| {
@@ -112,6 +122,7 @@ impl Directory {
                 call.was_had(master);
             }
         }
+        self.changed(key, Cause::Waiting, None);
     }
 
     /// A connection of the master's slot has left: nothing is remembered of what it had.
@@ -147,6 +158,9 @@ impl Directory {
                 call.was_had(master);
             }
         }
+        if returns {
+            self.changed(key, Cause::Waiting, None);
+        }
         returns
     }
 
@@ -163,6 +177,7 @@ impl Directory {
         if let Some(call) = call {
             call.given.take_if(|given| *given == master);
         }
+        self.changed(key, Cause::Waiting, None);
         waits
     }
 
@@ -188,7 +203,7 @@ impl Directory {
 }
 
 /// Milliseconds that a call waits: as long as its channel keeps messages, or as long as is configured.
-fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
+pub(in crate::shard) fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
     let ttl_ms = u64::from(ttl_seconds) * 1000;
     if most_ms == 0 {
         ttl_ms

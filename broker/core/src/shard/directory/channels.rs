@@ -4,6 +4,7 @@ use super::Directory;
 use super::slots::Slots;
 use crate::channel::{Channel, Life, Metered, Route};
 use crate::id::{Account, CallerId, ChannelKey, Identity, ShardId, Slot, TimerId};
+use crate::presence::{Cause, Presence};
 use crate::record::{Holding, Record};
 use crate::settings::Settings;
 use crate::shard::books::Books;
@@ -155,7 +156,9 @@ impl Directory {
         state: Life,
     ) -> Option<(Identity, ChannelKey)> {
         let (identity, bytes) = (Identity::of(&record.arn), record.bytes());
-        let channel = Channel::new(record, state);
+        let mut channel = Channel::new(record, state);
+        let record = &channel.record;
+        channel.hooks = self.settings.hooks_of(record.arn.name(), &record.tags);
         let key = self.channels.insert(channel).ok()?;
         if let Some(slots) = &mut self.slots {
             slots.channel_came(&identity, key);
@@ -177,7 +180,12 @@ impl Directory {
             return;
         };
         let (before, after) = (channel.record.bytes(), next.bytes());
-        channel.record = next;
+        let hooks = self.settings.hooks_of(next.arn.name(), &next.tags);
+        let more = hooks & !channel.hooks != 0 && channel.live().is_some();
+        (channel.record, channel.hooks) = (next, hooks);
+        if more {
+            self.news.changed(key, (Cause::Watched, None));
+        }
         self.recount(key, before.max(after), after);
     }
 
@@ -214,6 +222,7 @@ impl Directory {
         key: ChannelKey,
     ) -> Option<Channel> {
         let channel = self.channels.remove(key)?;
+        self.parted(key, &channel);
         let (arn, bytes) = (&channel.record.arn, channel.record.bytes());
         let identity = Identity::of(arn);
         if self.names.remove(&identity).is_some() {
@@ -228,6 +237,16 @@ impl Directory {
             slots.channel_went(&identity, key);
         }
         Some(channel)
+    }
+}
+
+impl Directory {
+    /// A channel that somebody watched, and was on, is gone.
+    fn parted(&mut self, key: ChannelKey, channel: &Channel) {
+        if channel.hooks != 0 && (channel.live().is_some() || channel.connections > 0) {
+            let last = Presence::nobody(&channel.record, channel.hooks, Cause::Deleted);
+            self.news.parted(key, Box::new(last));
+        }
     }
 }
 

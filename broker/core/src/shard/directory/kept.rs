@@ -4,10 +4,12 @@ use crate::channel::{Channel, Full, KeyName, Live, Message, Room, Slot, Towards}
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, ChannelKey};
 use crate::journal::Unaccepted;
+use crate::presence::Cause;
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
 use crate::shard::directory::Directory;
 use crate::time::Moment;
+use codec::signal::Action;
 use std::collections::VecDeque;
 
 impl Directory {
@@ -103,6 +105,30 @@ impl Directory {
         }
     }
 
+    /// Whether those who watch a channel get to know of this message for its absent master: an offer, or the first of a
+    /// viewer. On a channel that a hook can wake it is kept for as long as is configured at least.
+    pub(in crate::shard) fn begins_to_wait(
+        &self,
+        key: ChannelKey,
+        (towards, viewer): (Towards, &str),
+        message: &mut Message,
+        at: Moment,
+    ) -> bool {
+        let channel = self.channel(key).filter(|channel| channel.hooks != 0);
+        let Some(channel) = channel.filter(|_| towards == Towards::Master) else {
+            return false;
+        };
+        if channel.hooks & self.waking != 0 {
+            let least = at.now.after(self.settings.presence.wake_ttl_ms);
+            message.expires = message.expires.max(least);
+        }
+        let mut waiting = channel
+            .live()
+            .into_iter()
+            .flat_map(|live| live.pending.for_master());
+        message.action == Action::SdpOffer || waiting.all(|kept| **kept.viewer != *viewer)
+    }
+
     /// Ends the kept messages of a channel whose time is over.
     pub(in crate::shard) fn expire_kept(&mut self, books: &mut Books, key: ChannelKey, at: Moment) {
         let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
@@ -147,6 +173,9 @@ impl Directory {
             return;
         }
         let account = Account::of(&channel.record.arn);
+        if after < before && channel.hooks != 0 {
+            self.news.changed(key, (Cause::Served, None));
+        }
         self.kept.shares.change(account, key, before, after);
         books.count_kept_bytes(before, after);
     }

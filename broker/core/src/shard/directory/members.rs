@@ -3,6 +3,8 @@
 use super::Directory;
 use crate::channel::{Channel, Joined, Leaver, Metered, Slot, TableFull};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
+use crate::journal::EndReason;
+use crate::presence::{Cause, News};
 use crate::time::{Moment, Now};
 
 /// Why a connection gets no slot.
@@ -56,11 +58,27 @@ impl Directory {
         &mut self,
         key: ChannelKey,
         slot: &Slot,
-        leaver: Leaver,
+        (leaver, reason): (Leaver, Option<EndReason>),
         from: Now,
     ) -> Option<SessionKey> {
-        let live = self.channels.get_mut(key).and_then(Channel::live_mut)?;
-        live.members.leave(slot, leaver, from)
+        let channel = self.channels.get_mut(key)?;
+        let hooks = channel.hooks;
+        let members = &mut channel.live_mut()?.members;
+        let had = match slot {
+            Slot::Master => members.master(),
+            Slot::Viewer(id) => members.viewer(id),
+        };
+        let returning = members.leave(slot, leaver, from);
+        if hooks != 0 && had == Some(leaver.session) {
+            let cause = match (slot, returning) {
+                (Slot::Master, None) => Cause::MasterLeft,
+                (Slot::Master, Some(_)) => Cause::MasterReplaced,
+                (Slot::Viewer(_), None) => Cause::ViewerLeft,
+                (Slot::Viewer(_), Some(_)) => Cause::ViewerJoined,
+            };
+            self.news.changed(key, (cause, reason.map(Into::into)));
+        }
+        returning
     }
 
     /// When a connection lost its slot, and whether a newer one of its slot has sent a message since: one that left, or
@@ -140,6 +158,29 @@ impl Directory {
             self.former.remove(&channel);
         }
         Some(former)
+    }
+
+    /// Something has changed about a channel that those who watch it get to know, if anybody does.
+    #[inline]
+    pub(in crate::shard) fn changed(
+        &mut self,
+        key: ChannelKey,
+        cause: Cause,
+        reason: Option<EndReason>,
+    ) {
+        if self.channel(key).is_some_and(|channel| channel.hooks != 0) {
+            self.news.changed(key, (cause, reason.map(Into::into)));
+        }
+    }
+
+    /// The news for those who watch.
+    pub(in crate::shard) fn news(&self) -> &News {
+        &self.news
+    }
+
+    /// The same, to be changed.
+    pub(in crate::shard) fn news_mut(&mut self) -> &mut News {
+        &mut self.news
     }
 
     /// Gives back what an unused channel does not need.

@@ -11,6 +11,7 @@ use crate::channel::{Full, KeyName, Route, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
 use crate::journal::Unaccepted;
+use crate::presence::Cause;
 use crate::session::{Launch, Role};
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
@@ -281,8 +282,9 @@ impl Directory {
             channel,
             towards,
             viewer,
-            message,
+            mut message,
         } = undelivered;
+        let waits = self.begins_to_wait(channel, (towards, &viewer), &mut message, at);
         let kind = Kind::Known(message.action);
         if self.channel(channel).is_none() {
             books.count_ended(kind, Outcome::Withdrawn);
@@ -298,6 +300,9 @@ impl Directory {
         self.store(books, channel, name, message, at)?;
         books.count_kept(1);
         books.note().came(at, channel, kept, from, named);
+        if waits {
+            self.changed(channel, Cause::Waiting, None);
+        }
         todo.push(Todo::Arm(channel));
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
 use crate::journal::ConnectionEnd;
 use crate::limits::BRIEF_MS;
+use crate::presence::Cause;
 use crate::session::{Role, Tally, Unsent};
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Leaver, Passage, Passed};
@@ -44,7 +45,8 @@ impl Directory {
                 brief: at.now.since(end.opened) <= BRIEF_MS,
                 spoke: end.spoke,
             };
-            returning = self.leave_slot(key, &slot_of(role), leaving, left.from);
+            returning =
+                self.leave_slot(key, &slot_of(role), (leaving, Some(end.reason)), left.from);
             if *role == Role::Master {
                 self.forget_master(key, left.session);
             }
@@ -171,6 +173,9 @@ pub(in crate::shard) fn give_back(
         };
         let mine = mine.into_iter().map(|(_, message)| message).collect();
         directory.put_back(books, key, name, mine, at);
+    }
+    if *role == Role::Master {
+        directory.changed(key, Cause::Waiting, None);
     }
     todo.push(Todo::Deliver(key, role.clone()));
     todo.push(Todo::Arm(key));

@@ -22,6 +22,7 @@ impl Shard {
             if let Some((caller, answer)) = self.todo.pop_answer() {
                 answers::take_answer(self.road_parts(), caller, *answer, at);
             } else if !self.receive_answered(at) {
+                self.tell_presence(at);
                 return self.todo.shrink();
             }
         }

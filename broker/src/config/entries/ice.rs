@@ -1,13 +1,13 @@
 //! The entries of `[[ice]]`.
 
-use super::document::{Raw, Section, list, text};
+use crate::config::document::{Raw, Section, list, text};
 use crate::files;
 use broker_core::settings::value::{self, Checked};
 use broker_core::settings::{Ice, IceCredential};
 use std::path::Path;
 
 /// Reads one entry.
-pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Ice> {
+pub(in crate::config) fn read(section: &mut Section<'_, '_>) -> Option<Ice> {
     let urls = section.read("urls", urls).unwrap_or_default();
     let secrets = section.read("secret", secrets);
     let from_file = section.text("secret_file", |path| secret_file(Path::new(path)));

@@ -1,0 +1,215 @@
+//! The channels of a shard whose presence has changed and was not told yet.
+
+use super::{Audience, Cause, Nobody, Presence, Told};
+use crate::id::ChannelKey;
+use crate::limits::{PARTING_MAX, PRESENCE_RETRY_MS, PRESENCE_TOLD_PER_TURN};
+use crate::time::{Moment, Now};
+use std::collections::{BTreeMap, VecDeque};
+
+/// The last change of a channel, with the reason of a departure.
+pub type Change = (Cause, Option<&'static str>);
+
+/// The news of a shard for those who watch. At most one entry a watched channel: a state that finds no room is sent
+/// later, as it is then, so nothing is lost but the last states of deleted channels beyond [`PARTING_MAX`], which is
+/// reported as well.
+pub struct News {
+    audience: Box<dyn Audience>,
+    sequence: u64,
+    changed: BTreeMap<ChannelKey, Change>,
+    /// The last states of channels that are gone.
+    parting: VecDeque<Box<Presence>>,
+    lost: bool,
+    /// There was no room: until when nothing is tried.
+    waits: Option<Now>,
+}
+
+impl Default for News {
+    fn default() -> Self {
+        Self::new(Box::new(Nobody))
+    }
+}
+
+impl News {
+    /// Nothing to tell yet.
+    #[must_use]
+    pub fn new(audience: Box<dyn Audience>) -> Self {
+        Self {
+            audience,
+            sequence: 0,
+            changed: BTreeMap::new(),
+            parting: VecDeque::new(),
+            lost: false,
+            waits: None,
+        }
+    }
+
+    /// A watched channel has changed. Of several changes the one that says most counts.
+    pub fn changed(&mut self, channel: ChannelKey, change: Change) {
+        let last = self.changed.entry(channel).or_insert(change);
+        if change.0 >= last.0 {
+            *last = change;
+        }
+    }
+
+    /// A watched channel is gone: its last state.
+    pub fn parted(&mut self, channel: ChannelKey, last: Box<Presence>) {
+        self.changed.remove(&channel);
+        self.parting.push_back(last);
+        if self.parting.len() > PARTING_MAX {
+            self.parting.pop_front();
+            self.lost = true;
+        }
+    }
+
+    /// Whether there is anything to tell at `now`.
+    #[inline]
+    #[must_use]
+    pub fn is_due(&self, now: Now) -> bool {
+        !self.is_empty() && self.waits.is_none_or(|until| until <= now)
+    }
+
+    /// When it is to be tried again.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Now> {
+        self.waits.filter(|_| !self.is_empty())
+    }
+
+    /// Whether there is nothing to tell.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.parting.is_empty() && !self.lost
+    }
+
+    /// Tells what is due. `presence` is the state of a channel with this sequence; `None` when there is nothing to tell
+    /// of it.
+    pub fn tell(
+        &mut self,
+        at: Moment,
+        mut presence: impl FnMut(ChannelKey, Change, u64) -> Option<Box<Presence>>,
+    ) {
+        let now = at.now;
+        self.waits = None;
+        if self.lost && self.send(now, Told::Lost).is_ok() {
+            self.lost = false;
+        }
+        while let Some(mut last) = self.parting.pop_front() {
+            (last.sequence, last.at) = (self.next(), at.wall);
+            if let Err(Told::Presence(last)) = self.send(now, Told::Presence(last)) {
+                return self.parting.push_front(last);
+            }
+        }
+        for told in 0.. {
+            if told == PRESENCE_TOLD_PER_TURN {
+                self.waits = Some(now);
+                return;
+            }
+            let Some((channel, change)) = self.changed.pop_first() else {
+                return;
+            };
+            let sequence = self.next();
+            let Some(told) = presence(channel, change, sequence) else {
+                continue;
+            };
+            if self.send(now, Told::Presence(told)).is_err() {
+                self.changed.insert(channel, change);
+                return;
+            }
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    fn send(&mut self, now: Now, told: Told) -> Result<(), Told> {
+        let sent = self.audience.tell(told);
+        if sent.is_err() {
+            self.waits = Some(now.after(PRESENCE_RETRY_MS));
+        }
+        sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Wall;
+    use std::sync::mpsc::{SyncSender, sync_channel};
+
+    struct Small(SyncSender<Told>);
+
+    impl Audience for Small {
+        fn tell(&mut self, told: Told) -> Result<(), Told> {
+            self.0.try_send(told).map_err(|error| match error {
+                std::sync::mpsc::TrySendError::Full(told)
+                | std::sync::mpsc::TrySendError::Disconnected(told) => told,
+            })
+        }
+    }
+
+    fn presence(name: u32, (cause, reason): Change, sequence: u64) -> Box<Presence> {
+        Box::new(Presence {
+            name: name.to_string().into(),
+            arn: Box::default(),
+            hooks: 1,
+            sequence,
+            at: Wall(0),
+            cause,
+            reason,
+            master: None,
+            viewers: 0,
+            waiting: Vec::new(),
+            more: 0,
+        })
+    }
+
+    fn at(now: u64) -> Moment {
+        Moment {
+            now: Now(now),
+            ..Moment::default()
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_told_later_and_once() {
+        let (sender, receiver) = sync_channel(2);
+        let mut news = News::new(Box::new(Small(sender)));
+        let channel = |number| ChannelKey::new(number, 0);
+        for number in 0..3 {
+            news.changed(channel(number), (Cause::MasterLeft, Some("peer_gone")));
+            news.changed(channel(number), (Cause::Waiting, None));
+        }
+        let state = |key, change, sequence| {
+            let number = (0..3).find(|number| channel(*number) == key)?;
+            Some(presence(number, change, sequence))
+        };
+        assert!(news.is_due(Now(5)));
+        news.tell(at(5), state);
+        assert!(!news.is_due(Now(5)), "it waits for room");
+        assert_eq!(news.next_due(), Some(Now(5 + PRESENCE_RETRY_MS)));
+        let told: Vec<_> = receiver.try_iter().collect();
+        assert_eq!(told.len(), 2);
+        news.tell(at(5 + PRESENCE_RETRY_MS), state);
+        let last: Vec<_> = receiver.try_iter().collect();
+        let [Told::Presence(last)] = &*last else {
+            panic!("{last:?}")
+        };
+        assert_eq!((&*last.name, last.cause), ("2", Cause::MasterLeft));
+        assert!(last.sequence > 2 && news.is_empty());
+    }
+
+    #[test]
+    fn last_states_beyond_the_bound_are_lost_and_said_to_be() {
+        let (sender, receiver) = sync_channel(2 * PARTING_MAX);
+        let mut news = News::new(Box::new(Small(sender)));
+        for number in 0..=u32::try_from(PARTING_MAX).unwrap() {
+            let last = presence(number, (Cause::Deleted, None), 0);
+            news.parted(ChannelKey::new(number, 0), last);
+        }
+        news.tell(at(0), |_, _, _| None);
+        assert_eq!(receiver.try_recv(), Ok(Told::Lost));
+        assert_eq!(receiver.try_iter().count(), PARTING_MAX);
+        assert!(news.is_empty());
+    }
+}

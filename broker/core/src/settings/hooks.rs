@@ -1,0 +1,130 @@
+//! Receivers of what happens on channels: `[[hook]]` and `[presence]`.
+
+use super::Settings;
+use crate::record::Tags;
+use std::path::PathBuf;
+
+/// A receiver of events. What is secret stays in its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Its name, one among all.
+    pub name: String,
+    /// The address that events are posted to. `{channel}` in its path or query stands for the channel's name.
+    pub url: String,
+    /// Whether it gets `channel.wake`.
+    pub wakes: bool,
+    /// Whether it gets `channel.presence`.
+    pub presence: bool,
+    /// A pattern of channel names, in which `*` stands for any text.
+    pub channels: Option<String>,
+    /// A tag that channels have, as `key=value`.
+    pub tag: Option<(String, String)>,
+    /// A file with the secret that its events are signed with; during a rotation a second line has the other one.
+    pub secret_file: PathBuf,
+    /// Certificate and key that it is shown.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// The authorities of its certificate, in place of the system's.
+    pub ca: Option<PathBuf>,
+    /// The longest time for one request.
+    pub timeout_ms: u64,
+    /// The time for which a failed delivery is tried again.
+    pub retry_ms: u64,
+    /// Whether events have the address of the master.
+    pub include_remote: bool,
+    /// Whether events have the ids of clients.
+    pub include_client_id: bool,
+    /// Whether plain HTTP may leave this machine.
+    pub allow_plain: bool,
+}
+
+impl Hook {
+    /// Whether it watches a channel of this name with these tags.
+    #[must_use]
+    pub fn watches(&self, name: &str, tags: &Tags) -> bool {
+        let named = self.channels.as_deref();
+        let tagged = self.tag.as_ref();
+        named.is_none_or(|pattern| covers(pattern, name))
+            && tagged.is_none_or(|(key, value)| {
+                let mut tags = tags.iter();
+                tags.any(|tag| *tag.key == **key && *tag.value == **value)
+            })
+    }
+}
+
+impl Settings {
+    /// The hooks that watch a channel: bit n is entry n of the list.
+    #[must_use]
+    pub fn hooks_of(&self, name: &str, tags: &Tags) -> u16 {
+        let all = self.hooks.iter().enumerate();
+        let watching = all.filter(|(_, hook)| hook.watches(name, tags));
+        watching.fold(0, |mask, (place, _)| mask | mask_of(place))
+    }
+
+    /// The hooks that are sent `channel.wake`, in the same form.
+    #[must_use]
+    pub fn waking_hooks(&self) -> u16 {
+        let all = self.hooks.iter().enumerate();
+        let waking = all.filter(|(_, hook)| hook.wakes);
+        waking.fold(0, |mask, (place, _)| mask | mask_of(place))
+    }
+}
+
+/// The rules for all hooks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PresenceRules {
+    /// The time for which the departure of a master is held back: one that comes again is no news.
+    pub linger_ms: u64,
+    /// The least time for which messages for an absent master are kept, on channels that a hook can wake.
+    pub wake_ttl_ms: u64,
+}
+
+/// The bit of an entry of the list.
+#[must_use]
+pub const fn mask_of(place: usize) -> u16 {
+    if place < HOOKS_MAX { 1 << place } else { 0 }
+}
+
+/// Whether a pattern covers the whole of a name: as many steps as both lengths multiplied, at most.
+fn covers(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
+        return false;
+    };
+    let mut parts: Vec<_> = parts.collect();
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// Entries of `[[hook]]` at most: a channel has one bit for each.
+pub const HOOKS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_any_text() {
+        for (pattern, name, yes) in [
+            ("cam-1", "cam-1", true),
+            ("cam-1", "cam-12", false),
+            ("cam-*", "cam-", true),
+            ("cam-*", "a-cam-1", false),
+            ("*-1", "cam-1-1", true),
+            ("*a*b", "xaxxbxb", true),
+            ("a*b", "abc", false),
+            ("a*a", "a", false),
+            ("a**c", "abc", true),
+            ("*", "", true),
+        ] {
+            assert_eq!(covers(pattern, name), yes, "{pattern} {name}");
+        }
+    }
+}

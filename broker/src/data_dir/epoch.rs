@@ -1,0 +1,75 @@
+//! The epoch of presence: a number of the process that is greater than that of every earlier one with this directory.
+//!
+//! It is the calendar in milliseconds, or one more than the last epoch where that is greater: neither a clock that was
+//! set back nor a copy of the directory makes it smaller. It is on the disk before anybody gets it.
+
+use crate::failure::Failure;
+use crate::files::{self, ReadError};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// The next epoch of a data directory that this process has locked.
+///
+/// # Errors
+/// [`Failure::Fatal`], with what to do: the file is damaged, or cannot be read or written.
+pub(crate) fn next(data_dir: &Path, wall_ms: u64) -> Result<u64, Failure> {
+    let path = data_dir.join(NAME);
+    let failed = |error: io::Error| {
+        let path = path.display();
+        Failure::Fatal(format!(
+            "{path}: the epoch of presence can be neither read nor kept: {error}"
+        ))
+    };
+    let last = match files::read_text(&path, BYTES_MAX) {
+        Ok(read) => {
+            let last = read.content.trim().parse().ok();
+            last.filter(|last| *last < u64::MAX).ok_or_else(|| {
+                let path = path.display();
+                Failure::Fatal(format!(
+                    "{path}: damaged: it must have one number: put back a copy of it, or write a number into it that \
+                     is greater than every epoch that receivers of hooks have seen"
+                ))
+            })?
+        }
+        Err(ReadError::Failed(error)) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(failed(error.into())),
+    };
+    let epoch = wall_ms.max(last + 1);
+    files::write_whole(&path, &format!("{epoch}\n"), 0o600).map_err(failed)?;
+    let synced = File::open(data_dir).and_then(|directory| directory.sync_all());
+    synced.map_err(failed)?;
+    Ok(epoch)
+}
+
+/// The name of the file in the data directory.
+const NAME: &str = "presence.epoch";
+
+/// A number with its line end, and room for blanks.
+const BYTES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn an_epoch_is_greater_than_all_before_whatever_the_clock_says() {
+        let folder = std::env::temp_dir().join(format!("heliograph-epoch-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        assert_eq!(next(&folder, 1_000).unwrap(), 1_000);
+        assert_eq!(next(&folder, 1_000).unwrap(), 1_001);
+        assert_eq!(next(&folder, 5).unwrap(), 1_002, "the clock was set back");
+        assert_eq!(next(&folder, 9_000).unwrap(), 9_000);
+        let copy = folder.join("copy");
+        fs::create_dir_all(&copy).unwrap();
+        fs::copy(folder.join(NAME), copy.join(NAME)).unwrap();
+        assert_eq!(next(&copy, 7).unwrap(), 9_001, "a copy of the directory");
+        for damaged in ["", "nine", "-1", "18446744073709551615"] {
+            fs::write(folder.join(NAME), damaged).unwrap();
+            let error = next(&folder, 7).unwrap_err().to_string();
+            assert!(error.contains("damaged"), "{error}");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,133 @@
+//! The address of a receiver. It comes from the configuration alone; a channel's name is put into its path or query.
+
+use axum::http::Uri;
+use std::net::IpAddr;
+
+/// Whether a text may be the URL of a hook.
+///
+/// # Errors
+/// The rule that it breaks.
+pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
+    let rule = || "allowed an absolute URL of https or http, such as https://push.example.com/wake/{channel}";
+    let (scheme, rest) = text.split_once("://").ok_or_else(rule)?;
+    let host_ends = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, behind) = rest.split_at(host_ends);
+    if authority.contains(['{', '}']) {
+        return Err("allowed {channel} in the path and the query only".into());
+    }
+    if authority.contains('@') {
+        return Err("allowed a URL without user and password".into());
+    }
+    let filled = behind.replace(CHANNEL, "channel");
+    if filled.contains(['{', '}', '#']) || text.len() > URL_BYTES_MAX {
+        return Err(format!(
+            "allowed at most {URL_BYTES_MAX} bytes, and no braces but {{channel}}"
+        ));
+    }
+    let uri: Uri = format!("{scheme}://{authority}{filled}")
+        .parse()
+        .map_err(|_| rule())?;
+    let host = uri
+        .host()
+        .filter(|host| !host.is_empty())
+        .ok_or_else(rule)?;
+    match scheme {
+        "https" => Ok(text),
+        "http" if allow_plain || is_loopback(host) => Ok(text),
+        "http" => Err(
+            "allowed https, or http to a loopback address; allow_plain = true permits http to others".into(),
+        ),
+        _ => Err(rule().into()),
+    }
+}
+
+/// The address for a channel. Names of channels have no character that would have to be escaped, which is held here.
+pub(super) fn of_channel(url: &str, name: &str) -> Option<Uri> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if !name.bytes().all(plain) {
+        return None;
+    }
+    url.replace(CHANNEL, name).parse().ok()
+}
+
+/// As much of a URL as may be shown: what is behind the host may be a secret.
+pub(crate) fn shown(url: &str) -> String {
+    let begin = url.find("://").map_or(0, |at| at + 3);
+    let behind = url.get(begin..).unwrap_or_default();
+    match behind.find(['/', '?']) {
+        Some(at) => format!("{}/…", &url[..begin + at]),
+        None => url.into(),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let address: Option<IpAddr> = bare.parse().ok();
+    address.map_or(bare == "localhost", |address| address.is_loopback())
+}
+
+/// Stands for the name of the channel.
+const CHANNEL: &str = "{channel}";
+
+/// Longest URL.
+const URL_BYTES_MAX: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_that_may_be() {
+        for (url, plain, allowed) in [
+            ("https://push.example.com/wake", false, true),
+            (
+                "https://push.example.com:8443/topics/wake%2F{channel}?qos=1",
+                false,
+                true,
+            ),
+            ("http://127.0.0.1:9000/", false, true),
+            ("http://[::1]:9000", false, true),
+            ("http://localhost/x?c={channel}", false, true),
+            ("http://push.example.com/", false, false),
+            ("http://push.example.com/", true, true),
+            ("http://127.0.0.1.example.com/", false, false),
+            ("https://{channel}.example.com/", true, false),
+            ("https://user:word@example.com/", true, false),
+            ("https://user@localhost@example.com/", true, false),
+            ("https:///path", true, false),
+            ("ftp://example.com/", true, false),
+            ("/path", true, false),
+            ("https://example.com/{name}", true, false),
+            ("https://example.com/#{channel}", true, false),
+            ("", true, false),
+        ] {
+            assert_eq!(check(url, plain).is_ok(), allowed, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_name_goes_into_the_path_and_nowhere_else() {
+        let uri = of_channel(
+            "https://example.com/wake%2F{channel}?q={channel}",
+            "cam-1.a_b",
+        );
+        assert_eq!(
+            uri.unwrap().to_string(),
+            "https://example.com/wake%2Fcam-1.a_b?q=cam-1.a_b"
+        );
+        assert!(of_channel("https://example.com/{channel}", "../x?y").is_none());
+    }
+
+    #[test]
+    fn only_the_host_of_a_url_is_shown() {
+        assert_eq!(
+            shown("https://example.com/key/1?token=2"),
+            "https://example.com/…"
+        );
+        assert_eq!(shown("http://127.0.0.1:9000"), "http://127.0.0.1:9000");
+        assert_eq!(
+            shown("https://example.com?token=2"),
+            "https://example.com/…"
+        );
+    }
+}

@@ -1,0 +1,418 @@
+//! The courier: takes what shards tell, and brings it to the receivers. One task of the side thread.
+
+use super::client::{Client, Letter};
+use super::job::{Half, Job, Key, What};
+use super::queue::{Answer, Outcome, Queue};
+use super::report::HooksReport;
+use super::wake::{Act, WakeResult, Wakes};
+use super::{Order, address, event};
+use broker_core::presence::{Cause, Presence, Told};
+use broker_core::settings::{Hook, Settings, mask_of};
+use broker_core::time::Wall;
+use codec::aws::ChannelArn;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+/// The courier of all hooks. One per process that has any.
+pub struct Courier {
+    settings: Arc<Settings>,
+    epoch: u64,
+    receivers: Vec<Receiver>,
+    wakes: Wakes,
+    told: mpsc::Receiver<Told>,
+    orders: mpsc::Receiver<Order>,
+    report: watch::Sender<HooksReport>,
+    flights: JoinSet<Landed>,
+    began: Instant,
+    /// Jobs so far.
+    jobs: u64,
+    /// When the figures are brought up to date.
+    tells_at: u64,
+}
+
+struct Receiver {
+    client: Client,
+    queue: Queue,
+}
+
+/// The end of a request.
+struct Landed {
+    hook: usize,
+    key: Key,
+    answer: Answer,
+    error: Option<String>,
+}
+
+/// The ways into a courier, and out of it.
+pub(super) struct Ends {
+    pub(super) told: mpsc::Receiver<Told>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) report: watch::Sender<HooksReport>,
+}
+
+impl Courier {
+    pub(super) fn new(
+        settings: &Arc<Settings>,
+        epoch: u64,
+        clients: Vec<Client>,
+        seed: u64,
+        ends: Ends,
+    ) -> Self {
+        let receivers = clients.into_iter().zip(&settings.hooks).zip(0..);
+        let receiver = |((client, hook), nth): ((Client, &Hook), u64)| Receiver {
+            client,
+            queue: Queue::new(hook.retry_ms, seed ^ nth),
+        };
+        Self {
+            settings: Arc::clone(settings),
+            epoch,
+            receivers: receivers.map(receiver).collect(),
+            wakes: Wakes::default(),
+            told: ends.told,
+            orders: ends.orders,
+            report: ends.report,
+            flights: JoinSet::new(),
+            began: Instant::now(),
+            jobs: 0,
+            tells_at: 0,
+        }
+    }
+
+    /// Works until the process ends.
+    pub async fn run(mut self) {
+        self.notify_all("node.started");
+        loop {
+            let now = self.now();
+            for act in self.wakes.due(now) {
+                self.act(&act, now);
+            }
+            self.send(now);
+            self.tell();
+            let wait = self.next_due().map_or(LOOK_EVERY, |due| {
+                Duration::from_millis(due.saturating_sub(now)).min(LOOK_EVERY)
+            });
+            tokio::select! {
+                Some(landed) = self.flights.join_next(), if !self.flights.is_empty() => {
+                    if let Ok(landed) = landed {
+                        self.landed(landed);
+                    }
+                }
+                Some(told) = self.told.recv() => {
+                    self.heard(told);
+                    for _ in 0..TOLD_PER_TURN {
+                        let Ok(told) = self.told.try_recv() else { break };
+                        self.heard(told);
+                    }
+                }
+                Some(order) = self.orders.recv() => self.obey(order),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Something that a shard tells.
+    fn heard(&mut self, told: Told) {
+        let now = self.now();
+        let state = match told {
+            Told::Presence(state) => Arc::new(*state),
+            Told::Lost => return self.notify_all("node.resync"),
+        };
+        let channel: Arc<str> = (*state.arn).into();
+        if state.hooks & self.settings.waking_hooks() != 0 {
+            for act in self.wakes.saw(&channel, &state, now) {
+                self.act(&act, now);
+            }
+        }
+        let lingers = state.cause == Cause::MasterLeft;
+        let ready = now
+            + if lingers {
+                self.settings.presence.linger_ms
+            } else {
+                0
+            };
+        let what = What::Presence(Arc::clone(&state));
+        let key = Key {
+            half: Half::States,
+            channel,
+        };
+        self.put(&state, (key, what), |hook| hook.presence, (ready, None));
+    }
+
+    /// Carries out what follows for wakes.
+    fn act(&mut self, act: &Act, now: u64) {
+        match act {
+            Act::Call(state, attempt) => {
+                let key = Key {
+                    half: Half::Wakes,
+                    channel: (*state.arn).into(),
+                };
+                let until = state.waiting.iter().map(|waiter| waiter.until.0).max();
+                let left = until.map_or(0, |until| until.saturating_sub(state.at.0));
+                let what = What::Wake(Arc::clone(state), *attempt);
+                self.put(
+                    state,
+                    (key, what),
+                    |hook| hook.wakes,
+                    (now, Some(now + left)),
+                );
+            }
+            Act::Withdraw(channel) => {
+                let key = Key {
+                    half: Half::Wakes,
+                    channel: Arc::clone(channel),
+                };
+                for receiver in &mut self.receivers {
+                    receiver.queue.withdraw(&key);
+                }
+            }
+            Act::Ended(result, after_ms) => self.report.send_modify(|report| {
+                if let Some(count) = report.wakes.get_mut(*result as usize) {
+                    *count += 1;
+                }
+                if *result == WakeResult::Connected {
+                    report
+                        .wake_seconds
+                        .observe(after_ms.saturating_mul(1000), 1);
+                }
+            }),
+        }
+    }
+
+    /// A job for each hook that watches the channel and wants events of this kind.
+    fn put(
+        &mut self,
+        state: &Presence,
+        (key, what): (Key, What),
+        wants: impl Fn(&Hook) -> bool,
+        (ready, expires): (u64, Option<u64>),
+    ) {
+        let account = ChannelArn::parse(&state.arn, false);
+        let account: Box<str> = account.map_or_else(|_| Box::default(), |arn| arn.account().into());
+        for nth in 0..self.receivers.len() {
+            let hook = self.settings.hooks.get(nth).filter(|hook| wants(hook));
+            if hook.is_some() && state.hooks & mask_of(nth) != 0 {
+                self.put_to(
+                    nth,
+                    Job {
+                        key: key.clone(),
+                        account: account.clone(),
+                        number: 0,
+                        what: what.clone(),
+                        ready,
+                        expires,
+                    },
+                );
+            }
+        }
+    }
+
+    fn put_to(&mut self, nth: usize, mut job: Job) {
+        self.jobs += 1;
+        job.number = self.jobs;
+        let now = self.now();
+        let receiver = self.receivers.get_mut(nth);
+        let dropped = receiver.map_or(0, |receiver| receiver.queue.put(job, now));
+        self.count(nth, Outcome::Dropped, dropped);
+    }
+
+    /// A word about the process, for every hook.
+    fn notify_all(&mut self, kind: &'static str) {
+        for nth in 0..self.receivers.len() {
+            self.notify(nth, kind);
+        }
+    }
+
+    fn notify(&mut self, nth: usize, kind: &'static str) {
+        let job = Job {
+            key: Key {
+                half: Half::States,
+                channel: kind.into(),
+            },
+            account: Box::default(),
+            number: 0,
+            what: What::Node(kind),
+            ready: self.now(),
+            expires: None,
+        };
+        self.put_to(nth, job);
+    }
+
+    /// Makes the requests that are due.
+    fn send(&mut self, now: u64) {
+        for nth in 0..self.receivers.len() {
+            let mut expired = 0;
+            while let Some(job) = self.next_of(nth, now, &mut expired) {
+                self.launch(nth, job);
+            }
+            self.count(nth, Outcome::Expired, expired);
+        }
+    }
+
+    fn next_of(&mut self, nth: usize, now: u64, expired: &mut usize) -> Option<Job> {
+        self.receivers.get_mut(nth)?.queue.next(now, expired)
+    }
+
+    fn launch(&mut self, nth: usize, job: Job) {
+        let (Some(receiver), Some(hook)) = (self.receivers.get(nth), self.settings.hooks.get(nth))
+        else {
+            return;
+        };
+        let wall = wall();
+        let letter = Letter {
+            id: format!("msg_{}_{}", self.epoch, job.number),
+            timestamp_s: wall.0 / 1000,
+            body: self.body(hook, &job.what, wall),
+        };
+        let name = match &job.what {
+            What::Presence(state) | What::Wake(state, _) => &*state.name,
+            What::Node(_) => "",
+        };
+        let to = address::of_channel(&hook.url, name);
+        let client = receiver.client.clone();
+        self.flights.spawn(async move {
+            let (answer, error) = match to {
+                Some(to) => client.post(to, letter).await,
+                None => (Answer::Refused, Some("the address cannot be made".into())),
+            };
+            Landed {
+                hook: nth,
+                key: job.key,
+                answer,
+                error,
+            }
+        });
+    }
+
+    fn body(&self, hook: &Hook, what: &What, at: Wall) -> axum::body::Bytes {
+        match what {
+            What::Presence(state) => event::presence(hook, self.epoch, state),
+            What::Wake(state, attempt) => event::wake(hook, self.epoch, state, *attempt),
+            What::Node(kind) => event::node(kind, self.epoch, at),
+        }
+    }
+
+    /// A request has ended.
+    fn landed(&mut self, landed: Landed) {
+        let now = self.now();
+        let Landed {
+            hook: nth,
+            key,
+            answer,
+            error,
+        } = landed;
+        let Some(receiver) = self.receivers.get_mut(nth) else {
+            return;
+        };
+        let before = receiver.queue.failures();
+        let outcome = receiver.queue.done(&key, answer, now);
+        let resync = answer == Answer::Taken && receiver.queue.take_lost();
+        let (failures, off) = (receiver.queue.failures(), receiver.queue.is_off());
+        let name = self.settings.hooks.get(nth).map_or("", |hook| &hook.name);
+        match (&error, before) {
+            (Some(error), 0) => tracing::warn!(hook = name, "not delivered: {error}"),
+            (None, 1..) => tracing::info!(hook = name, failures = before, "delivers again"),
+            (Some(_), _) | (None, 0) => {}
+        }
+        self.report.send_modify(|report| {
+            if let Some(of_hook) = report.hooks.get_mut(nth) {
+                of_hook.count(outcome, 1);
+                (of_hook.failures, of_hook.off) = (failures, off);
+                of_hook.error = error;
+            }
+        });
+        if resync {
+            self.notify(nth, "node.resync");
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Clients(clients) => {
+                for (receiver, client) in self.receivers.iter_mut().zip(clients) {
+                    receiver.client = client;
+                    receiver.queue.switch_on();
+                }
+            }
+            Order::Draining => self.notify_all("node.draining"),
+            Order::Test(name, done) => self.test(&name, done),
+        }
+    }
+
+    /// Sends an event of no channel at once, beside the queue.
+    fn test(&mut self, name: &str, done: oneshot::Sender<Option<String>>) {
+        let hooks = self.settings.hooks.iter().zip(&self.receivers);
+        let found = hooks.into_iter().find(|(hook, _)| *hook.name == *name);
+        let Some((hook, receiver)) = found else {
+            return drop(done);
+        };
+        self.jobs += 1;
+        let wall = wall();
+        let letter = Letter {
+            id: format!("msg_{}_{}", self.epoch, self.jobs),
+            timestamp_s: wall.0 / 1000,
+            body: event::node("hook.test", self.epoch, wall),
+        };
+        let (client, to) = (receiver.client.clone(), address::of_channel(&hook.url, ""));
+        tokio::spawn(async move {
+            let answer = match to {
+                Some(to) => client.post(to, letter).await,
+                None => (Answer::Refused, Some("the address cannot be made".into())),
+            };
+            let _ = done.send(answer.1);
+        });
+    }
+
+    /// Brings the figures up to date that change by themselves.
+    fn tell(&mut self) {
+        let now = self.now();
+        if now < self.tells_at {
+            return;
+        }
+        self.tells_at = now + TELL_EVERY_MS;
+        self.report.send_modify(|report| {
+            for (of_hook, receiver) in report.hooks.iter_mut().zip(&self.receivers) {
+                let queue = &receiver.queue;
+                of_hook.waiting = queue.len() as u64;
+                of_hook.oldest_ms = queue.oldest().map_or(0, |since| now.saturating_sub(since));
+                (of_hook.failures, of_hook.off) = (queue.failures(), queue.is_off());
+            }
+        });
+    }
+
+    fn count(&self, nth: usize, outcome: Outcome, times: usize) {
+        if times > 0 {
+            self.report.send_modify(|report| {
+                if let Some(of_hook) = report.hooks.get_mut(nth) {
+                    of_hook.count(outcome, times);
+                }
+            });
+        }
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        let queues = self.receivers.iter().map(|receiver| &receiver.queue);
+        let due = queues.filter_map(Queue::next_due);
+        due.chain(self.wakes.next_due()).min()
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn wall() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let ms = since.map_or(0, |since| since.as_millis());
+    Wall(u64::try_from(ms).unwrap_or(u64::MAX))
+}
+
+/// The figures are brought up to date at least as often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// And at most as often: it is a look at all that waits.
+const TELL_EVERY_MS: u64 = 200;
+
+/// States of shards that one turn takes, beside the first.
+const TOLD_PER_TURN: usize = 256;

@@ -1,0 +1,85 @@
+//! Events as they are posted.
+
+use axum::body::Bytes;
+use broker_core::presence::{Cause, Presence, Waiter};
+use broker_core::settings::Hook;
+use broker_core::time::Wall;
+use codec::calendar::rfc3339;
+use serde_json::{Map, Value, json};
+
+/// The event of a channel's state.
+pub(super) fn presence(hook: &Hook, epoch: u64, presence: &Presence) -> Bytes {
+    body(
+        "channel.presence",
+        presence.at,
+        state(hook, epoch, presence),
+    )
+}
+
+/// The event that a master is called by: the state with the number of the attempt and the end of the wait.
+pub(super) fn wake(hook: &Hook, epoch: u64, presence: &Presence, attempt: u32) -> Bytes {
+    let mut data = state(hook, epoch, presence);
+    data.insert("attempt".into(), attempt.into());
+    let last = presence.waiting.iter().max_by_key(|waiter| waiter.until);
+    if let Some(last) = last {
+        data.insert("offerExpiresAt".into(), rfc3339(last.until.0).into());
+        if hook.include_client_id {
+            data.insert("clientId".into(), (*last.client_id).into());
+        }
+    }
+    body("channel.wake", presence.at, data)
+}
+
+/// An event of the process as a whole.
+pub(super) fn node(kind: &str, epoch: u64, at: Wall) -> Bytes {
+    let mut data = Map::new();
+    data.insert("epoch".into(), epoch.into());
+    body(kind, at, data)
+}
+
+fn body(kind: &str, at: Wall, data: Map<String, Value>) -> Bytes {
+    let event = json!({ "type": kind, "timestamp": rfc3339(at.0), "data": data });
+    event.to_string().into()
+}
+
+fn state(hook: &Hook, epoch: u64, presence: &Presence) -> Map<String, Value> {
+    let cause: &str = presence.cause.into();
+    let master = presence.master.map(|master| {
+        let mut value = json!({ "since": rfc3339(master.since.0) });
+        if hook.include_remote {
+            value["remote"] = master.remote.to_string().into();
+        }
+        value
+    });
+    let waiting = presence.waiting.iter().map(|waiter| waiting(hook, waiter));
+    let mut data = Map::new();
+    data.insert(
+        "channel".into(),
+        json!({ "name": presence.name, "arn": presence.arn }),
+    );
+    data.insert("epoch".into(), epoch.into());
+    data.insert("sequence".into(), presence.sequence.into());
+    data.insert("cause".into(), cause.into());
+    if matches!(presence.cause, Cause::MasterLeft | Cause::ViewerLeft) {
+        data.insert("reason".into(), presence.reason.into());
+    }
+    data.insert("master".into(), master.into());
+    data.insert("viewers".into(), presence.viewers.into());
+    data.insert("waiting".into(), waiting.collect());
+    if presence.more > 0 {
+        data.insert("waitingMore".into(), presence.more.into());
+    }
+    data
+}
+
+fn waiting(hook: &Hook, waiter: &Waiter) -> Value {
+    let mut value = json!({
+        "action": waiter.action.as_str(),
+        "since": rfc3339(waiter.since.0),
+        "expiresAt": rfc3339(waiter.until.0),
+    });
+    if hook.include_client_id {
+        value["clientId"] = (*waiter.client_id).into();
+    }
+    value
+}

@@ -1,0 +1,79 @@
+//! Events that are to be sent to a receiver.
+
+use broker_core::presence::Presence;
+use std::sync::Arc;
+
+/// The half of a receiver's places that a job takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Half {
+    /// Calls for a master, which somebody waits for.
+    Wakes,
+    /// States.
+    States,
+}
+
+impl Half {
+    /// Both, in the order in which they are served.
+    pub(super) const ALL: [Self; 2] = [Self::Wakes, Self::States];
+}
+
+/// The channel of a job; empty for what is of the process.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) half: Half,
+    /// The ARN.
+    pub(super) channel: Arc<str>,
+}
+
+/// One event for one receiver.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub(super) key: Key,
+    /// The account of the channel.
+    pub(super) account: Box<str>,
+    /// Its number in the process, which names it in all tries.
+    pub(super) number: u64,
+    pub(super) what: What,
+    /// It is not sent before.
+    pub(super) ready: u64,
+    /// From then on nobody wants it.
+    pub(super) expires: Option<u64>,
+}
+
+/// The kinds of events.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// The state of a channel.
+    Presence(Arc<Presence>),
+    /// A call for a master, with the number of the attempt.
+    Wake(Arc<Presence>, u32),
+    /// A word about the process.
+    Node(&'static str),
+}
+
+impl Job {
+    /// Whether a receiver knows less without it.
+    pub(super) fn is_state(&self) -> bool {
+        match self.what {
+            What::Presence(_) | What::Node(_) => true,
+            What::Wake(..) => false,
+        }
+    }
+
+    /// Bytes that it holds, about.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |presence: &Presence| {
+            let waiting = presence.waiting.iter();
+            let waiting = waiting.map(|waiter| waiter.client_id.len() + 64);
+            waiting.sum::<usize>() + presence.name.len() + presence.arn.len()
+        };
+        JOB_BYTES
+            + match &self.what {
+                What::Presence(presence) | What::Wake(presence, _) => of(presence),
+                What::Node(_) => 0,
+            }
+    }
+}
+
+/// Bytes of a job beside its texts, with its places in the tables.
+const JOB_BYTES: usize = 512;

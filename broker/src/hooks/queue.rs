@@ -1,0 +1,364 @@
+//! The events that wait for one receiver: a clock goes in, requests to make come out.
+//!
+//! ```text
+//!  put ──► waiting ── next ──► in flight ── done: 2xx ───────────────────► gone
+//!            ▲ a newer one                     │ fails, retries are left
+//!            │ takes its place                 ▼ full jitter, Retry-After
+//!            └──────────────────────────── waiting, unless a newer one waits
+//! ```
+//! Of one channel at most one request is in flight, and one waits: the newest state. So a receiver gets states in
+//! order, and what waits is bounded by channels. Calls for a master and states have a half of the places each. Within
+//! a half an account that holds more than another makes room for it. Of what is dropped for that, or after the last
+//! retry, the receiver learns by `node.resync` when it takes events again.
+
+use super::job::{Half, Job, Key};
+use crate::limits::{
+    HOOK_BYTES_MAX, HOOK_FAILURES_MAX, HOOK_FLIGHTS_MAX, HOOK_RETRY_MS_MAX, HOOK_WAITING_MAX,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The events that wait for a receiver, and those on their way.
+#[derive(Debug)]
+pub(super) struct Queue {
+    retry_ms: u64,
+    entries: BTreeMap<Key, Entry>,
+    halves: [Places; Half::ALL.len()],
+    /// Failures since the last success.
+    failures: u32,
+    /// The receiver has said that it is gone: nothing is sent until a reload.
+    off: bool,
+    /// States were dropped that the receiver does not know of yet.
+    lost: bool,
+    random: fastrand::Rng,
+}
+
+/// The events of one channel.
+#[derive(Debug)]
+struct Entry {
+    waiting: Option<Job>,
+    in_flight: Option<Job>,
+    /// When the oldest of them came.
+    since: u64,
+    /// Requests that failed since then.
+    tries: u32,
+    /// Nothing is sent before.
+    not_before: u64,
+}
+
+/// The places of a half.
+#[derive(Debug, Default)]
+struct Places {
+    /// Jobs that wait and are not in flight, by when they are due.
+    due: BTreeSet<(u64, Key)>,
+    flights: usize,
+    bytes: usize,
+    channels: usize,
+    /// Channels by account.
+    accounts: BTreeMap<Box<str>, BTreeSet<Key>>,
+}
+
+/// The answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It was taken.
+    Taken,
+    /// It may be tried again: after this many milliseconds, if the receiver says so.
+    Later(Option<u64>),
+    /// It was refused for good.
+    Refused,
+    /// The receiver wants nothing more.
+    Gone,
+}
+
+/// The end of a job, or of one request for it.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, strum::EnumCount, strum::IntoStaticStr, strum::VariantNames,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Outcome {
+    /// The receiver took it.
+    Delivered,
+    /// It failed, and is tried again.
+    Retried,
+    /// It failed, and a newer one takes its place.
+    Superseded,
+    /// The receiver refused it.
+    Refused,
+    /// It failed until its time was over.
+    GaveUp,
+    /// Nobody waits for it any more.
+    Expired,
+    /// There was no room for it.
+    Dropped,
+}
+
+impl Queue {
+    /// An empty one, whose pauses are drawn from this seed.
+    pub(super) fn new(retry_ms: u64, seed: u64) -> Self {
+        Self {
+            retry_ms,
+            entries: BTreeMap::new(),
+            halves: Default::default(),
+            failures: 0,
+            off: false,
+            lost: false,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// Takes a job in; it takes the place of one of its channel that waits. Returns what was dropped for want of room.
+    pub(super) fn put(&mut self, job: Job, now: u64) -> usize {
+        if self.off {
+            return 0;
+        }
+        let mut dropped = 0;
+        while !self.has_room(&job) {
+            dropped += 1;
+            if !self.make_room(&job) {
+                self.lost |= job.is_state();
+                return dropped;
+            }
+        }
+        let key = job.key.clone();
+        self.take_waiting(&key);
+        let half = &mut self.halves[key.half as usize];
+        half.bytes += job.bytes();
+        let account = half.accounts.entry(job.account.clone()).or_default();
+        half.channels += usize::from(account.insert(key.clone()));
+        let entry = self.entries.entry(key.clone()).or_insert(Entry {
+            waiting: None,
+            in_flight: None,
+            since: now,
+            tries: 0,
+            not_before: 0,
+        });
+        if entry.in_flight.is_none() {
+            half.due.insert((job.ready.max(entry.not_before), key));
+        }
+        entry.waiting = Some(job);
+        dropped
+    }
+
+    /// Drops the job of a channel that waits: there is no need of it any more.
+    pub(super) fn withdraw(&mut self, key: &Key) {
+        let Some(job) = self.take_waiting(key) else {
+            return;
+        };
+        let entry = self.entries.get(key);
+        if entry.is_some_and(|entry| entry.in_flight.is_none()) {
+            self.forget(key, &job.account);
+        }
+    }
+
+    fn take_waiting(&mut self, key: &Key) -> Option<Job> {
+        let entry = self.entries.get_mut(key)?;
+        let job = entry.waiting.take()?;
+        let half = &mut self.halves[key.half as usize];
+        half.bytes -= job.bytes();
+        half.due
+            .remove(&(job.ready.max(entry.not_before), key.clone()));
+        Some(job)
+    }
+
+    /// The next request to make; it is in flight until [`Self::done`]. Counts what has expired.
+    pub(super) fn next(&mut self, now: u64, expired: &mut usize) -> Option<Job> {
+        for half in Half::ALL {
+            while self.may_fly(half) {
+                let places = &mut self.halves[half as usize];
+                let Some((due, key)) = places.due.first().cloned() else {
+                    break;
+                };
+                if due > now {
+                    break;
+                }
+                places.due.pop_first();
+                let entry = self.entries.get_mut(&key)?;
+                let job = entry.waiting.take()?;
+                let is_over = job.expires.is_some_and(|expires| expires <= now);
+                if is_over {
+                    *expired += 1;
+                    places.bytes -= job.bytes();
+                    self.forget(&key, &job.account);
+                    continue;
+                }
+                places.flights += 1;
+                entry.in_flight = Some(job.clone());
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    /// A request was answered, or failed.
+    pub(super) fn done(&mut self, key: &Key, answer: Answer, now: u64) -> Outcome {
+        let half = &mut self.halves[key.half as usize];
+        half.flights = half.flights.saturating_sub(1);
+        let job = self
+            .entries
+            .get_mut(key)
+            .and_then(|entry| entry.in_flight.take());
+        let Some(job) = job else {
+            return Outcome::Dropped;
+        };
+        half.bytes -= job.bytes();
+        match answer {
+            Answer::Taken => self.failures = 0,
+            Answer::Later(_) => self.failures = self.failures.saturating_add(1),
+            Answer::Refused => {}
+            Answer::Gone => {
+                self.clear();
+                self.off = true;
+                return Outcome::Refused;
+            }
+        }
+        let pause = match answer {
+            Answer::Later(after) => Some(self.pause(key, after)),
+            Answer::Taken | Answer::Refused | Answer::Gone => None,
+        };
+        let Some(entry) = self.entries.get_mut(key) else {
+            return Outcome::Dropped;
+        };
+        let half = &mut self.halves[key.half as usize];
+        let newer = entry.waiting.as_ref().map(|newer| newer.ready);
+        let Some(pause) = pause else {
+            match newer {
+                Some(ready) => {
+                    (entry.since, entry.tries, entry.not_before) = (now, 0, 0);
+                    half.due.insert((ready, key.clone()));
+                }
+                None => self.forget(key, &job.account),
+            }
+            if answer == Answer::Taken {
+                return Outcome::Delivered;
+            }
+            self.lost |= job.is_state() && newer.is_none();
+            return Outcome::Refused;
+        };
+        entry.tries += 1;
+        entry.not_before = now + pause;
+        if let Some(ready) = newer {
+            entry.since = now;
+            half.due.insert((ready.max(entry.not_before), key.clone()));
+            return Outcome::Superseded;
+        }
+        if now + pause > entry.since + self.retry_ms {
+            self.forget(key, &job.account);
+            self.lost |= job.is_state();
+            return Outcome::GaveUp;
+        }
+        half.bytes += job.bytes();
+        half.due
+            .insert((job.ready.max(entry.not_before), key.clone()));
+        entry.waiting = Some(job);
+        Outcome::Retried
+    }
+
+    /// Whether states were dropped that the receiver does not know of; asked when it has taken something.
+    pub(super) fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// When the next job is due, if one may be sent.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        let flying = Half::ALL.into_iter().filter(|half| self.may_fly(*half));
+        let due = flying.filter_map(|half| self.halves[half as usize].due.first());
+        due.map(|(due, _)| *due).min()
+    }
+
+    /// Channels of which something waits or is in flight.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// When the oldest of it came.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.entries.values().map(|entry| entry.since).min()
+    }
+
+    /// Whether the receiver has said that it is gone.
+    pub(super) fn is_off(&self) -> bool {
+        self.off
+    }
+
+    /// Failures since the last success.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Sends again to a receiver that had said that it is gone.
+    pub(super) fn switch_on(&mut self) {
+        self.lost |= self.off;
+        (self.off, self.failures) = (false, 0);
+    }
+
+    /// Whether one more request may be made: of a receiver that fails all the time, one alone.
+    fn may_fly(&self, half: Half) -> bool {
+        let all: usize = self.halves.iter().map(|half| half.flights).sum();
+        if self.failures >= HOOK_FAILURES_MAX {
+            return all == 0;
+        }
+        self.halves[half as usize].flights < HOOK_FLIGHTS_MAX / Half::ALL.len()
+    }
+
+    fn has_room(&self, job: &Job) -> bool {
+        let half = &self.halves[job.key.half as usize];
+        let known = self.entries.get(&job.key);
+        let freed = known.and_then(|entry| entry.waiting.as_ref());
+        let freed = freed.map_or(0, Job::bytes);
+        half.bytes + job.bytes() <= HOOK_BYTES_MAX + freed
+            && (known.is_some() || half.channels < HOOK_WAITING_MAX)
+    }
+
+    /// Drops a job of the account that holds most, if it holds more than this job's would.
+    fn make_room(&mut self, job: &Job) -> bool {
+        let half = &self.halves[job.key.half as usize];
+        let own = half.accounts.get(&job.account).map_or(0, BTreeSet::len);
+        let fullest = half.accounts.values().max_by_key(|keys| keys.len());
+        let fullest = fullest.filter(|keys| keys.len() > own + 1);
+        let waits = |key: &&Key| {
+            let entry = self.entries.get(*key);
+            entry.is_some_and(|entry| entry.in_flight.is_none())
+        };
+        let victim = fullest.and_then(|keys| keys.iter().find(waits)).cloned();
+        let Some(victim) = victim else { return false };
+        let entry = self.entries.get(&victim);
+        let job = entry.and_then(|entry| entry.waiting.as_ref());
+        let Some(is_state) = job.map(Job::is_state) else {
+            return false;
+        };
+        self.withdraw(&victim);
+        self.lost |= is_state;
+        true
+    }
+
+    /// A pause before the next try: anything up to a bound that doubles, or what the receiver asks for.
+    fn pause(&mut self, key: &Key, after: Option<u64>) -> u64 {
+        let tries = self.entries.get(key).map_or(0, |entry| entry.tries);
+        let most = (1_000 << tries.min(5)).min(HOOK_RETRY_MS_MAX / 2);
+        let drawn = self.random.u64(0..=most);
+        after.map_or(drawn, |after| after.min(HOOK_RETRY_MS_MAX).max(drawn))
+    }
+
+    fn forget(&mut self, key: &Key, account: &str) {
+        self.entries.remove(key);
+        let half = &mut self.halves[key.half as usize];
+        if let Some(keys) = half.accounts.get_mut(account) {
+            half.channels -= usize::from(keys.remove(key));
+            if keys.is_empty() {
+                half.accounts.remove(account);
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        let flights = self.halves.each_ref().map(|half| half.flights);
+        self.halves = Default::default();
+        for (half, flights) in self.halves.iter_mut().zip(flights) {
+            half.flights = flights;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! Order, retries and bounds of what waits for a receiver.
+
+use super::*;
+use crate::hooks::job::What;
+use broker_core::presence::{Cause, Presence};
+use broker_core::time::Wall;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+fn key(channel: u64) -> Key {
+    Key {
+        half: Half::States,
+        channel: channel.to_string().into(),
+    }
+}
+
+fn job(channel: u64, sequence: u64) -> Job {
+    let presence = Presence {
+        name: channel.to_string().into(),
+        arn: channel.to_string().into(),
+        hooks: 1,
+        sequence,
+        at: Wall(0),
+        cause: Cause::MasterJoined,
+        reason: None,
+        master: None,
+        viewers: 0,
+        waiting: Vec::new(),
+        more: 0,
+    };
+    Job {
+        key: key(channel),
+        account: (channel % 3).to_string().into(),
+        number: sequence,
+        what: What::Presence(Arc::new(presence)),
+        ready: 0,
+        expires: None,
+    }
+}
+
+fn next(queue: &mut Queue, now: u64) -> Option<Job> {
+    queue.next(now, &mut 0)
+}
+
+#[test]
+fn one_is_in_flight_and_the_newest_waits() {
+    let mut queue = Queue::new(60_000, 1);
+    queue.put(job(1, 1), 0);
+    assert_eq!(next(&mut queue, 0).unwrap().number, 1);
+    queue.put(job(1, 2), 0);
+    queue.put(job(1, 3), 0);
+    assert!(
+        next(&mut queue, 0).is_none(),
+        "one of a channel is in flight"
+    );
+    assert_eq!(queue.done(&key(1), Answer::Taken, 1), Outcome::Delivered);
+    assert_eq!(next(&mut queue, 1).unwrap().number, 3);
+    assert_eq!(queue.done(&key(1), Answer::Taken, 1), Outcome::Delivered);
+    assert_eq!((queue.len(), queue.next_due()), (0, None));
+}
+
+#[test]
+fn a_failure_is_tried_again_until_its_time_is_over() {
+    let mut queue = Queue::new(10_000, 1);
+    queue.put(job(1, 1), 0);
+    let (mut now, mut tries) = (0, 0);
+    let last = loop {
+        assert!(next(&mut queue, now).is_some());
+        tries += 1;
+        let outcome = queue.done(&key(1), Answer::Later(None), now);
+        if outcome != Outcome::Retried {
+            break outcome;
+        }
+        now = queue.next_due().unwrap();
+    };
+    assert_eq!(last, Outcome::GaveUp);
+    assert!(now <= 10_000 && tries > 2, "{tries} tries until {now}");
+    assert!(queue.take_lost(), "the receiver is to read all states");
+    assert_eq!(queue.len(), 0);
+}
+
+#[test]
+fn a_pause_that_the_receiver_asks_for_is_kept() {
+    let mut queue = Queue::new(600_000, 1);
+    queue.put(job(1, 1), 0);
+    next(&mut queue, 0);
+    queue.done(&key(1), Answer::Later(Some(30_000)), 0);
+    assert_eq!(queue.next_due(), Some(30_000));
+    queue.put(job(1, 2), 1);
+    assert_eq!(queue.next_due(), Some(30_000), "also by a newer state");
+    next(&mut queue, 30_000);
+    queue.done(&key(1), Answer::Later(Some(u64::MAX)), 30_000);
+    assert_eq!(queue.next_due(), Some(30_000 + HOOK_RETRY_MS_MAX));
+}
+
+#[test]
+fn a_receiver_that_is_gone_gets_nothing_until_it_is_switched_on() {
+    let mut queue = Queue::new(60_000, 1);
+    for channel in 0..3 {
+        queue.put(job(channel, 1), 0);
+    }
+    next(&mut queue, 0);
+    queue.done(&key(0), Answer::Gone, 0);
+    assert!(queue.is_off() && queue.len() == 0);
+    queue.put(job(1, 2), 0);
+    assert!(next(&mut queue, 0).is_none());
+    queue.switch_on();
+    queue.put(job(1, 3), 0);
+    assert_eq!(next(&mut queue, 0).unwrap().number, 3);
+    assert!(queue.take_lost());
+}
+
+#[test]
+fn who_fails_all_the_time_gets_one_request_at_a_time() {
+    let mut queue = Queue::new(600_000, 1);
+    for channel in 0..40 {
+        queue.put(job(channel, 1), 0);
+    }
+    let mut now = 0;
+    while queue.failures() < HOOK_FAILURES_MAX {
+        match next(&mut queue, now) {
+            Some(job) => drop(queue.done(&job.key, Answer::Later(None), now)),
+            None => now = queue.next_due().unwrap(),
+        }
+    }
+    now += 100_000;
+    let probe = next(&mut queue, now).unwrap();
+    assert!(next(&mut queue, now).is_none());
+    queue.done(&probe.key, Answer::Taken, now);
+    let flights = std::iter::from_fn(|| next(&mut queue, now)).count();
+    assert_eq!(flights, HOOK_FLIGHTS_MAX / 2, "the other half is for calls");
+}
+
+#[test]
+fn the_account_with_most_makes_room_and_calls_have_their_own() {
+    let mut queue = Queue::new(60_000, 1);
+    let of = |channel: u64, account: &str| Job {
+        account: account.into(),
+        ..job(channel, 1)
+    };
+    // Bytes or places, whatever is used up first.
+    let mut taken = 0;
+    while queue.put(of(taken, "greedy"), 0) == 0 {
+        taken += 1;
+    }
+    assert!((1_000..=HOOK_WAITING_MAX as u64).contains(&taken));
+    assert_eq!(queue.put(of(1_000_000, "other"), 0), 1);
+    assert!(
+        queue.entries.contains_key(&key(1_000_000)),
+        "it has its place"
+    );
+    let mut call = of(1_000_001, "greedy");
+    call.key.half = Half::Wakes;
+    assert_eq!(queue.put(call, 0), 0);
+    assert!(queue.take_lost());
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_sent() {
+    let mut queue = Queue::new(60_000, 1);
+    let mut late = job(1, 1);
+    late.expires = Some(50);
+    queue.put(late, 0);
+    let mut expired = 0;
+    assert!(queue.next(50, &mut expired).is_none());
+    assert_eq!((expired, queue.len()), (1, 0));
+    queue.put(job(2, 1), 0);
+    queue.withdraw(&key(2));
+    assert!(next(&mut queue, 50).is_none() && queue.len() == 0);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(u64),
+    Pass(u64),
+    Send,
+    Answer(usize, Answer),
+    Withdraw(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let answer = prop_oneof![
+        4 => Just(Answer::Taken),
+        3 => (prop::option::of(0..90_000_u64)).prop_map(Answer::Later),
+        1 => Just(Answer::Refused),
+    ];
+    prop_oneof![
+        4 => (0..6_u64).prop_map(Step::Put),
+        2 => (0..20_000_u64).prop_map(Step::Pass),
+        4 => Just(Step::Send),
+        4 => (0..16_usize, answer).prop_map(|(nth, answer)| Step::Answer(nth, answer)),
+        1 => (6..8_u64).prop_map(Step::Withdraw),
+    ]
+}
+
+proptest! {
+    /// Whatever fails: a receiver never goes back, and in the end has the newest state of each channel, or learns
+    /// that it must read all of them.
+    #[test]
+    fn in_the_end_the_receiver_has_the_newest_states(
+        steps in prop::collection::vec(step(), 1..200),
+        seed: u64,
+    ) {
+        let mut queue = Queue::new(60_000, seed);
+        let (mut now, mut sequence, mut lost) = (0, 0, false);
+        let (mut newest, mut received) = (BTreeMap::new(), BTreeMap::<u64, u64>::new());
+        let mut flights: Vec<Job> = Vec::new();
+        let mut land = |queue: &mut Queue, job: Job, answer, now| {
+            let channel: u64 = job.key.channel.parse().unwrap();
+            if answer == Answer::Taken {
+                let before = received.insert(channel, job.number);
+                assert!(before.is_none_or(|before| before < job.number), "it went back");
+            }
+            queue.done(&job.key, answer, now);
+        };
+        for step in steps {
+            match step {
+                Step::Put(channel) => {
+                    sequence += 1;
+                    newest.insert(channel, sequence);
+                    queue.put(job(channel, sequence), now);
+                }
+                Step::Pass(ms) => now += ms,
+                Step::Send => if let Some(job) = next(&mut queue, now) {
+                    prop_assert!(flights.iter().all(|other| other.key != job.key));
+                    flights.push(job);
+                },
+                Step::Answer(nth, answer) if nth < flights.len() => {
+                    let job = flights.swap_remove(nth);
+                    land(&mut queue, job, answer, now);
+                }
+                Step::Answer(..) => {}
+                Step::Withdraw(channel) => {
+                    queue.put(job(channel, sequence), now);
+                    queue.withdraw(&key(channel));
+                }
+            }
+        }
+        for job in flights {
+            land(&mut queue, job, Answer::Taken, now);
+        }
+        loop {
+            match next(&mut queue, now) {
+                Some(job) => land(&mut queue, job, Answer::Taken, now),
+                None => match queue.next_due() {
+                    Some(due) => now = now.max(due),
+                    None => break,
+                },
+            }
+        }
+        lost |= queue.take_lost();
+        prop_assert_eq!(queue.len(), 0);
+        let places = &queue.halves[Half::States as usize];
+        prop_assert!(places.bytes == 0 && places.flights == 0 && places.channels == 0);
+        prop_assert!(lost || received == newest, "{received:?} {newest:?}");
+    }
+}

@@ -1,0 +1,94 @@
+//! The hooks of the configuration: their files, read at start and again when they change, and their courier.
+
+use super::random::seeds;
+use super::reload::{Reloader, Stamp, Subject, stamps};
+use crate::data_dir::{DataDir, epoch};
+use crate::failure::Failure;
+use crate::hooks::keys::{self, HookFault};
+use crate::hooks::{self, Client, Courier, Hooks, Order};
+use crate::side::Shows;
+use broker_core::settings::Settings;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The hooks of a start; all empty without any.
+#[derive(Default)]
+pub(super) struct Started {
+    /// To be run on the side thread.
+    pub(super) courier: Option<Courier>,
+    /// The ways to it.
+    pub(super) hooks: Option<Hooks>,
+    /// The subject of reloads, and its files as they were just before they were read.
+    files: Option<(HookFiles, Vec<Stamp>)>,
+}
+
+/// The files of the hooks in force, on the main thread.
+struct HookFiles {
+    settings: Arc<Settings>,
+    hooks: Hooks,
+}
+
+/// Reads what the hooks of the settings need; the admin listener shows them.
+///
+/// # Errors
+/// [`Failure::Configuration`] with every fault of their files; what keeps the epoch from being kept.
+pub(super) fn prepare(
+    settings: &Arc<Settings>,
+    data_dir: &DataDir,
+    shows: &mut Shows,
+) -> Result<Started, Failure> {
+    if settings.hooks.is_empty() {
+        return Ok(Started::default());
+    }
+    let read = stamps(&keys::files_of(settings));
+    let clients = clients(settings).map_err(Failure::Configuration)?;
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+    let wall_ms = wall.map_or(0, |since| since.as_millis());
+    let epoch = epoch::next(data_dir.path(), u64::try_from(wall_ms).unwrap_or(u64::MAX))?;
+    let [seed, ..] = seeds()?;
+    let (courier, hooks) = hooks::courier(settings, epoch, clients, seed);
+    let files = HookFiles {
+        settings: Arc::clone(settings),
+        hooks: hooks.clone(),
+    };
+    shows.hooks = Some(hooks.clone());
+    Ok(Started {
+        courier: Some(courier),
+        hooks: Some(hooks),
+        files: Some((files, read)),
+    })
+}
+
+impl Started {
+    /// The files are watched from here on.
+    pub(super) fn watch(self, reloader: &mut Reloader) {
+        if let Some((files, read)) = self.files {
+            reloader.watch(Box::new(files), read);
+        }
+    }
+}
+
+fn clients(settings: &Settings) -> Result<Vec<Client>, String> {
+    let told = |HookFault { key, path, rule }| format!("{key} = {}: {rule}", path.display());
+    keys::clients(settings).map_err(|faults| {
+        let faults: Vec<_> = faults.into_iter().map(told).collect();
+        faults.join("\n")
+    })
+}
+
+impl Subject for HookFiles {
+    fn name(&self) -> &'static str {
+        "files of hooks"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        keys::files_of(&self.settings)
+    }
+
+    /// The events that wait stay; a hook that was off is on again.
+    fn reload(&mut self) -> Result<(), String> {
+        self.hooks.order(Order::Clients(clients(&self.settings)?));
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! `/hooks`: how the receivers of events do, and a test of one.
+
+use super::admin::answer::{Answer, Fault};
+use crate::config;
+use crate::hooks::{HookReport, Hooks, Order, Outcome, WakeResult};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use broker_core::settings::Settings;
+use serde_json::{Map, Value, json as value};
+use std::sync::Arc;
+use strum::VariantNames;
+use tokio::sync::oneshot;
+
+/// The sources of the pages.
+#[derive(Clone)]
+struct Source {
+    hooks: Option<Hooks>,
+    settings: Arc<Settings>,
+}
+
+pub(super) fn routes(hooks: Option<Hooks>, settings: Arc<Settings>) -> Router {
+    Router::new()
+        .route("/hooks", get(all))
+        .route("/hooks/{name}/test", post(test))
+        .with_state(Source { hooks, settings })
+}
+
+async fn all(State(source): State<Source>) -> Json<Value> {
+    let report = source.hooks.map(|hooks| hooks.report()).unwrap_or_default();
+    let configured = config::json(&source.settings);
+    let configured = configured["hook"].as_array().cloned().unwrap_or_default();
+    let hooks = report.hooks.iter().zip(configured);
+    let hooks: Vec<_> = hooks
+        .map(|(hook, configured)| shown(hook, &configured))
+        .collect();
+    Json(value!({
+        "hooks": hooks,
+        "wakes": named(WakeResult::VARIANTS, &report.wakes),
+    }))
+}
+
+fn shown(hook: &HookReport, configured: &Value) -> Value {
+    let state = match hook {
+        HookReport { off: true, .. } => "off",
+        HookReport { failures: 1.., .. } => "failing",
+        HookReport { .. } => "ok",
+    };
+    value!({
+        "name": hook.name,
+        "url": configured["url"],
+        "events": configured["events"],
+        "state": state,
+        "waiting": hook.waiting,
+        "oldestMs": hook.oldest_ms,
+        "failuresInARow": hook.failures,
+        "lastError": hook.error,
+        "deliveries": named(Outcome::VARIANTS, &hook.outcomes),
+    })
+}
+
+fn named(names: &[&str], counts: &[u64]) -> Value {
+    let pairs = names.iter().zip(counts);
+    let pairs = pairs.map(|(name, count)| ((*name).to_owned(), (*count).into()));
+    pairs.collect::<Map<_, _>>().into()
+}
+
+/// `POST /hooks/NAME/test`: one event `hook.test`, outside the queue.
+async fn test(State(source): State<Source>, Path(name): Path<String>) -> Answer {
+    let no_such = || {
+        let names = source.settings.hooks.iter().map(|hook| &*hook.name);
+        let names: Vec<_> = names.collect();
+        let text = match &*names {
+            [] => "no hook is configured".into(),
+            names => format!("no such hook: there are {}", names.join(", ")),
+        };
+        Fault(StatusCode::NOT_FOUND, text.into())
+    };
+    let hooks = source.hooks.as_ref().ok_or_else(no_such)?;
+    let (done, answered) = oneshot::channel();
+    hooks.order(Order::Test(name, done));
+    match answered.await.map_err(|_| no_such())? {
+        None => Ok(Json(value!({ "delivered": true }))),
+        Some(error) => Ok(Json(value!({ "delivered": false, "error": error }))),
+    }
+}

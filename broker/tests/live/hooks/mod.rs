@@ -1,0 +1,80 @@
+//! Hooks: a receiver of our own gets events of channels, in order and signed, and a sleeping master is called.
+
+mod failing;
+mod receiver;
+mod states;
+mod wakes;
+
+use crate::process::{Broker, DEV, fresh_directory, run_to_end};
+use receiver::{Receiver, SECRET};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Writes a secret file, and a configuration with hooks of these names, receivers and further lines.
+fn configuration(directory: &Path, hooks: &[(&str, &str, &str)]) -> PathBuf {
+    let secret = directory.join("hook.secret");
+    fs::write(&secret, format!("{SECRET}\n")).expect("a file under target/");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("our file");
+    let mut text = String::from("[presence]\nlinger = \"200ms\"\n");
+    for (name, url, lines) in hooks {
+        let secret = secret.display();
+        text.push_str(&format!(
+            "[[hook]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret_file = \"{secret}\"\ntimeout = \"500ms\"\n{lines}\n"
+        ));
+    }
+    let file = directory.join("broker.toml");
+    fs::write(&file, text).expect("a file under target/");
+    file
+}
+
+/// A broker with one hook for a receiver.
+fn broker(receiver: &Receiver, lines: &str, shards: u16) -> Broker {
+    let url = receiver.url("/hook/{channel}");
+    broker_of(&[("home", &url, lines)], shards)
+}
+
+/// A broker with a hook whose receiver is not there.
+pub(crate) fn unheard() -> Broker {
+    broker_of(&[("home", "http://127.0.0.1:1", BOTH)], 2)
+}
+
+fn broker_of(hooks: &[(&str, &str, &str)], shards: u16) -> Broker {
+    let directory = fresh_directory();
+    let file = configuration(&directory, hooks);
+    let path = file.to_str().expect("a path in UTF-8");
+    Broker::start(&[&DEV[..], &["--config", path]].concat(), shards)
+}
+
+/// Wakes and states of channels that begin with `cam-`.
+const BOTH: &str = "events = [\"wake\", \"presence\"]\nchannels = \"cam-*\"";
+
+/// Each fault of an entry has its place, and files are looked at when the entries are right.
+#[test]
+fn faults_have_their_places() {
+    let directory = fresh_directory();
+    let lines = "events = [\"wake\", \"sleep\"]\nchannels = \"\"\ninclude = [\"all\"]";
+    let file = configuration(&directory, &[("home", "http://192.0.2.1/", lines)]);
+    let path = file.to_str().expect("UTF-8");
+    let (code, text) = run_to_end(&["check-config", "--dev", path]);
+    assert_eq!(code, Some(2), "{text}");
+    for fault in [
+        ":5:7: hook[0].url = \"http://192.0.2.1/\": allowed https",
+        ":8:10: hook[0].events = [\"wake\", \"sleep\"]: allowed wake, presence",
+        ":9:12: hook[0].channels = \"\": allowed 1 to 256",
+        ":10:11: hook[0].include = [\"all\"]: allowed remote, client_id",
+    ] {
+        assert!(text.contains(fault), "{fault}: {text}");
+    }
+    let file = configuration(&directory, &[("home", "http://127.0.0.1:1/", BOTH)]);
+    let secret = file.with_file_name("hook.secret");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("our file");
+    let (code, text) = run_to_end(&["check-config", "--dev", path]);
+    assert_eq!(code, Some(2), "{text}");
+    let fault = "must be a file that only its owner and group may read: chmod 600";
+    assert!(
+        text.contains(":6:15: hook[0].secret_file") && text.contains(fault),
+        "{text}"
+    );
+    let _ = fs::remove_dir_all(&directory);
+}

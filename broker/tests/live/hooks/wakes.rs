@@ -1,0 +1,218 @@
+//! A master that sleeps is called when somebody waits for it.
+
+use super::receiver::{Receiver, ok};
+use super::{BOTH, broker, broker_of, configuration};
+use crate::clients::python_with_clients;
+use crate::http::{admin, create};
+use crate::peer::{Peer, answer, candidate, offer, to_master, to_viewer};
+use crate::process::{arn, fresh_directory, until};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The whole story: an offer is kept, the receiver is called, the camera comes, and the session begins.
+#[test]
+fn a_kept_offer_calls_the_master_that_gets_it() {
+    let receiver = Receiver::start(ok);
+    for shards in [1, 4] {
+        let broker = broker(&receiver, BOTH, shards);
+        let arn = arn("cam-1");
+        let mut viewer = Peer::viewer(&broker, &arn, "someone");
+        let sent = Instant::now();
+        viewer.send(&offer("b2ZmZXI="));
+        viewer.send(&candidate("Y2Fu"));
+        let wake = receiver.next("channel.wake");
+        let took = wake.at - sent;
+        assert!(took < Duration::from_secs(5), "the call took {took:?}");
+        assert_eq!(wake.path, "/hook/cam-1");
+        let data = wake.data();
+        assert_eq!(
+            (&data["attempt"], &data["channel"]["arn"]),
+            (&json!(1), &json!(arn))
+        );
+        assert_eq!(
+            (&data["master"], data["viewers"].as_u64()),
+            (&Value::Null, Some(1))
+        );
+        assert!(data["offerExpiresAt"].is_string(), "{data}");
+        let text = data.to_string();
+        assert!(
+            !text.contains("someone") && !text.contains("127.0.0.1"),
+            "{text}"
+        );
+        // The camera wakes up.
+        let mut master = Peer::master(&broker, &arn);
+        master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "someone"));
+        master.expect(&to_master("ICE_CANDIDATE", "Y2Fu", "someone"));
+        master.send(&answer("someone", "YW5zd2Vy"));
+        viewer.expect(&to_viewer("SDP_ANSWER", "YW5zd2Vy"));
+        let is_over = |data: &Value| data["master"].is_object() && data["waiting"] == json!([]);
+        let over = receiver.until("channel.presence", is_over);
+        assert_eq!(over.data()["cause"], "master.joined");
+        until("the metric", || {
+            let scrape = broker.scrape();
+            let connected = scrape.sum("heliograph_wakes_total{result=\"connected\"}");
+            (connected == 1.0).then_some(())
+        });
+        assert_eq!(broker.scrape().sum("heliograph_wake_seconds_count"), 1.0);
+        viewer.close();
+        master.close();
+        broker.assert_balanced();
+    }
+}
+
+/// Not for a channel that no hook watches, nor for messages to viewers, nor while a master is there.
+#[test]
+fn nobody_is_called_without_need() {
+    let receiver = Receiver::start(ok);
+    let broker = broker(&receiver, BOTH, 2);
+    let mut other = Peer::viewer(&broker, &arn("door-1"), "v1");
+    other.send(&offer("b2ZmZXI="));
+    let mut master = Peer::master(&broker, &arn("cam-1"));
+    master.send(&answer("nobody", "YW5zd2Vy"));
+    let mut viewer = Peer::viewer(&broker, &arn("cam-1"), "v1");
+    viewer.send(&offer("b2ZmZXI="));
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
+    // The last call is behind all that could have come before.
+    let mut last = Peer::viewer(&broker, &arn("cam-9"), "v1");
+    last.send(&offer("b2ZmZXI="));
+    let mut kinds = Vec::new();
+    until("the last call", || {
+        kinds.extend(receiver.all());
+        let is_last = |data: &Value| data["channel"]["name"] == "cam-9";
+        let mut wakes = kinds.iter().filter(|event| event.kind() == "channel.wake");
+        wakes.any(|event| is_last(event.data())).then_some(())
+    });
+    let names = kinds.iter().map(|event| &event.data()["channel"]["name"]);
+    assert!(names.clone().all(|name| name != "door-1"), "{kinds:#?}");
+    let wakes = kinds.iter().filter(|event| event.kind() == "channel.wake");
+    assert_eq!(wakes.count(), 1, "{kinds:#?}");
+}
+
+/// The call is repeated while the offer waits, and ends with it.
+#[test]
+fn calls_are_repeated_while_the_offer_waits() {
+    let receiver = Receiver::start(ok);
+    let broker = broker(&receiver, BOTH, 1);
+    let arn = create(broker.plain, "cam-short", 7);
+    let mut viewer = Peer::viewer(&broker, &arn, "v1");
+    viewer.send(&offer("b2ZmZXI="));
+    let first = receiver.next("channel.wake");
+    let second = receiver.next("channel.wake");
+    assert_eq!(second.data()["attempt"], 2);
+    let between = second.at - first.at;
+    let expected = Duration::from_millis(4_500)..Duration::from_millis(6_500);
+    assert!(expected.contains(&between), "{between:?}");
+    let gone = receiver.until("channel.presence", |data| data["waiting"] == json!([]));
+    assert_eq!(gone.data()["cause"], "viewer.served");
+    until("the end", || {
+        let expired = broker
+            .scrape()
+            .sum("heliograph_wakes_total{result=\"expired\"}");
+        (expired == 1.0).then_some(())
+    });
+}
+
+/// A tag that is set later makes a hook watch; with `include` it learns who waits.
+#[test]
+fn a_tag_opts_a_channel_in() {
+    let receiver = Receiver::start(ok);
+    let lines = "events = [\"wake\"]\ntag = \"heliograph:hook=wake\"\ninclude = [\"client_id\"]";
+    let broker = broker(&receiver, lines, 2);
+    let arn = create(broker.plain, "yard", 60);
+    let mut viewer = Peer::viewer(&broker, &arn, "someone");
+    viewer.send(&offer("b2ZmZXI="));
+    let tags = json!([{ "Key": "heliograph:hook", "Value": "wake" }]);
+    let body = json!({ "ResourceARN": arn, "Tags": tags });
+    crate::http::call(broker.plain, "/TagResource", &body).ok();
+    let wake = receiver.next("channel.wake");
+    assert_eq!(
+        (&wake.data()["clientId"], &wake.data()["cause"]),
+        (&json!("someone"), &json!("channel.watched"))
+    );
+    assert_eq!(wake.data()["waiting"][0]["clientId"], "someone");
+}
+
+/// `[presence] wake_ttl` keeps messages of channels that a hook wakes for longer than their TTL.
+#[test]
+fn offers_are_kept_until_a_camera_is_up() {
+    let receiver = Receiver::start(ok);
+    let directory = crate::process::fresh_directory();
+    let url = receiver.url("/");
+    let file = super::configuration(&directory, &[("home", &url, BOTH)]);
+    let text = std::fs::read_to_string(&file).expect("our file");
+    let text = text.replace("[presence]\n", "[presence]\nwake_ttl = \"60s\"\n");
+    std::fs::write(&file, text).expect("our file");
+    let path = file.to_str().expect("UTF-8");
+    let broker =
+        crate::process::Broker::start(&[&crate::process::DEV[..], &["--config", path]].concat(), 1);
+    let watched = create(broker.plain, "cam-1", 5);
+    let other = create(broker.plain, "door-1", 5);
+    for arn in [&watched, &other] {
+        Peer::viewer(&broker, arn, "v1").send(&offer("b2ZmZXI="));
+    }
+    until("the other's end", || {
+        let expired = broker
+            .scrape()
+            .sum("heliograph_messages_total{action=\"SDP_OFFER\",outcome=\"expired\"}");
+        (expired == 1.0).then_some(())
+    });
+    thread::sleep(Duration::from_millis(100));
+    let mut master = Peer::master(&broker, &watched);
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
+    let _ = std::fs::remove_dir_all(&directory);
+}
+
+/// The library of Standard Webhooks verifies what is sent, and refuses what was changed.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn the_library_of_the_specification_verifies_events() {
+    let directory = fresh_directory();
+    let secret = configuration(&directory, &[]).with_file_name("hook.secret");
+    let mut command = python_with_clients();
+    command
+        .arg("receiver.py")
+        .arg(&secret)
+        .stdout(Stdio::piped());
+    let mut python = command.spawn().expect("Python");
+    let output = python.stdout.take().expect("a pipe");
+    let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+    let port = lines.next().expect("the port");
+    let url = format!("http://127.0.0.1:{port}/");
+    let broker = broker_of(&[("python", &url, BOTH)], 1);
+    let mut viewer = Peer::viewer(&broker, &arn("cam-1"), "v1");
+    viewer.send(&offer("b2ZmZXI="));
+    let mut told = Vec::new();
+    while !told.contains(&"verified channel.wake cam-1".to_owned()) {
+        told.push(lines.next().expect("an event"));
+        assert!(
+            told.iter().all(|line| line.starts_with("verified")),
+            "{told:?}"
+        );
+    }
+    python.kill().expect("our child");
+    let _ = python.wait();
+    let _ = std::fs::remove_dir_all(&directory);
+}
+
+/// An operator tries the way to the receiver.
+#[test]
+fn a_hook_is_tested_from_the_admin_listener() {
+    let receiver = Receiver::start(ok);
+    let broker = broker(&receiver, BOTH, 1);
+    let told = admin(broker.admin, "POST", "/hooks/home/test", "");
+    assert_eq!(
+        (told.status, told.json()),
+        (200, json!({ "delivered": true }))
+    );
+    receiver.next("hook.test");
+    let unknown = admin(broker.admin, "POST", "/hooks/other/test", "");
+    assert_eq!(unknown.status, 404);
+    assert!(
+        unknown.text().contains("there are home"),
+        "{}",
+        unknown.text()
+    );
+}
