@@ -9,6 +9,9 @@ use repeated::repeated;
 
 const FED: &str = "Action=GetFederationToken&Version=2011-06-15";
 
+const ROLE: &str =
+    "Action=AssumeRole&Version=2011-06-15&RoleArn=arn:aws:iam::123456789012:role/camera";
+
 fn request(body: &str) -> Result<Request, Error> {
     parse(body.as_bytes(), &FormRules::default())
 }
@@ -60,9 +63,48 @@ fn a_federation_token_is_requested_with_all_members() {
 }
 
 #[test]
+fn a_role_is_requested_with_all_members() {
+    let body = format!(
+        "{ROLE}&RoleSessionName=s1&DurationSeconds=900&Policy=%7B%7D&ExternalId=x/1&SourceIdentity=ops&\
+         Tags.member.2.Key=b&Tags.member.2.Value=2&Tags.member.1.Key=a&Tags.member.1.Value=1+1&\
+         TransitiveTagKeys.member.1=b&PolicyArns.member.1.arn=arn:aws:iam::123456789012:policy/p"
+    );
+    let Ok(Request::AssumeRole(request)) = request(&body) else {
+        panic!("{:?}", request(&body));
+    };
+    assert_eq!(
+        (request.role.account(), request.role.name()),
+        ("123456789012", "camera")
+    );
+    let tags: Vec<_> = request
+        .tags
+        .iter()
+        .map(|tag| (&*tag.key, &*tag.value))
+        .collect();
+    assert_eq!(tags, [("a", "1 1"), ("b", "2")]);
+    assert_eq!(request.transitive_tag_keys, ["b".into()]);
+    assert_eq!(
+        (request.duration_s, request.external_id.as_deref()),
+        (Some(900), Some("x/1"))
+    );
+    assert_eq!(
+        (
+            request.source_identity.as_deref(),
+            request.policy_arns.len()
+        ),
+        (Some("ops"), 1)
+    );
+}
+
+#[test]
 fn requests_know_their_names() {
     for (body, name) in [
         (format!("{FED}&Name=bob"), "GetFederationToken"),
+        (format!("{ROLE}&RoleSessionName=s1"), "AssumeRole"),
+        (
+            "Action=GetSessionToken&Version=2011-06-15".to_owned(),
+            "GetSessionToken",
+        ),
         (
             "Action=GetCallerIdentity&Version=2011-06-15".to_owned(),
             "GetCallerIdentity",
@@ -101,11 +143,13 @@ fn forms_are_known_by_their_type() {
 }
 
 /// The exchanges of the transcript: a line lost by accident is noticed.
-const ROWS: usize = 71;
+const ROWS: usize = 102;
 
 /// `@FED`, `@ID` and `<text*times>` written out.
 fn expand(body: &str) -> String {
     repeated(body)
         .replace("@FED", FED)
+        .replace("@ROLE", ROLE)
+        .replace("@ASSUME", "Action=AssumeRole&Version=2011-06-15")
         .replace("@ID", "Action=GetCallerIdentity&Version=2011-06-15")
 }

@@ -1,14 +1,19 @@
 //! STS answers: exact text, in the order of the API Reference's examples.
 
 use codec::sts::{
-    CallerIdentity, ErrorKind, FederationToken, caller_identity, error_body, federation_token,
+    AssumedRole, CallerIdentity, ErrorKind, FederationToken, Keys, assumed_role, caller_identity,
+    error_body, federation_token, session_token,
 };
 
-const TOKEN: FederationToken<'_> = FederationToken {
+const KEYS: Keys<'_> = Keys {
     access_key_id: "ASIAIOSFODNN7EXAMPLE",
     secret_access_key: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzEXAMPLEKEY",
     session_token: "AQoDYXdzEPT//////////wEXAMPLE==",
     expires_s: 1_767_323_045,
+};
+
+const TOKEN: FederationToken<'_> = FederationToken {
+    keys: KEYS,
     user_arn: "arn:aws:sts::123456789012:federated-user/bob",
     user_id: "123456789012:bob",
     packed_policy_percent: 6,
@@ -40,6 +45,41 @@ fn a_federation_token_is_written_whole() {
 }
 
 #[test]
+fn sessions_are_written_whole() {
+    let role = AssumedRole {
+        keys: KEYS,
+        arn: "arn:aws:sts::123456789012:assumed-role/camera/front-door",
+        id: "AROAABCDEFGHIJKLMNOP:front-door",
+        packed_policy_percent: 7,
+        source_identity: Some("ops&co"),
+    };
+    let keys = concat!(
+        "<Credentials><AccessKeyId>ASIAIOSFODNN7EXAMPLE</AccessKeyId>",
+        "<SecretAccessKey>wJalrXUtnFEMI/K7MDENG/bPxRfiCYzEXAMPLEKEY</SecretAccessKey>",
+        "<SessionToken>AQoDYXdzEPT//////////wEXAMPLE==</SessionToken>",
+        "<Expiration>2026-01-02T03:04:05Z</Expiration></Credentials>",
+    );
+    assert_eq!(
+        written(|out| assumed_role(out, &role, "id-1")),
+        format!(
+            "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult>{keys}\
+             <AssumedRoleUser><AssumedRoleId>AROAABCDEFGHIJKLMNOP:front-door</AssumedRoleId>\
+             <Arn>arn:aws:sts::123456789012:assumed-role/camera/front-door</Arn></AssumedRoleUser>\
+             <PackedPolicySize>7</PackedPolicySize><SourceIdentity>ops&amp;co</SourceIdentity></AssumeRoleResult>\
+             <ResponseMetadata><RequestId>id-1</RequestId></ResponseMetadata></AssumeRoleResponse>"
+        )
+    );
+    assert_eq!(
+        written(|out| session_token(out, &KEYS, "id-1")),
+        format!(
+            "<GetSessionTokenResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetSessionTokenResult>{keys}\
+             </GetSessionTokenResult><ResponseMetadata><RequestId>id-1</RequestId></ResponseMetadata>\
+             </GetSessionTokenResponse>"
+        )
+    );
+}
+
+#[test]
 fn a_caller_is_written_whole() {
     let caller = CallerIdentity {
         user_id: "AIDA&1",
@@ -61,7 +101,7 @@ fn a_caller_is_written_whole() {
 fn secrets_are_not_shown() {
     let shown = format!("{TOKEN:?}");
     assert!(shown.contains("ASIAIOSFODNN7EXAMPLE"));
-    assert!(!shown.contains(TOKEN.secret_access_key) && !shown.contains(TOKEN.session_token));
+    assert!(!shown.contains(KEYS.secret_access_key) && !shown.contains(KEYS.session_token));
 }
 
 #[test]

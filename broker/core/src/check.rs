@@ -344,6 +344,25 @@ pub enum Check {
                    when their network or their patience ends."
     )]
     TlsLeft = 73,
+    /// The credentials file has no role of this ARN.
+    #[strum(
+        message = "Add the role to the credentials file, or correct the ARN that the client asks for."
+    )]
+    RoleAbsent = 74,
+    /// No statement of the role's trust allows this to the caller.
+    #[strum(
+        message = "Let a statement of the role's `trust` name the caller or its account and allow the action \
+                       (sts:AssumeRole; with tags sts:TagSession, with a source identity sts:SetSourceIdentity)."
+    )]
+    TrustNoAllow = 75,
+    /// A statement of the role's trust denies this to the caller.
+    #[strum(
+        message = "Look for the statement with \"Effect\": \"Deny\" in the role's `trust`: it wins over all others."
+    )]
+    TrustExplicitDeny = 76,
+    /// The role of these temporary credentials, one by which it was assumed, or a policy that bounds them is gone.
+    #[strum(message = "Assume the role again; if it is gone on purpose, nothing.")]
+    RoleGone = 77,
 }
 
 /// The number of checks.

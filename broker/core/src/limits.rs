@@ -281,6 +281,9 @@ pub const PONGS_PER_RECEIVE_MAX: u32 = 16;
 /// Principals of a credentials file: more is refused at loading. Each takes about half a KiB.
 pub const PRINCIPALS_MAX: usize = 65_536;
 
+/// Roles of a credentials file: more is refused at loading. Each takes about half a KiB and its trust document.
+pub const ROLES_MAX: usize = 4096;
+
 /// Derived signing keys that a shard keeps, 1.5 KiB each; beyond it the least recently used is derived again, a
 /// microsecond.
 pub const SIGNING_KEYS_PER_SHARD_MAX: usize = 4096;

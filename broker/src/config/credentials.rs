@@ -1,17 +1,20 @@
-//! The credentials file: principals and policies. All errors are found in one pass; what looks forgotten is a warning.
+//! The credentials file: principals, roles and policies. All errors are found in one pass; what looks forgotten is a
+//! warning.
 
 mod files;
+mod roles;
 
 use super::document::{Document, Raw, Section, text};
 use super::draft::Findings;
 use super::error::{ConfigError, ValuePlace};
 use broker_core::auth::{Credentials, Principal, Secret};
-use broker_core::limits::PRINCIPALS_MAX;
+use broker_core::limits::{PRINCIPALS_MAX, ROLES_MAX};
 use broker_core::settings::value::{self, Checked, letters};
 use codec::aws::policy::{Action, KeyName, Policy, PolicyError};
 use codec::aws::sigv4::CLOCK_TOLERANCE_S_MAX;
 use codec::calendar;
 use files::{Files, SecretFile};
+use roles::WrittenRole;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +46,12 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
             let policy = policy.map(|policy| Arc::new(policy.named(name)));
             book.policies.insert(name.to_owned(), policy);
         });
+        top.named_tables("role", |name, section| {
+            if let Some(role) = roles::role(section, (name, account_id), &book.policies, &mut files)
+            {
+                book.roles.push(role);
+            }
+        });
         top.tables("principal", |nth, section| {
             let principal = principal(section, account_id, &book, &mut files);
             book.principals
@@ -58,8 +67,12 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
     }
     let principals = book.principals.into_iter();
     let principals = principals.map(|(_, written)| written.principal).collect();
+    let roles = book.roles.into_iter().map(|written| written.role);
+    let policies = book.policies.into_values().flatten();
+    let credentials = Credentials::new(principals);
+    let credentials = credentials.and_then(|some| some.with_roles(roles.collect(), policies));
     // An entry that is refused here was refused above, with its place.
-    let credentials = Credentials::new(principals).map_err(|error| {
+    let credentials = credentials.map_err(|error| {
         findings.fault("principal", "…", error.to_string());
         refused(findings.faults)
     })?;
@@ -75,6 +88,7 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
 struct Book {
     /// By name; `None` when it does not load, so that its absence is not reported as well.
     policies: BTreeMap<String, Option<Arc<Policy>>>,
+    roles: Vec<WrittenRole>,
     /// With their places in the list.
     principals: Vec<(usize, Written)>,
 }
@@ -142,9 +156,7 @@ fn principal(
     if section.has_faults() {
         return None;
     }
-    let policies = names
-        .iter()
-        .filter_map(|name| book.policies.get(name)?.clone());
+    let policies = policies_of(&names, &book.policies);
     let principal = Principal {
         name: name?,
         account: account.unwrap_or_else(|| account_id.to_owned()),
@@ -153,7 +165,7 @@ fn principal(
         session_token,
         expires_s,
         clock_tolerance_s: tolerance_ms.map(|ms| ms / 1000),
-        policies: policies.collect(),
+        policies,
     };
     Some(Written {
         principal,
@@ -161,9 +173,23 @@ fn principal(
     })
 }
 
+/// The policies of these names that loaded.
+fn policies_of(
+    names: &[String],
+    known: &BTreeMap<String, Option<Arc<Policy>>>,
+) -> Vec<Arc<Policy>> {
+    let policies = names.iter().filter_map(|name| known.get(name)?.clone());
+    policies.collect()
+}
+
 impl Book {
-    /// Notes what principals break together.
+    /// Notes what principals and roles break together.
     fn check(&self, findings: &mut Findings) {
+        let count = self.roles.len();
+        if count > ROLES_MAX {
+            let rule = format!("allowed at most {ROLES_MAX}");
+            findings.fault("role", format!("{count} roles"), rule);
+        }
         let count = self.principals.len();
         if count > PRINCIPALS_MAX {
             let rule = format!("allowed at most {PRINCIPALS_MAX}");
@@ -208,8 +234,15 @@ impl Book {
                 warn(&format!("principal[{nth}]"), text);
             }
         }
+        for written in &self.roles {
+            used.extend(&written.policies);
+            let name = &written.role.name;
+            for remark in roles::remarks(written, &self.principals, &self.roles) {
+                warn(&format!("role.{name}"), format!("role {name} {remark}"));
+            }
+        }
         for name in self.policies.keys().filter(|name| !used.contains(name)) {
-            let text = format!("no principal has the policy {name}");
+            let text = format!("no principal or role has the policy {name}");
             warn(&format!("policy.{name}"), text);
         }
         for (name, policy) in &self.policies {
@@ -227,18 +260,28 @@ impl Book {
         warnings
     }
 
-    /// A remark on a policy whose rights hang on tags of channels that principals without it may set.
+    /// A remark on a policy whose rights hang on tags of channels that principals or roles without it may set.
     fn tagged_by_others(&self, name: &str, policy: &Policy) -> Option<String> {
         let may_tag = |policy: &Arc<Policy>| {
             let mut allowed = policy.allowed_somewhere();
             allowed.any(|action| matches!(action, Action::TagResource | Action::UntagResource))
         };
-        let other = self.principals.iter().find(|(_, written)| {
-            let has_it = written.policies.iter().any(|own| own == name);
-            !has_it && written.principal.policies.iter().any(may_tag)
+        if !policy.reads(KeyName::ResourceTag) {
+            return None;
+        }
+        let principals = self.principals.iter().map(|(_, written)| {
+            let principal = &written.principal;
+            (&principal.name, &written.policies, &principal.policies)
         });
-        let (_, other) = other.filter(|_| policy.reads(KeyName::ResourceTag))?;
-        let other = &other.principal.name;
+        let roles = self.roles.iter().map(|written| {
+            let role = &written.role;
+            (&role.name, &written.policies, &role.policies)
+        });
+        let mut owners = principals.chain(roles);
+        let (other, ..) = owners.find(|(_, names, policies)| {
+            let has_it = names.iter().any(|own| own == name);
+            !has_it && policies.iter().any(may_tag)
+        })?;
         Some(format!(
             "its rights hang on tags of channels (aws:ResourceTag), which {other} may set"
         ))

@@ -2,13 +2,14 @@
 
 use super::credentials::Loaded;
 use crate::memory;
-use broker_core::auth::Principal;
+use broker_core::auth::{Principal, Role};
 use broker_core::settings::Settings;
 use broker_core::settings::value::Span;
-use codec::aws::policy::Action;
+use codec::aws::policy::{Action, Policy};
 use codec::aws::sigv4::Stamp;
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// A few lines on the settings; no secrets.
 #[must_use]
@@ -51,17 +52,23 @@ pub fn summary(settings: &Settings) -> String {
     ])
 }
 
-/// A line for each principal (of very many only the first), then the warnings; no secrets.
+/// A line for each principal and each role (of very many only the first), then the warnings; no secrets.
 #[must_use]
 pub fn credentials_summary(loaded: &Loaded) -> String {
     let principals = loaded.credentials.principals().take(PRINCIPALS_TOLD_MAX);
     let more = loaded.credentials.len().saturating_sub(PRINCIPALS_TOLD_MAX);
     let more = (more > 0).then(|| format!("… and {more} more"));
     let principals = principals.map(permissions).chain(more);
+    let roles = loaded.credentials.roles().take(ROLES_TOLD_MAX);
+    let more = loaded.credentials.roles().count();
+    let more = more.saturating_sub(ROLES_TOLD_MAX);
+    let more = (more > 0).then(|| format!("… and {more} more"));
+    let roles = roles.map(role_permissions).chain(more);
     let warnings = loaded.warnings.iter().cloned();
     lines(
         principals
             .map(|line| ("principal", line))
+            .chain(roles.map(|line| ("role", line)))
             .chain(warnings.map(|line| ("warning", line))),
     )
 }
@@ -81,6 +88,39 @@ fn permissions(principal: &Principal) -> String {
     if let Some(tolerance_s) = principal.clock_tolerance_s {
         let _ = write!(text, ", clock off by up to {tolerance_s}s");
     }
+    text + &rights(policies)
+}
+
+fn role_permissions(role: &Role) -> String {
+    let Role {
+        name,
+        account,
+        policies,
+        trust,
+        max_session_s,
+        clock_tolerance_s,
+    } = role;
+    let span = Span(u64::from(*max_session_s) * 1000);
+    let mut text = format!("{name}, account {account}, for up to {span}");
+    if let Some(tolerance_s) = clock_tolerance_s {
+        let _ = write!(text, ", clock off by up to {tolerance_s}s");
+    }
+    let trusted: BTreeSet<_> = trust
+        .principals()
+        .filter_map(|it| it.split_once(':'))
+        .collect();
+    let more = trusted.len().saturating_sub(TRUSTED_TOLD_MAX);
+    let trusted = trusted.into_iter().take(TRUSTED_TOLD_MAX);
+    let trusted: Vec<_> = trusted.map(|(_, name)| name).collect();
+    let _ = write!(text, ", trust names {}", trusted.join(" "));
+    if more > 0 {
+        let _ = write!(text, " and {more} more");
+    }
+    text + &rights(policies)
+}
+
+/// The actions that policies allow somewhere.
+fn rights(policies: &[Arc<Policy>]) -> String {
     let allowed = policies
         .iter()
         .flat_map(|policy| policy.allowed_somewhere());
@@ -93,7 +133,7 @@ fn permissions(principal: &Principal) -> String {
         let names: Vec<_> = allowed.into_iter().map(Action::name).collect();
         names.join(" ")
     };
-    let _ = write!(text, ": may {actions}");
+    let mut text = format!(": may {actions}");
     if policies.iter().any(|policy| policy.denies()) {
         text.push_str(", less what its policies deny");
     }
@@ -108,3 +148,9 @@ fn lines(rows: impl IntoIterator<Item = (&'static str, String)>) -> String {
 
 /// Most principals that are listed one by one.
 const PRINCIPALS_TOLD_MAX: usize = 100;
+
+/// Most roles that are listed one by one.
+const ROLES_TOLD_MAX: usize = 100;
+
+/// Most principals of a trust that are listed.
+const TRUSTED_TOLD_MAX: usize = 5;

@@ -6,6 +6,7 @@
 use super::PARAMETERS_MAX;
 use super::error::{Error, ErrorKind, shown};
 use crate::http::{self, QueryError};
+use std::collections::BTreeMap;
 
 /// The parameters of a body, decoded, in their order; no name twice. Exists for one request.
 pub(super) struct Form(Vec<(String, String)>);
@@ -16,17 +17,54 @@ impl Form {
         let body = std::str::from_utf8(body).map_err(|_| malformed("is not UTF-8"))?;
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (name, value) in http::pairs(body) {
-            let (name, value) = (decode(name)?, decode(value)?);
-            if parameters.iter().any(|(known, _)| *known == name) {
-                let name = shown(&name);
-                return Err(malformed(&format!("gives parameter {name} twice")));
-            }
             if parameters.len() == PARAMETERS_MAX {
-                return Err(malformed("has more than 64 parameters"));
+                return Err(malformed("has more than 256 parameters"));
             }
-            parameters.push((name, value));
+            parameters.push((decode(name)?, decode(value)?));
+        }
+        let mut names: Vec<&str> = parameters.iter().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        let mut pairs = names.iter().zip(names.iter().skip(1));
+        if let Some((twice, _)) = pairs.find(|(one, next)| one == next) {
+            let name = shown(twice);
+            return Err(malformed(&format!("gives parameter {name} twice")));
         }
         Ok(Self(parameters))
+    }
+
+    /// Takes a list out, `NAME.member.1.MEMBER` and so on: for each entry the values of `members`, in the order of the
+    /// numbers. An empty member is the entry itself. SDKs write an empty list as its name with an empty value.
+    pub(super) fn take_list<const N: usize>(
+        &mut self,
+        list: &str,
+        members: [&str; N],
+    ) -> Vec<[Option<String>; N]> {
+        let mut entries: BTreeMap<u16, [Option<String>; N]> = BTreeMap::new();
+        self.0.retain_mut(|(name, value)| {
+            if name == list && value.is_empty() {
+                return false;
+            }
+            let rest = name.strip_prefix(list);
+            let Some(rest) = rest.and_then(|rest| rest.strip_prefix(".member.")) else {
+                return true;
+            };
+            let (number, member) = rest.split_once('.').unwrap_or((rest, ""));
+            let is_number = (1..=3).contains(&number.len())
+                && !number.starts_with('0')
+                && number.bytes().all(|byte| byte.is_ascii_digit());
+            let place = members.iter().position(|known| *known == member);
+            let (Some(place), Ok(number), true) = (place, number.parse(), is_number) else {
+                return true;
+            };
+            let entry = entries
+                .entry(number)
+                .or_insert_with(|| std::array::from_fn(|_| None));
+            if let Some(room) = entry.get_mut(place) {
+                *room = Some(std::mem::take(value));
+            }
+            false
+        });
+        entries.into_values().collect()
     }
 
     /// Takes a parameter out.
@@ -100,13 +138,28 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_taken_in_their_order() {
+        let body = b"T.member.10.K=c&T.member.2.K=b&T.member.2.V=w&T.member.1.V=v&T.member.01.K=x&\
+                     T.member.1.X=y&T=1&L=&L.member.1=z&L.member.0=q";
+        let mut form = Form::parse(body).unwrap();
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            form.take_list("T", ["K", "V"]),
+            [[None, text("v")], [text("b"), text("w")], [text("c"), None]]
+        );
+        assert_eq!(form.take_list("L", [""]), [[text("z")]]);
+        let left: Vec<_> = form.left().map(|(name, _)| name).collect();
+        assert_eq!(left, ["T.member.01.K", "T.member.1.X", "T", "L.member.0"]);
+    }
+
+    #[test]
     fn parameters_are_counted() {
         let body = |count: usize| {
             let names: Vec<_> = (0..count).map(|name| format!("{name}=")).collect();
             names.join("&").into_bytes()
         };
-        assert_eq!(read(&body(64)).unwrap().len(), 64);
-        let error = read(&body(65)).unwrap_err();
-        assert_eq!(error, "The request body has more than 64 parameters.");
+        assert_eq!(read(&body(256)).unwrap().len(), 256);
+        let error = read(&body(257)).unwrap_err();
+        assert_eq!(error, "The request body has more than 256 parameters.");
     }
 }

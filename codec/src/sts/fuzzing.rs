@@ -28,6 +28,15 @@ pub fn fuzz(data: &[u8]) {
             let chars = policy.map(|policy| policy.chars().count());
             assert!(chars.is_none_or(|chars| (1..=POLICY_CHARS_MAX).contains(&chars)));
         }
+        Ok(Request::GetSessionToken { duration_s }) => {
+            let least = if rules.strict { 900 } else { 60 };
+            assert!((least..=DURATION_S_MAX).contains(&duration_s));
+        }
+        Ok(Request::AssumeRole(request)) => {
+            assert!((2..=64).contains(&request.session_name.len()));
+            assert!(request.tags.len() <= 50 && request.policy_arns.len() <= 10);
+            assert_eq!(request.role.account().len(), 12);
+        }
         Ok(Request::GetCallerIdentity) => {}
         Err(Error { kind, message }) => {
             assert_eq!(kind.status(), 400);

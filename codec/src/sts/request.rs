@@ -1,8 +1,10 @@
 //! Parsing a form into a typed request.
 
+use super::assume::{AssumeRole, assume_role};
+use super::checks::{checked_duration, checked_name, checked_policy};
 use super::error::{Error, ErrorKind, shown};
 use super::form::Form;
-use super::{DURATION_S_DEFAULT, DURATION_S_MAX, POLICY_CHARS_MAX, VERSION};
+use super::{DURATION_S_DEFAULT, SESSION_DURATION_S_DEFAULT, VERSION};
 
 /// The rules by which requests are checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,13 @@ pub enum Request {
         /// The life of the credentials, in seconds: 60 (under strict rules 900) to [`DURATION_S_MAX`].
         duration_s: u32,
     },
+    /// Makes temporary credentials with the caller's rights.
+    GetSessionToken {
+        /// The life of the credentials, in seconds: as of GetFederationToken.
+        duration_s: u32,
+    },
+    /// Makes temporary credentials with the rights of a role.
+    AssumeRole(Box<AssumeRole>),
     /// Returns who the caller is. Allowed to everyone.
     GetCallerIdentity,
 }
@@ -34,6 +43,8 @@ impl Request {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::GetFederationToken { .. } => GET_FEDERATION_TOKEN,
+            Self::GetSessionToken { .. } => GET_SESSION_TOKEN,
+            Self::AssumeRole(_) => ASSUME_ROLE,
             Self::GetCallerIdentity => GET_CALLER_IDENTITY,
         }
     }
@@ -43,6 +54,8 @@ impl Request {
     pub const fn action(&self) -> &'static str {
         match self {
             Self::GetFederationToken { .. } => "sts:GetFederationToken",
+            Self::GetSessionToken { .. } => "sts:GetSessionToken",
+            Self::AssumeRole(_) => "sts:AssumeRole",
             Self::GetCallerIdentity => "sts:GetCallerIdentity",
         }
     }
@@ -63,7 +76,8 @@ pub fn is_form(content_type: &str) -> bool {
 /// # Errors
 /// [`ErrorKind::InvalidQueryParameter`] when the form cannot be read or has a parameter twice, too many or one that
 /// the action does not know; [`ErrorKind::MissingAction`] and [`ErrorKind::InvalidAction`];
-/// [`ErrorKind::InvalidParameterValue`] when managed policies or session tags are asked for;
+/// [`ErrorKind::InvalidParameterValue`] when something is asked for that this service does not have, or tags do not go
+/// together;
 /// [`ErrorKind::ValidationError`] when a parameter is missing or breaks its constraints.
 pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
     let mut form = Form::parse(body)?;
@@ -76,6 +90,12 @@ pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
     let version = version.as_deref().unwrap_or("NO_VERSION_SPECIFIED");
     match &*action {
         GET_FEDERATION_TOKEN if version == VERSION => get_federation_token(form, rules),
+        GET_SESSION_TOKEN if version == VERSION => get_session_token(form, rules),
+        ASSUME_ROLE if version == VERSION => {
+            let request = assume_role(&mut form, rules)?;
+            none_left(&form)?;
+            Ok(Request::AssumeRole(Box::new(request)))
+        }
         GET_CALLER_IDENTITY if version == VERSION => {
             none_left(&form)?;
             Ok(Request::GetCallerIdentity)
@@ -98,8 +118,28 @@ fn get_federation_token(mut form: Form, rules: &FormRules) -> Result<Request, Er
     Ok(Request::GetFederationToken {
         name: checked_name(name.as_deref())?,
         policy: policy.as_deref().map(checked_policy).transpose()?,
-        duration_s: checked_duration(duration.as_deref(), rules)?,
+        duration_s: checked_duration(duration.as_deref(), rules)?.unwrap_or(DURATION_S_DEFAULT),
     })
+}
+
+fn get_session_token(mut form: Form, rules: &FormRules) -> Result<Request, Error> {
+    let duration = form.take("DurationSeconds");
+    no_factors(&mut form)?;
+    none_left(&form)?;
+    let duration_s = checked_duration(duration.as_deref(), rules)?;
+    let duration_s = duration_s.unwrap_or(SESSION_DURATION_S_DEFAULT);
+    Ok(Request::GetSessionToken { duration_s })
+}
+
+/// Refuses codes of a second factor, which this service does not have: to ignore them would promise what nobody checks.
+pub(super) fn no_factors(form: &mut Form) -> Result<(), Error> {
+    for name in ["SerialNumber", "TokenCode"] {
+        if form.take(name).is_some() {
+            let message = format!("{name} is not supported by this server. Leave it out.");
+            return Err(Error::new(ErrorKind::InvalidParameterValue, message));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses parameters that would change the rights of the credentials, and any that is not known. SDKs write an empty
@@ -133,87 +173,7 @@ fn unknown(name: &str) -> Error {
     Error::new(ErrorKind::InvalidQueryParameter, message)
 }
 
-/// `Name`: 2 to 32 characters of `[\w+=,.@-]`. Source: model, shape `userNameType`.
-fn checked_name(name: Option<&str>) -> Result<Box<str>, Error> {
-    let Some(name) = name else {
-        return Err(invalid("Value null at 'name'", "not be null"));
-    };
-    let length = name.chars().count();
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
-    let broken = if length < 2 {
-        "have length greater than or equal to 2"
-    } else if length > 32 {
-        "have length less than or equal to 32"
-    } else if !name.bytes().all(legal) {
-        "satisfy regular expression pattern: [\\w+=,.@-]*"
-    } else {
-        return Ok(name.into());
-    };
-    Err(invalid("Value at 'name'", broken))
-}
-
-/// `Policy`: 1 to 2,048 characters, tab, line ends and U+0020 to U+00FF. Source: model, shape
-/// `sessionPolicyDocumentType`.
-fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
-    let length = policy.chars().count();
-    let legal = |char: char| matches!(char, '\t' | '\n' | '\r' | ' '..='\u{ff}');
-    let broken = if length == 0 {
-        "have length greater than or equal to 1"
-    } else if length > POLICY_CHARS_MAX {
-        "have length less than or equal to 2048"
-    } else if !policy.chars().all(legal) {
-        "satisfy regular expression pattern: [\\u0009\\u000A\\u000D\\u0020-\\u00FF]+"
-    } else {
-        return Ok(policy.into());
-    };
-    Err(invalid("Value at 'policy'", broken))
-}
-
-/// `DurationSeconds`: decimal digits.
-fn checked_duration(duration: Option<&str>, rules: &FormRules) -> Result<u32, Error> {
-    let Some(text) = duration else {
-        return Ok(DURATION_S_DEFAULT);
-    };
-    let least = if rules.strict {
-        DURATION_S_MIN_STRICT
-    } else {
-        DURATION_S_MIN
-    };
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(invalid("Value at 'durationSeconds'", "be a whole number"));
-    }
-    // Digits that do not fit are too many of them.
-    let seconds: u32 = text.parse().unwrap_or(u32::MAX);
-    let value = format!("Value '{}' at 'durationSeconds'", shown(text));
-    if seconds < least {
-        let broken = format!("have value greater than or equal to {least}");
-        return Err(invalid(&value, &broken));
-    }
-    if seconds > DURATION_S_MAX {
-        let broken = format!("have value less than or equal to {DURATION_S_MAX}");
-        return Err(invalid(&value, &broken));
-    }
-    Ok(seconds)
-}
-
-/// An error in the words of AWS's validation, which tools search for the bound. The first broken constraint is
-/// reported.
-fn invalid(value: &str, must: &str) -> Error {
-    let message = format!(
-        "1 validation error detected: {value} failed to satisfy constraint: Member must {must}"
-    );
-    Error::new(ErrorKind::ValidationError, message)
-}
-
 const GET_FEDERATION_TOKEN: &str = "GetFederationToken";
+const GET_SESSION_TOKEN: &str = "GetSessionToken";
+const ASSUME_ROLE: &str = "AssumeRole";
 const GET_CALLER_IDENTITY: &str = "GetCallerIdentity";
-
-/// The shortest life of a token, in seconds: long enough to set one up by hand.
-const DURATION_S_MIN: u32 = 60;
-
-/// The shortest life of a token under strict rules, in seconds. Source: model, shape `durationSecondsType`.
-const DURATION_S_MIN_STRICT: u32 = 900;
-
-const _: () = assert!(DURATION_S_MIN < DURATION_S_MIN_STRICT);
-const _: () =
-    assert!(DURATION_S_MIN_STRICT < DURATION_S_DEFAULT && DURATION_S_DEFAULT < DURATION_S_MAX);

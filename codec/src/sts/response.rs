@@ -4,9 +4,9 @@ use super::xml;
 use crate::calendar;
 use std::fmt;
 
-/// The answer to GetFederationToken. Its Debug shows no secret.
+/// Temporary credentials. Their Debug shows no secret.
 #[derive(Clone, Copy)]
-pub struct FederationToken<'a> {
+pub struct Keys<'a> {
     /// The access key id: 16 to 128 characters of `[a-zA-Z0-9_]`; those of temporary keys begin with `ASIA`.
     pub access_key_id: &'a str,
     /// The key's secret.
@@ -15,6 +15,23 @@ pub struct FederationToken<'a> {
     pub session_token: &'a str,
     /// When the key expires, in seconds since the epoch.
     pub expires_s: u64,
+}
+
+impl fmt::Debug for Keys<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Keys")
+            .field("access_key_id", &self.access_key_id)
+            .field("expires_s", &self.expires_s)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer to GetFederationToken.
+#[derive(Clone, Copy, Debug)]
+pub struct FederationToken<'a> {
+    /// The credentials.
+    pub keys: Keys<'a>,
     /// The ARN of the key's user: `arn:aws:sts::<account>:federated-user/<name>`.
     pub user_arn: &'a str,
     /// The same as `<account>:<name>`.
@@ -23,15 +40,19 @@ pub struct FederationToken<'a> {
     pub packed_policy_percent: u8,
 }
 
-impl fmt::Debug for FederationToken<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("FederationToken")
-            .field("access_key_id", &self.access_key_id)
-            .field("expires_s", &self.expires_s)
-            .field("user_arn", &self.user_arn)
-            .finish_non_exhaustive()
-    }
+/// The answer to AssumeRole.
+#[derive(Clone, Copy, Debug)]
+pub struct AssumedRole<'a> {
+    /// The credentials.
+    pub keys: Keys<'a>,
+    /// The ARN of the session: `arn:aws:sts::<account>:assumed-role/<role>/<session>`.
+    pub arn: &'a str,
+    /// The role's unique id, a colon and the session's name.
+    pub id: &'a str,
+    /// The used part of the room for policies and tags, in percent: 0 to 100.
+    pub packed_policy_percent: u8,
+    /// The source identity of the session.
+    pub source_identity: Option<&'a str>,
 }
 
 /// The answer to GetCallerIdentity.
@@ -49,12 +70,7 @@ pub struct CallerIdentity<'a> {
 pub fn federation_token(out: &mut Vec<u8>, token: &FederationToken<'_>, request_id: &str) {
     xml::open_root(out, "GetFederationTokenResponse");
     xml::open(out, "GetFederationTokenResult");
-    xml::open(out, "Credentials");
-    xml::element(out, "AccessKeyId", token.access_key_id);
-    xml::element(out, "SecretAccessKey", token.secret_access_key);
-    xml::element(out, "SessionToken", token.session_token);
-    xml::element(out, "Expiration", &moment(token.expires_s));
-    xml::close(out, "Credentials");
+    credentials(out, &token.keys);
     xml::open(out, "FederatedUser");
     xml::element(out, "FederatedUserId", token.user_id);
     xml::element(out, "Arn", token.user_arn);
@@ -64,6 +80,35 @@ pub fn federation_token(out: &mut Vec<u8>, token: &FederationToken<'_>, request_
     xml::close(out, "GetFederationTokenResult");
     metadata(out, request_id);
     xml::close(out, "GetFederationTokenResponse");
+}
+
+/// Appends the answer to GetSessionToken.
+pub fn session_token(out: &mut Vec<u8>, keys: &Keys<'_>, request_id: &str) {
+    xml::open_root(out, "GetSessionTokenResponse");
+    xml::open(out, "GetSessionTokenResult");
+    credentials(out, keys);
+    xml::close(out, "GetSessionTokenResult");
+    metadata(out, request_id);
+    xml::close(out, "GetSessionTokenResponse");
+}
+
+/// Appends the answer to AssumeRole.
+pub fn assumed_role(out: &mut Vec<u8>, role: &AssumedRole<'_>, request_id: &str) {
+    xml::open_root(out, "AssumeRoleResponse");
+    xml::open(out, "AssumeRoleResult");
+    credentials(out, &role.keys);
+    xml::open(out, "AssumedRoleUser");
+    xml::element(out, "AssumedRoleId", role.id);
+    xml::element(out, "Arn", role.arn);
+    xml::close(out, "AssumedRoleUser");
+    let percent = role.packed_policy_percent.to_string();
+    xml::element(out, "PackedPolicySize", &percent);
+    if let Some(identity) = role.source_identity {
+        xml::element(out, "SourceIdentity", identity);
+    }
+    xml::close(out, "AssumeRoleResult");
+    metadata(out, request_id);
+    xml::close(out, "AssumeRoleResponse");
 }
 
 /// Appends the answer to GetCallerIdentity.
@@ -76,6 +121,15 @@ pub fn caller_identity(out: &mut Vec<u8>, caller: &CallerIdentity<'_>, request_i
     xml::close(out, "GetCallerIdentityResult");
     metadata(out, request_id);
     xml::close(out, "GetCallerIdentityResponse");
+}
+
+fn credentials(out: &mut Vec<u8>, keys: &Keys<'_>) {
+    xml::open(out, "Credentials");
+    xml::element(out, "AccessKeyId", keys.access_key_id);
+    xml::element(out, "SecretAccessKey", keys.secret_access_key);
+    xml::element(out, "SessionToken", keys.session_token);
+    xml::element(out, "Expiration", &moment(keys.expires_s));
+    xml::close(out, "Credentials");
 }
 
 fn metadata(out: &mut Vec<u8>, request_id: &str) {

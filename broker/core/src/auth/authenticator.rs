@@ -1,13 +1,16 @@
 //! From a request to its caller.
 
-use super::caller::{Caller, Session, SessionKeyId};
+use super::caller::Caller;
 use super::credentials::Credentials;
 use super::principal::Principal;
-use super::session_keys::{OpenedToken, SessionKeys};
+use super::role::Role;
+use super::session::{RoleSession, Scope, Session, SessionKeyId, Source};
+use super::session_keys::{Issuer, Opened, OpenedRole, OpenedSession, OpenedToken, SessionKeys};
 use crate::check::Check;
 use crate::limits::SIGNING_KEYS_PER_SHARD_MAX;
 use codec::aws::sigv4::{
-    AccessKey, Refusal, RequestRules, Scope, Service, SigningKeys, Verifier, Window,
+    AccessKey, Refusal, RequestRules, Scope as SignatureScope, Service, SigningKeys, Verifier,
+    Window,
 };
 use codec::http::Head;
 use std::fmt;
@@ -57,9 +60,11 @@ impl From<Refusal> for Unsigned {
                 ..
             } => Check::UrlExpired,
             Refusal::Early { .. } => Check::SignatureEarly,
-            Refusal::Scope(Scope::Service(_)) => Check::ScopeService,
-            Refusal::Scope(Scope::Region) => Check::ScopeRegion,
-            Refusal::Scope(Scope::Terminator | Scope::Date { .. }) => Check::ScopeMalformed,
+            Refusal::Scope(SignatureScope::Service(_)) => Check::ScopeService,
+            Refusal::Scope(SignatureScope::Region) => Check::ScopeRegion,
+            Refusal::Scope(SignatureScope::Terminator | SignatureScope::Date { .. }) => {
+                Check::ScopeMalformed
+            }
             Refusal::UnknownKey => Check::UnknownKey,
             Refusal::Token => Check::TokenMismatch,
             Refusal::TokenExpired => Check::TokenExpired,
@@ -73,6 +78,21 @@ impl From<Refusal> for Unsigned {
 enum Signer {
     Principal(Arc<Principal>),
     Federated(Arc<Principal>, OpenedToken),
+    Session(Box<Holder>),
+}
+
+/// The owner of a session's key: the token, with what it names.
+struct Holder {
+    opened: OpenedSession,
+    root: Arc<Principal>,
+    role: Option<HeldRole>,
+}
+
+/// The role of a session, and the bound that it has.
+struct HeldRole {
+    role: Arc<Role>,
+    named: OpenedRole,
+    scope: Scope,
 }
 
 impl Authenticator {
@@ -164,16 +184,10 @@ impl Authenticator {
         match signer {
             Ok(Signer::Principal(principal)) => Ok(Caller::principal(principal, region)),
             Ok(Signer::Federated(parent, opened)) => {
-                let expires_s = ends(&parent, &opened);
-                let session = Session {
-                    parent,
-                    policy: opened.policy,
-                    name: opened.name,
-                    key_id: SessionKeyId::of(id),
-                    expires_s,
-                };
+                let session = federated(parent, opened, id);
                 Ok(Caller::session(session, region))
             }
+            Ok(Signer::Session(holder)) => Ok(Caller::session(holder.session(id), region)),
             Err(check) => Err(Unsigned {
                 refusal: Refusal::UnknownKey,
                 check,
@@ -235,7 +249,67 @@ impl Signer {
                 expires_s: Some(ends(parent, opened)),
                 clock_tolerance_s: tolerance(parent),
             },
+            Self::Session(holder) => AccessKey {
+                secret_access_key: holder.opened.secret_access_key.reveal(),
+                session_token: token.and_then(|token| std::str::from_utf8(token).ok()),
+                expires_s: Some(holder.ends()),
+                clock_tolerance_s: match &holder.role {
+                    Some(held) => held.role.clock_tolerance_s.filter(|_| own_tolerances),
+                    None => tolerance(&holder.root),
+                },
+            },
         }
+    }
+}
+
+impl Holder {
+    /// A session does not outlive the principal that it hangs on.
+    fn ends(&self) -> u64 {
+        let end = self.root.expires_s.unwrap_or(u64::MAX);
+        self.opened.expires_s.min(end)
+    }
+
+    fn session(self, id: &str) -> Session {
+        let expires_s = self.ends();
+        let Self { opened, root, role } = self;
+        let (source, scope) = match role {
+            None => (Source::User(root), Scope::All),
+            Some(HeldRole { role, named, scope }) => {
+                let label = format!("{}/{}", role.name, named.session_name);
+                let session = RoleSession {
+                    role,
+                    name: named.session_name,
+                    label,
+                    root,
+                    via: named.via,
+                    tags: named.tags,
+                    source_identity: named.source_identity,
+                };
+                (Source::Role(session), scope)
+            }
+        };
+        Session {
+            source,
+            scope,
+            key_id: SessionKeyId::of(id),
+            issued_s: Some(opened.issued_s),
+            expires_s,
+        }
+    }
+}
+
+/// The session of a federated user.
+fn federated(parent: Arc<Principal>, opened: OpenedToken, id: &str) -> Session {
+    let expires_s = ends(&parent, &opened);
+    let scope = opened.policy.map_or(Scope::Nothing, |policy| {
+        Scope::Within(vec![Arc::new(policy)])
+    });
+    Session {
+        source: Source::Federated(parent, opened.name),
+        scope,
+        key_id: SessionKeyId::of(id),
+        issued_s: None,
+        expires_s,
     }
 }
 
@@ -249,8 +323,13 @@ fn find(
         return Ok(Signer::Principal(Arc::clone(principal)));
     }
     let token = token.ok_or(Check::UnknownKey)?;
-    let opened = session_keys.open(access_key_id, token);
-    let opened = opened.ok_or(Check::TokenUnsealed)?;
+    let opened = session_keys.open_any(access_key_id, token);
+    let opened = match opened.ok_or(Check::TokenUnsealed)? {
+        Opened::Federated(opened) => opened,
+        Opened::Session(opened, issuer) => {
+            return find_session(credentials, session_keys, (*opened, issuer));
+        }
+    };
     let parent = credentials.find(&opened.parent_access_key_id);
     let parent = parent.ok_or(Check::TokenOrphaned)?;
     let is_its =
@@ -259,6 +338,43 @@ fn find(
         return Err(Check::TokenOrphaned);
     }
     Ok(Signer::Federated(Arc::clone(parent), opened))
+}
+
+/// The owner of a session, if all that it names is there.
+fn find_session(
+    credentials: &Credentials,
+    session_keys: &SessionKeys,
+    (mut opened, issuer): (OpenedSession, Issuer),
+) -> Result<Signer, Check> {
+    let root = credentials.find(&opened.root_access_key_id);
+    let root = root.filter(|root| session_keys.was_begun_with((&opened, issuer), &root.secret));
+    let root = Arc::clone(root.ok_or(Check::TokenOrphaned)?);
+    let role = match opened.role.take() {
+        None => None,
+        Some(named) => Some(held(credentials, named).ok_or(Check::RoleGone)?),
+    };
+    Ok(Signer::Session(Box::new(Holder { opened, root, role })))
+}
+
+/// The role of a token with its bound; `None` when the role, one by which it was reached or a policy is gone.
+fn held(credentials: &Credentials, named: OpenedRole) -> Option<HeldRole> {
+    let role = Arc::clone(credentials.role(&named.account, &named.role)?);
+    if !named.via.iter().all(|name| credentials.has_role(name)) {
+        return None;
+    }
+    let policies = named.policies.iter();
+    let policies = policies.map(|name| credentials.policy(name).map(Arc::clone));
+    let mut policies: Vec<_> = policies.collect::<Option<_>>()?;
+    let is_bounded = !policies.is_empty();
+    let scope = match &named.policy {
+        Err(()) => Scope::Nothing,
+        Ok(None) if !is_bounded => Scope::All,
+        Ok(own) => {
+            policies.extend(own.clone().map(Arc::new));
+            Scope::Within(policies)
+        }
+    };
+    Some(HeldRole { role, named, scope })
 }
 
 /// A grant does not outlive its parent.
@@ -285,7 +401,7 @@ fn check_region(rules: &SignatureRules, service: Service, scoped: &str) -> Resul
     if is_ours || (service == Service::Sts && scoped == STS_GLOBAL_REGION) {
         return Ok(());
     }
-    Err(Refusal::Scope(Scope::Region))
+    Err(Refusal::Scope(SignatureScope::Region))
 }
 
 impl fmt::Debug for Authenticator {

@@ -2,11 +2,12 @@
 
 use super::principal::{Principal, Secret};
 use super::question::{Asked, Origin, PolicyQuestion};
-use super::session_keys::ACCESS_KEY_ID_BYTES;
+use super::session::{PolicyGround, RoleSession, Session, Source};
+use super::session_keys::SessionTag;
 use crate::check::Check;
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::aws::ChannelArn;
-use codec::aws::policy::{Action, Decision, Ground, KeyName, Policy, Request, ShortText};
+use codec::aws::policy::{Action, Decision, KeyName, Policy, ShortText};
 use data_encoding::BASE32;
 use std::fmt::{self, Write};
 use std::hash::Hash;
@@ -29,20 +30,8 @@ enum CallerKind {
     Anyone(Arc<str>),
     /// A principal itself.
     Principal(Arc<Principal>),
-    /// Temporary credentials that a principal asked for.
+    /// Temporary credentials.
     Session(Arc<Session>),
-}
-
-/// The identity and the rights that temporary credentials grant.
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) parent: Arc<Principal>,
-    pub(super) name: String,
-    pub(super) key_id: SessionKeyId,
-    /// `None`: no rights.
-    pub(super) policy: Option<Policy>,
-    /// The earlier end of the grant and its parent.
-    pub(super) expires_s: u64,
 }
 
 /// The decision of a caller's policies on a request.
@@ -56,68 +45,6 @@ pub struct Ruling {
     pub steps: u64,
     /// The policy and the statement that refuse, if they do.
     ground: PolicyGround,
-}
-
-/// The policy and the statement that refuse.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct PolicyGround {
-    /// It is that of the session, which its parent would allow.
-    of_session: bool,
-    /// The place of a principal's policy, and the statement.
-    statement: Option<(usize, Ground)>,
-}
-
-impl Session {
-    /// The decision of the session and its parent together: each must allow, none may deny.
-    fn decide(
-        &self,
-        request: &Request<'_>,
-        steps: &mut u64,
-        ground: &mut PolicyGround,
-    ) -> Decision {
-        let mut of_own = None;
-        let own = self.policy.as_ref().map_or(Decision::NoMatch, |policy| {
-            policy.decide_with_ground(request, steps, &mut of_own)
-        });
-        *ground = PolicyGround {
-            of_session: true,
-            statement: of_own.map(|ground| (0, ground)),
-        };
-        if own == Decision::Deny {
-            return own;
-        }
-        let mut of_parent = None;
-        let parent = (self.parent).decide_with_ground(request, steps, &mut of_parent);
-        if matches!(parent, Decision::Deny | Decision::NoMatch) {
-            *ground = PolicyGround {
-                of_session: false,
-                statement: of_parent,
-            };
-        }
-        match parent {
-            Decision::Deny => Decision::Deny,
-            Decision::NoMatch => Decision::NoMatch,
-            _ if request.action == Action::GetFederationToken => Decision::NoMatch,
-            Decision::Open if own == Decision::Allow => Decision::Open,
-            Decision::Allow | Decision::Open => own,
-        }
-    }
-}
-
-/// The access key id of temporary credentials, which all have the same length: no memory is taken for it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SessionKeyId([u8; ACCESS_KEY_ID_BYTES]);
-
-impl SessionKeyId {
-    /// An id that was found to be one of ours.
-    pub(super) fn of(id: &str) -> Self {
-        let bytes = id.as_bytes().first_chunk();
-        Self(bytes.copied().unwrap_or([b'-'; ACCESS_KEY_ID_BYTES]))
-    }
-
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
 }
 
 impl Caller {
@@ -167,29 +94,86 @@ impl Caller {
     /// Whether some policy that decides for the caller names a condition key.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
-        let (principal, policy) = match &self.who {
-            CallerKind::Anyone(_) => return false,
-            CallerKind::Principal(principal) => (principal, None),
-            CallerKind::Session(session) => (&session.parent, session.policy.as_ref()),
-        };
-        let own = policy.is_some_and(|policy| policy.reads(name));
-        own || principal.policies.iter().any(|policy| policy.reads(name))
+        match &self.who {
+            CallerKind::Anyone(_) => false,
+            CallerKind::Principal(principal) => {
+                principal.policies.iter().any(|policy| policy.reads(name))
+            }
+            CallerKind::Session(session) => session.reads(name),
+        }
     }
 
     /// The name of a user of the credentials file.
     pub(super) fn user_name(&self) -> Option<&str> {
         match &self.who {
             CallerKind::Principal(principal) => Some(&principal.name),
-            CallerKind::Anyone(_) | CallerKind::Session(_) => None,
+            CallerKind::Session(session) => match &session.source {
+                Source::User(principal) => Some(&principal.name),
+                Source::Federated(..) | Source::Role(_) => None,
+            },
+            CallerKind::Anyone(_) => None,
+        }
+    }
+
+    /// The session of a role, if it is one.
+    pub(super) fn role(&self) -> Option<&RoleSession> {
+        self.session_of()?.role()
+    }
+
+    /// Temporary credentials, if it has some.
+    pub(super) fn session_of(&self) -> Option<&Session> {
+        match &self.who {
+            CallerKind::Anyone(_) | CallerKind::Principal(_) => None,
+            CallerKind::Session(session) => Some(session),
+        }
+    }
+
+    /// Whether the key that it signs with has no end of its own making: that of a principal, or of anyone.
+    #[must_use]
+    pub fn is_long_term(&self) -> bool {
+        self.session_of().is_none()
+    }
+
+    /// The names by which a trust may know it, each with its kind.
+    pub(super) fn trust_names(&self) -> Vec<String> {
+        let mut names = vec![format!("AWS:{}", self.arn())];
+        names.extend(
+            self.role()
+                .map(|session| format!("AWS:{}", session.role.arn())),
+        );
+        names
+    }
+
+    /// When its temporary credentials were issued.
+    pub(super) fn issued_s(&self) -> Option<u64> {
+        self.session_of()?.issued_s
+    }
+
+    /// The tags of its session.
+    pub(super) fn tags(&self) -> &[SessionTag] {
+        self.role().map_or(&[], |role| &role.tags)
+    }
+
+    /// The person or program behind its session.
+    pub(super) fn source_identity(&self) -> Option<&str> {
+        self.role()?.source_identity.as_deref()
+    }
+
+    /// The principal whose key everything hangs on.
+    pub(super) fn root(&self) -> Option<&Arc<Principal>> {
+        match &self.who {
+            CallerKind::Anyone(_) => None,
+            CallerKind::Principal(principal) => Some(principal),
+            CallerKind::Session(session) => Some(session.root()),
         }
     }
 
     /// The kind of the caller. Source: IAM User Guide, "IAM policy elements: Variables and tags", principal key values.
-    pub(super) const fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         match &self.who {
             CallerKind::Anyone(_) => "Anonymous",
             CallerKind::Principal(_) => "User",
-            CallerKind::Session(_) => "FederatedUser",
+            CallerKind::Session(session) => session.kind(),
         }
     }
 
@@ -199,17 +183,17 @@ impl Caller {
         match &self.who {
             CallerKind::Anyone(account) => account,
             CallerKind::Principal(principal) => &principal.account,
-            CallerKind::Session(session) => &session.parent.account,
+            CallerKind::Session(session) => session.account(),
         }
     }
 
-    /// The name for logs: the principal's, or that of the federated user; `-` for anyone.
+    /// The name for logs: the principal's, that of the federated user, or role and session; `-` for anyone.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.who {
             CallerKind::Anyone(_) => "-",
             CallerKind::Principal(principal) => &principal.name,
-            CallerKind::Session(session) => &session.name,
+            CallerKind::Session(session) => session.name(),
         }
     }
 
@@ -235,36 +219,30 @@ impl Caller {
     /// The access key id under which grants are sealed: the principal's own, or that of the parent. `None` for anyone.
     #[must_use]
     pub fn parent_access_key_id(&self) -> Option<&str> {
-        match &self.who {
-            CallerKind::Anyone(_) => None,
-            CallerKind::Principal(principal) => Some(&principal.access_key_id),
-            CallerKind::Session(session) => Some(&session.parent.access_key_id),
-        }
+        self.root().map(|root| &*root.access_key_id)
     }
 
     /// The secret of that principal.
     #[must_use]
     pub fn parent_secret(&self) -> Option<&Secret> {
-        match &self.who {
-            CallerKind::Anyone(_) => None,
-            CallerKind::Principal(principal) => Some(&principal.secret),
-            CallerKind::Session(session) => Some(&session.parent.secret),
-        }
+        self.root().map(|root| &root.secret)
     }
 
     /// The identity that tells callers of a channel apart where they share something: the access key id of a
-    /// principal; account and name of a federated user, and its client id, if its policy lets it connect by one alone.
+    /// principal; account and name of a federated user or of the session of a role, and its client id, if its policy
+    /// lets it connect by one alone.
     /// The holder of a key may choose any other client id, so those count for nothing. `None` for anyone.
     #[must_use]
     pub fn identity(&self) -> Option<impl Hash + '_> {
         match &self.who {
             CallerKind::Anyone(_) => None,
             CallerKind::Principal(principal) => Some((&*principal.access_key_id, "", None)),
-            CallerKind::Session(session) => {
-                let policy = session.policy.as_ref();
-                let id = policy.and_then(|policy| policy.sole_client_id(Action::ConnectAsViewer));
-                Some((&*session.parent.account, &*session.name, id))
-            }
+            CallerKind::Session(session) => match &session.source {
+                Source::User(principal) => Some((&*principal.access_key_id, "", None)),
+                Source::Federated(..) | Source::Role(_) => {
+                    Some((session.account(), session.name(), session.sole_client_id()))
+                }
+            },
         }
     }
 
@@ -289,7 +267,7 @@ impl Caller {
     /// The same in place.
     pub(super) fn short_arn(&self) -> ShortText {
         let mut arn = ShortText::new();
-        let _ = self.write_arn(&mut arn); // 95 bytes at most: see the bounds of names
+        let _ = self.write_arn(&mut arn); // 175 bytes at most: see the bounds of names
         arn
     }
 
@@ -297,15 +275,23 @@ impl Caller {
         match &self.who {
             CallerKind::Anyone(account) => write!(out, "arn:aws:iam::{account}:root"),
             CallerKind::Principal(principal) => principal.write_arn(out),
-            CallerKind::Session(session) => {
-                let (account, name) = (&session.parent.account, &session.name);
-                write!(out, "arn:aws:sts::{account}:federated-user/{name}")
-            }
+            CallerKind::Session(session) => session.write_arn(out),
         }
     }
 
+    /// The ARN of the one who has the rights: of a role's session the role.
+    pub(super) fn short_principal_arn(&self) -> ShortText {
+        let Some(session) = self.role() else {
+            return self.short_arn();
+        };
+        let mut arn = ShortText::new();
+        let _ = session.role.write_arn(&mut arn); // 95 bytes at most
+        arn
+    }
+
     /// The `UserId` of GetCallerIdentity: `AIDA` and 16 characters of a principal, the same for as long as its account
-    /// and name are; `<account>:<name>` of a federated user; the account of anyone.
+    /// and name are; `<account>:<name>` of a federated user; `AROA` and 16 characters of a role with the session's name
+    /// behind a colon; the account of anyone.
     ///
     /// Source: IAM User Guide, "Unique identifiers"; STS API Reference, "GetFederationToken", `FederatedUserId`.
     #[must_use]
@@ -315,18 +301,29 @@ impl Caller {
 
     /// The same in place.
     pub(super) fn short_user_id(&self) -> ShortText {
+        let of_principal = |principal: &Principal| {
+            let mut room = [0; 16];
+            let mut arn = ShortText::new();
+            let _ = principal.write_arn(&mut arn); // 95 bytes at most
+            let id = unique_id(arn.as_str(), &mut room);
+            ShortText::of(format_args!("AIDA{id}"))
+        };
         match &self.who {
             CallerKind::Anyone(account) => ShortText::of(format_args!("{account}")),
-            CallerKind::Principal(_) => {
-                let hash = digest(&SHA256, self.short_arn().as_str().as_bytes());
-                let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
-                let mut id = [0; 16];
-                BASE32.encode_mut(bytes, &mut id);
-                ShortText::of(format_args!("AIDA{}", id.escape_ascii()))
-            }
-            CallerKind::Session(session) => {
-                ShortText::of(format_args!("{}:{}", session.parent.account, session.name))
-            }
+            CallerKind::Principal(principal) => of_principal(principal),
+            CallerKind::Session(session) => match &session.source {
+                Source::User(principal) => of_principal(principal),
+                Source::Federated(parent, name) => {
+                    ShortText::of(format_args!("{}:{name}", parent.account))
+                }
+                Source::Role(RoleSession { role, name, .. }) => {
+                    let mut room = [0; 16];
+                    let mut arn = ShortText::new();
+                    let _ = role.write_arn(&mut arn); // 95 bytes at most
+                    let id = unique_id(arn.as_str(), &mut room);
+                    ShortText::of(format_args!("AROA{id}:{name}"))
+                }
+            },
         }
     }
 
@@ -339,12 +336,7 @@ impl Caller {
             caller: self,
             question,
         };
-        let request = Request {
-            action: question.action,
-            resource: question.resource,
-            client_id: question.client_id,
-            context: &context,
-        };
+        let request = context.request();
         let (mut steps, mut ground) = (0, PolicyGround::default());
         let decision = match &self.who {
             _ if question.action == Action::GetCallerIdentity => Decision::Allow,
@@ -374,24 +366,17 @@ impl Caller {
             of_session,
             statement,
         } = ruling.ground;
-        let (principal, session) = match &self.who {
+        let (name, policies) = match &self.who {
             CallerKind::Anyone(_) => return None,
-            CallerKind::Principal(principal) => (principal, None),
-            CallerKind::Session(session) => {
-                let own = session.policy.as_ref().filter(|_| of_session);
-                (&session.parent, own)
-            }
+            CallerKind::Principal(principal) => (&*principal.name, &*principal.policies),
+            CallerKind::Session(session) if of_session => ("", session.scope.policies()),
+            CallerKind::Session(session) => (session.source_name(), session.policies()),
         };
         let text = match statement {
             Some((place, ground)) => {
-                let of_principal = || principal.policies.get(place).map(|policy| &**policy);
-                let policy = session.or_else(of_principal)?;
-                let name = if of_session {
-                    "the session's policy"
-                } else {
-                    policy.name()
-                };
+                let policy = policies.get(place)?;
                 let number = ground.statement;
+                let name = policy_name(policy);
                 match policy.failed_key(ground) {
                     None => format!("{name}, statement {number}, denies it"),
                     Some(key) => format!(
@@ -402,11 +387,9 @@ impl Caller {
             None if of_session => {
                 "the session's policy has no statement for this action on this resource".to_owned()
             }
-            None if principal.policies.is_empty() => {
-                format!("{} has no policy", principal.name)
-            }
+            None if policies.is_empty() => format!("{name} has no policy"),
             None => {
-                let names: Vec<&str> = principal.policies.iter().map(|it| it.name()).collect();
+                let names: Vec<&str> = policies.iter().map(|it| policy_name(it)).collect();
                 let names = names.join(", ");
                 format!("{names}: no statement for this action on this resource")
             }
@@ -444,4 +427,27 @@ impl Caller {
 #[must_use]
 pub fn federated_user_arn(account: &str, name: &str) -> String {
     format!("arn:aws:sts::{account}:federated-user/{name}")
+}
+
+/// The name of a policy, as operators know it.
+fn policy_name(policy: &Policy) -> &str {
+    match policy.name() {
+        "" => "the session's policy",
+        name => name,
+    }
+}
+
+/// 16 characters that are the same for as long as the ARN is.
+pub(super) fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
+    let hash = digest(&SHA256, arn.as_bytes());
+    let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
+    BASE32.encode_mut(bytes, room);
+    std::str::from_utf8(room).unwrap_or_default()
+}
+
+/// The id of a role's session: that of the role, a colon and the session's name.
+#[must_use]
+pub fn assumed_role_id(role_arn: &str, session_name: &str) -> String {
+    let mut room = [0; 16];
+    format!("AROA{}:{session_name}", unique_id(role_arn, &mut room))
 }

@@ -1,10 +1,11 @@
-//! Every principal, by access key id: a snapshot that is replaced whole.
+//! Every principal, by access key id, and every role: a snapshot that is replaced whole.
 
 use super::principal::Principal;
-use crate::limits::PRINCIPALS_MAX;
+use super::role::Role;
+use crate::limits::{PRINCIPALS_MAX, ROLES_MAX};
 use crate::quota::{Rate, SharedBucket};
 use crate::time::Now;
-use codec::aws::policy::{Decision, Request};
+use codec::aws::policy::{Decision, Policy, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +17,10 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct Credentials {
     by_id: BTreeMap<Box<str>, Arc<Principal>>,
+    /// By name.
+    roles: BTreeMap<Box<str>, Arc<Role>>,
+    /// By name: those that sessions of roles may be bounded by.
+    policies: BTreeMap<Box<str>, Arc<Policy>>,
     /// By account, the part used up of its rate of temporary credentials.
     granted: BTreeMap<Box<str>, SharedBucket>,
 }
@@ -29,6 +34,8 @@ pub enum CredentialsError {
     AccessKeyIdTwice(String),
     /// Two have this name.
     NameTwice(String),
+    /// More than [`ROLES_MAX`].
+    TooManyRoles,
 }
 
 impl Credentials {
@@ -55,7 +62,59 @@ impl Credentials {
                 return Err(CredentialsError::AccessKeyIdTwice(id));
             }
         }
-        Ok(Self { by_id, granted })
+        Ok(Self {
+            by_id,
+            granted,
+            ..Self::default()
+        })
+    }
+
+    /// The same with roles, of which the last of a name counts, and with the policies that sessions may name.
+    ///
+    /// # Errors
+    /// There are more than [`ROLES_MAX`].
+    pub fn with_roles(
+        mut self,
+        roles: Vec<Role>,
+        policies: impl IntoIterator<Item = Arc<Policy>>,
+    ) -> Result<Self, CredentialsError> {
+        if roles.len() > ROLES_MAX {
+            return Err(CredentialsError::TooManyRoles);
+        }
+        for role in roles {
+            self.granted
+                .entry(role.account.as_str().into())
+                .or_default();
+            self.roles.insert(role.name.as_str().into(), Arc::new(role));
+        }
+        let policies = policies.into_iter();
+        self.policies = policies
+            .map(|policy| (policy.name().into(), policy))
+            .collect();
+        Ok(self)
+    }
+
+    /// The role of an account and a name.
+    #[must_use]
+    pub fn role(&self, account: &str, name: &str) -> Option<&Arc<Role>> {
+        self.roles.get(name).filter(|role| role.account == account)
+    }
+
+    /// Whether there is a role of this name.
+    #[must_use]
+    pub fn has_role(&self, name: &str) -> bool {
+        self.roles.contains_key(name)
+    }
+
+    /// Every role, in the order of the names.
+    pub fn roles(&self) -> impl Iterator<Item = &Role> {
+        self.roles.values().map(Arc::as_ref)
+    }
+
+    /// The policy of a name.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
+        self.policies.get(name)
     }
 
     /// The first principal of an account, by access key id, that may do this and has not ended. Those whose keys came
@@ -112,6 +171,7 @@ impl fmt::Display for CredentialsError {
             Self::AccessKeyIdTwice(id) => {
                 write!(out, "access key id {id}: allowed for one principal only")
             }
+            Self::TooManyRoles => write!(out, "allowed at most {ROLES_MAX} roles"),
             Self::NameTwice(name) => write!(out, "name {name}: allowed for one principal only"),
         }
     }

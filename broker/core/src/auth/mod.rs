@@ -1,10 +1,11 @@
-//! Identity and permissions of callers: principals, temporary credentials, and the signature check that joins them.
+//! Identity and permissions of callers: principals, roles, temporary credentials, and the signature check that joins
+//! them.
 //!
 //! # Theory of operation
 //! ```text
 //! request ─ Authenticator::check ──▶ Caller ─ decide(question)────────────────── ──▶ allowed | the check that failed
-//!              │                       │ policies of the principal, and for temporary credentials
-//!              │                       │ the policy they were asked for with: each must allow, none may deny
+//!              │                       │ policies of the principal or role, and for temporary credentials
+//!              │                       │ those they were asked for with: each must allow, none may deny
 //!              ├ Credentials: the file, read; one snapshot for all shards, replaced whole
 //!              └ SessionKeys: temporary credentials carry their grant in their token, sealed
 //! ```
@@ -12,22 +13,28 @@
 //! policies, and existence last. There is no clock, no I/O and no randomness here: moments, files' contents and nonces
 //! are arguments.
 
+mod assume;
 mod authenticator;
 mod caller;
 mod credentials;
 mod nonces;
 mod principal;
 mod question;
+mod role;
+mod session;
 mod session_keys;
 
+pub use assume::{Assumption, Denial, RoleFault, assume};
 pub use authenticator::{Authenticator, SignatureRules, Unsigned};
-pub use caller::{Caller, Ruling, federated_user_arn};
+pub use caller::{Caller, Ruling, assumed_role_id, federated_user_arn};
 pub use credentials::{Credentials, CredentialsError};
 pub use nonces::Nonces;
 pub use principal::{Principal, Secret};
-pub use question::{Origin, OriginHeaders, PolicyQuestion, RequestTags, ResourceTags};
+pub use question::{Assumed, Origin, OriginHeaders, PolicyQuestion, RequestTags, ResourceTags};
+pub use role::Role;
 pub use session_keys::{
-    Grant, NONCE_BYTES, OpenedToken, SealError, SessionKeys, TOKEN_BYTES_MAX, Temporary,
+    Grant, NONCE_BYTES, OpenedToken, RoleGrant, SealError, SessionGrant, SessionKeys, SessionTag,
+    TOKEN_BYTES_MAX, Temporary,
 };
 
 #[cfg(test)]

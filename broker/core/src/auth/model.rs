@@ -1,6 +1,6 @@
 //! Callers compared with a slow, plain model: documents as JSON values, wildcards by their definition.
 
-use super::caller::{Session, SessionKeyId};
+use super::session::{Scope, Session, SessionKeyId, Source};
 use super::{Caller, PolicyQuestion, Principal};
 use crate::check::Check;
 use codec::aws::ChannelArn;
@@ -129,11 +129,14 @@ fn principal(role: &[&str]) -> Arc<Principal> {
 }
 
 fn federated(role: &[&str], policy: Option<&str>) -> Caller {
+    let policy = policy.map(|text| Policy::parse_session(text).unwrap());
     let session = Session {
-        parent: principal(role),
-        name: "web-1".into(),
+        source: Source::Federated(principal(role), "web-1".into()),
+        scope: policy.map_or(Scope::Nothing, |policy| {
+            Scope::Within(vec![Arc::new(policy)])
+        }),
         key_id: SessionKeyId::of("ASIAABCDEFGHIJKLMNOP"),
-        policy: policy.map(|text| Policy::parse_session(text).unwrap()),
+        issued_s: None,
         expires_s: 1,
     };
     Caller::session(session, Some(REGION.into()))

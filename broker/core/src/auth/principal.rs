@@ -82,18 +82,28 @@ impl Principal {
         steps: &mut u64,
         ground: &mut Option<(usize, Ground)>,
     ) -> Decision {
-        let mut joined = Decision::NoMatch;
-        for (place, policy) in self.policies.iter().enumerate() {
-            let mut own = None;
-            let decision = policy.decide_with_ground(request, steps, &mut own);
-            let own = own.map(|own| (place, own));
-            if decision == Decision::Deny && joined != Decision::Deny {
-                *ground = own;
-            } else if joined != Decision::Deny {
-                *ground = ground.or(own);
-            }
-            joined = joined.and(decision);
-        }
-        joined
+        decide_all(&self.policies, request, steps, ground)
     }
+}
+
+/// The decision of all policies on a request, with the policy and the statement that refuse.
+pub(super) fn decide_all(
+    policies: &[Arc<Policy>],
+    request: &Request<'_>,
+    steps: &mut u64,
+    ground: &mut Option<(usize, Ground)>,
+) -> Decision {
+    let mut joined = Decision::NoMatch;
+    for (place, policy) in policies.iter().enumerate() {
+        let mut own = None;
+        let decision = policy.decide_with_ground(request, steps, &mut own);
+        let own = own.map(|own| (place, own));
+        if decision == Decision::Deny && joined != Decision::Deny {
+            *ground = own;
+        } else if joined != Decision::Deny {
+            *ground = ground.or(own);
+        }
+        joined = joined.and(decision);
+    }
+    joined
 }

@@ -1,7 +1,7 @@
 //! A question to the policies of a caller, and the values of condition keys that it is answered by.
 
 use super::caller::Caller;
-use codec::aws::policy::{Action, Context, Key, KeyName, Value};
+use codec::aws::policy::{Action, Context, Key, KeyName, Request, Value};
 use codec::control::Tag;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +19,21 @@ pub struct PolicyQuestion<'a> {
     pub request_tags: RequestTags<'a>,
     /// The tags of the channel.
     pub resource_tags: ResourceTags<'a>,
+    /// The session of a role that the request is for.
+    pub assumed: Option<Assumed<'a>>,
+}
+
+/// The session of a role that a request is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Assumed<'a> {
+    /// Its name.
+    pub session_name: &'a str,
+    /// The external id.
+    pub external_id: Option<&'a str>,
+    /// The source identity, if the request names one.
+    pub source_identity: Option<&'a str>,
+    /// The keys of tags that are to go on.
+    pub transitive_tag_keys: &'a [Box<str>],
 }
 
 /// The tags that a request names.
@@ -51,6 +66,7 @@ impl<'a> PolicyQuestion<'a> {
             client_id: None,
             request_tags: RequestTags::None,
             resource_tags: ResourceTags::Known(&[]),
+            assumed: None,
         }
     }
 }
@@ -100,7 +116,7 @@ impl Asked<'_> {
             KeyName::Referer => text(headers.and_then(|headers| headers.referer.as_deref())),
             KeyName::UserName => text(caller.user_name()),
             KeyName::UserId => Value::Made(caller.short_user_id()),
-            KeyName::PrincipalArn => Value::Made(caller.short_arn()),
+            KeyName::PrincipalArn => Value::Made(caller.short_principal_arn()),
             KeyName::PrincipalAccount => Value::Text(caller.account()),
             KeyName::PrincipalType => Value::Text(caller.kind()),
             KeyName::RequestTag => match self.question.request_tags {
@@ -111,17 +127,22 @@ impl Asked<'_> {
                 ResourceTags::Known(tags) => tag(tags, key.detail),
                 ResourceTags::Elsewhere => Value::Unknown,
             },
-            // Nobody signs in with a role, a certificate or a provider's token, and tokens do not say when they were
-            // issued.
-            KeyName::PrincipalTag
-            | KeyName::TokenIssueTime
-            | KeyName::SourceArn
+            KeyName::TokenIssueTime => caller.issued_s().map_or(Value::Absent, Value::Date),
+            KeyName::PrincipalTag => {
+                let mut tags = caller.tags().iter();
+                let tag = tags.find(|tag| tag.key.eq_ignore_ascii_case(key.detail));
+                tag.map_or(Value::Absent, |tag| Value::Text(&tag.value))
+            }
+            KeyName::SourceIdentity => text(caller.source_identity()),
+            KeyName::RoleSessionName => text(self.assumed(|assumed| Some(assumed.session_name))),
+            KeyName::ExternalId => text(self.assumed(|assumed| assumed.external_id)),
+            KeyName::RequestedSourceIdentity => {
+                text(self.assumed(|assumed| assumed.source_identity))
+            }
+            // Nobody signs in with a certificate or a provider's token.
+            KeyName::SourceArn
             | KeyName::SourceAccount
-            | KeyName::SourceIdentity
             | KeyName::FederatedProvider
-            | KeyName::RoleSessionName
-            | KeyName::ExternalId
-            | KeyName::RequestedSourceIdentity
             | KeyName::ThingName
             | KeyName::ThingTypeName
             | KeyName::AwsCertificateId
@@ -132,6 +153,22 @@ impl Asked<'_> {
             | KeyName::TagKeys
             | KeyName::TransitiveTagKeys => Value::Absent,
         }
+    }
+}
+
+impl<'a> Asked<'a> {
+    /// The question with these values.
+    pub(super) const fn request(&'a self) -> Request<'a> {
+        Request {
+            action: self.question.action,
+            resource: self.question.resource,
+            client_id: self.question.client_id,
+            context: self,
+        }
+    }
+
+    fn assumed<T>(&self, part: impl FnOnce(Assumed<'a>) -> Option<T>) -> Option<T> {
+        self.question.assumed.and_then(part)
     }
 }
 
@@ -147,6 +184,10 @@ impl Context for Asked<'_> {
                     keys.get(nth).map_or(Value::Absent, |key| Value::Text(key))
                 }
             },
+            (KeyName::TransitiveTagKeys, nth) => {
+                let keys = self.assumed(|assumed| assumed.transitive_tag_keys.get(nth));
+                keys.map_or(Value::Absent, |key| Value::Text(key))
+            }
             (_, 0) => self.sole(key),
             _ => Value::Absent,
         }

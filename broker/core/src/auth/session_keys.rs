@@ -11,10 +11,13 @@
 //! another one, or the principal is gone, the token is worth nothing. The policy is in the grant as it was read, so
 //! that it is parsed once, by the shard that was asked for the token.
 //!
-//! Tokens of version 2 have the text of the policy, those of version 1 have no issuer either. They are accepted until
-//! they end, which is within the longest duration of a grant after an upgrade from a version that made them: to refuse
-//! them would cut off every browser that has one, and an operator who must revoke one at once removes the principal or
-//! `session.key`, as before.
+//! Tokens of version 4 are those of sessions of principals and roles. Nothing of them is kept either: each thing that
+//! they name is looked up when they are used, so that whatever is removed ends them.
+//!
+//! Tokens of version 3 are those of federated users. Tokens of version 2 have the text of the policy, those of
+//! version 1 have no issuer either. They are accepted until they end, which is within the longest duration of a grant
+//! after an upgrade from a version that made them: to refuse them would cut off every browser that has one, and an
+//! operator who must revoke one at once removes the principal or `session.key`, as before.
 //!
 //! Everything is derived from the mark, and the mark from nonce and grant. So each token is sealed under a key of its
 //! own, and a nonce that came twice would give the same token for the same grant and unrelated ones for others:
@@ -24,15 +27,20 @@
 
 mod grant;
 mod sealer;
+mod session_grant;
 
 pub use grant::{Grant, OpenedToken};
+pub(super) use session_grant::{OpenedRole, OpenedSession};
+pub use session_grant::{RoleGrant, SessionGrant, SessionTag};
 
 use super::principal::Secret;
 use aws_lc_rs::aead::Aad;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use codec::base64;
-use grant::{GRANT_BYTES_MAX, Issuer, read_grant};
+pub(super) use grant::Issuer;
+use grant::{GRANT_BYTES_MAX, read_grant};
 use sealer::{Sealer, TAG_BYTES, header, zero_nonce};
+use session_grant::read_session;
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -63,6 +71,14 @@ pub enum SealError {
     Library,
 }
 
+/// A token that was opened. Its signature and its end are still to be checked.
+pub(super) enum Opened {
+    /// Of a federated user.
+    Federated(OpenedToken),
+    /// Of a session.
+    Session(Box<OpenedSession>, Issuer),
+}
+
 impl SessionKeys {
     /// Seals under `current`, opens what either sealed. Keys are 32 random bytes each; wipe them after.
     #[must_use]
@@ -85,10 +101,34 @@ impl SessionKeys {
         self.current.seal(nonce, grant)
     }
 
-    /// The grant of a token that came with an access key id; `None` when it is none of ours, or another key's. Takes a
-    /// few microseconds, and next to nothing for what cannot be a token.
+    /// Makes temporary credentials of a session.
+    ///
+    /// # Errors
+    /// See [`SealError`]. A token that is longer than [`TOKEN_BYTES_MAX`] is one of them.
+    pub fn seal_session(
+        &self,
+        nonce: &[u8; NONCE_BYTES],
+        grant: &SessionGrant<'_>,
+    ) -> Result<Temporary, SealError> {
+        let temporary = self.current.seal_session(nonce, grant)?;
+        if temporary.session_token.reveal().len() > TOKEN_BYTES_MAX {
+            return Err(SealError::TooLong);
+        }
+        Ok(temporary)
+    }
+
+    /// The grant of a federated user's token that came with an access key id; `None` when it is none of ours, or
+    /// another key's. Takes a few microseconds, and next to nothing for what cannot be a token.
     #[must_use]
     pub fn open(&self, access_key_id: &str, token: &[u8]) -> Option<OpenedToken> {
+        match self.open_any(access_key_id, token)? {
+            Opened::Federated(opened) => Some(opened),
+            Opened::Session(..) => None,
+        }
+    }
+
+    /// The same of any kind.
+    pub(super) fn open_any(&self, access_key_id: &str, token: &[u8]) -> Option<Opened> {
         let is_id = access_key_id.len() == ACCESS_KEY_ID_BYTES && access_key_id.starts_with(PREFIX);
         if !is_id || token.len() > TOKEN_BYTES_MAX {
             return None;
@@ -97,7 +137,7 @@ impl SessionKeys {
         let (&mut [version], rest) = token.split_first_chunk_mut::<1>()?;
         let (&mut fingerprint, rest) = rest.split_first_chunk_mut::<FINGERPRINT_BYTES>()?;
         let (&mut mark, sealed) = rest.split_first_chunk_mut::<MARK_BYTES>()?;
-        if ![VERSION, TEXTUAL, UNBOUND].contains(&version) {
+        if ![SESSION, VERSION, TEXTUAL, UNBOUND].contains(&version) {
             return None;
         }
         let derived = self.sealer(fingerprint)?.derive(version, &mark)?;
@@ -109,30 +149,45 @@ impl SessionKeys {
             .aead()?
             .open_in_place(zero_nonce(), aad, sealed)
             .ok()?;
-        let tag = if version == UNBOUND {
+        let (tag, grant) = if version == UNBOUND {
             (None, &*plain)
         } else {
             let (tag, rest) = plain.split_first_chunk()?;
             (Some(*tag), rest)
         };
-        let opened = read_grant(version, tag.1, derived.secret()?)?;
-        let issuer = tag.0.map(|tag| Issuer {
+        let issuer = tag.map(|tag| Issuer {
             key: fingerprint,
             tag,
         });
-        Some(OpenedToken { issuer, ..opened })
+        if version == SESSION {
+            let opened = read_session(grant, derived.secret()?)?;
+            return Some(Opened::Session(Box::new(opened), issuer?));
+        }
+        let opened = read_grant(version, grant, derived.secret()?)?;
+        Some(Opened::Federated(OpenedToken { issuer, ..opened }))
     }
 
     /// Whether a token was asked for with this secret of its parent. Tokens of version 1 do not say, and pass.
     #[must_use]
     pub fn was_issued_with(&self, opened: &OpenedToken, parent_secret: &Secret) -> bool {
-        let Some(issuer) = opened.issuer else {
-            return true;
-        };
-        let tag = self.sealer(issuer.key).map(|sealer| {
-            let id = opened.parent_access_key_id.as_str();
-            sealer.issuer(id, parent_secret.reveal())
-        });
+        let id = &opened.parent_access_key_id;
+        opened
+            .issuer
+            .is_none_or(|issuer| self.is_issuer(issuer, id, parent_secret))
+    }
+
+    /// Whether a session hangs on this secret of its root.
+    pub(super) fn was_begun_with(
+        &self,
+        (opened, issuer): (&OpenedSession, Issuer),
+        root_secret: &Secret,
+    ) -> bool {
+        self.is_issuer(issuer, &opened.root_access_key_id, root_secret)
+    }
+
+    fn is_issuer(&self, issuer: Issuer, id: &str, secret: &Secret) -> bool {
+        let sealer = self.sealer(issuer.key);
+        let tag = sealer.map(|sealer| sealer.issuer(id, secret.reveal()));
         tag.is_some_and(|tag| verify_slices_are_equal(&tag, &issuer.tag).is_ok())
     }
 
@@ -164,6 +219,8 @@ pub const TOKEN_BYTES_MAX: usize = 4096;
 
 /// A key of AES-128.
 const REFUSAL_KEY_BYTES: usize = 16;
+/// Tokens of sessions of principals and roles.
+const SESSION: u8 = 4;
 const VERSION: u8 = 3;
 /// Tokens that have the text of the policy.
 const TEXTUAL: u8 = 2;

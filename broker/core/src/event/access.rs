@@ -104,6 +104,10 @@ pub enum Requested {
     FederationToken,
     /// STS GetCallerIdentity.
     CallerIdentity,
+    /// STS AssumeRole.
+    AssumeRole,
+    /// STS GetSessionToken.
+    SessionToken,
     /// `/ping` of a load balancer.
     Ping,
     /// Anything else: no such path, or no head that could be understood.
@@ -111,7 +115,7 @@ pub enum Requested {
 }
 
 /// The number of purposes.
-pub const REQUESTED: usize = Operation::ALL.len() + 4;
+pub const REQUESTED: usize = Operation::ALL.len() + 6;
 
 impl Requested {
     /// The labels in the order of [`Requested::index`].
@@ -119,7 +123,13 @@ impl Requested {
     pub fn labels() -> [&'static str; REQUESTED] {
         let mut labels = ["unknown"; REQUESTED];
         let names = Operation::ALL.iter().copied().map(Operation::name);
-        let names = names.chain(["GetFederationToken", "GetCallerIdentity", "ping"]);
+        let names = names.chain([
+            "GetFederationToken",
+            "GetCallerIdentity",
+            "AssumeRole",
+            "GetSessionToken",
+            "ping",
+        ]);
         for (label, name) in labels.iter_mut().zip(names) {
             *label = name;
         }
@@ -131,8 +141,10 @@ impl Requested {
     pub const fn index(self) -> usize {
         match self {
             Self::Api(operation) => operation.index(),
-            Self::FederationToken => REQUESTED - 4,
-            Self::CallerIdentity => REQUESTED - 3,
+            Self::FederationToken => REQUESTED - 6,
+            Self::CallerIdentity => REQUESTED - 5,
+            Self::AssumeRole => REQUESTED - 4,
+            Self::SessionToken => REQUESTED - 3,
             Self::Ping => REQUESTED - 2,
             Self::Unknown => REQUESTED - 1,
         }
@@ -173,6 +185,8 @@ mod tests {
         let others = [
             (Requested::FederationToken, "GetFederationToken"),
             (Requested::CallerIdentity, "GetCallerIdentity"),
+            (Requested::AssumeRole, "AssumeRole"),
+            (Requested::SessionToken, "GetSessionToken"),
             (Requested::Ping, "ping"),
             (Requested::Unknown, "unknown"),
         ];

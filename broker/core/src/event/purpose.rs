@@ -66,7 +66,12 @@ impl Purpose {
             Self::Sts(Requested::Api(_) | Requested::Ping | Requested::Unknown) | Self::Unknown => {
                 None
             }
-            Self::Sts(Requested::FederationToken | Requested::CallerIdentity) => Some(self.word()),
+            Self::Sts(
+                Requested::FederationToken
+                | Requested::CallerIdentity
+                | Requested::AssumeRole
+                | Requested::SessionToken,
+            ) => Some(self.word()),
             Self::Upgrade(UpgradeRole::Master) => Some("ConnectAsMaster"),
             Self::Upgrade(UpgradeRole::Viewer) => Some("ConnectAsViewer"),
         }
@@ -80,7 +85,7 @@ impl Purpose {
         match self {
             Self::Api(operation) => operation.index(),
             Self::Sts(_) | Self::Upgrade(_) | Self::Unknown => {
-                operations + other(self).unwrap_or(OTHERS.len() - 1)
+                operations + other(self).unwrap_or(UNKNOWN)
             }
         }
     }
@@ -95,15 +100,20 @@ impl Purpose {
     }
 }
 
-/// Those that are no operation of the service's API.
-const OTHERS: [Purpose; 6] = [
+/// Those that are no operation of the service's API. Ids of refusals hold the numbers: another one comes last.
+const OTHERS: [Purpose; 8] = [
     Purpose::Sts(Requested::FederationToken),
     Purpose::Sts(Requested::CallerIdentity),
     Purpose::Sts(Requested::Unknown),
     Purpose::Upgrade(UpgradeRole::Master),
     Purpose::Upgrade(UpgradeRole::Viewer),
     Purpose::Unknown,
+    Purpose::Sts(Requested::AssumeRole),
+    Purpose::Sts(Requested::SessionToken),
 ];
+
+/// The place of [`Purpose::Unknown`] among them.
+const UNKNOWN: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -116,6 +126,7 @@ mod tests {
             assert_eq!(purpose.index(), number, "{purpose:?}");
         }
         assert_eq!(Purpose::of_index(PURPOSES), None);
+        assert_eq!(OTHERS[UNKNOWN], Purpose::Unknown);
         assert_eq!(Purpose::Unknown.action(), None);
         let viewer = Purpose::Upgrade(UpgradeRole::Viewer);
         assert_eq!(

@@ -173,6 +173,8 @@ pub struct Audit {
     pub operation: &'static str,
     /// The channel's ARN, as far as it is known.
     pub channel_arn: Option<Box<str>>,
+    /// The session that a call of STS asks for: the federated user, or `ROLE/SESSION`.
+    pub session: Option<Box<str>>,
     /// `ok`, or the error type of the answer; `unanswered` when the caller had left, or got a timeout, before
     /// it was known what came of the change.
     pub outcome: &'static str,

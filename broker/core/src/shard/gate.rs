@@ -2,7 +2,7 @@
 
 use crate::auth::{
     Authenticator, Caller, Credentials, Grant, Nonces, Origin, OriginHeaders, SealError,
-    SessionKeys, Temporary, Unsigned,
+    SessionGrant, SessionKeys, Temporary, Unsigned,
 };
 use crate::machine::Peer;
 use crate::session::Target;
@@ -115,6 +115,23 @@ impl Gate {
     pub(super) fn seal(&mut self, grant: &Grant<'_>) -> Result<Temporary, SealError> {
         let nonce = self.nonces.draw();
         self.session_keys.seal(&nonce, grant)
+    }
+
+    /// Makes temporary credentials of a session, under a nonce of their own.
+    ///
+    /// # Errors
+    /// See [`SealError`].
+    pub(super) fn seal_session(
+        &mut self,
+        grant: &SessionGrant<'_>,
+    ) -> Result<Temporary, SealError> {
+        let nonce = self.nonces.draw();
+        self.session_keys.seal_session(&nonce, grant)
+    }
+
+    /// The principals and roles; `None` where no signature is asked for.
+    pub(super) fn credentials(&self) -> Option<&Credentials> {
+        self.authenticator.as_ref().map(Authenticator::credentials)
     }
 
     /// Counts one more request of the caller's account for temporary credentials; false when its rate is used up.

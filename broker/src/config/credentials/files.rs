@@ -3,7 +3,7 @@
 use super::super::error::{Fault, ValuePlace};
 use crate::files::{self, Content, ReadError};
 use broker_core::settings::value::{self, Checked};
-use codec::aws::policy::{POLICY_BYTES_MAX, Policy, PolicyError};
+use codec::aws::policy::{POLICY_BYTES_MAX, Policy, PolicyError, TRUST_BYTES_MAX, Trust};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -47,16 +47,32 @@ impl Files {
     /// # Errors
     /// All faults of the document, or why there is none.
     pub(super) fn policy(&mut self, written: &str) -> Result<Policy, Vec<String>> {
+        self.document(written, POLICY_BYTES_MAX, Policy::parse_with_faults)
+    }
+
+    /// A trust document of a file that is relative to the credentials file.
+    ///
+    /// # Errors
+    /// As [`Self::policy`].
+    pub(super) fn trust(&mut self, written: &str) -> Result<Trust, Vec<String>> {
+        self.document(written, TRUST_BYTES_MAX, Trust::parse_with_faults)
+    }
+
+    fn document<T>(
+        &mut self,
+        written: &str,
+        bytes_max: usize,
+        parse: impl FnOnce(&str) -> Result<T, Vec<PolicyError>>,
+    ) -> Result<T, Vec<String>> {
         let path = self.beside(written).map_err(|rule| vec![rule])?;
         self.note(&path);
-        let content = read(&path, POLICY_BYTES_MAX).map_err(|rule| vec![rule])?;
+        let content = read(&path, bytes_max).map_err(|rule| vec![rule])?;
         let path = path.display();
         let told = |error: &PolicyError| match error.line() {
             0 => format!("{path}: {error}"),
             line => format!("{path}:{line}:{}: {}", error.column(), error.rule()),
         };
-        Policy::parse_with_faults(&content.content)
-            .map_err(|errors| errors.iter().map(told).collect::<Vec<_>>())
+        parse(&content.content).map_err(|errors| errors.iter().map(told).collect())
     }
 
     /// A secret of a file that is relative to the credentials file.

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+mod roles;
+
 /// A folder of its own, removed at the end.
 struct Folder(PathBuf);
 
@@ -173,7 +175,7 @@ fn what_looks_forgotten_is_warned_of() {
         warnings,
         [
             "c.toml:2:1: principal a has no policies, so it may do nothing",
-            "c.toml:6:1: no principal has the policy p",
+            "c.toml:6:1: no principal or role has the policy p",
         ]
     );
     let path = folder.write("open.toml", "");
@@ -233,7 +235,7 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[[principals]]|name = 'a'",
-        "c.toml:1:3: principals = <redacted>: unknown key, allowed policy, principal",
+        "c.toml:1:3: principals = <redacted>: unknown key, allowed policy, role, principal",
     ),
     (
         "{one}|sesion = 'hidden'",
@@ -341,6 +343,25 @@ const BROKEN: &[(&str, &str)] = &[
          c.toml:4:12: policy.q.document = 'x': the document is no policy: line 1, column 1: expected value",
     ),
     (
+        "[role.r]|policies = ['q']|max_session = '13h'|trust = '{}'|x = 1",
+        "c.toml:2:12: role.r.policies = ['q']: there is no [policy.q], nor any other|\
+         c.toml:3:15: role.r.max_session = '13h': allowed a duration from \"15m\" to \"12h\"|\
+         c.toml:4:9: role.r.trust = '{}': the document is no trust policy: line 1, column 2: the document needs \
+         Statement, with at least one statement|\
+         c.toml:5:1: role.r.x = <redacted>: unknown key, allowed account, policies, trust, trust_file, max_session, \
+         clock_tolerance",
+    ),
+    (
+        "[role.'a/b']",
+        "c.toml:1:1: role.a/b = { … }: the name: allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -|\
+         c.toml:1:1: role.a/b = { … }: allowed with either trust or trust_file",
+    ),
+    (
+        "[role.r]|trust_file = 'open.json'",
+        "c.toml:2:14: role.r.trust_file = 'open.json': open.json:1:89: a statement that allows with NotPrincipal or \
+         Principal \"*\" must have a Condition",
+    ),
+    (
         "[policy.'a b']|file = 'good.json'",
         "c.toml:1:1: policy.a b = { … }: the name: allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -",
     ),
@@ -352,6 +373,10 @@ fn every_fault_has_its_place() {
     folder.write("good.secret", "0123456789abcdef");
     folder.write("bad.secret", "hidden");
     folder.write("good.json", DEVICES);
+    folder.write(
+        "open.json",
+        r#"{"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"} } }"#,
+    );
     folder.write(
         "broken.json",
         "{\"Statement\": {\n \"Action\": \"*\",\n \"Effect\": \"allow\"}}",

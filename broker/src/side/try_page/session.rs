@@ -223,6 +223,7 @@ impl Lender {
                 caller: Some(parent.name.as_str().into()),
                 operation: "TrySession",
                 channel_arn: Some(text.into()),
+                session: None,
                 outcome: "ok",
                 request_id: request_id.as_str().into(),
                 remote,

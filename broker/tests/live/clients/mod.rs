@@ -53,6 +53,7 @@ client_on_shards!(
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn wrong_and_temporary_keys_of_aws_cli() {
     python("test_signed", &Broker::signed(&credentials(), 2));
+    python("test_roles", &Broker::signed(&credentials(), 2));
 }
 
 /// Each fault that a test can make, as boto3 sees it.

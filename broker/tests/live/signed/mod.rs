@@ -4,7 +4,7 @@
 //! * [`refused`], [`malformed`], [`bounds`]: signatures that are wrong, broken, or at their limits; [`slow`]: requests
 //!   in pieces.
 //! * [`conditions`]: values that policies compare; [`quotas`]: rates of callers; [`reload`]: credentials that are
-//!   replaced; [`sts`]: temporary credentials.
+//!   replaced; [`sts`]: temporary credentials; [`roles`]: those of roles.
 
 mod bounds;
 mod conditions;
@@ -12,6 +12,7 @@ mod malformed;
 pub(crate) mod quotas;
 pub(crate) mod refused;
 mod reload;
+mod roles;
 pub(crate) mod service;
 pub(crate) mod signer;
 mod slow;

@@ -29,7 +29,7 @@ const EVERYTHING: &str =
     r#"{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}}"#;
 
 /// The text of an element of an answer.
-fn element<'a>(body: &'a str, name: &str) -> &'a str {
+pub(crate) fn element<'a>(body: &'a str, name: &str) -> &'a str {
     let (_, rest) = body
         .split_once(&format!("<{name}>"))
         .unwrap_or_else(|| panic!("no {name} in {body}"));
@@ -253,7 +253,7 @@ fn what_sts_cannot_grant_is_refused_in_its_words(service: &Service) {
         (policy("{"), "MalformedPolicyDocument"),
         (policy(broken), "MalformedPolicyDocument"),
         (policy(&long), "ValidationError"),
-        (vec![("Action", "AssumeRole")], "InvalidAction"),
+        (vec![("Action", "AssumeRoleWithSAML")], "InvalidAction"),
         (vec![], "MissingAction"),
     ] {
         let call = admin.sign(Call::sts(&service.broker, &form));

@@ -78,6 +78,14 @@ actions! {
     GetFederationToken = "sts" "GetFederationToken",
     /// Asking who one is; always allowed.
     GetCallerIdentity = "sts" "GetCallerIdentity",
+    /// Assuming a role; its resource is the role.
+    AssumeRole = "sts" "AssumeRole",
+    /// Assuming a role with a token of an OpenID provider; asked of the role's trust alone.
+    AssumeRoleWithWebIdentity = "sts" "AssumeRoleWithWebIdentity",
+    /// Giving a session tags.
+    TagSession = "sts" "TagSession",
+    /// Giving a session a source identity.
+    SetSourceIdentity = "sts" "SetSourceIdentity",
 }
 
 impl Action {
@@ -215,9 +223,7 @@ const KINESISVIDEO_UNSERVED: &[&str] = &[
 
 /// Actions of STS that are not served here.
 const STS_UNSERVED: &[&str] = &[
-    "AssumeRole",
     "AssumeRoleWithSAML",
-    "AssumeRoleWithWebIdentity",
     "AssumeRoot",
     "DecodeAuthorizationMessage",
     "GetAccessKeyInfo",
@@ -226,9 +232,7 @@ const STS_UNSERVED: &[&str] = &[
     "GetSessionToken",
     "GetWebIdentityToken",
     "SetContext",
-    "SetSourceIdentity",
     "TagGetWebIdentityToken",
-    "TagSession",
 ];
 
 #[cfg(test)]
@@ -275,7 +279,7 @@ mod tests {
             "s3:GetObject",
             "sso-directory:X",
             "kinesisvideo:PutMedia",
-            "sts:AssumeRole*",
+            "sts:AssumeRoot",
         ] {
             assert!(meant(text).is_empty(), "{text}");
         }
@@ -355,7 +359,8 @@ mod tests {
              DeleteSignalingChannel ListSignalingChannels GetSignalingChannelEndpoint GetIceServerConfig \
              SendAlexaOfferToMaster TagResource UntagResource ListTagsForResource DescribeMediaStorageConfiguration \
              UpdateMediaStorageConfiguration DescribeMappedResourceConfiguration JoinStorageSession \
-             JoinStorageSessionAsViewer GetFederationToken GetCallerIdentity"
+             JoinStorageSessionAsViewer GetFederationToken GetCallerIdentity AssumeRole AssumeRoleWithWebIdentity \
+             TagSession SetSourceIdentity"
         );
     }
 

@@ -6,6 +6,9 @@ pub const POLICY_BYTES_MAX: usize = 64 * 1024;
 /// Longest document of GetFederationToken in bytes. Source: STS API Reference, `Policy`: *Maximum length of 2048*.
 pub const SESSION_POLICY_BYTES_MAX: usize = 2048;
 
+/// Longest trust document in bytes. Source: ours; IAM's own bound (2,048 to 4,096 without blanks) lies below.
+pub const TRUST_BYTES_MAX: usize = 16 * 1024;
+
 /// Most statements of a document.
 pub const STATEMENTS_MAX: usize = 256;
 

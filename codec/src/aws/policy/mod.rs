@@ -34,18 +34,21 @@ mod read;
 mod remarks;
 mod rules;
 mod statement;
+mod trust;
 
 pub use action::Action;
 pub use condition::{Context, Key, KeyName, ShortText, VALUE_BYTES_MAX, Value};
 pub use error::PolicyError;
 pub use limits::{
     ENTRIES_MAX, FAULTS_MAX, PATTERN_BYTES_MAX, POLICY_BYTES_MAX, SESSION_POLICY_BYTES_MAX,
-    SESSION_VARIABLES_MAX, STATEMENTS_MAX, VARIABLES_MAX,
+    SESSION_VARIABLES_MAX, STATEMENTS_MAX, TRUST_BYTES_MAX, VARIABLES_MAX,
 };
+pub use trust::{Trust, TrustDecision, TrustGround, Trusted};
 
 use action::Actions;
 use condition::{KeyNames, Match, Work};
 use effect::Effect;
+use rules::Grammar;
 use statement::{Statement, Subject};
 
 /// A policy document that was read: fewer bytes than its text has. Shared by all principals that name it.
@@ -131,24 +134,7 @@ impl Policy {
     /// All faults in their order, [`FAULTS_MAX`] at most. Invalid JSON, and a list or an object where none is allowed,
     /// end the reading. The document is read as often as it has faults.
     pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
-        let first = match Self::parse(text) {
-            Ok(policy) => return Ok(policy),
-            Err(error) => error,
-        };
-        if first.line() == 0 {
-            return Err(vec![first]);
-        }
-        let later = (1..FAULTS_MAX)
-            .map_while(|forgiven| read::document(text, VARIABLES_MAX, forgiven).err());
-        let mut faults = vec![first];
-        for fault in later {
-            // One that is not forgiven is found again.
-            if faults.last() == Some(&fault) {
-                break;
-            }
-            faults.push(fault);
-        }
-        Err(faults)
+        Self::parse(text).map_err(|first| all_faults(text, Grammar::Permissions, first))
     }
 
     fn parse_bounded(
@@ -156,14 +142,8 @@ impl Policy {
         bytes_max: usize,
         variables_max: usize,
     ) -> Result<Self, PolicyError> {
-        if text.len() > bytes_max {
-            let rule = format!(
-                "the document has {} bytes, allowed at most {bytes_max}",
-                text.len()
-            );
-            return Err(PolicyError::whole(rule));
-        }
-        let statements = read::document(text, variables_max, 0)?;
+        within(text, bytes_max)?;
+        let statements = read::document(text, Grammar::Permissions, variables_max, 0)?;
         let unread = || PolicyError::whole("the document cannot be kept".to_owned());
         Self::of_bytes(&statements).ok_or_else(unread)
     }
@@ -317,6 +297,36 @@ impl Policy {
             Some(statement)
         })
     }
+}
+
+/// Refuses a text of more bytes than a document may have.
+fn within(text: &str, bytes_max: usize) -> Result<(), PolicyError> {
+    if text.len() <= bytes_max {
+        return Ok(());
+    }
+    let rule = format!(
+        "the document has {} bytes, allowed at most {bytes_max}",
+        text.len()
+    );
+    Err(PolicyError::whole(rule))
+}
+
+/// The faults of a document whose first one is known, in their order, [`FAULTS_MAX`] at most.
+fn all_faults(text: &str, grammar: Grammar, first: PolicyError) -> Vec<PolicyError> {
+    if first.line() == 0 {
+        return vec![first];
+    }
+    let later = (1..FAULTS_MAX)
+        .map_while(|forgiven| read::document(text, grammar, VARIABLES_MAX, forgiven).err());
+    let mut faults = vec![first];
+    for fault in later {
+        // One that is not forgiven is found again.
+        if faults.last() == Some(&fault) {
+            break;
+        }
+        faults.push(fault);
+    }
+    faults
 }
 
 #[cfg(test)]

@@ -3,6 +3,33 @@
 use super::effect::Effect;
 use super::limits::PATTERN_BYTES_MAX;
 
+/// The kind of a document.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Grammar {
+    /// The rights of its owner: its statements have resources.
+    Permissions,
+    /// The trust of a role: its statements have principals.
+    Trust,
+}
+
+impl Grammar {
+    /// The members that a statement may have.
+    pub(super) const fn members(self) -> &'static [&'static str] {
+        match self {
+            Self::Permissions => STATEMENT_MEMBERS,
+            Self::Trust => TRUST_MEMBERS,
+        }
+    }
+
+    /// The members that a statement must have.
+    const fn needed(self) -> [&'static str; 3] {
+        match self {
+            Self::Permissions => ["Effect", "Action", "Resource"],
+            Self::Trust => ["Effect", "Principal", "Action"],
+        }
+    }
+}
+
 /// The members that an object had so far.
 #[derive(Default)]
 pub(super) struct Members(Vec<&'static str>);
@@ -15,7 +42,10 @@ impl Members {
         known: &[&'static str],
     ) -> Result<&'static str, String> {
         let Some(&member) = known.iter().find(|member| **member == name) else {
-            let why = if UNEVALUATED.contains(&name) {
+            let why = if [STATEMENT_MEMBERS, TRUST_MEMBERS]
+                .iter()
+                .any(|all| all.contains(&name))
+            {
                 "not evaluated here"
             } else {
                 "unknown member"
@@ -38,13 +68,13 @@ impl Members {
     }
 
     /// Checks that a statement had what it needs. A member with an invalid value was reported at its place.
-    pub(super) fn require_statement(&self) -> Result<(), String> {
+    pub(super) fn require_statement(&self, grammar: Grammar) -> Result<(), String> {
         for (name, other) in PAIRS {
             if self.has(name) && self.has(other) {
                 return Err(format!("the statement must have either {name} or {other}"));
             }
         }
-        let missing = ["Effect", "Action", "Resource"].into_iter().filter(|name| {
+        let missing = grammar.needed().into_iter().filter(|name| {
             let is_other = |(known, other): &(&str, &str)| known == name && self.has(other);
             !self.has(name) && !PAIRS.iter().any(is_other)
         });
@@ -89,6 +119,48 @@ pub(super) fn resource(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
+/// A principal of a trust document as it is kept: its kind, a colon and its name. An account is its root.
+pub(super) fn principal(kind: &str, text: &str) -> Result<String, String> {
+    let text = bounded(text)?;
+    let wrong = |rule: &str| format!("principal {}: {rule}", excerpt(text));
+    if kind == "AWS" && text == "*" {
+        return Ok(EVERYBODY.to_owned());
+    }
+    if text.contains(['*', '?']) {
+        return Err(wrong("allowed no * and ?, except \"AWS\": \"*\" alone"));
+    }
+    match kind {
+        "AWS" if is_account(text) => Ok(format!("AWS:arn:aws:iam::{text}:root")),
+        "AWS" if !is_caller(text) => Err(wrong(
+            "allowed an account or an ARN such as \"arn:aws:iam::123456789012:user/back-end\", of root, user/NAME, \
+             role/NAME or assumed-role/ROLE/SESSION",
+        )),
+        _ => Ok(format!("{kind}:{text}")),
+    }
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a text is the ARN of somebody who may assume a role.
+fn is_caller(arn: &str) -> bool {
+    let iam = arn.strip_prefix("arn:aws:iam::");
+    let sts = arn.strip_prefix("arn:aws:sts::");
+    let Some((account, name)) = iam.or(sts).and_then(|rest| rest.split_once(':')) else {
+        return false;
+    };
+    let kinds: &[&str] = match iam {
+        Some(_) => &["user/", "role/"],
+        None => &["assumed-role/", "federated-user/"],
+    };
+    let is_named = kinds
+        .iter()
+        .filter_map(|kind| name.strip_prefix(kind))
+        .any(|name| !name.is_empty());
+    is_account(account) && (is_named || (iam.is_some() && name == "root"))
+}
+
 /// A value of a condition, which may be empty.
 pub(super) fn value(text: &str) -> Result<&str, String> {
     if text.is_empty() {
@@ -116,12 +188,18 @@ pub(super) fn excerpt(text: &str) -> String {
     }
 }
 
+/// The kinds of principals.
+pub(super) const PRINCIPAL_KINDS: &[&str] = &["AWS", "Service", "Federated"];
+
+/// Every principal, as it is kept.
+pub(super) const EVERYBODY: &str = "AWS:*";
+
 /// In place of the name of a member that is skipped.
 pub(super) const IGNORED: &str = "";
 
 pub(super) const DOCUMENT_MEMBERS: &[&str] = &["Version", "Id", "Statement"];
 
-pub(super) const STATEMENT_MEMBERS: &[&str] = &[
+const STATEMENT_MEMBERS: &[&str] = &[
     "Sid",
     "Effect",
     "Action",
@@ -131,11 +209,24 @@ pub(super) const STATEMENT_MEMBERS: &[&str] = &[
     "Condition",
 ];
 
-/// Members of which a statement has one.
-const PAIRS: [(&str, &str); 2] = [("Action", "NotAction"), ("Resource", "NotResource")];
+/// Members of a statement of a trust document. Each kind of document has members that the other one does not evaluate:
+/// they are distinguished from misspelt ones.
+const TRUST_MEMBERS: &[&str] = &[
+    "Sid",
+    "Effect",
+    "Principal",
+    "NotPrincipal",
+    "Action",
+    "NotAction",
+    "Condition",
+];
 
-/// Members that IAM has and that change who may do what, so they are distinguished from misspelt ones.
-const UNEVALUATED: &[&str] = &["Principal", "NotPrincipal"];
+/// Members of which a statement has one.
+const PAIRS: [(&str, &str); 3] = [
+    ("Action", "NotAction"),
+    ("Resource", "NotResource"),
+    ("Principal", "NotPrincipal"),
+];
 
 /// The version whose texts may have variables.
 pub(super) const VERSION_WITH_VARIABLES: &str = "2012-10-17";

@@ -13,6 +13,7 @@ use super::condition::{each_variable, expand, has_markers};
 use super::effect::Effect;
 use super::list::List;
 use super::pattern::Text;
+use super::rules::EVERYBODY;
 
 /// A statement of a policy.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +132,20 @@ impl<'p> Statement<'p> {
         }
         if conditions != 0 {
             self.conditions.write(out)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a statement of a trust document that allows something to everybody, or to all but some, in any case.
+    pub(super) fn check_trust(&self) -> Result<(), String> {
+        let conditions = [self.equals, self.like, self.conditions];
+        let is_conditional = conditions.iter().any(|list| !list.is_empty());
+        let mut principals = self.resources.entries();
+        let is_wide =
+            self.spares_resources || principals.any(|entry| entry == EVERYBODY.as_bytes());
+        if is_wide && !is_conditional && self.effect == Effect::Allow {
+            let rule = "a statement that allows with NotPrincipal or Principal \"*\" must have a Condition";
+            return Err(rule.to_owned());
         }
         Ok(())
     }

@@ -42,9 +42,9 @@ pub struct OpenedToken {
 
 /// The fingerprint of a principal's secret, by which session key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Issuer {
-    pub(super) key: [u8; FINGERPRINT_BYTES],
-    pub(super) tag: [u8; ISSUER_BYTES],
+pub(in crate::auth) struct Issuer {
+    pub(in crate::auth) key: [u8; FINGERPRINT_BYTES],
+    pub(in crate::auth) tag: [u8; ISSUER_BYTES],
 }
 
 /// The grant as bytes: its end, then each part behind its length; `None` when one is too long.

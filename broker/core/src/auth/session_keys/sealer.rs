@@ -1,9 +1,10 @@
 //! Values that are derived from one session key: marks, issuers, the seal of a token, keys of refusal ids.
 
 use super::grant::{Grant, write_grant};
+use super::session_grant::{SessionGrant, write_session};
 use super::{
-    FINGERPRINT_BYTES, ISSUER_BYTES, NONCE_BYTES, PREFIX, REFUSAL_KEY_BYTES, SealError, TEXTUAL,
-    Temporary, UNBOUND, VERSION,
+    FINGERPRINT_BYTES, ISSUER_BYTES, NONCE_BYTES, PREFIX, REFUSAL_KEY_BYTES, SESSION, SealError,
+    TEXTUAL, Temporary, UNBOUND, VERSION,
 };
 use crate::auth::principal::Secret;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -52,6 +53,16 @@ impl Sealer {
         let issuer = self.issuer(grant.parent_access_key_id, grant.parent_secret);
         let grant = write_grant(grant).ok_or(SealError::TooLong)?;
         self.seal_bytes(VERSION, nonce, [&issuer[..], &grant].concat())
+    }
+
+    pub(super) fn seal_session(
+        &self,
+        nonce: &[u8; NONCE_BYTES],
+        grant: &SessionGrant<'_>,
+    ) -> Result<Temporary, SealError> {
+        let issuer = self.issuer(grant.root_access_key_id, grant.root_secret);
+        let grant = write_session(grant).ok_or(SealError::TooLong)?;
+        self.seal_bytes(SESSION, nonce, [&issuer[..], &grant].concat())
     }
 
     /// Seals the issuer and the grant as bytes.
@@ -107,6 +118,7 @@ impl Sealer {
         let name = match version {
             UNBOUND => b"heliograph session 1",
             TEXTUAL => b"heliograph session 2",
+            SESSION => b"heliograph session 4",
             _ => b"heliograph session 3",
         };
         let info = [name.as_slice(), mark];

@@ -198,3 +198,172 @@ fn the_largest_grant_fits_and_a_larger_one_does_not() {
     };
     assert_eq!(keys().seal(&[1; 32], &too_long), Err(SealError::TooLong));
 }
+
+fn role_grant<'a>(tags: &'a [SessionTag], policy: Option<&'a Policy>) -> SessionGrant<'a> {
+    SessionGrant {
+        root_access_key_id: GRANT.parent_access_key_id,
+        root_secret: GRANT.parent_secret,
+        issued_s: 1_700_000_000,
+        expires_s: GRANT.expires_s,
+        role: Some(RoleGrant {
+            account: GRANT.account,
+            role: "camera",
+            via: &[],
+            session_name: "front-door",
+            source_identity: Some("ops"),
+            tags,
+            policies: &["bound"],
+            policy,
+        }),
+    }
+}
+
+fn tag(key: &str, value: &str) -> SessionTag {
+    SessionTag {
+        key: key.into(),
+        value: value.into(),
+        transitive: true,
+    }
+}
+
+fn open_session(
+    keys: &SessionKeys,
+    id: &str,
+    token: &[u8],
+) -> Option<(Box<OpenedSession>, Issuer)> {
+    match keys.open_any(id, token)? {
+        Opened::Session(opened, issuer) => Some((opened, issuer)),
+        Opened::Federated(_) => None,
+    }
+}
+
+#[test]
+fn a_session_of_a_role_opens_with_all_that_it_hangs_on() {
+    let (tags, policy) = ([tag("house", "1")], policy(40));
+    let grant = role_grant(&tags, Some(&policy));
+    let temporary = keys().seal_session(&[1; 32], &grant).unwrap();
+    let token = temporary.session_token.reveal().as_bytes();
+    assert!(keys().open(&temporary.access_key_id, token).is_none());
+    let (opened, issuer) = open_session(&keys(), &temporary.access_key_id, token).unwrap();
+    assert_eq!(
+        (
+            &*opened.root_access_key_id,
+            opened.issued_s,
+            opened.expires_s
+        ),
+        ("AKIDEXAMPLE", 1_700_000_000, GRANT.expires_s)
+    );
+    assert!(keys().was_begun_with((&opened, issuer), &"secret".into()));
+    assert!(!keys().was_begun_with((&opened, issuer), &"another".into()));
+    let role = opened.role.unwrap();
+    assert_eq!(
+        (&*role.account, &*role.role, &*role.session_name),
+        (GRANT.account, "camera", "front-door")
+    );
+    let wanted = (tags.to_vec(), Ok(Some(policy.clone())));
+    assert_eq!((role.tags, role.policy), wanted);
+    assert_eq!(
+        (role.source_identity.as_deref(), role.policies),
+        (Some("ops"), vec!["bound".into()])
+    );
+    let own = SessionGrant {
+        role: None,
+        ..grant
+    };
+    let own = keys().seal_session(&[1; 32], &own).unwrap();
+    let token = own.session_token.reveal().as_bytes();
+    let (opened, _) = open_session(&keys(), &own.access_key_id, token).unwrap();
+    assert!(opened.role.is_none());
+}
+
+#[test]
+fn a_session_that_does_not_fit_a_token_is_not_sealed() {
+    let tags = |count: usize| {
+        let tags = (0..count).map(|nth| tag(&format!("key-{nth}"), &"v".repeat(200)));
+        tags.collect::<Vec<_>>()
+    };
+    let sealed = |count| keys().seal_session(&[1; 32], &role_grant(&tags(count), None));
+    assert!(sealed(12).unwrap().session_token.reveal().len() <= TOKEN_BYTES_MAX);
+    assert_eq!(sealed(50), Err(SealError::TooLong));
+    let (long, none) = (policy(2049), []);
+    let grant = role_grant(&none, Some(&long));
+    assert_eq!(
+        keys().seal_session(&[1; 32], &grant),
+        Err(SealError::TooLong)
+    );
+}
+
+#[test]
+fn no_token_is_that_of_another_kind_or_key() {
+    let none = [];
+    let session = keys()
+        .seal_session(&[1; 32], &role_grant(&none, None))
+        .unwrap();
+    let federated = seal(&keys(), 1, &GRANT);
+    let bytes = |temporary: &Temporary| {
+        base64::decode(temporary.session_token.reveal().as_bytes()).unwrap()
+    };
+    for (temporary, other) in [(&session, &federated), (&federated, &session)] {
+        let token = other.session_token.reveal().as_bytes();
+        assert!(keys().open_any(&temporary.access_key_id, token).is_none());
+    }
+    for temporary in [&session, &federated] {
+        for version in [UNBOUND, TEXTUAL, VERSION, SESSION, 0, 5] {
+            let mut changed = bytes(temporary).to_vec();
+            if changed[0] == version {
+                continue;
+            }
+            changed[0] = version;
+            let mut text = Vec::new();
+            base64::encode(&mut text, &changed);
+            let opened = keys().open_any(&temporary.access_key_id, &text);
+            assert!(opened.is_none(), "{version}");
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(20_000))]
+
+    /// Bytes of a session's token that were changed, cut off, added or exchanged with those of another one.
+    #[test]
+    fn no_mutated_session_opens(
+        changes in proptest::collection::vec((0..400usize, 1..=255u8), 1..4),
+        cut in 0..3usize,
+        spliced in proptest::bool::ANY,
+    ) {
+        let none = [];
+        let sealed = |nonce| keys().seal_session(&[nonce; 32], &role_grant(&none, None)).unwrap();
+        let (one, two) = (sealed(1), sealed(2));
+        let bytes = |one: &Temporary| base64::decode(one.session_token.reveal().as_bytes()).unwrap().to_vec();
+        let (original, other) = (bytes(&one), bytes(&two));
+        let mut changed = original.clone();
+        if spliced {
+            let place = changes[0].0 % original.len();
+            changed.truncate(place);
+            changed.extend(&other[place..]);
+        } else {
+            for (place, change) in changes {
+                let place = place % changed.len();
+                changed[place] ^= change;
+            }
+            changed.truncate(changed.len() - cut);
+        }
+        proptest::prop_assume!(changed != original);
+        let mut text = Vec::new();
+        base64::encode(&mut text, &changed);
+        for id in [&one.access_key_id, &two.access_key_id] {
+            let is_other = changed == other && *id == two.access_key_id;
+            proptest::prop_assert!(is_other || keys().open_any(id, &text).is_none());
+        }
+    }
+
+    /// Grants that a holder of the key could seal are read or refused, whatever their bytes are.
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+        let sealer = Sealer::new(&[7; 32]);
+        let sealed = sealer.seal_bytes(SESSION, &[1; 32], bytes).unwrap();
+        let token = sealed.session_token.reveal().as_bytes();
+        let _ = keys().open_any(&sealed.access_key_id, token);
+    }
+}

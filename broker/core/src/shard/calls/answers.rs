@@ -215,6 +215,7 @@ impl Sockets {
             caller: caller.is_known().then(|| caller.name().into()),
             operation,
             channel_arn: None,
+            session: None,
             outcome: "ok",
             request_id: id.into(),
             remote: session.remote(),

@@ -1,11 +1,15 @@
-//! Temporary credentials: the part of STS that a web back end needs. See codec/PROTOCOL.md, STS.
+//! Temporary credentials: the part of STS that is served. See codec/PROTOCOL.md, STS.
 //!
 //! Nothing is stored: the grant is sealed in the session token, and every holder of the key can check it.
 
+mod assume;
+mod federate;
+mod session;
+
 use super::respond::{self, Rejected, Response, StsFault};
-use crate::auth::{Caller, Grant, PolicyQuestion, SealError, Secret, federated_user_arn};
+use crate::auth::{Caller, SealError, Temporary};
 use crate::check::Check;
-use crate::event::{AuthFailure, Purpose, Requested};
+use crate::event::{Purpose, Requested};
 use crate::id::{Account, SessionKey};
 use crate::settings::Rate;
 use crate::shard::books::Books;
@@ -14,21 +18,25 @@ use crate::shard::calls::refusals::{RATE_EXCEEDED, UNAUDITABLE};
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
-use codec::aws::policy::{Action, Policy};
-use codec::sts::{
-    self, CallerIdentity, Error, ErrorKind, FederationToken, Request, caller_identity,
-    federation_token,
-};
+use codec::aws::policy::Policy;
+use codec::sts::{self, CallerIdentity, Error, ErrorKind, Keys, Request, caller_identity};
 
-/// A call of GetFederationToken: its parameters, and its answer's request id.
-struct FederationCall<'a> {
+/// A call that makes temporary credentials: its answer's request id, and whether that is in a line of the log.
+struct Granting<'a> {
     signed: &'a SignedForm<'a>,
-    name: Box<str>,
-    policy: Option<Box<str>>,
-    duration_s: u32,
+    requested: Requested,
     id: String,
-    /// The request id is in a line of the log.
     audited: bool,
+}
+
+/// Everything that a call for temporary credentials takes.
+struct Grantor<'a> {
+    books: &'a mut Books,
+    gate: &'a mut Gate,
+    caller: &'a Caller,
+    /// The request id.
+    id: &'a str,
+    now_s: u64,
 }
 
 /// A call of STS, whose signature is good.
@@ -53,86 +61,87 @@ pub(in crate::shard) fn answer_sts(
     signed: &SignedForm<'_>,
     at: Moment,
 ) {
-    let &SignedForm {
-        key, caller, close, ..
-    } = signed;
     let strict = sockets.settings().strict();
-    let mut id = books.request_id();
-    let mut audited = false;
-    let mut out = Vec::new();
-    let (requested, result) = match sts::parse(signed.body, &sts::FormRules { strict }) {
-        Ok(Request::GetCallerIdentity) => {
-            let (arn, user_id) = (caller.arn(), caller.user_id());
-            let identity = CallerIdentity {
-                arn: &arn,
-                user_id: &user_id,
-                account: caller.account(),
-            };
-            caller_identity(&mut out, &identity, &id);
-            (Requested::CallerIdentity, Ok(()))
-        }
-        Ok(Request::GetFederationToken {
-            name,
-            policy,
-            duration_s,
-        }) => {
-            let mut call = FederationCall {
-                signed,
-                name,
-                policy,
-                duration_s,
-                id,
-                audited,
-            };
-            let granted = federate(sockets, books, gate, &mut call, &mut out, at);
-            (id, audited) = (call.id, call.audited);
-            (Requested::FederationToken, granted)
-        }
-        Err(error) => {
-            let check = check_of(error.kind);
-            (Requested::Unknown, Err(StsFault::new(check, error)))
-        }
+    let mut granting = Granting {
+        signed,
+        requested: Requested::Unknown,
+        id: books.request_id(),
+        audited: false,
     };
+    let result = match sts::parse(signed.body, &sts::FormRules { strict }) {
+        Ok(Request::GetCallerIdentity) => {
+            granting.requested = Requested::CallerIdentity;
+            Ok(who(signed.caller, &granting.id))
+        }
+        Ok(request) => {
+            granting.requested = requested(&request);
+            grant(sockets, books, gate, &mut granting, &request, at)
+        }
+        Err(error) => Err(StsFault::new(check_of(error.kind), error)),
+    };
+    let purpose = Purpose::Sts(granting.requested);
     match result {
-        Ok(()) => {
+        Ok(body) => {
             let answer = Response {
-                purpose: Purpose::Sts(requested),
+                purpose,
                 status: 200,
                 refusal: None,
                 content_type: sts::CONTENT_TYPE,
-                body: &out,
-                close,
+                body: &body,
+                close: signed.close,
             };
-            respond::respond_as(sockets, books, key, &id, &answer, at);
+            respond::respond_as(sockets, books, signed.key, &granting.id, &answer, at);
         }
         Err(fault) => {
             let evidence = Evidence {
-                caller: Some(caller),
+                caller: Some(signed.caller),
                 policy: fault.policy.as_deref(),
                 ..Evidence::default()
             };
-            let mut rejected = Rejected::new(Purpose::Sts(requested), &evidence, close);
-            if audited {
-                rejected = rejected.audited(&id);
+            let mut rejected = Rejected::new(purpose, &evidence, signed.close);
+            if granting.audited {
+                rejected = rejected.audited(&granting.id);
             }
-            respond::refuse_sts(sockets, books, key, &fault, rejected, at);
+            respond::refuse_sts(sockets, books, signed.key, &fault, rejected, at);
         }
     }
 }
 
-/// Makes temporary credentials if the account's rate allows it, and not without a line in the log.
+const fn requested(request: &Request) -> Requested {
+    match request {
+        Request::GetFederationToken { .. } => Requested::FederationToken,
+        Request::GetSessionToken { .. } => Requested::SessionToken,
+        Request::AssumeRole(_) => Requested::AssumeRole,
+        Request::GetCallerIdentity => Requested::CallerIdentity,
+    }
+}
+
+/// The answer to GetCallerIdentity.
+fn who(caller: &Caller, id: &str) -> Vec<u8> {
+    let (arn, user_id) = (caller.arn(), caller.user_id());
+    let identity = CallerIdentity {
+        arn: &arn,
+        user_id: &user_id,
+        account: caller.account(),
+    };
+    let mut out = Vec::new();
+    caller_identity(&mut out, &identity, id);
+    out
+}
+
+/// Makes temporary credentials if the account's rate allows it, and not without a line in the log. Returns the answer.
 ///
 /// # Errors
 /// The refusal; the call says whether it has a line.
-fn federate(
+fn grant(
     sockets: &Sockets,
     books: &mut Books,
     gate: &mut Gate,
-    call: &mut FederationCall<'_>,
-    out: &mut Vec<u8>,
+    granting: &mut Granting<'_>,
+    request: &Request,
     at: Moment,
-) -> Result<(), StsFault> {
-    let &SignedForm { caller, rate, .. } = call.signed;
+) -> Result<Vec<u8>, StsFault> {
+    let &SignedForm { caller, rate, .. } = granting.signed;
     let refused = |check, error| Err(StsFault::new(check, error));
     if !rate.is_none_or(|rate| gate.may_grant(caller, rate, at)) {
         let error = Error::new(ErrorKind::Throttling, RATE_EXCEEDED);
@@ -145,91 +154,46 @@ fn federate(
         let error = Error::new(ErrorKind::ServiceUnavailable, UNAUDITABLE);
         return refused(Check::AuditFull, error);
     }
-    let granted = grant(books, gate, call, out, at);
+    let mut grantor = Grantor {
+        books,
+        gate,
+        caller,
+        id: &granting.id,
+        now_s: at.wall.0 / 1000,
+    };
+    let granted = match request {
+        Request::GetFederationToken {
+            name,
+            policy,
+            duration_s,
+        } => grantor.federate(name, policy.as_deref(), *duration_s),
+        Request::GetSessionToken { duration_s } => grantor.session(*duration_s),
+        Request::AssumeRole(request) => grantor.assume(request),
+        Request::GetCallerIdentity => Ok(who(caller, &granting.id)),
+    };
     if let Err(StsFault { check, error, .. }) = &granted {
-        let purpose = Purpose::Sts(Requested::FederationToken);
-        call.id = books.refusal_id(*check, purpose, error.kind.status(), at.wall);
+        let purpose = Purpose::Sts(granting.requested);
+        granting.id = books.refusal_id(*check, purpose, error.kind.status(), at.wall);
     }
     let error = granted.as_ref().err().map(|fault| &fault.error);
-    audit_grant(sockets, books, call, error, at);
-    call.audited = true;
+    audit_grant(sockets, books, granting, (request, error), at);
+    granting.audited = true;
     granted
-}
-
-/// Makes temporary credentials: the caller's rights, as far as the policy has them too.
-fn grant(
-    books: &mut Books,
-    gate: &mut Gate,
-    call: &FederationCall<'_>,
-    out: &mut Vec<u8>,
-    at: Moment,
-) -> Result<(), StsFault> {
-    let fault = StsFault::new;
-    let caller = call.signed.caller;
-    let arn = federated_user_arn(caller.account(), &call.name);
-    let ruling = caller.decide(&PolicyQuestion::new(Action::GetFederationToken, &arn));
-    books.count_policy_steps(ruling.steps);
-    if let Some(check) = ruling.denied {
-        books.count_auth_failure(AuthFailure::Policy);
-        let message = caller.denial(Action::GetFederationToken, &arn);
-        return Err(StsFault {
-            check,
-            error: Error::new(ErrorKind::AccessDenied, message),
-            policy: caller.ground_of(&ruling),
-        });
-    }
-    let policy = call.policy.as_deref().unwrap_or_default();
-    let read = (!policy.is_empty()).then(|| Policy::parse_session(policy));
-    let read = read.transpose().map_err(|malformed| {
-        let error = Error::new(ErrorKind::MalformedPolicyDocument, malformed.to_string());
-        fault(Check::SessionPolicyMalformed, error)
-    })?;
-    let until = at.wall.0 / 1000 + u64::from(call.duration_s);
-    let expires_s = until.min(caller.expires_s().unwrap_or(u64::MAX));
-    let grant = Grant {
-        account: caller.account(),
-        parent_access_key_id: caller.parent_access_key_id().unwrap_or_default(),
-        parent_secret: caller.parent_secret().map_or("", Secret::reveal),
-        name: &call.name,
-        policy: read.as_ref(),
-        expires_s,
-    };
-    let sealed = |error| match error {
-        SealError::TooLong => {
-            let message = "The policy must be at most 2048 bytes of UTF-8.";
-            let error = Error::new(ErrorKind::PackedPolicyTooLarge, message);
-            fault(Check::SessionPolicyMalformed, error)
-        }
-        SealError::Library => {
-            let error = Error::new(ErrorKind::InternalFailure, "Internal failure.");
-            fault(Check::InternalFailure, error)
-        }
-    };
-    let temporary = gate.seal(&grant).map_err(sealed)?;
-    let user_id = format!("{}:{}", caller.account(), call.name);
-    let token = FederationToken {
-        access_key_id: &temporary.access_key_id,
-        secret_access_key: temporary.secret_access_key.reveal(),
-        session_token: temporary.session_token.reveal(),
-        expires_s,
-        user_arn: &arn,
-        user_id: &user_id,
-        packed_policy_percent: packed_percent(policy),
-    };
-    federation_token(out, &token, &call.id);
-    Ok(())
 }
 
 /// Notes a grant in the place that was kept for it, or its refusal like any other.
 fn audit_grant(
     sockets: &Sockets,
     books: &mut Books,
-    call: &FederationCall<'_>,
-    error: Option<&Error>,
+    granting: &Granting<'_>,
+    (request, error): (&Request, Option<&Error>),
     at: Moment,
 ) {
-    let &SignedForm { key, caller, .. } = call.signed;
-    let audit = sockets.audit_of(key, &call.id, caller, "GetFederationToken");
+    let &SignedForm { key, caller, .. } = granting.signed;
+    let mut audit = sockets.audit_of(key, &granting.id, caller, request.name());
+    if let Some(audit) = &mut audit {
+        audit.session = session_of(request);
+    }
     let account = Account::of_digits(caller.account());
     match (audit, error) {
         (Some(audit), None) => books.diary().changed(account, audit),
@@ -239,6 +203,51 @@ fn audit_grant(
             books.diary().denied(at.now, audit);
         }
         (None, _) => books.diary().unchanged(account),
+    }
+}
+
+/// The session that a request asks for, as the log names it.
+fn session_of(request: &Request) -> Option<Box<str>> {
+    match request {
+        Request::GetFederationToken { name, .. } => Some(name.clone()),
+        Request::AssumeRole(request) => {
+            Some(format!("{}/{}", request.role.name(), request.session_name).into())
+        }
+        Request::GetSessionToken { .. } | Request::GetCallerIdentity => None,
+    }
+}
+
+/// The policy that a request came with.
+fn session_policy(text: Option<&str>) -> Result<Option<Policy>, StsFault> {
+    let text = text.unwrap_or_default();
+    let read = (!text.is_empty()).then(|| Policy::parse_session(text));
+    read.transpose().map_err(|malformed| {
+        let error = Error::new(ErrorKind::MalformedPolicyDocument, malformed.to_string());
+        StsFault::new(Check::SessionPolicyMalformed, error)
+    })
+}
+
+/// Why a grant was not sealed.
+fn unsealed(error: SealError, too_long: &'static str) -> StsFault {
+    match error {
+        SealError::TooLong => {
+            let error = Error::new(ErrorKind::PackedPolicyTooLarge, too_long);
+            StsFault::new(Check::SessionPolicyMalformed, error)
+        }
+        SealError::Library => {
+            let error = Error::new(ErrorKind::InternalFailure, "Internal failure.");
+            StsFault::new(Check::InternalFailure, error)
+        }
+    }
+}
+
+/// Temporary credentials as an answer has them.
+fn keys(temporary: &Temporary, expires_s: u64) -> Keys<'_> {
+    Keys {
+        access_key_id: &temporary.access_key_id,
+        secret_access_key: temporary.secret_access_key.reveal(),
+        session_token: temporary.session_token.reveal(),
+        expires_s,
     }
 }
 
@@ -262,10 +271,4 @@ fn check_of(kind: ErrorKind) -> Check {
         | ErrorKind::InternalFailure
         | ErrorKind::ServiceUnavailable => Check::ArgumentInvalid,
     }
-}
-
-/// The part of the room for a policy that one takes, in per cent.
-fn packed_percent(policy: &str) -> u8 {
-    let percent = policy.len() * 100 / codec::sts::POLICY_CHARS_MAX;
-    u8::try_from(percent.min(100)).unwrap_or(100)
 }

@@ -238,6 +238,7 @@ impl Model {
             caller: None,
             operation: operation.name(),
             channel_arn: Some(subject.into()),
+            session: None,
             outcome,
             request_id: "".into(),
             remote,

@@ -6,7 +6,7 @@ use crate::peer::Peer;
 use crate::process::{Broker, arn, until};
 use crate::signed::service::{Service, credentials, ended, principal, temporary};
 use crate::signed::signer::{Call, Signer};
-use crate::signed::sts::federate;
+use crate::signed::sts::{element, federate};
 use broker_core::check::Check;
 use serde_json::{Value, json};
 use std::fs;
@@ -200,11 +200,53 @@ pub(super) fn tokens(service: &Service) -> (Signer, Signer) {
     (of("leaving"), of("ending"))
 }
 
+/// Roles that the credentials file begins with: one that `leaving` may assume, one that denies it.
+pub(super) const ROLES: &str = r#"
+[role.left]
+trust = '{"Statement": {"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "sts:AssumeRole"}}'
+[role.closed]
+trust = '{"Statement": {"Effect": "Deny", "Principal": {"AWS": "123456789012"}, "Action": "sts:AssumeRole"}}'
+[role.strange]
+trust = '{"Statement": {"Effect": "Allow", "Principal": {"AWS": "210987654321"}, "Action": "sts:AssumeRole"}}'
+"#;
+
+/// A call for a session of a role.
+fn assume(broker: &Broker, role: &str) -> Call {
+    let role = format!("arn:aws:iam::123456789012:role/{role}");
+    let form = [
+        ("Action", "AssumeRole"),
+        ("RoleArn", &role),
+        ("RoleSessionName", "s1"),
+    ];
+    Call::sts(broker, &form)
+}
+
+/// Sessions of roles that are refused. Returns one of a role that leaves.
+pub(super) fn roles(clients: &Clients<'_>, service: &Service) -> Signer {
+    let admin = Signer::new("admin").of_service("sts");
+    for (check, role) in [
+        (Check::RoleAbsent, "absent"),
+        (Check::TrustNoAllow, "strange"),
+        (Check::TrustExplicitDeny, "closed"),
+    ] {
+        let call = admin.sign(assume(&service.broker, role));
+        clients.call(check, None, &call);
+    }
+    let answer = service.send(&admin.sign(assume(&service.broker, "left")));
+    let body = answer.text();
+    let own = |name: &str| element(&body, name).to_owned();
+    Signer {
+        id: own("AccessKeyId"),
+        secret: own("SecretAccessKey"),
+        token: Some(own("SessionToken")),
+        ..Signer::new("left")
+    }
+}
+
 pub(super) fn temporary_credentials(
     clients: &Clients<'_>,
     service: &Service,
-    orphan: &Signer,
-    ending: &Signer,
+    [orphan, ending, left]: [&Signer; 3],
 ) {
     let broker = &service.broker;
     let gate = arn("gate");
@@ -227,6 +269,7 @@ pub(super) fn temporary_credentials(
     .expect("written");
     broker.signal("HUP");
     broker.logged(&["credentials in force"], 1);
+    clients.call(Check::RoleGone, Some("gate"), &viewer(left));
     clients.call(Check::TokenOrphaned, Some("gate"), &viewer(orphan));
     clients.call(Check::TokenExpired, Some("gate"), &viewer(ending));
 }

@@ -5,8 +5,8 @@ mod cases;
 mod clients;
 
 use cases::{
-    calls, crowded_broker, full, heads, open_broker, signatures, temporary_credentials, tokens,
-    unsigned, upgrades,
+    ROLES, calls, crowded_broker, full, heads, open_broker, roles, signatures,
+    temporary_credentials, tokens, unsigned, upgrades,
 };
 use clients::{Clients, Refusal, refusal};
 
@@ -87,7 +87,8 @@ account_list = { rate = 1, burst = 1 }
 fn service(directory: &Path) -> Service {
     let text = credentials()
         + &principal("leaving", r#"["all"]"#, "")
-        + &principal("ending", r#"["all"]"#, "");
+        + &principal("ending", r#"["all"]"#, "")
+        + ROLES;
     fs::write(directory.join("broker.toml"), LIMITS).expect("a file under target/");
     Service::in_directory(directory, &text, 2)
 }
@@ -107,7 +108,8 @@ fn each_check_is_found_by_id_by_address_and_by_channel() {
     upgrades(&clients, &service);
     signatures(&clients, &service);
     calls(&clients, &service);
-    temporary_credentials(&clients, &service, &orphan, &ending);
+    let left = roles(&clients, &service);
+    temporary_credentials(&clients, &service, [&orphan, &ending, &left]);
     let drained = unsigned(&open);
     open.assert_kept();
     drop(drained);

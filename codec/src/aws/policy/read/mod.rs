@@ -2,6 +2,7 @@
 //! `rules.rs`.
 
 mod conditions;
+mod principals;
 mod scalars;
 
 use super::action::Actions;
@@ -10,9 +11,10 @@ use super::effect::Effect;
 use super::error::PolicyError;
 use super::limits::STATEMENTS_MAX;
 use super::list::{List, begin_entry};
-use super::rules::{self, DOCUMENT_MEMBERS, IGNORED, Members, STATEMENT_MEMBERS, bounded};
+use super::rules::{self, DOCUMENT_MEMBERS, Grammar, IGNORED, Members, bounded};
 use super::statement::Statement;
 use conditions::{Conditions, Found};
+use principals::Principals;
 use scalars::{Reading, Text, Texts};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -22,12 +24,13 @@ use std::fmt;
 /// `forgiven` faults are skipped: the statements are then of no use, but the error is the next fault.
 pub(super) fn document(
     text: &str,
+    grammar: Grammar,
     variables_max: usize,
     forgiven: usize,
 ) -> Result<Vec<u8>, PolicyError> {
     let mut json = serde_json::Deserializer::from_str(text);
     let variables = has_variables(text).then_some(variables_max);
-    let reading = Reading::new(forgiven, Allowance::new(variables));
+    let reading = Reading::new(grammar, forgiven, Allowance::new(variables));
     let statements = (&mut json).deserialize_map(Document(&reading))?;
     json.end()?;
     Ok(statements)
@@ -131,6 +134,7 @@ impl<'de> DeserializeSeed<'de> for OneStatement<'_> {
 struct Draft {
     effect: Option<Effect>,
     actions: Option<Actions>,
+    /// Of a trust document its principals.
     resources: Vec<u8>,
     expands_resources: bool,
     found: Found,
@@ -181,7 +185,7 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
         let reading = self.0;
         let (mut seen, mut draft) = (Members::default(), Draft::default());
         while let Some(name) = map.next_key::<String>()? {
-            match reading.or(seen.note(&name, STATEMENT_MEMBERS), IGNORED)? {
+            match reading.or(seen.note(&name, reading.grammar.members()), IGNORED)? {
                 IGNORED => drop(map.next_value::<IgnoredAny>()?),
                 "Sid" => map.next_value_seed(Text(reading.strings("Sid"), |_: &str| Ok(())))?,
                 "Effect" => {
@@ -192,10 +196,13 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
                 }
                 name @ ("Action" | "NotAction") => draft.actions(reading, name, &mut map)?,
                 name @ ("Resource" | "NotResource") => draft.resources(reading, name, &mut map)?,
+                "Principal" | "NotPrincipal" => {
+                    map.next_value_seed(Principals(reading, &mut draft.resources))?;
+                }
                 _ => map.next_value_seed(Conditions(reading, &mut draft.found))?, // the one that is left
             }
         }
-        reading.or(seen.require_statement(), ())?;
+        reading.or(seen.require_statement(reading.grammar), ())?;
         let actions = draft.actions.unwrap_or_default();
         let statement = Statement {
             effect: draft.effect.unwrap_or(Effect::Deny),
@@ -204,13 +211,16 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
             } else {
                 actions
             },
-            spares_resources: seen.has("NotResource"),
+            spares_resources: seen.has("NotResource") || seen.has("NotPrincipal"),
             expands_resources: draft.expands_resources,
             resources: List::new(&draft.resources),
             equals: List::new(&draft.found.equals),
             like: List::new(&draft.found.like),
             conditions: List::new(&draft.found.others),
         };
+        if reading.grammar == Grammar::Trust {
+            reading.or(statement.check_trust(), ())?;
+        }
         statement.write(self.1).map_err(Error::custom)
     }
 }

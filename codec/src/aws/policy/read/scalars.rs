@@ -2,12 +2,15 @@
 
 use super::super::condition::Allowance;
 use super::super::limits::ENTRIES_MAX;
+use super::super::rules::Grammar;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use std::cell::Cell;
 use std::fmt;
 
 /// The reading of a document: what all its parts share.
 pub(super) struct Reading {
+    /// The kind of the document.
+    pub(super) grammar: Grammar,
     /// The number of faults that are still skipped.
     forgiven: Cell<usize>,
     /// The variables that it may have.
@@ -15,8 +18,9 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) const fn new(forgiven: usize, allowance: Allowance) -> Self {
+    pub(super) const fn new(grammar: Grammar, forgiven: usize, allowance: Allowance) -> Self {
         Self {
+            grammar,
             forgiven: Cell::new(forgiven),
             allowance,
         }

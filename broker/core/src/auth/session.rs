@@ -1,0 +1,241 @@
+//! The owner of temporary credentials: whose rights they have, and how far.
+
+use super::principal::{Principal, decide_all};
+use super::role::Role;
+use super::session_keys::{ACCESS_KEY_ID_BYTES, SessionTag};
+use codec::aws::policy::{Action, Decision, Ground, KeyName, Policy, Request};
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+/// The identity and the rights that temporary credentials grant.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) source: Source,
+    pub(super) scope: Scope,
+    pub(super) key_id: SessionKeyId,
+    /// When they were issued, in seconds since 1970 UTC, if their token says so.
+    pub(super) issued_s: Option<u64>,
+    /// The earlier end of the grant and of the principal that it hangs on.
+    pub(super) expires_s: u64,
+}
+
+/// The owner of the rights.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// GetFederationToken: a user of this name, with rights of a principal.
+    Federated(Arc<Principal>, String),
+    /// GetSessionToken: the principal itself.
+    User(Arc<Principal>),
+    /// AssumeRole.
+    Role(RoleSession),
+}
+
+/// The session of a role.
+#[derive(Debug)]
+pub(super) struct RoleSession {
+    pub(super) role: Arc<Role>,
+    pub(super) name: Box<str>,
+    /// Role and session, as logs name them: `ROLE/SESSION`.
+    pub(super) label: String,
+    /// The principal whose key began the chain of roles.
+    pub(super) root: Arc<Principal>,
+    /// The roles between that one and this, each once.
+    pub(super) via: Vec<Box<str>>,
+    pub(super) tags: Vec<SessionTag>,
+    pub(super) source_identity: Option<Box<str>>,
+}
+
+/// The bound that a session sets to the rights of its source.
+#[derive(Clone, Debug)]
+pub(super) enum Scope {
+    /// None.
+    All,
+    /// Actions that one of these allows and none denies.
+    Within(Vec<Arc<Policy>>),
+    /// No rights.
+    Nothing,
+}
+
+/// The policy and the statement that refuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PolicyGround {
+    /// It is that of the session, whose source would allow it.
+    pub(super) of_session: bool,
+    /// The place of a policy, and the statement.
+    pub(super) statement: Option<(usize, Ground)>,
+}
+
+impl Scope {
+    /// The policies of the bound.
+    pub(super) fn policies(&self) -> &[Arc<Policy>] {
+        match self {
+            Self::All | Self::Nothing => &[],
+            Self::Within(policies) => policies,
+        }
+    }
+
+    fn decide(
+        &self,
+        request: &Request<'_>,
+        steps: &mut u64,
+        ground: &mut Option<(usize, Ground)>,
+    ) -> Decision {
+        match self {
+            Self::All => Decision::Allow,
+            Self::Within(policies) => decide_all(policies, request, steps, ground),
+            Self::Nothing => Decision::NoMatch,
+        }
+    }
+}
+
+impl Session {
+    /// The decision of the session and its source together: each must allow, none may deny.
+    pub(super) fn decide(
+        &self,
+        request: &Request<'_>,
+        steps: &mut u64,
+        ground: &mut PolicyGround,
+    ) -> Decision {
+        let mut of_own = None;
+        let own = self.scope.decide(request, steps, &mut of_own);
+        *ground = PolicyGround {
+            of_session: true,
+            statement: of_own,
+        };
+        if own == Decision::Deny {
+            return own;
+        }
+        let mut of_source = None;
+        let source = match &self.source {
+            Source::Federated(parent, _) | Source::User(parent) => {
+                parent.decide_with_ground(request, steps, &mut of_source)
+            }
+            Source::Role(session) => session.role.decide(request, steps, &mut of_source),
+        };
+        if matches!(source, Decision::Deny | Decision::NoMatch) {
+            *ground = PolicyGround {
+                of_session: false,
+                statement: of_source,
+            };
+        }
+        match source {
+            Decision::Deny => Decision::Deny,
+            Decision::NoMatch => Decision::NoMatch,
+            _ if !self.may_ask_sts(request.action) => Decision::NoMatch,
+            Decision::Open if own == Decision::Allow => Decision::Open,
+            Decision::Allow | Decision::Open => own,
+        }
+    }
+
+    /// Whether temporary credentials of this kind may be asked for with these. Source: IAM User Guide, "Compare AWS STS
+    /// credentials".
+    fn may_ask_sts(&self, action: Action) -> bool {
+        !matches!(
+            (action, &self.source),
+            (Action::GetFederationToken, _) | (Action::AssumeRole, Source::Federated(..))
+        )
+    }
+
+    /// Whether the bound of the session allows this, whatever its source may do.
+    pub(super) fn is_within(&self, request: &Request<'_>, steps: &mut u64) -> bool {
+        self.may_ask_sts(request.action)
+            && self.scope.decide(request, steps, &mut None) == Decision::Allow
+    }
+
+    /// The policies of its source.
+    pub(super) fn policies(&self) -> &[Arc<Policy>] {
+        match &self.source {
+            Source::Federated(parent, _) | Source::User(parent) => &parent.policies,
+            Source::Role(session) => &session.role.policies,
+        }
+    }
+
+    /// The name of its source.
+    pub(super) fn source_name(&self) -> &str {
+        match &self.source {
+            Source::Federated(parent, _) | Source::User(parent) => &parent.name,
+            Source::Role(session) => &session.role.name,
+        }
+    }
+
+    pub(super) fn reads(&self, name: KeyName) -> bool {
+        let mut policies = self.scope.policies().iter().chain(self.policies());
+        policies.any(|policy| policy.reads(name))
+    }
+
+    pub(super) fn account(&self) -> &str {
+        match &self.source {
+            Source::Federated(parent, _) | Source::User(parent) => &parent.account,
+            Source::Role(session) => &session.role.account,
+        }
+    }
+
+    /// The name for logs.
+    pub(super) fn name(&self) -> &str {
+        match &self.source {
+            Source::Federated(_, name) => name,
+            Source::User(parent) => &parent.name,
+            Source::Role(session) => &session.label,
+        }
+    }
+
+    pub(super) const fn kind(&self) -> &'static str {
+        match &self.source {
+            Source::Federated(..) => "FederatedUser",
+            Source::User(_) => "User",
+            Source::Role(_) => "AssumedRole",
+        }
+    }
+
+    /// The principal whose key they hang on.
+    pub(super) const fn root(&self) -> &Arc<Principal> {
+        match &self.source {
+            Source::Federated(parent, _) | Source::User(parent) => parent,
+            Source::Role(session) => &session.root,
+        }
+    }
+
+    pub(super) const fn role(&self) -> Option<&RoleSession> {
+        match &self.source {
+            Source::Federated(..) | Source::User(_) => None,
+            Source::Role(session) => Some(session),
+        }
+    }
+
+    pub(super) fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
+        let account = self.account();
+        match &self.source {
+            Source::Federated(_, name) => {
+                write!(out, "arn:aws:sts::{account}:federated-user/{name}")
+            }
+            Source::User(parent) => parent.write_arn(out),
+            Source::Role(session) => {
+                write!(out, "arn:aws:sts::{account}:assumed-role/{}", session.label)
+            }
+        }
+    }
+
+    /// The only client id with which the session may connect as a viewer.
+    pub(super) fn sole_client_id(&self) -> Option<&[u8]> {
+        match self.scope.policies() {
+            [policy] => policy.sole_client_id(Action::ConnectAsViewer),
+            _ => None,
+        }
+    }
+}
+
+/// The access key id of temporary credentials, which all have the same length: no memory is taken for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionKeyId([u8; ACCESS_KEY_ID_BYTES]);
+
+impl SessionKeyId {
+    /// An id that was found to be one of ours.
+    pub(super) fn of(id: &str) -> Self {
+        let bytes = id.as_bytes().first_chunk();
+        Self(bytes.copied().unwrap_or([b'-'; ACCESS_KEY_ID_BYTES]))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}

@@ -1,0 +1,203 @@
+//! AssumeRole: its parameters.
+
+use super::POLICY_ARNS_MAX;
+use super::checks::{
+    EXTERNAL_IDS, NAMES, checked_duration, checked_length, checked_policy, checked_text, invalid,
+};
+use super::error::{Error, ErrorKind};
+use super::form::Form;
+use super::request::{FormRules, no_factors};
+use crate::control::{TAGS_MAX, Tag};
+
+/// The parameters of AssumeRole. Source: AWS STS API Reference, "AssumeRole".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssumeRole {
+    /// The role.
+    pub role: RoleArn,
+    /// The name of the session: 2 to 64 characters of `[a-zA-Z0-9_+=,.@-]`.
+    pub session_name: Box<str>,
+    /// The life of the credentials, in seconds; absent, an hour or as long as the role allows.
+    pub duration_s: Option<u32>,
+    /// A policy that bounds the rights of the role: 1 to 2,048 characters of a JSON text that is not parsed here.
+    pub policy: Option<Box<str>>,
+    /// ARNs of policies that bound the rights of the role, [`POLICY_ARNS_MAX`] at most.
+    pub policy_arns: Vec<Box<str>>,
+    /// The secret between the caller and the role's owner: 2 to 1,224 characters.
+    pub external_id: Option<Box<str>>,
+    /// Tags of the session, 50 at most, no key twice in whatever case.
+    pub tags: Vec<Tag>,
+    /// Keys of tags, each one of `tags`, that go on to roles which the session assumes.
+    pub transitive_tag_keys: Vec<Box<str>>,
+    /// The source identity, who is behind the session: 2 to 64 characters, as session names.
+    pub source_identity: Option<Box<str>>,
+}
+
+/// The ARN of a role: `arn:aws:iam::<account>:role/<name>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleArn {
+    text: Box<str>,
+}
+
+impl RoleArn {
+    /// The role of an ARN; `None` when it is none. Names have 1 to 64 characters.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (account, name) = split(text)?;
+        let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
+        let is_name = (1..=64).contains(&name.len()) && name.bytes().all(legal);
+        (is_account && is_name).then(|| Self { text: text.into() })
+    }
+
+    /// The ARN.
+    #[must_use]
+    pub const fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The account: 12 digits.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        split(&self.text).unwrap_or_default().0
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        split(&self.text).unwrap_or_default().1
+    }
+}
+
+fn split(arn: &str) -> Option<(&str, &str)> {
+    arn.strip_prefix("arn:aws:iam::")?.split_once(":role/")
+}
+
+pub(super) fn assume_role(form: &mut Form, rules: &FormRules) -> Result<AssumeRole, Error> {
+    no_factors(form)?;
+    let session_name = form.take("RoleSessionName");
+    let session_name = checked_text("roleSessionName", session_name.as_deref(), 2..=64, &NAMES)?;
+    let role = checked_role(form.take("RoleArn").as_deref())?;
+    let duration_s = checked_duration(form.take("DurationSeconds").as_deref(), rules)?;
+    let policy = form.take("Policy");
+    let policy = policy.as_deref().map(checked_policy).transpose()?;
+    let policy_arns = checked_policy_arns(form)?;
+    let optional = |member, text: Option<String>, chars, letters| {
+        let text = text.as_deref();
+        text.map(|text| checked_text(member, Some(text), chars, letters))
+            .transpose()
+    };
+    let external_id = form.take("ExternalId");
+    let external_id = optional("externalId", external_id, 2..=1224, &EXTERNAL_IDS)?;
+    let source_identity = form.take("SourceIdentity");
+    let source_identity = optional("sourceIdentity", source_identity, 2..=64, &NAMES)?;
+    let tags = checked_tags(form)?;
+    let transitive_tag_keys = checked_transitive(form, &tags)?;
+    if !form
+        .take_list("ProvidedContexts", ["ProviderArn", "ContextAssertion"])
+        .is_empty()
+    {
+        let message = "ProvidedContexts is not supported by this server. Leave it out.";
+        return Err(Error::new(ErrorKind::InvalidParameterValue, message));
+    }
+    Ok(AssumeRole {
+        role,
+        session_name,
+        duration_s,
+        policy,
+        policy_arns,
+        external_id,
+        tags,
+        transitive_tag_keys,
+        source_identity,
+    })
+}
+
+/// `RoleArn`. Source: model, shape `arnType`: 20 to 2,048 characters.
+fn checked_role(text: Option<&str>) -> Result<RoleArn, Error> {
+    let Some(text) = text else {
+        return Err(invalid("Value null at 'roleArn'", "not be null"));
+    };
+    checked_length("Value at 'roleArn'", text, 20..=2048)?;
+    RoleArn::parse(text).ok_or_else(|| {
+        let message = "RoleArn must be arn:aws:iam::ACCOUNT:role/NAME, with a name of 1 to 64 characters and no path.";
+        Error::new(ErrorKind::ValidationError, message)
+    })
+}
+
+/// `PolicyArns`. Whether there are such policies is for others to say.
+fn checked_policy_arns(form: &mut Form) -> Result<Vec<Box<str>>, Error> {
+    let entries = form.take_list("PolicyArns", ["arn"]);
+    if entries.len() > POLICY_ARNS_MAX {
+        let broken = format!("have length less than or equal to {POLICY_ARNS_MAX}");
+        return Err(invalid("Value at 'policyArns'", &broken));
+    }
+    let entries = entries.into_iter().map(|[arn]| {
+        let arn = arn.unwrap_or_default();
+        checked_length("Value at 'policyArns.member.arn'", &arn, 20..=2048)?;
+        Ok(arn.into())
+    });
+    entries.collect()
+}
+
+/// `Tags`. Source: model, shapes `tagKeyType`, `tagValueType`; IAM User Guide, "Rules for tagging in IAM and AWS STS".
+fn checked_tags(form: &mut Form) -> Result<Vec<Tag>, Error> {
+    let entries = form.take_list("Tags", ["Key", "Value"]);
+    if entries.len() > TAGS_MAX {
+        let broken = format!("have length less than or equal to {TAGS_MAX}");
+        return Err(invalid("Value at 'tags'", &broken));
+    }
+    let mut tags: Vec<Tag> = Vec::with_capacity(entries.len());
+    for [key, value] in entries {
+        let key = key.ok_or_else(|| invalid("Value null at 'tags.member.key'", "not be null"))?;
+        let value =
+            value.ok_or_else(|| invalid("Value null at 'tags.member.value'", "not be null"))?;
+        checked_tag_text("Value at 'tags.member.key'", &key, 1..=128)?;
+        checked_tag_text("Value at 'tags.member.value'", &value, 0..=256)?;
+        if key
+            .get(..4)
+            .is_some_and(|begin| begin.eq_ignore_ascii_case("aws:"))
+        {
+            let message = "Tag keys must not begin with aws:, which is reserved.";
+            return Err(Error::new(ErrorKind::InvalidParameterValue, message));
+        }
+        if tags.iter().any(|tag| tag.key.eq_ignore_ascii_case(&key)) {
+            let message =
+                "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
+            return Err(Error::new(ErrorKind::InvalidParameterValue, message));
+        }
+        tags.push(Tag {
+            key: key.into(),
+            value: value.into(),
+        });
+    }
+    Ok(tags)
+}
+
+fn checked_tag_text(
+    value: &str,
+    text: &str,
+    chars: std::ops::RangeInclusive<usize>,
+) -> Result<(), Error> {
+    checked_length(value, text, chars)?;
+    let legal = |char: char| char.is_alphanumeric() || char == ' ' || "_.:/=+-@".contains(char);
+    if text.chars().all(legal) {
+        return Ok(());
+    }
+    let broken = "satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*";
+    Err(invalid(value, broken))
+}
+
+/// `TransitiveTagKeys`: each that of a tag.
+fn checked_transitive(form: &mut Form, tags: &[Tag]) -> Result<Vec<Box<str>>, Error> {
+    let entries = form.take_list("TransitiveTagKeys", [""]);
+    let entries = entries.into_iter().map(|[key]| {
+        let key = key.unwrap_or_default();
+        if !tags.iter().any(|tag| tag.key.eq_ignore_ascii_case(&key)) {
+            let message =
+                "The specified transitive tag key must be included in the requested tags.";
+            return Err(Error::new(ErrorKind::InvalidParameterValue, message));
+        }
+        Ok(key.into())
+    });
+    entries.collect()
+}
