@@ -95,7 +95,7 @@ fn what_is_behind_a_hash_is_an_example_that_loads() {
         let (found, defaults) = (json(&settings), json(&expected(Profile::Default, false)));
         let changed = |path: &str| {
             let top = path.split('.').next().unwrap();
-            top == "ice" || top == "shards" || at(&found, path) != at(&defaults, path)
+            ["hook", "ice", "shards"].contains(&top) || at(&found, path) != at(&defaults, path)
         };
         without_effect.retain(|path| !(active.contains(path) && changed(path)));
     }
@@ -387,14 +387,23 @@ fn uncommented(round: usize, secret: &Path) -> (String, BTreeSet<String>) {
             &["ice.username", "ice.password"],
         ],
     ];
-    let chosen = |path: &str| {
-        alternatives.iter().all(|ways| {
-            let ways_of = |way: &&[&str]| way.contains(&path);
-            !ways.iter().any(ways_of) || ways_of(&ways[round % ways.len()])
-        })
+    // Hooks are of a broker without a cluster.
+    let is_of_round = |path: &str| match path.split('.').next() {
+        Some("hook") => round == 2,
+        Some("cluster") => round != 2,
+        Some(_) | None => true,
     };
+    let chosen = |path: &str| {
+        is_of_round(path)
+            && alternatives.iter().all(|ways| {
+                let ways_of = |way: &&[&str]| way.contains(&path);
+                !ways.iter().any(ways_of) || ways_of(&ways[round % ways.len()])
+            })
+    };
+    let hook = if round == 2 { "\n[[hook" } else { "\n#[[hook" };
     let mut text: Vec<String> = SAMPLE
-        .replace("\n#[[", "\n[[")
+        .replace("\n#[[ice", "\n[[ice")
+        .replace("\n#[[hook", hook)
         .lines()
         .map(str::to_owned)
         .collect();
