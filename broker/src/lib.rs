@@ -17,6 +17,7 @@
 //! | [`hooks`] | events of channels for receivers, and calls for masters that sleep |
 //! | [`server`] [`side`] | start, reload and end of the process; its admin listener and log |
 //! | [`backup`] [`hook_test`] [`why`] | subcommands that ask a running broker |
+//! | [`channels`] | channels from and to documents of the AWS CLI |
 //! | [`env`] | the environment of clients of a running broker |
 //! | [`trace`] | what happened on a channel of a running broker |
 //! | [`seccomp`] | the seccomp profile for containers |
@@ -32,6 +33,7 @@ pub use terminal::print;
 mod admin_client;
 pub mod backup;
 pub mod certificate;
+pub mod channels;
 pub mod cluster_admin;
 pub mod config;
 mod data_dir;

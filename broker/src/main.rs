@@ -2,6 +2,7 @@
 
 use broker::Failure;
 use broker::backup;
+use broker::channels;
 use broker::cluster_admin;
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::doctor;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Doctor(flags) => doctor::run(flags, &mut std::io::stdout()),
         Command::Presign(flags) => print_presigned(flags),
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
+        Command::Channels(flags) => channels::run(flags, &mut std::io::stdout()),
         Command::Why(flags) => why::run(flags).and_then(|text| print(&text)),
         Command::HookTest(flags) => hook_test::run(flags).and_then(|text| print(&text)),
         Command::Env(flags) => env::run(flags).and_then(|text| print(&text)),

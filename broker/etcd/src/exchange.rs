@@ -157,30 +157,19 @@ pub fn export(etcd: &Options, cluster: &str, directory: &Path) -> Result<u64, Ex
     let end = runtime.block_on(End::connect(etcd, cluster))?;
     let (mut count, mut failed) = (0, None);
     let filled = store::create(directory, &mut |put| {
-        let mut revision = None;
-        for number in 0..SLOTS {
-            let (first, last) = end.keys.records(Slot(number));
-            let mut next = first.clone().into_bytes();
-            loop {
-                let page = runtime.block_on(end.page(next, &last, &mut revision));
-                let (rows, more) = page.map_err(|error| stop(&mut failed, error))?;
-                for row in &rows {
-                    let identity = row.key.get(first.len()..).unwrap_or_default();
-                    let identity = String::from_utf8_lossy(identity);
-                    if let Err(why) = decode(&identity, &row.value) {
-                        let key = identity.into_owned().into();
-                        return Err(stop(&mut failed, ExchangeError::Record(key, why)));
-                    }
-                    put(&identity, &row.value)?;
-                    count += 1;
-                }
-                let Some(row) = rows.last().filter(|_| more) else {
-                    break;
-                };
-                next = [&row.key[..], b"\0"].concat();
+        let give = |identity: &str, value: &[u8]| {
+            if let Err(why) = decode(identity, value) {
+                return Err(ExchangeError::Record(identity.into(), why));
             }
+            put(identity, value).map_err(ExchangeError::Disk)?;
+            count += 1;
+            Ok(())
+        };
+        match runtime.block_on(end.each_row(give)) {
+            Ok(()) => Ok(()),
+            Err(ExchangeError::Disk(error)) => Err(error),
+            Err(error) => Err(stop(&mut failed, error)),
         }
-        Ok(())
     });
     match (failed, filled) {
         (Some(error), _) => Err(error),
@@ -195,20 +184,20 @@ fn stop(failed: &mut Option<ExchangeError>, error: ExchangeError) -> io::Error {
     io::ErrorKind::Other.into()
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, ExchangeError> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, ExchangeError> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().build().map_err(ExchangeError::Disk)
 }
 
 /// etcd's end of an exchange.
-struct End {
+pub(crate) struct End {
     lines: Lines,
-    keys: Keys,
+    pub(crate) keys: Keys,
 }
 
 impl End {
     /// Over the first member that can be reached.
-    async fn connect(options: &Options, cluster: &str) -> Result<Self, ExchangeError> {
+    pub(crate) async fn connect(options: &Options, cluster: &str) -> Result<Self, ExchangeError> {
         let cluster = Name::new(cluster).ok_or(ExchangeError::Name)?;
         let lines = operator::connect(options).await;
         let lines = lines.map_err(ExchangeError::Etcd)?;
@@ -217,7 +206,7 @@ impl End {
     }
 
     /// The cluster's slot key. A cluster that is not there is founded.
-    async fn found(&self) -> Result<[u8; 16], ExchangeError> {
+    pub(crate) async fn found(&self) -> Result<[u8; 16], ExchangeError> {
         let random = || ExchangeError::Disk(io::Error::other("the system gives no random bytes"));
         let (mut id, mut slot_key) = ([0; 8], [0; 16]);
         aws_lc_rs::rand::fill(&mut id).map_err(|_| random())?;
@@ -265,7 +254,7 @@ impl End {
     }
 
     /// Does this if no node is registered.
-    async fn without_nodes(
+    pub(crate) async fn without_nodes(
         &self,
         operations: Vec<RequestOp>,
     ) -> Result<TxnResponse, ExchangeError> {
@@ -288,6 +277,30 @@ impl End {
             Ok(result) => result.map_err(Into::into),
             Err(_) => Err(ExchangeError::Etcd(Failure::late().to_string().into())),
         }
+    }
+
+    /// Gives the key and value of every record, of one moment.
+    pub(crate) async fn each_row(
+        &self,
+        mut give: impl FnMut(&str, &[u8]) -> Result<(), ExchangeError>,
+    ) -> Result<(), ExchangeError> {
+        let mut revision = None;
+        for number in 0..SLOTS {
+            let (first, last) = self.keys.records(Slot(number));
+            let mut next = first.clone().into_bytes();
+            loop {
+                let (rows, more) = self.page(next, &last, &mut revision).await?;
+                for row in &rows {
+                    let identity = row.key.get(first.len()..).unwrap_or_default();
+                    give(&String::from_utf8_lossy(identity), &row.value)?;
+                }
+                let Some(row) = rows.last().filter(|_| more) else {
+                    break;
+                };
+                next = [&row.key[..], b"\0"].concat();
+            }
+        }
+        Ok(())
     }
 
     /// Rows from `next` up to `last`, and whether there are more; all pages are of the first one's revision.

@@ -21,7 +21,7 @@
 //! * `writer`: changes of records in batches, each made once whatever is lost;
 //! * `directory`: what a node remembers from one start to the next;
 //! * [`Driver`], [`Handle`], [`Service`]: the node; [`EtcdStore`]: the registry's end of it for one shard;
-//! * [`import`], [`export`]: from a store on a disk into etcd, and back;
+//! * [`import`], [`export`], [`add`]: from a store on a disk into etcd, and back; records beside those there;
 //! * [`operator`]: what the commands of operators ask of etcd.
 //!
 //! # From etcd to the shards
@@ -43,6 +43,7 @@
 //! A call whose answer does not come may have been carried out, or may be later: a request can wait in a frozen member.
 //! The core reads back what it changed of slots and registrations; `writer` says what becomes of records.
 
+mod additions;
 mod client;
 mod config;
 mod directory;
@@ -62,6 +63,7 @@ mod tcp;
 mod wire;
 mod writer;
 
+pub use additions::{add, each_record};
 pub use config::{Config, InnerAddress, Options, TlsError, tls};
 pub use directory::DirectoryError;
 pub use driver::{

@@ -3,11 +3,13 @@
 
 use super::place::Place;
 use crate::backup::Folder;
+use crate::channels::Plan;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
+use crate::finding::counted;
 use crate::terminal::plain;
 use broker_etcd::{ExchangeError, Existing};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// From the data directory of a broker that does not run.
 pub(super) fn import(place: &Place, directory: &Path, replace: bool) -> Result<String, Failure> {
@@ -26,6 +28,36 @@ pub(super) fn import(place: &Place, directory: &Path, replace: bool) -> Result<S
     let count = broker_etcd::import(&place.etcd, &place.name, directory, existing);
     let count = count.map_err(|error| failure(&error, directory))?;
     Ok(format!("{count} channels are in etcd\n"))
+}
+
+/// From documents, beside the channels that are in etcd.
+pub(super) fn import_files(
+    place: &Place,
+    files: &[PathBuf],
+    replace: bool,
+) -> Result<String, Failure> {
+    if replace {
+        let text = "--replace goes with the data directory of a broker alone, not with files";
+        return Err(Failure::Configuration(text.into()));
+    }
+    let mut plan = Plan::of_files(files)?;
+    let etcd = Path::new("etcd");
+    broker_etcd::each_record(&place.etcd, &place.name, |record| plan.compare(&record))
+        .map_err(|error| failure(&error, etcd))?;
+    let (make, there) = plan.finish()?;
+    broker_etcd::add(&place.etcd, &place.name, &make).map_err(|(done, error)| {
+        let all = make.len();
+        let more =
+            format!("{done} of {all} channels were made: the same command again makes the others");
+        match failure(&error, etcd) {
+            Failure::Configuration(said) => Failure::Configuration(format!("{said}: {more}")),
+            said @ (Failure::Fatal(_) | Failure::Impatience) => {
+                Failure::Fatal(format!("{said}: {more}"))
+            }
+        }
+    })?;
+    let made = counted(make.len(), "channel");
+    Ok(format!("etcd: {made} made, {there} there already\n"))
 }
 
 /// Into a directory that is absent or empty.

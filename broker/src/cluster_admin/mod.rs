@@ -38,9 +38,12 @@ pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
         ClusterCommand::Status => status::text(&place, &place.survey()?),
         ClusterCommand::Check => return check::run(&place, out),
         ClusterCommand::Remove { node, lost } => removed(&place, node, *lost)?,
-        ClusterCommand::Import { directory, replace } => {
-            exchange::import(&place, directory, *replace)?
-        }
+        ClusterCommand::Import { from, replace } => match &from[..] {
+            [directory] if directory.is_dir() || *replace => {
+                exchange::import(&place, directory, *replace)?
+            }
+            files => exchange::import_files(&place, files, *replace)?,
+        },
         ClusterCommand::Export { directory } => exchange::export(&place, directory)?,
         ClusterCommand::Drain { node } => return moves::drain(&place, node, out),
         ClusterCommand::Rebalance => return moves::rebalance(&place, out),

@@ -37,6 +37,8 @@ pub enum Command {
     Presign(PresignFlags),
     /// Write a consistent copy of a running broker's data directory
     Backup(BackupFlags),
+    /// Move channels in and out, as the JSON documents of the AWS CLI
+    Channels(ChannelsFlags),
     /// Show what happened on a channel: who joined, offered, answered and left, and what that suggests
     Trace(TraceFlags),
     /// Say why a request was refused: by the request id of its answer, or by what the request named
@@ -109,12 +111,13 @@ pub enum ClusterCommand {
     Rebalance,
     /// Raise the lowest inner version that nodes may have to that of all nodes: the last step of an upgrade
     FinishUpgrade,
-    /// Put every channel of a stopped broker's data directory into etcd, while no node runs
+    /// Put every channel of a stopped broker's data directory, or of files that `channels import` takes, into etcd,
+    /// while no node runs
     Import {
-        /// The data directory
-        #[arg(value_name = "DIR")]
-        directory: PathBuf,
-        /// Remove the channels that are in etcd first
+        /// The data directory, or the files
+        #[arg(value_name = "DIR|FILE", required = true)]
+        from: Vec<PathBuf>,
+        /// With a directory: remove the channels that are in etcd first
         #[arg(long)]
         replace: bool,
     },
@@ -130,6 +133,34 @@ pub enum ClusterCommand {
         #[arg(long)]
         haproxy: bool,
     },
+}
+
+/// The flags of `heliograph channels`.
+#[derive(Args, Clone, Debug)]
+pub struct ChannelsFlags {
+    /// The data directory of a broker that does not run; import creates it if absent
+    #[arg(long, value_name = "DIR", default_value = "heliograph-data")]
+    #[arg(global = true)]
+    pub data_dir: PathBuf,
+    /// The command.
+    #[command(subcommand)]
+    pub command: ChannelsCommand,
+}
+
+/// The operations of `heliograph channels`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ChannelsCommand {
+    /// Put channels into the data directory with their ARNs, TTL and tags; all files are checked before it is written
+    Import {
+        /// Files of JSON of list- and describe-signaling-channel, and {"ChannelARN": ARN, "Tags": {KEY: VALUE}}
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Only say how many channels would be created, how many are there, and what is wrong
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Print the channels in the data directory, as documents that import takes
+    Export,
 }
 
 /// The flags of each command that asks a running broker.

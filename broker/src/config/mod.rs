@@ -29,9 +29,9 @@ pub use credentials::{Loaded, load_credentials};
 pub use draft::Draft;
 pub use error::{ConfigError, Fault, ValuePlace};
 pub use flags::{
-    AdminFlags, Arguments, BackupFlags, ClusterCommand, ClusterFlags, Command, DoctorFlags,
-    EnvFlags, EnvFormat, HookTestFlags, PresignFlags, SeccompFlags, ServeFlags, TraceFlags,
-    VersionFlags, WhyFlags,
+    AdminFlags, Arguments, BackupFlags, ChannelsCommand, ChannelsFlags, ClusterCommand,
+    ClusterFlags, Command, DoctorFlags, EnvFlags, EnvFormat, HookTestFlags, PresignFlags,
+    SeccompFlags, ServeFlags, TraceFlags, VersionFlags, WhyFlags,
 };
 pub use json::json;
 pub use key_flags::KeyFlags;

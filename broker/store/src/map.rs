@@ -95,6 +95,19 @@ impl Store {
         Snapshot::of(&self.view, &Arc::default())
     }
 
+    /// Puts the rows that `fill` gives in one commit: all of them or none. When this returns, they are on the disk.
+    /// Memory is bounded by [`CACHE_BYTES`], however many there are.
+    ///
+    /// # Errors
+    /// The error of `fill` or of the system; then the map is as it was.
+    pub fn put(self, fill: &mut Fill<'_>) -> io::Result<()> {
+        drop(self.view);
+        if let Some((head, slot)) = self.completed {
+            head.name(&self.disk, slot)?;
+        }
+        put_all(&self.disk, fill).map_err(of_system)
+    }
+
     /// Opens the file for writing and starts the thread that commits. `on_done` is called there, once for each change
     /// taken, in the order of submission; it must not block.
     ///
@@ -243,23 +256,25 @@ fn make_of(young: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
         .mode(0o600)
         .open(young)?;
     let disk = Arc::new(Disk::new(opened));
-    let mut write = || -> Result<(), redb::Error> {
-        let database = database(Live(Arc::clone(&disk)))?;
-        let mut transaction = database.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        transaction.set_two_phase_commit(true);
-        let mut rows = transaction.open_table(ROWS)?;
-        fill(&mut |key, value| {
-            let inserted = rows.insert(key, value).map(drop);
-            inserted.map_err(|error| of_system(error.into()))
-        })
-        .map_err(redb::Error::Io)?;
-        drop(rows);
-        transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
-        transaction.commit()?;
-        Ok(())
-    };
-    write().map_err(of_system)
+    put_all(&disk, fill).map_err(of_system)
+}
+
+/// One transaction with the format number and the rows that `fill` gives, on the disk when this returns.
+fn put_all(disk: &Arc<Disk>, fill: &mut Fill<'_>) -> Result<(), redb::Error> {
+    let database = database(Live(Arc::clone(disk)))?;
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_two_phase_commit(true);
+    let mut rows = transaction.open_table(ROWS)?;
+    fill(&mut |key, value| {
+        let inserted = rows.insert(key, value).map(drop);
+        inserted.map_err(|error| of_system(error.into()))
+    })
+    .map_err(redb::Error::Io)?;
+    drop(rows);
+    transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
+    transaction.commit()?;
+    Ok(())
 }
 
 fn of_system(error: redb::Error) -> io::Error {

@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 
+mod channels;
+mod channels_back;
 mod check_config;
 mod corpus;
 mod doctor;

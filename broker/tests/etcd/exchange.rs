@@ -2,6 +2,8 @@
 
 use crate::server::{self, Etcd};
 use crate::support::{PROGRAM, Place};
+use serde_json::{Value, json};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -82,4 +84,72 @@ fn channels_go_into_etcd_and_back() {
     let node = Single::start(&place.path("copy"));
     let answer = node.call("/describeSignalingChannel", r#"{"ChannelName":"cam4"}"#);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
+fn channels_of_documents_go_into_etcd_beside_those_there() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let place = Place::of(&etcd);
+    let channel = |number: usize, ttl: u32| {
+        let name = format!("cam{number}");
+        json!({
+            "ChannelName": name,
+            "ChannelARN": format!("arn:aws:kinesisvideo:us-west-2:123456789012:channel/{name}/1604032767453"),
+            "ChannelType": "SINGLE_MASTER",
+            "ChannelStatus": "ACTIVE",
+            "CreationTime": 1_604_032_767.453,
+            "SingleMasterConfiguration": { "MessageTtlSeconds": ttl },
+        })
+    };
+    let write = |file: &str, list: Vec<Value>| {
+        let text = json!({ "ChannelInfoList": list }).to_string();
+        fs::write(place.path(file), text).unwrap();
+    };
+    write(
+        "some.json",
+        (0..3).map(|number| channel(number, 60)).collect(),
+    );
+    write(
+        "all.json",
+        (0..250).map(|number| channel(number, 60)).collect(),
+    );
+    write("other.json", vec![channel(300, 60), channel(2, 30)]);
+
+    let live = "/heliograph/prod/live/n1";
+    etcd.ctl(&["put", live, "{}"]);
+    let said = place.run(&["import", "some.json"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let counted = "0 of 3 channels were made: the same command again makes the others";
+    assert!(said.stderr.contains("a node is registered"), "{said:?}");
+    assert!(said.stderr.contains(counted), "{said:?}");
+    etcd.ctl(&["del", live]);
+
+    assert_eq!(
+        place.well(&["import", "some.json"]),
+        "etcd: 3 channels made, 0 there already\n"
+    );
+    // As after an import that was interrupted: some are there, and the same command completes it.
+    assert_eq!(
+        place.well(&["import", "all.json"]),
+        "etcd: 247 channels made, 3 there already\n"
+    );
+    let again = place.well(&["import", "some.json", "all.json"]);
+    assert_eq!(again, "etcd: 0 channels made, 250 there already\n");
+    let said = place.run(&["import", "other.json"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let fault = "other.json: channel cam2 (document 1): it is there with other values (MessageTtlSeconds 30 and 60)";
+    assert!(said.stderr.starts_with(fault), "{said:?}");
+    assert_eq!(
+        place.run(&["import", "some.json", "--replace"]).code,
+        Some(2)
+    );
+
+    assert_eq!(place.well(&["export", "copy"]), "copy: 250 channels\n");
+    let node = Single::start(&place.path("copy"));
+    let answer = node.call("/describeSignalingChannel", r#"{"ChannelName":"cam249"}"#);
+    assert!(answer.contains("channel/cam249/1604032767453"), "{answer}");
 }

@@ -87,7 +87,10 @@ pub(super) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str
 }
 
 /// `MessageTtlSeconds`: 5 to 120, 60 when absent.
-pub(super) fn message_ttl_seconds(value: Option<i64>) -> Result<u32, ApiError> {
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`](crate::control::ErrorKind::InvalidArgument).
+pub fn message_ttl_seconds(value: Option<i64>) -> Result<u32, ApiError> {
     let Some(value) = value else {
         return Ok(TTL_SECONDS_DEFAULT);
     };

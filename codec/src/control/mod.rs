@@ -43,7 +43,7 @@ pub use channels::list_signaling_channels::{
     LIST_ENTRIES_MAX, ListSignalingChannels, list, page_token,
 };
 pub use channels::update_signaling_channel::{UpdateSignalingChannel, update};
-pub use constraint::BodyRules;
+pub use constraint::{BodyRules, message_ttl_seconds};
 pub use error::{ApiError, ErrorKind, Family, error_body};
 pub use media_storage::describe_mapped_resource_configuration::{
     DescribeMappedResourceConfiguration, StreamSelector, describe_mapped_resource,
@@ -60,6 +60,6 @@ pub use owned::{OwnedClientId, OwnedName};
 pub use signaling::get_ice_server_config::{GetIceServerConfig, IceServer, ice};
 pub use signaling::send_alexa_offer_to_master::{SendAlexaOfferToMaster, alexa};
 pub use tags::list_tags_for_resource::{ListTagsForResource, list_tags};
-pub use tags::tag::{TAGS_MAX, Tag};
+pub use tags::tag::{TAGS_MAX, Tag, checked_tags};
 pub use tags::tag_resource::{TagResource, tag};
 pub use tags::untag_resource::{UntagResource, untag};

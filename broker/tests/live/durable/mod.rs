@@ -5,10 +5,12 @@
 //! * [`refused`]: a registry that is damaged, foreign or in use.
 //! * [`full`], [`slow`]: a disk without room, slow or failing.
 //! * [`backup`]: a copy of a running broker's registry, and starts from it.
+//! * [`moving`]: channels given to another broker as documents.
 
 mod backup;
 mod full;
 pub(crate) mod kills;
+mod moving;
 mod refused;
 mod slow;
 

@@ -78,6 +78,20 @@ pub(in crate::control) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError
     Ok(tags)
 }
 
+/// The tags of these keys and values, by the rules of [`TagResource`](crate::control::TagResource).
+///
+/// # Errors
+/// As there: which rule one of them breaks.
+pub fn checked_tags<'b>(
+    pairs: impl IntoIterator<Item = (&'b str, &'b str)>,
+) -> Result<Vec<Tag>, ApiError> {
+    let raw = |(key, value)| RawTag {
+        key: Some(key),
+        value: Some(value),
+    };
+    check(&pairs.into_iter().map(raw).collect::<Vec<_>>())
+}
+
 fn read_one<'b>(object: Object<'_, 'b>) -> Result<RawTag<'b>, ApiError> {
     let [key, value] = object.members(["Key", "Value"])?;
     Ok(RawTag {
