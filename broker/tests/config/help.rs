@@ -25,6 +25,8 @@ const IN_WORDS: &[(&str, &str)] = &[
     ),
     ("cpus", "those that the process may use"),
     ("credentials", "none"),
+    ("cluster.node", "none"),
+    ("cluster.listen", "none"),
     ("tls.cert", "none; with --dev a generated one"),
     ("tls.key", "none; with --dev a generated one"),
 ];
