@@ -197,7 +197,7 @@ class Federation(Signed):
             with self.subTest(wrong), self.assertRaises(ClientError) as caught:
                 client("sts", validate=False).get_federation_token(**wrong)
             self.assertEqual(caught.exception.response["Error"]["Code"], "ValidationError")
-        self.fails("InvalidAction", "", "sts", "get-session-token")
+        self.fails("InvalidAction", "", "sts", "get-access-key-info", "--access-key-id", "AKIAIOSFODNN7EXAMPLE")
         self.fails("SignatureDoesNotMatch", MISMATCH, *ask, "phone-1", keys=(KEYS[0], "another secret"))
         self.fails("InvalidClientTokenId", BAD_KEY, *ask, "phone-1", keys=("AKIDNOBODY", KEYS[1]))
 
