@@ -5,7 +5,7 @@ use super::network::{HOSTS, Network, Part};
 use super::{LONG_S, refuses_changes, serves_on, until_changes, until_etcd};
 use crate::cluster_etcd::nodes::{Nodes, cluster, name_of, served, until_admitted};
 use crate::peer::{HealthyPair, Peer, master_query, upgrade};
-use crate::process::{until, until_within};
+use crate::process::{Broker, until, until_within};
 use std::time::{Duration, Instant};
 
 /// Cut off in both directions, then another node in one: it lets go before others take, and passes clients on when the
@@ -17,6 +17,7 @@ fn a_node_that_nobody_answers_lets_go_before_others_take() {
         return;
     };
     for directions in [Directions::Both, Directions::Out] {
+        until_all_know_of_etcd(&nodes);
         // The time of registrations begins again with etcd's next leader, which is a scenario of its own.
         let follows = |node: &usize| !nodes.etcd[*node].leads();
         let owner = nodes.largest_of((0..HOSTS).filter(follows));
@@ -88,6 +89,23 @@ fn until_one_leader(nodes: &Nodes) {
     until("one leader of etcd", || {
         let [first, second, third] = [0, 1, 2].map(|node| nodes.etcd[node].term_and_leader());
         (first.1 != 0 && first == second && second == third).then_some(())
+    });
+}
+
+/// Each node has etcd and has said so: one that nobody answers goes on if the last word of all others was that they had
+/// none, as while a leader was elected.
+fn until_all_know_of_etcd(nodes: &Nodes) {
+    let all: Vec<&Broker> = nodes.all().map(|(_, node)| node).collect();
+    until_etcd(&all, "up");
+    let received = |node: &Broker| {
+        let name = "heliograph_cluster_messages_total{outcome=\"received\"}";
+        node.scrape().sum(name)
+    };
+    let before: Vec<f64> = all.iter().map(|node| received(node)).collect();
+    until("four rounds of questions and answers of two others", || {
+        let mut each = all.iter().zip(&before);
+        let all_have = each.all(|(node, before)| received(node) >= before + 16.0);
+        all_have.then_some(())
     });
 }
 

@@ -101,7 +101,11 @@ fn waiting(live: &Live, channel: &Channel, settings: &Settings, at: Moment) -> V
         let what = (kept.message.action, kept.caller);
         waiter(kept.viewer, what, kept.message.expires, kept_ms)
     });
-    let calls = live.calls.iter().filter(|call| call.given.is_none());
+    // A master that had an offer before has it still.
+    let master = live.members.master();
+    let has = |had: &[SessionKey]| master.is_some_and(|master| had.contains(&master));
+    let calls = live.calls.iter();
+    let calls = calls.filter(|call| call.given.is_none() && !has(&call.had));
     let calls = calls.map(|call| {
         let what = (Action::SdpOffer, None);
         waiter(&call.sender, what, call.expires, called_ms)
