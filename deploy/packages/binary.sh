@@ -7,7 +7,9 @@ readonly target=x86_64-unknown-linux-gnu glibc=2.28
 built="${CARGO_TARGET_DIR:-$ROOT/target}"
 # The same bytes whatever the directories are called.
 export RUSTFLAGS="--remap-path-prefix=$ROOT=heliograph --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
-export CFLAGS="-ffile-prefix-map=$ROOT=heliograph -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=cargo"
+# No time of the build either: the compiler keeps what it made with an earlier SOURCE_DATE_EPOCH.
+export CFLAGS="-ffile-prefix-map=$ROOT=heliograph -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=cargo \
+  -Wno-builtin-macro-redefined -D__DATE__=\"$VERSION\" -D__TIME__=\"$VERSION\""
 
 rm -rf "$STAGE"
 mkdir -p "$STAGE/debug"
