@@ -109,41 +109,28 @@ pub fn import(
     }
     let runtime = runtime()?;
     LocalSet::new().block_on(&runtime, async {
-        let end = End::connect(etcd, cluster).await?;
+        let end = Rc::new(End::connect(etcd, cluster).await?);
         let key = end.found().await?;
         match existing {
             Existing::Refuse => end.must_be_empty().await?,
             Existing::Replace => end.clear().await?,
         }
-        let end = Rc::new(end);
         let mut rows = store.snapshot().map_err(ExchangeError::Read)?;
-        let mut under_way = JoinSet::new();
         let mut count = 0;
-        loop {
-            let mut puts = Vec::new();
-            let mut bytes = 0;
+        let batches = || {
+            let mut batch = Batch::default();
             let more = rows.read(|identity, value| {
                 if let Ok(record) = decode(identity, value) {
                     let slot = slot_of(&key, &Identity::of(&record.arn));
-                    bytes += identity.len() + value.len();
-                    puts.push(RequestOp::put(end.keys.record(slot, identity), value));
+                    batch.put(end.keys.record(slot, identity), value);
                 }
-                puts.len() < PUTS_PER_BATCH && bytes < BATCH_BYTES_MAX
+                batch.has_room()
             });
             let more = more.map_err(ExchangeError::Read)?;
-            count += u64::try_from(puts.len()).unwrap_or(0);
-            let end = Rc::clone(&end);
-            under_way.spawn_local(async move { end.without_nodes(puts).await });
-            let most = usize::from(more) * (IMPORT_BATCHES_UNDER_WAY - 1);
-            while under_way.len() > most
-                && let Some(ended) = under_way.join_next().await
-            {
-                ended.map_err(|gone| ExchangeError::Etcd(gone.to_string().into()))??;
-            }
-            if !more {
-                return Ok(count);
-            }
-        }
+            Ok((batch, more))
+        };
+        end.put_batches(batches, &mut count).await?;
+        Ok(count)
     })
 }
 
@@ -187,6 +174,26 @@ fn stop(failed: &mut Option<ExchangeError>, error: ExchangeError) -> io::Error {
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, ExchangeError> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().build().map_err(ExchangeError::Disk)
+}
+
+/// Records that one transaction puts.
+#[derive(Default)]
+pub(crate) struct Batch {
+    puts: Vec<RequestOp>,
+    bytes: usize,
+}
+
+impl Batch {
+    pub(crate) fn put(&mut self, key: String, value: impl Into<Vec<u8>>) {
+        let value = value.into();
+        self.bytes += key.len() + value.len();
+        self.puts.push(RequestOp::put(key, value));
+    }
+
+    /// Whether one more may be put.
+    pub(crate) fn has_room(&self) -> bool {
+        self.puts.len() < PUTS_PER_BATCH && self.bytes < BATCH_BYTES_MAX
+    }
 }
 
 /// etcd's end of an exchange.
@@ -249,6 +256,31 @@ impl End {
             let ranges = some.iter().map(|slot| self.keys.records(Slot(*slot)));
             let removals = ranges.map(RequestOp::delete_range).collect();
             self.without_nodes(removals).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts batches, some at a time, while no node is registered. `next` gives one, and whether more follow; `done` is
+    /// the number of records that are in etcd for certain.
+    pub(crate) async fn put_batches(
+        self: &Rc<Self>,
+        mut next: impl FnMut() -> Result<(Batch, bool), ExchangeError>,
+        done: &mut u64,
+    ) -> Result<(), ExchangeError> {
+        let mut under_way = JoinSet::new();
+        let mut more = true;
+        while more {
+            let batch;
+            (batch, more) = next()?;
+            let (end, count) = (Rc::clone(self), batch.puts.len() as u64);
+            under_way
+                .spawn_local(async move { end.without_nodes(batch.puts).await.map(|_| count) });
+            let most = usize::from(more) * (IMPORT_BATCHES_UNDER_WAY - 1);
+            while under_way.len() > most
+                && let Some(ended) = under_way.join_next().await
+            {
+                *done += ended.map_err(|gone| ExchangeError::Etcd(gone.to_string().into()))??;
+            }
         }
         Ok(())
     }
