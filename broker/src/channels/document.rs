@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 
 /// A channel as `ChannelInfo` has it.
 #[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", expecting = "a JSON object of a channel")]
 pub(super) struct Channel<'t> {
     #[serde(borrow)]
     pub(super) channel_name: Cow<'t, str>,
@@ -45,10 +45,10 @@ pub(super) enum CreationTime<'t> {
 }
 
 impl CreationTime<'_> {
-    /// Seconds since 1970; `None` for a text that is no moment.
+    /// Seconds since 1970; `None` for a text that is no moment, and for a number that no ARN can have.
     pub(super) fn seconds(&self) -> Option<f64> {
         match self {
-            Self::Seconds(seconds) => Some(*seconds),
+            Self::Seconds(seconds) => Some(*seconds).filter(|it| (0.0..SECONDS_END).contains(it)),
             Self::Text(text) => {
                 let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
                 let seconds = moment.unix_timestamp() as f64;
@@ -82,7 +82,7 @@ pub(super) enum Document<'t> {
 
 /// The members that tell documents apart.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", expecting = "a JSON object")]
 struct Members<'t> {
     #[serde(borrow)]
     channel_info_list: Option<Vec<Channel<'t>>>,
@@ -157,6 +157,9 @@ impl<'t> Members<'t> {
         }
     }
 }
+
+/// A creation time has at most 15 digits, of milliseconds.
+const SECONDS_END: f64 = 1e12;
 
 const ALLOWED: &str = "allowed are the JSON documents of list-signaling-channels and describe-signaling-channel, and \
                        {\"ChannelARN\": ARN, \"Tags\": {KEY: VALUE}}";

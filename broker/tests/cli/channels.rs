@@ -173,6 +173,10 @@ fn a_channel_that_cannot_be_is_refused_by_its_name_and_by_what_is_allowed() {
             "CreationTime is no moment: allowed are seconds since 1970",
         ),
         (
+            with("a", "/ChannelInfo/CreationTime", json!(1e308)),
+            "CreationTime is no moment: allowed are seconds since 1970",
+        ),
+        (
             with(
                 "a",
                 "/ChannelInfo/SingleMasterConfiguration",
@@ -307,7 +311,7 @@ fn what_is_no_document_is_refused_by_its_place() {
             "{\"ChannelInfo\": {\"ChannelName\": \"a\"}}",
             "document 1, ChannelInfo: missing field `ChannelARN`",
         ),
-        ("[]", "document 1"),
+        ("[]", "document 1: invalid length 0, expected a JSON object"),
     ] {
         fs::write(place.0.path("faulty.json"), text).unwrap();
         let line = place.refused_file("faulty.json");
