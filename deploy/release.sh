@@ -24,7 +24,8 @@ readonly all="tools binary deb wheel npm image sums"
 export CARGO_TERM_COLOR=never LC_ALL=C.UTF-8 TZ=UTC
 [ -n "$(command -v cargo)" ] || PATH="$HOME/.cargo/bin:$PATH"
 ROOT="$PWD"
-VERSION="$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)"
+. deploy/packages/shared.sh
+VERSION="$(packaged_version)"
 SOURCE_DATE_EPOCH="$(git log --max-count=1 --format=%ct)"
 TOOLS="$ROOT/target/release-tools" STAGE="$ROOT/target/stage" DIST="$ROOT/dist"
 # Reproducible: what is made is readable by all, whatever the mask of the shell is.

@@ -5,10 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 exec </dev/null
+. deploy/packages/shared.sh
 
 PATH="$PWD/target/release-tools/python/bin:$PATH"
-seen() { echo "seen: $*"; }
-fail() { echo "FAILED: $*"; exit 1; }
 
 place="$(mktemp -d)"
 trap 'rm -rf "$place"' EXIT

@@ -2,10 +2,8 @@
 # The part of try.sh that runs in the fresh Debian 12, as its root.
 set -euo pipefail
 
-seen() { echo "seen: $*"; }
-fail() { echo "FAILED: $*"; exit 1; }
-# Runs a command and shows what it printed if it fails.
-quietly() { "$@" >/tmp/output 2>&1 || { cat /tmp/output; fail "$*"; }; }
+place=/tmp
+. /packages/shared.sh
 
 main() {
   [ -z "$(command -v cargo)" ] || fail "Rust is here"

@@ -6,12 +6,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 exec </dev/null
+. deploy/packages/shared.sh
 
-version="$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)"
+version="$(packaged_version)"
 deb="$PWD/dist/heliograph_${version}_amd64.deb"
 root=target/packages/root.tar
-seen() { echo "seen: $*"; }
-fail() { echo "FAILED: $*"; exit 1; }
 
 wheel="$PWD/dist/heliograph-$version-py3-none-manylinux_2_28_x86_64.whl"
 for file in "$deb" "$wheel"; do [ -e "$file" ] || fail "$file is not there: deploy/release.sh makes it"; done
@@ -33,7 +32,7 @@ mkdir -p "$place/packages"
 cp "$deb" "$wheel" "$place/packages/"
 grep -A 1 -x 'sudo apt-get install \./heliograph_.*\.deb' README.md >"$place/packages/lines"
 grep -A 1 -x 'pip install \./heliograph-.*\.whl' README.md >"$place/packages/lines-of-wheel"
-cp deploy/packages/deb/inside.sh "$place/packages/"
+cp deploy/packages/shared.sh deploy/packages/deb/inside.sh "$place/packages/"
 head -c 1000000 "$deb" >"$place/packages/truncated.deb"
 # The next version, with another configuration than this one's.
 dpkg-deb --raw-extract "$deb" "$place/packages/next"

@@ -5,11 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 exec </dev/null
+. deploy/packages/shared.sh
 
-version="$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)"
+version="$(packaged_version)"
 image="$PWD/dist/heliograph-$version-image.tar.gz"
-seen() { echo "seen: $*"; }
-fail() { echo "FAILED: $*"; exit 1; }
 
 if [ "${1:-}" != inside ]; then
   [ "$(id -u)" -eq 0 ] || { echo "skipped: only root can make an image and a network"; exit; }

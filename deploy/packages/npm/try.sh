@@ -5,8 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 exec </dev/null
+. deploy/packages/shared.sh
 
-version="$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)"
+version="$(packaged_version)"
 dist="$PWD/dist"
 here="$PWD/deploy/packages/npm" stage="$PWD/target/stage"
 place="$(mktemp -d)"
@@ -15,9 +16,6 @@ trap '[ -z "$launcher" ] || kill -KILL -- "-$launcher" 2>/dev/null || true; rm -
 unset HELIOGRAPH_BROKER
 export npm_config_offline=true npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false \
   npm_config_cache="$place/cache"
-seen() { echo "seen: $*"; }
-fail() { echo "FAILED: $*"; exit 1; }
-quietly() { "$@" >"$place/output" 2>&1 || { cat "$place/output"; fail "$*"; }; }
 
 programs="$dist/heliograph-broker-linux-x64-$version.tgz"
 for package in broker broker-linux-x64 testing; do

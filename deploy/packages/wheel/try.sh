@@ -5,8 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 exec </dev/null
+. deploy/packages/shared.sh
 
-version="$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)"
+version="$(packaged_version)"
 dist="$PWD/dist"
 wheel="$dist/heliograph-$version-py3-none-manylinux_2_28_x86_64.whl"
 here="$PWD/deploy/packages/wheel"
@@ -16,9 +17,6 @@ place="$(mktemp -d)"
 trap 'rm -rf "$place"' EXIT
 export PIP_NO_INDEX=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 unset HELIOGRAPH_BROKER
-seen() { echo "seen: $*"; }
-fail() { echo "FAILED: $*"; exit 1; }
-quietly() { "$@" >"$place/output" 2>&1 || { cat "$place/output"; fail "$*"; }; }
 
 [ -e "$wheel" ] || fail "$wheel is not there: deploy/release.sh makes it"
 [ "$(stat --format=%s "$wheel")" -le 15000000 ] || fail "$(stat --format=%s "$wheel") bytes, 15,000,000 are allowed"
