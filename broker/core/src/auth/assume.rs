@@ -24,8 +24,6 @@ pub struct Assumption {
     pub source_identity: Option<Box<str>>,
     /// Its life, in seconds.
     pub duration_s: u32,
-    /// The work that the policies took.
-    pub steps: u64,
 }
 
 /// Why a caller may not have the session.
@@ -50,8 +48,6 @@ pub struct Denial {
     pub check: Check,
     /// The policy or the trust and the statement that refuse it, for operators alone.
     pub ground: Option<Box<str>>,
-    /// The work that the policies took.
-    pub steps: u64,
 }
 
 /// A request with everything that decides on it.
@@ -60,10 +56,11 @@ struct Asking<'a> {
     role: &'a Role,
     request: &'a AssumeRole,
     arn: &'a str,
-    steps: u64,
+    steps: &'a mut u64,
 }
 
-/// Decides whether a caller may have this session of a role.
+/// Decides whether a caller may have this session of a role. Adds the work of the policies to `steps`, whatever comes
+/// out, as [`codec::aws::policy::Policy::decide`] does.
 ///
 /// # Errors
 /// See [`RoleFault`].
@@ -71,19 +68,20 @@ pub fn assume(
     caller: &Caller,
     credentials: &Credentials,
     request: &AssumeRole,
+    steps: &mut u64,
 ) -> Result<Assumption, RoleFault> {
     let arn = request.role.as_str();
     let role = credentials.role(request.role.account(), request.role.name());
     let role = role.ok_or_else(|| {
         let ground = Some("the credentials file has no such role".into());
-        denied(Action::AssumeRole, Check::RoleAbsent, ground, 0)
+        denied(Action::AssumeRole, Check::RoleAbsent, ground)
     })?;
     let mut asking = Asking {
         caller,
         role,
         request,
         arn,
-        steps: 0,
+        steps,
     };
     asking.may(Action::AssumeRole)?;
     if !request.tags.is_empty() {
@@ -103,16 +101,14 @@ pub fn assume(
         tags: tags(caller, request)?,
         source_identity: asked.or(of_caller).map(Into::into),
         duration_s: duration(caller, role, request.duration_s)?,
-        steps: asking.steps,
     })
 }
 
-fn denied(action: Action, check: Check, ground: Option<Box<str>>, steps: u64) -> RoleFault {
+fn denied(action: Action, check: Check, ground: Option<Box<str>>) -> RoleFault {
     RoleFault::Denied(Denial {
         action,
         check,
         ground,
-        steps,
     })
 }
 
@@ -147,7 +143,7 @@ impl Asking<'_> {
         };
         let mut ground = None;
         let trust = &self.role.trust;
-        let trusted = trust.decide(&who, &asked.request(), &mut self.steps, &mut ground);
+        let trusted = trust.decide(&who, &asked.request(), self.steps, &mut ground);
         let check = match trusted {
             TrustDecision::Deny => Check::TrustExplicitDeny,
             TrustDecision::NoMatch => Check::TrustNoAllow,
@@ -155,12 +151,7 @@ impl Asking<'_> {
                 return self.may_itself(&question, &asked, trusted);
             }
         };
-        Err(denied(
-            action,
-            check,
-            Some(self.trust_ground(ground)),
-            self.steps,
-        ))
+        Err(denied(action, check, Some(self.trust_ground(ground))))
     }
 
     /// Refuses what the caller's own policies do not allow. A role of the same account that names the caller itself
@@ -172,18 +163,18 @@ impl Asking<'_> {
         trusted: TrustDecision,
     ) -> Result<(), RoleFault> {
         let ruling = self.caller.decide(question);
-        self.steps += ruling.steps;
+        *self.steps += ruling.steps;
         let is_enough = trusted == TrustDecision::Allow
             && self.caller.account() == self.role.account
             && ruling.denied == Some(Check::PolicyNoAllow)
             && self.caller.session_of().is_none_or(|session| {
                 let request = asked.request();
-                session.is_within(&request, &mut self.steps)
+                session.is_within(&request, self.steps)
             });
         match ruling.denied {
             Some(check) if !is_enough => {
                 let ground = self.caller.ground_of(&ruling);
-                Err(denied(question.action, check, ground, self.steps))
+                Err(denied(question.action, check, ground))
             }
             Some(_) | None => Ok(()),
         }

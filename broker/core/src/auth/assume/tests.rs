@@ -103,6 +103,15 @@ fn session(role: Role, scope: Scope, tags: &[(&str, bool)], identity: Option<&st
     Caller::session(session, None)
 }
 
+/// The decision, whatever it takes.
+fn assume(
+    caller: &Caller,
+    file: &Credentials,
+    asked: &AssumeRole,
+) -> Result<Assumption, RoleFault> {
+    super::assume(caller, file, asked, &mut 0)
+}
+
 /// The check that refuses, and what operators read.
 fn refused(caller: &Caller, file: &Credentials, asked: &AssumeRole) -> (Action, Check, String) {
     match assume(caller, file, asked) {
@@ -110,7 +119,6 @@ fn refused(caller: &Caller, file: &Credentials, asked: &AssumeRole) -> (Action, 
             action,
             check,
             ground,
-            ..
         })) => (action, check, ground.map(String::from).unwrap_or_default()),
         other => panic!("{other:?}"),
     }
@@ -289,6 +297,28 @@ fn a_chain_passes_on_what_cannot_be_replaced() {
     };
     let error = assume(&user("web", ACCOUNT, &[MAY]), &file, &longer).unwrap_err();
     assert!(matches!(error, RoleFault::Duration(told) if told.contains("MaxSessionDuration")));
+}
+
+#[test]
+fn the_work_of_what_is_refused_late_counts_as_well() {
+    let file = file(vec![role(
+        "r",
+        &[],
+        &trust(ACCOUNT, r#""sts:AssumeRole""#, ""),
+    )]);
+    let web = user("web", ACCOUNT, &[MAY]);
+    let steps = |asked: &AssumeRole| {
+        let mut steps = 0;
+        let given = super::assume(&web, &file, asked, &mut steps).is_ok();
+        (given, steps)
+    };
+    let (given, steps_of_given) = steps(&asked("r"));
+    assert!(given && steps_of_given > 0);
+    let long = AssumeRole {
+        duration_s: Some(7201),
+        ..asked("r")
+    };
+    assert_eq!(steps(&long), (false, steps_of_given));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use super::{Grantor, keys, session_policy, unsealed};
 use crate::auth::{
-    Assumption, Denial, RoleFault, RoleGrant, Secret, SessionGrant, SessionTag, TOKEN_BYTES_MAX,
-    assume, assumed_role_id,
+    Assumption, Denial, RoleFault, RoleGrant, SealError, Secret, SessionGrant, SessionTag,
+    TOKEN_BYTES_MAX, assume, assumed_role_id,
 };
 use crate::check::Check;
 use crate::event::AuthFailure;
@@ -58,30 +58,25 @@ impl Grantor<'_> {
         let Some(credentials) = self.gate.credentials() else {
             return Ok(unasked(request));
         };
-        match assume(self.caller, credentials, request) {
-            Ok(assumption) => {
-                self.books.count_policy_steps(assumption.steps);
-                Ok(assumption)
-            }
-            Err(RoleFault::Denied(denial)) => Err(self.denied(request, denial)),
-            Err(RoleFault::Invalid(message)) => Err(StsFault::new(
+        let mut steps = 0;
+        let assumption = assume(self.caller, credentials, request, &mut steps);
+        self.books.count_policy_steps(steps);
+        assumption.map_err(|fault| match fault {
+            RoleFault::Denied(denial) => self.denied(request, denial),
+            RoleFault::Invalid(message) => StsFault::new(
                 Check::ArgumentInvalid,
                 Error::new(ErrorKind::InvalidParameterValue, message),
-            )),
-            Err(RoleFault::Duration(message)) => Err(StsFault::new(
+            ),
+            RoleFault::Duration(message) => StsFault::new(
                 Check::ArgumentInvalid,
                 Error::new(ErrorKind::ValidationError, message),
-            )),
-            Err(RoleFault::TooLong) => Err(StsFault::new(
-                Check::SessionPolicyMalformed,
-                Error::new(ErrorKind::PackedPolicyTooLarge, TOO_LONG),
-            )),
-        }
+            ),
+            RoleFault::TooLong => unsealed(SealError::TooLong, TOO_LONG),
+        })
     }
 
     /// The refusal, which is the same whether there is such a role or not.
     fn denied(&mut self, request: &AssumeRole, denial: Denial) -> StsFault {
-        self.books.count_policy_steps(denial.steps);
         self.books.count_auth_failure(AuthFailure::Policy);
         let message = self.caller.denial(denial.action, request.role.as_str());
         StsFault {
@@ -124,7 +119,6 @@ fn unasked(request: &AssumeRole) -> Assumption {
         tags: tags.collect(),
         source_identity: request.source_identity.clone(),
         duration_s: request.duration_s.unwrap_or(codec::sts::DURATION_S_DEFAULT),
-        steps: 0,
     }
 }
 
