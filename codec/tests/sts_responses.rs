@@ -1,8 +1,8 @@
 //! STS answers: exact text, in the order of the API Reference's examples.
 
 use codec::sts::{
-    AssumedRole, CallerIdentity, ErrorKind, FederationToken, Keys, assumed_role, caller_identity,
-    error_body, federation_token, session_token,
+    CallerIdentity, ErrorKind, Granted, Keys, assumed_role, caller_identity, error_body,
+    federation_token, session_token,
 };
 
 const KEYS: Keys<'_> = Keys {
@@ -12,11 +12,12 @@ const KEYS: Keys<'_> = Keys {
     expires_s: 1_767_323_045,
 };
 
-const TOKEN: FederationToken<'_> = FederationToken {
+const TOKEN: Granted<'_> = Granted {
     keys: KEYS,
-    user_arn: "arn:aws:sts::123456789012:federated-user/bob",
-    user_id: "123456789012:bob",
+    arn: "arn:aws:sts::123456789012:federated-user/bob",
+    id: "123456789012:bob",
     packed_policy_percent: 6,
+    source_identity: None,
 };
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -46,7 +47,7 @@ fn a_federation_token_is_written_whole() {
 
 #[test]
 fn sessions_are_written_whole() {
-    let role = AssumedRole {
+    let role = Granted {
         keys: KEYS,
         arn: "arn:aws:sts::123456789012:assumed-role/camera/front-door",
         id: "AROAABCDEFGHIJKLMNOP:front-door",

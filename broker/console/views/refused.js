@@ -89,7 +89,8 @@ function summed(group) {
 function fill(body, row) {
   const group = newest.get(row);
   const facts = [['Request id', group.requestId], ['Operation', group.operation], ['Channel', group.channel],
-    ['Client id', group.clientId], ['Principal', group.principal], ['Access key', group.keyId], ['Address', group.remote],
+    ['Client id', group.clientId], ['Session', group.session],
+    ['Principal', group.principal], ['Access key', group.keyId], ['Address', group.remote],
     ['Shard', group.shard], ['Fault', group.fault], ['Policy', group.policy],
     ['Clock of the caller', group.clockSkewSeconds ? `${number(group.clockSkewSeconds)} s off` : null]];
   const known = facts.filter(([, value]) => value !== null && value !== undefined);

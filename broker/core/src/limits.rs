@@ -285,7 +285,7 @@ pub const PRINCIPALS_MAX: usize = 65_536;
 pub const ROLES_MAX: usize = 4096;
 
 /// Derived signing keys that a shard keeps, 1.5 KiB each; beyond it the least recently used is derived again, a
-/// microsecond.
+/// microsecond. Keys that come with a token have a quarter of the places, whose number their owner chooses.
 pub const SIGNING_KEYS_PER_SHARD_MAX: usize = 4096;
 
 /// The same of one of this many shards: 12 MiB in all.

@@ -234,10 +234,11 @@ impl Book {
                 warn(&format!("principal[{nth}]"), text);
             }
         }
+        let arns = self.arns_for_trusts();
         for written in &self.roles {
             used.extend(&written.policies);
             let name = &written.role.name;
-            for remark in roles::remarks(written, &self.principals, &self.roles) {
+            for remark in roles::remarks(written, &arns) {
                 warn(&format!("role.{name}"), format!("role {name} {remark}"));
             }
         }
@@ -258,6 +259,17 @@ impl Book {
             }
         }
         warnings
+    }
+
+    /// The ARNs of all principals and roles; none is made where there are no roles.
+    fn arns_for_trusts(&self) -> BTreeSet<String> {
+        if self.roles.is_empty() {
+            return BTreeSet::new();
+        }
+        let principals = self.principals.iter();
+        let principals = principals.map(|(_, written)| written.principal.arn());
+        let roles = self.roles.iter().map(|written| written.role.arn());
+        principals.chain(roles).collect()
     }
 
     /// A remark on a policy whose rights hang on tags of channels that principals or roles without it may set.

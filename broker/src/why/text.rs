@@ -29,6 +29,7 @@ pub(super) fn refusal(row: &Value) -> String {
     let named: Vec<String> = [
         ("channel", "channel"),
         ("clientId", "client"),
+        ("session", "session"),
         ("keyId", "key"),
         ("principal", "principal"),
         ("clockSkewSeconds", "clock skew in seconds:"),

@@ -30,8 +30,7 @@ pub use assume::{AssumeRole, RoleArn};
 pub use error::{Error, ErrorKind, error_body};
 pub use request::{FormRules, Request, is_form, parse};
 pub use response::{
-    AssumedRole, CallerIdentity, FederationToken, Keys, assumed_role, caller_identity,
-    federation_token, session_token,
+    CallerIdentity, Granted, Keys, assumed_role, caller_identity, federation_token, session_token,
 };
 
 /// The path of every request.

@@ -27,31 +27,18 @@ impl fmt::Debug for Keys<'_> {
     }
 }
 
-/// The answer to GetFederationToken.
+/// The answer to GetFederationToken and AssumeRole: credentials of somebody who was not there before.
 #[derive(Clone, Copy, Debug)]
-pub struct FederationToken<'a> {
+pub struct Granted<'a> {
     /// The credentials.
     pub keys: Keys<'a>,
-    /// The ARN of the key's user: `arn:aws:sts::<account>:federated-user/<name>`.
-    pub user_arn: &'a str,
-    /// The same as `<account>:<name>`.
-    pub user_id: &'a str,
-    /// The used part of the room for policies, in percent: 0 to 100.
-    pub packed_policy_percent: u8,
-}
-
-/// The answer to AssumeRole.
-#[derive(Clone, Copy, Debug)]
-pub struct AssumedRole<'a> {
-    /// The credentials.
-    pub keys: Keys<'a>,
-    /// The ARN of the session: `arn:aws:sts::<account>:assumed-role/<role>/<session>`.
+    /// The ARN of their owner: `arn:aws:sts::<account>:federated-user/<name>` or `…:assumed-role/<role>/<session>`.
     pub arn: &'a str,
-    /// The role's unique id, a colon and the session's name.
+    /// The owner's id: `<account>:<name>`, or the role's unique id, a colon and the session's name.
     pub id: &'a str,
     /// The used part of the room for policies and tags, in percent: 0 to 100.
     pub packed_policy_percent: u8,
-    /// The source identity of the session.
+    /// The source identity; of the session of a role alone.
     pub source_identity: Option<&'a str>,
 }
 
@@ -67,60 +54,65 @@ pub struct CallerIdentity<'a> {
 }
 
 /// Appends the answer to GetFederationToken.
-pub fn federation_token(out: &mut Vec<u8>, token: &FederationToken<'_>, request_id: &str) {
-    xml::open_root(out, "GetFederationTokenResponse");
-    xml::open(out, "GetFederationTokenResult");
-    credentials(out, &token.keys);
-    xml::open(out, "FederatedUser");
-    xml::element(out, "FederatedUserId", token.user_id);
-    xml::element(out, "Arn", token.user_arn);
-    xml::close(out, "FederatedUser");
-    let percent = token.packed_policy_percent.to_string();
-    xml::element(out, "PackedPolicySize", &percent);
-    xml::close(out, "GetFederationTokenResult");
-    metadata(out, request_id);
-    xml::close(out, "GetFederationTokenResponse");
+pub fn federation_token(out: &mut Vec<u8>, token: &Granted<'_>, request_id: &str) {
+    let names = ["GetFederationTokenResponse", "GetFederationTokenResult"];
+    answer(out, names, request_id, |out| {
+        granted(out, token, ["FederatedUser", "FederatedUserId"]);
+    });
 }
 
 /// Appends the answer to GetSessionToken.
 pub fn session_token(out: &mut Vec<u8>, keys: &Keys<'_>, request_id: &str) {
-    xml::open_root(out, "GetSessionTokenResponse");
-    xml::open(out, "GetSessionTokenResult");
-    credentials(out, keys);
-    xml::close(out, "GetSessionTokenResult");
-    metadata(out, request_id);
-    xml::close(out, "GetSessionTokenResponse");
+    let names = ["GetSessionTokenResponse", "GetSessionTokenResult"];
+    answer(out, names, request_id, |out| credentials(out, keys));
 }
 
 /// Appends the answer to AssumeRole.
-pub fn assumed_role(out: &mut Vec<u8>, role: &AssumedRole<'_>, request_id: &str) {
-    xml::open_root(out, "AssumeRoleResponse");
-    xml::open(out, "AssumeRoleResult");
-    credentials(out, &role.keys);
-    xml::open(out, "AssumedRoleUser");
-    xml::element(out, "AssumedRoleId", role.id);
-    xml::element(out, "Arn", role.arn);
-    xml::close(out, "AssumedRoleUser");
-    let percent = role.packed_policy_percent.to_string();
-    xml::element(out, "PackedPolicySize", &percent);
-    if let Some(identity) = role.source_identity {
-        xml::element(out, "SourceIdentity", identity);
-    }
-    xml::close(out, "AssumeRoleResult");
-    metadata(out, request_id);
-    xml::close(out, "AssumeRoleResponse");
+pub fn assumed_role(out: &mut Vec<u8>, role: &Granted<'_>, request_id: &str) {
+    let names = ["AssumeRoleResponse", "AssumeRoleResult"];
+    answer(out, names, request_id, |out| {
+        granted(out, role, ["AssumedRoleUser", "AssumedRoleId"]);
+    });
 }
 
 /// Appends the answer to GetCallerIdentity.
 pub fn caller_identity(out: &mut Vec<u8>, caller: &CallerIdentity<'_>, request_id: &str) {
-    xml::open_root(out, "GetCallerIdentityResponse");
-    xml::open(out, "GetCallerIdentityResult");
-    xml::element(out, "Arn", caller.arn);
-    xml::element(out, "UserId", caller.user_id);
-    xml::element(out, "Account", caller.account);
-    xml::close(out, "GetCallerIdentityResult");
-    metadata(out, request_id);
-    xml::close(out, "GetCallerIdentityResponse");
+    let names = ["GetCallerIdentityResponse", "GetCallerIdentityResult"];
+    answer(out, names, request_id, |out| {
+        xml::element(out, "Arn", caller.arn);
+        xml::element(out, "UserId", caller.user_id);
+        xml::element(out, "Account", caller.account);
+    });
+}
+
+/// An answer whose result is written by a function.
+fn answer(
+    out: &mut Vec<u8>,
+    [response, result]: [&'static str; 2],
+    request_id: &str,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    xml::open_root(out, response);
+    xml::open(out, result);
+    write(out);
+    xml::close(out, result);
+    xml::open(out, "ResponseMetadata");
+    xml::element(out, "RequestId", request_id);
+    xml::close(out, "ResponseMetadata");
+    xml::close(out, response);
+}
+
+fn granted(out: &mut Vec<u8>, granted: &Granted<'_>, [user, id]: [&'static str; 2]) {
+    credentials(out, &granted.keys);
+    xml::open(out, user);
+    xml::element(out, id, granted.id);
+    xml::element(out, "Arn", granted.arn);
+    xml::close(out, user);
+    let percent = granted.packed_policy_percent.to_string();
+    xml::element(out, "PackedPolicySize", &percent);
+    if let Some(identity) = granted.source_identity {
+        xml::element(out, "SourceIdentity", identity);
+    }
 }
 
 fn credentials(out: &mut Vec<u8>, keys: &Keys<'_>) {
@@ -130,12 +122,6 @@ fn credentials(out: &mut Vec<u8>, keys: &Keys<'_>) {
     xml::element(out, "SessionToken", keys.session_token);
     xml::element(out, "Expiration", &moment(keys.expires_s));
     xml::close(out, "Credentials");
-}
-
-fn metadata(out: &mut Vec<u8>, request_id: &str) {
-    xml::open(out, "ResponseMetadata");
-    xml::element(out, "RequestId", request_id);
-    xml::close(out, "ResponseMetadata");
 }
 
 /// A moment as ISO 8601 has it, `2026-01-02T03:04:05Z`. One beyond the year 9999 is shown as its last second.

@@ -7,7 +7,7 @@ use super::caller::Caller;
 use super::credentials::Credentials;
 use super::question::{Asked, Assumed, PolicyQuestion, RequestTags, ResourceTags};
 use super::role::Role;
-use super::session_keys::SessionTag;
+use super::session_keys::{CHAIN_MAX, SessionTag};
 use crate::check::Check;
 use codec::aws::policy::{Action, TrustDecision, TrustGround, Trusted};
 use codec::sts::AssumeRole;
@@ -269,9 +269,6 @@ const DEFAULT_S: u32 = 3600;
 
 /// The longest life of a session that a role's session asks for, in seconds. Source: IAM User Guide, "Role chaining".
 const CHAINED_S_MAX: u32 = 3600;
-
-/// Most roles between the first key of a chain and its last role.
-const CHAIN_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests;

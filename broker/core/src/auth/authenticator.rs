@@ -5,7 +5,7 @@ use super::credentials::Credentials;
 use super::principal::Principal;
 use super::role::Role;
 use super::session::{RoleSession, Scope, Session, SessionKeyId, Source};
-use super::session_keys::{Issuer, Opened, OpenedRole, OpenedSession, OpenedToken, SessionKeys};
+use super::session_keys::{Opened, OpenedRole, OpenedSession, OpenedToken, SessionKeys};
 use crate::check::Check;
 use crate::limits::SIGNING_KEYS_PER_SHARD_MAX;
 use codec::aws::sigv4::{
@@ -266,7 +266,7 @@ impl Holder {
     /// A session does not outlive the principal that it hangs on.
     fn ends(&self) -> u64 {
         let end = self.root.expires_s.unwrap_or(u64::MAX);
-        self.opened.expires_s.min(end)
+        self.opened.grant.expires_s.min(end)
     }
 
     fn session(self, id: &str) -> Session {
@@ -292,7 +292,7 @@ impl Holder {
             source,
             scope,
             key_id: SessionKeyId::of(id),
-            issued_s: Some(opened.issued_s),
+            issued_s: Some(opened.grant.issued_s),
             expires_s,
         }
     }
@@ -326,9 +326,7 @@ fn find(
     let opened = session_keys.open_any(access_key_id, token);
     let opened = match opened.ok_or(Check::TokenUnsealed)? {
         Opened::Federated(opened) => opened,
-        Opened::Session(opened, issuer) => {
-            return find_session(credentials, session_keys, (*opened, issuer));
-        }
+        Opened::Session(opened) => return find_session(credentials, session_keys, *opened),
     };
     let parent = credentials.find(&opened.parent_access_key_id);
     let parent = parent.ok_or(Check::TokenOrphaned)?;
@@ -344,12 +342,12 @@ fn find(
 fn find_session(
     credentials: &Credentials,
     session_keys: &SessionKeys,
-    (mut opened, issuer): (OpenedSession, Issuer),
+    mut opened: OpenedSession,
 ) -> Result<Signer, Check> {
-    let root = credentials.find(&opened.root_access_key_id);
-    let root = root.filter(|root| session_keys.was_begun_with((&opened, issuer), &root.secret));
+    let root = credentials.find(&opened.grant.root_access_key_id);
+    let root = root.filter(|root| session_keys.was_begun_with(&opened, &root.secret));
     let root = Arc::clone(root.ok_or(Check::TokenOrphaned)?);
-    let role = match opened.role.take() {
+    let role = match opened.grant.role.take() {
         None => None,
         Some(named) => Some(held(credentials, named).ok_or(Check::RoleGone)?),
     };

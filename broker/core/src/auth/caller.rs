@@ -228,6 +228,12 @@ impl Caller {
         self.root().map(|root| &root.secret)
     }
 
+    /// When that principal ends, and with it whatever hangs on it; `None` is never.
+    #[must_use]
+    pub fn parent_expires_s(&self) -> Option<u64> {
+        self.root()?.expires_s
+    }
+
     /// The identity that tells callers of a channel apart where they share something: the access key id of a
     /// principal; account and name of a federated user or of the session of a role, and its client id, if its policy
     /// lets it connect by one alone.

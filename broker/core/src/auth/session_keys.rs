@@ -30,7 +30,7 @@ mod sealer;
 mod session_grant;
 
 pub use grant::{Grant, OpenedToken};
-pub(super) use session_grant::{OpenedRole, OpenedSession};
+pub(super) use session_grant::{CHAIN_MAX, OpenedRole, OpenedSession};
 pub use session_grant::{RoleGrant, SessionGrant, SessionTag};
 
 use super::principal::Secret;
@@ -76,7 +76,7 @@ pub(super) enum Opened {
     /// Of a federated user.
     Federated(OpenedToken),
     /// Of a session.
-    Session(Box<OpenedSession>, Issuer),
+    Session(Box<OpenedSession>),
 }
 
 impl SessionKeys {
@@ -123,7 +123,7 @@ impl SessionKeys {
     pub fn open(&self, access_key_id: &str, token: &[u8]) -> Option<OpenedToken> {
         match self.open_any(access_key_id, token)? {
             Opened::Federated(opened) => Some(opened),
-            Opened::Session(..) => None,
+            Opened::Session(_) => None,
         }
     }
 
@@ -160,8 +160,12 @@ impl SessionKeys {
             tag,
         });
         if version == SESSION {
-            let opened = read_session(grant, derived.secret()?)?;
-            return Some(Opened::Session(Box::new(opened), issuer?));
+            let opened = OpenedSession {
+                grant: read_session(grant)?,
+                issuer: issuer?,
+                secret_access_key: derived.secret()?,
+            };
+            return Some(Opened::Session(Box::new(opened)));
         }
         let opened = read_grant(version, grant, derived.secret()?)?;
         Some(Opened::Federated(OpenedToken { issuer, ..opened }))
@@ -177,12 +181,9 @@ impl SessionKeys {
     }
 
     /// Whether a session hangs on this secret of its root.
-    pub(super) fn was_begun_with(
-        &self,
-        (opened, issuer): (&OpenedSession, Issuer),
-        root_secret: &Secret,
-    ) -> bool {
-        self.is_issuer(issuer, &opened.root_access_key_id, root_secret)
+    pub(super) fn was_begun_with(&self, opened: &OpenedSession, root_secret: &Secret) -> bool {
+        let id = &opened.grant.root_access_key_id;
+        self.is_issuer(opened.issuer, id, root_secret)
     }
 
     fn is_issuer(&self, issuer: Issuer, id: &str, secret: &Secret) -> bool {

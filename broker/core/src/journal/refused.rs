@@ -69,6 +69,8 @@ pub struct Claims {
     pub channel: Option<Box<str>>,
     /// The viewer's client id that it names.
     pub client_id: Option<Box<str>>,
+    /// The session of the temporary credentials that it asks for: `ROLE/SESSION`, or a federated user's name.
+    pub session: Option<Box<str>>,
     /// The access key id that it is signed with.
     pub key_id: Option<Box<str>>,
     /// The signer; where the signature was not found right, the owner of that key id.

@@ -2,12 +2,12 @@
 
 use super::super::document::{Section, text};
 use super::files::Files;
-use super::{Written, policies_of, policy_names, user_name};
+use super::{policies_of, policy_names, user_name};
 use broker_core::auth::Role;
 use broker_core::settings::value;
 use codec::aws::policy::{Action, KeyName, Policy, PolicyError, Trust};
 use codec::aws::sigv4::CLOCK_TOLERANCE_S_MAX;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A role with the names of its policies.
@@ -62,12 +62,8 @@ pub(super) fn role(
     })
 }
 
-/// Remarks on a role that is valid but looks forgotten or careless.
-pub(super) fn remarks(
-    written: &WrittenRole,
-    principals: &[(usize, Written)],
-    roles: &[WrittenRole],
-) -> Vec<String> {
+/// Remarks on a role that is valid but looks forgotten or careless. `arns`: those of all principals and roles.
+pub(super) fn remarks(written: &WrittenRole, arns: &BTreeSet<String>) -> Vec<String> {
     let WrittenRole { role, policies } = written;
     let mut remarks = Vec::new();
     if policies.is_empty() {
@@ -77,17 +73,10 @@ pub(super) fn remarks(
     if !can.into_iter().any(|action| role.trust.allows(action)) {
         remarks.push("has a trust that lets nobody assume it".to_owned());
     }
-    let is_there = |arn: &str| {
-        let mut users = principals
-            .iter()
-            .map(|(_, written)| written.principal.arn());
-        let mut roles = roles.iter().map(|written| written.role.arn());
-        users.any(|user| user == arn) || roles.any(|role| role == arn)
-    };
     let absent = role.trust.principals().filter_map(|name| {
         let arn = name.strip_prefix("AWS:")?;
         let is_named = arn.contains(":user/") || arn.contains(":role/");
-        (is_named && !is_there(arn)).then_some(arn)
+        (is_named && !arns.contains(arn)).then_some(arn)
     });
     remarks.extend(absent.map(|arn| format!("trusts {arn}, which is not in this file")));
     remarks.extend(

@@ -154,6 +154,7 @@ fn write_refused(refused: &Refused) {
     let Claims {
         channel,
         client_id,
+        session,
         key_id,
         principal,
         clock_skew_s,
@@ -166,6 +167,7 @@ fn write_refused(refused: &Refused) {
         check = check.id(),
         channel = channel.as_deref().map(|name| cut(name, ID_CHARS)),
         client_id = client_id.as_deref().map(|id| cut(id, ID_CHARS)),
+        session = session.as_deref().map(|name| cut(name, ID_CHARS)),
         key_id = key_id.as_deref().map(|id| cut(id, ID_CHARS)),
         principal = principal.as_deref().map(|name| cut(name, ID_CHARS)),
         clock_skew_s,

@@ -96,6 +96,7 @@ impl Filter {
         let names = [
             &claims.channel,
             &claims.client_id,
+            &claims.session,
             &claims.key_id,
             &claims.principal,
         ];

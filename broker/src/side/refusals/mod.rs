@@ -209,6 +209,7 @@ impl Refusals {
             "operation": refused.action,
             "channel": refused.claims.channel,
             "clientId": refused.claims.client_id,
+            "session": refused.claims.session,
             "keyId": refused.claims.key_id,
             "principal": refused.claims.principal,
             "remote": refused.remote.to_string(),
@@ -251,6 +252,7 @@ fn of_id(id: &str, says: &RefusalId) -> Value {
         "operation": says.purpose.action(),
         "channel": null,
         "clientId": null,
+        "session": null,
         "keyId": null,
         "principal": null,
         "remote": null,
@@ -321,6 +323,7 @@ mod tests {
             claims: Claims {
                 channel: Some("cam\"<b>\n".into()),
                 client_id: Some("v1".into()),
+                session: None,
                 key_id: Some("AKID".into()),
                 principal: Some("fleet".into()),
                 clock_skew_s: Some(-312),

@@ -220,11 +220,12 @@ fn bytes_of(refused: &Refused) -> usize {
     let Claims {
         channel,
         client_id,
+        session,
         key_id,
         principal,
         clock_skew_s: _,
     } = &refused.claims;
-    let texts = [channel, client_id, key_id, principal];
+    let texts = [channel, client_id, session, key_id, principal];
     let texts = texts.into_iter().chain([&refused.policy]).flatten();
     let texts: usize = texts.map(|text| text.len()).sum();
     let explain = refused.explain.as_deref().map_or(0, |explain| {

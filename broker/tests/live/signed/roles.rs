@@ -3,8 +3,8 @@
 use crate::http::Answer;
 use crate::process::until;
 use crate::signed::service::{Service, credentials, principal};
-use crate::signed::signer::{Call, Signer};
-use crate::signed::sts::element;
+use crate::signed::signer::Signer;
+use crate::signed::sts::{element, granted, sts};
 use serde_json::json;
 use std::fs;
 
@@ -48,11 +48,6 @@ fn start() -> Service {
     service
 }
 
-fn ask(service: &Service, signer: &Signer, form: &[(&str, &str)]) -> Answer {
-    let call = Call::sts(&service.broker, form);
-    service.send(&signer.of_service("sts").sign(call))
-}
-
 /// The answer to AssumeRole for a session `s1` with further parameters.
 fn assumed(service: &Service, signer: &Signer, role: &str, more: &[(&str, &str)]) -> Answer {
     let form = [
@@ -60,23 +55,7 @@ fn assumed(service: &Service, signer: &Signer, role: &str, more: &[(&str, &str)]
         ("RoleArn", role),
         ("RoleSessionName", "s1"),
     ];
-    ask(service, signer, &[&form[..], more].concat())
-}
-
-/// The keys of an answer.
-fn keys(service: &Service, answer: &Answer) -> Signer {
-    let body = answer.text();
-    assert_eq!(answer.status, 200, "{body}");
-    let own = |name: &str| element(&body, name).to_owned();
-    let granted = Signer {
-        id: own("AccessKeyId"),
-        secret: own("SecretAccessKey"),
-        token: Some(own("SessionToken")),
-        ..Signer::new("granted")
-    };
-    service.keep(&granted.secret);
-    service.keep(granted.token.as_deref().unwrap_or_default());
-    granted
+    sts(service, signer, &[&form[..], more].concat())
 }
 
 /// Asserts a refusal of STS; its text, and what operators read of its policy.
@@ -111,13 +90,13 @@ fn a_role_is_assumed_and_has_the_identities_of_aws() {
     let answer = assumed(&service, &Signer::new("backend"), TRUSTED, &[]);
     answer.assert_common();
     let body = answer.text();
-    let session = keys(&service, &answer);
+    let session = granted(&service, &answer);
     assert!(session.id.starts_with("ASIA"), "{}", session.id);
     let arn = "arn:aws:sts::123456789012:assumed-role/rooms/s1";
     let id = element(&body, "AssumedRoleId");
     assert_eq!(element(&body, "Arn"), arn);
     assert!(id.starts_with("AROA") && id.ends_with(":s1"), "{id}");
-    let who = ask(&service, &session, &[("Action", "GetCallerIdentity")]).text();
+    let who = sts(&service, &session, &[("Action", "GetCallerIdentity")]).text();
     assert_eq!((element(&who, "Arn"), element(&who, "UserId")), (arn, id));
     assert_eq!(element(&who, "Account"), "123456789012");
     let seen =
@@ -131,7 +110,7 @@ fn a_trust_decides_with_the_callers_own_policies() {
     let service = start();
     let neighbour = Signer::new("neighbour");
     let id = [("ExternalId", "x-1")];
-    keys(&service, &assumed(&service, &neighbour, TRUSTED, &id));
+    granted(&service, &assumed(&service, &neighbour, TRUSTED, &id));
     for (name, more, check) in [
         (
             "neighbour",
@@ -157,6 +136,8 @@ fn a_trust_decides_with_the_callers_own_policies() {
     let answer = assumed(&service, &Signer::new("admin"), absent, &[]);
     let (_, policy) = denied(&service, &answer, "AccessDenied");
     assert_eq!(policy, "the credentials file has no such role");
+    let found = service.broker.page("/refusals?text=absent/s1").json();
+    assert_eq!(found["refusals"][0]["session"], "absent/s1");
     service.end();
 }
 
@@ -178,13 +159,13 @@ fn tags_are_values_and_go_on_as_they_were_set() {
     };
     let answer = tagged("1");
     assert_eq!(element(&answer.text(), "SourceIdentity"), "ops");
-    let session = keys(&service, &answer);
+    let session = granted(&service, &answer);
     let may = |signer: &Signer| {
         ["room-0", "room-1", "room-2"].map(|name| describes(&service, signer, name))
     };
     assert_eq!(may(&session), [401, 200, 401]);
     // A value that would be a path means nothing.
-    let hostile = keys(&service, &tagged("1/x"));
+    let hostile = granted(&service, &tagged("1/x"));
     assert_eq!(may(&hostile), [401, 401, 401]);
     // The next role does not allow a source identity, which this session has.
     let next = TRUSTED.replace("rooms", "next");
@@ -196,8 +177,8 @@ fn tags_are_values_and_go_on_as_they_were_set() {
         ("Tags.member.1.Value", "2"),
         ("TransitiveTagKeys.member.1", "house"),
     ];
-    let session = keys(&service, &assumed(&service, &web, TRUSTED, &plain));
-    let chained = keys(&service, &assumed(&service, &session, &next, &[]));
+    let session = granted(&service, &assumed(&service, &web, TRUSTED, &plain));
+    let chained = granted(&service, &assumed(&service, &session, &next, &[]));
     assert_eq!(may(&chained), [401, 401, 200]);
     let replaced = assumed(&service, &session, &next, &plain[..2]);
     denied(&service, &replaced, "InvalidParameterValue");
@@ -211,7 +192,8 @@ fn policies_of_a_session_bound_its_role() {
     let service = start();
     let web = Signer::new("backend");
     service.create(&Signer::new("admin"), "room-0");
-    let session = |more: &[(&str, &str)]| keys(&service, &assumed(&service, &web, TRUSTED, more));
+    let session =
+        |more: &[(&str, &str)]| granted(&service, &assumed(&service, &web, TRUSTED, more));
     let named = |name: &str| format!("arn:aws:iam::123456789012:policy/{name}");
     let arn = named("describe");
     let by_name = session(&[("PolicyArns.member.1.arn", &arn)]);
@@ -264,25 +246,25 @@ fn a_session_of_a_principal_has_its_rights_and_asks_for_no_other_keys() {
     let admin = Signer::new("admin");
     service.create(&admin, "hall");
     let form = [("Action", "GetSessionToken"), ("DurationSeconds", "900")];
-    let session = keys(&service, &ask(&service, &admin, &form));
+    let session = granted(&service, &sts(&service, &admin, &form));
     assert_eq!(describes(&service, &session, "hall"), 200);
     let who = |signer: &Signer| {
-        let body = ask(&service, signer, &[("Action", "GetCallerIdentity")]).text();
+        let body = sts(&service, signer, &[("Action", "GetCallerIdentity")]).text();
         (
             element(&body, "Arn").to_owned(),
             element(&body, "UserId").to_owned(),
         )
     };
     assert_eq!(who(&session), who(&admin));
-    denied(&service, &ask(&service, &session, &form), "AccessDenied");
+    denied(&service, &sts(&service, &session, &form), "AccessDenied");
     let federate = [("Action", "GetFederationToken"), ("Name", "web-1")];
     denied(
         &service,
-        &ask(&service, &session, &federate),
+        &sts(&service, &session, &federate),
         "AccessDenied",
     );
-    let web = keys(&service, &ask(&service, &Signer::new("backend"), &form));
-    keys(&service, &assumed(&service, &web, TRUSTED, &[]));
+    let web = granted(&service, &sts(&service, &Signer::new("backend"), &form));
+    granted(&service, &assumed(&service, &web, TRUSTED, &[]));
     service.end();
 }
 
@@ -291,9 +273,9 @@ fn a_token_is_worth_nothing_with_another_key_and_ends_with_its_role() {
     let service = start();
     let web = Signer::new("backend");
     service.create(&Signer::new("admin"), "room-0");
-    let one = keys(&service, &assumed(&service, &web, TRUSTED, &[]));
+    let one = granted(&service, &assumed(&service, &web, TRUSTED, &[]));
     let next = TRUSTED.replace("rooms", "next");
-    let two = keys(&service, &assumed(&service, &one, &next, &[]));
+    let two = granted(&service, &assumed(&service, &one, &next, &[]));
     let mixed = Signer {
         token: one.token.clone(),
         ..Signer {

@@ -37,7 +37,7 @@ pub(crate) fn element<'a>(body: &'a str, name: &str) -> &'a str {
 }
 
 /// A call of STS, signed for it.
-fn sts(service: &Service, signer: &Signer, form: &[(&str, &str)]) -> Answer {
+pub(crate) fn sts(service: &Service, signer: &Signer, form: &[(&str, &str)]) -> Answer {
     let call = Call::sts(&service.broker, form);
     service.send(&signer.of_service("sts").sign(call))
 }
@@ -57,6 +57,11 @@ pub(crate) fn federate(service: &Service, signer: &Signer, policy: &str) -> (Sig
         .copied()
         .collect();
     let answer = sts(service, signer, &form);
+    (granted(service, &answer), answer.text())
+}
+
+/// The temporary credentials of an answer.
+pub(crate) fn granted(service: &Service, answer: &Answer) -> Signer {
     answer.assert_common();
     let body = answer.text();
     assert_eq!(answer.status, 200, "{body}");
@@ -71,7 +76,7 @@ pub(crate) fn federate(service: &Service, signer: &Signer, policy: &str) -> (Sig
     service.keep(&granted.secret);
     service.keep(granted.token.as_deref().unwrap_or_default());
     assert!(granted.id.starts_with("ASIA"), "{}", granted.id);
-    (granted, body)
+    granted
 }
 
 /// The answer to a viewer's presigned upgrade.
@@ -370,19 +375,33 @@ fn a_grant_does_not_outlive_its_parent() {
     let time = [part(9, 11), part(11, 13), part(13, 15)].join(":");
     let expires = format!("{date}T{time}Z");
     let parent = principal("brief", r#"["all"]"#, &format!("expires = {expires}\n"));
-    let service = Service::with(&(parent + &credentials()), &[], 1);
+    let role = r#"
+[role.all]
+policies = ["all"]
+trust = '{"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "123456789012"}}}'
+"#;
+    let service = Service::with(&(parent + &credentials() + role), &[], 1);
     service.create(&Signer::new("admin"), "room-1");
     let brief = Signer::new("brief");
     service.keep(&brief.secret);
     let (granted, body) = federate(&service, &brief, EVERYTHING);
     assert_eq!(element(&body, "Expiration"), expires);
+    let form = [
+        ("Action", "AssumeRole"),
+        ("RoleArn", "arn:aws:iam::123456789012:role/all"),
+        ("RoleSessionName", "s1"),
+    ];
+    let answer = sts(&service, &brief, &form);
+    assert_eq!(element(&answer.text(), "Expiration"), expires);
+    let session = self::granted(&service, &answer);
     let describe = |signer: &Signer| {
         let body = json!({"ChannelName": "room-1"});
         service.call(signer, "/describeSignalingChannel", &body)
     };
     describe(&granted).ok();
+    describe(&session).ok();
     crate::process::until("its end", || (now_s() > ends_s).then_some(()));
-    for signer in [&granted, &brief] {
+    for signer in [&granted, &session, &brief] {
         let told = service.counts(Some("token"), || describe(signer));
         told.refused(403, "ExpiredTokenException");
     }

@@ -2,7 +2,8 @@
 //!
 //! A key's derivation costs about as much as the rest of a verification, and a fleet signs with a few keys all day. The
 //! table has sets of eight places; an access key id has its set, and at most two of its places, so that a key whose
-//! requests come with many dates displaces no other. Only ids that the caller knows get here, hence the plain hash.
+//! requests come with many dates displaces no other. All temporary keys of a set together have two places as well: who
+//! may ask for those has as many as he likes. Only ids that the caller knows get here, hence the plain hash.
 
 use super::credential::Credential;
 use super::key::SigningKey;
@@ -24,6 +25,7 @@ struct Entry {
     access_key_id: String,
     scope: String,
     secret: String,
+    is_temporary: bool,
     key: SigningKey,
     used: u64,
 }
@@ -54,12 +56,13 @@ impl SigningKeys {
         self.sets.iter_mut().for_each(Vec::clear);
     }
 
-    /// The signing key of this id, scope and secret, derived if it is not cached.
+    /// The signing key of this id, scope and secret, derived if it is not cached. Temporary keys are those that come
+    /// with a token.
     pub(super) fn of(
         &mut self,
         id: &str,
         credential: &Credential<'_>,
-        secret: &str,
+        (secret, is_temporary): (&str, bool),
     ) -> &SigningKey {
         self.tick += 1;
         let tick = self.tick;
@@ -73,8 +76,11 @@ impl SigningKeys {
             .iter()
             .position(|entry| entry.serves(id, credential.scope, secret));
         let found = found.unwrap_or_else(|| {
-            let entry = Entry::derive(id, credential, secret);
-            match victim(set, id) {
+            let entry = Entry {
+                is_temporary,
+                ..Entry::derive(id, credential, secret)
+            };
+            match victim(set, &entry) {
                 Some(victim) => {
                     set.push(entry);
                     drop(set.swap_remove(victim));
@@ -92,16 +98,23 @@ impl SigningKeys {
     }
 }
 
-/// The place that a further key of this id takes; `None` when there is room. It is that of the least recently used key:
-/// of the id's own if it has two, else of the whole set.
-fn victim(set: &[Entry], id: &str) -> Option<usize> {
-    let own = set.iter().filter(|entry| entry.access_key_id == id).count();
-    let crowded = own >= PLACES_PER_ID;
-    if !crowded && set.len() < WAYS {
+/// The place that a further key takes; `None` when there is room. It is that of the least recently used key: of the same
+/// id if that has its places, else of temporary keys if it is one and they have theirs, else of the whole set.
+fn victim(set: &[Entry], further: &Entry) -> Option<usize> {
+    let is_same = |entry: &Entry| entry.access_key_id == further.access_key_id;
+    let are_temporary = |entry: &Entry| further.is_temporary && entry.is_temporary;
+    let count = |is_of: &dyn Fn(&Entry) -> bool| set.iter().filter(|entry| is_of(entry)).count();
+    let is_of: &dyn Fn(&Entry) -> bool = if count(&is_same) >= PLACES_PER_ID {
+        &is_same
+    } else if count(&are_temporary) >= PLACES_OF_TEMPORARY {
+        &are_temporary
+    } else if set.len() >= WAYS {
+        &|_| true
+    } else {
         return None;
-    }
+    };
     let entries = set.iter().enumerate();
-    let candidates = entries.filter(|(_, entry)| !crowded || entry.access_key_id == id);
+    let candidates = entries.filter(|(_, entry)| is_of(entry));
     candidates
         .min_by_key(|(_, entry)| entry.used)
         .map(|(place, _)| place)
@@ -120,6 +133,7 @@ impl Entry {
             access_key_id: id.to_owned(),
             scope: scope.to_owned(),
             secret: secret.to_owned(),
+            is_temporary: false,
             key: SigningKey::derive(secret, date, region, service),
             used: 0,
         }
@@ -152,12 +166,24 @@ const WAYS: usize = 8;
 /// Places of one access key id: around midnight requests of two days arrive.
 const PLACES_PER_ID: usize = 2;
 
+/// Places of all temporary keys of a set.
+const PLACES_OF_TEMPORARY: usize = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Signs with the key of the table, and returns whether that is the derived one.
     fn ask(keys: &mut SigningKeys, id: &str, scope: &str, secret: &str) -> bool {
+        ask_for(keys, id, scope, (secret, false))
+    }
+
+    fn ask_for(
+        keys: &mut SigningKeys,
+        id: &str,
+        scope: &str,
+        (secret, is_temporary): (&str, bool),
+    ) -> bool {
         let text = format!("{id}/{scope}");
         let credential = Credential::parse(text.as_bytes()).ok().unwrap();
         let Credential {
@@ -167,7 +193,16 @@ mod tests {
             ..
         } = credential;
         let right = SigningKey::derive(secret, date, region, service).sign(b"text");
-        keys.of(id, &credential, secret).sign(b"text") == right
+        let key = keys.of(id, &credential, (secret, is_temporary));
+        key.sign(b"text") == right
+    }
+
+    /// The ids of a table of one set.
+    fn held(keys: &SigningKeys) -> Vec<String> {
+        let held = keys.sets[0].iter();
+        let mut held: Vec<_> = held.map(|entry| entry.access_key_id.clone()).collect();
+        held.sort();
+        held
     }
 
     fn scope(day: usize) -> String {
@@ -200,17 +235,34 @@ mod tests {
         }
         assert!(ask(&mut keys, "AKID0", &scope(1), "secret"));
         assert!(ask(&mut keys, "AKID8", &scope(1), "secret"));
-        let mut held: Vec<_> = keys.sets[0]
-            .iter()
-            .map(|entry| entry.access_key_id.clone())
-            .collect();
-        held.sort();
         assert_eq!(
-            held,
+            held(&keys),
             [
                 "AKID0", "AKID2", "AKID3", "AKID4", "AKID5", "AKID6", "AKID7", "AKID8"
             ]
         );
+    }
+
+    #[test]
+    fn temporary_keys_displace_one_another_alone() {
+        let mut keys = SigningKeys::new(1); // one set
+        for id in 0..6 {
+            assert!(ask(&mut keys, &format!("AKID{id}"), &scope(1), "secret"));
+        }
+        for id in 0..100 {
+            let id = format!("ASIA{id}");
+            assert!(ask_for(&mut keys, &id, &scope(1), ("secret", true)));
+        }
+        let all = [
+            "AKID0", "AKID1", "AKID2", "AKID3", "AKID4", "AKID5", "ASIA98", "ASIA99",
+        ];
+        assert_eq!(held(&keys), all);
+        // Where there is nothing else they have two places too.
+        keys.clear();
+        for id in ["ASIA1", "ASIA2", "ASIA3"] {
+            assert!(ask_for(&mut keys, id, &scope(1), ("secret", true)));
+        }
+        assert_eq!(held(&keys), ["ASIA2", "ASIA3"]);
     }
 
     #[test]

@@ -282,7 +282,8 @@ impl<'a> Claim<'a> {
             payload_hash: &payload_hash,
             signed_in_query: self.carrier != Signed::Header,
         };
-        let signing_key = keys.of(id, &self.credential, known.secret_access_key);
+        let secret = (known.secret_access_key, known.session_token.is_some());
+        let signing_key = keys.of(id, &self.credential, secret);
         *self.hashed_bytes += body.len() as u64;
         self.query.encode(self.decoded);
         let is_sloppy = self.query.differs_raw();

@@ -51,8 +51,7 @@ impl Sealer {
         grant: &Grant<'_>,
     ) -> Result<Temporary, SealError> {
         let issuer = self.issuer(grant.parent_access_key_id, grant.parent_secret);
-        let grant = write_grant(grant).ok_or(SealError::TooLong)?;
-        self.seal_bytes(VERSION, nonce, [&issuer[..], &grant].concat())
+        self.seal_of(issuer, VERSION, nonce, write_grant(grant))
     }
 
     pub(super) fn seal_session(
@@ -61,8 +60,19 @@ impl Sealer {
         grant: &SessionGrant<'_>,
     ) -> Result<Temporary, SealError> {
         let issuer = self.issuer(grant.root_access_key_id, grant.root_secret);
-        let grant = write_session(grant).ok_or(SealError::TooLong)?;
-        self.seal_bytes(SESSION, nonce, [&issuer[..], &grant].concat())
+        self.seal_of(issuer, SESSION, nonce, write_session(grant))
+    }
+
+    /// Seals what an issuer grants, if that could be written.
+    fn seal_of(
+        &self,
+        issuer: [u8; ISSUER_BYTES],
+        version: u8,
+        nonce: &[u8; NONCE_BYTES],
+        grant: Option<Vec<u8>>,
+    ) -> Result<Temporary, SealError> {
+        let grant = grant.ok_or(SealError::TooLong)?;
+        self.seal_bytes(version, nonce, [&issuer[..], &grant].concat())
     }
 
     /// Seals the issuer and the grant as bytes.

@@ -226,13 +226,9 @@ fn tag(key: &str, value: &str) -> SessionTag {
     }
 }
 
-fn open_session(
-    keys: &SessionKeys,
-    id: &str,
-    token: &[u8],
-) -> Option<(Box<OpenedSession>, Issuer)> {
+fn open_session(keys: &SessionKeys, id: &str, token: &[u8]) -> Option<Box<OpenedSession>> {
     match keys.open_any(id, token)? {
-        Opened::Session(opened, issuer) => Some((opened, issuer)),
+        Opened::Session(opened) => Some(opened),
         Opened::Federated(_) => None,
     }
 }
@@ -244,18 +240,15 @@ fn a_session_of_a_role_opens_with_all_that_it_hangs_on() {
     let temporary = keys().seal_session(&[1; 32], &grant).unwrap();
     let token = temporary.session_token.reveal().as_bytes();
     assert!(keys().open(&temporary.access_key_id, token).is_none());
-    let (opened, issuer) = open_session(&keys(), &temporary.access_key_id, token).unwrap();
+    let opened = open_session(&keys(), &temporary.access_key_id, token).unwrap();
+    let read = &opened.grant;
     assert_eq!(
-        (
-            &*opened.root_access_key_id,
-            opened.issued_s,
-            opened.expires_s
-        ),
+        (&*read.root_access_key_id, read.issued_s, read.expires_s),
         ("AKIDEXAMPLE", 1_700_000_000, GRANT.expires_s)
     );
-    assert!(keys().was_begun_with((&opened, issuer), &"secret".into()));
-    assert!(!keys().was_begun_with((&opened, issuer), &"another".into()));
-    let role = opened.role.unwrap();
+    assert!(keys().was_begun_with(&opened, &"secret".into()));
+    assert!(!keys().was_begun_with(&opened, &"another".into()));
+    let role = opened.grant.role.unwrap();
     assert_eq!(
         (&*role.account, &*role.role, &*role.session_name),
         (GRANT.account, "camera", "front-door")
@@ -272,8 +265,49 @@ fn a_session_of_a_role_opens_with_all_that_it_hangs_on() {
     };
     let own = keys().seal_session(&[1; 32], &own).unwrap();
     let token = own.session_token.reveal().as_bytes();
-    let (opened, _) = open_session(&keys(), &own.access_key_id, token).unwrap();
-    assert!(opened.role.is_none());
+    let opened = open_session(&keys(), &own.access_key_id, token).unwrap();
+    assert!(opened.grant.role.is_none());
+}
+
+#[test]
+fn a_grant_that_says_more_than_one_may_is_refused() {
+    type Texts = Vec<&'static str>;
+    let texts = |count| vec!["t"; count];
+    let tags = |count| vec![("k", "v", true); count];
+    let opened =
+        |(via, tags, policies): (Texts, Vec<(&str, &str, bool)>, Texts), policy, more: &[u8]| {
+            let role = (
+                "123456789012",
+                "camera",
+                via,
+                "s1",
+                None::<&str>,
+                tags,
+                policies,
+                policy,
+            );
+            let mut bytes = vec![0; ISSUER_BYTES];
+            bytes.extend(crate::wire::write(&("AKIDEXAMPLE", 1u64, 2u64, Some(role))));
+            bytes.extend(more);
+            let sealed = Sealer::new(&[7; 32])
+                .seal_bytes(SESSION, &[1; 32], bytes)
+                .unwrap();
+            let token = sealed.session_token.reveal().as_bytes();
+            let opened = open_session(&keys(), &sealed.access_key_id, token)?;
+            Some(opened.grant.role.unwrap().policy)
+        };
+    let most = || (texts(CHAIN_MAX), tags(50), texts(10));
+    assert_eq!(opened(most(), None, &[]), Some(Ok(None)));
+    assert_eq!(opened(most(), None, &[0]), None);
+    for more in [
+        (texts(CHAIN_MAX + 1), tags(0), texts(0)),
+        (texts(0), tags(51), texts(0)),
+        (texts(0), tags(0), texts(11)),
+    ] {
+        assert_eq!(opened(more, None, &[]), None);
+    }
+    // A policy that cannot be read is no policy that is not there.
+    assert_eq!(opened(most(), Some(&[255][..]), &[]), Some(Err(())));
 }
 
 #[test]

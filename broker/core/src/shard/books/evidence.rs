@@ -17,6 +17,8 @@ pub(in crate::shard) struct Evidence<'a> {
     pub(in crate::shard) channel: Option<&'a str>,
     /// The viewer's client id, if it was read.
     pub(in crate::shard) client_id: Option<&'a str>,
+    /// The session of the temporary credentials that it asks for.
+    pub(in crate::shard) session: Option<&'a str>,
     /// The caller, if their signature was found right.
     pub(in crate::shard) caller: Option<&'a Caller>,
     /// The request's head, while it is there.

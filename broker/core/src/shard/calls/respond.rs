@@ -247,6 +247,7 @@ fn note_refusal(
             claims: Claims {
                 channel: text(channel),
                 client_id: text(claimed.client_id.as_deref()),
+                session: text(refusal.evidence.session),
                 key_id: text(key_id),
                 principal: text(refusal.evidence.principal(key_id)),
                 clock_skew_s: claimed.signed.map(|signed| skew(signed.epoch())),

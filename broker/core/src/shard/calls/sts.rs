@@ -25,6 +25,8 @@ use codec::sts::{self, CallerIdentity, Error, ErrorKind, Keys, Request, caller_i
 struct Granting<'a> {
     signed: &'a SignedForm<'a>,
     requested: Requested,
+    /// The session that it asks for, as the log names it.
+    session: Option<Box<str>>,
     id: String,
     audited: bool,
 }
@@ -65,6 +67,7 @@ pub(in crate::shard) fn answer_sts(
     let mut granting = Granting {
         signed,
         requested: Requested::Unknown,
+        session: None,
         id: books.request_id(),
         audited: false,
     };
@@ -75,6 +78,7 @@ pub(in crate::shard) fn answer_sts(
         }
         Ok(request) => {
             granting.requested = requested(&request);
+            granting.session = session_of(&request);
             grant(sockets, books, gate, &mut granting, &request, at)
         }
         Err(error) => Err(StsFault::new(check_of(error.kind), error)),
@@ -94,6 +98,7 @@ pub(in crate::shard) fn answer_sts(
         }
         Err(fault) => {
             let evidence = Evidence {
+                session: granting.session.as_deref(),
                 caller: Some(signed.caller),
                 policy: fault.policy.as_deref(),
                 ..Evidence::default()
@@ -192,7 +197,7 @@ fn audit_grant(
     let &SignedForm { key, caller, .. } = granting.signed;
     let mut audit = sockets.audit_of(key, &granting.id, caller, request.name());
     if let Some(audit) = &mut audit {
-        audit.session = session_of(request);
+        audit.session.clone_from(&granting.session);
     }
     let account = Account::of_digits(caller.account());
     match (audit, error) {

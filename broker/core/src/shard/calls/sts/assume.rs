@@ -2,13 +2,13 @@
 
 use super::{Grantor, keys, session_policy, unsealed};
 use crate::auth::{
-    Assumption, Denial, RoleFault, RoleGrant, SealError, Secret, SessionGrant, SessionTag,
-    TOKEN_BYTES_MAX, assume, assumed_role_id,
+    Assumption, Denial, RoleFault, RoleGrant, SealError, SessionTag, TOKEN_BYTES_MAX, assume,
+    assumed_role_id,
 };
 use crate::check::Check;
 use crate::event::AuthFailure;
 use crate::shard::calls::respond::StsFault;
-use codec::sts::{AssumeRole, AssumedRole, Error, ErrorKind, assumed_role};
+use codec::sts::{AssumeRole, Error, ErrorKind, Granted, assumed_role};
 
 impl Grantor<'_> {
     /// Makes temporary credentials with the rights of a role, as far as the policies of the request have them too.
@@ -18,7 +18,6 @@ impl Grantor<'_> {
         let policies = request.policy_arns.iter();
         let policies = policies.map(|arn| self.named_policy(request, arn));
         let policies: Vec<&str> = policies.collect::<Result<_, _>>()?;
-        let expires_s = self.now_s + u64::from(assumption.duration_s);
         let role = RoleGrant {
             account: request.role.account(),
             role: request.role.name(),
@@ -29,20 +28,14 @@ impl Grantor<'_> {
             policies: &policies,
             policy: policy.as_ref(),
         };
-        let grant = SessionGrant {
-            root_access_key_id: self.caller.parent_access_key_id().unwrap_or_default(),
-            root_secret: self.caller.parent_secret().map_or("", Secret::reveal),
-            issued_s: self.now_s,
-            expires_s,
-            role: Some(role),
-        };
+        let grant = self.session_grant(assumption.duration_s, Some(role));
         let sealed = self.gate.seal_session(&grant);
         let temporary = sealed.map_err(|error| unsealed(error, TOO_LONG))?;
         let account = request.role.account();
         let (name, session) = (request.role.name(), &request.session_name);
         let bytes = temporary.session_token.reveal().len();
-        let answer = AssumedRole {
-            keys: keys(&temporary, expires_s),
+        let answer = Granted {
+            keys: keys(&temporary, grant.expires_s),
             arn: &format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"),
             id: &assumed_role_id(request.role.as_str(), session),
             packed_policy_percent: u8::try_from(bytes * 100 / TOKEN_BYTES_MAX).unwrap_or(100),

@@ -5,7 +5,7 @@ use crate::auth::{Grant, PolicyQuestion, Secret, federated_user_arn};
 use crate::event::AuthFailure;
 use crate::shard::calls::respond::StsFault;
 use codec::aws::policy::Action;
-use codec::sts::{Error, ErrorKind, FederationToken, federation_token};
+use codec::sts::{Error, ErrorKind, Granted, federation_token};
 
 impl Grantor<'_> {
     /// Makes temporary credentials: the caller's rights, as far as the policy has them too.
@@ -43,11 +43,12 @@ impl Grantor<'_> {
         let sealed = self.gate.seal(&grant);
         let temporary = sealed.map_err(|error| unsealed(error, too_long))?;
         let user_id = format!("{}:{name}", caller.account());
-        let token = FederationToken {
+        let token = Granted {
             keys: keys(&temporary, expires_s),
-            user_arn: &arn,
-            user_id: &user_id,
+            arn: &arn,
+            id: &user_id,
             packed_policy_percent: packed_percent(policy.unwrap_or_default()),
+            source_identity: None,
         };
         let mut out = Vec::new();
         federation_token(&mut out, &token, self.id);

@@ -1,18 +1,17 @@
 //! GetSessionToken: the caller's own rights for a while.
 
 use super::{Grantor, keys, unsealed};
-use crate::auth::{Secret, SessionGrant};
+use crate::auth::{RoleGrant, Secret, SessionGrant};
 use crate::check::Check;
 use crate::event::AuthFailure;
 use crate::shard::calls::respond::StsFault;
 use codec::sts::{Error, ErrorKind, session_token};
 
-impl Grantor<'_> {
+impl<'a> Grantor<'a> {
     /// Makes temporary credentials with the caller's rights. Policies are not asked. Source: STS API Reference,
     /// "GetSessionToken": *No permissions are required for users to perform this operation*.
     pub(super) fn session(&mut self, duration_s: u32) -> Result<Vec<u8>, StsFault> {
-        let caller = self.caller;
-        if !caller.is_long_term() {
+        if !self.caller.is_long_term() {
             self.books.count_auth_failure(AuthFailure::Policy);
             let message = "Cannot call GetSessionToken with session credentials";
             return Err(StsFault {
@@ -21,19 +20,31 @@ impl Grantor<'_> {
                 policy: Some("temporary credentials get no others of this kind".into()),
             });
         }
-        let until = self.now_s + u64::from(duration_s);
-        let expires_s = until.min(caller.expires_s().unwrap_or(u64::MAX));
-        let grant = SessionGrant {
-            root_access_key_id: caller.parent_access_key_id().unwrap_or_default(),
-            root_secret: caller.parent_secret().map_or("", Secret::reveal),
-            issued_s: self.now_s,
-            expires_s,
-            role: None,
-        };
+        let grant = self.session_grant(duration_s, None);
         let sealed = self.gate.seal_session(&grant);
         let temporary = sealed.map_err(|error| unsealed(error, "The session is too long."))?;
         let mut out = Vec::new();
-        session_token(&mut out, &keys(&temporary, expires_s), self.id);
+        session_token(&mut out, &keys(&temporary, grant.expires_s), self.id);
         Ok(out)
+    }
+
+    /// The grant of a session that begins now, and ends with the principal that it hangs on if not before.
+    pub(super) fn session_grant<'g>(
+        &self,
+        duration_s: u32,
+        role: Option<RoleGrant<'g>>,
+    ) -> SessionGrant<'g>
+    where
+        'a: 'g,
+    {
+        let caller = self.caller;
+        let until = self.now_s + u64::from(duration_s);
+        SessionGrant {
+            root_access_key_id: caller.parent_access_key_id().unwrap_or_default(),
+            root_secret: caller.parent_secret().map_or("", Secret::reveal),
+            issued_s: self.now_s,
+            expires_s: until.min(caller.parent_expires_s().unwrap_or(u64::MAX)),
+            role,
+        }
     }
 }
