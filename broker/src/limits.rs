@@ -131,11 +131,11 @@ pub(crate) const TRY_SESSIONS_PER_MINUTE: usize = 5;
 /// room tells its state later, as it is then.
 pub(crate) const PRESENCES_WAITING_MAX: usize = 4096;
 
-/// Channels of which something waits for one hook, in each half of its places (calls for a master, states). One more
-/// pushes out one of the account with most; the receiver learns that it must read all states.
+/// Channels of which something waits for one hook, in each half of its places (calls for a master, states), since each
+/// counts as an equal part of [`HOOK_BYTES_MAX`] at least.
 pub(crate) const HOOK_WAITING_MAX: usize = 16_384;
 
-/// Bytes of it; more push out others in the same way.
+/// Bytes of it; more push out those of the account with most. The receiver learns that it must read all states.
 pub(crate) const HOOK_BYTES_MAX: usize = 8 << 20;
 
 /// Requests to one hook at a time, half of them calls for a master. What is due beyond waits.
@@ -153,8 +153,8 @@ pub(crate) const HOOK_ANSWER_BYTES_MAX: usize = 4096;
 /// Look-ups of a hook's host under way. They are threads of the system's resolver, which may hang: one more waits.
 pub(crate) const HOOK_LOOKUPS_MAX: usize = 2;
 
-/// Channels that are called for, or were within the hour, some 400 bytes each. One more takes the place of one that is
-/// quiet, or is not called for.
+/// Channels that are called for, or were within the hour, some 500 bytes each. One more takes the place of one of the
+/// account with most, or is not called for.
 pub(crate) const WAKE_CHANNELS_MAX: usize = 65_536;
 
 /// Times that one channel is called for within an hour.

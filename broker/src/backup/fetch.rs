@@ -13,6 +13,8 @@ pub(super) struct Answer {
     pub(super) body: BufReader<TcpStream>,
     /// The data directory of the broker, if it is on this machine.
     pub(super) data_dir: Option<PathBuf>,
+    /// Its last epoch of presence, if there was one.
+    pub(super) epoch: Option<u64>,
 }
 
 /// Asks for a backup.
@@ -33,7 +35,9 @@ pub(super) fn ask(listener: &AdminListener) -> Result<Answer, Failure> {
     let data_dir = answer.header(wire::DATA_DIR_HEADER);
     let is_local = answer.peer.ip().is_loopback();
     let data_dir = data_dir.filter(|_| is_local).map(PathBuf::from);
+    let epoch = answer.header(wire::EPOCH_HEADER);
     Ok(Answer {
+        epoch: epoch.and_then(|epoch| epoch.parse().ok()),
         body: answer.body,
         data_dir,
     })

@@ -3,12 +3,12 @@
 //!
 //! ```text
 //! running:  POST /backup ──► stream of rows (wire) ──┐
-//! stopped:  data directory, locked, verified ────────┴─► DIR.partial-PID/{store.redb, session.key}
+//! stopped:  data directory, locked, verified ────────┴─► DIR.partial-PID/{store.redb, session.key, presence.epoch}
 //!                                                        ──► verified ──► synced ──► DIR
 //! ```
 //! The broker never writes where a request says: the command that asks writes, with the rights of its user. A backup
-//! holds the registry and the key of temporary credentials, nothing that operators wrote themselves (configuration,
-//! credentials, certificates).
+//! holds the registry, the key of temporary credentials and the last epoch of presence, nothing that operators wrote
+//! themselves (configuration, credentials, certificates).
 
 mod fetch;
 mod folder;
@@ -16,7 +16,7 @@ pub(crate) mod wire;
 
 use crate::admin_client::AdminListener;
 use crate::config::BackupFlags;
-use crate::data_dir::{DataDir, session_key};
+use crate::data_dir::{DataDir, epoch, session_key};
 use crate::failure::Failure;
 use crate::registry;
 use fetch::Answer;
@@ -40,11 +40,12 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
             "{directory}: must be a directory that is absent or empty, in one that can be written: {error}"
         ))
     })?;
-    let (channels, key) = match &flags.data_dir {
+    let copied = match &flags.data_dir {
         Some(data_dir) => stopped(data_dir, &folder)?,
         None => running(flags, &folder)?,
     };
-    let key = match key {
+    let (channels, last) = (copied.channels, copied.epoch);
+    let key = match copied.key {
         SessionKeyText::Found(_) | SessionKeyText::Missing(_) if flags.without_session_key => None,
         SessionKeyText::Found(key) => Some(key),
         SessionKeyText::Missing(why) => {
@@ -64,6 +65,10 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
         let written = folder.write(session_key::NAME, key.as_bytes());
         written.map_err(unwritten)?;
     }
+    if let Some(last) = last {
+        let written = folder.write(epoch::NAME, epoch::text(last).as_bytes());
+        written.map_err(unwritten)?;
+    }
     verify(&folder, channels)?;
     folder.finish().map_err(unwritten)?;
     let with_key = key.is_some();
@@ -79,6 +84,14 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
         };
         format!("{directory}: {channels} channels{and}\n")
     })
+}
+
+/// The parts of a data directory beside the rows, which are in the folder.
+struct Copied {
+    channels: u64,
+    key: SessionKeyText,
+    /// The last epoch of presence, if there was one.
+    epoch: Option<u64>,
 }
 
 /// The text of `session.key`.
@@ -101,10 +114,14 @@ impl SessionKeyText {
 }
 
 /// Asks a running broker.
-fn running(flags: &BackupFlags, folder: &Folder) -> Result<(u64, SessionKeyText), Failure> {
+fn running(flags: &BackupFlags, folder: &Folder) -> Result<Copied, Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let host = &listener.host;
-    let Answer { body, data_dir } = fetch::ask(&listener)?;
+    let Answer {
+        body,
+        data_dir,
+        epoch,
+    } = fetch::ask(&listener)?;
     let (mut sent, mut rows) = (None, 0);
     let made = Reader::new(body).and_then(|mut reader| {
         store::create(folder.path(), &mut |insert| {
@@ -128,11 +145,15 @@ fn running(flags: &BackupFlags, folder: &Folder) -> Result<(u64, SessionKeyText)
             "the broker gives it only to clients that show its token".into(),
         ),
     };
-    Ok((rows, key))
+    Ok(Copied {
+        channels: rows,
+        key,
+        epoch,
+    })
 }
 
 /// Copies the directory of a broker that does not run.
-fn stopped(data_dir: &Path, folder: &Folder) -> Result<(u64, SessionKeyText), Failure> {
+fn stopped(data_dir: &Path, folder: &Folder) -> Result<Copied, Failure> {
     if !data_dir.join("store.redb").is_file() {
         return Err(Failure::Configuration(format!(
             "--data-dir {}: must be the data directory of a broker, with its store.redb",
@@ -167,7 +188,11 @@ fn stopped(data_dir: &Path, folder: &Folder) -> Result<(u64, SessionKeyText), Fa
             data_dir.display()
         ))
     })?;
-    Ok((rows, SessionKeyText::of(data_dir)))
+    Ok(Copied {
+        channels: rows,
+        key: SessionKeyText::of(data_dir),
+        epoch: epoch::kept(data_dir)?,
+    })
 }
 
 /// Reads what was written as a start would.

@@ -19,6 +19,9 @@ pub(crate) const MAGIC: &[u8] = b"heliograph backup 2\n";
 /// Names the data directory in the answer, so that a command on the same machine finds the session key.
 pub(crate) const DATA_DIR_HEADER: &str = "heliograph-data-dir";
 
+/// Has the last epoch of presence in the answer, if there was one.
+pub(crate) const EPOCH_HEADER: &str = "heliograph-presence-epoch";
+
 /// Longest `session.key`, in bytes.
 const SESSION_KEY_BYTES_MAX: usize = 1024;
 

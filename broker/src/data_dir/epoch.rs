@@ -15,35 +15,51 @@ use std::path::Path;
 /// [`Failure::Fatal`], with what to do: the file is damaged, or cannot be read or written.
 pub(crate) fn next(data_dir: &Path, wall_ms: u64) -> Result<u64, Failure> {
     let path = data_dir.join(NAME);
-    let failed = |error: io::Error| {
-        let path = path.display();
-        Failure::Fatal(format!(
-            "{path}: the epoch of presence can be neither read nor kept: {error}"
-        ))
-    };
-    let last = match files::read_text(&path, BYTES_MAX) {
-        Ok(read) => {
-            let last = read.content.trim().parse().ok();
-            last.filter(|last| *last < u64::MAX).ok_or_else(|| {
-                let path = path.display();
-                Failure::Fatal(format!(
-                    "{path}: damaged: it must have one number: put back a copy of it, or write a number into it that \
-                     is greater than every epoch that receivers of hooks have seen"
-                ))
-            })?
-        }
-        Err(ReadError::Failed(error)) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(failed(error.into())),
-    };
+    let last = kept(data_dir)?.unwrap_or_default();
     let epoch = wall_ms.max(last + 1);
-    files::write_whole(&path, &format!("{epoch}\n"), 0o600).map_err(failed)?;
-    let synced = File::open(data_dir).and_then(|directory| directory.sync_all());
-    synced.map_err(failed)?;
+    let written = files::write_whole(&path, &text(epoch), 0o600);
+    let synced = written.and_then(|()| File::open(data_dir)?.sync_all());
+    synced.map_err(|error| unkept(&path, &error))?;
     Ok(epoch)
 }
 
+/// The last epoch of a data directory, if there was one.
+///
+/// # Errors
+/// [`Failure::Fatal`], with what to do: the file is damaged, or cannot be read.
+pub(crate) fn kept(data_dir: &Path) -> Result<Option<u64>, Failure> {
+    let path = data_dir.join(NAME);
+    let read = match files::read_text(&path, BYTES_MAX) {
+        Err(ReadError::Failed(error)) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        read => read.map_err(|error| unkept(&path, &error.into()))?,
+    };
+    let last = read.content.trim().parse().ok();
+    let last = last.filter(|last| *last < u64::MAX);
+    last.map(Some).ok_or_else(|| {
+        let path = path.display();
+        Failure::Fatal(format!(
+            "{path}: damaged: it must have one number: put back a copy of it, or write a number into it that is greater \
+             than every epoch that receivers of hooks have seen"
+        ))
+    })
+}
+
+/// The content of the file.
+pub(crate) fn text(epoch: u64) -> String {
+    format!("{epoch}\n")
+}
+
+fn unkept(path: &Path, error: &io::Error) -> Failure {
+    let path = path.display();
+    Failure::Fatal(format!(
+        "{path}: the epoch of presence can be neither read nor kept: {error}"
+    ))
+}
+
 /// The name of the file in the data directory.
-const NAME: &str = "presence.epoch";
+pub(crate) const NAME: &str = "presence.epoch";
 
 /// A number with its line end, and room for blanks.
 const BYTES_MAX: usize = 64;

@@ -6,12 +6,13 @@ use super::queue::{Answer, Outcome, Queue};
 use super::report::HooksReport;
 use super::wake::{Act, WakeResult, Wakes};
 use super::{Order, address, event};
+use crate::edge::calendar;
+use broker_core::id::Account;
 use broker_core::presence::{Cause, Presence, Told};
 use broker_core::settings::{Hook, Settings, mask_of};
 use broker_core::time::Wall;
-use codec::aws::ChannelArn;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -35,6 +36,12 @@ pub struct Courier {
 struct Receiver {
     client: Client,
     queue: Queue,
+    /// Why its last request failed, if it did.
+    error: Option<String>,
+    /// The log has that it fails.
+    said: bool,
+    /// The log gets no further line before.
+    says_at: u64,
 }
 
 /// The end of a request.
@@ -64,6 +71,9 @@ impl Courier {
         let receiver = |((client, hook), nth): ((Client, &Hook), u64)| Receiver {
             client,
             queue: Queue::new(hook.retry_ms, seed ^ nth),
+            error: None,
+            said: false,
+            says_at: 0,
         };
         Self {
             settings: Arc::clone(settings),
@@ -188,8 +198,6 @@ impl Courier {
         wants: impl Fn(&Hook) -> bool,
         (ready, expires): (u64, Option<u64>),
     ) {
-        let account = ChannelArn::parse(&state.arn, false);
-        let account: Box<str> = account.map_or_else(|_| Box::default(), |arn| arn.account().into());
         for nth in 0..self.receivers.len() {
             let hook = self.settings.hooks.get(nth).filter(|hook| wants(hook));
             if hook.is_some() && state.hooks & mask_of(nth) != 0 {
@@ -197,7 +205,7 @@ impl Courier {
                     nth,
                     Job {
                         key: key.clone(),
-                        account: account.clone(),
+                        account: state.account,
                         number: 0,
                         what: what.clone(),
                         ready,
@@ -230,7 +238,7 @@ impl Courier {
                 half: Half::States,
                 channel: kind.into(),
             },
-            account: Box::default(),
+            account: Account(0),
             number: 0,
             what: What::Node(kind),
             ready: self.now(),
@@ -259,7 +267,7 @@ impl Courier {
         else {
             return;
         };
-        let wall = wall();
+        let wall = calendar();
         let letter = Letter {
             id: format!("msg_{}_{}", self.epoch, job.number),
             timestamp_s: wall.0 / 1000,
@@ -305,16 +313,10 @@ impl Courier {
         let Some(receiver) = self.receivers.get_mut(nth) else {
             return;
         };
-        let before = receiver.queue.failures();
         let outcome = receiver.queue.done(&key, answer, now);
         let resync = answer == Answer::Taken && receiver.queue.take_lost();
         let (failures, off) = (receiver.queue.failures(), receiver.queue.is_off());
-        let name = self.settings.hooks.get(nth).map_or("", |hook| &hook.name);
-        match (&error, before) {
-            (Some(error), 0) => tracing::warn!(hook = name, "not delivered: {error}"),
-            (None, 1..) => tracing::info!(hook = name, failures = before, "delivers again"),
-            (Some(_), _) | (None, 0) => {}
-        }
+        receiver.error.clone_from(&error);
         self.report.send_modify(|report| {
             if let Some(of_hook) = report.hooks.get_mut(nth) {
                 of_hook.count(outcome, 1);
@@ -348,7 +350,7 @@ impl Courier {
             return drop(done);
         };
         self.jobs += 1;
-        let wall = wall();
+        let wall = calendar();
         let letter = Letter {
             id: format!("msg_{}_{}", self.epoch, self.jobs),
             timestamp_s: wall.0 / 1000,
@@ -371,6 +373,9 @@ impl Courier {
             return;
         }
         self.tells_at = now + TELL_EVERY_MS;
+        for (receiver, hook) in self.receivers.iter_mut().zip(&self.settings.hooks) {
+            receiver.say(&hook.name, now);
+        }
         self.report.send_modify(|report| {
             for (of_hook, receiver) in report.hooks.iter_mut().zip(&self.receivers) {
                 let queue = &receiver.queue;
@@ -402,10 +407,19 @@ impl Courier {
     }
 }
 
-fn wall() -> Wall {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let ms = since.map_or(0, |since| since.as_millis());
-    Wall(u64::try_from(ms).unwrap_or(u64::MAX))
+impl Receiver {
+    /// Logs that it fails, or no longer does: not once for each event, of which a receiver may refuse any number.
+    fn say(&mut self, name: &str, now: u64) {
+        if self.error.is_some() == self.said || now < self.says_at {
+            return;
+        }
+        match &self.error {
+            Some(error) => tracing::warn!(hook = name, "not delivered: {error}"),
+            None => tracing::info!(hook = name, "delivers again"),
+        }
+        self.said = self.error.is_some();
+        self.says_at = now + SAY_EVERY_MS;
+    }
 }
 
 /// The figures are brought up to date at least as often.
@@ -413,6 +427,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// And at most as often: it is a look at all that waits.
 const TELL_EVERY_MS: u64 = 200;
+
+/// The log has a line of a hook at most as often.
+const SAY_EVERY_MS: u64 = 5_000;
 
 /// States of shards that one turn takes, beside the first.
 const TOLD_PER_TURN: usize = 256;

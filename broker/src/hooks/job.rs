@@ -1,5 +1,7 @@
 //! Events that are to be sent to a receiver.
 
+use crate::limits::{HOOK_BYTES_MAX, HOOK_WAITING_MAX};
+use broker_core::id::Account;
 use broker_core::presence::Presence;
 use std::sync::Arc;
 
@@ -29,8 +31,8 @@ pub(super) struct Key {
 #[derive(Clone, Debug)]
 pub(super) struct Job {
     pub(super) key: Key,
-    /// The account of the channel.
-    pub(super) account: Box<str>,
+    /// The account of the channel; 0 for what is of the process.
+    pub(super) account: Account,
     /// Its number in the process, which names it in all tries.
     pub(super) number: u64,
     pub(super) what: What,
@@ -75,5 +77,5 @@ impl Job {
     }
 }
 
-/// Bytes of a job beside its texts, with its places in the tables.
-const JOB_BYTES: usize = 512;
+/// Bytes of a job beside its texts, with its places in the tables: so bytes bound their number as well.
+const JOB_BYTES: usize = HOOK_BYTES_MAX / HOOK_WAITING_MAX;

@@ -8,13 +8,13 @@
 //! ```
 //! Of one channel at most one request is in flight, and one waits: the newest state. So a receiver gets states in
 //! order, and what waits is bounded by channels. Calls for a master and states have a half of the places each. Within
-//! a half an account that holds more than another makes room for it. Of what is dropped for that, or after the last
+//! a half the accounts have shares. Of what is dropped for that, or after the last
 //! retry, the receiver learns by `node.resync` when it takes events again.
 
 use super::job::{Half, Job, Key};
-use crate::limits::{
-    HOOK_BYTES_MAX, HOOK_FAILURES_MAX, HOOK_FLIGHTS_MAX, HOOK_RETRY_MS_MAX, HOOK_WAITING_MAX,
-};
+use crate::limits::{HOOK_BYTES_MAX, HOOK_FAILURES_MAX, HOOK_FLIGHTS_MAX, HOOK_RETRY_MS_MAX};
+use broker_core::id::Account;
+use broker_core::shard::Shares;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The events that wait for a receiver, and those on their way.
@@ -51,10 +51,10 @@ struct Places {
     /// Jobs that wait and are not in flight, by when they are due.
     due: BTreeSet<(u64, Key)>,
     flights: usize,
+    /// Bytes of what waits or is in flight.
     bytes: usize,
-    channels: usize,
-    /// Channels by account.
-    accounts: BTreeMap<Box<str>, BTreeSet<Key>>,
+    /// Bytes of what waits.
+    shares: Shares<Account, Key>,
 }
 
 /// The answer to a request.
@@ -123,8 +123,7 @@ impl Queue {
         self.take_waiting(&key);
         let half = &mut self.halves[key.half as usize];
         half.bytes += job.bytes();
-        let account = half.accounts.entry(job.account.clone()).or_default();
-        half.channels += usize::from(account.insert(key.clone()));
+        half.shares.change(job.account, key.clone(), 0, job.bytes());
         let entry = self.entries.entry(key.clone()).or_insert(Entry {
             waiting: None,
             in_flight: None,
@@ -139,15 +138,23 @@ impl Queue {
         dropped
     }
 
-    /// Drops the job of a channel that waits: there is no need of it any more.
+    /// Drops the job of a channel: there is no need of it any more. One in flight is not repeated.
     pub(super) fn withdraw(&mut self, key: &Key) {
-        let Some(job) = self.take_waiting(key) else {
-            return;
-        };
+        self.drop_waiting(key);
+        let entry = self.entries.get_mut(key);
+        if let Some(job) = entry.and_then(|entry| entry.in_flight.as_mut()) {
+            job.expires = Some(0);
+        }
+    }
+
+    /// Drops the job of a channel that waits. Whether it was a state.
+    fn drop_waiting(&mut self, key: &Key) -> Option<bool> {
+        let job = self.take_waiting(key)?;
         let entry = self.entries.get(key);
         if entry.is_some_and(|entry| entry.in_flight.is_none()) {
-            self.forget(key, &job.account);
+            self.entries.remove(key);
         }
+        Some(job.is_state())
     }
 
     fn take_waiting(&mut self, key: &Key) -> Option<Job> {
@@ -155,6 +162,7 @@ impl Queue {
         let job = entry.waiting.take()?;
         let half = &mut self.halves[key.half as usize];
         half.bytes -= job.bytes();
+        half.shares.change(job.account, key.clone(), job.bytes(), 0);
         half.due
             .remove(&(job.ready.max(entry.not_before), key.clone()));
         Some(job)
@@ -174,11 +182,14 @@ impl Queue {
                 places.due.pop_first();
                 let entry = self.entries.get_mut(&key)?;
                 let job = entry.waiting.take()?;
+                places
+                    .shares
+                    .change(job.account, key.clone(), job.bytes(), 0);
                 let is_over = job.expires.is_some_and(|expires| expires <= now);
                 if is_over {
                     *expired += 1;
                     places.bytes -= job.bytes();
-                    self.forget(&key, &job.account);
+                    self.entries.remove(&key);
                     continue;
                 }
                 places.flights += 1;
@@ -226,7 +237,7 @@ impl Queue {
                     (entry.since, entry.tries, entry.not_before) = (now, 0, 0);
                     half.due.insert((ready, key.clone()));
                 }
-                None => self.forget(key, &job.account),
+                None => drop(self.entries.remove(key)),
             }
             if answer == Answer::Taken {
                 return Outcome::Delivered;
@@ -241,12 +252,17 @@ impl Queue {
             half.due.insert((ready.max(entry.not_before), key.clone()));
             return Outcome::Superseded;
         }
+        if job.expires.is_some_and(|expires| expires <= now + pause) {
+            self.entries.remove(key);
+            return Outcome::Expired;
+        }
         if now + pause > entry.since + self.retry_ms {
-            self.forget(key, &job.account);
+            self.entries.remove(key);
             self.lost |= job.is_state();
             return Outcome::GaveUp;
         }
         half.bytes += job.bytes();
+        half.shares.change(job.account, key.clone(), 0, job.bytes());
         half.due
             .insert((job.ready.max(entry.not_before), key.clone()));
         entry.waiting = Some(job);
@@ -302,33 +318,26 @@ impl Queue {
 
     fn has_room(&self, job: &Job) -> bool {
         let half = &self.halves[job.key.half as usize];
-        let known = self.entries.get(&job.key);
-        let freed = known.and_then(|entry| entry.waiting.as_ref());
-        let freed = freed.map_or(0, Job::bytes);
-        half.bytes + job.bytes() <= HOOK_BYTES_MAX + freed
-            && (known.is_some() || half.channels < HOOK_WAITING_MAX)
+        half.bytes + job.bytes() <= HOOK_BYTES_MAX + self.waiting_bytes(&job.key)
     }
 
-    /// Drops a job of the account that holds most, if it holds more than this job's would.
-    fn make_room(&mut self, job: &Job) -> bool {
-        let half = &self.halves[job.key.half as usize];
-        let own = half.accounts.get(&job.account).map_or(0, BTreeSet::len);
-        let fullest = half.accounts.values().max_by_key(|keys| keys.len());
-        let fullest = fullest.filter(|keys| keys.len() > own + 1);
-        let waits = |key: &&Key| {
-            let entry = self.entries.get(*key);
-            entry.is_some_and(|entry| entry.in_flight.is_none())
-        };
-        let victim = fullest.and_then(|keys| keys.iter().find(waits)).cloned();
-        let Some(victim) = victim else { return false };
-        let entry = self.entries.get(&victim);
+    /// The bytes of a channel's job that waits.
+    fn waiting_bytes(&self, key: &Key) -> usize {
+        let entry = self.entries.get(key);
         let job = entry.and_then(|entry| entry.waiting.as_ref());
-        let Some(is_state) = job.map(Job::is_state) else {
-            return false;
-        };
-        self.withdraw(&victim);
-        self.lost |= is_state;
-        true
+        job.map_or(0, Job::bytes)
+    }
+
+    /// Drops a job of the account that holds most, if it holds more than this job's would, else a larger one of the
+    /// same account.
+    fn make_room(&mut self, job: &Job) -> bool {
+        let own = self.waiting_bytes(&job.key);
+        let more = job.bytes().saturating_sub(own);
+        let half = &self.halves[job.key.half as usize];
+        let payer = half.shares.payer(job.account, own, more);
+        let dropped = payer.and_then(|payer| self.drop_waiting(&payer));
+        self.lost |= dropped == Some(true);
+        dropped.is_some()
     }
 
     /// A pause before the next try: anything up to a bound that doubles, or what the receiver asks for.
@@ -337,17 +346,6 @@ impl Queue {
         let most = (1_000 << tries.min(5)).min(HOOK_RETRY_MS_MAX / 2);
         let drawn = self.random.u64(0..=most);
         after.map_or(drawn, |after| after.min(HOOK_RETRY_MS_MAX).max(drawn))
-    }
-
-    fn forget(&mut self, key: &Key, account: &str) {
-        self.entries.remove(key);
-        let half = &mut self.halves[key.half as usize];
-        if let Some(keys) = half.accounts.get_mut(account) {
-            half.channels -= usize::from(keys.remove(key));
-            if keys.is_empty() {
-                half.accounts.remove(account);
-            }
-        }
     }
 
     fn clear(&mut self) {

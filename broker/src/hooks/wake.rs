@@ -8,13 +8,15 @@
 //!     └────────────────────────────────────────┘ nobody came after the last call: gave up
 //! ```
 //! A channel is called for at most [`WAKES_PER_HOUR`] times an hour, and for one caller of it
-//! [`WAKES_OF_CALLER_PER_HOUR`] times: a loop of one viewer does not empty a battery.
+//! [`WAKES_OF_CALLER_PER_HOUR`] times: a loop of one viewer does not empty a battery, and does not use up what others
+//! have. When all places are taken, the account that has most makes room for others.
 
 use crate::limits::{
     WAKE_CALLERS_MAX, WAKE_CHANNELS_MAX, WAKES_OF_CALLER_PER_HOUR, WAKES_PER_HOUR,
 };
-use broker_core::id::CallerId;
-use broker_core::presence::Presence;
+use broker_core::id::{Account, CallerId};
+use broker_core::presence::{Cause, Presence, Waiter};
+use broker_core::shard::Shares;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -24,7 +26,14 @@ pub(super) struct Wakes {
     channels: BTreeMap<Arc<str>, Channel>,
     /// When each is to be looked at.
     due: BTreeSet<(u64, Arc<str>)>,
+    /// The same by account, in the order in which they make room.
+    ranks: BTreeSet<Rank>,
+    /// Channels by account.
+    shares: Shares<Account, Account>,
 }
+
+/// An account's channel, whether it is called for, and when it is to be looked at.
+type Rank = (Account, bool, u64, Arc<str>);
 
 #[derive(Debug)]
 struct Channel {
@@ -33,11 +42,14 @@ struct Channel {
     phase: Phase,
     /// Messages that are kept until then, in calendar time, were called for.
     called_until: u64,
+    /// And those until then were called for, or it was refused.
+    judged_until: u64,
     /// The hour in which calls are counted began.
     hour: u64,
     count: u32,
-    callers: Vec<(Option<CallerId>, u32)>,
-    due: u64,
+    callers: Vec<(CallerId, u32)>,
+    /// Whether it was called for when it was last looked at, and when it is to be looked at again.
+    place: (bool, u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,17 +95,23 @@ impl Wakes {
             if !is_called_for(state) {
                 return acts;
             }
-            if self.channels.len() >= WAKE_CHANNELS_MAX && !self.make_room() {
+            let account = state.account;
+            if self.channels.len() >= WAKE_CHANNELS_MAX && !self.make_room(account, &mut acts) {
                 acts.push(Act::Ended(WakeResult::Limited, 0));
                 return acts;
             }
+            let held = self.shares.held(account);
+            self.shares.change(account, account, held, held + 1);
             self.channels
                 .insert(Arc::clone(channel), Channel::new(state, now));
         }
         if let Some(known) = self.channels.get_mut(channel) {
-            known.state = Arc::clone(state);
+            known.learn(state);
             known.look(now, &mut acts);
             self.arm(channel, now);
+        }
+        if state.cause == Cause::Deleted {
+            self.forget(channel);
         }
         acts
     }
@@ -123,27 +141,50 @@ impl Wakes {
         let Some(known) = self.channels.get_mut(channel) else {
             return;
         };
-        self.due.remove(&(known.due, Arc::clone(channel)));
+        let account = known.state.account;
+        let rank = |(calling, due)| (account, calling, due, Arc::clone(channel));
+        self.due.remove(&(known.place.1, Arc::clone(channel)));
+        self.ranks.remove(&rank(known.place));
         match known.next() {
-            next if next <= now => drop(self.channels.remove(channel)),
+            next if next <= now => self.forget(channel),
             next => {
-                known.due = next;
+                known.place = (known.is_calling(), next);
+                self.ranks.insert(rank(known.place));
                 self.due.insert((next, Arc::clone(channel)));
             }
         }
     }
 
-    /// Forgets the channel that has been quiet for longest, if one is.
-    fn make_room(&mut self) -> bool {
-        let quiet = self.due.iter().find(|(_, channel)| {
-            let known = self.channels.get(channel);
-            known.is_some_and(|known| matches!(known.phase, Phase::Quiet { .. }))
-        });
-        let Some(quiet) = quiet.cloned() else {
+    fn forget(&mut self, channel: &Arc<str>) {
+        let Some(known) = self.channels.remove(channel) else {
+            return;
+        };
+        let (account, (calling, due)) = (known.state.account, known.place);
+        self.due.remove(&(due, Arc::clone(channel)));
+        self.ranks
+            .remove(&(account, calling, due, Arc::clone(channel)));
+        let held = self.shares.held(account);
+        self.shares
+            .change(account, account, held, held.saturating_sub(1));
+    }
+
+    /// Forgets a channel of the account that has most, or of this one if none would have more: of those that are quiet
+    /// the one that would be forgotten first. Of others also one that is called for.
+    fn make_room(&mut self, account: Account, acts: &mut Vec<Act>) -> bool {
+        let own = self.shares.held(account);
+        let payer = self.shares.payer(account, own, 1).unwrap_or(account);
+        let first = self.ranks.range((payer, false, 0, "".into())..).next();
+        let first =
+            first.filter(|(of, calling, ..)| *of == payer && !(*calling && payer == account));
+        let Some((_, calling, _, channel)) = first.cloned() else {
             return false;
         };
-        self.channels.remove(&quiet.1);
-        self.due.remove(&quiet)
+        if calling {
+            acts.push(Act::Withdraw(Arc::clone(&channel)));
+            acts.push(Act::Ended(WakeResult::Limited, 0));
+        }
+        self.forget(&channel);
+        true
     }
 }
 
@@ -153,11 +194,20 @@ impl Channel {
             state: Arc::clone(state),
             phase: Phase::Quiet { until: now },
             called_until: 0,
+            judged_until: 0,
             hour: now,
             count: 0,
             callers: Vec::new(),
-            due: 0,
+            place: (false, 0),
         }
+    }
+
+    /// Takes its newest state. Where the calendar was set back, nothing is known of what was called for.
+    fn learn(&mut self, state: &Arc<Presence>) {
+        if state.at.0 + SAME_MS < self.state.at.0 {
+            (self.called_until, self.judged_until) = (0, 0);
+        }
+        self.state = Arc::clone(state);
     }
 
     /// Does what follows from its state and the time.
@@ -171,19 +221,37 @@ impl Channel {
             Phase::Calling { since, .. } if self.state.waiting.is_empty() => {
                 self.end(WakeResult::Expired, since, now, acts);
             }
-            Phase::Calling { since, calls } => match CALLS_MS.get(calls as usize) {
-                Some(after) if since + after <= now => self.call(since, calls + 1, acts),
-                None if since + GIVE_UP_MS <= now => {
-                    self.end(WakeResult::GaveUp, since, now, acts);
+            Phase::Calling { since, .. } if since + GIVE_UP_MS <= now => {
+                self.end(WakeResult::GaveUp, since, now, acts);
+            }
+            Phase::Calling { since, calls } => {
+                // All that are due at once, as after a pause of the process, are one.
+                let due = CALLS_MS.iter().filter(|after| since + **after <= now);
+                let due = u32::try_from(due.count()).unwrap_or(calls);
+                if due > calls {
+                    self.call(since, due, acts);
                 }
-                Some(_) | None => {}
-            },
+            }
         }
     }
 
-    /// Whether something is kept that was not called for before.
+    fn is_calling(&self) -> bool {
+        matches!(self.phase, Phase::Calling { .. })
+    }
+
+    /// Whether something is kept that was not called for before, nor was that refused for all who wait.
     fn has_news(&self) -> bool {
-        is_called_for(&self.state) && kept_until(&self.state) > self.called_until + SAME_MS
+        let may_be_called = self.newest().is_some() && self.count < WAKES_PER_HOUR;
+        let is_new = kept_until(&self.state) > self.judged_until + SAME_MS;
+        is_called_for(&self.state) && (may_be_called || is_new)
+    }
+
+    /// The newest of those who wait, were not called for, and have a call left.
+    fn newest(&self) -> Option<&Waiter> {
+        let waiting = self.state.waiting.iter();
+        let waiting = waiting.filter(|waiter| waiter.until.0 > self.called_until + SAME_MS);
+        let waiting = waiting.filter(|waiter| self.has_left(waiter.caller));
+        waiting.max_by_key(|waiter| waiter.since)
     }
 
     fn begin(&mut self, now: u64, acts: &mut Vec<Act>) {
@@ -191,32 +259,29 @@ impl Channel {
             (self.hour, self.count) = (now, 0);
             self.callers.clear();
         }
-        let newest = self.state.waiting.iter().max_by_key(|waiter| waiter.since);
-        let caller = newest.and_then(|waiter| waiter.caller);
-        if self.count >= WAKES_PER_HOUR || !self.counts(caller) {
-            self.called_until = kept_until(&self.state);
+        self.judged_until = kept_until(&self.state);
+        let newest = self.newest().map(|waiter| waiter.caller);
+        let Some(caller) = newest.filter(|_| self.count < WAKES_PER_HOUR) else {
             return acts.push(Act::Ended(WakeResult::Limited, 0));
-        }
+        };
         self.count += 1;
+        if let Some(caller) = caller {
+            match self.callers.iter_mut().find(|(known, _)| *known == caller) {
+                Some((_, count)) => *count += 1,
+                None => self.callers.push((caller, 1)),
+            }
+        }
         self.call(now, 1, acts);
     }
 
-    /// Counts a call of this caller, if it may have one more. Viewers without a caller of their own are bound by the
+    /// Whether this caller may be called for once more. Viewers without a caller of their own are bound by the
     /// channel's number alone.
-    fn counts(&mut self, caller: Option<CallerId>) -> bool {
-        if caller.is_none() {
-            return true;
-        }
-        let mut known = self.callers.iter_mut();
-        if let Some((_, count)) = known.find(|(known, _)| *known == caller) {
-            *count += 1;
-            return *count <= WAKES_OF_CALLER_PER_HOUR;
-        }
-        let has_room = self.callers.len() < WAKE_CALLERS_MAX;
-        if has_room {
-            self.callers.push((caller, 1));
-        }
-        has_room
+    fn has_left(&self, caller: Option<CallerId>) -> bool {
+        let Some(caller) = caller else { return true };
+        let known = self.callers.iter().find(|(known, _)| *known == caller);
+        known.map_or(self.callers.len() < WAKE_CALLERS_MAX, |(_, count)| {
+            *count < WAKES_OF_CALLER_PER_HOUR
+        })
     }
 
     fn call(&mut self, since: u64, calls: u32, acts: &mut Vec<Act>) {
@@ -229,6 +294,7 @@ impl Channel {
             until: now + COOLDOWN_MS,
         };
         self.called_until = self.called_until.max(kept_until(&self.state));
+        self.judged_until = self.judged_until.max(self.called_until);
         acts.push(Act::Withdraw((*self.state.arn).into()));
         acts.push(Act::Ended(result, now - since));
     }

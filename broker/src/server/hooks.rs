@@ -3,6 +3,7 @@
 use super::random::seeds;
 use super::reload::{Reloader, Stamp, Subject, stamps};
 use crate::data_dir::{DataDir, epoch};
+use crate::edge::calendar;
 use crate::failure::Failure;
 use crate::hooks::keys::{self, HookFault};
 use crate::hooks::{self, Client, Courier, Hooks, Order};
@@ -10,7 +11,6 @@ use crate::side::Shows;
 use broker_core::settings::Settings;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The hooks of a start; all empty without any.
 #[derive(Default)]
@@ -43,9 +43,7 @@ pub(super) fn prepare(
     }
     let read = stamps(&keys::files_of(settings));
     let clients = clients(settings).map_err(Failure::Configuration)?;
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
-    let wall_ms = wall.map_or(0, |since| since.as_millis());
-    let epoch = epoch::next(data_dir.path(), u64::try_from(wall_ms).unwrap_or(u64::MAX))?;
+    let epoch = epoch::next(data_dir.path(), calendar().0)?;
     let [seed, ..] = seeds()?;
     let (courier, hooks) = hooks::courier(settings, epoch, clients, seed);
     let files = HookFiles {

@@ -10,6 +10,7 @@
 use super::admin::access::Access;
 use super::admin::answer::Fault;
 use crate::backup::wire::{self, Part};
+use crate::data_dir::epoch;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -87,9 +88,14 @@ async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Result<Re
     let turn = turn.map_err(|_| UNDER_WAY)?;
     let with_key = access.is_borne(&headers);
     let data_dir = std::path::absolute(&backups.what.data_dir).unwrap_or_default();
-    let begun = tokio::task::spawn_blocking(move || backups.begin(with_key)).await;
+    let begun = tokio::task::spawn_blocking(move || -> Result<_, String> {
+        let last = epoch::kept(&backups.what.data_dir).map_err(|error| error.to_string())?;
+        let (head, snapshot) = backups.begin(with_key)?;
+        Ok((head, snapshot, last))
+    })
+    .await;
     let begun = begun.unwrap_or_else(|_| Err("the process ends".into()));
-    let (head, snapshot) =
+    let (head, snapshot, last) =
         begun.map_err(|text| Fault(StatusCode::SERVICE_UNAVAILABLE, text.into()))?;
     let (to, chunks) = mpsc::channel(CHUNKS_WAITING_MAX);
     let runtime = Handle::current();
@@ -112,6 +118,11 @@ async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Result<Re
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     if let Ok(path) = HeaderValue::from_bytes(data_dir.as_os_str().as_encoded_bytes()) {
         response.headers_mut().insert(wire::DATA_DIR_HEADER, path);
+    }
+    if let Some(epoch) = last {
+        response
+            .headers_mut()
+            .insert(wire::EPOCH_HEADER, epoch.into());
     }
     Ok(response)
 }

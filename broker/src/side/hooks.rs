@@ -44,7 +44,7 @@ async fn all(State(source): State<Source>) -> Json<Value> {
 fn shown(hook: &HookReport, configured: &Value) -> Value {
     let state = match hook {
         HookReport { off: true, .. } => "off",
-        HookReport { failures: 1.., .. } => "failing",
+        HookReport { error: Some(_), .. } => "failing",
         HookReport { .. } => "ok",
     };
     value!({

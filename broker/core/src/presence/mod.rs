@@ -9,7 +9,7 @@ mod news;
 
 pub use news::{Change, News};
 
-use crate::id::CallerId;
+use crate::id::{Account, CallerId};
 use crate::record::Record;
 use crate::time::Wall;
 use codec::signal::Action;
@@ -23,6 +23,8 @@ pub struct Presence {
     pub name: Box<str>,
     /// Its ARN.
     pub arn: Box<str>,
+    /// Its account.
+    pub account: Account,
     /// The hooks that watch it: bit n is entry n of `[[hook]]`.
     pub hooks: u16,
     /// A greater one is of a later moment, in one process.
@@ -38,7 +40,7 @@ pub struct Presence {
     /// Connected viewers.
     pub viewers: u32,
     /// Viewers and calls for which something is kept until a master comes, oldest first: at most
-    /// [`WAITERS_TOLD_MAX`](crate::limits::WAITERS_TOLD_MAX).
+    /// [`WAITERS_TOLD_MAX`](crate::limits::WAITERS_TOLD_MAX). Of more the newest of each caller is among them.
     pub waiting: Vec<Waiter>,
     /// Those that are left out of `waiting`.
     pub more: u32,
@@ -51,6 +53,7 @@ impl Presence {
         Self {
             name: record.arn.name().into(),
             arn: record.arn.to_string().into(),
+            account: Account::of(&record.arn),
             hooks,
             sequence: 0,
             at: Wall(0),
@@ -117,6 +120,10 @@ pub enum Cause {
     /// The master left.
     #[strum(serialize = "master.left")]
     MasterLeft,
+    /// A hook watches the channel no longer, by a tag that is gone; told to that hook alone, as of a channel on which
+    /// there is nobody.
+    #[strum(serialize = "channel.unwatched")]
+    Unwatched,
     /// The channel is deleted.
     #[strum(serialize = "channel.deleted")]
     Deleted,

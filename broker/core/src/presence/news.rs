@@ -5,6 +5,7 @@ use crate::id::ChannelKey;
 use crate::limits::{PARTING_MAX, PRESENCE_RETRY_MS, PRESENCE_TOLD_PER_TURN};
 use crate::time::{Moment, Now};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 /// The last change of a channel, with the reason of a departure.
 pub type Change = (Cause, Option<&'static str>);
@@ -16,6 +17,9 @@ pub struct News {
     audience: Box<dyn Audience>,
     sequence: u64,
     changed: BTreeMap<ChannelKey, Change>,
+    /// The channel that was told last: the one behind it is next, so that none that changes all the time keeps others
+    /// waiting.
+    turn: Option<ChannelKey>,
     /// The last states of channels that are gone.
     parting: VecDeque<Box<Presence>>,
     lost: bool,
@@ -37,6 +41,7 @@ impl News {
             audience,
             sequence: 0,
             changed: BTreeMap::new(),
+            turn: None,
             parting: VecDeque::new(),
             lost: false,
             waits: None,
@@ -51,7 +56,7 @@ impl News {
         }
     }
 
-    /// A watched channel is gone: its last state.
+    /// A watched channel is gone, or for some who watched it: its last state for them.
     pub fn parted(&mut self, channel: ChannelKey, last: Box<Presence>) {
         self.changed.remove(&channel);
         self.parting.push_back(last);
@@ -103,7 +108,7 @@ impl News {
                 self.waits = Some(now);
                 return;
             }
-            let Some((channel, change)) = self.changed.pop_first() else {
+            let Some((channel, change)) = self.take_next() else {
                 return;
             };
             let sequence = self.next();
@@ -114,7 +119,16 @@ impl News {
                 self.changed.insert(channel, change);
                 return;
             }
+            self.turn = Some(channel);
         }
+    }
+
+    fn take_next(&mut self) -> Option<(ChannelKey, Change)> {
+        let behind = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.changed.range((behind, Bound::Unbounded)).next();
+        let (channel, _) = behind.or_else(|| self.changed.first_key_value())?;
+        let channel = *channel;
+        self.changed.remove_entry(&channel)
     }
 
     fn next(&mut self) -> u64 {
@@ -134,6 +148,7 @@ impl News {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Account;
     use crate::time::Wall;
     use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -152,6 +167,7 @@ mod tests {
         Box::new(Presence {
             name: name.to_string().into(),
             arn: Box::default(),
+            account: Account(0),
             hooks: 1,
             sequence,
             at: Wall(0),
@@ -197,6 +213,28 @@ mod tests {
         };
         assert_eq!((&*last.name, last.cause), ("2", Cause::MasterLeft));
         assert!(last.sequence > 2 && news.is_empty());
+    }
+
+    /// One channel changes before each turn, and there is room for one state in each.
+    #[test]
+    fn a_channel_that_changes_all_the_time_keeps_no_other_waiting() {
+        let (sender, receiver) = sync_channel(1);
+        let mut news = News::new(Box::new(Small(sender)));
+        let channel = |number| ChannelKey::new(number, 0);
+        news.changed(channel(9), (Cause::Waiting, None));
+        let mut told = Vec::new();
+        for turn in 0..3 {
+            news.changed(channel(0), (Cause::Waiting, None));
+            news.tell(at(turn * PRESENCE_RETRY_MS), |key, change, sequence| {
+                let number = u32::from(key == channel(9)) * 9;
+                Some(presence(number, change, sequence))
+            });
+            told.extend(receiver.try_iter().map(|told| match told {
+                Told::Presence(told) => told.name,
+                Told::Lost => panic!("nothing was lost"),
+            }));
+        }
+        assert!(told.contains(&"9".into()), "{told:?}");
     }
 
     #[test]

@@ -9,7 +9,6 @@ mod checks;
 mod copies;
 mod due;
 mod faults;
-mod glob;
 mod kept;
 mod operators;
 pub(in crate::shard) mod own;
@@ -18,13 +17,13 @@ mod reset;
 mod scripted;
 pub(in crate::shard) mod state;
 
+pub use crate::glob::Glob;
 pub use account_use::AccountUse;
 pub use capture::{Capture, Captured, Fate};
 pub use faults::{
     Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule,
     MessageAct, RequestAct, SessionAct, SharedRule,
 };
-pub use glob::Glob;
 pub use parity::Finding;
 pub use reset::{Reset, ResetStep};
 pub(in crate::shard) use scripted::Scripted;

@@ -58,6 +58,7 @@ pub use operator::inspect::{
     ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply,
 };
 pub use operator::trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
+pub use shares::Shares;
 pub use start::{Start, StartKeys};
 
 use crate::event::Counters;

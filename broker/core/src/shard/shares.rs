@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The bytes of one budget by account and channel, or by whatever else stands for them (`A`, `C`). Empty holders are
 /// not kept.
 #[derive(Debug)]
-pub(super) struct Shares<A = Account, C = ChannelKey> {
+pub struct Shares<A = Account, C = ChannelKey> {
     accounts: BTreeMap<A, Holders<C>>,
     order: BTreeSet<(usize, A)>,
 }
@@ -49,15 +49,15 @@ impl<C> Default for Holders<C> {
     }
 }
 
-impl<A: Copy + Ord, C: Copy + Ord> Shares<A, C> {
+impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
     /// A channel that held `before` bytes holds `after`.
-    pub(super) fn change(&mut self, account: A, channel: C, before: usize, after: usize) {
+    pub fn change(&mut self, account: A, channel: C, before: usize, after: usize) {
         if before == after {
             return;
         }
         let holders = self.accounts.entry(account).or_default();
         let old = holders.bytes;
-        holders.order.remove(&(before, channel));
+        holders.order.remove(&(before, channel.clone()));
         if after > 0 {
             holders.order.insert((after, channel));
         }
@@ -72,7 +72,8 @@ impl<A: Copy + Ord, C: Copy + Ord> Shares<A, C> {
     }
 
     /// The channel that holds most of the account that holds most.
-    pub(super) fn largest(&self) -> Option<C> {
+    #[must_use]
+    pub fn largest(&self) -> Option<C> {
         let (_, account) = self.order.last()?;
         self.largest_of(*account).map(|(_, channel)| channel)
     }
@@ -80,8 +81,9 @@ impl<A: Copy + Ord, C: Copy + Ord> Shares<A, C> {
     /// The channel that is to make room for `more` bytes of one that holds `own`: of an account that would still hold
     /// more than this one, else one of the same account that would. `None` when nobody would: then this one has
     /// its share.
-    pub(super) fn payer(&self, account: A, own: usize, more: usize) -> Option<C> {
-        let held = self.accounts.get(&account).map_or(0, |own| own.bytes);
+    #[must_use]
+    pub fn payer(&self, account: A, own: usize, more: usize) -> Option<C> {
+        let held = self.held(account);
         let (most, other) = *self.order.last()?;
         if other != account && most > held + more {
             return self.largest_of(other).map(|(_, channel)| channel);
@@ -90,14 +92,21 @@ impl<A: Copy + Ord, C: Copy + Ord> Shares<A, C> {
         (most > own + more).then_some(channel)
     }
 
+    /// The bytes of an account.
+    #[must_use]
+    pub fn held(&self, account: A) -> usize {
+        self.accounts.get(&account).map_or(0, |own| own.bytes)
+    }
+
     /// The bytes of the channels of an account, the largest first.
-    pub(super) fn of(&self, account: A) -> impl Iterator<Item = (usize, C)> {
+    pub fn of(&self, account: A) -> impl Iterator<Item = (usize, C)> {
         let holders = self.accounts.get(&account).into_iter();
-        holders.flat_map(|holders| holders.order.iter().rev().copied())
+        holders.flat_map(|holders| holders.order.iter().rev().cloned())
     }
 
     /// The bytes of all channels.
-    pub(super) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.accounts.values().map(|holders| holders.bytes).sum()
     }
 

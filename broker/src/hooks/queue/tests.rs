@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::hooks::job::What;
-use broker_core::presence::{Cause, Presence};
+use crate::limits::HOOK_WAITING_MAX;
+use broker_core::presence::{Cause, Presence, Waiter};
 use broker_core::time::Wall;
+use codec::signal::Action;
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ fn job(channel: u64, sequence: u64) -> Job {
     let presence = Presence {
         name: channel.to_string().into(),
         arn: channel.to_string().into(),
+        account: Account(channel % 3),
         hooks: 1,
         sequence,
         at: Wall(0),
@@ -30,7 +33,7 @@ fn job(channel: u64, sequence: u64) -> Job {
     };
     Job {
         key: key(channel),
-        account: (channel % 3).to_string().into(),
+        account: Account(channel % 3),
         number: sequence,
         what: What::Presence(Arc::new(presence)),
         ready: 0,
@@ -134,25 +137,74 @@ fn who_fails_all_the_time_gets_one_request_at_a_time() {
 #[test]
 fn the_account_with_most_makes_room_and_calls_have_their_own() {
     let mut queue = Queue::new(60_000, 1);
-    let of = |channel: u64, account: &str| Job {
-        account: account.into(),
+    let of = |channel: u64, account| Job {
+        account,
         ..job(channel, 1)
     };
+    let (greedy, other) = (Account(1), Account(2));
     // Bytes or places, whatever is used up first.
     let mut taken = 0;
-    while queue.put(of(taken, "greedy"), 0) == 0 {
+    while queue.put(of(taken, greedy), 0) == 0 {
         taken += 1;
     }
     assert!((1_000..=HOOK_WAITING_MAX as u64).contains(&taken));
-    assert_eq!(queue.put(of(1_000_000, "other"), 0), 1);
+    assert_eq!(queue.put(of(1_000_000, other), 0), 1);
     assert!(
         queue.entries.contains_key(&key(1_000_000)),
         "it has its place"
     );
-    let mut call = of(1_000_001, "greedy");
+    let mut call = of(1_000_001, greedy);
     call.key.half = Half::Wakes;
     assert_eq!(queue.put(call, 0), 0);
     assert!(queue.take_lost());
+}
+
+/// Few channels with many who wait hold as much as many channels: they make room for those.
+#[test]
+fn bytes_are_what_an_account_holds() {
+    let mut queue = Queue::new(60_000, 1);
+    let (greedy, other) = (Account(1), Account(2));
+    let waiter = Waiter {
+        client_id: "v".repeat(256).into(),
+        action: Action::SdpOffer,
+        caller: None,
+        since: Wall(0),
+        until: Wall(60_000),
+    };
+    let large = |channel: u64| {
+        let mut job = job(channel, 1);
+        job.account = greedy;
+        if let What::Presence(presence) = &mut job.what {
+            Arc::make_mut(presence).waiting = vec![waiter.clone(); 16];
+        }
+        job
+    };
+    for channel in 0..4_000 {
+        let small = Job {
+            account: other,
+            ..job(channel, 1)
+        };
+        assert_eq!(queue.put(small, 0), 0);
+    }
+    for channel in 10_000..13_000 {
+        queue.put(large(channel), 0);
+    }
+    let kept = (0..4_000).filter(|channel| queue.entries.contains_key(&key(*channel)));
+    assert_eq!(kept.count(), 4_000, "nobody pays for the larger account");
+}
+
+/// A call that is under way and fails when its master is there is not made again.
+#[test]
+fn what_is_withdrawn_in_flight_is_not_repeated() {
+    let mut queue = Queue::new(60_000, 1);
+    let mut call = job(1, 1);
+    (call.key.half, call.expires) = (Half::Wakes, Some(60_000));
+    let key = call.key.clone();
+    queue.put(call, 0);
+    assert!(next(&mut queue, 0).is_some());
+    queue.withdraw(&key);
+    assert_eq!(queue.done(&key, Answer::Later(None), 500), Outcome::Expired);
+    assert_eq!((queue.len(), queue.next_due()), (0, None));
 }
 
 #[test]
@@ -251,7 +303,7 @@ proptest! {
         lost |= queue.take_lost();
         prop_assert_eq!(queue.len(), 0);
         let places = &queue.halves[Half::States as usize];
-        prop_assert!(places.bytes == 0 && places.flights == 0 && places.channels == 0);
+        prop_assert!(places.bytes == 0 && places.flights == 0 && places.shares.bytes() == 0);
         prop_assert!(lost || received == newest, "{received:?} {newest:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Calls for a master as transcripts.
 
 use super::*;
-use broker_core::presence::{Cause, Master, Waiter};
+use broker_core::presence::Master;
 use broker_core::time::Wall;
 use codec::signal::Action;
 
@@ -17,6 +17,7 @@ fn state(master: bool, waiting: &[(u64, Option<u64>)]) -> Arc<Presence> {
     Arc::new(Presence {
         name: "cam".into(),
         arn: "arn".into(),
+        account: Account(1),
         hooks: 1,
         sequence: 1,
         at: Wall(0),
@@ -153,4 +154,93 @@ fn a_loop_of_one_viewer_does_not_empty_a_battery() {
         case.saw(&state(false, &[(now + 20_000, Some(7))]), now),
         ["call 1"]
     );
+}
+
+/// Another caller's loop neither uses up a call nor makes a message count as called for.
+#[test]
+fn a_caller_that_is_limited_hides_nobody() {
+    let mut case = Case::new();
+    assert_eq!(calls_in_an_hour(&mut case, Some(7)), (10, 50));
+    let now = 60 * 40_000;
+    let greedy = (now + 20_000, Some(7));
+    assert_eq!(case.saw(&state(false, &[greedy]), now), ["limited 0"]);
+    let both = [greedy, (now + 20_400, Some(8)), (now + 20_500, Some(7))];
+    assert_eq!(case.saw(&state(false, &both), now + 500), ["call 1"]);
+}
+
+#[test]
+fn a_calendar_that_is_set_back_keeps_no_call_back() {
+    let mut case = Case::new();
+    let at = |ms: u64, until: u64| {
+        let state = Presence::clone(&state(false, &[(until, None)]));
+        Arc::new(Presence {
+            at: Wall(ms),
+            ..state
+        })
+    };
+    const HOUR: u64 = 3_600_000;
+    case.saw(&at(HOUR, HOUR + 120_000), 0);
+    case.until(65_000);
+    assert_eq!(case.saw(&at(1_000, 121_000), 100_000), ["call 1"]);
+}
+
+/// What was to be done meanwhile is one call, and no channel is forgotten.
+#[test]
+fn a_process_that_stood_still_goes_on_calling() {
+    let mut case = Case::new();
+    case.saw(&state(false, &[(120_000, None)]), 0);
+    assert_eq!(words(&case.wakes.due(50_000)), ["call 4"]);
+    let ends = case.saw(&state(true, &[]), 51_000);
+    assert_eq!(ends, ["withdraw", "connected 51000"]);
+    case.saw(&state(false, &[(300_000, None)]), 90_000);
+    let ends = words(&case.wakes.due(90_000 + 200_000));
+    assert_eq!(ends, ["withdraw", "gave_up 200000"]);
+}
+
+/// An account has filled all places: a camera of another one is called for all the same.
+#[test]
+fn the_account_with_most_makes_room() {
+    let mut wakes = Wakes::default();
+    let of = |account: u64, name: &str| {
+        let state = Presence::clone(&state(false, &[(60_000, None)]));
+        let state = Presence {
+            account: Account(account),
+            arn: name.into(),
+            ..state
+        };
+        (Arc::<str>::from(name), Arc::new(state))
+    };
+    for nth in 0..WAKE_CHANNELS_MAX {
+        let (arn, state) = of(1, &nth.to_string());
+        assert_eq!(words(&wakes.saw(&arn, &state, 0)), ["call 1"]);
+    }
+    let (arn, more) = of(1, "more");
+    assert_eq!(words(&wakes.saw(&arn, &more, 1)), ["limited 0"]);
+    let (arn, other) = of(2, "other");
+    let acts = words(&wakes.saw(&arn, &other, 1));
+    assert_eq!(acts, ["withdraw", "limited 0", "call 1"]);
+    assert_eq!(wakes.channels.len(), WAKE_CHANNELS_MAX);
+    // The channels of the first are quiet at last: another one of it takes the place of one of them.
+    while let Some(due) = wakes.next_due().filter(|due| *due <= 65_000) {
+        wakes.due(due);
+    }
+    let (arn, more) = of(1, "more");
+    assert_eq!(words(&wakes.saw(&arn, &more, 65_001)), ["call 1"]);
+    let places = [wakes.due.len(), wakes.ranks.len(), wakes.shares.bytes()];
+    assert_eq!(places, [WAKE_CHANNELS_MAX; 3]);
+}
+
+#[test]
+fn a_deleted_channel_has_no_place() {
+    let mut case = Case::new();
+    case.saw(&state(false, &[(60_000, None)]), 0);
+    let gone = Presence::clone(&state(false, &[]));
+    let gone = Arc::new(Presence {
+        cause: Cause::Deleted,
+        ..gone
+    });
+    assert_eq!(case.saw(&gone, 1_000), ["withdraw", "expired 1000"]);
+    let wakes = &case.wakes;
+    assert!(wakes.channels.is_empty() && wakes.due.is_empty() && wakes.ranks.is_empty());
+    assert_eq!(wakes.shares.bytes(), 0);
 }

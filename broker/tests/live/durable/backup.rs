@@ -117,6 +117,26 @@ fn a_backup_holds_registry_and_session_key_for_its_owner_alone() {
     assert!(code == Some(1) && text.contains("--data-dir DIR"), "{text}");
 }
 
+/// A broker that is restored on a machine whose clock is behind does not go back behind what receivers have seen.
+#[test]
+fn a_backup_has_the_last_epoch_of_presence() {
+    let home = Home::new();
+    let last = "4000000000000\n";
+    let backups = [Home::new(), Home::new()];
+    let mut broker = home.start(1);
+    fs::write(home.data().join("presence.epoch"), last).expect("a file");
+    assert_eq!(backup(&broker, &backups[0].data(), &[]).0, Some(0));
+    broker.signal("KILL");
+    broker.ended_within(Duration::from_secs(10));
+    let (to, from) = (backups[1].data(), home.data());
+    let (code, text) = run_to_end(&["backup", word(&to), "--data-dir", word(&from)]);
+    assert_eq!(code, Some(0), "{text}");
+    for copy in backups {
+        let kept = fs::read_to_string(copy.data().join("presence.epoch"));
+        assert_eq!(kept.expect("it is copied"), last);
+    }
+}
+
 /// With the key anybody's temporary credentials can be forged, so that it is given for the token only.
 #[test]
 fn the_session_key_is_given_for_the_token_alone() {

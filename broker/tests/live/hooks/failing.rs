@@ -103,6 +103,7 @@ fn a_bad_receiver_delays_its_own_events_alone() {
     };
     assert_eq!(state("good"), Some("ok".into()));
     assert_eq!(state("hangs"), Some("failing".into()));
+    assert_eq!(state("redirects"), Some("failing".into()));
     let shown = page.to_string() + &get(broker.admin, "/config").text() + &broker.log();
     assert!(!shown.contains("MfKQ9r8GKYqr"), "a secret is shown");
 }

@@ -3,6 +3,7 @@
 mod failing;
 mod receiver;
 mod states;
+mod tls;
 mod wakes;
 
 use crate::process::{Broker, DEV, fresh_directory, run_to_end};

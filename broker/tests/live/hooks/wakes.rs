@@ -3,7 +3,7 @@
 use super::receiver::{Receiver, ok};
 use super::{BOTH, broker, broker_of, configuration};
 use crate::clients::python_with_clients;
-use crate::http::{admin, create};
+use crate::http::{Connection, admin, create, request};
 use crate::peer::{Peer, answer, candidate, offer, to_master, to_viewer};
 use crate::process::{arn, fresh_directory, until};
 use serde_json::{Value, json};
@@ -63,6 +63,26 @@ fn a_kept_offer_calls_the_master_that_gets_it() {
     }
 }
 
+/// A call of Alexa that waits for an absent master calls it as an offer of a viewer does.
+#[test]
+fn a_call_of_alexa_calls_the_master() {
+    let receiver = Receiver::start(ok);
+    let broker = broker(&receiver, BOTH, 2);
+    let arn = arn("cam-1");
+    let body =
+        json!({ "ChannelARN": arn, "SenderClientId": "alexa.1", "MessagePayload": "b2ZmZXI=" });
+    let mut waiting = Connection::open(broker.plain);
+    let path = "/v1/send-alexa-offer-to-master";
+    waiting.send(&request(path, &body.to_string()));
+    let wake = receiver.next("channel.wake");
+    assert_eq!(wake.data()["waiting"][0]["action"], "SDP_OFFER");
+    let mut master = Peer::master(&broker, &arn);
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "alexa.1"));
+    master.send(&answer("alexa.1", "YW5zd2Vy"));
+    let answered = waiting.answer().expect("an answer").ok();
+    assert_eq!(answered, json!({ "Answer": "YW5zd2Vy" }));
+}
+
 /// Not for a channel that no hook watches, nor for messages to viewers, nor while a master is there.
 #[test]
 fn nobody_is_called_without_need() {
@@ -119,8 +139,9 @@ fn calls_are_repeated_while_the_offer_waits() {
 #[test]
 fn a_tag_opts_a_channel_in() {
     let receiver = Receiver::start(ok);
-    let lines = "events = [\"wake\"]\ntag = \"heliograph:hook=wake\"\ninclude = [\"client_id\"]";
-    let broker = broker(&receiver, lines, 2);
+    let events = "events = [\"wake\", \"presence\"]";
+    let lines = format!("{events}\ntag = \"heliograph:hook=wake\"\ninclude = [\"client_id\"]");
+    let broker = broker(&receiver, &lines, 2);
     let arn = create(broker.plain, "yard", 60);
     let mut viewer = Peer::viewer(&broker, &arn, "someone");
     viewer.send(&offer("b2ZmZXI="));
@@ -133,6 +154,17 @@ fn a_tag_opts_a_channel_in() {
         (&json!("someone"), &json!("channel.watched"))
     );
     assert_eq!(wake.data()["waiting"][0]["clientId"], "someone");
+    // Without the tag it is left alone.
+    let body = json!({ "ResourceARN": arn, "TagKeyList": ["heliograph:hook"] });
+    crate::http::call(broker.plain, "/UntagResource", &body).ok();
+    let last = receiver.until("channel.presence", |data| data["viewers"] == 0);
+    assert_eq!(last.data()["cause"], "channel.unwatched");
+    until("the end", || {
+        let expired = broker
+            .scrape()
+            .sum("heliograph_wakes_total{result=\"expired\"}");
+        (expired == 1.0).then_some(())
+    });
 }
 
 /// `[presence] wake_ttl` keeps messages of channels that a hook wakes for longer than their TTL.

@@ -260,7 +260,8 @@ impl Identity {
         Self::valid(name, now - day, now + 100 * day)
     }
 
-    fn valid(name: &str, from: SystemTime, to: SystemTime) -> Self {
+    /// Valid from one moment to another.
+    pub(crate) fn valid(name: &str, from: SystemTime, to: SystemTime) -> Self {
         let directory = fresh_directory();
         let mut authority = CertificateParams::default();
         authority

@@ -181,9 +181,14 @@ impl Directory {
         };
         let (before, after) = (channel.record.bytes(), next.bytes());
         let hooks = self.settings.hooks_of(next.arn.name(), &next.tags);
-        let more = hooks & !channel.hooks != 0 && channel.live().is_some();
+        let (more, less) = (hooks & !channel.hooks, channel.hooks & !hooks);
+        let is_told = channel.live().is_some() && (more | less) != 0;
         (channel.record, channel.hooks) = (next, hooks);
-        if more {
+        if is_told && less != 0 {
+            let last = Presence::nobody(&channel.record, less, Cause::Unwatched);
+            self.news.parted(key, Box::new(last));
+        }
+        if is_told && hooks != 0 {
             self.news.changed(key, (Cause::Watched, None));
         }
         self.recount(key, before.max(after), after);

@@ -1,7 +1,7 @@
 //! The presence of watched channels, told when an input was worked off.
 
 use crate::channel::{Channel, Live};
-use crate::id::SessionKey;
+use crate::id::{CallerId, SessionKey};
 use crate::limits::WAITERS_TOLD_MAX;
 use crate::presence::{Cause, Master, Presence, Waiter};
 use crate::session::WebSocket;
@@ -65,18 +65,66 @@ fn presence(
     };
     presence.master = live.members.master().and_then(master);
     presence.viewers = u32::try_from(live.members.viewers()).unwrap_or(u32::MAX);
-    let mut waiting = waiting(live, channel, directory.settings(), at);
+    let waiting = waiting(live, channel, directory.settings());
     if cause == Cause::Waiting && waiting.is_empty() {
         return None;
     }
     presence.more = u32::try_from(waiting.len().saturating_sub(WAITERS_TOLD_MAX)).ok()?;
-    waiting.truncate(WAITERS_TOLD_MAX);
-    presence.waiting = waiting;
+    let waiting = told(waiting).into_iter();
+    presence.waiting = waiting.map(|one| one.waiter(at)).collect();
     Some(presence)
 }
 
-/// Those who wait for a master, oldest first.
-fn waiting(live: &Live, channel: &Channel, settings: &Settings, at: Moment) -> Vec<Waiter> {
+/// Somebody who waits for a master.
+#[derive(Clone, Copy, Debug)]
+struct Waits<'a> {
+    client_id: &'a str,
+    action: Action,
+    caller: Option<CallerId>,
+    /// When that was accepted.
+    since: Now,
+    expires: Now,
+    /// Nobody of the same caller waits for less time.
+    is_newest: bool,
+}
+
+impl Waits<'_> {
+    fn waiter(&self, at: Moment) -> Waiter {
+        let until = Wall(at.wall.0 + self.expires.since(at.now));
+        Waiter {
+            client_id: self.client_id.into(),
+            action: self.action,
+            caller: self.caller,
+            since: Wall(until.0.saturating_sub(self.expires.since(self.since))),
+            until,
+        }
+    }
+}
+
+/// Those of whom is told, oldest first: of too many the newest of each caller, then the oldest. So no caller hides from
+/// those who watch that another one waits.
+fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
+    all.sort_by_key(|one| one.since);
+    if all.len() > WAITERS_TOLD_MAX {
+        let mut callers = Vec::new();
+        for one in all.iter_mut().rev() {
+            one.is_newest = !callers.contains(&one.caller);
+            if one.is_newest {
+                callers.push(one.caller);
+            }
+        }
+        all.sort_by_key(|one| match one.is_newest {
+            true => (false, u64::MAX - one.since.0),
+            false => (true, one.since.0),
+        });
+        all.truncate(WAITERS_TOLD_MAX);
+        all.sort_by_key(|one| one.since);
+    }
+    all
+}
+
+/// Those who wait for a master.
+fn waiting<'a>(live: &'a Live, channel: &Channel, settings: &Settings) -> Vec<Waits<'a>> {
     let ttl = u64::from(channel.record.ttl_seconds) * 1000;
     let kept_ms = if channel.hooks & settings.waking_hooks() == 0 {
         ttl
@@ -87,19 +135,17 @@ fn waiting(live: &Live, channel: &Channel, settings: &Settings, at: Moment) -> V
         channel.record.ttl_seconds,
         settings.timeouts.alexa_wait_max_ms,
     );
-    let waiter = |client_id: &str, (action, caller), expires: Now, for_ms: u64| {
-        let until = Wall(at.wall.0 + expires.since(at.now));
-        Waiter {
-            client_id: client_id.into(),
-            action,
-            caller,
-            since: Wall(until.0.saturating_sub(for_ms)),
-            until,
-        }
+    let waits = |client_id, (action, caller), expires: Now, for_ms: u64| Waits {
+        client_id,
+        action,
+        caller,
+        since: Now(expires.0.saturating_sub(for_ms)),
+        expires,
+        is_newest: false,
     };
     let kept = live.pending.for_master().map(|kept| {
         let what = (kept.message.action, kept.caller);
-        waiter(kept.viewer, what, kept.message.expires, kept_ms)
+        waits(&**kept.viewer, what, kept.message.expires, kept_ms)
     });
     // A master that had an offer before has it still.
     let master = live.members.master();
@@ -108,9 +154,30 @@ fn waiting(live: &Live, channel: &Channel, settings: &Settings, at: Moment) -> V
     let calls = calls.filter(|call| call.given.is_none() && !has(&call.had));
     let calls = calls.map(|call| {
         let what = (Action::SdpOffer, None);
-        waiter(&call.sender, what, call.expires, called_ms)
+        waits(&*call.sender, what, call.expires, called_ms)
     });
-    let mut all: Vec<_> = kept.chain(calls).collect();
-    all.sort_by_key(|waiter| waiter.since);
-    all
+    kept.chain(calls).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_caller_hides_that_another_one_waits() {
+        let waits = |since: u64, caller: u64| Waits {
+            client_id: "v",
+            action: Action::SdpOffer,
+            caller: Some(CallerId::of_hash(caller)),
+            since: Now(since),
+            expires: Now(since + 60),
+            is_newest: false,
+        };
+        let many = (0..40).map(|since| waits(since, 1));
+        let all = many.chain([waits(20, 2), waits(41, 3)]).collect();
+        let told = told(all);
+        let since: Vec<_> = told.iter().map(|one| one.since.0).collect();
+        let oldest: Vec<_> = (0..13).chain([20, 39, 41]).collect();
+        assert_eq!(since, oldest, "the newest of each, and the oldest");
+    }
 }

@@ -21,28 +21,32 @@ impl Glob {
     /// Whether it covers the whole of `text`. At most as many steps as both lengths multiplied.
     #[must_use]
     pub fn covers(&self, text: &str) -> bool {
-        let (pattern, text) = (&*self.0, text.as_bytes());
-        let (mut at, mut read) = (0, 0);
-        // The place of the last star, and the text behind its part so far.
-        let mut star: Option<(usize, usize)> = None;
-        while read < text.len() {
-            let byte = pattern.get(at);
-            if byte == Some(&b'*') {
-                star = Some((at, read));
-                at += 1;
-            } else if byte == Some(&b'?') || (byte.is_some() && byte == text.get(read)) {
-                (at, read) = (at + 1, read + 1);
-            } else if let Some((place, taken)) = &mut star {
-                // The star covers one byte more.
-                *taken += 1;
-                (at, read) = (*place + 1, *taken);
-            } else {
-                return false;
-            }
-        }
-        let rest = pattern.get(at..).unwrap_or_default();
-        rest.iter().all(|byte| *byte == b'*')
+        covers(&self.0, text.as_bytes())
     }
+}
+
+/// The same of a pattern that is a text of somebody else's.
+pub(crate) fn covers(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut at, mut read) = (0, 0);
+    // The place of the last star, and the text behind its part so far.
+    let mut star: Option<(usize, usize)> = None;
+    while read < text.len() {
+        let byte = pattern.get(at);
+        if byte == Some(&b'*') {
+            star = Some((at, read));
+            at += 1;
+        } else if byte == Some(&b'?') || (byte.is_some() && byte == text.get(read)) {
+            (at, read) = (at + 1, read + 1);
+        } else if let Some((place, taken)) = &mut star {
+            // The star covers one byte more.
+            *taken += 1;
+            (at, read) = (*place + 1, *taken);
+        } else {
+            return false;
+        }
+    }
+    let rest = pattern.get(at..).unwrap_or_default();
+    rest.iter().all(|byte| *byte == b'*')
 }
 
 #[cfg(test)]
@@ -64,6 +68,10 @@ mod tests {
             ("*-1", "cam-1-1", true),
             ("*a*b", "xaxxbxb", true),
             ("a*b", "abc", false),
+            ("a*a", "a", false),
+            ("cam-1", "cam-1", true),
+            ("cam-1", "cam-12", false),
+            ("cam-*", "a-cam-1", false),
             ("a**c", "abc", true),
         ] {
             assert_eq!(Glob::new(pattern).covers(text), covers, "{pattern} {text}");
