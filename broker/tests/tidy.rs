@@ -32,7 +32,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("check", &[]),
     ("journal", &["check", "id", "limits", "time"]),
     ("event", &["check", "journal"]),
-    ("auth", &["check", "limits", "quota", "time"]),
+    ("auth", &["check", "limits", "quota", "time", "wire"]),
     (
         "refusal_id",
         &["auth", "check", "event", "id", "limits", "time"],

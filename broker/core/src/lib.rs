@@ -10,7 +10,7 @@
 //! | [`id`] [`time`] [`limits`] [`check`] [`event`] [`journal`] [`record`] | plain data that everything else uses |
 //! | [`settings`] | what the operator configured, with its defaults |
 //! | [`presence`] | who is there on channels that are watched |
-//! | `quota` [`wheel`] `glob` | token buckets; deadlines without a scan; patterns of names |
+//! | `quota` [`wheel`] | token buckets; deadlines without a scan |
 //! | [`auth`] | who a caller is and what they may do |
 //! | [`readiness`] | whether the process is ready for clients |
 //! | [`refusal_id`] | request ids of refusals, which say why |
@@ -31,7 +31,6 @@ pub mod cluster;
 pub mod control;
 pub mod crowd;
 pub mod event;
-mod glob;
 pub mod id;
 pub mod journal;
 pub mod leap;

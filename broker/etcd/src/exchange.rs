@@ -86,14 +86,14 @@ impl From<Status> for ExchangeError {
 
 /// Puts every record of the store in `directory` into etcd, and says how many there are. The store must not be in use.
 ///
-/// The first import into a cluster that has no nodes yet founds it.
+/// The first import into a cluster that has no nodes yet founds it. Its epochs of presence exceed `epoch` from then on.
 ///
 /// # Errors
 /// [`ExchangeError`].
 pub fn import(
     etcd: &Options,
     cluster: &str,
-    directory: &Path,
+    (directory, epoch): (&Path, u64),
     existing: Existing,
 ) -> Result<u64, ExchangeError> {
     let store = Store::open(directory).map_err(ExchangeError::Open)?;
@@ -115,6 +115,7 @@ pub fn import(
             Existing::Refuse => end.must_be_empty().await?,
             Existing::Replace => end.clear().await?,
         }
+        end.raise_presence(epoch).await?;
         let mut rows = store.snapshot().map_err(ExchangeError::Read)?;
         let mut count = 0;
         let batches = || {
@@ -134,12 +135,16 @@ pub fn import(
     })
 }
 
-/// Makes a store in `directory`, which has none, of every record of the cluster, and says how many there are. Nodes may
-/// run meanwhile: what is exported is of one revision.
+/// Makes a store in `directory`, which has none, of every record of the cluster, and says how many there are, and the
+/// greatest epoch of presence so far. Nodes may run meanwhile: what is exported is of one revision.
 ///
 /// # Errors
 /// [`ExchangeError`]; then there is no store.
-pub fn export(etcd: &Options, cluster: &str, directory: &Path) -> Result<u64, ExchangeError> {
+pub fn export(
+    etcd: &Options,
+    cluster: &str,
+    directory: &Path,
+) -> Result<(u64, u64), ExchangeError> {
     let runtime = runtime()?;
     let end = runtime.block_on(End::connect(etcd, cluster))?;
     let (mut count, mut failed) = (0, None);
@@ -161,7 +166,7 @@ pub fn export(etcd: &Options, cluster: &str, directory: &Path) -> Result<u64, Ex
     match (failed, filled) {
         (Some(error), _) => Err(error),
         (None, Err(error)) => Err(ExchangeError::Disk(error)),
-        (None, Ok(())) => Ok(count),
+        (None, Ok(())) => Ok((count, runtime.block_on(end.presence())?)),
     }
 }
 
@@ -304,7 +309,10 @@ impl End {
         }
     }
 
-    async fn transact(&self, transaction: TxnRequest) -> Result<TxnResponse, ExchangeError> {
+    pub(crate) async fn transact(
+        &self,
+        transaction: TxnRequest,
+    ) -> Result<TxnResponse, ExchangeError> {
         match timeout(CALL, self.lines.txn(transaction)).await {
             Ok(result) => result.map_err(Into::into),
             Err(_) => Err(ExchangeError::Etcd(Failure::late().to_string().into())),

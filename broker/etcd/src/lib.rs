@@ -48,6 +48,7 @@ mod client;
 mod config;
 mod directory;
 mod driver;
+mod epochs;
 mod exchange;
 pub mod limits;
 mod names;

@@ -2,6 +2,7 @@
 
 use broker_core::time::Now;
 use rustix::time::{ClockId, clock_gettime};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The clock of leases and silence: monotonic, and goes on while the machine sleeps.
 pub(crate) fn now() -> Now {
@@ -9,6 +10,12 @@ pub(crate) fn now() -> Now {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
     Now(seconds * 1_000 + nanoseconds / 1_000_000)
+}
+
+/// The calendar, in milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
+    let calendar = SystemTime::now().duration_since(UNIX_EPOCH);
+    calendar.map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(0))
 }
 
 /// Random bytes for keys and ids; nothing if the system has none.

@@ -76,7 +76,7 @@ impl fmt::Display for Unreadable {
 }
 
 /// The form of messages: the inner version that brought it.
-pub(crate) const FORM: u8 = 3;
+pub(crate) const FORM: u8 = 5;
 const _: () = assert!(FORM as u32 <= INNER_VERSION);
 
 /// A message as bytes. `names` are those of this process.

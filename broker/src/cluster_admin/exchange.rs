@@ -4,7 +4,7 @@
 use super::place::Place;
 use crate::backup::Folder;
 use crate::channels::Plan;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, epoch};
 use crate::failure::Failure;
 use crate::finding::counted;
 use crate::terminal::plain;
@@ -20,12 +20,13 @@ pub(super) fn import(place: &Place, directory: &Path, replace: bool) -> Result<S
         )));
     }
     let _locked = DataDir::of_stopped(directory)?;
+    let epoch = epoch::kept(directory)?.unwrap_or_default();
     let existing = if replace {
         Existing::Replace
     } else {
         Existing::Refuse
     };
-    let count = broker_etcd::import(&place.etcd, &place.name, directory, existing);
+    let count = broker_etcd::import(&place.etcd, &place.name, (directory, epoch), existing);
     let count = count.map_err(|error| failure(&error, directory))?;
     Ok(format!("{count} channels are in etcd\n"))
 }
@@ -69,7 +70,9 @@ pub(super) fn export(place: &Place, directory: &Path) -> Result<String, Failure>
         ))
     })?;
     let count = broker_etcd::export(&place.etcd, &place.name, folder.path());
-    let count = count.map_err(|error| failure(&error, directory))?;
+    let (count, epoch) = count.map_err(|error| failure(&error, directory))?;
+    let kept = folder.write(epoch::NAME, epoch::text(epoch).as_bytes());
+    kept.map_err(|error| Failure::Fatal(format!("{shown}: cannot be written: {error}")))?;
     let finished = folder.finish();
     finished.map_err(|error| Failure::Fatal(format!("{shown}: cannot be written: {error}")))?;
     Ok(format!("{shown}: {count} channels\n"))

@@ -60,8 +60,6 @@ const RULES: &[Rule] = &[
 
     rule("presence.wake_ttl", |s| s.presence.wake_ttl_ms > 0 && s.strict(),
         "allowed off under the strict profile, which keeps messages for the TTL of their channel"),
-    rule("hook", |s| !s.hooks.is_empty() && s.cluster.is_on(),
-        "allowed without [cluster]: hooks are of a broker that is the whole service"),
 
     rule("cluster", |s| s.cluster.is_on() && !s.cluster.is_whole(),
         "allowed name, node, secret_file, listen and one of etcd and map_file together").beside(&["cluster"]),

@@ -40,8 +40,8 @@ pub(crate) fn kept(data_dir: &Path) -> Result<Option<u64>, Failure> {
     last.map(Some).ok_or_else(|| {
         let path = path.display();
         Failure::Fatal(format!(
-            "{path}: damaged: it must have one number: put back a copy of it, or write a number into it that is greater \
-             than every epoch that receivers of hooks have seen"
+            "{path}: damaged: it must have one number: put back a copy of it, or write a number into it that is \
+             greater than every epoch that receivers of hooks have seen"
         ))
     })
 }

@@ -4,6 +4,7 @@ use super::client::{Client, Letter};
 use super::job::{Half, Job, Key, What};
 use super::queue::{Answer, Outcome, Queue};
 use super::report::HooksReport;
+use super::terms::Terms;
 use super::wake::{Act, WakeResult, Wakes};
 use super::{Order, address, event};
 use crate::edge::calendar;
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 /// The courier of all hooks. One per process that has any.
 pub struct Courier {
     settings: Arc<Settings>,
-    epoch: u64,
+    terms: Terms,
     receivers: Vec<Receiver>,
     wakes: Wakes,
     told: mpsc::Receiver<Told>,
@@ -62,7 +63,7 @@ pub(super) struct Ends {
 impl Courier {
     pub(super) fn new(
         settings: &Arc<Settings>,
-        epoch: u64,
+        terms: Terms,
         clients: Vec<Client>,
         seed: u64,
         ends: Ends,
@@ -77,7 +78,7 @@ impl Courier {
         };
         Self {
             settings: Arc::clone(settings),
-            epoch,
+            terms,
             receivers: receivers.map(receiver).collect(),
             wakes: Wakes::default(),
             told: ends.told,
@@ -95,8 +96,11 @@ impl Courier {
         self.notify_all("node.started");
         loop {
             let now = self.now();
-            for act in self.wakes.due(now) {
+            for act in self.wakes.due(now, |state| self.terms.is_current(state)) {
                 self.act(&act, now);
+            }
+            if let Some(serving) = self.terms.news(now) {
+                self.tell_all("slots.serving", &What::Slots(serving));
             }
             self.send(now);
             self.tell();
@@ -129,6 +133,9 @@ impl Courier {
             Told::Presence(state) => Arc::new(*state),
             Told::Lost => return self.notify_all("node.resync"),
         };
+        if !self.terms.is_current(&state) {
+            return;
+        }
         let channel: Arc<str> = (*state.arn).into();
         if state.hooks & self.settings.waking_hooks() != 0 {
             for act in self.wakes.saw(&channel, &state, now) {
@@ -227,12 +234,16 @@ impl Courier {
 
     /// A word about the process, for every hook.
     fn notify_all(&mut self, kind: &'static str) {
+        self.tell_all(kind, &What::Node(kind));
+    }
+
+    fn tell_all(&mut self, kind: &'static str, what: &What) {
         for nth in 0..self.receivers.len() {
-            self.notify(nth, kind);
+            self.notify(nth, kind, what.clone());
         }
     }
 
-    fn notify(&mut self, nth: usize, kind: &'static str) {
+    fn notify(&mut self, nth: usize, kind: &'static str, what: What) {
         let job = Job {
             key: Key {
                 half: Half::States,
@@ -240,7 +251,7 @@ impl Courier {
             },
             account: Account(0),
             number: 0,
-            what: What::Node(kind),
+            what,
             ready: self.now(),
             expires: None,
         };
@@ -252,6 +263,16 @@ impl Courier {
         for nth in 0..self.receivers.len() {
             let mut expired = 0;
             while let Some(job) = self.next_of(nth, now, &mut expired) {
+                if let Some(receiver) = self.receivers.get_mut(nth)
+                    && !job
+                        .what
+                        .state()
+                        .is_none_or(|state| self.terms.is_current(state))
+                {
+                    receiver.queue.done(&job.key, Answer::Refused, now);
+                    expired += 1;
+                    continue;
+                }
                 self.launch(nth, job);
             }
             self.count(nth, Outcome::Expired, expired);
@@ -269,14 +290,11 @@ impl Courier {
         };
         let wall = calendar();
         let letter = Letter {
-            id: format!("msg_{}_{}", self.epoch, job.number),
+            id: self.terms.message_id(job.number),
             timestamp_s: wall.0 / 1000,
             body: self.body(hook, &job.what, wall),
         };
-        let name = match &job.what {
-            What::Presence(state) | What::Wake(state, _) => &*state.name,
-            What::Node(_) => "",
-        };
+        let name = job.what.state().map_or("", |state| &state.name);
         let to = address::of_channel(&hook.url, name);
         let client = receiver.client.clone();
         self.flights.spawn(async move {
@@ -295,9 +313,10 @@ impl Courier {
 
     fn body(&self, hook: &Hook, what: &What, at: Wall) -> axum::body::Bytes {
         match what {
-            What::Presence(state) => event::presence(hook, self.epoch, state),
-            What::Wake(state, attempt) => event::wake(hook, self.epoch, state, *attempt),
-            What::Node(kind) => event::node(kind, self.epoch, at),
+            What::Presence(state) => event::presence(hook, &self.terms, state),
+            What::Wake(state, attempt) => event::wake(hook, &self.terms, state, *attempt),
+            What::Slots(serving) => event::slots(&self.terms, serving, at),
+            What::Node(kind) => event::node(kind, &self.terms, at),
         }
     }
 
@@ -325,7 +344,7 @@ impl Courier {
             }
         });
         if resync {
-            self.notify(nth, "node.resync");
+            self.notify(nth, "node.resync", What::Node("node.resync"));
         }
     }
 
@@ -352,9 +371,9 @@ impl Courier {
         self.jobs += 1;
         let wall = calendar();
         let letter = Letter {
-            id: format!("msg_{}_{}", self.epoch, self.jobs),
+            id: self.terms.message_id(self.jobs),
             timestamp_s: wall.0 / 1000,
-            body: event::node("hook.test", self.epoch, wall),
+            body: event::node("hook.test", &self.terms, wall),
         };
         let (client, to) = (receiver.client.clone(), address::of_channel(&hook.url, ""));
         tokio::spawn(async move {

@@ -1,5 +1,6 @@
 //! Events as they are posted.
 
+use super::terms::{Serving, Terms};
 use axum::body::Bytes;
 use broker_core::presence::{Cause, Presence, Waiter};
 use broker_core::settings::Hook;
@@ -8,17 +9,17 @@ use codec::calendar::rfc3339;
 use serde_json::{Map, Value, json};
 
 /// The event of a channel's state.
-pub(super) fn presence(hook: &Hook, epoch: u64, presence: &Presence) -> Bytes {
+pub(super) fn presence(hook: &Hook, terms: &Terms, presence: &Presence) -> Bytes {
     body(
         "channel.presence",
         presence.at,
-        state(hook, epoch, presence),
+        state(hook, terms, presence),
     )
 }
 
 /// The event that a master is called by: the state with the number of the attempt and the end of the wait.
-pub(super) fn wake(hook: &Hook, epoch: u64, presence: &Presence, attempt: u32) -> Bytes {
-    let mut data = state(hook, epoch, presence);
+pub(super) fn wake(hook: &Hook, terms: &Terms, presence: &Presence, attempt: u32) -> Bytes {
+    let mut data = state(hook, terms, presence);
     data.insert("attempt".into(), attempt.into());
     let last = presence.waiting.iter().max_by_key(|waiter| waiter.until);
     if let Some(last) = last {
@@ -31,10 +32,25 @@ pub(super) fn wake(hook: &Hook, epoch: u64, presence: &Presence, attempt: u32) -
 }
 
 /// An event of the process as a whole.
-pub(super) fn node(kind: &str, epoch: u64, at: Wall) -> Bytes {
-    let mut data = Map::new();
-    data.insert("epoch".into(), epoch.into());
+pub(super) fn node(kind: &str, terms: &Terms, at: Wall) -> Bytes {
+    let mut data = of_node(terms);
+    data.insert("epoch".into(), terms.epoch.into());
     body(kind, at, data)
+}
+
+/// The slots that a node of a cluster serves: runs of them, each as its first, its last and its epoch.
+pub(super) fn slots(terms: &Terms, serving: &Serving, at: Wall) -> Bytes {
+    let runs = serving.iter();
+    let runs = runs.map(|(first, last, epoch)| json!([first.0, last.0, epoch]));
+    let mut data = of_node(terms);
+    data.insert("slots".into(), runs.collect());
+    body("slots.serving", at, data)
+}
+
+/// The node's name, in a cluster.
+fn of_node(terms: &Terms) -> Map<String, Value> {
+    let node = terms.node().map(|node| ("node".into(), node.into()));
+    node.into_iter().collect()
 }
 
 fn body(kind: &str, at: Wall, data: Map<String, Value>) -> Bytes {
@@ -42,7 +58,7 @@ fn body(kind: &str, at: Wall, data: Map<String, Value>) -> Bytes {
     event.to_string().into()
 }
 
-fn state(hook: &Hook, epoch: u64, presence: &Presence) -> Map<String, Value> {
+fn state(hook: &Hook, terms: &Terms, presence: &Presence) -> Map<String, Value> {
     let cause: &str = presence.cause.into();
     let master = presence.master.map(|master| {
         let mut value = json!({ "since": rfc3339(master.since.0) });
@@ -52,12 +68,15 @@ fn state(hook: &Hook, epoch: u64, presence: &Presence) -> Map<String, Value> {
         value
     });
     let waiting = presence.waiting.iter().map(|waiter| waiting(hook, waiter));
-    let mut data = Map::new();
+    let mut data = of_node(terms);
     data.insert(
         "channel".into(),
         json!({ "name": presence.name, "arn": presence.arn }),
     );
-    data.insert("epoch".into(), epoch.into());
+    if let Some(slot) = presence.slot {
+        data.insert("slot".into(), slot.0.into());
+    }
+    data.insert("epoch".into(), presence.epoch.into());
     data.insert("sequence".into(), presence.sequence.into());
     data.insert("cause".into(), cause.into());
     if matches!(presence.cause, Cause::MasterLeft | Cause::ViewerLeft) {

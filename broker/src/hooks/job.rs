@@ -1,5 +1,6 @@
 //! Events that are to be sent to a receiver.
 
+use super::terms::Serving;
 use crate::limits::{HOOK_BYTES_MAX, HOOK_WAITING_MAX};
 use broker_core::id::Account;
 use broker_core::presence::Presence;
@@ -49,15 +50,27 @@ pub(super) enum What {
     Presence(Arc<Presence>),
     /// A call for a master, with the number of the attempt.
     Wake(Arc<Presence>, u32),
+    /// The slots that the node serves.
+    Slots(Serving),
     /// A word about the process.
     Node(&'static str),
+}
+
+impl What {
+    /// The state of a channel.
+    pub(super) fn state(&self) -> Option<&Arc<Presence>> {
+        match self {
+            Self::Presence(state) | Self::Wake(state, _) => Some(state),
+            Self::Slots(_) | Self::Node(_) => None,
+        }
+    }
 }
 
 impl Job {
     /// Whether a receiver knows less without it.
     pub(super) fn is_state(&self) -> bool {
         match self.what {
-            What::Presence(_) | What::Node(_) => true,
+            What::Presence(_) | What::Slots(_) | What::Node(_) => true,
             What::Wake(..) => false,
         }
     }
@@ -72,6 +85,7 @@ impl Job {
         JOB_BYTES
             + match &self.what {
                 What::Presence(presence) | What::Wake(presence, _) => of(presence),
+                What::Slots(serving) => size_of_val(&**serving),
                 What::Node(_) => 0,
             }
     }

@@ -20,6 +20,7 @@ pub(crate) mod keys;
 mod queue;
 mod report;
 pub(crate) mod secret;
+mod terms;
 mod wake;
 
 pub(crate) use client::Client;
@@ -29,10 +30,12 @@ pub use report::{HookReport, HooksReport};
 pub use wake::WakeResult;
 
 use crate::limits::PRESENCES_WAITING_MAX;
+use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::presence::{Audience, Told};
 use broker_core::settings::Settings;
 use courier::Ends;
 use std::sync::Arc;
+use terms::Terms;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -57,7 +60,7 @@ pub(crate) enum Order {
 /// The courier of the configured hooks, which is to be run on the side thread, and the ways to it.
 pub(crate) fn courier(
     settings: &Arc<Settings>,
-    epoch: u64,
+    (epoch, slots): (u64, Option<Arc<SlotMap>>),
     clients: Vec<Client>,
     seed: u64,
 ) -> (Courier, Hooks) {
@@ -81,7 +84,8 @@ pub(crate) fn courier(
         orders: order,
         report: reports,
     };
-    (Courier::new(settings, epoch, clients, seed, ends), hooks)
+    let terms = Terms::new(epoch, slots);
+    (Courier::new(settings, terms, clients, seed, ends), hooks)
 }
 
 impl Hooks {

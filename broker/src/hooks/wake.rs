@@ -116,8 +116,8 @@ impl Wakes {
         acts
     }
 
-    /// The next call that is due, and what ends.
-    pub(super) fn due(&mut self, now: u64) -> Vec<Act> {
+    /// The next call that is due, and what ends. Channels that are elsewhere now are forgotten: their owner calls.
+    pub(super) fn due(&mut self, now: u64, is_here: impl Fn(&Presence) -> bool) -> Vec<Act> {
         let mut acts = Vec::new();
         while let Some((due, channel)) = self.due.first().cloned() {
             if due > now || acts.len() >= ACTS_PER_TURN {
@@ -125,6 +125,10 @@ impl Wakes {
             }
             self.due.pop_first();
             if let Some(known) = self.channels.get_mut(&channel) {
+                if !is_here(&known.state) {
+                    self.forget(&channel);
+                    continue;
+                }
                 known.look(now, &mut acts);
                 self.arm(&channel, now);
             }

@@ -2,12 +2,11 @@
 
 use super::random::seeds;
 use super::reload::{Reloader, Stamp, Subject, stamps};
-use crate::data_dir::{DataDir, epoch};
-use crate::edge::calendar;
 use crate::failure::Failure;
 use crate::hooks::keys::{self, HookFault};
 use crate::hooks::{self, Client, Courier, Hooks, Order};
 use crate::side::Shows;
+use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::settings::Settings;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,10 +31,10 @@ struct HookFiles {
 /// Reads what the hooks of the settings need; the admin listener shows them.
 ///
 /// # Errors
-/// [`Failure::Configuration`] with every fault of their files; what keeps the epoch from being kept.
+/// [`Failure::Configuration`] with every fault of their files.
 pub(super) fn prepare(
     settings: &Arc<Settings>,
-    data_dir: &DataDir,
+    (epoch, slots): (u64, Option<Arc<SlotMap>>),
     shows: &mut Shows,
 ) -> Result<Started, Failure> {
     if settings.hooks.is_empty() {
@@ -43,9 +42,8 @@ pub(super) fn prepare(
     }
     let read = stamps(&keys::files_of(settings));
     let clients = clients(settings).map_err(Failure::Configuration)?;
-    let epoch = epoch::next(data_dir.path(), calendar().0)?;
     let [seed, ..] = seeds()?;
-    let (courier, hooks) = hooks::courier(settings, epoch, clients, seed);
+    let (courier, hooks) = hooks::courier(settings, (epoch, slots), clients, seed);
     let files = HookFiles {
         settings: Arc::clone(settings),
         hooks: hooks.clone(),

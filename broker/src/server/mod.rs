@@ -40,8 +40,8 @@ pub use check::{Checked, check};
 pub(crate) use cluster::secret as cluster_secret;
 pub(crate) use environment::NAMES;
 
-use crate::data_dir::{self, DataDir, Reach, session_key};
-use crate::edge::EdgeSettings;
+use crate::data_dir::{self, DataDir, Reach, epoch, session_key};
+use crate::edge::{EdgeSettings, calendar};
 use crate::failure::Failure;
 use crate::memory;
 use crate::side::{self, AdminPage, Log, Pairing, StatusBoard};
@@ -80,7 +80,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let memlock = ring::raise_memlock();
     threads::probe()?;
     let (mut bound, admin_listeners) = bind(&mut settings)?;
-    let data_dir = data_dir(&mut settings)?;
+    let (data_dir, epoch) = data_dir(&mut settings)?;
     let token = admin::token(&settings)?;
     let edge = edge_settings(&settings, connections);
     let threads = threads::prepare(&mut settings, &edge.ring, memlock)?;
@@ -95,16 +95,15 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let session_keys = session_keys(&data_dir, cluster.as_ref())?;
     let status = StatusBoard::default();
     let placement = placement(settings.shards, cluster.as_ref())?;
-    let around = (&data_dir, &mailboxes, &status);
+    let around = (&data_dir, &mailboxes, &status, epoch);
     let mut registry = Records::open(&settings, cluster.as_ref(), &placement, around)?;
     let ((commands, told), (events, happened)) = (unbounded(), unbounded());
     let in_force = who.as_ref().map(|found| found.file.in_force());
     let secrets = Secrets::new(token, &session_keys, not_after);
     let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets);
-    let mut hooks = hooks::prepare(&settings, &data_dir, &mut shows)?;
+    let mut hooks = hooks::prepare(&settings, (epoch, placement.map()), &mut shows)?;
     shows.tries = tries::tries(in_force, &session_keys, log)?;
-    let history = shows.history.clone();
-    let (admin, pairing) = lan::open(&settings, &mut shows);
+    let (history, (admin, pairing)) = (shows.history.clone(), lan::open(&settings, &mut shows));
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
     let captures = page.as_ref().and_then(|page| page.shows.captures());
     side::start(page, hooks.courier.take(), status.clone(), commands)
@@ -127,6 +126,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         admin,
         readiness: status.readiness(),
         hooks: hooks.hooks.clone(),
+        epoch,
     };
     let shards = shards.start(threads, bound)?;
     announce(&settings, connections, &data_dir);
@@ -180,18 +180,20 @@ fn reloader(
 
 /// Opens the data directory; one that ends with the process may be elsewhere than the settings have it, and is written
 /// into them.
-fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
-    if !settings.data_dir_ends {
+fn data_dir(settings: &mut Settings) -> Result<(DataDir, u64), Failure> {
+    let data_dir = if settings.data_dir_ends {
+        DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?
+    } else {
         let reach = if settings.dev {
             Reach::Known
         } else {
             Reach::Nothing
         };
-        return DataDir::open(&settings.data_dir, reach);
-    }
-    let data_dir = DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?;
+        DataDir::open(&settings.data_dir, reach)?
+    };
     settings.data_dir = data_dir.path().into();
-    Ok(data_dir)
+    let epoch = epoch::next(data_dir.path(), calendar().0)?;
+    Ok((data_dir, epoch))
 }
 
 /// The use of the server's account, one value for all shards, under `--dev`.

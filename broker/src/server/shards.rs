@@ -50,6 +50,8 @@ pub(super) struct Shards<'s> {
     pub(super) readiness: Readiness,
     /// The ways to the courier of hooks, if there are any.
     pub(super) hooks: Option<Hooks>,
+    /// The epoch of presence of this process.
+    pub(super) epoch: u64,
 }
 
 impl Shards<'_> {
@@ -148,6 +150,7 @@ impl Shards<'_> {
                 Some(hooks) => hooks.of_shard(),
                 None => Box::new(Nobody),
             },
+            epoch: self.epoch,
         })
     }
 }

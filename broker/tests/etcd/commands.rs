@@ -286,18 +286,18 @@ fn an_upgrade_is_finished_when_all_nodes_have_the_newer_version() {
             format!(r#"{{"format":1,"directory":7,"start":3,"version":"9","inner":{inner}}}"#);
         put(&etcd, &format!("live/{node}"), &value);
     };
-    register("n3", 4);
-    refused("n2 has inner version 3, and another node 4: upgrade it first");
-    register("n2", 4);
+    register("n3", 6);
+    refused("n2 has inner version 5, and another node 6: upgrade it first");
+    register("n2", 6);
     let meta = || etcd.ctl(&["get", "--print-value-only", META]);
     let before = meta();
     let text = place.well(&["finish-upgrade"]);
     assert_eq!(
         text,
-        "the lowest inner version was 1, and is 4: older programs do not start any more\n"
+        "the lowest inner version was 1, and is 6: older programs do not start any more\n"
     );
     assert!(
-        !before.contains("lowest") && meta().contains(r#""lowest":4"#),
+        !before.contains("lowest") && meta().contains(r#""lowest":6"#),
         "{}",
         meta()
     );
@@ -310,11 +310,11 @@ fn an_upgrade_is_finished_when_all_nodes_have_the_newer_version() {
     }
     let text = place.well(&["finish-upgrade"]);
     assert!(
-        text.starts_with("nothing to finish: all nodes have inner version 4"),
+        text.starts_with("nothing to finish: all nodes have inner version 6"),
         "{text}"
     );
-    register("n2", 3);
-    refused("n2 has inner version 3");
+    register("n2", 5);
+    refused("n2 has inner version 5");
 }
 
 #[test]

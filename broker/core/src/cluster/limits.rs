@@ -4,8 +4,9 @@
 /// passed on. Raised with each change that the version before would not understand; two neighbouring ones share a
 /// cluster.
 ///
-/// 3 is the form of messages by [`crate::wire`]. No program has version 2, so those of version 1 are no neighbours.
-pub const INNER_VERSION: u32 = 3;
+/// 5 has the epochs of presence in records of slots. No program has version 2 or 4, so those of versions 1 and 3 are no
+/// neighbours.
+pub const INNER_VERSION: u32 = 5;
 
 /// Slots of a cluster: the number of parts that channels are divided into. It never changes.
 pub const SLOTS: u16 = 4_096;

@@ -267,7 +267,8 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotOrder {
     /// Admit to a slot, beginning with the messages of a parcel if one is named; other parcels of the slot are dropped.
-    Serve(Held, Option<ParcelId>),
+    /// The epoch of its presence is that of its record.
+    Serve(Held, Option<ParcelId>, u64),
     /// Put a parcel's messages into a slot that is served.
     Merge(Held, ParcelId),
     /// Stop admitting to a slot, close its connections, and pack its pending messages as the parcel.

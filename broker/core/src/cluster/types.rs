@@ -84,6 +84,8 @@ pub struct SlotRecord {
     pub owner: Option<Owner>,
     /// The parcel that belongs to this change of owner. One of a transfer that was given up is thereby never used.
     pub parcel: Option<ParcelId>,
+    /// The epoch of its channels' presence since this change: greater than before each change.
+    pub presence: u64,
 }
 
 /// A node's registration: a key that lives as long as its lease.
@@ -145,6 +147,8 @@ pub enum Value {
         owner: Option<Owner>,
         /// The parcel of this change.
         parcel: Option<ParcelId>,
+        /// The epoch of presence: in a transaction the smallest that may be written.
+        presence: u64,
     },
     /// See [`Registration`].
     Registration {

@@ -2,14 +2,14 @@
 //!
 //! A channel is watched when a hook of the configuration names it. Then its shard tells the whole state of it after
 //! each input that changed it: a state, never a change, so that what is lost or replaced on the way does no harm. The
-//! sequence of one shard never repeats nor goes back while the process lives; across processes the epoch, which is the
-//! broker's, orders them.
+//! sequence of one shard never repeats nor goes back while the process lives; the epoch, which comes first, orders the
+//! states of processes: it is the process's, or in a cluster that of the channel's slot since this process serves it.
 
 mod news;
 
 pub use news::{Change, News};
 
-use crate::id::{Account, CallerId};
+use crate::id::{Account, CallerId, Slot};
 use crate::record::Record;
 use crate::time::Wall;
 use codec::signal::Action;
@@ -27,7 +27,11 @@ pub struct Presence {
     pub account: Account,
     /// The hooks that watch it: bit n is entry n of `[[hook]]`.
     pub hooks: u16,
-    /// A greater one is of a later moment, in one process.
+    /// Its slot, where slots go from one node to another.
+    pub slot: Option<Slot>,
+    /// A greater one is of a later owner of the channel.
+    pub epoch: u64,
+    /// A greater one is of a later moment, in one epoch.
     pub sequence: u64,
     /// The moment.
     pub at: Wall,
@@ -55,6 +59,8 @@ impl Presence {
             arn: record.arn.to_string().into(),
             account: Account::of(&record.arn),
             hooks,
+            slot: None,
+            epoch: 0,
             sequence: 0,
             at: Wall(0),
             cause,

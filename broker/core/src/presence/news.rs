@@ -17,8 +17,8 @@ pub struct News {
     audience: Box<dyn Audience>,
     sequence: u64,
     changed: BTreeMap<ChannelKey, Change>,
-    /// The channel that was told last: the one behind it is next, so that none that changes all the time keeps others
-    /// waiting.
+    /// The channel whose state went last: the one behind it is next, so that none that changes all the time keeps
+    /// others waiting.
     turn: Option<ChannelKey>,
     /// The last states of channels that are gone.
     parting: VecDeque<Box<Presence>>,
@@ -64,6 +64,11 @@ impl News {
             self.parting.pop_front();
             self.lost = true;
         }
+    }
+
+    /// There is nothing to tell of a channel: another process has it.
+    pub fn forget(&mut self, channel: ChannelKey) {
+        self.changed.remove(&channel);
     }
 
     /// Whether there is anything to tell at `now`.
@@ -169,6 +174,8 @@ mod tests {
             arn: Box::default(),
             account: Account(0),
             hooks: 1,
+            slot: None,
+            epoch: 1,
             sequence,
             at: Wall(0),
             cause,

@@ -1,7 +1,7 @@
 //! Receivers of what happens on channels: `[[hook]]` and `[presence]`.
 
 use super::Settings;
-use crate::glob::covers;
+use super::glob::covers;
 use crate::record::Tags;
 use std::path::PathBuf;
 

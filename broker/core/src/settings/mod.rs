@@ -5,6 +5,7 @@
 //! defaults are the table [`KEYS`].
 
 mod cluster;
+mod glob;
 mod hooks;
 mod ice;
 mod keys;
@@ -19,6 +20,7 @@ pub mod value;
 
 pub use crate::quota::Rate;
 pub use cluster::{Cluster, Etcd, Link};
+pub use glob::Glob;
 pub use hooks::{HOOKS_MAX, Hook, PresenceRules, mask_of};
 pub use ice::{Ice, IceCredential};
 pub use keys::{Field, Flag, Key, Kind, RATE_MAX};

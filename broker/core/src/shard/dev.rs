@@ -17,7 +17,7 @@ mod reset;
 mod scripted;
 pub(in crate::shard) mod state;
 
-pub use crate::glob::Glob;
+pub use crate::settings::Glob;
 pub use account_use::AccountUse;
 pub use capture::{Capture, Captured, Fate};
 pub use faults::{

@@ -69,6 +69,8 @@ pub(super) struct Directory {
     lists: Lists,
     /// The news for those who watch.
     news: News,
+    /// The epoch of presence of channels that have no slot.
+    epoch: u64,
     /// The hooks that wake masters, by their bits.
     waking: u16,
     /// The slots of this shard, where slots go from one node to another.
@@ -86,6 +88,8 @@ pub(super) struct DirectoryStart {
     pub(super) slots: Option<Box<Slots>>,
     /// Those who get the states of watched channels.
     pub(super) audience: Box<dyn Audience>,
+    /// The epoch of presence of channels that have no slot.
+    pub(super) epoch: u64,
 }
 
 impl Directory {
@@ -102,6 +106,7 @@ impl Directory {
             waiting_calls,
             slots,
             audience,
+            epoch,
         } = start;
         Self {
             channels: Table::new(CHANNELS_PER_SHARD_MAX),
@@ -115,6 +120,7 @@ impl Directory {
             pages: PageTurn::default(),
             lists: Lists::among(settings.shards, slots.is_some()),
             news: News::new(audience),
+            epoch,
             waking: settings.waking_hooks(),
             slots,
             hasher,

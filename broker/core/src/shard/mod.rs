@@ -124,6 +124,7 @@ impl Shard {
             slot_orders,
             readiness,
             audience,
+            epoch,
         } = start;
         let hasher = RandomState::with_seeds(a, b, c, d);
         let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
@@ -153,6 +154,7 @@ impl Shard {
             waiting_calls,
             slots,
             audience,
+            epoch,
         };
         let directory = Directory::new(settings, place, hasher.clone(), start);
         let mut shard = Self {

@@ -48,6 +48,9 @@ pub struct Start {
     pub readiness: Readiness,
     /// Those who get the states of channels that a hook watches.
     pub audience: Box<dyn Audience>,
+    /// The epoch of presence: greater than that of every earlier process. Where slots go from one node to another, each
+    /// comes with its own.
+    pub epoch: u64,
 }
 
 /// The keys that a shard checks signatures with.
@@ -86,6 +89,7 @@ impl Start {
             slot_orders: None,
             readiness: Readiness::ready(),
             audience: Box::new(Nobody),
+            epoch: 1,
         }
     }
 }

@@ -133,7 +133,14 @@ impl Etcd {
     fn put(&mut self, key: Key, value: Value) {
         let entry = (self.revision, value);
         match key {
-            Key::Slot(slot) => self.slots[slot.index()] = Some(entry),
+            Key::Slot(slot) => {
+                let former = self.slots[slot.index()].replace(entry);
+                let epochs = [former, Some(entry)].map(|entry| match entry {
+                    Some((_, Value::Slot { presence, .. })) => presence,
+                    _ => 0,
+                });
+                assert!(epochs[0] < epochs[1], "epochs of presence grow: {epochs:?}");
+            }
             Key::Record(..) => return,
             Key::Registration(_) | Key::Roster(_) => {
                 self.others.insert(key, entry);

@@ -174,7 +174,7 @@ impl World {
 
     fn order(&mut self, number: usize, order: SlotOrder) {
         match order {
-            SlotOrder::Serve(held, parcel) => {
+            SlotOrder::Serve(held, parcel, _) => {
                 self.serves(number, held);
                 if let Some(id) = parcel {
                     self.unpack_kept(number, held, id);

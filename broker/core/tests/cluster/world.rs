@@ -199,6 +199,7 @@ impl World {
                     Value::Slot {
                         owner,
                         parcel: None,
+                        presence: 1,
                     },
                 );
             }

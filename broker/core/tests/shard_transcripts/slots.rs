@@ -298,7 +298,7 @@ pub(super) fn held(map: &SlotMap) -> Held {
 pub(super) fn serve(held: Held, records: Vec<Record>, parcel: Option<ParcelId>) -> ShardOrder {
     ShardOrder {
         records,
-        ..SlotOrder::Serve(held, parcel).into()
+        ..SlotOrder::Serve(held, parcel, 1).into()
     }
 }
 

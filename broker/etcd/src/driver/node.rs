@@ -21,7 +21,7 @@ use crate::schema::translate::Translator;
 use crate::schema::values::{self, OrderWord, ReportValue};
 use crate::service::Service;
 use crate::store::Submission;
-use crate::system::now;
+use crate::system::{now, unix_ms};
 use crate::wire::{self, Message};
 use broker_core::cluster;
 use broker_core::cluster::limits::{INNER_VERSION, SLOTS};
@@ -30,7 +30,6 @@ use broker_core::cluster::types::{Key, NodeId, Owner, Revision, Value};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::warn;
 
 /// The components of a node.
@@ -412,13 +411,11 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     fn report_value(&self, order: Revision) -> ReportValue {
-        let calendar = SystemTime::now().duration_since(UNIX_EPOCH);
-        let unix_ms = calendar.map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(0));
         let cluster = self.core.cluster();
         let others = self.translator.names.all();
         let reached = others.filter(|(node, _)| cluster.hears(*node, now()));
         let reached = reached.map(|(_, name)| name.as_str().into()).collect();
-        ReportValue::new(order.0, unix_ms, self.service.waiting(), reached)
+        ReportValue::new(order.0, unix_ms(), self.service.waiting(), reached)
     }
 
     fn log(&mut self) {

@@ -8,8 +8,8 @@ use crate::names::Name;
 use crate::rpc::{Lines, RangeRequest};
 use crate::schema::keys::{Keys, Watched};
 use crate::schema::values::{self, OrderWord, ReportValue};
+use crate::system::unix_ms;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, sleep};
 
 /// The report of a node.
@@ -98,11 +98,6 @@ fn ahead_ms(moment: u64, first: u64, last: u64) -> i64 {
     let moment = moment.cast_signed();
     let nearest = moment.clamp(first.cast_signed(), last.max(first).cast_signed());
     moment.saturating_sub(nearest)
-}
-
-fn unix_ms() -> u64 {
-    let calendar = SystemTime::now().duration_since(UNIX_EPOCH);
-    calendar.map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(0))
 }
 
 /// Attempts to ask nodes, of which one may register again at the same time.

@@ -5,7 +5,7 @@ use super::{Session, Why, answer, block_on};
 use crate::config::Options;
 use crate::names::Name;
 use crate::rpc::{Compare, RequestOp, TxnRequest};
-use serde_json::Value;
+use crate::schema::values;
 use std::fmt;
 
 /// The lowest inner version before and after.
@@ -82,7 +82,8 @@ pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, Upgrad
         if raised.from == raised.to {
             return Ok(raised);
         }
-        let changed = with_lowest(text, raised.to).ok_or(UpgradeError::NoCluster)?;
+        let changed =
+            values::with_number(text, "lowest", raised.to.into()).ok_or(UpgradeError::NoCluster)?;
         // No other node than these may have registered, nor one of these again: none has been read since.
         let (first, end) = keys.registrations();
         let newest = picture.nodes.values();
@@ -118,28 +119,5 @@ fn inner_of_all(picture: &Picture) -> Result<u32, UpgradeError> {
     match inner.iter().find(|(_, inner)| *inner < newest) {
         None => Ok(newest),
         Some((name, inner)) => Err(UpgradeError::Older(name.as_str().into(), *inner, newest)),
-    }
-}
-
-/// The meta key with another lowest version; what later versions added to it stays.
-fn with_lowest(text: &[u8], lowest: u32) -> Option<Vec<u8>> {
-    let mut value: Value = serde_json::from_slice(text).ok()?;
-    value
-        .as_object_mut()?
-        .insert("lowest".into(), lowest.into());
-    serde_json::to_vec(&value).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_known_of_the_meta_key_stays() {
-        let text = br#"{"format":1,"id":"a","added":{"x":[1]},"lowest":1}"#;
-        let changed: Value = serde_json::from_slice(&with_lowest(text, 2).unwrap()).unwrap();
-        let expected = serde_json::json!({"format":1,"id":"a","added":{"x":[1]},"lowest":2});
-        assert_eq!(changed, expected);
-        assert_eq!(with_lowest(b"[]", 2), None);
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Translator {
     order: Option<(Revision, OrderValue)>,
     /// The highest inner version that the meta key wants.
     pub(crate) lowest: u32,
+    /// Epochs of presence that are written exceed this one.
+    presence: u64,
 }
 
 /// A key of ours whose value is not: nothing is concluded from what was read with it.
@@ -102,12 +104,14 @@ impl Translator {
             moved: false,
             order: None,
             lowest: 0,
+            presence: config.presence,
         }
     }
 
     /// Takes the meta key that was read: before any other key is.
     pub(crate) fn founded(&mut self, meta: &MetaValue) {
         self.lowest = self.lowest.max(meta.lowest);
+        self.presence = self.presence.max(meta.presence);
         self.cluster = Some(meta.id.clone());
         self.slot_key = meta.slot_key().unwrap_or_default();
     }
@@ -221,7 +225,10 @@ impl Translator {
             // One that cannot be read is reported where it is read as a whole.
             Watched::Meta => {
                 let meta: Option<MetaValue> = value.and_then(|bytes| values::read(bytes).ok());
-                self.lowest = meta.map_or(0, |meta| meta.lowest).max(self.lowest);
+                if let Some(meta) = meta {
+                    self.lowest = self.lowest.max(meta.lowest);
+                    self.presence = self.presence.max(meta.presence);
+                }
                 return Ok(None);
             }
             Watched::Order(_) | Watched::Report(_) => return Ok(None),
@@ -269,7 +276,7 @@ impl Translator {
 
     fn slot_value(&mut self, bytes: &[u8]) -> Result<Value, Why> {
         let value: SlotValue = values::read(bytes)?;
-        let parcel = value.parcel();
+        let (parcel, presence) = (value.parcel(), value.presence);
         let owner = match value.owner {
             None => None,
             Some(OwnerValue { node, process }) => {
@@ -280,16 +287,23 @@ impl Translator {
                 })
             }
         };
-        Ok(Value::Slot { owner, parcel })
+        Ok(Value::Slot {
+            owner,
+            parcel,
+            presence,
+        })
     }
 
-    /// A transaction of the core as one of etcd. Records have their own ([`crate::writer`]).
-    pub(crate) fn transaction(&self, transaction: &Transaction) -> TxnRequest {
+    /// A transaction of the core as one of etcd, at a moment of the calendar in milliseconds since 1970. Records have
+    /// their own ([`crate::writer`]).
+    pub(crate) fn transaction(&self, transaction: &Transaction, wall_ms: u64) -> TxnRequest {
         let compares = transaction.compares.iter();
         let puts = transaction.puts.iter();
         let mut request = TxnRequest {
             compare: compares.filter_map(|it| self.compare(it)).collect(),
-            success: puts.filter_map(|(key, it)| self.put(*key, *it)).collect(),
+            success: puts
+                .filter_map(|(key, it)| self.put(*key, *it, wall_ms))
+                .collect(),
             failure: Vec::new(),
         };
         if transaction.reads {
@@ -305,10 +319,14 @@ impl Translator {
         Some(rpc::Compare::unchanged(key, compare.at.0.cast_signed()))
     }
 
-    fn put(&self, key: Key, value: Value) -> Option<RequestOp> {
+    fn put(&self, key: Key, value: Value, wall_ms: u64) -> Option<RequestOp> {
         let text = self.key(key)?;
         Some(match value {
-            Value::Slot { owner, parcel } => {
+            Value::Slot {
+                owner,
+                parcel,
+                presence,
+            } => {
                 let owner = match owner {
                     None => None,
                     Some(owner) => Some(OwnerValue {
@@ -316,7 +334,11 @@ impl Translator {
                         process: owner.incarnation.into(),
                     }),
                 };
-                RequestOp::put(text, values::write(&SlotValue::new(owner, parcel)))
+                let presence = presence.max(self.presence.saturating_add(1)).max(wall_ms);
+                RequestOp::put(
+                    text,
+                    values::write(&SlotValue::new(owner, parcel, presence)),
+                )
             }
             Value::Registration {
                 incarnation, lease, ..

@@ -77,6 +77,9 @@ pub(crate) struct SlotValue {
     pub(crate) owner: Option<OwnerValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parcel: Option<ParcelValue>,
+    /// The epoch of its channels' presence; 0 of a version that has none.
+    #[serde(default)]
+    pub(crate) presence: u64,
 }
 
 /// A node and its process.
@@ -95,7 +98,7 @@ struct ParcelValue {
 }
 
 impl SlotValue {
-    pub(crate) fn new(owner: Option<OwnerValue>, parcel: Option<ParcelId>) -> Self {
+    pub(crate) fn new(owner: Option<OwnerValue>, parcel: Option<ParcelId>, presence: u64) -> Self {
         let parcel = parcel.map(|id| ParcelValue {
             giver: id.giver.into(),
             number: id.number,
@@ -104,6 +107,7 @@ impl SlotValue {
             format: FORMAT,
             owner,
             parcel,
+            presence,
         }
     }
 
@@ -203,7 +207,8 @@ impl RosterValue {
     }
 }
 
-/// The properties of a cluster. None but its lowest inner version ever changes. Written by its first node.
+/// The properties of a cluster, written by its first node. None but its lowest inner version and its epoch of presence
+/// ever changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MetaValue {
     format: u32,
@@ -215,6 +220,9 @@ pub(crate) struct MetaValue {
     /// The lowest inner version of its nodes: one with a lower [`INNER_VERSION`] does not start. Operators raise it.
     #[serde(default = "first")]
     pub(crate) lowest: u32,
+    /// An epoch of presence that those of its slots must exceed: the last one of a broker whose channels it got.
+    #[serde(default)]
+    pub(crate) presence: u64,
 }
 
 impl MetaValue {
@@ -225,6 +233,7 @@ impl MetaValue {
             slots,
             slot_key: HEXLOWER.encode(&slot_key).into(),
             lowest: INNER_VERSION,
+            presence: 0,
         }
     }
 
@@ -317,6 +326,13 @@ pub(crate) fn write<V: Serialize>(value: &V) -> Vec<u8> {
     serde_json::to_vec(value).expect("names and numbers are JSON")
 }
 
+/// A value with another number in a field; what later versions added to it stays.
+pub(crate) fn with_number(bytes: &[u8], field: &str, number: u64) -> Option<Vec<u8>> {
+    let mut value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    value.as_object_mut()?.insert(field.into(), number.into());
+    serde_json::to_vec(&value).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,16 +353,19 @@ mod tests {
             giver: INCARNATION,
             number: 9,
         };
-        let slot = SlotValue::new(Some(owner), Some(parcel));
+        let slot = SlotValue::new(Some(owner), Some(parcel), 5);
         let text = String::from_utf8(write(&slot)).unwrap();
         let owner = r#""owner":{"node":"n1","directory":7,"start":3}"#;
         let parcel_text = r#""parcel":{"directory":7,"start":3,"number":9}"#;
-        assert_eq!(text, format!(r#"{{"format":1,{owner},{parcel_text}}}"#));
+        assert_eq!(
+            text,
+            format!(r#"{{"format":1,{owner},{parcel_text},"presence":5}}"#)
+        );
         let again: SlotValue = read(text.as_bytes()).unwrap();
         assert_eq!(again, slot);
         assert_eq!(again.parcel(), Some(parcel));
-        let none = write(&SlotValue::new(None, None));
-        assert_eq!(none, br#"{"format":1}"#);
+        let none = write(&SlotValue::new(None, None, 6));
+        assert_eq!(none, br#"{"format":1,"presence":6}"#);
         let (address, peers) = ("10.0.0.1:7443", "10.0.0.1:7444");
         let inner = InnerAddress::new(address, &[7443]);
         let roster = write(&RosterValue::new(&inner, peers, RosterWord::Away));
@@ -406,5 +425,15 @@ mod tests {
         assert!(!why.contains(char::is_control), "{why:?}");
         let later = r#"{"format":1,"added":{"a":[1]}}"#;
         assert!(read::<SlotValue>(later.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn fields_that_are_not_known_stay_where_a_number_is_changed() {
+        let text = br#"{"format":1,"id":"a","added":{"x":[1]},"lowest":1}"#;
+        let changed = with_number(text, "lowest", 2).unwrap();
+        let changed: serde_json::Value = serde_json::from_slice(&changed).unwrap();
+        let expected = serde_json::json!({"format":1,"id":"a","added":{"x":[1]},"lowest":2});
+        assert_eq!(changed, expected);
+        assert_eq!(with_number(b"[]", "lowest", 2), None);
     }
 }

@@ -41,6 +41,7 @@ pub fn samples() -> Vec<Vec<u8>> {
             incarnation: giver,
         }),
         parcel: Some(id),
+        presence: 1 << 41,
     };
     let nodes = ["n1", "n2", "n1"].map(|name| names.number(&Name::new(name)?).ok());
     let answer = Answer {

@@ -31,11 +31,13 @@ fn record() -> impl Strategy<Value = SlotRecord> {
         any::<u64>(),
         proptest::option::of(owner),
         proptest::option::of(parcel_id()),
+        any::<u64>(),
     );
-    parts.prop_map(|(epoch, owner, parcel)| SlotRecord {
+    parts.prop_map(|(epoch, owner, parcel, presence)| SlotRecord {
         epoch: Revision(epoch),
         owner,
         parcel,
+        presence,
     })
 }
 
@@ -247,7 +249,7 @@ fn owners_are_named_and_not_numbered() {
     let record = SlotRecord {
         epoch: Revision(9),
         owner: Some(owner),
-        parcel: None,
+        ..SlotRecord::default()
     };
     let answer = Answer {
         asked: Now(1),
@@ -280,7 +282,7 @@ fn more_nodes_than_a_cluster_has_are_refused() {
                 start: 1,
             },
         }),
-        parcel: None,
+        ..SlotRecord::default()
     };
     let mut here = names();
     for number in 4..NODES_MAX {

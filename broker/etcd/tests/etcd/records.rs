@@ -416,11 +416,11 @@ fn ten_thousand_records_come_from_a_disk_into_etcd_and_back() {
     let options = etcd.options();
     let began = Instant::now();
     assert_eq!(
-        import(&options, "test", &from.0, Existing::Refuse).unwrap(),
+        import(&options, "test", (&from.0, FAR), Existing::Refuse).unwrap(),
         u64::from(RECORDS)
     );
     let imported = began.elapsed();
-    let again = import(&options, "test", &other.0, Existing::Refuse);
+    let again = import(&options, "test", (&other.0, 0), Existing::Refuse);
     assert!(matches!(again, Err(ExchangeError::NotEmpty)), "{again:?}");
 
     // A node serves them, each in its slot, and finds them where it would put them.
@@ -431,17 +431,16 @@ fn ten_thousand_records_come_from_a_disk_into_etcd_and_back() {
         loaded,
         all.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>()
     );
-    let refused = import(&options, "test", &other.0, Existing::Replace);
+    let refused = import(&options, "test", (&other.0, 0), Existing::Replace);
     assert!(matches!(refused, Err(ExchangeError::Nodes)), "{refused:?}");
     let removed = contract::record("camera-00007", 1_700_000_000_000);
     let mut client = Client::of(&node, &world);
     assert_eq!(client.change(Change::Remove(&removed.arn)), Ok(()));
 
     let began = Instant::now();
-    assert_eq!(
-        export(&options, "test", &to.0).unwrap(),
-        u64::from(RECORDS) - 1
-    );
+    let (count, epoch) = export(&options, "test", &to.0).unwrap();
+    assert_eq!(count, u64::from(RECORDS) - 1);
+    assert!(epoch > FAR, "presence goes on where it was: {epoch}");
     let exported = began.elapsed();
     eprintln!("{RECORDS} records: import {imported:?}, export {exported:?}");
     let mut found = Vec::new();
@@ -458,12 +457,15 @@ fn ten_thousand_records_come_from_a_disk_into_etcd_and_back() {
             .is_empty()
     });
     assert_eq!(
-        import(&options, "test", &other.0, Existing::Replace).unwrap(),
+        import(&options, "test", (&other.0, 0), Existing::Replace).unwrap(),
         5
     );
     let left = etcd.ctl(&["get", "--prefix", "--keys-only", "/heliograph/test/c/"]);
     assert_eq!(left.split_whitespace().count(), 5, "{left}");
 }
+
+/// An epoch of presence beyond the calendar of this machine.
+const FAR: u64 = 4_000_000_000_000;
 
 /// etcd closes connections that ping while no call is under way.
 #[test]

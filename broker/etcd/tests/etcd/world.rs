@@ -188,6 +188,7 @@ impl Node {
             etcd: self.options.clone(),
             etcd_quota_bytes: 2 << 30,
             ttl_ms: 10_000,
+            presence: 0,
             accept_etcd,
         }
     }
@@ -332,7 +333,7 @@ impl Service for Shards {
         let book = Arc::clone(&self.book);
         let mut book = book.lock().unwrap();
         match order {
-            SlotOrder::Serve(held, parcel) => {
+            SlotOrder::Serve(held, parcel, _) => {
                 self.serve(&mut book, held);
                 let messages = parcel
                     .and_then(|id| book.kept.remove(&id))

@@ -22,6 +22,8 @@ fn job(channel: u64, sequence: u64) -> Job {
         arn: channel.to_string().into(),
         account: Account(channel % 3),
         hooks: 1,
+        slot: None,
+        epoch: 1,
         sequence,
         at: Wall(0),
         cause: Cause::MasterJoined,

@@ -19,6 +19,8 @@ fn state(master: bool, waiting: &[(u64, Option<u64>)]) -> Arc<Presence> {
         arn: "arn".into(),
         account: Account(1),
         hooks: 1,
+        slot: None,
+        epoch: 1,
         sequence: 1,
         at: Wall(0),
         cause: Cause::Waiting,
@@ -65,7 +67,7 @@ impl Case {
     fn until(&mut self, end: u64) -> Vec<(u64, String)> {
         let mut all = Vec::new();
         while let Some(due) = self.wakes.next_due().filter(|due| *due <= end) {
-            let acts = words(&self.wakes.due(due));
+            let acts = words(&self.wakes.due(due, |_| true));
             all.extend(acts.into_iter().map(|act| (due, act)));
         }
         all
@@ -184,16 +186,16 @@ fn a_calendar_that_is_set_back_keeps_no_call_back() {
     assert_eq!(case.saw(&at(1_000, 121_000), 100_000), ["call 1"]);
 }
 
-/// What was to be done meanwhile is one call, and no channel is forgotten.
+/// Calls that were due meanwhile are one, and no channel is forgotten.
 #[test]
 fn a_process_that_stood_still_goes_on_calling() {
     let mut case = Case::new();
     case.saw(&state(false, &[(120_000, None)]), 0);
-    assert_eq!(words(&case.wakes.due(50_000)), ["call 4"]);
+    assert_eq!(words(&case.wakes.due(50_000, |_| true)), ["call 4"]);
     let ends = case.saw(&state(true, &[]), 51_000);
     assert_eq!(ends, ["withdraw", "connected 51000"]);
     case.saw(&state(false, &[(300_000, None)]), 90_000);
-    let ends = words(&case.wakes.due(90_000 + 200_000));
+    let ends = words(&case.wakes.due(90_000 + 200_000, |_| true));
     assert_eq!(ends, ["withdraw", "gave_up 200000"]);
 }
 
@@ -222,7 +224,7 @@ fn the_account_with_most_makes_room() {
     assert_eq!(wakes.channels.len(), WAKE_CHANNELS_MAX);
     // The channels of the first are quiet at last: another one of it takes the place of one of them.
     while let Some(due) = wakes.next_due().filter(|due| *due <= 65_000) {
-        wakes.due(due);
+        wakes.due(due, |_| true);
     }
     let (arn, more) = of(1, "more");
     assert_eq!(words(&wakes.saw(&arn, &more, 65_001)), ["call 1"]);

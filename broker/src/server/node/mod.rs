@@ -70,7 +70,7 @@ impl Node {
     /// [`Failure::Configuration`] when a file is wrong, [`Failure::Fatal`] when the machine does not let it start.
     pub(super) fn start(
         settings: &Settings,
-        (data_dir, readiness): (&DataDir, Readiness),
+        (data_dir, readiness, epoch): (&DataDir, Readiness, u64),
         (part, map, links): (&EtcdPart, &Arc<SlotMap>, &Arc<Links>),
         placement: &Placement,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
@@ -93,6 +93,7 @@ impl Node {
             etcd: options(settings)?,
             etcd_quota_bytes: settings.cluster.etcd_quota_bytes as u64,
             ttl_ms: settings.cluster.lease_ms,
+            presence: epoch,
             accept_etcd: settings.accept_etcd,
         };
         let (inquiries, asked) = bounded(inquiry::EVENTS_MAX);

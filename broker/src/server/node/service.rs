@@ -57,7 +57,7 @@ impl Service for Shards {
     /// The records and the messages that an order names are kept here, and go along to the shards.
     fn order(&mut self, order: SlotOrder) {
         match order {
-            SlotOrder::Serve(held, parcel) => self.serve(held, parcel),
+            SlotOrder::Serve(held, parcel, presence) => self.serve(held, parcel, presence),
             SlotOrder::Merge(_, parcel) => {
                 if let Some(messages) = self.take_kept(parcel) {
                     self.desk.order_all(order, Some(&messages));
@@ -174,7 +174,7 @@ impl Service for Shards {
 }
 
 impl Shards {
-    fn serve(&mut self, held: Held, parcel: Option<ParcelId>) {
+    fn serve(&mut self, held: Held, parcel: Option<ParcelId>, presence: u64) {
         let messages = parcel.and_then(|parcel| self.take_kept(parcel));
         let loaded = self.loading.remove(&held.slot);
         let Some((_, shards)) = loaded.filter(|(of, _)| *of == held) else {
@@ -183,10 +183,11 @@ impl Shards {
                 "a slot without its records is not served"
             );
         };
+        self.map.set_presence(held.slot, presence);
         self.desk.begins(held);
         for (shard, records) in shards.into_iter().enumerate() {
             let order = ShardOrder {
-                order: SlotOrder::Serve(held, parcel),
+                order: SlotOrder::Serve(held, parcel, presence),
                 records,
                 messages: messages.clone(),
             };
@@ -204,6 +205,7 @@ impl Shards {
                 self.desk.forgets_packing(held.slot);
             }
         }
+        self.map.set_presence(held.slot, 0);
         self.desk.ends(held.slot);
         self.desk.order_all(SlotOrder::Release(held, cause), None);
     }

@@ -39,7 +39,7 @@ impl Records {
         settings: &Settings,
         cluster: Option<&Cluster>,
         placement: &Placement,
-        (data_dir, mailboxes, status): (&DataDir, &Mailboxes, &StatusBoard),
+        (data_dir, mailboxes, status, epoch): (&DataDir, &Mailboxes, &StatusBoard, u64),
     ) -> Result<Self, Failure> {
         let etcd = cluster.and_then(|cluster| Some((cluster, cluster.etcd.as_ref()?)));
         match etcd {
@@ -49,7 +49,7 @@ impl Records {
             }
             Some((Cluster { map, links, .. }, part)) => {
                 let part = (part, map, links);
-                let node = (data_dir, status.readiness());
+                let node = (data_dir, status.readiness(), epoch);
                 Node::start(settings, node, part, placement, mailboxes).map(Self::Etcd)
             }
         }

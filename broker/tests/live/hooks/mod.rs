@@ -1,5 +1,6 @@
 //! Hooks: a receiver of our own gets events of channels, in order and signed, and a sleeping master is called.
 
+mod cluster_etcd;
 mod failing;
 mod receiver;
 mod states;
@@ -12,8 +13,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Writes a secret file, and a configuration with hooks of these names, receivers and further lines.
+/// Writes a configuration with hooks of these names, receivers and further lines.
 fn configuration(directory: &Path, hooks: &[(&str, &str, &str)]) -> PathBuf {
+    let file = directory.join("broker.toml");
+    fs::write(&file, text_of(directory, hooks)).expect("a file under target/");
+    file
+}
+
+/// Writes a secret file. The text of a configuration with such hooks.
+fn text_of(directory: &Path, hooks: &[(&str, &str, &str)]) -> String {
     let secret = directory.join("hook.secret");
     fs::write(&secret, format!("{SECRET}\n")).expect("a file under target/");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("our file");
@@ -24,9 +32,7 @@ fn configuration(directory: &Path, hooks: &[(&str, &str, &str)]) -> PathBuf {
             "[[hook]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret_file = \"{secret}\"\ntimeout = \"500ms\"\n{lines}\n"
         ));
     }
-    let file = directory.join("broker.toml");
-    fs::write(&file, text).expect("a file under target/");
-    file
+    text
 }
 
 /// A broker with one hook for a receiver.

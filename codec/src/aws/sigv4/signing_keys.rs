@@ -3,7 +3,7 @@
 //! A key's derivation costs about as much as the rest of a verification, and a fleet signs with a few keys all day. The
 //! table has sets of eight places; an access key id has its set, and at most two of its places, so that a key whose
 //! requests come with many dates displaces no other. All temporary keys of a set together have two places as well: who
-//! may ask for those has as many as he likes. Only ids that the caller knows get here, hence the plain hash.
+//! may ask for those has as many as they like. Only ids that the caller knows get here, hence the plain hash.
 
 use super::credential::Credential;
 use super::key::SigningKey;
@@ -98,8 +98,8 @@ impl SigningKeys {
     }
 }
 
-/// The place that a further key takes; `None` when there is room. It is that of the least recently used key: of the same
-/// id if that has its places, else of temporary keys if it is one and they have theirs, else of the whole set.
+/// The place that a further key takes; `None` when there is room. It is that of the least recently used key: of the
+/// same id if that has its places, else of temporary keys if it is one and they have theirs, else of the whole set.
 fn victim(set: &[Entry], further: &Entry) -> Option<usize> {
     let is_same = |entry: &Entry| entry.access_key_id == further.access_key_id;
     let are_temporary = |entry: &Entry| further.is_temporary && entry.is_temporary;
@@ -257,7 +257,7 @@ mod tests {
             "AKID0", "AKID1", "AKID2", "AKID3", "AKID4", "AKID5", "ASIA98", "ASIA99",
         ];
         assert_eq!(held(&keys), all);
-        // Where there is nothing else they have two places too.
+        // They have two places also if there is nothing else.
         keys.clear();
         for id in ["ASIA1", "ASIA2", "ASIA3"] {
             assert!(ask_for(&mut keys, id, &scope(1), ("secret", true)));

@@ -1,6 +1,6 @@
 //! The grant of sessions of principals and roles, and its form in a token: see [`crate::wire`].
 
-use super::{Issuer, TOKEN_BYTES_MAX};
+use super::grant::Issuer;
 use crate::auth::principal::Secret;
 use crate::wire::{self, at_most};
 use codec::aws::policy::{Policy, SESSION_POLICY_BYTES_MAX};
@@ -101,9 +101,9 @@ pub(super) fn write_session(grant: &SessionGrant<'_>) -> Option<Vec<u8>> {
     policy.is_none_or(fits).then(|| wire::write(grant))
 }
 
-/// The grant of these bytes.
+/// The grant of these bytes, which are of a token that is not too long.
 pub(super) fn read_session(bytes: &[u8]) -> Option<ReadGrant> {
-    wire::read(bytes, TOKEN_BYTES_MAX)
+    wire::read(bytes, bytes.len())
 }
 
 fn write_policy<S: Serializer>(policy: &Option<&Policy>, to: S) -> Result<S::Ok, S::Error> {

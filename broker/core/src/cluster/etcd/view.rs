@@ -323,7 +323,14 @@ impl View {
 
     fn apply(&mut self, change: &Change, now: Now) {
         match (change.key, change.value) {
-            (Key::Slot(slot), Some(Value::Slot { owner, parcel })) => {
+            (
+                Key::Slot(slot),
+                Some(Value::Slot {
+                    owner,
+                    parcel,
+                    presence,
+                }),
+            ) => {
                 let epoch = change.revision;
                 self.learn(
                     slot,
@@ -331,6 +338,7 @@ impl View {
                         epoch,
                         owner,
                         parcel,
+                        presence,
                     },
                 );
             }

@@ -22,6 +22,10 @@ pub struct SlotMap {
     given: Box<[AtomicBool]>,
     /// Whether each slot was this node's and is so no more.
     left: Box<[AtomicBool]>,
+    /// The epoch of presence of each slot that this node serves, else 0.
+    presence: Box<[AtomicU64]>,
+    /// Counts the changes of those.
+    presence_changes: AtomicU64,
     /// Counts the changes of owners.
     changes: AtomicU64,
     /// Up to when this node may admit to its own slots, by the clock of its shards.
@@ -62,6 +66,8 @@ impl SlotMap {
             owners: owners.collect(),
             given: (0..SLOTS).map(|_| AtomicBool::new(false)).collect(),
             left: (0..SLOTS).map(|_| AtomicBool::new(false)).collect(),
+            presence: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            presence_changes: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             valid_until: AtomicU64::new(0),
             knows_absence: AtomicBool::new(is_fixed),
@@ -120,6 +126,44 @@ impl SlotMap {
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
+    }
+
+    /// This node serves a slot with this epoch of presence from here on; 0: it does not.
+    pub fn set_presence(&self, slot: Slot, epoch: u64) {
+        if let Some(presence) = self.presence.get(slot.index()) {
+            presence.store(epoch, Ordering::Release);
+            self.presence_changes.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// The epoch of presence of a slot, 0 where this node does not serve it.
+    #[must_use]
+    pub fn presence(&self, slot: Slot) -> u64 {
+        let presence = self.presence.get(slot.index());
+        presence.map_or(0, |presence| presence.load(Ordering::Acquire))
+    }
+
+    /// The number of changes of those epochs so far.
+    #[must_use]
+    pub fn presence_changes(&self) -> u64 {
+        self.presence_changes.load(Ordering::Acquire)
+    }
+
+    /// The slots that this node serves, with their epochs of presence: runs of slots from one to another that have the
+    /// same, in order.
+    #[must_use]
+    pub fn presences(&self) -> Vec<(Slot, Slot, u64)> {
+        let mut runs: Vec<(Slot, Slot, u64)> = Vec::new();
+        for slot in (0..SLOTS).map(Slot) {
+            match (self.presence(slot), runs.last_mut()) {
+                (0, _) => {}
+                (epoch, Some((_, last, of))) if *of == epoch && last.0 + 1 == slot.0 => {
+                    *last = slot
+                }
+                (epoch, _) => runs.push((slot, slot, epoch)),
+            }
+        }
+        runs
     }
 
     /// This node may admit to its own slots before this moment.

@@ -10,7 +10,7 @@ use crate::cluster::message::{
     Call, Compare, Ending, Heard, Held, Output, Question, SlotOrder, Transaction,
 };
 use crate::cluster::types::{
-    Key, Kinship, NodeId, Owner, ParcelId, Registration, Revision, RosterState, Value,
+    Key, Kinship, NodeId, Owner, ParcelId, Registration, Revision, RosterState, SlotRecord, Value,
 };
 use crate::time::Now;
 
@@ -302,9 +302,15 @@ pub(in crate::cluster) fn at(key: Key, at: Revision) -> Compare {
     Compare { key, at }
 }
 
-pub(in crate::cluster) fn owned(owner: Owner, parcel: Option<ParcelId>) -> Value {
+/// The value of a slot that gets this owner after `former`.
+pub(in crate::cluster) fn owned(
+    owner: Owner,
+    parcel: Option<ParcelId>,
+    former: SlotRecord,
+) -> Value {
     Value::Slot {
         owner: Some(owner),
         parcel,
+        presence: former.presence.saturating_add(1),
     }
 }

@@ -71,7 +71,7 @@ impl Cluster {
         self.claims.sends(&compares);
         let puts = claimed
             .iter()
-            .map(|&(slot, _)| (Key::Slot(slot), owned(self.me, None)));
+            .map(|&(slot, _)| (Key::Slot(slot), owned(self.me, None, self.view.slot(slot))));
         let transaction = Transaction {
             compares,
             puts: puts.collect(),

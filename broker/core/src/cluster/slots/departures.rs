@@ -123,12 +123,13 @@ impl Cluster {
     }
 
     fn send_transfer(&mut self, held: Held, parcel: ParcelId, target: Target, now: Now) {
+        let value = owned(target.owner, Some(parcel), self.view.slot(held.slot));
         let transaction = Transaction {
             compares: vec![
                 at(Key::Slot(held.slot), held.epoch),
                 at(Key::Registration(target.owner.node), target.registered),
             ],
-            puts: vec![(Key::Slot(held.slot), owned(target.owner, Some(parcel)))],
+            puts: vec![(Key::Slot(held.slot), value)],
             reads: false,
         };
         let purpose = Purpose::Transfer(held.slot, held.epoch);
@@ -164,9 +165,10 @@ impl Cluster {
             return;
         }
         if self.can_act(now) {
+            let value = owned(self.me, None, self.view.slot(held.slot));
             let transaction = Transaction {
                 compares: vec![at(Key::Slot(held.slot), held.epoch)],
-                puts: vec![(Key::Slot(held.slot), owned(self.me, None))],
+                puts: vec![(Key::Slot(held.slot), value)],
                 reads: false,
             };
             let purpose = Purpose::Retake(held.slot, held.epoch);
@@ -200,6 +202,7 @@ impl Cluster {
             let none = Value::Slot {
                 owner: None,
                 parcel: None,
+                presence: self.view.slot(slot).presence.saturating_add(1),
             };
             let transaction = Transaction {
                 compares: vec![at(Key::Slot(slot), epoch)],

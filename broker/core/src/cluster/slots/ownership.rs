@@ -14,7 +14,7 @@ impl Cluster {
         if self.slots.loaded(held, whole, now) {
             let record = self.view.slot(held.slot);
             let (parcel, late) = self.slots.parcels.take(held.slot, record);
-            self.order(SlotOrder::Serve(held, parcel));
+            self.order(SlotOrder::Serve(held, parcel, record.presence));
             for id in late {
                 self.order(SlotOrder::Merge(held, id));
             }

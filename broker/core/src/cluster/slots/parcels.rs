@@ -92,8 +92,8 @@ mod tests {
     fn record(epoch: u64, parcel: Option<ParcelId>) -> SlotRecord {
         SlotRecord {
             epoch: Revision(epoch),
-            owner: None,
             parcel,
+            ..SlotRecord::default()
         }
     }
 

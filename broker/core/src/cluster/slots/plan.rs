@@ -404,7 +404,7 @@ mod tests {
                 let record = SlotRecord {
                     epoch: Revision(1),
                     owner: Some(Owner { node, incarnation }),
-                    parcel: None,
+                    ..SlotRecord::default()
                 };
                 view.learn(Slot(number), record);
             }

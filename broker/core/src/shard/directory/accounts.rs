@@ -183,6 +183,7 @@ mod tests {
             waiting_calls: 1,
             slots: None,
             audience: Box::new(crate::presence::Nobody),
+            epoch: 1,
         };
         let id = (ShardId(0), Placement::new([1, 2, 3, 4], 1));
         Directory::new(Arc::new(settings), id, hasher, start)

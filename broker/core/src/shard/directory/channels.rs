@@ -9,6 +9,7 @@ use crate::record::{Holding, Record};
 use crate::settings::Settings;
 use crate::shard::books::Books;
 use crate::time::Now;
+use codec::aws::ChannelArn;
 use codec::control::ChannelStatus;
 use codec::signal::{Action, Role};
 use std::ops::Bound;
@@ -186,7 +187,8 @@ impl Directory {
         (channel.record, channel.hooks) = (next, hooks);
         if is_told && less != 0 {
             let last = Presence::nobody(&channel.record, less, Cause::Unwatched);
-            self.news.parted(key, Box::new(last));
+            let arn = channel.record.arn.clone();
+            self.told_last(key, &arn, last);
         }
         if is_told && hooks != 0 {
             self.news.changed(key, (Cause::Watched, None));
@@ -246,11 +248,32 @@ impl Directory {
 }
 
 impl Directory {
-    /// A channel that somebody watched, and was on, is gone.
+    /// A channel that somebody watched, and was on, is gone. One that goes with its slot is news of the next owner.
     fn parted(&mut self, key: ChannelKey, channel: &Channel) {
         if channel.hooks != 0 && (channel.live().is_some() || channel.connections > 0) {
             let last = Presence::nobody(&channel.record, channel.hooks, Cause::Deleted);
-            self.news.parted(key, Box::new(last));
+            self.told_last(key, &channel.record.arn, last);
+        }
+    }
+
+    fn told_last(&mut self, key: ChannelKey, arn: &ChannelArn, mut last: Presence) {
+        match self.presence_epoch(&Identity::of(arn)) {
+            Some(epoch) => {
+                (last.slot, last.epoch) = epoch;
+                self.news.parted(key, Box::new(last));
+            }
+            None => self.news.forget(key),
+        }
+    }
+
+    /// The epoch of a channel's presence, with its slot if it has one; `None` when that is not here.
+    pub(in crate::shard) fn presence_epoch(
+        &self,
+        identity: &Identity,
+    ) -> Option<(Option<Slot>, u64)> {
+        match &self.slots {
+            None => Some((None, self.epoch)),
+            Some(slots) => slots.presence_epoch(identity),
         }
     }
 }

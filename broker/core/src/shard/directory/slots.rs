@@ -79,6 +79,8 @@ struct Place {
     stage: Stage,
     /// Under which it is served, or was served last.
     epoch: Epoch,
+    /// The epoch of its channels' presence.
+    presence: u64,
     /// This shard's channels of it.
     channels: Vec<ChannelKey>,
 }
@@ -163,6 +165,20 @@ impl Slots {
         if let Some(place) = self.places.get_mut(slot.index()) {
             place.stage = stage;
         }
+    }
+
+    /// The channels of a slot come, with the epoch of their presence.
+    pub(in crate::shard) fn come(&mut self, slot: Slot, presence: u64) {
+        if let Some(place) = self.places.get_mut(slot.index()) {
+            place.presence = presence;
+        }
+    }
+
+    /// See [`super::Directory::presence_epoch`].
+    pub(super) fn presence_epoch(&self, identity: &Identity) -> Option<(Option<Slot>, u64)> {
+        let slot = self.map.slot(identity)?;
+        let place = self.places.get(slot.index())?;
+        (place.stage != Stage::Absent).then_some((Some(slot), place.presence))
     }
 
     /// This shard admits to a slot from here on.

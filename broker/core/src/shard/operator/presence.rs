@@ -1,7 +1,7 @@
 //! The presence of watched channels, told when an input was worked off.
 
 use crate::channel::{Channel, Live};
-use crate::id::{CallerId, SessionKey};
+use crate::id::{CallerId, Identity, SessionKey};
 use crate::limits::WAITERS_TOLD_MAX;
 use crate::presence::{Cause, Master, Presence, Waiter};
 use crate::session::WebSocket;
@@ -51,6 +51,8 @@ fn presence(
     }
     let wall = |now: Now| Wall(at.wall.0.saturating_sub(at.now.since(now)));
     let mut presence = Presence::nobody(&channel.record, channel.hooks, cause);
+    let identity = Identity::of(&channel.record.arn);
+    (presence.slot, presence.epoch) = directory.presence_epoch(&identity)?;
     presence.at = at.wall;
     let Some(live) = channel.live() else {
         return Some(presence);
@@ -101,7 +103,7 @@ impl Waits<'_> {
     }
 }
 
-/// Those of whom is told, oldest first: of too many the newest of each caller, then the oldest. So no caller hides from
+/// Those who are named, oldest first: of too many the newest of each caller, then the oldest. So no caller hides from
 /// those who watch that another one waits.
 fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
     all.sort_by_key(|one| one.since);

@@ -17,6 +17,7 @@ use crate::directory::Kept;
 use crate::rpc::{Lines, TxnResponse, WatchResponse};
 use crate::schema::keys::Keys;
 use crate::schema::translate::{Translator, Unreadable, header_of, meta as meta_in};
+use crate::system::unix_ms;
 use broker_core::cluster::message::{Call, CallId, Input, Reply, WatchId};
 use broker_core::cluster::types::{LeaseId, Revision};
 use meta::{Meta, MetaError};
@@ -130,7 +131,7 @@ impl Control {
                 Ask::Read(first, end)
             }
             Call::Transaction(transaction) => {
-                Ask::Transaction(translator.transaction(&transaction))
+                Ask::Transaction(translator.transaction(&transaction, unix_ms()))
             }
         };
         self.under_way += 1;

@@ -29,7 +29,7 @@ impl Journal {
     /// The shards get an order: with some a slot is served, or is no longer this process's.
     pub(in crate::driver) fn order(&mut self, order: SlotOrder, cluster: &Cluster) {
         match order {
-            SlotOrder::Serve(held, _) => self.slots.serves(held),
+            SlotOrder::Serve(held, ..) => self.slots.serves(held),
             SlotOrder::Release(held, cause) => self.released(held, cause, cluster),
             SlotOrder::Merge(..) | SlotOrder::Pause(..) | SlotOrder::Resume(..) => {}
             SlotOrder::CloseAll => {}

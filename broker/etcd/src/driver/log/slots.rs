@@ -203,7 +203,7 @@ mod tests {
         SlotRecord {
             epoch: Revision(epoch),
             owner: Some(Owner { node, incarnation }),
-            parcel: None,
+            ..SlotRecord::default()
         }
     }
 

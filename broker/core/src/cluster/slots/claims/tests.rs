@@ -1,7 +1,8 @@
 use super::*;
 use crate::cluster::message::{CallId, Input, Output, Reply, WatchId};
 use crate::cluster::types::{
-    Address, Change, EtcdId, Incarnation, Kinship, LeaseId, Owner, Revision, Snapshot, Value,
+    Address, Change, EtcdId, Incarnation, Kinship, LeaseId, Owner, Revision, SlotRecord, Snapshot,
+    Value,
 };
 use crate::cluster::{Config, Memory};
 
@@ -102,7 +103,7 @@ impl Refusing {
                 incarnation,
             };
             let (key, _) = transaction.puts[0];
-            self.put(key, owned(owner, None));
+            self.put(key, owned(owner, None, SlotRecord::default()));
         }
         if !is_claim {
             for &(key, value) in &transaction.puts {

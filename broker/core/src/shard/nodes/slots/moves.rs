@@ -33,7 +33,7 @@ impl Directory {
             messages,
         } = order;
         match order {
-            SlotOrder::Serve(held, _) => {
+            SlotOrder::Serve(held, _, presence) => {
                 // The remainder of an earlier time on this node goes first, if its release is not over.
                 if self.drop_slot(todo, held.slot) {
                     let order = ShardOrder {
@@ -42,6 +42,9 @@ impl Directory {
                         messages,
                     };
                     return todo.push(Todo::Obey(Box::new(order)));
+                }
+                if let Some(slots) = self.slots_mut() {
+                    slots.come(held.slot, presence);
                 }
                 self.serve(books, held, records, at);
                 unpack(todo, held, messages);
