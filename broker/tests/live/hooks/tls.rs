@@ -4,7 +4,7 @@
 use super::receiver::{Receiver, ok};
 use super::{BOTH, broker_of};
 use crate::listeners::tls::Identity;
-use crate::process::{Broker, run_to_end};
+use crate::process::{Broker, run_to_end, until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
@@ -14,10 +14,12 @@ fn the_command_tells_what_the_receiver_did() {
     let plain = Receiver::start(ok);
     let day = Duration::from_secs(24 * 60 * 60);
     let now = SystemTime::now();
-    let (identity, ours) = (Identity::new("localhost"), Identity::new("ours"));
-    let old = Identity::valid("localhost", now - 9 * day, now - day);
-    let strict = identity.serve(1, &format!("client_ca = {:?}\n", ours.ca));
+    // No broker starts with a certificate that has expired: this one does while it runs.
+    let end = now + Duration::from_secs(10);
+    let old = Identity::valid("localhost", now - 9 * day, end);
     let expired = old.serve(1, "");
+    let (identity, ours) = (Identity::new("localhost"), Identity::new("ours"));
+    let strict = identity.serve(1, &format!("client_ca = {:?}\n", ours.ca));
     let url = |broker: &Broker| format!("https://localhost:{}/", broker.tls.port());
     fs::set_permissions(&ours.key, fs::Permissions::from_mode(0o600)).expect("our file");
     let trusting = format!("{BOTH}\nca = {:?}", identity.ca);
@@ -38,6 +40,9 @@ fn the_command_tells_what_the_receiver_did() {
         1,
     );
     let admin = format!("http://{}", broker.admin);
+    until("its end", || {
+        (SystemTime::now() > end + Duration::from_secs(1)).then_some(())
+    });
     for (hook, code, text) in [
         ("plain", 0, ""),
         ("shown", 1, "not delivered: status 404"),

@@ -68,7 +68,7 @@ fn a_kept_offer_calls_the_master_that_gets_it() {
 fn a_call_of_alexa_calls_the_master() {
     let receiver = Receiver::start(ok);
     let broker = broker(&receiver, BOTH, 2);
-    let arn = arn("cam-1");
+    let arn = create(broker.plain, "cam-1", 60);
     let body =
         json!({ "ChannelARN": arn, "SenderClientId": "alexa.1", "MessagePayload": "b2ZmZXI=" });
     let mut waiting = Connection::open(broker.plain);
