@@ -30,7 +30,7 @@ mod sealer;
 mod session_grant;
 
 pub use grant::{Grant, OpenedToken};
-pub(super) use session_grant::{CHAIN_MAX, OpenedRole, OpenedSession};
+pub(super) use session_grant::{CHAIN_MAX, OpenedRole};
 pub use session_grant::{RoleGrant, SessionGrant, SessionTag};
 
 use super::principal::Secret;
@@ -40,7 +40,7 @@ use codec::base64;
 pub(super) use grant::Issuer;
 use grant::{GRANT_BYTES_MAX, read_grant};
 use sealer::{Sealer, TAG_BYTES, header, zero_nonce};
-use session_grant::read_session;
+use session_grant::{ReadGrant, read_session};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -69,6 +69,16 @@ pub enum SealError {
     TooLong,
     /// The crypto library failed, which it does not.
     Library,
+}
+
+/// A token of a session that was opened. Its signature and its end are still to be checked.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenedSession {
+    pub(crate) grant: ReadGrant,
+    /// The fingerprint of the secret of the principal that began it.
+    pub(super) issuer: Issuer,
+    /// The secret access key that signs requests.
+    pub(crate) secret_access_key: Secret,
 }
 
 /// A token that was opened. Its signature and its end are still to be checked.

@@ -1,7 +1,5 @@
 //! The grant of sessions of principals and roles, and its form in a token: see [`crate::wire`].
 
-use super::grant::Issuer;
-use crate::auth::principal::Secret;
 use crate::wire::{self, at_most};
 use codec::aws::policy::{Policy, SESSION_POLICY_BYTES_MAX};
 use codec::control::TAGS_MAX;
@@ -55,16 +53,6 @@ pub struct SessionTag {
     pub value: Box<str>,
     /// It goes on to roles that the session assumes.
     pub transitive: bool,
-}
-
-/// A token of a session that was opened. Its signature and its end are still to be checked.
-#[derive(Clone, Debug)]
-pub(crate) struct OpenedSession {
-    pub(crate) grant: ReadGrant,
-    /// The fingerprint of the secret of the principal that began it.
-    pub(in crate::auth) issuer: Issuer,
-    /// The secret access key that signs requests.
-    pub(crate) secret_access_key: Secret,
 }
 
 /// The grant of a token: [`SessionGrant`] without the secret.
