@@ -19,7 +19,7 @@ use broker_core::limits::{
     CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, KEPT_PARCEL_BYTES_MAX, LIST_MERGED_MAX,
     LISTED_BYTES, LISTS_OF_NODES_MAX, MAILBOX_CONTROL_PLACES, NOTE_BYTES, REFUSAL_GROUPS_MAX,
     SPARE_OUTBOX_BYTES_MAX, calls_per_pair, lists_under_way, lists_waiting, mailbox_open_places,
-    signing_keys_per_shard, spare_outboxes, waiting_calls_per_shard,
+    signing_keys_per_shard, spare_outboxes, waiting_calls_per_shard, wake_polls_per_shard,
 };
 use broker_core::registry::ENCODED_BYTES_MAX;
 use broker_core::settings::{Auth, Link, Settings};
@@ -153,6 +153,7 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
     }
     terms.extend(of_the_cluster(settings, &edge));
     terms.extend(of_the_hooks(settings.hooks.len()));
+    terms.extend(of_the_devices(settings));
     terms
 }
 
@@ -167,6 +168,16 @@ fn of_the_hooks(hooks: usize) -> Vec<Term> {
         // In two halves.
         Term::once("events that wait for hooks", hooks * HOOK_BYTES_MAX, 2),
     ]
+}
+
+/// The memory of devices that wait, beside their connections.
+fn of_the_devices(settings: &Settings) -> Option<Term> {
+    settings.presence.wake_poll.then(|| Term {
+        name: "waiting devices",
+        count: wake_polls_per_shard(settings.shards),
+        bytes: WAKE_POLL_BYTES,
+        times: settings.shards,
+    })
 }
 
 /// A state with names of usual length and a few who wait; the longest are ten times as long.
@@ -365,6 +376,9 @@ const LETTER_BYTES: usize = size_of::<Post<Shard>>() + 8;
 
 /// An offer of at most 10,000 bytes with its frame and its names, once at its channel.
 const WAITING_CALL_BYTES: usize = 12 * KIB;
+
+/// A device that waits, beside its connection: its caller, and its places in maps.
+const WAKE_POLL_BYTES: usize = 384;
 
 /// See [`broker_core::limits::SIGNING_KEYS_PER_SHARD_MAX`].
 const SIGNING_KEY_BYTES: usize = 1536;

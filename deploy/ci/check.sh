@@ -39,7 +39,7 @@ main() {
   step 300 "supply chain" cargo test --workspace --locked --test supply -- --include-ignored --nocapture
   sed -n 's/^supply: /    /p' "$logs/supply-chain.log"
   # By name: other ignored tests are started by tests of their own, under limits that they set.
-  step 900 "tests with real clients" cargo test --workspace --locked --test live -- --ignored clients:: client_coturn::
+  step 900 "tests with real clients" cargo test --workspace --locked --test live -- --ignored clients:: client_coturn:: hooks::bridge:: hooks::wakes::
   # One after the other: each is a browser, which wants the machine for itself.
   step 600 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads 1
   # Each waits for leases to end, and is idle meanwhile.
@@ -190,6 +190,7 @@ debian_packages() {
   [ -n "$(command -v etcdctl)" ] || missing+=(etcd-client)
   [ -n "$(command -v faketime)" ] || missing+=(faketime)   # a node's wall clock
   [ -n "$(command -v haproxy)" ] || missing+=(haproxy)   # a balancer before the nodes
+  { [ -x /usr/sbin/mosquitto ] && [ -n "$(command -v mosquitto_sub)" ]; } || missing+=(mosquitto mosquitto-clients)   # calls of cameras by MQTT
   [ -n "$(command -v ip)" ] || missing+=(iproute2)   # networks of tests
   [ -n "$(command -v protoc)" ] || missing+=(protobuf-compiler)   # a test compares generated code
   [ "${#missing[@]}" -gt 0 ] || return 0
@@ -205,7 +206,7 @@ debian_packages() {
 }
 
 # Runs an installation whose packages start no service, neither at once nor at the next boot: coturn would be an open door on
-# a developer's machine, tests start etcd themselves, and of prometheus only promtool is wanted. /usr/share/doc/init-system-helpers/README.policy-rc.d.gz says what the file means.
+# a developer's machine, tests start etcd and mosquitto themselves, and of prometheus only promtool is wanted. /usr/share/doc/init-system-helpers/README.policy-rc.d.gz says what the file means.
 without_services() {
   local policy=/usr/sbin/policy-rc.d code=0 service
   if [ ! -e "$policy" ]; then
@@ -214,7 +215,7 @@ without_services() {
     chmod 755 "$policy"
   fi
   "$@" || code=$?
-  for service in coturn prometheus etcd haproxy; do
+  for service in coturn prometheus etcd haproxy mosquitto; do
     case " $* " in *" $service "* | *" $service-server "*) systemctl disable "$service" 2>/dev/null || true ;; esac
   done
   return "$code"

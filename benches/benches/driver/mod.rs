@@ -111,6 +111,7 @@ impl Driver {
                 | Output::EndTunnel(_)
                 | Output::LoseOwner(_)
                 | Output::LeaveTunnel(_)
+                | Output::KeepAlive(_)
                 | Output::Admin(_)
                 | Output::Post(..)
                 | Output::Drained => {

@@ -363,6 +363,17 @@ pub enum Check {
     /// The role of these temporary credentials, one by which it was assumed, or a policy that bounds them is gone.
     #[strum(message = "Assume the role again; if it is gone on purpose, nothing.")]
     RoleGone = 77,
+    /// As many devices of the account wait with `GET /wake` as may, or this one made room for another account's.
+    #[strum(
+        message = "Let devices ask again after a while; look for an account whose devices are more than they should \
+                   be."
+    )]
+    WakePollsFull = 78,
+    /// A newer `GET /wake` of the same channel took the place of this one.
+    #[strum(
+        message = "Look for two devices of one channel, or a client that asks again before it has its answer."
+    )]
+    WakePollReplaced = 79,
 }
 
 /// The number of checks.

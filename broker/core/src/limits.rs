@@ -1,9 +1,10 @@
 //! Bounds that are not configuration, each with its reason and what happens when it is full. Those of sockets and
 //! of the log are in the broker, `src/edge/limits.rs` and `src/limits.rs`.
 
+mod devices;
 mod logged;
 
-pub use logged::*;
+pub use {devices::*, logged::*};
 
 /// Shards of one process at most. More is refused at start.
 pub const SHARDS_MAX: usize = 256;

@@ -155,6 +155,8 @@ pub enum Output<Letter> {
     /// that. The other node gets nothing more, and closes a WebSocket behind all that it accepted. An upgrade that is
     /// not answered comes back ([`Machine::bounce_tunnel`]).
     LeaveTunnel(u32),
+    /// The peer of this session says nothing for minutes: have the kernel look whether it is there, each minute.
+    KeepAlive(SessionKey),
     /// A letter for another shard (or this one).
     Post(ShardId, Letter),
     /// Send what is unsent, then end the connection politely. The machine still takes `Sent` and ignores `Received`.

@@ -60,6 +60,8 @@ const RULES: &[Rule] = &[
 
     rule("presence.wake_ttl", |s| s.presence.wake_ttl_ms > 0 && s.strict(),
         "allowed off under the strict profile, which keeps messages for the TTL of their channel"),
+    rule("presence.wake_poll", |s| s.presence.wake_poll && s.strict(),
+        "allowed false under the strict profile, which has no path of its own"),
 
     rule("cluster", |s| s.cluster.is_on() && !s.cluster.is_whole(),
         "allowed name, node, secret_file, listen and one of etcd and map_file together").beside(&["cluster"]),

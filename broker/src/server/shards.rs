@@ -12,7 +12,7 @@ use crate::hooks::Hooks;
 use crate::side::{Captures, Log};
 use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
 use broker_core::id::ShardId;
-use broker_core::limits::{signing_keys_per_shard, waiting_calls_per_shard};
+use broker_core::limits::{signing_keys_per_shard, waiting_calls_per_shard, wake_polls_per_shard};
 use broker_core::placement::Placement;
 use broker_core::presence::Nobody;
 use broker_core::readiness::Readiness;
@@ -140,6 +140,7 @@ impl Shards<'_> {
             },
             connections: self.edge.connections.div_ceil(self.settings.shards),
             waiting_calls: waiting_calls_per_shard(usize::from(self.placement.shards())),
+            wake_polls: wake_polls_per_shard(usize::from(self.placement.shards())),
             dev: StartDev {
                 copies: self.captures.as_ref().map(Captures::of_shard),
                 account_use: self.account_use.clone(),

@@ -159,7 +159,7 @@ impl Connection {
             headers,
             body: Vec::new(),
         };
-        if status >= 200 && status != 304 {
+        if status >= 200 && status != 204 && status != 304 {
             let length = answer
                 .header("content-length")
                 .and_then(|length| length.parse().ok());

@@ -61,6 +61,12 @@ pub fn respond(
         field(out, "Upgrade", b"websocket");
         field(out, "Sec-WebSocket-Version", b"13");
     }
+    if status == 204 {
+        //= https://www.rfc-editor.org/rfc/rfc9110#section-8.6
+        //# A server MUST NOT send a Content-Length header field in any response with a status code of 1xx
+        //# (Informational) or 204 (No Content).
+        return end_without_body(out, meta);
+    }
     end(out, meta, body);
 }
 
@@ -119,6 +125,13 @@ fn end(out: &mut Vec<u8>, meta: &Meta<'_>, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
+fn end_without_body(out: &mut Vec<u8>, meta: &Meta<'_>) {
+    if meta.close {
+        field(out, "Connection", b"close");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     debug_assert!(
         !value.iter().any(u8::is_ascii_control),
@@ -143,12 +156,14 @@ const fn reason(status: u16) -> &'static str {
     match status {
         101 => "Switching Protocols",
         200 => "OK",
+        204 => "No Content",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        409 => "Conflict",
         411 => "Length Required",
         413 => "Content Too Large",
         426 => "Upgrade Required",

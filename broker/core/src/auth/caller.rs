@@ -1,5 +1,6 @@
 //! The caller of a verified request.
 
+use super::held_key::HeldKey;
 use super::principal::{Principal, Secret};
 use super::question::{Asked, Origin, PolicyQuestion};
 use super::session::{PolicyGround, RoleSession, Session, Source};
@@ -142,6 +143,15 @@ impl Caller {
                 .map(|session| format!("AWS:{}", session.role.arn())),
         );
         names
+    }
+
+    /// The key that it signs with, for as long as that is watched.
+    #[must_use]
+    pub fn held_key(&self) -> HeldKey {
+        HeldKey {
+            root: self.root().cloned(),
+            role: self.role().map(|session| Arc::clone(&session.role)),
+        }
     }
 
     /// When its temporary credentials were issued.

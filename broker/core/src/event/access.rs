@@ -108,6 +108,8 @@ pub enum Requested {
     AssumeRole,
     /// STS GetSessionToken.
     SessionToken,
+    /// `GET /wake` of a device.
+    Wake,
     /// `/ping` of a load balancer.
     Ping,
     /// Anything else: no such path, or no head that could be understood.
@@ -115,7 +117,7 @@ pub enum Requested {
 }
 
 /// The number of purposes.
-pub const REQUESTED: usize = Operation::ALL.len() + 6;
+pub const REQUESTED: usize = Operation::ALL.len() + 7;
 
 impl Requested {
     /// The labels in the order of [`Requested::index`].
@@ -128,6 +130,7 @@ impl Requested {
             "GetCallerIdentity",
             "AssumeRole",
             "GetSessionToken",
+            "wake",
             "ping",
         ]);
         for (label, name) in labels.iter_mut().zip(names) {
@@ -141,10 +144,11 @@ impl Requested {
     pub const fn index(self) -> usize {
         match self {
             Self::Api(operation) => operation.index(),
-            Self::FederationToken => REQUESTED - 6,
-            Self::CallerIdentity => REQUESTED - 5,
-            Self::AssumeRole => REQUESTED - 4,
-            Self::SessionToken => REQUESTED - 3,
+            Self::FederationToken => REQUESTED - 7,
+            Self::CallerIdentity => REQUESTED - 6,
+            Self::AssumeRole => REQUESTED - 5,
+            Self::SessionToken => REQUESTED - 4,
+            Self::Wake => REQUESTED - 3,
             Self::Ping => REQUESTED - 2,
             Self::Unknown => REQUESTED - 1,
         }
@@ -152,11 +156,11 @@ impl Requested {
 }
 
 /// Number of statuses that are distinguished.
-pub const STATUSES: usize = 13;
+pub const STATUSES: usize = 15;
 
 /// Statuses that requests are answered with. Any other is counted as the next lower one, so none is lost.
 pub const STATUS: [u16; STATUSES] = [
-    200, 400, 401, 403, 404, 405, 408, 411, 413, 426, 431, 500, 503,
+    200, 204, 400, 401, 403, 404, 405, 408, 409, 411, 413, 426, 431, 500, 503,
 ];
 
 /// A status's place in [`STATUS`]: its own, else that of the highest one below it.

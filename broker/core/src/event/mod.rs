@@ -392,7 +392,7 @@ mod tests {
         assert_eq!(sum.unaccounted(), -6);
         assert_eq!(sum.unaccepted[Unaccepted::TooFast.index()], 2);
         assert_eq!(sum.upgrades[1][3], 2);
-        assert_eq!(sum.requests[REQUESTED - 1][4], 2);
+        assert_eq!(sum.requests[REQUESTED - 1][5], 2);
         assert_eq!(sum.auth_failures[AUTH_FAILURES - 1], 2);
         assert_eq!(sum.connection_ends[EndReason::Drain.index()], 2);
         assert_eq!(sum.large_frames, [4, 2]);

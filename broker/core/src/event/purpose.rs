@@ -12,6 +12,8 @@ pub enum Purpose {
     Sts(Requested),
     /// A request for a WebSocket.
     Upgrade(UpgradeRole),
+    /// A device that asks whether somebody waits for it.
+    Wake,
     /// A request that is neither, or that could not be understood.
     Unknown,
 }
@@ -30,6 +32,7 @@ impl Purpose {
                 labels.get(requested.index()).copied().unwrap_or("sts")
             }
             Self::Upgrade(_) => "upgrade",
+            Self::Wake => "wake",
             Self::Unknown => "head",
         }
     }
@@ -39,7 +42,7 @@ impl Purpose {
     pub fn family(self) -> Family {
         match self {
             Self::Api(operation) => operation.family(),
-            Self::Sts(_) | Self::Upgrade(_) | Self::Unknown => Family::WebSocket,
+            Self::Sts(_) | Self::Upgrade(_) | Self::Wake | Self::Unknown => Family::WebSocket,
         }
     }
 
@@ -54,7 +57,7 @@ impl Purpose {
     pub fn operation(self) -> Option<Operation> {
         match self {
             Self::Api(operation) => Some(operation),
-            Self::Sts(_) | Self::Upgrade(_) | Self::Unknown => None,
+            Self::Sts(_) | Self::Upgrade(_) | Self::Wake | Self::Unknown => None,
         }
     }
 
@@ -63,16 +66,17 @@ impl Purpose {
     pub fn action(self) -> Option<&'static str> {
         match self {
             Self::Api(operation) => Some(operation.name()),
-            Self::Sts(Requested::Api(_) | Requested::Ping | Requested::Unknown) | Self::Unknown => {
-                None
-            }
+            Self::Sts(
+                Requested::Api(_) | Requested::Wake | Requested::Ping | Requested::Unknown,
+            )
+            | Self::Unknown => None,
             Self::Sts(
                 Requested::FederationToken
                 | Requested::CallerIdentity
                 | Requested::AssumeRole
                 | Requested::SessionToken,
             ) => Some(self.word()),
-            Self::Upgrade(UpgradeRole::Master) => Some("ConnectAsMaster"),
+            Self::Upgrade(UpgradeRole::Master) | Self::Wake => Some("ConnectAsMaster"),
             Self::Upgrade(UpgradeRole::Viewer) => Some("ConnectAsViewer"),
         }
     }
@@ -84,7 +88,7 @@ impl Purpose {
         let other = |purpose| OTHERS.iter().position(|other| *other == purpose);
         match self {
             Self::Api(operation) => operation.index(),
-            Self::Sts(_) | Self::Upgrade(_) | Self::Unknown => {
+            Self::Sts(_) | Self::Upgrade(_) | Self::Wake | Self::Unknown => {
                 operations + other(self).unwrap_or(UNKNOWN)
             }
         }
@@ -101,7 +105,7 @@ impl Purpose {
 }
 
 /// Those that are no operation of the service's API. Ids of refusals hold the numbers: another one comes last.
-const OTHERS: [Purpose; 8] = [
+const OTHERS: [Purpose; 9] = [
     Purpose::Sts(Requested::FederationToken),
     Purpose::Sts(Requested::CallerIdentity),
     Purpose::Sts(Requested::Unknown),
@@ -110,6 +114,7 @@ const OTHERS: [Purpose; 8] = [
     Purpose::Unknown,
     Purpose::Sts(Requested::AssumeRole),
     Purpose::Sts(Requested::SessionToken),
+    Purpose::Wake,
 ];
 
 /// The place of [`Purpose::Unknown`] among them.

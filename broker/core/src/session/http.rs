@@ -1,9 +1,9 @@
 //! A connection before its upgrade, or without one: heads, bodies, and the response to a call.
 
 use super::NEVER;
-use crate::auth::Caller;
+use crate::auth::{Caller, HeldKey};
 use crate::event::Purpose;
-use crate::id::{Account, Identity, NodeId};
+use crate::id::{Account, ChannelKey, Identity, NodeId};
 use crate::record::{Holding, Listed};
 use crate::time::Now;
 use codec::aws::ChannelArn;
@@ -56,6 +56,8 @@ pub(crate) enum HttpStage {
     AwaitBody(Box<PendingBody>),
     /// An answer from a home shard, or from several.
     AwaitReply(PendingCall, Expected),
+    /// Somebody who waits for the device that asks.
+    AwaitWake(Box<AwaitedWake>),
     /// The edge, to take the connection to its channel's home with the bytes that followed the head.
     AwaitHandover(Box<Admission>, Vec<u8>),
     /// The edge, to pass the connection on to the node that owns the channel.
@@ -107,19 +109,47 @@ pub(crate) struct Ownerless {
     pub failed: Option<(NodeId, Now)>,
 }
 
-/// A valid upgrade request that its channel's home has yet to admit.
+/// A device that waits at its channel's home until somebody waits for it.
+#[derive(Debug)]
+pub(crate) struct AwaitedWake {
+    /// Its channel.
+    pub channel: ChannelKey,
+    /// Its key: without it the device does not wait.
+    pub key: HeldKey,
+    /// The connection ends with the answer.
+    pub close: bool,
+}
+
+/// A valid upgrade request, or a device's question, that its channel's home has yet to admit.
 #[derive(Debug)]
 pub struct Admission {
     /// The channel as named.
     pub arn: ChannelArn,
     /// The viewer's client id; `None` for the master.
     pub client_id: Option<Box<str>>,
-    /// The accept key of the handshake.
-    pub accept: [u8; 28],
-    /// The client offered the subprotocol `wss`, which is then echoed.
-    pub wss: bool,
     /// The caller that connects.
     pub caller: Caller,
+    /// The thing that it asks for.
+    pub asks: Asks,
+}
+
+/// The thing that a connection asks its channel's home for.
+#[derive(Clone, Copy, Debug)]
+pub enum Asks {
+    /// A WebSocket.
+    WebSocket {
+        /// The accept key of the handshake.
+        accept: [u8; 28],
+        /// The client offered the subprotocol `wss`, which is then echoed.
+        wss: bool,
+    },
+    /// An answer as soon as somebody waits for the channel's master.
+    Wake {
+        /// The longest time for it, in milliseconds.
+        wait_ms: u64,
+        /// The connection ends with the answer.
+        close: bool,
+    },
 }
 
 /// The parts of a request head that are kept while its body is awaited.
@@ -274,14 +304,33 @@ impl Http {
             }
             HttpStage::AwaitTunnel(onward) => onward.bytes.capacity(),
             HttpStage::AwaitOwner(ownerless) => ownerless.onward.bytes.capacity(),
-            HttpStage::AwaitTls | HttpStage::AwaitHead | HttpStage::AwaitReply(..) => 0,
+            HttpStage::AwaitTls
+            | HttpStage::AwaitHead
+            | HttpStage::AwaitReply(..)
+            | HttpStage::AwaitWake(_) => 0,
         };
         self.buffer.capacity() + aside
     }
 
-    /// Whether a call is under way.
+    /// Whether a call is under way, or a device waits.
     #[must_use]
     pub(crate) fn awaits_reply(&self) -> bool {
-        matches!(self.stage, HttpStage::AwaitReply(..))
+        matches!(
+            self.stage,
+            HttpStage::AwaitReply(..) | HttpStage::AwaitWake(_)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_waits_stays_small() {
+        // Of each, before the tables around it: some 130 bytes in maps, and the edge's 48.
+        let waits = size_of::<AwaitedWake>();
+        let sum = size_of::<super::super::Session>() + size_of::<Http>() + waits;
+        assert!(sum <= 464, "{sum}: {waits} and {}", size_of::<Http>());
     }
 }

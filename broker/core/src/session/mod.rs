@@ -8,8 +8,8 @@ mod wait;
 mod web_socket;
 
 pub(crate) use http::{
-    Admission, Expected, Http, HttpStage, Onward, OnwardCount, Ownerless, PendingBody, PendingCall,
-    Target,
+    Admission, Asks, AwaitedWake, Expected, Http, HttpStage, Onward, OnwardCount, Ownerless,
+    PendingBody, PendingCall, Target,
 };
 pub(crate) use outbox::{Launch, Load, Outbox, Spares, Unsent};
 pub(crate) use rates::MessageRates;
@@ -330,6 +330,12 @@ impl Session {
             }
             SessionState::AwaitGone(_) | SessionState::Http(_) => {}
         }
+    }
+
+    /// Whether a device waits for somebody who waits for it.
+    #[must_use]
+    pub(crate) fn awaits_wake(&self) -> bool {
+        matches!(&self.state, SessionState::Http(http) if matches!(http.stage, HttpStage::AwaitWake(_)))
     }
 
     /// The HTTP state, if it is one.

@@ -26,12 +26,13 @@ impl Session {
         match &self.state {
             SessionState::Http(http) => match &http.stage {
                 // `answer`, if answers wait, and else: `tls`; `head`, or `keep_alive` between two requests; `body`;
-                // the longest wait of a call; `head` again, twice; the next look
+                // the longest wait of a call; as long as the device asked for; `head` again, twice; the next look
                 // for an owner.
                 HttpStage::AwaitTls
                 | HttpStage::AwaitHead
                 | HttpStage::AwaitBody(_)
                 | HttpStage::AwaitReply(..)
+                | HttpStage::AwaitWake(_)
                 | HttpStage::AwaitHandover(..)
                 | HttpStage::AwaitTunnel(_)
                 | HttpStage::AwaitAdmin(_)

@@ -77,6 +77,8 @@ pub struct PresenceRules {
     pub linger_ms: u64,
     /// The least time for which messages for an absent master are kept, on channels that a hook can wake.
     pub wake_ttl_ms: u64,
+    /// Whether devices may ask with `GET /wake`.
+    pub wake_poll: bool,
 }
 
 /// The bit of an entry of the list.

@@ -315,6 +315,8 @@ pub const KEYS: &[Key] = &[
     Key::new("presence.wake_ttl", Kind::Duration(field!(presence.wake_ttl_ms), 0..=120_000)).default("off")
         .doc("messages for an absent master are kept for as long at least, on channels that a hook with the event wake \
               watches; off under the strict profile"),
+    Key::new("presence.wake_poll", Kind::Switch(field!(presence.wake_poll))).default("false")
+        .doc("whether devices may wait with `GET /wake` until somebody waits for them; off under the strict profile"),
 
     Key::new("options.master_offers", Kind::Switch(field!(options.master_offers))).default("false")
         .doc("whether a master may send SDP_OFFER to a viewer"),

@@ -10,6 +10,7 @@ pub(in crate::shard) mod pages;
 pub(in crate::shard) mod refusals;
 pub(in crate::shard) mod respond;
 pub(in crate::shard) mod sts;
+pub(in crate::shard) mod wake;
 
 use super::books::Books;
 use super::directory::Directory;

@@ -29,6 +29,7 @@ use crate::quota::Bucket;
 use crate::record::Records;
 use crate::registry::Store;
 use crate::settings::Settings;
+use crate::shard::calls::wake::polls::Polls;
 use crate::shard::directory::slots::Slots;
 use crate::shard::shares::Shares;
 use crate::shard::sockets::tables::Table;
@@ -65,6 +66,8 @@ pub(super) struct Directory {
     kept: PendingBudget,
     /// Alexa calls that wait here.
     waits: Waits,
+    /// Devices that wait here.
+    polls: Polls,
     pages: PageTurn,
     lists: Lists,
     /// The news for those who watch.
@@ -84,6 +87,8 @@ pub(super) struct DirectoryStart {
     pub(super) newest: Wall,
     /// Alexa calls that may wait.
     pub(super) waiting_calls: usize,
+    /// Devices that may wait.
+    pub(super) wake_polls: usize,
     /// The slots of the shard, where slots go from one node to another.
     pub(super) slots: Option<Box<Slots>>,
     /// Those who get the states of watched channels.
@@ -104,6 +109,7 @@ impl Directory {
             store,
             newest,
             waiting_calls,
+            wake_polls,
             slots,
             audience,
             epoch,
@@ -117,6 +123,7 @@ impl Directory {
             changes: Changes::new(store, newest, hasher.clone()),
             kept: PendingBudget::of(&settings),
             waits: Waits::new(waiting_calls, hasher.clone()),
+            polls: Polls::new(wake_polls),
             pages: PageTurn::default(),
             lists: Lists::among(settings.shards, slots.is_some()),
             news: News::new(audience),

@@ -65,11 +65,12 @@ use crate::event::Counters;
 use crate::id::{NodeId, SessionKey};
 use crate::machine::{Input, Intake, Machine, Output, Peer, TunnelFailure, Tunnelled, TurnedAway};
 use crate::refusal_id::RefusalIds;
-use crate::session::{NEVER, Session};
+use crate::session::{Asks, NEVER, Session};
 use crate::time::{Moment, Now};
 use ahash::RandomState;
 use books::Books;
 use books::recorder::Recorder;
+use calls::wake;
 use connect::{handover, turned_away};
 use dev::Scripted;
 use directory::slots::Slots;
@@ -120,6 +121,7 @@ impl Shard {
             keys,
             connections,
             waiting_calls,
+            wake_polls,
             dev,
             slot_orders,
             readiness,
@@ -152,6 +154,7 @@ impl Shard {
             store,
             newest,
             waiting_calls,
+            wake_polls,
             slots,
             audience,
             epoch,
@@ -216,7 +219,10 @@ impl Machine for Shard {
     fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
         let sockets = &mut self.sockets;
         let (key, admission, mut unread) = handover::adopt_parcel(sockets, *parcel, at);
-        if self.admit(key, &admission, at) && !unread.is_empty() {
+        if let Asks::Wake { .. } = admission.asks {
+            wake::begin(self.road_parts(), key, &admission, at);
+            self.receive_requests(key, &mut unread, at);
+        } else if self.admit(key, &admission, at) && !unread.is_empty() {
             self.settle(at);
             self.receive_frames(key, &mut unread, at);
         }
@@ -361,6 +367,7 @@ impl Machine for Shard {
             timers: self.sockets.timers() as u64,
             records_read: self.directory.records_read(),
             call_places: self.directory.call_places() as u64,
+            waiting_devices: self.directory.polls().len() as u64,
             parked: self.sockets.without_owner() as u64,
             request_bytes: self.sockets.request_bytes() as u64,
             requests_refused: self.sockets.payers(),
@@ -455,6 +462,7 @@ impl Shard {
             Letter::Credentials(credentials) => {
                 if gate.replace_credentials(credentials) {
                     directory.forget_account_rates();
+                    wake::keys_changed(sockets, directory, gate, at);
                 }
             }
             Letter::Drain(within_ms) => drain::begin_drain(sockets, books, todo, within_ms, at),

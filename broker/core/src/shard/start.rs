@@ -3,7 +3,7 @@
 use crate::auth::{Authenticator, Nonces, SessionKeys};
 use crate::id::ShardId;
 use crate::journal::{Journal, Silence};
-use crate::limits::waiting_calls_per_shard;
+use crate::limits::{waiting_calls_per_shard, wake_polls_per_shard};
 use crate::placement::Placement;
 use crate::presence::{Audience, Nobody};
 use crate::readiness::Readiness;
@@ -40,6 +40,8 @@ pub struct Start {
     /// Alexa calls that may wait on its channels: [`waiting_calls_per_shard`] in a server, fewer in a test of what
     /// happens then.
     pub waiting_calls: usize,
+    /// Devices that may wait on its channels: [`wake_polls_per_shard`] in a server.
+    pub wake_polls: usize,
     /// The parts that it has under `--dev` only.
     pub dev: StartDev,
     /// The orders about slots, where slots go from one node to another. Records come with them.
@@ -73,6 +75,7 @@ impl Start {
         seeds: [u64; 4],
     ) -> Self {
         let waiting_calls = waiting_calls_per_shard(usize::from(placement.shards()));
+        let wake_polls = wake_polls_per_shard(usize::from(placement.shards()));
         Self {
             connections: settings.connections_per_shard(),
             settings,
@@ -85,6 +88,7 @@ impl Start {
             journal: Box::new(Silence),
             keys: StartKeys::bare(id, Arc::new(SessionKeys::new(&[0; 32], None))),
             waiting_calls,
+            wake_polls,
             dev: StartDev::default(),
             slot_orders: None,
             readiness: Readiness::ready(),

@@ -83,6 +83,7 @@ impl Driver {
                 | Output::EndTunnel(_)
                 | Output::LoseOwner(_)
                 | Output::LeaveTunnel(_)
+                | Output::KeepAlive(_)
                 | Output::Admin(_)
                 | Output::Post(..)
                 | Output::Drained => unreachable!("everybody stays, on one shard"),

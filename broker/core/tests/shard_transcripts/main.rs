@@ -33,6 +33,7 @@ mod timers;
 mod trace;
 mod unaccepted;
 mod waiting;
+mod wake;
 #[expect(
     dead_code,
     reason = "shared with the simulation, which needs all of it"

@@ -69,18 +69,25 @@ impl Script {
 
     /// This many shards in `--dev`, on each of which this many Alexa calls may wait.
     pub(crate) fn with_waiting_calls(shards: u16, waiting_calls: usize) -> Self {
-        Self::made(shards, true, Some(waiting_calls), |_| ())
+        Self::made(shards, true, (Some(waiting_calls), None), |_| ())
+    }
+
+    /// This many shards in `--dev`, on each of which this many devices may wait.
+    pub(crate) fn with_wake_polls(shards: u16, wake_polls: usize) -> Self {
+        Self::made(shards, true, (None, Some(wake_polls)), |settings| {
+            settings.presence.wake_poll = true;
+        })
     }
 
     /// This many shards, with these settings.
     pub(crate) fn with(shards: u16, dev: bool, change: impl FnOnce(&mut Settings)) -> Self {
-        Self::made(shards, dev, None, change)
+        Self::made(shards, dev, (None, None), change)
     }
 
     fn made(
         shards: u16,
         dev: bool,
-        waiting_calls: Option<usize>,
+        (waiting_calls, wake_polls): (Option<usize>, Option<usize>),
         change: impl FnOnce(&mut Settings),
     ) -> Self {
         let mut settings = Settings::new(Profile::Default, dev);
@@ -106,6 +113,7 @@ impl Script {
                     places: Arc::clone(&places),
                 }),
                 waiting_calls: waiting_calls.unwrap_or(plain.waiting_calls),
+                wake_polls: wake_polls.unwrap_or(plain.wake_polls),
                 ..plain
             };
             Shard::new(start)

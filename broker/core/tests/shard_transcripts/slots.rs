@@ -187,6 +187,7 @@ impl Node {
             Output::EndTunnel(_)
             | Output::LoseOwner(_)
             | Output::LeaveTunnel(_)
+            | Output::KeepAlive(_)
             | Output::Reset(_)
             | Output::Drained => {}
         }

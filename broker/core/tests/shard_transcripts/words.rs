@@ -18,7 +18,8 @@ pub(crate) fn words(item: &Item) -> String {
     match item {
         Item::Response(response) if response.status == 101 => "101".to_owned(),
         Item::Response(response) if response.error.is_empty() => {
-            format!("{} {}", response.status, response.body)
+            let text = format!("{} {}", response.status, response.body);
+            text.trim_end().to_owned()
         }
         Item::Response(response) => format!("{} {}", response.status, response.error),
         Item::Message { text, payload } => {

@@ -77,7 +77,8 @@ impl World {
                 Output::Tunnel(..)
                 | Output::EndTunnel(_)
                 | Output::LoseOwner(_)
-                | Output::LeaveTunnel(_) => {
+                | Output::LeaveTunnel(_)
+                | Output::KeepAlive(_) => {
                     unreachable!("one process is the whole service")
                 }
                 Output::Admin(_) => unreachable!("pages are served without --lan elsewhere"),

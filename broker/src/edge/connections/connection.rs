@@ -17,7 +17,9 @@ use broker_core::time::Now;
 use ring::Key;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::connect_unspec;
+use socket2::{SockRef, TcpKeepalive};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// Whether the peer of a socket has said its end, behind whatever is still to be read, or the connection is broken. A
 /// system call, without waiting.
@@ -178,6 +180,15 @@ impl Connection {
     /// Makes the kernel send RST in place of FIN, where it can.
     pub(in crate::edge) fn reset(&self) {
         let _ = connect_unspec(&self.socket);
+    }
+
+    /// Makes the kernel look each minute whether the peer is there. One that cannot ends with the session's wait.
+    pub(in crate::edge) fn keep_alive(&self) {
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(60))
+            .with_interval(Duration::from_secs(60))
+            .with_retries(2);
+        let _ = SockRef::from(&self.socket).set_tcp_keepalive(&keepalive);
     }
 
     /// Whether its TLS handshake is under way.

@@ -172,6 +172,11 @@ impl<M: Machine> Sessions<M> {
                     connection.reset();
                 }
             }
+            Output::KeepAlive(session) => {
+                if let Some(connection) = self.connections.get(session) {
+                    connection.keep_alive();
+                }
+            }
             Output::Post(to, letter) => self.mail.post(to, letter, &mut io.counts),
             Output::Drained => self.mail.report_drained(),
         }

@@ -104,6 +104,11 @@ pub(super) const METRICS: &[Row<View>] = &[
         "SendAlexaOfferToMaster calls of other shards that wait, or whose end was not confirmed yet",
         |it, to| to.one(it.sum.call_places),
     ),
+    gauge(
+        "heliograph_waiting_devices",
+        "Devices that wait with GET /wake until somebody waits for them",
+        |it, to| to.one(it.sum.waiting_devices),
+    ),
     counter(
         "heliograph_records_read_total",
         "Channel records looked at for pages of channels",

@@ -226,7 +226,7 @@ pub(crate) fn scripts(language: &str) -> PathBuf {
     workspace().join("deploy/conformance").join(language)
 }
 
-fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     let broker = Path::new(env!("CARGO_MANIFEST_DIR"));
     broker
         .parent()

@@ -1,7 +1,10 @@
-//! Hooks: a receiver of our own gets events of channels, in order and signed, and a sleeping master is called.
+//! Hooks: a receiver of our own gets events of channels, in order and signed, and a sleeping master is called; or it
+//! asks itself.
 
+mod bridge;
 mod cluster_etcd;
 mod failing;
+pub(crate) mod polls;
 mod receiver;
 mod states;
 mod tls;

@@ -4,9 +4,18 @@
 use super::receiver::{Receiver, ok};
 use super::{BOTH, broker_of};
 use crate::listeners::tls::Identity;
-use crate::process::{Broker, run_to_end, until};
+use crate::peer::{Peer, offer};
+use crate::process::{Broker, arn, run_to_end, until};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 #[test]
@@ -60,4 +69,84 @@ fn the_command_tells_what_the_receiver_did() {
     let (ended, told) = run_to_end(&["hook-test", "plain", "--admin", "http://127.0.0.1:1"]);
     assert_eq!(ended, Some(1), "{told}");
     assert!(told.contains("is it running?"), "{told}");
+}
+
+/// AWS IoT Core takes HTTPS publishes with a device's certificate: `POST /topics/TOPIC?qos=1`, the slash of a topic as
+/// `%2F`. Path and query arrive so, with the channel's name, at a receiver that demands the certificate.
+#[test]
+fn a_publish_arrives_as_iot_core_documents_it() {
+    let (identity, ours) = (Identity::new("localhost"), Identity::new("ours"));
+    fs::set_permissions(&ours.key, fs::Permissions::from_mode(0o600)).expect("our file");
+    let (port, requests) = demanding(&identity, &ours);
+    let url = format!("https://localhost:{port}/topics/wake%2F{{channel}}?qos=1&from={{channel}}");
+    let lines = format!(
+        "events = [\"wake\"]\nchannels = \"cam-*\"\nca = {:?}\nclient_cert = {:?}\nclient_key = {:?}",
+        identity.ca, ours.cert, ours.key
+    );
+    let broker = broker_of(&[("iot", &url, &lines)], 1);
+    let mut viewer = Peer::viewer(&broker, &arn("cam-1"), "v1");
+    viewer.send(&offer("b2ZmZXI="));
+    let first = requests
+        .iter()
+        .find(|request| request.contains("channel.wake"));
+    let request = first.expect("the call");
+    let line = request.lines().next().expect("a line");
+    assert_eq!(line, "POST /topics/wake%2Fcam-1?qos=1&from=cam-1 HTTP/1.1");
+}
+
+/// A receiver that lets nobody in without a certificate of the authority of `client`: its port, and what it got.
+fn demanding(own: &Identity, client: &Identity) -> (u16, mpsc::Receiver<String>) {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(&client.ca).expect("a certificate");
+    roots.add(authority).expect("an authority");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+    let verifier = verifier.build().expect("a verifier");
+    let chain = CertificateDer::pem_file_iter(&own.cert).expect("a chain");
+    let chain = chain.map(|one| one.expect("a certificate")).collect();
+    let key = PrivateKeyDer::from_pem_file(&own.key).expect("a key");
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .expect("a certificate and its key");
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = listener.local_addr().expect("bound").port();
+    let (sender, requests) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let connection = ServerConnection::new(config.clone()).expect("a configuration");
+            let mut stream = BufReader::new(StreamOwned::new(connection, stream));
+            while let Some(request) = read_request(&mut stream) {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                let _ = stream.get_mut().write_all(answer);
+                if sender.send(request).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    (port, requests)
+}
+
+/// A request, head and body.
+fn read_request(stream: &mut impl BufRead) -> Option<String> {
+    let (mut text, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        text += &line;
+        let lower = line.to_ascii_lowercase();
+        if let Some(value) = lower.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    Some(text + &String::from_utf8(body).ok()?)
 }

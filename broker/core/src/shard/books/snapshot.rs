@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub records_read: u64,
     /// Alexa calls of other shards that were taken in, and that these have not confirmed to be over.
     pub call_places: u64,
+    /// Devices that wait on its channels.
+    pub waiting_devices: u64,
     /// Requests that wait for a node that has their channel.
     pub parked: u64,
     /// Bytes that HTTP connections hold of requests and of answers not taken: see `limits.request_bytes`.
@@ -46,6 +48,7 @@ impl Snapshot {
         self.timers += other.timers;
         self.records_read += other.records_read;
         self.call_places += other.call_places;
+        self.waiting_devices += other.waiting_devices;
         self.parked += other.parked;
         self.request_bytes += other.request_bytes;
         self.requests_refused += other.requests_refused;

@@ -198,6 +198,7 @@ pub(in crate::shard) fn respond_as(
     match purpose {
         Purpose::Api(operation) => books.count_request(Requested::Api(operation), status),
         Purpose::Sts(requested) => books.count_request(requested, status),
+        Purpose::Wake => books.count_request(Requested::Wake, status),
         Purpose::Unknown => books.count_request(Requested::Unknown, status),
         Purpose::Upgrade(_) => {} // counted by its outcome
     }
@@ -323,7 +324,9 @@ pub(in crate::shard) fn refuse_sts(
 pub(in crate::shard) fn status_of(purpose: Purpose, fault: &Fault) -> u16 {
     match purpose {
         Purpose::Sts(_) => sts::ErrorKind::ServiceUnavailable.status(),
-        Purpose::Api(_) | Purpose::Upgrade(_) | Purpose::Unknown => purpose.status(fault.kind),
+        Purpose::Api(_) | Purpose::Upgrade(_) | Purpose::Wake | Purpose::Unknown => {
+            purpose.status(fault.kind)
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::journal::EndReason;
 use crate::registry::StoreError;
 use crate::shard::books::Books;
 use crate::shard::calls::refusals::absent;
+use crate::shard::calls::wake::polls::Change;
 use crate::shard::directory::Directory;
 use crate::shard::directory::changes::{ChangeStep, ChangeUnderWay};
 use crate::shard::todo::{Each, Todo, TodoList};
@@ -112,6 +113,12 @@ impl Directory {
         (fault, reason): &(Fault, EndReason),
     ) {
         self.fail_calls(books, todo, key, fault);
+        let change = if *reason == EndReason::ChannelDeleted {
+            Change::Deleted
+        } else {
+            Change::State
+        };
+        self.polls_mut().note(key, change);
         let Some(channel) = self.remove_channel(books, key) else {
             return;
         };

@@ -10,7 +10,7 @@ use crate::journal::{EndReason, Superseded};
 use crate::machine::Output;
 use crate::presence::Cause;
 use crate::record::Record;
-use crate::session::{Admission, NEVER, Role, Terms, WebSocket};
+use crate::session::{Admission, Asks, NEVER, Role, Terms, WebSocket};
 use crate::settings::GoAway;
 use crate::shard::Fault;
 use crate::shard::books::Books;
@@ -243,6 +243,9 @@ fn welcome(
         admission,
         joined,
     } = newcomer;
+    let Asks::WebSocket { ref accept, wss } = admission.asks else {
+        return debug_assert!(false, "a device that asks joins nothing");
+    };
     let id = books.request_id();
     let meta = Meta {
         wall_ms: at.wall.0,
@@ -250,9 +253,9 @@ fn welcome(
         close: false,
     };
     sockets.push_control(books, key, |out| {
-        switching_protocols(out, &meta, &admission.accept, admission.wss)
+        switching_protocols(out, &meta, accept, wss)
     });
-    let terms = sockets.terms(admission, at.now);
+    let terms = sockets.terms(wss, at.now);
     let mut web_socket = WebSocket::new(channel, role.clone(), terms, at.now);
     web_socket.caller = caller;
     sockets.begin_web_socket(key, web_socket);
@@ -337,21 +340,21 @@ impl Sockets {
     /// Clients that get GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
     /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of
     /// their age.
-    fn terms(&mut self, admission: &Admission, now: Now) -> Terms {
+    fn terms(&mut self, wss: bool, now: Now) -> Terms {
         let settings = self.settings();
         let (mut age, grace_ms) = (
             settings.timeouts.connection_age_ms,
             settings.timeouts.go_away_grace_ms,
         );
         let notices = match settings.signaling.go_away {
-            GoAway::Auto => !admission.wss,
+            GoAway::Auto => !wss,
             GoAway::Always => true,
             GoAway::Never => false,
         };
         if age == 0 {
             return Terms {
                 notices,
-                wss: admission.wss,
+                wss,
                 ends: NEVER,
             };
         }
@@ -361,7 +364,7 @@ impl Sockets {
         }
         Terms {
             notices,
-            wss: admission.wss,
+            wss,
             ends: now.after(age),
         }
     }

@@ -71,9 +71,15 @@ impl Sockets {
                 http.buffer = Vec::new();
                 return self.charge(key);
             }
+            HttpStage::AwaitWake(awaited) if !answers || !http.buffer.is_empty() => {
+                awaited.close = true;
+                http.buffer = Vec::new();
+                return self.charge(key);
+            }
             HttpStage::AwaitBody(awaited) => purpose_of(awaited.target),
             HttpStage::AwaitHead
             | HttpStage::AwaitReply(..)
+            | HttpStage::AwaitWake(_)
             | HttpStage::AwaitTls
             | HttpStage::AwaitHandover(..)
             | HttpStage::AwaitTunnel(_)

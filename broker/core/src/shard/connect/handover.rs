@@ -87,6 +87,7 @@ pub(in crate::shard) fn release_parcel(
         | HttpStage::AwaitHead
         | HttpStage::AwaitBody(_)
         | HttpStage::AwaitReply(..)
+        | HttpStage::AwaitWake(_)
         | HttpStage::AwaitOwner(_) => unreachable!("its head was read"),
     };
     Box::new(Parcel { peer, load })

@@ -1,6 +1,6 @@
 //! A whole request head or body: which call or upgrade it is, or why it is refused.
 
-use super::requests::Step;
+use super::requests::{Step, ends_with};
 use super::upgrades::UpgradeRefusal;
 use super::welcome::admin_pages;
 use super::{probe, upgrades, welcome};
@@ -8,6 +8,7 @@ use crate::auth::Caller;
 use crate::check::Check;
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
+use crate::machine::Output;
 use crate::placement::Home;
 use crate::session::{Admission, HttpStage, PendingBody, PendingCall, Target};
 use crate::shard::Fault;
@@ -40,6 +41,8 @@ pub(in crate::shard) enum HeadStep<'a> {
     Done(Step),
     /// It asks for a WebSocket.
     Upgrade(Request<'a>),
+    /// A device asks whether somebody waits for it.
+    Wake(Request<'a>),
     /// It begins a call.
     Call(Request<'a>),
 }
@@ -90,6 +93,9 @@ pub(in crate::shard) fn take_head<'a>(
             return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
         }
     }
+    if is_wake(&request.head) && sockets.settings().presence.wake_poll {
+        return HeadStep::Wake(request);
+    }
     if admin_pages::is_meant(sockets, key, &request.head) {
         let whole = [request.text, request.after].concat();
         return HeadStep::Done(admin_pages::pass_on(sockets, books, key, whole, at));
@@ -115,6 +121,7 @@ fn answer_head(
             probe::answer_probe(sockets, books, key, close, at);
             next(request, close)
         }
+        _ if is_wake(&request.head) => unknown_operation(sockets, books, key, request, at),
         "GET"
             if request
                 .head
@@ -137,8 +144,8 @@ fn answer_head(
     }
 }
 
-/// Takes an upgrade: it is returned if it is to be admitted here, goes to the shard or node that has its channel, or is
-/// refused.
+/// Takes an upgrade, or the question of a device: it is returned if it is to be admitted here, goes to the shard or
+/// node that has its channel, or is refused.
 pub(in crate::shard) fn take_upgrade(
     sockets: &mut Sockets,
     books: &mut Books,
@@ -147,9 +154,10 @@ pub(in crate::shard) fn take_upgrade(
     request: &Request<'_>,
     at: Moment,
 ) -> Option<Admission> {
-    let purpose = upgrade_of(&request.head);
-    let Ok(Some(asked)) = upgrade(&request.head) else {
-        return None;
+    let asked = upgrade(&request.head).ok()?;
+    let purpose = match asked {
+        Some(_) => upgrade_of(&request.head),
+        None => Purpose::Wake,
     };
     // The node that passed it on asks the next owner.
     if sockets.drains() && sockets.is_inner(key) && sockets.owners_change() {
@@ -162,7 +170,7 @@ pub(in crate::shard) fn take_upgrade(
     }
     let peer = sockets.session(key)?.peer();
     let from = (&request.head, peer);
-    match upgrades::admission(sockets.settings(), books, gate, from, &asked, at) {
+    match upgrades::admission(sockets.settings(), books, gate, from, asked.as_ref(), at) {
         Err(refusal) => {
             let evidence = match refusal {
                 UpgradeRefusal::Unsigned(_) => gate.evidence(Some(&request.head)),
@@ -171,11 +179,14 @@ pub(in crate::shard) fn take_upgrade(
             let refused = (&evidence, &refusal);
             upgrades::refuse_upgrade(sockets, books, key, purpose, refused, at);
         }
-        // Its peer has left: a WebSocket would take the place of one whose peer is there.
+        // Its peer has left: it would wait in vain, and a WebSocket would take the place of one whose peer is there.
         Ok(_) if sockets.http(key).is_some_and(|http| http.ends_behind) => {
             sockets.close_when_sent(key, at);
         }
         Ok(admission) => {
+            if purpose == Purpose::Wake {
+                sockets.output(Output::KeepAlive(key));
+            }
             let identity = Identity::of(&admission.arn);
             let home = sockets.placement().home(&identity, at.now);
             match home {
@@ -244,12 +255,6 @@ fn unknown_operation(
     let rejected = Rejected::new(purpose, &evidence, close);
     respond::respond_error(sockets, books, key, &fault, rejected, at);
     next(request, close)
-}
-
-/// Whether the connection ends with the answer to a head whose body, if it has one, is not read.
-fn ends_with(head: &Head<'_>) -> bool {
-    let no_body = matches!(head.body(), Ok(Body::None | Body::Length(0)));
-    !head.keep_alive() || !no_body
 }
 
 fn next(request: &Request<'_>, close: bool) -> Step {
@@ -420,6 +425,11 @@ pub(in crate::shard) fn refuse_step(
 ) -> Step {
     respond::refuse_head(sockets, books, key, &fault, rejected, at);
     Step::Over
+}
+
+/// Whether a request is a device's question.
+fn is_wake(head: &Head<'_>) -> bool {
+    head.method() == "GET" && head.path() == "/wake"
 }
 
 /// The role that a request for a WebSocket seems to ask for, for counters before it is parsed.

@@ -4,7 +4,7 @@ use crate::id::SessionKey;
 use crate::session::{HttpStage, NEVER, Sending, Session};
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
-use codec::http::HeadError;
+use codec::http::{Body, Head, HeadError};
 
 /// The result of one step through the bytes.
 pub(in crate::shard) enum Step {
@@ -16,6 +16,12 @@ pub(in crate::shard) enum Step {
     Frames(usize),
     /// The connection ends or has left: no byte more.
     Over,
+}
+
+/// Whether the connection ends with the answer to a head whose body, if it has one, is not read.
+pub(in crate::shard) fn ends_with(head: &Head<'_>) -> bool {
+    let no_body = matches!(head.body(), Ok(Body::None | Body::Length(0)));
+    !head.keep_alive() || !no_body
 }
 
 impl Sockets {
@@ -95,6 +101,7 @@ impl Sockets {
         match &http.stage {
             HttpStage::AwaitTls
             | HttpStage::AwaitReply(..)
+            | HttpStage::AwaitWake(_)
             | HttpStage::AwaitHandover(..)
             | HttpStage::AwaitTunnel(_)
             | HttpStage::AwaitAdmin(_)

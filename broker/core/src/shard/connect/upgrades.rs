@@ -4,12 +4,14 @@
 //! The order of refusals is that of the protocol's table; what needs the channel is decided by its home, see
 //! `admission.rs`.
 
+use super::requests::ends_with;
 use crate::auth::{Caller, PolicyQuestion, ResourceTags, Unsigned};
 use crate::check::Check;
 use crate::event::{Purpose, UpgradeRole};
 use crate::id::SessionKey;
+use crate::limits::{WAKE_WAIT_S, WAKE_WAIT_S_DEFAULT};
 use crate::machine::Peer;
-use crate::session::Admission;
+use crate::session::{Admission, Asks};
 use crate::settings::Settings;
 use crate::shard::Fault;
 use crate::shard::books::Books;
@@ -47,7 +49,7 @@ pub(in crate::shard) enum UpgradeRefusal {
     Denied(Caller, Action, ChannelArn, Box<(Check, Option<Box<str>>)>),
 }
 
-/// Reads what an upgrade asks for.
+/// Reads what an upgrade asks for, or a device: `asked` is `None`.
 ///
 /// Refuses in the order of the protocol: a parameter given twice, the signature, the parameters, the policy; then what
 /// cannot exist for this caller.
@@ -56,7 +58,7 @@ pub(in crate::shard) fn admission(
     books: &mut Books,
     gate: &mut Gate,
     (head, peer): (&Head<'_>, Peer),
-    asked: &Upgrade<'_>,
+    asked: Option<&Upgrade<'_>>,
     at: Moment,
 ) -> Result<Admission, UpgradeRefusal> {
     let invalid = |check, message| {
@@ -84,8 +86,10 @@ pub(in crate::shard) fn admission(
     let caller = gate.authenticate_upgrade(head, peer, at);
     let caller = caller.map_err(UpgradeRefusal::Unsigned)?;
     let [arn, client_id, ..] = found;
-    let (arn, client_id) = match parameters(settings, head, arn, client_id) {
-        Ok(named) => named,
+    let target = parameters(settings, head, arn, client_id);
+    let target = target.and_then(|target| Ok((asks(head, asked, &target)?, target)));
+    let (asks, (arn, client_id)) = match target {
+        Ok(asked) => asked,
         Err((check, message)) => {
             let fault = Fault::new(check, ErrorKind::InvalidArgument, message);
             return Err(UpgradeRefusal::Refused(Box::new(fault), Some(caller)));
@@ -110,10 +114,46 @@ pub(in crate::shard) fn admission(
     Ok(Admission {
         arn,
         client_id,
-        accept: codec::ws::accept_key(asked.key),
-        wss: asked.offers_wss,
         caller,
+        asks,
     })
+}
+
+/// The thing that an upgrade asks for, or a device.
+fn asks(
+    head: &Head<'_>,
+    asked: Option<&Upgrade<'_>>,
+    (_, client_id): &UpgradeTarget,
+) -> Result<Asks, (Check, &'static str)> {
+    if let Some(asked) = asked {
+        return Ok(Asks::WebSocket {
+            accept: codec::ws::accept_key(asked.key),
+            wss: asked.offers_wss,
+        });
+    }
+    if client_id.is_some() {
+        return Err((Check::ArgumentInvalid, AS_VIEWER));
+    }
+    if head.header("authorization").is_none() && names_signature(head) {
+        return Err((Check::ArgumentInvalid, PRESIGNED));
+    }
+    let waits = pairs(head.query().unwrap_or_default()).filter(|(name, _)| *name == "wait");
+    let mut seconds = WAKE_WAIT_S_DEFAULT;
+    for (place, (_, value)) in waits.enumerate() {
+        let value = value.parse().ok().filter(|_| place == 0);
+        let value = value.filter(|value| WAKE_WAIT_S.contains(value));
+        seconds = value.ok_or((Check::ArgumentInvalid, WAIT))?;
+    }
+    Ok(Asks::Wake {
+        wait_ms: seconds * 1000,
+        close: ends_with(head),
+    })
+}
+
+/// Whether a URL is presigned.
+fn names_signature(head: &Head<'_>) -> bool {
+    let mut all = pairs(head.query().unwrap_or_default());
+    all.any(|(name, _)| name == "X-Amz-Signature")
 }
 
 /// The action of a connection.
@@ -215,11 +255,11 @@ pub(in crate::shard) fn refuse_upgrade(
 }
 
 pub(in crate::shard) fn purpose_of(admission: &Admission) -> Purpose {
-    Purpose::Upgrade(if admission.client_id.is_some() {
-        UpgradeRole::Viewer
-    } else {
-        UpgradeRole::Master
-    })
+    match (admission.asks, &admission.client_id) {
+        (Asks::Wake { .. }, _) => Purpose::Wake,
+        (Asks::WebSocket { .. }, Some(_)) => Purpose::Upgrade(UpgradeRole::Viewer),
+        (Asks::WebSocket { .. }, None) => Purpose::Upgrade(UpgradeRole::Master),
+    }
 }
 
 fn viewer_id(text: &str) -> Result<Box<str>, &'static str> {
@@ -231,4 +271,7 @@ fn viewer_id(text: &str) -> Result<Box<str>, &'static str> {
     Ok(id.as_str().into())
 }
 
+const AS_VIEWER: &str = "X-Amz-ClientId is not allowed: the device itself asks.";
+const PRESIGNED: &str = "The signature must be in the header Authorization.";
+const WAIT: &str = "wait must be given once, as 30 to 600 seconds.";
 const CLIENT_ID: &str = "X-Amz-ClientId must be 1 to 256 characters of [a-zA-Z0-9_.-].";

@@ -181,6 +181,7 @@ mod tests {
             store: Box::new(MemoryStore),
             newest: Wall(0),
             waiting_calls: 1,
+            wake_polls: 1,
             slots: None,
             audience: Box::new(crate::presence::Nobody),
             epoch: 1,

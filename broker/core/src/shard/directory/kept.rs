@@ -7,6 +7,7 @@ use crate::journal::Unaccepted;
 use crate::presence::Cause;
 use crate::shard::books::Books;
 use crate::shard::books::recorder::{Passage, Passed};
+use crate::shard::calls::wake::polls::Change;
 use crate::shard::directory::Directory;
 use crate::time::Moment;
 use codec::signal::Action;
@@ -61,6 +62,9 @@ impl Directory {
             }
         }
         self.kept_changed(books, key, before);
+        if kept.is_ok() && name.towards == Towards::Master {
+            self.polls.note(key, Change::State);
+        }
         kept.map(|_| ())
     }
 

@@ -5,6 +5,7 @@ use crate::channel::{Channel, Joined, Leaver, Metered, Slot, TableFull};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
 use crate::journal::EndReason;
 use crate::presence::{Cause, News};
+use crate::shard::calls::wake::polls::{Change, Polls};
 use crate::time::{Moment, Now};
 
 /// Why a connection gets no slot.
@@ -168,9 +169,20 @@ impl Directory {
         cause: Cause,
         reason: Option<EndReason>,
     ) {
+        self.polls.note(key, Change::State);
         if self.channel(key).is_some_and(|channel| channel.hooks != 0) {
             self.news.changed(key, (cause, reason.map(Into::into)));
         }
+    }
+
+    /// The devices that wait.
+    pub(in crate::shard) fn polls(&self) -> &Polls {
+        &self.polls
+    }
+
+    /// The same, to be changed.
+    pub(in crate::shard) fn polls_mut(&mut self) -> &mut Polls {
+        &mut self.polls
     }
 
     /// The news for those who watch.

@@ -1,6 +1,7 @@
 //! The end of the process: clients that may get GO_AWAY do, then all are closed, each spread over time; then the
 //! waiting calls are answered.
 //!
+//! Devices that wait have their answer in the first half.
 //! ```text
 //!  0 ─────────── ½ ────── ¾ ────── end
 //!  | GO_AWAY     | close  | echoes | waiting calls get 503, Drained
@@ -15,6 +16,7 @@ use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::shutting_down;
 use crate::shard::calls::respond::{self, Rejected};
+use crate::shard::calls::wake;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
@@ -63,6 +65,7 @@ impl Sockets {
         for place in step.told {
             if let Some(key) = self.session_at(place) {
                 self.go_away(books, key, at);
+                wake::over(self, books, todo, key, at);
             }
         }
         for place in step.closed {

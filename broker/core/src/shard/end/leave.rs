@@ -132,7 +132,7 @@ impl Sockets {
     }
 
     /// The peer of an HTTP connection will send no more: it ends with the last answer, or at once if it waits for that
-    /// of an Alexa call.
+    /// of an Alexa call, or as a device.
     fn sends_no_more(
         &mut self,
         books: &mut Books,
@@ -146,7 +146,7 @@ impl Sockets {
         };
         http.ended = true;
         if http.awaits_reply() {
-            if self.hang_up(todo, key) {
+            if self.hang_up(todo, key) || self.leave_wait(todo, key) {
                 self.abort(books, todo, key, at);
             }
         } else if !http.has_more(answers_wait) {
@@ -231,6 +231,7 @@ impl Sockets {
     fn depart(&mut self, books: &mut Books, todo: &mut TodoList, key: SessionKey, at: Moment) {
         self.leave(books, todo, key, at);
         self.hang_up(todo, key);
+        self.leave_wait(todo, key);
         self.note_unanswered(books, key);
     }
 

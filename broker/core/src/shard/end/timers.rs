@@ -12,6 +12,7 @@ use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::head_fault::HeadFault;
 use crate::shard::calls::respond::{self, Rejected, purpose_of};
+use crate::shard::calls::wake;
 use crate::shard::directory::Directory;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
@@ -94,6 +95,7 @@ fn request_overdue(
             respond::refuse_head(sockets, books, key, &fault, rejected, at)
         }
         HttpStage::AwaitReply(..) => reply_overdue(sockets, books, todo, key),
+        HttpStage::AwaitWake(_) => wake::over(sockets, books, todo, key, at),
         HttpStage::AwaitHandover(..) | HttpStage::AwaitTunnel(_) | HttpStage::AwaitAdmin(_) => {
             sockets.abort(books, todo, key, at)
         }
@@ -200,7 +202,9 @@ impl Sockets {
         match &session.state {
             SessionState::Http(http) => {
                 let full = match http.stage {
-                    HttpStage::AwaitReply(..) => http.buffer.len() >= PIPELINED_BYTES_MAX,
+                    HttpStage::AwaitReply(..) | HttpStage::AwaitWake(_) => {
+                        http.buffer.len() >= PIPELINED_BYTES_MAX
+                    }
                     HttpStage::AwaitHead => session.answers_wait(),
                     HttpStage::AwaitTls | HttpStage::AwaitBody(_) => false,
                     // Bytes that come are for its next shard or node: the edge keeps them.

@@ -19,6 +19,7 @@ use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::{NO_PLACE, NO_ROOM, nobody, shutting_down};
 use crate::shard::calls::respond::{self, Rejected};
+use crate::shard::calls::wake;
 use crate::shard::connect::upgrades;
 use crate::shard::directory::Directory;
 use crate::shard::shares::{Holder, Member, Standing, TUNNEL_PLACES};
@@ -146,7 +147,7 @@ fn is_of_next_owner(sockets: &Sockets, home: Home, onward: &Onward) -> bool {
     matches!(home, Home::There(_)) && has_left && is_upgrade(onward)
 }
 
-/// Whether a request begins a WebSocket.
+/// Whether a request begins a WebSocket, or is a device's: it may be repeated.
 fn is_upgrade(onward: &Onward) -> bool {
     !matches!(onward.purpose, Purpose::Api(_))
 }
@@ -306,6 +307,7 @@ pub(in crate::shard) fn enters(
             Purpose::Upgrade(UpgradeRole::Viewer)
             | Purpose::Api(_)
             | Purpose::Sts(_)
+            | Purpose::Wake
             | Purpose::Unknown => Standing::Viewer,
         };
         sockets.enters(Member::Tunnel(place), holder, standing);
@@ -337,7 +339,11 @@ pub(in crate::shard) fn bounce(
         unreachable!("only what was to be passed on comes back from there")
     };
     if sockets.drains() {
-        refuse(sockets, books, key, &onward, &shutting_down(), at);
+        if onward.purpose == Purpose::Wake {
+            wake::answer_nothing(sockets, books, key, true, at);
+        } else {
+            refuse(sockets, books, key, &onward, &shutting_down(), at);
+        }
         return key;
     }
     match why {

@@ -1,5 +1,6 @@
 //! The invariants of the parts, checked in debug builds.
 
+use crate::session::Session;
 use crate::shard::Shard;
 
 impl Shard {
@@ -13,6 +14,13 @@ impl Shard {
         self.books.invariants();
         self.directory.invariants();
         self.gate.invariants();
+        self.directory.polls().invariants();
+        let polls = self.directory.polls().sessions();
+        for session in polls.take(PLACES_CHECKED_PER_INPUT) {
+            let session = self.sockets.session(session);
+            let waits = session.is_some_and(Session::awaits_wake);
+            assert!(waits, "a device has an answer and waits");
+        }
         self.inputs += 1;
         let places = self.sockets.places();
         let between = places.div_ceil(PLACES_CHECKED_PER_INPUT).max(1);

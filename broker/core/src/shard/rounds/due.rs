@@ -16,7 +16,8 @@ const DUE_PER_TICK: usize = 512;
 
 impl Shard {
     pub(in crate::shard) fn look_at_drain(&mut self, at: Moment) {
-        let quiet = self.books.is_quiet() && !self.directory.has_changes();
+        let waits = self.directory.has_changes() || !self.directory.polls().is_empty();
+        let quiet = self.books.is_quiet() && !waits;
         self.sockets.look_at_drain(quiet, at.now);
     }
 

@@ -10,6 +10,7 @@ use crate::shard::Shard;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::respond::Rejected;
 use crate::shard::calls::sts::{SignedForm, answer_sts};
+use crate::shard::calls::wake;
 use crate::shard::connect::heads::{self, HeadStep, SignedBody};
 use crate::shard::connect::requests::{Part, Step};
 use crate::shard::road::double::Double;
@@ -205,9 +206,10 @@ impl Shard {
                     HeadStep::Call(request) => {
                         heads::begin_call(sockets, books, gate, key, &request, at)
                     }
-                    HeadStep::Upgrade(_) if sockets.http(key).is_some_and(|http| http.ended) => {
-                        // It waited for its turn, and its peer has gone meanwhile: as a WebSocket it would wait for
-                        // messages in vain.
+                    HeadStep::Upgrade(_) | HeadStep::Wake(_)
+                        if sockets.http(key).is_some_and(|http| http.ended) =>
+                    {
+                        // It waited for its turn, and its peer has gone meanwhile: it would wait in vain.
                         sockets.finish(books, todo, key, at);
                         Step::Over
                     }
@@ -215,6 +217,15 @@ impl Shard {
                         match heads::take_upgrade(sockets, books, gate, key, &request, at) {
                             Some(admission) if self.admit(key, &admission, at) => Step::Frames(end),
                             Some(_) | None => Step::Over,
+                        }
+                    }
+                    HeadStep::Wake(request) => {
+                        match heads::take_upgrade(sockets, books, gate, key, &request, at) {
+                            Some(admission) => {
+                                wake::begin(self.road_parts(), key, &admission, at);
+                                Step::Used(end)
+                            }
+                            None => Step::Over,
                         }
                     }
                 }

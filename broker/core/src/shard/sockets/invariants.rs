@@ -89,6 +89,7 @@ impl Sockets {
                 | HttpStage::AwaitHead
                 | HttpStage::AwaitBody(_)
                 | HttpStage::AwaitReply(..)
+                | HttpStage::AwaitWake(_)
                 | HttpStage::AwaitHandover(..)
                 | HttpStage::AwaitTunnel(_)
                 | HttpStage::AwaitAdmin(_) => {}

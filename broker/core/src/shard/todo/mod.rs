@@ -42,6 +42,8 @@ pub(in crate::shard) enum Todo {
     BeginLists,
     /// The answer of a call, for its caller's shard.
     Answer(CallRef, Box<Answer>),
+    /// The device that waited on this channel, by this connection, waits no more.
+    PollOver(ChannelKey, SessionKey),
     /// The end of an Alexa call that waited, for its caller's shard.
     OfferAnswer(CallRef, Box<Answer>),
     /// Every Alexa call that waits is answered: the process is about to end.

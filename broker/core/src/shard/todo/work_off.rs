@@ -6,7 +6,7 @@ use crate::session::Session;
 use crate::shard::Shard;
 use crate::shard::calls::letter::{Answer, Letter};
 use crate::shard::calls::refusals::shutting_down;
-use crate::shard::calls::{alexa, answers, home};
+use crate::shard::calls::{alexa, answers, home, wake};
 use crate::shard::directory::changes::Waiting;
 use crate::shard::end::timers;
 use crate::shard::road::{relay, unaccepted, unsent};
@@ -21,6 +21,8 @@ impl Shard {
             self.settle(at);
             if let Some((caller, answer)) = self.todo.pop_answer() {
                 answers::take_answer(self.road_parts(), caller, *answer, at);
+            } else if let Some(changed) = self.directory.polls_mut().next_changed() {
+                wake::look(self.road_parts(), changed, at);
             } else if !self.receive_answered(at) {
                 self.tell_presence(at);
                 return self.todo.shrink();
@@ -40,6 +42,9 @@ impl Shard {
             Todo::BeginLists => self.begin_list(at),
             Todo::Answer(caller, answer) => self.answer(caller, answer, Letter::Answer),
             Todo::OfferAnswer(caller, answer) => self.answer(caller, answer, Letter::CallAnswer),
+            Todo::PollOver(channel, session) => {
+                directory.polls_mut().end(channel, session);
+            }
             Todo::OfferTaken(caller) => {
                 let letter = Letter::CallTaken(directory.shard(), caller);
                 sockets.output(Output::Post(caller.shard, letter));

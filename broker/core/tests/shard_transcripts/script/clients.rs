@@ -75,6 +75,7 @@ impl Script {
                         | Output::EndTunnel(_)
                         | Output::LoseOwner(_)
                         | Output::LeaveTunnel(_)
+                        | Output::KeepAlive(_)
                         | Output::Admin(_) => {}
                         Output::Close(key) => self.keyed(shard, key).ending = true,
                         Output::Abort(key) => {

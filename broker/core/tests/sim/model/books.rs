@@ -106,6 +106,7 @@ impl Model {
         let requested = match purpose {
             Purpose::Api(operation) => Some(Requested::Api(operation)),
             Purpose::Sts(requested) => Some(requested),
+            Purpose::Wake => Some(Requested::Wake),
             Purpose::Unknown => Some(Requested::Unknown),
             Purpose::Upgrade(_) => None,
         };

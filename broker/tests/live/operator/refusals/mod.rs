@@ -54,6 +54,9 @@ const OF_NODES: [Check; 5] = [
     Check::AbsenceUnknown,
 ];
 
+/// Refusals of devices that wait: see `hooks/polls.rs`, and `wake.rs` of the transcripts of shards.
+const OF_DEVICES: [Check; 2] = [Check::WakePollsFull, Check::WakePollReplaced];
+
 /// Requests of a flood, and how many are under way.
 const FLOOD: usize = 5_000;
 const PIPELINED: usize = 50;
@@ -118,6 +121,7 @@ fn each_check_is_found_by_id_by_address_and_by_channel() {
     all.extend(ELSEWHERE);
     all.extend(EARLY);
     all.extend(OF_NODES);
+    all.extend(OF_DEVICES);
     let missing: Vec<&Check> = Check::ALL
         .iter()
         .filter(|check| !all.contains(check))

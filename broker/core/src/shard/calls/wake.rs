@@ -1,0 +1,359 @@
+//! Devices that ask whether somebody waits for them: `GET /wake`. See codec/PROTOCOL.md, WAKE.
+//!
+//! The connection moves to its channel's home, as an upgrade does, and waits there: so no other shard takes part. What
+//! it waits for is looked at when an input is over that changed something of the channel, and at once when it comes.
+
+pub(in crate::shard) mod polls;
+
+use super::refusals::absent;
+use super::respond::{self, Refusal, Rejected, Response};
+use crate::channel::Channel;
+use crate::check::Check;
+use crate::event::Purpose;
+use crate::id::{Account, ChannelKey, Identity, SessionKey};
+use crate::session::{Admission, Asks, AwaitedWake, HttpStage};
+use crate::shard::Fault;
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::refusals::nobody;
+use crate::shard::connect::upgrades::{UpgradeRefusal, action_of, refuse_upgrade};
+use crate::shard::directory::Directory;
+use crate::shard::end::drain;
+use crate::shard::gate::Gate;
+use crate::shard::road::parts::Parts;
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::{Todo, TodoList};
+use crate::time::{Moment, Now, Wall};
+use codec::aws::ChannelArn;
+use codec::calendar::rfc3339;
+use codec::control::ErrorKind;
+use polls::{Change, Room};
+
+/// The answer that a channel has for its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// None yet: nobody waits for it.
+    Nothing,
+    /// Something is kept for it, the last of it until then.
+    Kept(Now),
+    /// It is connected.
+    Master,
+}
+
+/// A device asks at its channel's home: it is answered, or waits.
+pub(in crate::shard) fn begin(
+    parts: Parts<'_>,
+    key: SessionKey,
+    admission: &Admission,
+    at: Moment,
+) {
+    let Asks::Wake { wait_ms, close } = admission.asks else {
+        return debug_assert!(false, "only a device asks here");
+    };
+    let Parts {
+        sockets,
+        directory,
+        books,
+        ..
+    } = parts;
+    let evidence = Evidence::of_admission(admission);
+    if drain::refuses_in_drain(sockets, books, key, Purpose::Wake, &evidence, at) {
+        return;
+    }
+    if let Some(rests_on) = directory.forbids_tagged_upgrade(books, admission) {
+        let (caller, arn) = (admission.caller.clone(), admission.arn.clone());
+        let refusal = UpgradeRefusal::Denied(caller, action_of(None), arn, Box::new(rests_on));
+        return refuse_upgrade(
+            sockets,
+            books,
+            key,
+            Purpose::Wake,
+            (&evidence, &refusal),
+            at,
+        );
+    }
+    let rejected = Rejected::new(Purpose::Wake, &evidence, close);
+    let channel = match directory.channel_to_wake(&admission.arn, at) {
+        Ok(channel) => channel,
+        Err(fault) => return respond::respond_error(sockets, books, key, &fault, rejected, at),
+    };
+    if let Some(older) = directory.polls().of(channel) {
+        end(
+            sockets,
+            directory,
+            books,
+            (channel, older),
+            Ending::Replaced,
+            at,
+        );
+    }
+    let found = directory.found(channel, at.now);
+    if found != Found::Nothing {
+        return answer(sockets, books, key, (&admission.arn, found, close), at);
+    }
+    let account = Account::of(&admission.arn);
+    if !has_room(sockets, directory, books, account, at) {
+        return respond::respond_error(sockets, books, key, &full(), rejected, at);
+    }
+    let until = admission.caller.expires_s();
+    let key_ms = until.map_or(u64::MAX, |end| (end * 1000).saturating_sub(at.wall.0));
+    let deadline = at.now.after(wait_ms.min(key_ms));
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    http.stage = HttpStage::AwaitWake(Box::new(AwaitedWake {
+        channel,
+        key: admission.caller.held_key(),
+        close,
+    }));
+    http.deadline = deadline;
+    sockets.arm(key, deadline);
+    directory.polls_mut().begin(account, channel, key);
+}
+
+/// Whether there is room for a device of this account, perhaps since one of another account has made room.
+fn has_room(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    account: Account,
+    at: Moment,
+) -> bool {
+    match directory.polls().room(account) {
+        Room::Free => true,
+        Room::None => false,
+        Room::InPlaceOf(other) => {
+            if let Some(session) = directory.polls().of(other) {
+                let of = (other, session);
+                end(sockets, directory, books, of, Ending::MadeRoom, at);
+            }
+            true
+        }
+    }
+}
+
+/// Looks at a channel of which something has changed: its device has its answer, or waits on.
+pub(in crate::shard) fn look(
+    parts: Parts<'_>,
+    (channel, change): (ChannelKey, Change),
+    at: Moment,
+) {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        ..
+    } = parts;
+    let Some(session) = directory.polls().of(channel) else {
+        return;
+    };
+    let of = (channel, session);
+    if change == Change::Deleted {
+        return end(sockets, directory, books, of, Ending::Deleted, at);
+    }
+    let Some(arn) = directory.channel(channel).map(|it| it.record.arn.clone()) else {
+        return end(sockets, directory, books, of, Ending::Over, at); // another node has it
+    };
+    let found = directory.found(channel, at.now);
+    if found == Found::Nothing {
+        return;
+    }
+    directory.polls_mut().end(channel, session);
+    if let Some(awaited) = sockets.take_awaited_wake(session) {
+        answer(sockets, books, session, (&arn, found, awaited.close), at);
+        sockets.requests_go_on(session);
+    }
+}
+
+/// The time of a device that waits is over, or the process is about to end: 204.
+pub(in crate::shard) fn over(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    key: SessionKey,
+    at: Moment,
+) {
+    if let Some(awaited) = sockets.take_awaited_wake(key) {
+        todo.push(Todo::PollOver(awaited.channel, key));
+        answer_nothing(sockets, books, key, awaited.close, at);
+        sockets.requests_go_on(key);
+    }
+}
+
+/// There are other credentials: devices whose key is gone wait no more. They are answered in the turns that follow.
+pub(in crate::shard) fn keys_changed(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    gate: &Gate,
+    at: Moment,
+) {
+    let Some(credentials) = gate.credentials() else {
+        return;
+    };
+    for key in directory.polls().sessions() {
+        let Some(http) = sockets.http(key) else {
+            continue;
+        };
+        if let HttpStage::AwaitWake(awaited) = &http.stage
+            && !awaited.key.is_in(credentials)
+        {
+            http.deadline = at.now;
+            sockets.arm(key, at.now);
+        }
+    }
+}
+
+/// Why a device waits no more that got no answer of its channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Its time is over, or the channel is another node's.
+    Over,
+    /// The channel is deleted.
+    Deleted,
+    /// A newer one took its place.
+    Replaced,
+    /// It made room for one of another account.
+    MadeRoom,
+}
+
+/// Ends the wait of a device.
+fn end(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    (channel, session): (ChannelKey, SessionKey),
+    why: Ending,
+    at: Moment,
+) {
+    directory.polls_mut().end(channel, session);
+    let Some(awaited) = sockets.take_awaited_wake(session) else {
+        return debug_assert!(false, "a device that waits is connected");
+    };
+    let channel = directory.channel(channel);
+    let evidence = Evidence {
+        channel: channel.map(|channel| channel.record.arn.name()),
+        ..Evidence::default()
+    };
+    let rejected = Rejected::new(Purpose::Wake, &evidence, awaited.close);
+    match why {
+        Ending::Over => answer_nothing(sockets, books, session, awaited.close, at),
+        Ending::Deleted => {
+            let fault = absent(Check::ChannelDeleting);
+            respond::respond_error(sockets, books, session, &fault, rejected, at);
+        }
+        Ending::MadeRoom => {
+            respond::respond_error(sockets, books, session, &full(), rejected, at);
+        }
+        Ending::Replaced => {
+            let (error_type, check) = (
+                ErrorKind::ResourceInUse.error_type(),
+                Check::WakePollReplaced,
+            );
+            let mut body = Vec::new();
+            codec::control::error_body(&mut body, None, REPLACED);
+            let refusal = Refusal {
+                error_type,
+                check,
+                evidence: &evidence,
+            };
+            let answer = Response {
+                status: 409,
+                refusal: Some(refusal),
+                ..Response::json(Purpose::Wake, &body, awaited.close)
+            };
+            respond::respond(sockets, books, session, &answer, at);
+        }
+    }
+    sockets.requests_go_on(session);
+}
+
+/// Answers what a channel has for its device.
+fn answer(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    (arn, found, close): (&ChannelArn, Found, bool),
+    at: Moment,
+) {
+    let Found::Kept(until) = found else {
+        return answer_nothing(sockets, books, key, close, at);
+    };
+    let until = Wall(at.wall.0 + until.since(at.now));
+    // Neither has a character that JSON escapes.
+    let (name, until) = (arn.name(), rfc3339(until.0));
+    let body = format!(r#"{{"channel":"{name}","until":"{until}"}}"#);
+    let answer = Response::json(Purpose::Wake, body.as_bytes(), close);
+    respond::respond(sockets, books, key, &answer, at);
+}
+
+/// Answers that there is nothing.
+pub(in crate::shard) fn answer_nothing(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    close: bool,
+    at: Moment,
+) {
+    let answer = Response {
+        status: 204,
+        content_type: "",
+        ..Response::json(Purpose::Wake, b"", close)
+    };
+    respond::respond(sockets, books, key, &answer, at);
+}
+
+/// The refusal where as many devices wait as may.
+fn full() -> Fault {
+    Fault::new(Check::WakePollsFull, ErrorKind::ClientLimitExceeded, FULL)
+}
+
+impl Directory {
+    /// The channel of a device; it is not created.
+    fn channel_to_wake(&self, arn: &ChannelArn, at: Moment) -> Result<ChannelKey, Fault> {
+        let identity = Identity::of(arn);
+        if !self.serves(&identity, at.now) {
+            return Err(nobody());
+        }
+        let channel = self.find_active(arn);
+        channel.ok_or_else(|| self.not_found(&identity, Some(arn)))
+    }
+
+    /// The answer that a channel has for its device.
+    fn found(&self, channel: ChannelKey, now: Now) -> Found {
+        let Some(live) = self.channel(channel).and_then(Channel::live) else {
+            return Found::Nothing;
+        };
+        if live.members.master().is_some() {
+            return Found::Master;
+        }
+        let kept = live.pending.for_master().map(|kept| kept.message.expires);
+        let calls = live.calls.iter().map(|call| call.expires);
+        let until = kept.chain(calls).max().filter(|until| *until > now);
+        until.map_or(Found::Nothing, Found::Kept)
+    }
+}
+
+impl Sockets {
+    /// Takes a connection out of the wait of its device; `None` when that does not wait.
+    fn take_awaited_wake(&mut self, key: SessionKey) -> Option<AwaitedWake> {
+        let http = self.http(key)?;
+        let stage = std::mem::replace(&mut http.stage, HttpStage::AwaitHead);
+        if let HttpStage::AwaitWake(awaited) = stage {
+            return Some(*awaited);
+        }
+        http.stage = stage;
+        None
+    }
+
+    /// The device of a connection is gone, if it waited.
+    pub(in crate::shard) fn leave_wait(&mut self, todo: &mut TodoList, key: SessionKey) -> bool {
+        let awaited = self.take_awaited_wake(key);
+        if let Some(awaited) = &awaited {
+            todo.push(Todo::PollOver(awaited.channel, key));
+        }
+        awaited.is_some()
+    }
+}
+
+const FULL: &str = "As many devices of this account wait as may. Try again later.";
+const REPLACED: &str = "A newer request of this channel waits in place of this one.";

@@ -1,0 +1,274 @@
+//! A device that waits with `GET /wake` until somebody waits for it. Its time, and the wait's end in a drain, are in
+//! `core/tests/shard_transcripts/wake.rs`, where time passes at once.
+
+use crate::cluster::nodes::Nodes;
+use crate::http::{Answer, Connection, call, request};
+use crate::peer::{Peer, offer, to_master};
+use crate::process::{Broker, arn, fresh_directory, run_to_end, until};
+use crate::signed::service::{Service, principal};
+use crate::signed::signer::{Call, Signer};
+use serde_json::json;
+use std::fs;
+use std::net::SocketAddr;
+
+/// The configuration that has the path.
+pub(crate) const POLLS: &str = "[presence]\nwake_poll = true\n";
+
+/// A device that asks on a connection of its own.
+struct Device(Connection);
+
+impl Device {
+    fn open(to: SocketAddr) -> Self {
+        Self(Connection::open(to))
+    }
+
+    /// One that waits already.
+    fn waiting(broker: &Broker, arn: &str) -> Self {
+        let before = waiting(broker);
+        let mut device = Self::open(broker.plain);
+        device.ask(arn);
+        until("the device waits", || {
+            (waiting(broker) > before).then_some(())
+        });
+        device
+    }
+
+    fn ask(&mut self, arn: &str) {
+        self.0.send(&question(arn));
+    }
+
+    fn answer(&mut self) -> Answer {
+        self.0.answer().expect("an answer")
+    }
+
+    /// Asserts that the answer is that somebody waits on this channel.
+    fn is_called(&mut self, arn: &str) {
+        let found = self.answer().ok();
+        let name = arn.split('/').nth(1).expect("as written");
+        assert_eq!(found["channel"], name, "{found}");
+        let until = found["until"].as_str().expect("a time");
+        assert!(until.ends_with('Z') && until.len() == 24, "{until}");
+    }
+
+    /// Asserts that the answer is that there is nothing.
+    fn is_left_alone(&mut self) {
+        let answer = self.answer();
+        answer.assert_common();
+        assert_eq!(answer.status, 204, "{answer:?}");
+        assert!(answer.header("content-length").is_none(), "{answer:?}");
+    }
+}
+
+/// The bytes of a device's question.
+pub(crate) fn question(arn: &str) -> Vec<u8> {
+    format!("GET /wake?X-Amz-ChannelARN={arn} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes()
+}
+
+fn waiting(broker: &Broker) -> f64 {
+    broker.scrape().sum("heliograph_waiting_devices")
+}
+
+/// The whole story: the camera waits, an offer is kept, it has its answer, it connects and gets the offer.
+#[test]
+fn a_device_that_waits_gets_its_answer_and_the_offer() {
+    for shards in [1, 4] {
+        let broker = Broker::configured(POLLS, shards);
+        let arn = arn("cam-1");
+        let mut viewer = Peer::viewer(&broker, &arn, "v1");
+        let mut device = Device::waiting(&broker, &arn);
+        viewer.send(&offer("b2ZmZXI="));
+        device.is_called(&arn);
+        // On the same connection, which a shard other than the first may have: at once while it is kept.
+        device.ask(&arn);
+        device.is_called(&arn);
+        let mut master = Peer::master(&broker, &arn);
+        master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
+        device.ask(&arn);
+        device.is_left_alone();
+        master.close();
+        // A call of Alexa is somebody who waits, too; and a master that comes ends the wait.
+        device = Device::waiting(&broker, &arn);
+        let body = json!({ "ChannelARN": arn, "SenderClientId": "a.1", "MessagePayload": "b2Zm" });
+        let mut alexa = Connection::open(broker.plain);
+        alexa.send(&request(
+            "/v1/send-alexa-offer-to-master",
+            &body.to_string(),
+        ));
+        device.is_called(&arn);
+        drop(alexa);
+        until("the call is withdrawn", || {
+            let calls = broker.scrape().sum("heliograph_waiting_calls");
+            (calls == 0.0).then_some(())
+        });
+        device = Device::waiting(&broker, &arn);
+        let master = Peer::master(&broker, &arn);
+        device.is_left_alone();
+        master.close();
+        viewer.close();
+        drop(device);
+        broker.assert_balanced();
+    }
+}
+
+/// One device a channel; its end, and that of the channel, end the wait.
+#[test]
+fn a_wait_ends_with_a_newer_one_with_its_connection_and_with_its_channel() {
+    for shards in [1, 4] {
+        let broker = Broker::configured(POLLS, shards);
+        let create = json!({ "ChannelName": "cam-1" });
+        let created = call(broker.plain, "/createSignalingChannel", &create).ok();
+        let arn = created["ChannelARN"].as_str().expect("an ARN").to_owned();
+        let mut first = Device::waiting(&broker, &arn);
+        let mut second = Device::open(broker.plain);
+        second.ask(&arn);
+        first.answer().refused(409, "ResourceInUseException");
+        // A request behind the question is answered after it.
+        second.0.send(&request(
+            "/describeSignalingChannel",
+            &json!({ "ChannelARN": arn }).to_string(),
+        ));
+        drop(second);
+        until("it has left", || (waiting(&broker) == 0.0).then_some(()));
+        let mut third = Device::waiting(&broker, &arn);
+        let delete = json!({ "ChannelARN": arn });
+        call(broker.plain, "/deleteSignalingChannel", &delete).ok();
+        third.answer().refused(404, "ResourceNotFoundException");
+        third.ask(&arn);
+        third.answer().refused(404, "ResourceNotFoundException");
+        assert_eq!(waiting(&broker), 0.0);
+        drop((first, third));
+        broker.assert_balanced();
+    }
+}
+
+/// The kernel looks each minute whether the device is there.
+#[test]
+fn its_connection_is_kept_alive() {
+    let broker = Broker::configured(POLLS, 2);
+    let arn = arn("cam-1");
+    let _viewer = Peer::viewer(&broker, &arn, "v1");
+    let device = Device::waiting(&broker, &arn);
+    let (stream, _) = device.0.into_parts();
+    let port = stream.local_addr().expect("an address").port();
+    // /proc/net/tcp has the timer of each socket: 02 is a keepalive.
+    let peer = format!(":{port:04X}");
+    let sockets = fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+    let lines = sockets.lines().skip(1);
+    let mut fields = lines.map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let ours = fields.find(|fields| fields[2].ends_with(&peer));
+    let timer = ours.expect("the broker's end")[5].to_owned();
+    let (kind, jiffies) = timer.split_once(':').expect("as Linux writes it");
+    let left = u64::from_str_radix(jiffies, 16).expect("a number");
+    assert!(kind == "02" && left <= 6_000, "{timer}");
+}
+
+/// A device signs in headers, and needs the right of a master; without its key it waits no longer.
+#[test]
+fn a_device_signs_and_its_wait_ends_with_its_key() {
+    let directory = fresh_directory();
+    let config = directory.join("broker.toml");
+    fs::write(&config, POLLS).expect("a file under target/");
+    let arguments = ["--config", config.to_str().expect("UTF-8")];
+    for shards in [1, 3] {
+        let policies = r#"
+[policy.all]
+document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}}'
+[policy.viewer]
+document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*"}}'
+"#;
+        let all = |name| principal(name, r#"["all"]"#, "");
+        let staying = all("staying") + &principal("viewer", r#"["viewer"]"#, "") + policies;
+        let service = Service::with(&(all("device") + &staying), &arguments, shards);
+        let (device, staying_one) = (Signer::new("device"), Signer::new("staying"));
+        let arn = service.create(&device, "cam-1");
+        let ask = |signer: &Signer| {
+            let call = Call::new(&service.broker, "GET", "/wake");
+            let call = call.pair("X-Amz-ChannelARN", &arn);
+            (signer.sign(call.clone()), signer.presign(call, 60))
+        };
+        let (_, presigned) = ask(&device);
+        let refused = service
+            .send(&presigned)
+            .refused(400, "InvalidArgumentException");
+        assert!(refused.contains("Authorization"), "{refused}");
+        let (signed, _) = ask(&Signer::new("viewer"));
+        service.send(&signed).refused(403, "AccessDeniedException");
+        let unsigned = Call::new(&service.broker, "GET", "/wake").pair("X-Amz-ChannelARN", &arn);
+        let refused = service.send(&unsigned);
+        refused.refused(403, "MissingAuthenticationTokenException");
+
+        let mut waits = Connection::open(service.broker.plain);
+        waits.send(&ask(&device).0.bytes());
+        until("it waits", || {
+            (waiting(&service.broker) == 1.0).then_some(())
+        });
+        let (path, beside) = (
+            service.directory.join("credentials.toml"),
+            service.directory.join("new"),
+        );
+        fs::write(&beside, &staying).expect("written");
+        fs::rename(beside, path).expect("renamed");
+        service.broker.signal("HUP");
+        assert_eq!(waits.answer().expect("an answer").status, 204);
+        let mut stays = Connection::open(service.broker.plain);
+        stays.send(&ask(&staying_one).0.bytes());
+        until("it waits", || {
+            (waiting(&service.broker) == 1.0).then_some(())
+        });
+        service.broker.signal("HUP");
+        let viewer = Call::viewer(&service.broker, &arn, "v1");
+        let mut viewer = service.connect(&staying_one.presign(viewer, 60));
+        viewer.send(&offer("b2ZmZXI="));
+        assert_eq!(stays.answer().expect("an answer").status, 200);
+        drop((waits, stays, viewer));
+        service.end();
+    }
+    let _ = fs::remove_dir_all(&directory);
+}
+
+/// A device may be connected to any node.
+#[test]
+fn a_device_waits_through_another_node() {
+    let nodes = Nodes::configured(2, [POLLS, POLLS]);
+    for (arn, (owner, other)) in
+        (nodes.channels().iter()).zip([(&nodes.n1, &nodes.n2), (&nodes.n2, &nodes.n1)])
+    {
+        let mut device = Device::open(other.plain);
+        device.ask(arn);
+        until("it waits at the owner", || {
+            (waiting(owner) == 1.0).then_some(())
+        });
+        let mut viewer = Peer::viewer(other, arn, "v1");
+        viewer.send(&offer("b2ZmZXI="));
+        device.is_called(arn);
+        viewer.close();
+        let mut again = Device::open(other.plain);
+        again.ask(arn);
+        again.is_called(arn);
+        let mut hangs_up = Device::open(other.plain);
+        let master = Peer::master(owner, arn);
+        master.close();
+        hangs_up.ask(arn);
+        until("it waits", || (waiting(owner) == 1.0).then_some(()));
+        drop(hangs_up);
+        until("it has left", || (waiting(owner) == 0.0).then_some(()));
+    }
+}
+
+/// Without the key there is no such path, and the strict profile has none.
+#[test]
+fn the_path_is_there_where_it_is_configured() {
+    let broker = Broker::dev(1);
+    let mut device = Device::open(broker.plain);
+    device.ask(&arn("cam-1"));
+    device.answer().refused(404, "UnknownOperationException");
+    let directory = fresh_directory();
+    let file = directory.join("broker.toml");
+    fs::write(&file, format!("profile = \"strict\"\n{POLLS}")).expect("a file under target/");
+    let path = file.to_str().expect("a path in UTF-8");
+    let (code, text) = run_to_end(&["check-config", "--dev", path]);
+    assert_eq!(code, Some(2), "{text}");
+    let fault = ":3:13: presence.wake_poll = true: allowed false under the strict profile";
+    assert!(text.contains(fault), "{text}");
+    let _ = fs::remove_dir_all(&directory);
+}
