@@ -1,5 +1,5 @@
 //! Signaling messages: what clients send ([`Parser`], [`Request`]) and what the service sends ([`Delivery`],
-//! [`StatusFault`]).
+//! [`StatusFault`], [`Presence`]).
 //!
 //! Client → service, one JSON object in a text message:
 //! ```text
@@ -14,6 +14,7 @@
 
 pub mod client;
 mod event;
+mod presence;
 mod request;
 mod status;
 
@@ -21,5 +22,6 @@ mod status;
 pub mod fuzzing;
 
 pub use event::{Delivery, GO_AWAY, RECONNECT_ICE_SERVER};
+pub use presence::{PRESENCE_PARAMETER, Presence};
 pub use request::{Action, Fault, FaultKind, MessageRules, Parser, Request, Role};
 pub use status::{StatusFault, status_response};

@@ -178,6 +178,14 @@ impl Members {
         self.viewers.len()
     }
 
+    /// The connections of viewers, superseded ones not among them, in the order of their keys.
+    #[must_use]
+    pub(crate) fn viewers_now(&self) -> Vec<SessionKey> {
+        let mut viewers = self.viewers.sessions();
+        viewers.sort_unstable();
+        viewers
+    }
+
     /// Whether no connection is a member or holds a slot.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {

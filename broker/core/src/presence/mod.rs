@@ -6,8 +6,10 @@
 //! states of processes: it is the process's, or in a cluster that of the channel's slot since this process serves it.
 
 mod news;
+mod viewers;
 
 pub use news::{Change, News};
+pub use viewers::{MasterState, Round, VIEWERS_TOLD_PER_TURN, ViewerNews};
 
 use crate::id::{Account, CallerId, Slot};
 use crate::record::Record;

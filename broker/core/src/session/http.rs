@@ -142,6 +142,8 @@ pub enum Asks {
         accept: [u8; 28],
         /// The client offered the subprotocol `wss`, which is then echoed.
         wss: bool,
+        /// The client is a viewer that asks to be notified of the master, where viewers may.
+        presence: bool,
     },
     /// An answer as soon as somebody waits for the channel's master.
     Wake {

@@ -387,6 +387,7 @@ mod tests {
         let terms = Terms {
             notices: true,
             wss: false,
+            presence: false,
             ends: NEVER,
         };
         let done = |reason, pinged| {

@@ -98,6 +98,8 @@ pub(crate) struct Terms {
     pub notices: bool,
     /// Whether it offered the subprotocol `wss`, whose clients take messages of a bounded length.
     pub wss: bool,
+    /// Whether it is notified of the master: a viewer that asked for that.
+    pub presence: bool,
     /// When it is closed; never, if connections have no age limit.
     pub ends: Now,
 }
@@ -130,6 +132,8 @@ pub(crate) struct WebSocket {
     notices: bool,
     /// See [`Terms::wss`].
     wss: bool,
+    /// See [`Terms::presence`].
+    presence: bool,
     times: Times,
     idle_frames: IdleFrames,
 }
@@ -211,6 +215,7 @@ impl WebSocket {
             reason: None,
             notices: terms.notices,
             wss: terms.wss,
+            presence: terms.presence,
             times: Times {
                 ends: terms.ends,
                 last_frame: now,
@@ -247,6 +252,12 @@ impl WebSocket {
     #[must_use]
     pub(crate) fn is_wss(&self) -> bool {
         self.wss
+    }
+
+    /// Whether it is notified of the master: see [`Terms::presence`]. Not while a newer connection has its place.
+    #[must_use]
+    pub(crate) fn gets_presence(&self) -> bool {
+        self.presence && !self.superseded
     }
 
     /// When it was admitted.

@@ -21,7 +21,7 @@ pub mod value;
 pub use crate::quota::Rate;
 pub use cluster::{Cluster, Etcd, Link};
 pub use glob::Glob;
-pub use hooks::{HOOKS_MAX, Hook, PresenceRules, mask_of};
+pub use hooks::{HOOKS_MAX, Hook, PresenceRules, TELLS_VIEWERS, mask_of};
 pub use ice::{Ice, IceCredential};
 pub use keys::{Field, Flag, Key, Kind, RATE_MAX};
 pub use limits::{Limits, channels_per_account_strict};
@@ -309,6 +309,8 @@ pub struct Advertise {
 pub struct Signaling {
     /// The recipients of GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: GoAway,
+    /// Whether viewers that ask for it are notified when the master comes and goes, on channels with the tag for that.
+    pub presence_messages: bool,
 }
 
 /// The recipients of GO_AWAY and RECONNECT_ICE_SERVER. A connection that gets neither is closed with 1001 where another

@@ -305,13 +305,17 @@ pub const KEYS: &[Key] = &[
         .doc("which clients get GO_AWAY and RECONNECT_ICE_SERVER. The C SDK deadlocks on both: \"auto\" omits clients \
               that offer the subprotocol wss, as it does. They are closed with 1001 instead, within the last \
               go_away_grace of connection_age"),
+    Key::new("signaling.presence_messages", Kind::Switch(field!(signaling.presence_messages))).default("false")
+        .strict("false").dev("true")
+        .doc("true sends PRESENCE to viewers that sign heliograph-presence=1, when the master of a channel with the \
+              tag heliograph:presence=viewers comes or goes; not under the strict profile"),
 
     Key::new("recorder.notes", Kind::Number(field!(recorder.notes), 0..=RECORDER_NOTES_MOST as u64)).default("65536")
         .doc("a power of two from 1024 on, 32 bytes each: what a shard remembers of what happened on its channels, for \
               `heliograph trace`; 0 is off. The default is less on more than 16 shards: 32 MiB in all"),
 
     Key::new("presence.linger", Kind::Duration(field!(presence.linger_ms), 0..=60_000)).default("2s")
-        .doc("how long the departure of a master is held back from hooks: one that connects again is no news"),
+        .doc("how long the departure of a master is held back: one that connects again is no news"),
     Key::new("presence.wake_ttl", Kind::Duration(field!(presence.wake_ttl_ms), 0..=120_000)).default("off")
         .doc("messages for an absent master are kept for as long at least, on channels that a hook with the event wake \
               watches; off under the strict profile"),

@@ -24,7 +24,7 @@ use crate::channel::{Channel, Life};
 use crate::id::{Account, ChannelKey, Identity, ShardId};
 use crate::limits::CHANNELS_PER_SHARD_MAX;
 use crate::placement::Placement;
-use crate::presence::{Audience, News};
+use crate::presence::{Audience, News, ViewerNews};
 use crate::quota::Bucket;
 use crate::record::Records;
 use crate::registry::Store;
@@ -74,6 +74,8 @@ pub(super) struct Directory {
     news: News,
     /// The epoch of presence of channels that have no slot.
     epoch: u64,
+    /// The news for viewers about their masters.
+    viewer_news: ViewerNews,
     /// The hooks that wake masters, by their bits.
     waking: u16,
     /// The slots of this shard, where slots go from one node to another.
@@ -128,6 +130,7 @@ impl Directory {
             lists: Lists::among(settings.shards, slots.is_some()),
             news: News::new(audience),
             epoch,
+            viewer_news: ViewerNews::new(settings.presence.linger_ms),
             waking: settings.waking_hooks(),
             slots,
             hasher,

@@ -316,7 +316,8 @@ impl Machine for Shard {
             .chain(slots)
             .chain(tunnels)
             .chain(self.books.next_due())
-            .chain(self.directory.news().next_due());
+            .chain(self.directory.news().next_due())
+            .chain(self.directory.viewer_news().next_due());
         self.sockets.next_deadline().into_iter().chain(others).min()
     }
 

@@ -27,6 +27,7 @@ pub(in crate::shard) mod frames;
 mod late;
 pub(in crate::shard) mod parts;
 pub(in crate::shard) mod passing;
+pub(in crate::shard) mod presence;
 pub(in crate::shard) mod relay;
 pub(in crate::shard) mod status;
 pub(in crate::shard) mod unaccepted;

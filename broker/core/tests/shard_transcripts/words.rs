@@ -40,6 +40,7 @@ pub(crate) fn words(item: &Item) -> String {
         ),
         Item::GoAway => "GO_AWAY".to_owned(),
         Item::ReconnectIce => "RECONNECT_ICE_SERVER".to_owned(),
+        Item::Presence(state) => format!("PRESENCE {}", state.master),
         Item::Ping => "ping".to_owned(),
         Item::Pong(payload) => format!("pong {}", String::from_utf8_lossy(payload))
             .trim()

@@ -110,6 +110,7 @@ impl World {
         self.recorded_as_predicted(shard, clock);
         self.stored_as_predicted(shard);
         self.told_as_predicted(shard);
+        self.viewers_know(shard);
         self.books(shard);
         // A machine looks whether its drain is over after each input; opening and adopting are none.
         let over = std::mem::take(&mut self.input) && self.model.drained(shard);
@@ -197,6 +198,10 @@ impl World {
             .skip(self.sockets[conn].seen);
         for item in fresh {
             self.sockets[conn].seen += 1;
+            if let Item::Presence(state) = item {
+                self.viewer_told(conn, *state, clock);
+                continue;
+            }
             let expected = self.model.conns[conn].expects.front();
             if let Some(expected) = expected.filter(|expected| fits(expected, item)) {
                 self.id_is_right(conn, expected, item);

@@ -5,6 +5,7 @@ use crate::model::ConnId;
 use crate::socket::Role;
 use crate::words::{Call, Offer, Piece, Shape, Text};
 use crate::world::World;
+use broker_core::settings::TELLS_VIEWERS;
 use codec::signal;
 
 /// The creation time in the ARNs of channels that nobody created by a call.
@@ -312,7 +313,17 @@ impl World {
         let first = self.random.u32(0..60);
         let many = [1, 3, 40][self.random.usize(0..3)];
         let tag = |key| (format!("k{key}"), format!("v{}", self.random.u32(0..100)));
-        (first..first + many).map(tag).collect()
+        let mut tags: Vec<_> = (first..first + many).map(tag).collect();
+        if first.is_multiple_of(2) && self.model.settings.signaling.presence_messages {
+            let (key, value) = TELLS_VIEWERS;
+            let value = if first.is_multiple_of(8) {
+                "others"
+            } else {
+                value
+            };
+            tags[0] = (key.to_owned(), value.to_owned());
+        }
+        tags
     }
 
     /// More callers at once that change a channel than may wait for each other.

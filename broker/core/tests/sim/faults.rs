@@ -295,6 +295,7 @@ impl Plan {
             include_client_id: false,
             allow_plain: false,
         }];
+        settings.signaling.presence_messages = !self.strict && self.tells_viewers();
         settings.signaling.go_away = self.go_away.unwrap_or(settings.signaling.go_away);
         settings
     }
@@ -304,6 +305,11 @@ impl Plan {
         let mut random = fastrand::Rng::with_seed(self.rate_seed.rotate_left(7));
         let bytes = random.usize(300..2_500);
         (random.bool() && !self.dev).then_some(bytes)
+    }
+
+    /// Whether viewers may be notified of their master.
+    fn tells_viewers(&self) -> bool {
+        fastrand::Rng::with_seed(self.rate_seed.rotate_left(19)).u8(0..4) > 0
     }
 
     /// Notes of a shard's flight recorder.

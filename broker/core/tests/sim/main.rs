@@ -32,6 +32,7 @@ mod scripts;
 mod socket;
 mod store;
 mod time;
+mod viewers;
 mod wire;
 mod words;
 mod workload;

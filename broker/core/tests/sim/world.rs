@@ -14,6 +14,7 @@ use crate::recorder::Traces;
 use crate::scripts::Script;
 use crate::socket::Socket;
 use crate::store::{Given, SimStore};
+use crate::viewers::Known;
 use broker_core::auth::SessionKeys;
 use broker_core::id::{Identity, SessionKey, ShardId};
 use broker_core::journal::Entry;
@@ -39,6 +40,8 @@ pub(crate) struct World {
     pub(crate) reader: RefusalReader,
     /// Those who watch all channels.
     pub(crate) watchers: Vec<Watcher>,
+    /// Channels, by their numbers, and what their viewers know.
+    pub(crate) known: BTreeMap<usize, Known>,
     pub(crate) stores: Vec<Receiver<Given>>,
     /// Changes that each store has not reported, in order.
     pub(crate) changes: Vec<VecDeque<Change>>,
@@ -73,8 +76,8 @@ impl World {
         let (script, settings) = Script::draw(seed, &plan);
         let count = u16::try_from(plan.shards).expect("few");
         let placement = Placement::new([seed, 2, 3, 4], count);
-        let verdicts = plan.verdicts(seed);
-        let (waiting_calls, places) = (plan.waiting_calls, plan.audits);
+        let (verdicts, waiting_calls, places) =
+            (plan.verdicts(seed), plan.waiting_calls, plan.audits);
         let keys = Arc::new(SessionKeys::new(&[7; 32], None));
         let reader = RefusalReader::new(&keys);
         let (mut journals, mut stores, mut watchers) = (Vec::new(), Vec::new(), Vec::new());
@@ -111,8 +114,7 @@ impl World {
             shards.len(),
             home,
         );
-        model.now = 640;
-        model.wall = 1_750_000_000_000 + random.u64(0..1_000_000_000);
+        (model.now, model.wall) = (640, 1_750_000_000_000 + random.u64(0..1_000_000_000));
         Self {
             random,
             mail: shards.iter().map(|_| VecDeque::new()).collect(),
@@ -121,6 +123,7 @@ impl World {
             shards,
             journals,
             watchers,
+            known: BTreeMap::new(),
             reader,
             stores,
             changes: vec![VecDeque::new(); usize::from(count)],

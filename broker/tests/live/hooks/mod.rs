@@ -8,6 +8,7 @@ pub(crate) mod polls;
 mod receiver;
 mod states;
 mod tls;
+mod viewers;
 mod wakes;
 
 use crate::process::{Broker, DEV, fresh_directory, run_to_end};

@@ -5,6 +5,7 @@ fn master() -> WebSocket {
     let terms = Terms {
         notices: true,
         wss: false,
+        presence: false,
         ends: Now(3_600_000),
     };
     WebSocket::new(ChannelKey::default(), Role::Master, terms, Now(0))

@@ -35,7 +35,7 @@ impl Directory {
             ..
         } = changing;
         let answer = match result {
-            Ok(()) => self.make(books, todo, key, step),
+            Ok(()) => self.make(books, todo, key, step, at),
             Err(error) => {
                 let fault = refusal(&error);
                 if let StoreError::Failed(text) = error {
@@ -60,6 +60,7 @@ impl Directory {
         todo: &mut TodoList,
         key: ChannelKey,
         step: ChangeStep,
+        at: Moment,
     ) -> Answer {
         let Some(channel) = self.channel(key) else {
             return absent(Check::ChannelAbsent).into();
@@ -71,7 +72,7 @@ impl Directory {
                 Answer::Record(record, ChannelStatus::Active)
             }
             ChangeStep::Replace(record) => {
-                self.replace_record(key, record);
+                self.replace_record(key, record, at.now);
                 Answer::Done
             }
             ChangeStep::Delete => {

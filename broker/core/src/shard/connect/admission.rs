@@ -23,6 +23,7 @@ use crate::shard::directory::members::NoSlot;
 use crate::shard::end::drain;
 use crate::shard::road::directions::slot_of;
 use crate::shard::road::parts::Parts;
+use crate::shard::road::presence;
 use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
@@ -124,7 +125,11 @@ pub(in crate::shard) fn admit(
                 joined,
             };
             directory.changed(channel, newcomer.cause(), None);
+            if newcomer.role == Role::Master {
+                directory.master_came(channel, at);
+            }
             welcome(sockets, books, todo, newcomer, at);
+            presence::greet(sockets, directory, books, (channel, key), at);
             true
         }
     }
@@ -243,7 +248,12 @@ fn welcome(
         admission,
         joined,
     } = newcomer;
-    let Asks::WebSocket { ref accept, wss } = admission.asks else {
+    let Asks::WebSocket {
+        ref accept,
+        wss,
+        presence,
+    } = admission.asks
+    else {
         return debug_assert!(false, "a device that asks joins nothing");
     };
     let id = books.request_id();
@@ -255,7 +265,7 @@ fn welcome(
     sockets.push_control(books, key, |out| {
         switching_protocols(out, &meta, accept, wss)
     });
-    let terms = sockets.terms(wss, at.now);
+    let terms = sockets.terms((wss, presence), at.now);
     let mut web_socket = WebSocket::new(channel, role.clone(), terms, at.now);
     web_socket.caller = caller;
     sockets.begin_web_socket(key, web_socket);
@@ -340,7 +350,7 @@ impl Sockets {
     /// Clients that get GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
     /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of
     /// their age.
-    fn terms(&mut self, wss: bool, now: Now) -> Terms {
+    fn terms(&mut self, (wss, presence): (bool, bool), now: Now) -> Terms {
         let settings = self.settings();
         let (mut age, grace_ms) = (
             settings.timeouts.connection_age_ms,
@@ -355,6 +365,7 @@ impl Sockets {
             return Terms {
                 notices,
                 wss,
+                presence,
                 ends: NEVER,
             };
         }
@@ -365,6 +376,7 @@ impl Sockets {
         Terms {
             notices,
             wss,
+            presence,
             ends: now.after(age),
         }
     }

@@ -25,6 +25,7 @@ use codec::aws::policy::Action;
 use codec::aws::{ChannelArn, ClientId};
 use codec::control::ErrorKind;
 use codec::http::{Head, Upgrade, decode, pairs};
+use codec::signal::PRESENCE_PARAMETER;
 
 /// Parameters that may come once: a second one is refused, since two readers might disagree about which counts.
 const SINGLE: [&str; 9] = [
@@ -87,7 +88,7 @@ pub(in crate::shard) fn admission(
     let caller = caller.map_err(UpgradeRefusal::Unsigned)?;
     let [arn, client_id, ..] = found;
     let target = parameters(settings, head, arn, client_id);
-    let target = target.and_then(|target| Ok((asks(head, asked, &target)?, target)));
+    let target = target.and_then(|target| Ok((asks(settings, head, asked, &target)?, target)));
     let (asks, (arn, client_id)) = match target {
         Ok(asked) => asked,
         Err((check, message)) => {
@@ -121,6 +122,7 @@ pub(in crate::shard) fn admission(
 
 /// The thing that an upgrade asks for, or a device.
 fn asks(
+    settings: &Settings,
     head: &Head<'_>,
     asked: Option<&Upgrade<'_>>,
     (_, client_id): &UpgradeTarget,
@@ -129,6 +131,9 @@ fn asks(
         return Ok(Asks::WebSocket {
             accept: codec::ws::accept_key(asked.key),
             wss: asked.offers_wss,
+            presence: client_id.is_some()
+                && settings.signaling.presence_messages
+                && wants_presence(head),
         });
     }
     if client_id.is_some() {
@@ -147,6 +152,14 @@ fn asks(
     Ok(Asks::Wake {
         wait_ms: seconds * 1000,
         close: ends_with(head),
+    })
+}
+
+/// Whether a viewer asks to be notified of the master. The signature is one of the whole query.
+fn wants_presence(head: &Head<'_>) -> bool {
+    let mut all = pairs(head.query().unwrap_or_default());
+    all.any(|(name, value)| {
+        value == "1" && decode(name).is_ok_and(|name| name == PRESENCE_PARAMETER)
     })
 }
 

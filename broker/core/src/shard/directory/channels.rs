@@ -160,6 +160,7 @@ impl Directory {
         let mut channel = Channel::new(record, state);
         let record = &channel.record;
         channel.hooks = self.settings.hooks_of(record.arn.name(), &record.tags);
+        channel.tells_viewers = self.settings.tells_viewers(&record.tags);
         let key = self.channels.insert(channel).ok()?;
         if let Some(slots) = &mut self.slots {
             slots.channel_came(&identity, key);
@@ -176,7 +177,7 @@ impl Directory {
     }
 
     /// This record takes the place of a channel's. It counts from here on with its bytes alone.
-    pub(in crate::shard) fn replace_record(&mut self, key: ChannelKey, next: Record) {
+    pub(in crate::shard) fn replace_record(&mut self, key: ChannelKey, next: Record, now: Now) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
@@ -194,6 +195,26 @@ impl Directory {
             self.news.changed(key, (Cause::Watched, None));
         }
         self.recount(key, before.max(after), after);
+        self.look_at_viewers(key, now);
+    }
+
+    /// The tags of a channel may be others: its viewers are notified of the master from here on, or no longer.
+    fn look_at_viewers(&mut self, key: ChannelKey, now: Now) {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let tells = self.settings.tells_viewers(&channel.record.tags);
+        if std::mem::replace(&mut channel.tells_viewers, tells) == tells {
+            return;
+        }
+        let members = channel.live().map(|live| &live.members);
+        match members.filter(|members| tells && members.viewers() > 0) {
+            Some(members) => {
+                let there = members.master().is_some();
+                self.viewer_news.begin(key, there, now);
+            }
+            None => self.viewer_news.forget(key),
+        }
     }
 
     /// This record is to take the place of a channel's: the larger of the two counts.
@@ -230,6 +251,7 @@ impl Directory {
     ) -> Option<Channel> {
         let channel = self.channels.remove(key)?;
         self.parted(key, &channel);
+        self.viewer_news.forget(key);
         let (arn, bytes) = (&channel.record.arn, channel.record.bytes());
         let identity = Identity::of(arn);
         if self.names.remove(&identity).is_some() {

@@ -19,6 +19,7 @@ impl Directory {
         let channels = self.channels.len();
         assert_eq!(self.names.len(), channels, "each channel has one name");
         self.check_changes();
+        self.viewer_news.invariants(|key| self.tells_viewers(key));
         if channels <= LOOKED_AT_MAX {
             self.check_channels();
         }

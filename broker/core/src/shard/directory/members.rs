@@ -2,11 +2,11 @@
 
 use super::Directory;
 use crate::channel::{Channel, Joined, Leaver, Metered, Slot, TableFull};
-use crate::id::{Account, CallerId, ChannelKey, SessionKey};
+use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
-use crate::presence::{Cause, News};
+use crate::presence::{Cause, MasterState, News, Round, ViewerNews};
 use crate::shard::calls::wake::polls::{Change, Polls};
-use crate::time::{Moment, Now};
+use crate::time::{Moment, Now, Wall};
 
 /// Why a connection gets no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Directory {
         from: Now,
     ) -> Option<SessionKey> {
         let channel = self.channels.get_mut(key)?;
-        let hooks = channel.hooks;
+        let (hooks, tells_viewers) = (channel.hooks, channel.tells_viewers);
         let members = &mut channel.live_mut()?.members;
         let had = match slot {
             Slot::Master => members.master(),
@@ -78,6 +78,10 @@ impl Directory {
                 (Slot::Viewer(_), Some(_)) => Cause::ViewerJoined,
             };
             self.news.changed(key, (cause, reason.map(Into::into)));
+        }
+        let is_gone = *slot == Slot::Master && had == Some(leaver.session) && returning.is_none();
+        if tells_viewers && is_gone {
+            self.viewer_news.master_left(key, from);
         }
         returning
     }
@@ -143,8 +147,8 @@ impl Directory {
     pub(in crate::shard) fn connection_went(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.connections = channel.connections.saturating_sub(1);
-            channel.rest();
         }
+        self.rest(key);
     }
 
     /// Account and name of a channel that went before this connection of it; forgotten with the last one.
@@ -199,6 +203,59 @@ impl Directory {
     pub(in crate::shard) fn rest(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.rest();
+            if channel.tells_viewers && channel.live().is_none() {
+                self.viewer_news.forget(key);
+            }
         }
+    }
+}
+
+/// News for viewers.
+impl Directory {
+    /// Whether the viewers of a channel may be notified of its master.
+    #[inline]
+    pub(in crate::shard) fn tells_viewers(&self, key: ChannelKey) -> bool {
+        self.channel(key)
+            .is_some_and(|channel| channel.tells_viewers)
+    }
+
+    /// A connection is the master of a channel from here on.
+    #[inline]
+    pub(in crate::shard) fn master_came(&mut self, key: ChannelKey, at: Moment) {
+        if self.tells_viewers(key) {
+            self.viewer_news.master_came(key, at);
+        }
+    }
+
+    /// The epoch of a channel's states; `None` when its slot is not here.
+    pub(in crate::shard) fn epoch_for_viewers(&self, key: ChannelKey) -> Option<u64> {
+        let channel = self.channel(key)?;
+        let epoch = self.presence_epoch(&Identity::of(&channel.record.arn));
+        epoch.map(|(_, epoch)| epoch)
+    }
+
+    /// The news for viewers.
+    pub(in crate::shard) fn viewer_news(&self) -> &ViewerNews {
+        &self.viewer_news
+    }
+
+    /// The state of a channel for a viewer of it that asks for it. `master`: since when one is connected.
+    pub(in crate::shard) fn state_for_viewer(
+        &mut self,
+        key: ChannelKey,
+        master: Option<Wall>,
+        at: Moment,
+    ) -> MasterState {
+        self.viewer_news.state(key, master, at)
+    }
+
+    /// The next viewers that are notified of their master, this many at most.
+    pub(in crate::shard) fn take_round(&mut self, at: Moment, most: usize) -> Option<Round> {
+        let channels = &self.channels;
+        let viewers = |key| {
+            let live = channels.get(key).and_then(Channel::live);
+            live.map_or_else(Vec::new, |live| live.members.viewers_now())
+        };
+        self.viewer_news.take(at, most, viewers)
     }
 }

@@ -7,6 +7,7 @@ use crate::shard::Shard;
 use crate::shard::calls::pages;
 use crate::shard::directory::slots::Slots;
 use crate::shard::end::timers;
+use crate::shard::road::presence;
 use crate::shard::sockets::timer::Owner;
 use crate::shard::todo::Todo;
 use crate::time::Moment;
@@ -33,6 +34,8 @@ impl Shard {
             self.settle(at);
         }
         self.close_on(at);
+        let (sockets, directory, books, ..) = self.parts();
+        presence::tell_viewers(sockets, directory, books, at);
         self.double_due(at);
         while self.directory.work_on_page(&mut self.todo, at) {
             self.settle(at);

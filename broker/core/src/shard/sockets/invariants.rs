@@ -207,6 +207,7 @@ mod tests {
         let terms = Terms {
             notices: true,
             wss: false,
+            presence: false,
             ends: NEVER,
         };
         let web_socket = WebSocket::new(channel(), Role::Master, terms, Now(0));

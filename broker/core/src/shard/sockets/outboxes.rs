@@ -365,6 +365,7 @@ mod tests {
         let terms = Terms {
             notices: true,
             wss: false,
+            presence: false,
             ends: NEVER,
         };
         let web_socket = WebSocket::new(ChannelKey::new(1, 0), Role::Master, terms, at.now);

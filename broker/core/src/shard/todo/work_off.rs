@@ -9,7 +9,7 @@ use crate::shard::calls::refusals::shutting_down;
 use crate::shard::calls::{alexa, answers, home, wake};
 use crate::shard::directory::changes::Waiting;
 use crate::shard::end::timers;
-use crate::shard::road::{relay, unaccepted, unsent};
+use crate::shard::road::{presence, relay, unaccepted, unsent};
 use crate::shard::todo::{Each, Gone, Left, Todo};
 use crate::time::Moment;
 
@@ -169,6 +169,7 @@ impl Shard {
         if let Some(returning) = directory.left(books, todo, &left, at)
             && sockets.takes_place_again(returning, at)
         {
+            presence::greet(sockets, directory, books, (left.channel, returning), at);
             todo.push(Todo::Deliver(left.channel, left.role.clone()));
         }
         if let Some(returned) = left.returned {
