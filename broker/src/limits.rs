@@ -124,6 +124,16 @@ pub(crate) const ADMIN_UNREAD_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a request for a session of `/try`: a channel's name and a client id of 256 characters each, and room.
 pub(crate) const TRY_SESSION_BODY_BYTES_MAX: usize = 4096;
 
+/// Bytes of an event that `/try/wake` takes: 16 who wait, with client ids of 256 characters, and room.
+pub(crate) const TRY_WAKE_BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Calls for cameras of `/try` that a page which is slow to fetch them may be behind: of more the oldest are lost, and
+/// the hook calls again.
+pub(crate) const TRY_WAKES_KEPT: usize = 64;
+
+/// Seconds for which a page waits for a call before it asks again.
+pub(crate) const TRY_WAKE_WAIT_S: u64 = 25;
+
 /// Sessions of `/try` that are given a minute: a page needs two, each of which serves for a quarter of an hour.
 pub(crate) const TRY_SESSIONS_PER_MINUTE: usize = 5;
 

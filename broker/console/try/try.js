@@ -3,6 +3,7 @@
 import { forgetToken, hasToken, headers, keepToken } from '../api.js';
 import { Camera } from './camera.js';
 import { watch } from './figures.js';
+import { Sleep } from './sleep.js';
 import { canCapture, open as openSource } from './sources.js';
 import { clear, note } from './strip.js';
 import { Viewer } from './viewer.js';
@@ -11,16 +12,25 @@ const get = (id) => document.getElementById(id);
 const hash = new URLSearchParams(location.hash.slice(1));
 const sides = { camera: side('camera'), viewer: side('viewer') };
 const STATES = {
-    idle: '', connecting: 'connecting …', ready: 'signaling open', lost: 'signaling lost, trying again …',
+    idle: '', asleep: 'asleep', connecting: 'connecting …', ready: 'signaling open', lost: 'signaling lost, trying again …',
     dropped: 'signaling dropped; media stays', failed: 'not connected',
 };
 let settings, camera, source, viewer;
+const sleep = new Sleep(get('sleeps'), {
+    show: sides.camera.show,
+    note: (what, step) => note('camera', what, step),
+    admin,
+    chosen: () => camera === undefined && sleep.begin(get('channel').value),
+    wake: () => startCamera(),
+});
 
 // What belongs to one card: its parts, and what shows a change of its side.
 function side(name) {
     const card = get(name);
     const part = (selector) => card.querySelector(selector);
     const [video, problem, chat] = [part('video'), part('.problem'), part('.chat ol')];
+    const empty = part('.empty');
+    empty.dataset.text = empty.textContent;
     const [run, drop, input, send] = [part('.run'), part('.drop'), part('.chat input'), part('.chat button')];
     const all = { card, video, run, drop, again: part('.again'), ended: () => undefined };
     all.figures = (values) => {
@@ -45,6 +55,9 @@ function side(name) {
         if ('stream' in change) {
             video.srcObject = change.stream ?? null;
             part('.screen').dataset.on = change.stream !== undefined;
+        }
+        if ('waits' in change) {
+            empty.textContent = change.waits ?? empty.dataset.text;
         }
         if ('viewers' in change) {
             all.figures({ viewers: `${change.viewers}` });
@@ -96,6 +109,7 @@ const context = (name) => ({ settings, admin, note: (what, step) => note(name, w
 async function startCamera() {
     const { show, run, again, figures } = sides.camera;
     stopCamera();
+    sleep.end();
     show({ problem: undefined, state: 'connecting' });
     const chosen = document.querySelector('[name=source]:checked').value;
     try {
@@ -216,6 +230,7 @@ async function begin() {
     }
     settings = found.answer;
     get('channel').value ||= hash.get('channel') ?? settings.channel;
+    sleep.offer(settings);
     get('ribbon').hidden = !settings.warning;
     get('ribbon').textContent = settings.warning ?? '';
     link();
@@ -245,7 +260,8 @@ get('channel').addEventListener('input', () => (link(), settings && offerBoth())
 get('clear').addEventListener('click', clear);
 get('start').addEventListener('submit', (event) => {
     event.preventDefault();
-    startCamera().then(() => camera && startViewer()).catch(() => undefined);
+    const both = sleep.wanted ? sleep.begin(get('channel').value) : startCamera().then(() => camera);
+    both.then((is) => is && startViewer()).catch(() => undefined);
 });
 get('login').addEventListener('submit', (event) => {
     event.preventDefault();
@@ -253,7 +269,7 @@ get('login').addEventListener('submit', (event) => {
     begin();
 });
 sides.camera.run.addEventListener('click', () => {
-    const run = camera ? async () => (stopCamera(), sides.camera.show({ state: 'idle' })) : startCamera;
+    const run = camera ? async () => (stopCamera(), sides.camera.show({ state: 'idle' }), sleep.wanted && sleep.begin(get('channel').value)) : startCamera;
     run().catch(() => undefined);
 });
 sides.viewer.run.addEventListener('click', () => {

@@ -16,7 +16,40 @@ export class Viewer {
         this.line = new Line({ role: 'viewer', clientId }, channel, context, show, {
             answer: (answer) => this.answer(answer),
             candidate: (candidate) => this.candidate(candidate),
+            presence: (state) => this.presence(state),
         });
+        this.called = context.settings.called;
+    }
+
+    // Whether the camera is there, as the broker tells it: of several states the newest counts.
+    presence(state) {
+        const isOlder = this.camera && (state.epoch < this.camera.epoch || (state.epoch === this.camera.epoch && state.sequence < this.camera.sequence));
+        if (!isOlder) {
+            this.camera = state;
+            this.wait();
+        }
+    }
+
+    // Says what an offer without an answer waits for, with the seconds counted.
+    wait() {
+        clearInterval(this.counted);
+        if (this.offered === undefined || this.camera === undefined) {
+            return;
+        }
+        if (this.camera.master) {
+            return this.show({ waits: 'The camera is awake: connecting …' });
+        }
+        const words = this.called ? 'The camera is asleep: waking it …' : 'The camera is asleep, and the offer waits for it …';
+        const count = () => this.show({ waits: `${words} ${Math.round((performance.now() - this.offered) / 1000)} s` });
+        this.counted = setInterval(count, 1000);
+        count();
+        return undefined;
+    }
+
+    waitNoMore() {
+        clearInterval(this.counted);
+        this.offered = undefined;
+        this.show({ waits: undefined });
     }
 
     connections() {
@@ -56,8 +89,13 @@ export class Viewer {
         this.chat.onmessage = ({ data }) => this.show({ heard: ['camera', `${data}`] });
         await connection.setLocalDescription(await connection.createOffer());
         this.line.send('SDP_OFFER', connection.localDescription);
+        this.offered = performance.now();
+        this.wait();
         clearTimeout(this.patience);
         this.patience = setTimeout(() => {
+            if (this.called && this.camera?.master === false) {
+                return; // a hook calls it, and the seconds are counted
+            }
             this.note('no answer', {}).warn('is a camera started on this channel? The broker keeps the offer, and delivers it when one connects');
             this.show({ problem: 'The offer waits at the broker for a camera on this channel.' });
         }, ANSWER_WITHIN_MS);
@@ -65,6 +103,7 @@ export class Viewer {
 
     async answer(answer) {
         clearTimeout(this.patience);
+        this.waitNoMore();
         this.show({ problem: undefined });
         this.patience = setTimeout(() => this.stuck(), CONNECTED_WITHIN_MS);
         await this.take('answer', (connection) => connection.setRemoteDescription(answer));
@@ -119,6 +158,7 @@ export class Viewer {
 
     close() {
         clearTimeout(this.patience);
+        this.waitNoMore();
         this.line.close();
         const { connection } = this;
         this.connection = undefined;

@@ -4,11 +4,12 @@ import { get, post } from '../api.js';
 import { card, h, keyed, put } from '../dom.js';
 import { bytes, channelName, clock, number } from '../format.js';
 import { faults } from './faults.js';
+import { hooks } from './hooks.js';
 
 const KEPT = 500;
 
 export function dev(root) {
-  const parts = [messages(), clocks(), faults(), parity()];
+  const parts = [messages(), clocks(), faults(), hooks(), parity()];
   root.append(h('h1', {}, 'Test double'),
     h('p', { class: 'quiet' }, 'Everything here exists under --dev only, and has an HTTP interface for tests.'),
     ...parts.map((part) => part.whole));

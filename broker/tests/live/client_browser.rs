@@ -102,6 +102,15 @@ fn try_page() {
     run(node("try.mjs"), &Broker::dev(2));
 }
 
+/// The same with a camera that sleeps until the broker's hook calls it.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn try_page_with_a_sleeping_camera() {
+    let mut command = node("try_sleeping.mjs");
+    command.env("HELIOGRAPH_SCREENSHOTS", screenshots());
+    alone(command);
+}
+
 /// The same in a network namespace that has loopback alone, until the script does what the page advises.
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs, and root"]

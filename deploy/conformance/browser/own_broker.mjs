@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 // Starts it with its data in `directory`, on a port that it may have had before.
-export async function start(directory, port) {
-    const flags = ['serve', '--dev', '--shards', '1', '--listen', `http://127.0.0.1:${port}`, '--admin', '127.0.0.1:0', '--data-dir', join(directory, 'data')];
+export async function start(directory, port, { admin: at = '127.0.0.1:0', more = [] } = {}) {
+    const flags = ['serve', '--dev', '--shards', '1', '--listen', `http://127.0.0.1:${port}`, '--admin', at, '--data-dir', join(directory, 'data'), ...more];
     const child = spawn(process.env.HELIOGRAPH_BROKER, flags, { stdio: ['ignore', 'pipe', 'inherit'] });
     const ended = new Promise((resolve) => child.once('exit', resolve));
     const ready = await Promise.race([new Promise((resolve) => createInterface(child.stdout).once('line', resolve)), ended]);

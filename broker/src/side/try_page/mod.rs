@@ -3,9 +3,10 @@
 pub(super) mod page;
 mod request;
 pub(super) mod session;
+mod wakes;
 
 use super::admin::answer::Fault;
-use crate::limits::TRY_SESSION_BODY_BYTES_MAX;
+use crate::limits::{TRY_SESSION_BODY_BYTES_MAX, TRY_WAKE_BODY_BYTES_MAX};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
@@ -14,10 +15,21 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use page::TryPage;
 use session::TrySessions;
+use wakes::Wakes;
 
 /// The routes of the page.
 pub(super) fn routes(page: TryPage, sessions: TrySessions) -> Router {
     let is_on = page.settings.has_try_page();
+    let of_wakes = Router::new()
+        .route(
+            "/try/wake/{channel}",
+            get(wakes::wait)
+                .post(wakes::take)
+                .layer(DefaultBodyLimit::max(TRY_WAKE_BODY_BYTES_MAX)),
+        )
+        // Of no channel: a process began, an operator tries the hook.
+        .route("/try/wake/", post(wakes::take_other))
+        .with_state(Wakes::new(page.settings.dev));
     let of_sessions = Router::new()
         .route(
             "/try/session",
@@ -29,6 +41,7 @@ pub(super) fn routes(page: TryPage, sessions: TrySessions) -> Router {
         .route("/try/settings", get(page::settings))
         .with_state(page)
         .merge(of_sessions)
+        .merge(of_wakes)
         .layer(from_fn_with_state(is_on, only_if_on))
 }
 
