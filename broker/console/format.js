@@ -47,6 +47,14 @@ export function span(seconds) {
     .map(([count, unit]) => `${count} ${unit}`).join(' ');
 }
 
+/** Whether the master is there, is awaited by somebody who is there or waits, or is absent; and since when. Pure. */
+export function presence(state) {
+  if (state?.master) return { word: 'connected', look: 'good', since: state.master.since };
+  const first = state?.waiting?.[0];
+  if (first) return { word: 'awaited', look: 'warn', since: first.since };
+  return state?.viewers > 0 ? { word: 'awaited', look: 'warn', since: null } : { word: 'absent', look: 'none', since: null };
+}
+
 /** How long ago a moment of RFC 3339 was, in seconds. */
 export function ago(moment, now = Date.now()) {
   return (now - Date.parse(moment)) / 1000;

@@ -30,7 +30,7 @@ function show() {
   open = new AbortController();
   view.end?.();
   asksForToken = false;
-  state = { ...state, channel: null, refusals: null, troubled: null, dropped: 0 };
+  state = { ...state, channel: null, refusals: null, troubled: null, presence: null, dropped: 0 };
   for (const link of document.querySelectorAll('nav a')) {
     const here = link.getAttribute('data-page') === (page === 'channel' ? 'channels' : page);
     if (here) link.setAttribute('aria-current', 'page'); else link.removeAttribute('aria-current');
@@ -43,7 +43,7 @@ function show() {
   }
   view = pages[page](main, { name, parameters, node: () => state.node, again: show });
   view.update?.(state);
-  const own = { overview: ['troubled'], why: ['refusals'], log: ['log'],
+  const own = { overview: ['troubled'], channels: ['presence'], why: ['refusals'], log: ['log'],
     channel: isName(name) ? [`channel:${name}`] : [] };
   const topics = ['overview', ...(own[page] ?? [])];
   const place = new URLSearchParams({ topics: topics.join(',') });

@@ -4,7 +4,7 @@
 const POINTS = 1800;
 
 export const start = { node: null, status: 'connecting', now: null, history: null, lines: [], dropped: 0, channel: null,
-  refusals: null, troubled: null };
+  refusals: null, troubled: null, presence: null };
 
 /** Refusals on a page. */
 const REFUSALS = 500;
@@ -34,6 +34,9 @@ export function reduce(state, name, data) {
     }
     case 'troubled':
       return { ...state, troubled: data.sessions };
+    case 'presence':
+    case 'resync':
+      return { ...state, presence: name === 'presence' ? data : {} };
     case 'channel':
       return { ...state, channel: { ...data, at: Date.now() } };
     case 'skipped':

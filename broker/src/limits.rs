@@ -42,10 +42,19 @@ pub(super) const TOPICS_MAX: usize = 8;
 pub(super) const FEED_EVENTS_WAITING_MAX: usize = 256;
 
 /// Bytes of these events.
-pub(crate) const FEED_BYTES_WAITING_MAX: usize = 1 << 20;
+pub(crate) const FEED_BYTES_WAITING_MAX: usize = 640 * 1024;
 
 /// Feeds of events that each matter: of the log, and of refusals.
 pub(crate) const FEEDS_OF_EVENTS: usize = 2;
+
+/// States of channels that wait for the streams of the topic `presence`. A shard that finds no room tells its state
+/// later, as it is then.
+pub(crate) const STATES_TOLD_WAITING_MAX: usize = 256;
+
+/// Channels whose state a stream of the topic `presence` may be behind with, of each the newest, and their bytes. One
+/// more pushes out the oldest; a stream that has not had it reads all states again.
+pub(crate) const STATES_WAITING_MAX: usize = 1024;
+pub(crate) const STATES_BYTES_WAITING_MAX: usize = 512 * 1024;
 
 /// Bytes of one event. Lists in it are cut to fit; a channel has some thousand viewers in as many bytes, and the
 /// history of an hour takes 160 KiB.

@@ -12,7 +12,8 @@ use crate::limits::{
     EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEEDS_OF_EVENTS, HOOK_BYTES_MAX, LAN_CONNECTIONS_MAX,
     LOG_AUDITS_WAITING_MAX, LOG_BYTES_KEPT_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX,
     LOG_LINES_WAITING_MAX, PRESENCES_WAITING_MAX, REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX,
-    STREAMS_MAX, TRACE_EVENTS_MAX, TROUBLED_KEPT_MAX, WAKE_CHANNELS_MAX, WATCHED_CHANNELS_MAX,
+    STATES_BYTES_WAITING_MAX, STATES_TOLD_WAITING_MAX, STREAMS_MAX, TRACE_EVENTS_MAX,
+    TROUBLED_KEPT_MAX, WAKE_CHANNELS_MAX, WATCHED_CHANNELS_MAX,
 };
 use broker_core::journal::EXPLAINED_BYTES_MAX;
 use broker_core::limits::{
@@ -274,7 +275,7 @@ fn of_the_node() -> [Term; 4] {
 }
 
 /// The memory of the admin listener and its event streams, once in the process.
-fn of_the_admin_listener() -> [Term; 7] {
+fn of_the_admin_listener() -> [Term; 9] {
     [
         Term::once(
             "admin connections",
@@ -299,6 +300,12 @@ fn of_the_admin_listener() -> [Term; 7] {
             FEEDS_OF_EVENTS,
             FEED_BYTES_WAITING_MAX,
         ),
+        Term::once(
+            "presence for streams",
+            STATES_TOLD_WAITING_MAX,
+            PRESENCE_BYTES,
+        ),
+        Term::once("presence in streams", STATES_BYTES_WAITING_MAX, 1),
         Term::once("a trace", TRACE_EVENTS_MAX, TRACE_EVENT_BYTES),
         Term::once("troubled sessions", TROUBLED_KEPT_MAX, KIB),
     ]

@@ -24,6 +24,8 @@ export function channel(root, { name, parameters }) {
   const elsewhere = h('span', { hidden: true }, ' Nothing of it was refused. A device that does not reach it may be among ', failed,
     ', which name no channel, or ', misspelt, ' for channels that do not exist.');
   const nobody = h('p', { class: 'quiet' }, 'No master is connected.', elsewhere);
+  const awaiting = table(['Who waits', 'For', 'What', 'Kept for another'], 'Who waits for the master');
+  const further = h('p', { class: 'quiet' });
   const viewers = table(['Viewer', 'Address', 'Connected', '#In', '#Out', 'Last frame', '#Outbox', ''], 'Viewers');
   const waiting = table(['From', 'To', 'Messages', '#Size', 'Oldest'], 'Kept messages');
   const noViewers = h('p', { class: 'quiet' }, 'No viewer is connected.');
@@ -35,7 +37,7 @@ export function channel(root, { name, parameters }) {
   const end = h('button', { type: 'button', class: 'danger', click: () => ask({ role: 'all' }, 'every connection of') }, 'Disconnect …');
   const refused = groupList();
   const refusals = h('section', { class: 'stack', hidden: true }, h('h2', {}, 'Refused'), refused.whole);
-  const content = h('div', { class: 'stack' }, h('div', { class: 'halves' }, card('Master', master, nobody), card('Kept messages', waiting.whole, nothing)),
+  const content = h('div', { class: 'stack' }, h('div', { class: 'halves' }, card('Master', master, nobody, awaiting.whole, further), card('Kept messages', waiting.whole, nothing)),
     card('Viewers', viewers.whole, noViewers), card('What happened', only, trace.whole));
   const dialog = /** @type {HTMLDialogElement} */ (h('dialog', { 'aria-label': 'Disconnect' }));
   root.append(h('div', { class: 'row title' }, h('h1', {}, name), copier('Copy ARN', () => arn), end), facts, gone, refusals, content, dialog);
@@ -119,6 +121,7 @@ export function channel(root, { name, parameters }) {
     const lines = found.master === null ? [] : peer(found.master, age);
     keyed(master, lines, ([label]) => label, ([label]) => h('div', {}, h('dt', {}, label), h('dd')),
       (row, [, value]) => put(row.lastElementChild, value));
+    drawAwaiting(found.presence);
     keyed(viewers.body, found.viewers, (one) => one.clientId, makeViewer, (row, one) => {
       const cells = [...row.children];
       const texts = [one.clientId, address(one), span(ago(one.connectedAt)), number(one.messagesIn), number(one.messagesOut),
@@ -134,6 +137,23 @@ export function channel(root, { name, parameters }) {
         .forEach((text, column) => put(row.children[column], text)));
     nothing.hidden = kept.length > 0;
     waiting.whole.hidden = kept.length === 0;
+  }
+
+  /** Who waits for a master, and for how long that is kept. */
+  function drawAwaiting(presence) {
+    const waits = presence?.waiting ?? [];
+    awaiting.whole.hidden = waits.length === 0;
+    const more = presence?.waitingMore ?? 0;
+    further.hidden = more === 0;
+    put(further, `${count(more, 'further one')}.`);
+    keyed(awaiting.body, waits, (one) => `${one.clientId} ${one.action}`, () => h('tr', {}, h('th', { scope: 'row' }), h('td'), h('td'), h('td', {}, h('span', { class: 'pill' }))),
+      (row, one) => {
+        const [who, since, what, left] = row.children;
+        [[who, one.clientId], [since, span(Math.max(0, ago(one.since)))], [what, one.action]].forEach(([cell, text]) => put(cell, text));
+        const seconds = Math.max(0, Math.ceil(-ago(one.expiresAt)));
+        put(left.firstElementChild, `${seconds} s`);
+        left.firstElementChild.className = `pill ${seconds > 10 ? 'warn' : 'bad'}`;
+      });
   }
 
   function makeViewer(one) {

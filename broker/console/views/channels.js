@@ -2,13 +2,15 @@
 
 import { get } from '../api.js';
 import { h, keyed, put, table } from '../dom.js';
-import { channelLink, number } from '../format.js';
+import { ago, channelLink, number, presence, span } from '../format.js';
 
 /** Channels shown at first, and further ones at a time: as many as an answer has. */
 const [FIRST, MORE] = [100, 1000];
 /** Between two looks at as many channels as one answer has, and at more. */
 const [EVERY_MS, SELDOM_MS] = [5000, 30_000];
-const STATES = [['', 'all'], ['no_master', 'no master'], ['waiting', 'somebody waits']];
+/** After a change of what is not on the page, at least this passes before another look. */
+const CHANGED_MS = 1000;
+const STATES = [['', 'all'], ['awaited', 'somebody waits, nobody there'], ['no_master', 'no master'], ['waiting', 'something waits']];
 
 export function channels(root, { parameters, node }) {
   const part = /** @type {HTMLInputElement} */ (h('input', { type: 'search', id: 'part', autocomplete: 'off',
@@ -16,7 +18,7 @@ export function channels(root, { parameters, node }) {
   part.value = parameters.get('contains') ?? '';
   const state = /** @type {HTMLSelectElement} */ (h('select', { id: 'state', change: () => { wanted = FIRST; load(); } },
     ...STATES.map(([value, text]) => h('option', { value, selected: value === (parameters.get('state') ?? '') }, text))));
-  const rows = table(['Channel', 'Master', '#Viewers', '#Kept', '#Shard'], 'Channels');
+  const rows = table(['Channel', 'Master', 'For', '#Viewers', '#Waiting', '#Kept', '#Shard'], 'Channels');
   const notice = h('p', { class: 'quiet', role: 'status' }, 'Loading …');
   const more = h('button', { type: 'button', hidden: true, click: () => grow() }, 'More');
   root.append(h('h1', {}, 'Channels'), h('div', { class: 'card' },
@@ -27,6 +29,11 @@ export function channels(root, { parameters, node }) {
   let asked = 0;
   let timer = 0;
   let loading = false;
+  let soon = false;
+  /** What is on the page, by ARN. */
+  let shown = new Map();
+  /** The last event of who is there, to see each once. */
+  let told = null;
   /** @type {number | null} */
   let total = null;
   // Scrolling to the end shows more without a click.
@@ -42,6 +49,7 @@ export function channels(root, { parameters, node }) {
   async function load() {
     clearTimeout(timer);
     loading = true;
+    soon = false;
     const number = ++asked;
     const found = [];
     let missing = [];
@@ -49,7 +57,7 @@ export function channels(root, { parameters, node }) {
     let fault = null;
     do {
       const limit = String(Math.min(MORE, wanted - found.length));
-      const query = new URLSearchParams({ contains: part.value, state: state.value, limit, token });
+      const query = new URLSearchParams({ contains: part.value, state: state.value, limit, token, presence: 'true' });
       const { status, data } = await get(`/channels?${query}`);
       if (number !== asked) return; // somebody typed on
       if (status !== 200) { fault = data.error ?? `status ${status}`; break; }
@@ -60,10 +68,31 @@ export function channels(root, { parameters, node }) {
     loading = false;
     if (fault === null) draw(found, token !== '', missing);
     else put(notice, fault);
-    timer = setTimeout(load, found.length > MORE ? SELDOM_MS : EVERY_MS);
+    if (!soon) timer = setTimeout(load, found.length > MORE ? SELDOM_MS : EVERY_MS);
+  }
+
+  /** Looks again in a moment, as often as things change. */
+  function loadSoon() {
+    if (soon) return;
+    soon = true;
+    clearTimeout(timer);
+    timer = setTimeout(load, CHANGED_MS);
+  }
+
+  /** Somebody came, left or waits: on a row of the page at once, else it is looked for. */
+  function changed(now) {
+    const one = shown.get(now.channel?.arn);
+    if (one !== undefined ? shown.size <= MORE : state.value !== '' && presence(now).word === 'awaited') loadSoon();
+    if (one === undefined) return;
+    const was = one.presence;
+    if (was && (was.epoch > now.epoch || was.epoch === now.epoch && was.sequence > now.sequence)) return;
+    Object.assign(one, { presence: now, masterConnected: now.master !== null, viewers: now.viewers });
+    const row = [...rows.body.children].find((row) => row.getAttribute('data-key') === one.arn);
+    if (row) update(row, one);
   }
 
   function draw(found, goesOn, missing) {
+    shown = new Map(found.map((one) => [one.arn, one]));
     keyed(rows.body, found, (one) => one.arn, make, update);
     rows.whole.hidden = found.length === 0;
     more.hidden = !goesOn;
@@ -76,17 +105,30 @@ export function channels(root, { parameters, node }) {
 
   function make(one) {
     return h('tr', {}, h('th', { scope: 'row' }, h('a', { href: channelLink(one.arn, node()) }, one.name)),
-      h('td', {}, h('span', { class: 'pill' })), h('td', { class: 'number' }), h('td', { class: 'number' }),
-      h('td', { class: 'number' }));
+      h('td', {}, h('span', { class: 'pill' })), h('td', { class: 'quiet' }), h('td', { class: 'number' }),
+      h('td', { class: 'number' }), h('td', { class: 'number' }), h('td', { class: 'number' }));
   }
 
   function update(row, one) {
-    const [, master, viewers, kept, shard] = row.children;
-    put(master.firstElementChild, one.masterConnected ? 'connected' : 'absent');
-    master.firstElementChild.className = `pill ${one.masterConnected ? 'good' : 'none'}`;
-    [[viewers, one.viewers], [kept, one.pending]].forEach(([cell, count]) => put(cell, number(count)));
+    const [, master, duration, viewers, waiting, kept, shard] = row.children;
+    const { word, look } = presence(one.presence);
+    put(master.firstElementChild, word);
+    master.firstElementChild.className = `pill ${look}`;
+    age(duration, one);
+    const waits = (one.presence?.waiting.length ?? 0) + (one.presence?.waitingMore ?? 0);
+    [[viewers, one.viewers], [waiting, waits], [kept, one.pending]].forEach(([cell, count]) => put(cell, number(count)));
     put(shard, one.node === undefined ? number(one.shard) : `${one.node} · ${number(one.shard)}`);
   }
+
+  function age(cell, one) {
+    const { since } = presence(one.presence);
+    put(cell, since === null ? '' : span(Math.max(0, ago(since))));
+  }
+
+  const every = setInterval(() => {
+    if (shown.size > MORE) return;
+    for (const row of rows.body.children) age(row.children[2], shown.get(row.getAttribute('data-key')) ?? {});
+  }, 1000);
 
   part.addEventListener('input', () => {
     clearTimeout(timer);
@@ -95,7 +137,13 @@ export function channels(root, { parameters, node }) {
   });
   load();
   return {
-    update(now) { total = now.now?.channels ?? total; },
-    end() { clearTimeout(timer); end.disconnect(); asked += 1; },
+    update(now) {
+      total = now.now?.channels ?? total;
+      if (now.presence === null || now.presence === told) return;
+      told = now.presence;
+      if (told.channel) changed(told);
+      else loadSoon();
+    },
+    end() { clearTimeout(timer); clearInterval(every); end.disconnect(); asked += 1; },
   };
 }

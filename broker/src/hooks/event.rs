@@ -13,13 +13,13 @@ pub(super) fn presence(hook: &Hook, terms: &Terms, presence: &Presence) -> Bytes
     body(
         "channel.presence",
         presence.at,
-        state(hook, terms, presence),
+        changed(terms.node(), presence, Shown::to(hook)),
     )
 }
 
 /// The event that a master is called by: the state with the number of the attempt and the end of the wait.
 pub(super) fn wake(hook: &Hook, terms: &Terms, presence: &Presence, attempt: u32) -> Bytes {
-    let mut data = state(hook, terms, presence);
+    let mut data = changed(terms.node(), presence, Shown::to(hook));
     data.insert("attempt".into(), attempt.into());
     let last = presence.waiting.iter().max_by_key(|waiter| waiter.until);
     if let Some(last) = last {
@@ -33,7 +33,7 @@ pub(super) fn wake(hook: &Hook, terms: &Terms, presence: &Presence, attempt: u32
 
 /// An event of the process as a whole.
 pub(super) fn node(kind: &str, terms: &Terms, at: Wall) -> Bytes {
-    let mut data = of_node(terms);
+    let mut data = of_node(terms.node());
     data.insert("epoch".into(), terms.epoch.into());
     body(kind, at, data)
 }
@@ -42,14 +42,14 @@ pub(super) fn node(kind: &str, terms: &Terms, at: Wall) -> Bytes {
 pub(super) fn slots(terms: &Terms, serving: &Serving, at: Wall) -> Bytes {
     let runs = serving.iter();
     let runs = runs.map(|(first, last, epoch)| json!([first.0, last.0, epoch]));
-    let mut data = of_node(terms);
+    let mut data = of_node(terms.node());
     data.insert("slots".into(), runs.collect());
     body("slots.serving", at, data)
 }
 
 /// The node's name, in a cluster.
-fn of_node(terms: &Terms) -> Map<String, Value> {
-    let node = terms.node().map(|node| ("node".into(), node.into()));
+fn of_node(node: Option<&str>) -> Map<String, Value> {
+    let node = node.map(|node| ("node".into(), node.into()));
     node.into_iter().collect()
 }
 
@@ -58,17 +58,50 @@ fn body(kind: &str, at: Wall, data: Map<String, Value>) -> Bytes {
     event.to_string().into()
 }
 
-fn state(hook: &Hook, terms: &Terms, presence: &Presence) -> Map<String, Value> {
+/// The parts of a state that not every reader gets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown {
+    remote: bool,
+    client_id: bool,
+}
+
+impl Shown {
+    /// Everything: operators' pages show it anyway.
+    pub(crate) const ALL: Self = Self {
+        remote: true,
+        client_id: true,
+    };
+
+    fn to(hook: &Hook) -> Self {
+        Self {
+            remote: hook.include_remote,
+            client_id: hook.include_client_id,
+        }
+    }
+}
+
+/// A state with what has changed.
+pub(crate) fn changed(node: Option<&str>, presence: &Presence, shown: Shown) -> Map<String, Value> {
+    let mut data = state(node, presence, shown);
     let cause: &str = presence.cause.into();
+    data.insert("cause".into(), cause.into());
+    if matches!(presence.cause, Cause::MasterLeft | Cause::ViewerLeft) {
+        data.insert("reason".into(), presence.reason.into());
+    }
+    data
+}
+
+/// A state.
+pub(crate) fn state(node: Option<&str>, presence: &Presence, shown: Shown) -> Map<String, Value> {
     let master = presence.master.map(|master| {
         let mut value = json!({ "since": rfc3339(master.since.0) });
-        if hook.include_remote {
+        if shown.remote {
             value["remote"] = master.remote.to_string().into();
         }
         value
     });
-    let waiting = presence.waiting.iter().map(|waiter| waiting(hook, waiter));
-    let mut data = of_node(terms);
+    let waiting = presence.waiting.iter().map(|waiter| waiting(shown, waiter));
+    let mut data = of_node(node);
     data.insert(
         "channel".into(),
         json!({ "name": presence.name, "arn": presence.arn }),
@@ -78,10 +111,6 @@ fn state(hook: &Hook, terms: &Terms, presence: &Presence) -> Map<String, Value> 
     }
     data.insert("epoch".into(), presence.epoch.into());
     data.insert("sequence".into(), presence.sequence.into());
-    data.insert("cause".into(), cause.into());
-    if matches!(presence.cause, Cause::MasterLeft | Cause::ViewerLeft) {
-        data.insert("reason".into(), presence.reason.into());
-    }
     data.insert("master".into(), master.into());
     data.insert("viewers".into(), presence.viewers.into());
     data.insert("waiting".into(), waiting.collect());
@@ -91,13 +120,13 @@ fn state(hook: &Hook, terms: &Terms, presence: &Presence) -> Map<String, Value> 
     data
 }
 
-fn waiting(hook: &Hook, waiter: &Waiter) -> Value {
+fn waiting(shown: Shown, waiter: &Waiter) -> Value {
     let mut value = json!({
         "action": waiter.action.as_str(),
         "since": rfc3339(waiter.since.0),
         "expiresAt": rfc3339(waiter.until.0),
     });
-    if hook.include_client_id {
+    if shown.client_id {
         value["clientId"] = (*waiter.client_id).into();
     }
     value

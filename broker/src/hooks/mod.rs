@@ -14,7 +14,7 @@
 pub(crate) mod address;
 mod client;
 mod courier;
-mod event;
+pub(crate) mod event;
 mod job;
 pub(crate) mod keys;
 mod queue;

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::files::token;
 use crate::side::{
     BUDGETS, Backup, Captures, DevTools, History, Inspect, Log, Look, MoveClocks, ProcessState,
-    Refusals, Report, Scraper, ShardLook, Shows, Survey, Tries, Whom,
+    Readers, Refusals, Report, Scraper, ShardLook, Shows, Survey, Tries, Whom,
 };
 use crate::tls_files::NotAfter;
 use broker_core::auth::SessionKeys;
@@ -94,6 +94,7 @@ pub(super) fn shows(
     Shows {
         tries: Tries::default(),
         hooks: None,
+        readers: Readers::new(placement.map()),
         lan: None,
         scrape,
         inspect: inspect(placement.clone(), Arc::clone(mailboxes)),

@@ -5,7 +5,7 @@ use super::reload::{Reloader, Stamp, Subject, stamps};
 use crate::failure::Failure;
 use crate::hooks::keys::{self, HookFault};
 use crate::hooks::{self, Client, Courier, Hooks, Order};
-use crate::side::Shows;
+use crate::side::{Shows, Teller};
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::settings::Settings;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ struct HookFiles {
     hooks: Hooks,
 }
 
-/// Reads what the hooks of the settings need; the admin listener shows them.
+/// Reads what the hooks of the settings need; the admin listener shows them, and who reads there gets states as well.
 ///
 /// # Errors
 /// [`Failure::Configuration`] with every fault of their files.
@@ -36,9 +36,10 @@ pub(super) fn prepare(
     settings: &Arc<Settings>,
     (epoch, slots): (u64, Option<Arc<SlotMap>>),
     shows: &mut Shows,
-) -> Result<Started, Failure> {
+) -> Result<(Started, Teller), Failure> {
+    let teller = shows.readers.teller();
     if settings.hooks.is_empty() {
-        return Ok(Started::default());
+        return Ok((Started::default(), teller));
     }
     let read = stamps(&keys::files_of(settings));
     let clients = clients(settings).map_err(Failure::Configuration)?;
@@ -49,11 +50,12 @@ pub(super) fn prepare(
         hooks: hooks.clone(),
     };
     shows.hooks = Some(hooks.clone());
-    Ok(Started {
+    let started = Started {
         courier: Some(courier),
         hooks: Some(hooks),
         files: Some((files, read)),
-    })
+    };
+    Ok((started, teller))
 }
 
 impl Started {

@@ -101,7 +101,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let in_force = who.as_ref().map(|found| found.file.in_force());
     let secrets = Secrets::new(token, &session_keys, not_after);
     let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets);
-    let mut hooks = hooks::prepare(&settings, (epoch, placement.map()), &mut shows)?;
+    let (mut hooks, teller) = hooks::prepare(&settings, (epoch, placement.map()), &mut shows)?;
     shows.tries = tries::tries(in_force, &session_keys, log)?;
     let (history, (admin, pairing)) = (shows.history.clone(), lan::open(&settings, &mut shows));
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
@@ -125,7 +125,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         links: cluster.map(|cluster| cluster.links),
         admin,
         readiness: status.readiness(),
-        hooks: hooks.hooks.clone(),
+        audience: (hooks.hooks.clone(), teller),
         epoch,
     };
     let shards = shards.start(threads, bound)?;

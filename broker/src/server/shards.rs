@@ -9,12 +9,11 @@ use crate::edge::{
 };
 use crate::failure::Failure;
 use crate::hooks::Hooks;
-use crate::side::{Captures, Log};
+use crate::side::{Captures, Log, Teller};
 use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
 use broker_core::id::ShardId;
 use broker_core::limits::{signing_keys_per_shard, waiting_calls_per_shard, wake_polls_per_shard};
 use broker_core::placement::Placement;
-use broker_core::presence::Nobody;
 use broker_core::readiness::Readiness;
 use broker_core::settings::{Scheme, Settings};
 use broker_core::shard::{AccountUse, Shard, Start, StartDev, StartKeys};
@@ -48,8 +47,8 @@ pub(super) struct Shards<'s> {
     pub(super) admin: Option<TakeAdmin>,
     /// Whether the process is ready for clients.
     pub(super) readiness: Readiness,
-    /// The ways to the courier of hooks, if there are any.
-    pub(super) hooks: Option<Hooks>,
+    /// The ways to those who get states: the courier of hooks, if there are any, and readers on the admin listener.
+    pub(super) audience: (Option<Hooks>, Teller),
     /// The epoch of presence of this process.
     pub(super) epoch: u64,
 }
@@ -147,9 +146,9 @@ impl Shards<'_> {
             },
             slot_orders,
             readiness: self.readiness.clone(),
-            audience: match &self.hooks {
-                Some(hooks) => hooks.of_shard(),
-                None => Box::new(Nobody),
+            audience: {
+                let (hooks, teller) = &self.audience;
+                teller.of_shard(hooks.as_ref().map(Hooks::of_shard))
             },
             epoch: self.epoch,
         })

@@ -6,10 +6,12 @@
 use super::shared::Shared;
 use crate::limits::{
     EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEED_EVENTS_PER_SECOND, FEED_EVENTS_WAITING_MAX,
+    STATES_BYTES_WAITING_MAX, STATES_WAITING_MAX,
 };
 use axum::body::Bytes;
+use broker_core::id::Identity;
 use serde_json::{Value, json as value};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
@@ -85,17 +87,39 @@ enum Kind {
     Events,
     /// States, of which the newest matters.
     States,
+    /// States of channels: of each the newest matters.
+    StatesOfChannels,
 }
 
 /// The last events.
 #[derive(Debug)]
 struct Ring {
-    events: VecDeque<Event>,
+    /// By their numbers.
+    events: BTreeMap<u64, Kept>,
+    /// The numbers of the states of channels.
+    newest: BTreeMap<Arc<Identity>, u64>,
     bytes: usize,
     /// The number of the next one.
     next: u64,
+    /// Some with smaller numbers were dropped.
+    lost_before: u64,
     watchers: usize,
     pace: Pace,
+}
+
+/// An event that is kept, with the channel whose state it is.
+#[derive(Debug)]
+struct Kept {
+    of: Option<Arc<Identity>>,
+    event: Event,
+}
+
+impl Kept {
+    /// The bytes of the event, and of the channel in the maps.
+    fn bytes(&self) -> usize {
+        let of_channel = |of: &Arc<Identity>| of.as_str().len() + PLACES_BYTES;
+        self.event.len() + self.of.as_ref().map_or(0, of_channel)
+    }
 }
 
 /// The rate of a feed: events sent and skipped within one second.
@@ -111,6 +135,8 @@ struct Pace {
 pub(super) struct Position {
     feed: Arc<Feed>,
     next: u64,
+    /// The one channel whose states it is for.
+    only: Option<Arc<Identity>>,
 }
 
 /// The result of a read at a stream's position.
@@ -135,6 +161,11 @@ impl Feed {
         Self::of(Kind::States, bell)
     }
 
+    /// Of states of channels: a stream that is behind gets the newest of each.
+    pub(super) fn of_channels(bell: &Bell) -> Arc<Self> {
+        Self::of(Kind::StatesOfChannels, bell)
+    }
+
     fn of(kind: Kind, bell: &Bell) -> Arc<Self> {
         let pace = Pace {
             since: Instant::now(),
@@ -142,9 +173,11 @@ impl Feed {
             skipped: 0,
         };
         let ring = Ring {
-            events: VecDeque::new(),
+            events: BTreeMap::new(),
+            newest: BTreeMap::new(),
             bytes: 0,
             next: 0,
+            lost_before: 0,
             watchers: 0,
             pace,
         };
@@ -157,11 +190,17 @@ impl Feed {
 
     /// A position behind the last event.
     pub(super) fn watch(self: &Arc<Self>) -> Position {
+        self.watch_only(None)
+    }
+
+    /// The same for the states of one channel alone, if one is given.
+    pub(super) fn watch_only(self: &Arc<Self>, only: Option<Arc<Identity>>) -> Position {
         let mut ring = self.ring.lock();
         ring.watchers += 1;
         Position {
             feed: Arc::clone(self),
             next: ring.next,
+            only,
         }
     }
 
@@ -186,7 +225,28 @@ impl Feed {
             return;
         }
         ring.pace.sent += 1;
-        ring.push(event(), self.most());
+        ring.push(None, event(), self.most());
+        drop(ring);
+        self.bell.ring();
+    }
+
+    /// Sends the newest state of a channel, in the place of one that some streams have not taken.
+    pub(super) fn send_state(&self, of: Identity, event: impl FnOnce() -> Event) {
+        let mut ring = self.ring.lock();
+        if ring.watchers == 0 {
+            return;
+        }
+        ring.push(Some(Arc::new(of)), event(), self.most());
+        drop(ring);
+        self.bell.ring();
+    }
+
+    /// Something was lost that nobody can be sent: all streams begin again.
+    pub(super) fn lose(&self) {
+        let mut ring = self.ring.lock();
+        ring.next += 1;
+        ring.lost_before = ring.next;
+        ring.clear();
         drop(ring);
         self.bell.ring();
     }
@@ -198,31 +258,56 @@ impl Feed {
         }
     }
 
-    fn most(&self) -> usize {
+    /// The number of events that are kept, and their bytes.
+    fn most(&self) -> (usize, usize) {
         match self.kind {
-            Kind::Events => FEED_EVENTS_WAITING_MAX,
-            Kind::States => 1,
+            Kind::Events => (FEED_EVENTS_WAITING_MAX, FEED_BYTES_WAITING_MAX),
+            Kind::States => (1, FEED_BYTES_WAITING_MAX),
+            Kind::StatesOfChannels => (STATES_WAITING_MAX, STATES_BYTES_WAITING_MAX),
         }
     }
 }
 
 impl Ring {
-    fn push(&mut self, event: Event, most: usize) {
+    fn push(&mut self, of: Option<Arc<Identity>>, event: Event, (most, bytes): (usize, usize)) {
+        let number = self.next;
         self.next += 1;
-        self.bytes += event.len();
-        self.events.push_back(event);
-        while self.events.len() > most
-            || (self.bytes > FEED_BYTES_WAITING_MAX && self.events.len() > 1)
-        {
-            let Some(oldest) = self.events.pop_front() else {
+        let older = of.as_ref().and_then(|of| {
+            let older = self.newest.insert(Arc::clone(of), number)?;
+            self.events.remove(&older)
+        });
+        let kept = Kept { of, event };
+        self.bytes += kept.bytes();
+        self.bytes -= older.map_or(0, |older| older.bytes());
+        self.events.insert(number, kept);
+        while self.events.len() > most || (self.bytes > bytes && self.events.len() > 1) {
+            let Some((number, oldest)) = self.events.pop_first() else {
                 return;
             };
-            self.bytes -= oldest.len();
+            self.bytes -= oldest.bytes();
+            self.lost_before = number + 1;
+            oldest.of.map(|of| self.newest.remove(&of));
         }
     }
 
+    fn clear(&mut self) {
+        (self.events, self.newest, self.bytes) = Default::default();
+    }
+
+    /// The first event from a number on, of one channel if one is given, and its number.
+    fn from(&self, number: u64, only: Option<&Identity>) -> Option<(u64, &Event)> {
+        let found = match only {
+            None => self.events.range(number..).next(),
+            Some(only) => {
+                let newest = self.newest.get(only).filter(|newest| **newest >= number);
+                newest.and_then(|newest| self.events.get_key_value(newest))
+            }
+        };
+        found.map(|(number, kept)| (*number, &kept.event))
+    }
+
     /// Whether it said that some were skipped.
-    fn next_second(&mut self, now: Instant, most: usize) -> bool {
+    fn next_second(&mut self, now: Instant, most: (usize, usize)) -> bool {
         let pace = &mut self.pace;
         if now.saturating_duration_since(pace.since).as_secs() == 0 {
             return false;
@@ -230,7 +315,7 @@ impl Ring {
         (pace.since, pace.sent) = (now, 0);
         let skipped = std::mem::take(&mut pace.skipped);
         if skipped > 0 {
-            self.push(event("skipped", &value!({ "count": skipped })), most);
+            self.push(None, event("skipped", &value!({ "count": skipped })), most);
         }
         skipped > 0
     }
@@ -245,20 +330,19 @@ impl Position {
     /// Returns the next event, or how many were lost, and moves behind it.
     pub(super) fn next(&mut self) -> Next {
         let ring = self.feed.ring.lock();
-        let first = ring.next - ring.events.len() as u64;
-        if self.next < first {
-            let missed = first - self.next;
-            if self.feed.kind == Kind::Events {
+        if self.next < ring.lost_before {
+            let missed = ring.lost_before - self.next;
+            if self.feed.kind != Kind::States {
                 self.next = ring.next;
                 return Next::Lagged(missed);
             }
-            self.next = first;
+            self.next = ring.lost_before;
         }
-        let place = usize::try_from(self.next - first).unwrap_or(usize::MAX);
-        let Some(event) = ring.events.get(place) else {
+        let Some((number, event)) = ring.from(self.next, self.only.as_deref()) else {
+            self.next = ring.next;
             return Next::Nothing;
         };
-        self.next += 1;
+        self.next = number + 1;
         Next::Event(event.clone())
     }
 }
@@ -268,10 +352,13 @@ impl Drop for Position {
         let mut ring = self.feed.ring.lock();
         ring.watchers -= 1;
         if ring.watchers == 0 {
-            (ring.events, ring.bytes) = (VecDeque::new(), 0);
+            ring.clear();
         }
     }
 }
+
+/// The places of a channel in the maps of a feed.
+const PLACES_BYTES: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -326,6 +413,35 @@ mod tests {
             feed.send("e", || value!(number));
         }
         assert_eq!(received(&mut slow), ["event: e\ndata: 8\n\n"]);
+    }
+
+    #[test]
+    fn of_states_of_channels_the_newest_of_each_comes_next() {
+        let feed = Feed::of_channels(&Bell::default());
+        let channel = |number: usize| Identity::new("r", "a", &format!("c{number}"));
+        let (mut slow, mut of_one) = (feed.watch(), feed.watch_only(Some(Arc::new(channel(1)))));
+        let send = |number: usize, state: u32| {
+            feed.send_state(channel(number), || format!("{number}:{state}").into());
+        };
+        for (number, state) in [(0, 1), (1, 1), (0, 2), (2, 1), (1, 2)] {
+            send(number, state);
+        }
+        assert_eq!(received(&mut slow), ["0:2", "2:1", "1:2"]);
+        assert_eq!(received(&mut of_one), ["1:2"]);
+        (0..STATES_WAITING_MAX).for_each(|number| send(number, 3));
+        let all = received(&mut slow);
+        assert_eq!(
+            (all.len(), received(&mut of_one)),
+            (STATES_WAITING_MAX, vec!["1:3".into()])
+        );
+        (0..=STATES_WAITING_MAX).for_each(|number| send(number, 4));
+        assert!(matches!(slow.next(), Next::Lagged(_)), "one was dropped");
+        assert_eq!(feed.ring.lock().newest.len(), STATES_WAITING_MAX);
+        assert_eq!(slow.next(), Next::Nothing, "all of them are read again");
+        feed.lose();
+        assert!(matches!(slow.next(), Next::Lagged(_)));
+        send(0, 5);
+        assert_eq!(received(&mut slow), ["0:5"]);
     }
 
     #[test]

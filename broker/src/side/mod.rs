@@ -9,7 +9,7 @@
 //! | `admin` | who gets in, and how a connection is served |
 //! | `pages` `rules` `shows` | the table of all pages, what holds for each, and what they show |
 //! | `inspect` | questions to the shards and to other nodes |
-//! | `channels` `trace` `refusals` | what is there, what happened, and why not |
+//! | `channels` `presence` `trace` `refusals` | what and who is there, what happened, and why not |
 //! | `console` | the operator's pages: files, figures, events |
 //! | `metrics` `log` | for programs that watch |
 //! | `try_page` `phones` | a camera and a viewer in a browser; devices of the local network |
@@ -29,6 +29,7 @@ mod log;
 mod metrics;
 mod pages;
 mod phones;
+mod presence;
 mod process;
 mod refusals;
 mod rules;
@@ -56,6 +57,7 @@ pub use metrics::scrape::Scraper;
 pub use metrics::{BUDGETS, ProcessState, Report};
 pub use phones::lan::Lan;
 pub use phones::pairing::Pairing;
+pub use presence::readers::{Readers, Teller};
 pub use process::{
     avoid_huge_pages, block_signals, end_on_panic, give_memory_back, monotonic, raise_descriptors,
     unblock_signals,

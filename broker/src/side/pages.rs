@@ -13,6 +13,7 @@ use super::inspect::shards::Shards;
 use super::metrics::page::{self as metrics, Metrics};
 use super::phones::lan::LanAccess;
 use super::phones::page as phones;
+use super::presence::list as presence;
 use super::rules::Rules;
 use super::shows::Shows;
 use super::status::{Status, StatusBoard};
@@ -47,7 +48,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let traces = Traces::new(inspector.clone());
     let overview = Overview::new(shows.look, shows.history, status.clone(), &settings);
     let sources = Sources {
-        hub: Arc::new(Hub::new(shows.log)),
+        hub: Arc::new(Hub::new(shows.log, shows.readers.teller())),
         status,
         overview: Arc::new(overview),
         refusals: Arc::new(shows.refusals),
@@ -79,6 +80,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         )))
         .merge(hooks::routes(shows.hooks, Arc::clone(&settings)))
         .merge(channels::routes(sources.inspector.clone()))
+        .merge(presence::routes(sources.inspector.clone()))
         .merge(trace::routes(traces.clone()))
         .merge(refusals::routes(Arc::clone(&sources.refusals)))
         .merge(cluster::routes(shows.cluster))
@@ -92,6 +94,9 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         .merge(phones::routes(pairing, &settings))
         .fallback(|| async { NO_SUCH_PAGE });
     let routes = Rules { access, lan }.hold_for(routes);
+    let own = sources.inspector.node().map(Into::into);
+    let presence = Arc::clone(sources.hub.presence());
+    tokio::spawn(shows.readers.feed(presence, own));
     follow(sources, traces);
     if let Some(visits) = visits {
         tokio::spawn(serve::serve(Door::of_lan(visits), routes.clone()));
@@ -157,8 +162,8 @@ fn told(status: Status) -> Json<Value> {
 const NO_SUCH_PAGE: Fault = Fault::new(
     StatusCode::NOT_FOUND,
     "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, /channels/{name}, \
-     /channels/{name}/trace, /channels/{name}/disconnect, /refusals, /refusals/{id}, /sessions/{shard}/{connection}, \
-     /ice/reconnect, /backup",
+     /channels/{name}/trace, /channels/{name}/disconnect, /presence, /refusals, /refusals/{id}, \
+     /sessions/{shard}/{connection}, /ice/reconnect, /backup",
 );
 
 #[cfg(test)]

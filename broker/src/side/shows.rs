@@ -10,6 +10,7 @@ use super::inspect::shards::Inspect;
 use super::log::tail::LogTail;
 use super::metrics::page::Scrape;
 use super::phones::lan::Lan;
+use super::presence::readers::Readers;
 use super::refusals::Refusals;
 use super::shared::Shared;
 use super::trace::troubled::Troubled;
@@ -49,6 +50,8 @@ pub struct Shows {
     pub settings: Arc<Settings>,
     /// The channel that `/try` proposes, and the issuer of its sessions.
     pub tries: Tries,
+    /// The states of channels that shards tell while somebody reads them.
+    pub readers: Readers,
     /// The ways to the courier of hooks, if any are configured.
     pub hooks: Option<Hooks>,
     /// The bearer token that requests need, if one is configured.

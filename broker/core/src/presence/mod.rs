@@ -1,9 +1,10 @@
 //! The presence of watched channels as plain data: who is connected, and who waits for a master that is not.
 //!
-//! A channel is watched when a hook of the configuration names it. Then its shard tells the whole state of it after
-//! each input that changed it: a state, never a change, so that what is lost or replaced on the way does no harm. The
-//! sequence of one shard never repeats nor goes back while the process lives; the epoch, which comes first, orders the
-//! states of processes: it is the process's, or in a cluster that of the channel's slot since this process serves it.
+//! A channel is watched when a hook of the configuration names it, and every channel is while an operator's page
+//! follows them. Then its shard tells the whole state of it after each input that changed it: a state, never a change,
+//! so that what is lost or replaced on the way does no harm. The sequence of one shard never repeats nor goes back
+//! while the process lives; the epoch, which comes first, orders the states of processes: it is the process's, or in a
+//! cluster that of the channel's slot since this process serves it.
 
 mod news;
 mod viewers;
@@ -53,6 +54,12 @@ pub struct Presence {
 }
 
 impl Presence {
+    /// Whether anybody is connected or waits.
+    #[must_use]
+    pub fn has_anybody(&self) -> bool {
+        self.master.is_some() || self.viewers > 0 || !self.waiting.is_empty()
+    }
+
     /// That of a channel on which there is nobody.
     #[must_use]
     pub fn nobody(record: &Record, hooks: u16, cause: Cause) -> Self {
@@ -153,6 +160,12 @@ pub trait Audience: Send {
     /// # Errors
     /// It comes back when there is no room: the shard tells it later, as it is then.
     fn tell(&mut self, told: Told) -> Result<(), Told>;
+
+    /// Whether somebody reads the states of all channels, also of those that no hook watches. Asked at each join and
+    /// leave.
+    fn is_read(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody: what tests and benches begin with.

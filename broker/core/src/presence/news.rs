@@ -48,6 +48,13 @@ impl News {
         }
     }
 
+    /// Whether anybody gets the states of a channel that these hooks watch.
+    #[inline]
+    #[must_use]
+    pub fn is_watched(&self, hooks: u16) -> bool {
+        hooks != 0 || self.audience.is_read()
+    }
+
     /// A watched channel has changed. Of several changes the one that says most counts.
     pub fn changed(&mut self, channel: ChannelKey, change: Change) {
         let last = self.changed.entry(channel).or_insert(change);
@@ -103,7 +110,7 @@ impl News {
             self.lost = false;
         }
         while let Some(mut last) = self.parting.pop_front() {
-            (last.sequence, last.at) = (self.next(), at.wall);
+            (last.sequence, last.at) = (self.next_sequence(), at.wall);
             if let Err(Told::Presence(last)) = self.send(now, Told::Presence(last)) {
                 return self.parting.push_front(last);
             }
@@ -116,7 +123,7 @@ impl News {
             let Some((channel, change)) = self.take_next() else {
                 return;
             };
-            let sequence = self.next();
+            let sequence = self.next_sequence();
             let Some(told) = presence(channel, change, sequence) else {
                 continue;
             };
@@ -136,7 +143,8 @@ impl News {
         self.changed.remove_entry(&channel)
     }
 
-    fn next(&mut self) -> u64 {
+    /// The sequence of a state that somebody gets at this moment.
+    pub fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
     }

@@ -2,5 +2,5 @@
 
 pub(in crate::shard) mod connection_lookup;
 pub(in crate::shard) mod inspect;
-mod presence;
+pub(in crate::shard) mod presence;
 pub(in crate::shard) mod trace;

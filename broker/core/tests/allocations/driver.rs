@@ -4,11 +4,12 @@ use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, Output, Peer};
 use broker_core::placement::Placement;
 use broker_core::record::{Record, Version};
-use broker_core::settings::{Profile, Settings};
+use broker_core::settings::{Hook, Profile, Settings};
 use broker_core::shard::{Letter, Shard, Start};
 use broker_core::time::{Moment, Now, Wall};
 use codec::aws::ChannelArn;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Allocates nothing itself once it is warm.
@@ -28,9 +29,35 @@ impl Driver {
 
     /// The same with these records.
     pub(crate) fn with(records: impl Iterator<Item = Record>) -> Self {
+        Self::start(records, Vec::new())
+    }
+
+    /// The same with a hook that gets the states of all channels.
+    pub(crate) fn watched(channels: usize) -> Self {
+        let hook = Hook {
+            name: "all".into(),
+            url: "http://127.0.0.1".into(),
+            wakes: false,
+            presence: true,
+            channels: Some("*".into()),
+            tag: None,
+            secret_file: PathBuf::new(),
+            client: None,
+            ca: None,
+            timeout_ms: 0,
+            retry_ms: 0,
+            include_remote: false,
+            include_client_id: false,
+            allow_plain: false,
+        };
+        Self::start((0..channels).map(record), vec![hook])
+    }
+
+    fn start(records: impl Iterator<Item = Record>, hooks: Vec<Hook>) -> Self {
         // Neither what `--dev` adds for tests nor rates.
         let mut settings = Settings::new(Profile::Default, false);
         settings.quotas.off = true;
+        settings.hooks = hooks;
         let settings = Arc::new(settings);
         let start = Start::bare(settings, ShardId(0), Placement::new(SEEDS, 1), SEEDS);
         Self {
@@ -58,6 +85,12 @@ impl Driver {
         self.receive(session, &mut head);
         self.sent.clear();
         session
+    }
+
+    /// A connection is gone.
+    pub(crate) fn leave(&mut self, session: SessionKey) {
+        self.shard.handle(Input::Gone { session }, self.at);
+        while self.shard.poll_output().is_some() {}
     }
 
     /// Bytes of a client, and what is sent on account of them.

@@ -17,6 +17,27 @@ fn a_channel_nobody_uses() {
     assert_near("a channel", (full - empty) / CHANNELS, UNUSED_CHANNEL_BYTES);
 }
 
+/// A channel whose states a hook gets, when its master and a viewer have come and gone, beside one that nobody watches.
+#[test]
+fn a_channel_that_a_hook_watches() {
+    let at_rest = |mut driver: Driver| {
+        for channel in 0..CHANNELS {
+            for viewer in [None, Some("viewer-1")] {
+                let session = driver.connect(channel, viewer);
+                driver.leave(session);
+            }
+        }
+        driver
+    };
+    let unwatched = held_by(|| at_rest(Driver::new(CHANNELS)));
+    let watched = held_by(|| at_rest(Driver::watched(CHANNELS)));
+    let more = watched.saturating_sub(unwatched);
+    assert!(
+        more <= CHANNELS,
+        "{more} bytes more for {CHANNELS} channels"
+    );
+}
+
 /// Records count with what they take at least: what is asked for, and 16 bytes for each allocation.
 #[test]
 fn a_record_counts_with_what_it_takes() {

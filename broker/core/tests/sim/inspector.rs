@@ -45,6 +45,7 @@ impl World {
             after: after.as_deref().map(|name| self.identity(name)),
             limit,
             viewer: None,
+            presence: true,
         };
         let Reply::Page(found, found_more) = self.ask(shard, question) else {
             panic!("a page is answered by a page");
@@ -66,6 +67,10 @@ impl World {
         }
         let found = found.into_iter().map(|line| {
             assert_eq!(line.identity.name(), line.arn.name());
+            let there = line.presence.as_deref();
+            let there = there.map(|there| (there.master.is_some(), there.viewers as usize));
+            let wanted = (line.master_connected, line.viewers);
+            assert!(there == Some(wanted) || there.is_none() && wanted == (false, 0));
             let arn = line.arn.as_str().to_owned();
             (arn, line.master_connected, line.viewers, line.pending)
         });

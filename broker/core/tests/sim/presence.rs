@@ -30,6 +30,7 @@ struct Ear {
     behind: Arc<AtomicBool>,
     random: fastrand::Rng,
     refuses: bool,
+    reads: bool,
 }
 
 impl Audience for Ear {
@@ -42,9 +43,18 @@ impl Audience for Ear {
         self.to.send(told).expect("the world listens");
         Ok(())
     }
+
+    fn is_read(&self) -> bool {
+        self.reads
+    }
 }
 
 impl Watcher {
+    /// Whether it reads the states of all channels in the world of this seed, where no hook names any.
+    pub(crate) fn reads(seed: u64) -> bool {
+        seed.is_multiple_of(3)
+    }
+
     /// One that has no room now and then, in every other world.
     pub(crate) fn joins(all: &mut Vec<Self>, seed: u64, shard: u16) -> Box<dyn Audience> {
         let (to, told) = channel();
@@ -54,6 +64,7 @@ impl Watcher {
             behind: Arc::clone(&behind),
             random: fastrand::Rng::with_seed(seed.rotate_left(u32::from(shard) + 3)),
             refuses: seed.is_multiple_of(2),
+            reads: Self::reads(seed),
         };
         all.push(Self {
             told,

@@ -4,6 +4,7 @@
 use crate::faults::Plan;
 use crate::model::scripted::{About, Rule};
 use crate::model::timers::GRAIN_MS;
+use crate::presence::Watcher;
 use crate::world::World;
 use broker_core::machine::Machine;
 use broker_core::settings::Settings;
@@ -29,6 +30,9 @@ impl Script {
         let scripted = plan.dev && random.u32(0..4) == 0;
         let one_in = if scripted { random.u32(4..40) } else { 0 };
         let mut settings = plan.settings();
+        if Watcher::reads(seed) {
+            settings.hooks.clear();
+        }
         if scripted {
             settings.recorder.notes = 0; // the model does not know what is noted of faults
         }

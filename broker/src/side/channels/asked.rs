@@ -4,6 +4,7 @@ use super::{channel, disconnect, list};
 use crate::side::admin::answer::Fault;
 use crate::side::inspect::inspector::Inspector;
 use crate::side::inspect::nodes::{AskedPath, NodePages, Posted};
+use crate::side::presence::list as presence;
 use crate::side::trace::page;
 use crate::side::trace::reader::Traces;
 use axum::http::StatusCode;
@@ -54,6 +55,9 @@ async fn own(inspector: &Inspector, traces: &Traces, path: &str) -> Result<Value
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let mut parts = path.split('/').skip(1);
     let (place, name, what) = (parts.next(), parts.next(), parts.next());
+    if (place, name) == (Some("presence"), None) {
+        return presence::own_page(inspector, query).await;
+    }
     if place != Some("channels") || parts.next().is_some() {
         return Err(NO_SUCH_PAGE);
     }

@@ -2,6 +2,7 @@
 
 use crate::side::admin::answer::{Answer, Fault, SILENT, rfc3339};
 use crate::side::inspect::inspector::{Inspector, NO_SUCH_CHANNEL, name_node};
+use crate::side::presence::entry::entry;
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use broker_core::id::{Identity, ShardId};
@@ -52,7 +53,10 @@ pub(in crate::side) async fn own_document(
         None => Err(SILENT),
         Some((shard, Reply::Channel(Some(view)))) => {
             let mut document = channel(shard, &view);
-            name_node(&mut document, inspector.node());
+            let node = inspector.node();
+            name_node(&mut document, node);
+            let presence = view.presence.as_ref();
+            document["presence"] = presence.map(|presence| entry(presence, node)).into();
             Ok(document)
         }
         Some(_) => Err(NO_SUCH_CHANNEL),

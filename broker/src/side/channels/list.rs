@@ -1,68 +1,49 @@
 //! `GET /channels`: the channels of all shards and nodes by name, a page at a time. Every text of the wire is escaped
 //! by the JSON library.
 
-use crate::side::admin::answer::{Answer, Fault, SILENT};
+use super::paging::{Listing, Search, gather, limit_of, place_of};
+use crate::side::admin::answer::{Answer, Fault};
 use crate::side::admin::request::parameter;
 use crate::side::inspect::inspector::{Inspector, name_node};
-use crate::side::inspect::nodes::{NodeReplies, NodeReply};
+use crate::side::presence::entry::entry;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use broker_core::id::{Identity, ShardId};
-use broker_core::limits::LIST_PAGE_MAX;
-use broker_core::shard::{ChannelLine, Question, Reply};
-use codec::aws::{ChannelArn, ChannelName};
+use broker_core::shard::ChannelLine;
 use serde_json::{Value, json as value};
 
-/// `GET /channels?prefix=&contains=&client=&state=&limit=&token=&scope=`: channels of all shards by name; of all nodes,
-/// unless the scope is `node`.
+/// `GET /channels?prefix=&contains=&client=&state=&presence=&limit=&token=&scope=`: channels of all shards by name; of
+/// all nodes, unless the scope is `node`.
 pub(in crate::side) async fn list(
     State(inspector): State<Inspector>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let query = query.unwrap_or_default();
-    Ok(Json(page_of_all(&inspector, &query).await?))
+    let limit = page_of(&query)?.limit;
+    let own = own_page(&inspector, &query);
+    Ok(Json(PAGES.of_all(&inspector, &query, limit, own).await?))
 }
 
-async fn page_of_all(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
-    let limit = page_of(query)?.limit;
-    let Some(nodes) = inspector.scope(query)? else {
-        return own_page(inspector, query).await;
-    };
-    let (own, others) = tokio::join!(own_page(inspector, query), nodes.ask("/channels", query));
-    Ok(merge(own?, others?, limit))
-}
-
-/// The page of this node. Filters look through all channels, as many at a time as a page may have.
+/// The page of this node.
 pub(in crate::side) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
     let PageQuery {
         prefix,
-        mut after,
+        after,
         limit,
+        presence,
         filter,
     } = page_of(query)?;
-    let step = if filter == Filter::default() {
-        limit
-    } else {
-        LIST_PAGE_MAX
+    let search = Search {
+        prefix: &prefix,
+        after,
+        viewer: filter.client.as_deref(),
+        presence: presence || filter.state == Some(ChannelState::Awaited),
+        limit,
     };
-    let mut found = Vec::new();
-    loop {
-        let question = Question::Page {
-            prefix: prefix.as_str().into(),
-            after,
-            limit: step,
-            viewer: filter.client.as_deref().map(Into::into),
-        };
-        let answers = inspector.shards.ask_all(question).await.ok_or(SILENT)?;
-        let (lines, more) = merged(answers, step);
-        after = lines.last().map(|(_, line)| line.identity.clone());
-        found.extend(lines.into_iter().filter(|(_, line)| filter.fits(line)));
-        if !more || found.len() > limit || (found.len() == limit && step == limit) {
-            let more = more || found.len() > limit;
-            found.truncate(limit);
-            return Ok(page(&found, more, inspector.node()));
-        }
-    }
+    let fits: &(dyn Fn(&ChannelLine) -> bool + Sync) = &|line| filter.fits(line);
+    let fits = (filter != Filter::default()).then_some(fits);
+    let (lines, more) = gather(inspector, search, fits).await?;
+    Ok(page(&lines, (more, presence), inspector.node()))
 }
 
 /// The parameters of a request for a page.
@@ -71,6 +52,8 @@ struct PageQuery {
     prefix: String,
     after: Option<Identity>,
     limit: usize,
+    /// Whether each channel is to have who is there.
+    presence: bool,
     filter: Filter,
 }
 
@@ -91,6 +74,8 @@ enum ChannelState {
     NoMaster,
     /// Messages are kept, or viewers are connected without a master.
     Waiting,
+    /// No master is connected, and somebody is, or waits.
+    Awaited,
 }
 
 impl Filter {
@@ -106,31 +91,30 @@ impl Filter {
                 None => true,
                 Some(ChannelState::NoMaster) => alone,
                 Some(ChannelState::Waiting) => line.pending > 0 || (alone && line.viewers > 0),
+                Some(ChannelState::Awaited) => alone && line.presence.is_some(),
             }
     }
 }
 
 fn page_of(query: &str) -> Result<PageQuery, Fault> {
-    let limit = match parameter(query, "limit")? {
-        None => LIMIT_DEFAULT,
-        Some(text) => {
-            let limit = text.parse().ok();
-            limit
-                .filter(|limit| (1..=LIST_PAGE_MAX).contains(limit))
-                .ok_or(Fault::bad("limit: allowed 1 to 1000"))?
-        }
-    };
     let state = match parameter(query, "state")?.as_deref() {
         None => None,
         Some("no_master") => Some(ChannelState::NoMaster),
         Some("waiting") => Some(ChannelState::Waiting),
-        Some(_) => return Err(Fault::bad("state: must be no_master or waiting")),
+        Some("awaited") => Some(ChannelState::Awaited),
+        Some(_) => return Err(Fault::bad("state: must be no_master, waiting or awaited")),
+    };
+    let presence = match parameter(query, "presence")?.as_deref() {
+        None => false,
+        Some("true") => true,
+        Some(_) => return Err(Fault::bad("presence: must be true")),
     };
     let after = parameter(query, "token")?.map(|token| after(&token).ok_or(BAD_TOKEN));
     Ok(PageQuery {
         prefix: parameter(query, "prefix")?.unwrap_or_default(),
         after: after.transpose()?,
-        limit,
+        limit: limit_of(query)?,
+        presence,
         filter: Filter {
             contains: parameter(query, "contains")?.map(|part| part.to_ascii_lowercase()),
             client: parameter(query, "client")?,
@@ -142,87 +126,30 @@ fn page_of(query: &str) -> Result<PageQuery, Fault> {
 /// The place that a token encodes: the last channel of the page before.
 fn after(token: &str) -> Option<Identity> {
     let text = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token).ok()?;
-    let text = String::from_utf8(text).ok()?;
-    let parts: Vec<&str> = text.split(':').collect();
-    let named = matches!(parts[..], [_, _, name] if ChannelName::parse(name).is_ok());
-    named.then(|| Identity::from_text(&text))
+    place_of(std::str::from_utf8(&text).ok()?)
 }
 
-/// The first channels of pages of all shards by name, at most `limit`, and whether there are more.
-pub(in crate::side) fn merged(
-    answers: Vec<(ShardId, Reply)>,
-    limit: usize,
-) -> (Vec<(ShardId, ChannelLine)>, bool) {
-    let (mut lines, mut more) = (Vec::new(), false);
-    for (shard, reply) in answers {
-        if let Reply::Page(of_shard, shard_has_more) = reply {
-            more |= shard_has_more;
-            lines.extend(of_shard.into_iter().map(|line| (shard, line)));
-        }
-    }
-    // Each shard's lines come in this order.
-    lines.sort_by(|(_, one), (_, other)| {
-        let names = one.identity.name().cmp(other.identity.name());
-        names.then_with(|| one.identity.cmp(&other.identity))
-    });
-    more |= lines.len() > limit;
-    lines.truncate(limit);
-    (lines, more)
-}
-
-fn page(lines: &[(ShardId, ChannelLine)], more: bool, node: Option<&str>) -> Value {
+fn page(
+    lines: &[(ShardId, ChannelLine)],
+    (more, presence): (bool, bool),
+    node: Option<&str>,
+) -> Value {
     let last = lines.last().filter(|_| more);
-    let token = last.map(|(_, line)| token(&line.identity));
-    let channels: Vec<Value> = lines
-        .iter()
-        .map(|(shard, line)| {
-            let mut line = summary(*shard, line);
-            name_node(&mut line, node);
-            line
-        })
-        .collect();
-    value!({ "channels": channels, "nextToken": token })
+    let channels = lines.iter().map(|(shard, line)| {
+        let mut shown = summary(*shard, line);
+        name_node(&mut shown, node);
+        if presence {
+            let state = line.presence.as_deref();
+            shown["presence"] = state.map(|state| entry(state, node)).into();
+        }
+        shown
+    });
+    PAGES.page(channels.collect(), last.map(|(_, line)| &line.identity))
 }
 
 /// The token of a page that ends with this channel.
 fn token(identity: &Identity) -> String {
     base64_simd::URL_SAFE_NO_PAD.encode_to_string(identity.as_str().as_bytes())
-}
-
-/// The page of all nodes: each sent as many channels as may be on it, in the order of names.
-fn merge(own: Value, others: NodeReplies, limit: usize) -> Value {
-    let NodeReplies {
-        replies,
-        mut missing,
-    } = others;
-    let mut pages = vec![own];
-    for NodeReply { node, status, body } in replies {
-        match status {
-            200 => pages.push(body),
-            _ => missing.push(node),
-        }
-    }
-    let mut more = pages.iter().any(|page| page["nextToken"].is_string());
-    let lines = pages.iter_mut().map(|page| page["channels"].take());
-    let lines = lines.filter_map(|lines| {
-        if let Value::Array(lines) = lines {
-            Some(lines)
-        } else {
-            None
-        }
-    });
-    let mut lines: Vec<Value> = lines.flatten().collect();
-    let text = |line: &Value, member: &str| line[member].as_str().unwrap_or_default().to_owned();
-    lines.sort_by_cached_key(|line| (text(line, "name"), text(line, "arn")));
-    // Two nodes have it while its slot moves.
-    lines.dedup_by(|next, line| next["arn"] == line["arn"]);
-    more |= lines.len() > limit;
-    lines.truncate(limit);
-    let last = lines.last().filter(|_| more);
-    let last = last.and_then(|line| ChannelArn::parse(line["arn"].as_str()?, false).ok());
-    let token = last.map(|arn| token(&Identity::of(&arn)));
-    missing.sort();
-    value!({ "channels": lines, "nextToken": token, "missingNodes": missing })
 }
 
 fn summary(shard: ShardId, line: &ChannelLine) -> Value {
@@ -236,12 +163,23 @@ fn summary(shard: ShardId, line: &ChannelLine) -> Value {
     })
 }
 
-const LIMIT_DEFAULT: usize = 100;
+/// Pages of channels.
+const PAGES: Listing = Listing {
+    path: "/channels",
+    entries: "channels",
+    next: "nextToken",
+    channel: "",
+    place: token,
+};
 const BAD_TOKEN: Fault = Fault::bad("token: must be the nextToken of the page before");
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::side::channels::paging::merged;
+    use crate::side::inspect::nodes::{NodeReplies, NodeReply};
+    use broker_core::shard::Reply;
+    use codec::aws::ChannelArn;
 
     fn line(region: &str, name: &str) -> ChannelLine {
         let arn =
@@ -254,6 +192,7 @@ mod tests {
             viewers: 0,
             pending: 0,
             has_viewer: false,
+            presence: None,
         }
     }
 
@@ -270,7 +209,7 @@ mod tests {
             ),
         ];
         let (lines, more) = merged(answers, 3);
-        let page = page(&lines, more, None);
+        let page = page(&lines, (more, false), None);
         let names: Vec<_> = page["channels"].as_array().unwrap().iter().collect();
         let names: Vec<_> = names
             .iter()
@@ -290,7 +229,7 @@ mod tests {
     fn the_last_page_has_no_token() {
         let answers = vec![(ShardId(0), Reply::Page(vec![line("us-west-2", "a")], false))];
         let (lines, more) = merged(answers, 1);
-        assert_eq!(page(&lines, more, None)["nextToken"], Value::Null);
+        assert_eq!(page(&lines, (more, false), None)["nextToken"], Value::Null);
     }
 
     #[test]
@@ -298,7 +237,7 @@ mod tests {
         let page_of = |node: &str, names: &[&str], more: bool| {
             let of_shard = |name: &&str| (ShardId(0), line("us-west-2", name));
             let lines: Vec<_> = names.iter().map(of_shard).collect();
-            page(&lines, more, Some(node))
+            page(&lines, (more, false), Some(node))
         };
         let reply = |node: &str, status, body| NodeReply {
             node: node.into(),
@@ -315,7 +254,7 @@ mod tests {
         };
         let own = || page_of("n1", &["a", "c"], false);
         let fifth = |names, more| reply("n5", 200, page_of("n5", names, more));
-        let merged = merge(own(), others(fifth(&[], false)), 3);
+        let merged = PAGES.merge(own(), others(fifth(&[], false)), 3);
         let shown = |page: &Value| -> Vec<String> {
             let lines = page["channels"].as_array().unwrap().iter();
             let text = |line: &Value| format!("{} {}", line["node"], line["name"]);
@@ -324,7 +263,7 @@ mod tests {
         assert_eq!(shown(&merged), ["n1 a", "n2 b", "n1 c"]);
         assert_eq!(merged["missingNodes"], value!(["n3", "n4"]));
         assert_eq!(merged["nextToken"], Value::Null);
-        let merged = merge(own(), others(fifth(&["d"], false)), 3);
+        let merged = PAGES.merge(own(), others(fifth(&["d"], false)), 3);
         assert_eq!(shown(&merged), ["n1 a", "n2 b", "n1 c"]);
         let token = merged["nextToken"].as_str().unwrap();
         assert_eq!(after(token).unwrap().as_str(), "us-west-2:123456789012:c");

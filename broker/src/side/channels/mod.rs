@@ -4,6 +4,7 @@ pub(super) mod asked;
 pub(super) mod channel;
 mod disconnect;
 pub(super) mod list;
+pub(super) mod paging;
 mod reconnect;
 mod sessions;
 

@@ -6,6 +6,8 @@
 //!  troubled      snapshot, then all of them when one is added or explained, once a second at most
 //!  log           snapshot, then lines as they are written
 //!  channel:NAME  the channel when it changes, once a second at most
+//!  presence      `resync`: read `GET /presence`; then `presence` of any channel of this node when it changes
+//!  presence:NAME `presence` of the channel, or `absent`; then when it changes
 //! ```
 //! Any stream also gets `draining`, `skipped` (too many events in a second), `lagged` (it read too slowly; its topic's
 //! snapshot follows) and a comment every 15 s.
@@ -64,6 +66,20 @@ pub(in crate::side) async fn feed(sources: Sources) {
             let state = sources.channel_state(&channel).await;
             hub.update(&channel, state);
         }
+        look_at_named(&sources).await;
+    }
+}
+
+/// Sends who is on the channels that are watched by name and may be on other nodes, whose shards tell those.
+async fn look_at_named(sources: &Sources) {
+    let Some(own) = sources.inspector.node() else {
+        return;
+    };
+    for channel in sources.hub.named() {
+        match sources.presence_of(&channel).await {
+            Ok(state) if state["node"] != own => sources.hub.update_presence(&channel, &state),
+            Ok(_) | Err(_) => {}
+        }
     }
 }
 
@@ -112,9 +128,13 @@ fn topics(inspector: &Inspector, query: &str) -> Result<Vec<Topic>, Fault> {
             "log" => Topic::Log,
             "refusals" => Topic::Refusals,
             "troubled" => Topic::Troubled,
-            _ => match name.strip_prefix("channel:") {
-                Some(name) if ChannelName::parse(name).is_ok() => {
+            "presence" => Topic::Presence,
+            _ => match name.split_once(':') {
+                Some(("channel", name)) if ChannelName::parse(name).is_ok() => {
                     Topic::Channel(inspector.identity(name, query)?)
+                }
+                Some(("presence", name)) if ChannelName::parse(name).is_ok() => {
+                    Topic::PresenceOf(inspector.identity(name, query)?)
                 }
                 Some(_) | None => return Err(BAD_TOPICS),
             },
@@ -128,6 +148,6 @@ fn topics(inspector: &Inspector, query: &str) -> Result<Vec<Topic>, Fault> {
 }
 
 const BAD_TOPICS: Fault = Fault::bad(
-    "topics: allowed up to 8 of overview, troubled, refusals, log and channel:NAME, each once, separated by \
-     commas",
+    "topics: allowed up to 8 of overview, troubled, refusals, log, presence, channel:NAME and presence:NAME, each \
+     once, separated by commas",
 );

@@ -2,13 +2,15 @@
 
 use super::topic::{Topic, Watch};
 use crate::limits::{STREAMS_MAX, WATCHED_CHANNELS_MAX};
-use crate::side::feed::{Bell, End, Event, Feed, Position, fitting};
+use crate::side::feed::{Bell, End, Event, Feed, Position, event, fitting};
 use crate::side::log::tail::LogTail;
+use crate::side::presence::entry::gist;
+use crate::side::presence::readers::Teller;
 use crate::side::shared::Shared;
 use broker_core::id::Identity;
 use serde_json::{Value, json as value};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -22,6 +24,11 @@ pub(in crate::side) struct Hub {
     troubled: Arc<Feed>,
     /// Of the process as a whole.
     notices: Arc<Feed>,
+    /// The states of channels, as shards tell them.
+    presence: Arc<Feed>,
+    teller: Teller,
+    /// The channels that are watched by name for who is on them, with the last that was found out by asking.
+    named: Shared<Vec<(Weak<Identity>, Value)>>,
     channels: Shared<BTreeMap<Identity, Watched>>,
     places: Arc<Semaphore>,
 }
@@ -35,7 +42,7 @@ struct Watched {
 }
 
 impl Hub {
-    pub(in crate::side) fn new(log: Arc<LogTail>) -> Self {
+    pub(in crate::side) fn new(log: Arc<LogTail>, teller: Teller) -> Self {
         let bell = log.bell().clone();
         Self {
             overview: Feed::of_states(&bell),
@@ -43,16 +50,20 @@ impl Hub {
             refusals: Feed::of_events(&bell),
             troubled: Feed::of_states(&bell),
             notices: Feed::of_states(&bell),
+            presence: Feed::of_channels(&bell),
+            teller,
+            named: Shared::default(),
             channels: Shared::default(),
             places: Arc::new(Semaphore::new(STREAMS_MAX)),
             bell,
         }
     }
 
-    /// Counts what was sent in the second that ends.
+    /// Counts what was sent in the second that ends. Shards tell of all channels only while somebody reads it.
     pub(super) fn tick(&self, now: Instant) {
         self.log.tick(now);
         self.refusals.tick(now);
+        self.teller.set_read(self.presence.is_watched());
     }
 
     /// A place for a stream; `None` when there is none.
@@ -108,6 +119,8 @@ impl Hub {
             Topic::Refusals => self.refusals.watch(),
             Topic::Troubled => self.troubled.watch(),
             Topic::Channel(channel) => self.watch_channel(channel)?,
+            Topic::Presence => self.watch_presence(None),
+            Topic::PresenceOf(channel) => self.watch_presence(Some(self.name(channel)?)),
             Topic::Notices => self.notices.watch(),
         };
         Some(Watch {
@@ -129,6 +142,54 @@ impl Hub {
             at: Instant::now(),
         });
         Some(watched.feed.watch())
+    }
+
+    /// A channel that is watched by its name; `None` when too many others are.
+    fn name(&self, channel: &Identity) -> Option<Arc<Identity>> {
+        let mut named = self.named.lock();
+        named.retain(|(channel, _)| channel.strong_count() > 0);
+        let known = named.iter().filter_map(|(known, _)| known.upgrade());
+        let known = known.into_iter().find(|known| **known == *channel);
+        if known.is_some() || named.len() >= WATCHED_CHANNELS_MAX {
+            return known;
+        }
+        let channel = Arc::new(channel.clone());
+        named.push((Arc::downgrade(&channel), Value::Null));
+        Some(channel)
+    }
+
+    fn watch_presence(&self, only: Option<Arc<Identity>>) -> Position {
+        let position = self.presence.watch_only(only);
+        self.teller.set_read(true);
+        position
+    }
+
+    /// The feed of who is on channels.
+    pub(in crate::side) fn presence(&self) -> &Arc<Feed> {
+        &self.presence
+    }
+
+    /// The channels that are watched by their names for who is on them.
+    pub(super) fn named(&self) -> Vec<Arc<Identity>> {
+        let named = self.named.lock();
+        named
+            .iter()
+            .filter_map(|(channel, _)| channel.upgrade())
+            .collect()
+    }
+
+    /// Sends who is on a channel of another node, if that has changed.
+    pub(super) fn update_presence(&self, channel: &Identity, state: &Value) {
+        let mut named = self.named.lock();
+        let is_it = |known: &Weak<Identity>| known.upgrade().is_some_and(|it| *it == *channel);
+        let Some((_, sent)) = named.iter_mut().find(|(known, _)| is_it(known)) else {
+            return;
+        };
+        let gist = gist(state);
+        if std::mem::replace(sent, gist.clone()) != gist {
+            self.presence
+                .send_state(channel.clone(), || event("presence", state));
+        }
     }
 
     /// The channels that streams are about.
@@ -157,14 +218,14 @@ pub(super) fn channel_event(state: Value) -> Event {
     fitting("channel", state, "/channel/viewers", End::First)
 }
 
-/// A document without the ages in it, which change while nothing happens.
+/// A document without its ages and the number of its state, which change while nothing happens.
 fn without_ages(document: &Value) -> Value {
     match document {
         Value::Object(members) => {
             let lasting = members
                 .iter()
                 .filter(|(name, _)| !name.ends_with("AgeSeconds"));
-            let lasting = lasting.filter(|(name, _)| *name != "ageSeconds");
+            let lasting = lasting.filter(|(name, _)| *name != "ageSeconds" && *name != "sequence");
             let lasting = lasting.map(|(name, value)| (name.clone(), without_ages(value)));
             Value::Object(lasting.collect())
         }
@@ -180,6 +241,7 @@ const REFRESH: Duration = Duration::from_secs(10);
 mod tests {
     use super::*;
     use crate::side::feed::Next;
+    use crate::side::presence::readers::Readers;
 
     fn channel(name: &str) -> Identity {
         Identity::new("r", "a", name)
@@ -187,7 +249,7 @@ mod tests {
 
     #[test]
     fn sixteen_channels_are_watched_and_those_of_closed_pages_make_room() {
-        let hub = Hub::new(Arc::default());
+        let hub = Hub::new(Arc::default(), Readers::new(None).teller());
         let name = |number: usize| channel(&format!("c{number}"));
         let mut watches: Vec<_> = (0..WATCHED_CHANNELS_MAX)
             .map(|number| hub.watch_channel(&name(number)).unwrap())
@@ -201,8 +263,23 @@ mod tests {
     }
 
     #[test]
+    fn states_are_told_only_while_somebody_reads() {
+        let teller = Readers::new(None).teller();
+        let hub = Hub::new(Arc::default(), teller.clone());
+        let audience = teller.of_shard(None);
+        assert!(!audience.is_read());
+        let watch = hub.watch(Topic::PresenceOf(channel("one")));
+        hub.tick(Instant::now());
+        assert!(audience.is_read() && watch.is_some());
+        assert_eq!(*hub.named()[0], channel("one"));
+        drop(watch);
+        hub.tick(Instant::now());
+        assert!(!audience.is_read() && hub.named().is_empty());
+    }
+
+    #[test]
     fn a_channel_is_sent_when_it_changes() {
-        let hub = Hub::new(Arc::default());
+        let hub = Hub::new(Arc::default(), Readers::new(None).teller());
         let one = channel("one");
         let mut from = hub.watch_channel(&one).unwrap();
         let state = |viewers: u32, age: f64| {

@@ -58,7 +58,21 @@ impl Sources {
                 )
             }
             Topic::Channel(channel) => channel_event(self.channel_state(channel).await),
+            Topic::Presence => event("resync", &value!({ "read": "/presence" })),
+            Topic::PresenceOf(channel) => match self.presence_of(channel).await {
+                Ok(state) => event("presence", &state),
+                Err(Fault(code, text)) => event(
+                    "absent",
+                    &value!({ "name": channel.name(), "error": text, "status": code.as_u16() }),
+                ),
+            },
         })
+    }
+
+    /// The presence of a channel, whichever node has it.
+    pub(super) async fn presence_of(&self, channel: &Identity) -> Result<Value, Fault> {
+        let mut document = channel::document(&self.inspector, channel).await?;
+        Ok(document["presence"].take())
     }
 
     /// A channel's document under its name, or why there is none.

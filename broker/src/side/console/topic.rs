@@ -16,6 +16,10 @@ pub(in crate::side) enum Topic {
     Troubled,
     /// One channel.
     Channel(Identity),
+    /// The presence of all channels of this node.
+    Presence,
+    /// That of one channel.
+    PresenceOf(Identity),
     /// Of the process as a whole; every stream has it.
     Notices,
 }

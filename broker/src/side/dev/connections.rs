@@ -5,7 +5,7 @@
 use super::fault_rule;
 use super::query::Parameters;
 use crate::side::admin::answer::{Answer, SILENT, rfc3339};
-use crate::side::channels::list::merged;
+use crate::side::channels::paging::merged;
 use crate::side::inspect::inspector::Inspector;
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -82,6 +82,7 @@ async fn all_channels(inspector: &Inspector) -> Option<Vec<ChannelLine>> {
             after: all.last().map(|line| line.identity.clone()),
             limit: LIST_PAGE_MAX,
             viewer: None,
+            presence: false,
         };
         let answers = inspector.shards.ask_all(question).await?;
         let (lines, more) = merged(answers, LIST_PAGE_MAX);

@@ -5,7 +5,7 @@ use crate::side::metrics::ProcessState;
 use crate::side::metrics::Report;
 use crate::side::rules::BROWSER_HEADERS;
 use crate::side::shared::Shared;
-use crate::side::{Backup, Refusals, Tries};
+use crate::side::{Backup, Readers, Refusals, Tries};
 use broker_core::id::ShardId;
 use broker_core::shard::Reply;
 use std::io::{Read, Write};
@@ -42,6 +42,7 @@ fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static 
     let mut inspector_answers = scraped;
     let shows = Shows {
         hooks: None,
+        readers: Readers::new(None),
         scrape: Box::new(report),
         inspect: Box::new(move |whom, _| {
             if !std::mem::take(&mut inspector_answers) {

@@ -2,6 +2,8 @@
 
 use super::nodes::{Nodes, create};
 use crate::http::{Answer, Connection, get};
+use crate::operator::events::Watcher;
+use crate::peer::Peer;
 use crate::process::{Broker, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -135,6 +137,55 @@ fn operators(nodes: &Nodes, wanted: &[String]) {
         }
         assert_eq!(get(node.admin, "/channels/absent").status, 404);
         assert_eq!(get(node.admin, "/channels?scope=world").status, 400);
+    }
+}
+
+/// The pages of any node have all who are connected, and a stream of any node follows a channel by its name.
+#[test]
+#[ignore = "needs etcd"]
+fn any_node_shows_who_is_there() {
+    let Some(nodes) = Nodes::start(2) else { return };
+    let names: Vec<String> = (10..22).map(|number| format!("cam{number}")).collect();
+    let mut masters = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        let arn = create(nodes.node(number % 3), name);
+        masters.push(Peer::master(nodes.node(number % 3), &arn));
+    }
+    create(nodes.node(0), "idle");
+    let pages = |node: &Broker| {
+        let (mut all, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = get(node.admin, &format!("/presence?limit=5&after={after}")).json();
+            assert_eq!(page["missingNodes"], json!([]));
+            all.extend(page["presence"].as_array().expect("a list").iter().cloned());
+            match page["next"].as_str() {
+                Some(next) => after = next.to_owned(),
+                None => return all,
+            }
+        }
+    };
+    let mut owners = BTreeSet::new();
+    for (_, node) in nodes.all() {
+        let all = pages(node);
+        let found: Vec<_> = all.iter().map(|one| &one["channel"]["name"]).collect();
+        assert_eq!(found, names.iter().collect::<Vec<_>>());
+        assert!(
+            all.iter()
+                .all(|one| one["master"].is_object() && one["epoch"].is_u64())
+        );
+        owners.extend(all.iter().map(|one| one["node"].to_string()));
+    }
+    assert!(owners.len() > 1, "{owners:?}");
+    let mut streams: Vec<_> = nodes
+        .all()
+        .map(|(_, node)| Watcher::open(node.admin, "presence:cam10"))
+        .collect();
+    for stream in &mut streams {
+        assert!(stream.event("presence")["master"].is_object());
+    }
+    masters.remove(0).close();
+    for stream in &mut streams {
+        stream.until("presence", |one| one["master"].is_null());
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! * [`inspector`], [`trace`], [`books`]: channels and connections, the story of a session, the conservation law.
 //! * [`events`], [`watched`], [`watchers`]: pages that watch, their bounds, and what they cost clients.
+//! * [`presence`]: who is there, read and followed.
 //! * [`logs`], [`refusals`], [`turned_away`]: a line for each end, and every refusal found again.
 //! * [`wild_texts`]: what clients name with markup and control characters.
 
@@ -9,6 +10,7 @@ mod books;
 pub(crate) mod events;
 mod inspector;
 mod logs;
+mod presence;
 mod refusals;
 mod trace;
 mod turned_away;

@@ -174,6 +174,37 @@ test('many channels are few clicks, and those in trouble are found', { timeout: 
     for (const peer of [master, alone]) { peer.close(); await ended(peer); }
 }));
 
+test('who is awaited is seen at once, and found among all channels', { timeout: 60_000 }, () => withBrowser(async (browser) => {
+    const asleep = await enter('asleep-porch', 'phone-of-anna');
+    const [there, other] = [await enter('asleep-door'), await enter('asleep-door', 'phone-of-ben')];
+    const page = await open(browser);
+    await page.goto(`${admin}/#/channels?contains=asleep`);
+    const row = (name) => page.locator('tbody tr', { hasText: name });
+    await row('asleep-porch').getByText('awaited').waitFor();
+    await row('asleep-door').getByText('connected').waitFor();
+    // At once: far sooner than the page looks at all of them again.
+    const payload = Buffer.from(JSON.stringify({ type: 'offer', sdp: 'v=0\r\n' })).toString('base64');
+    asleep.send(JSON.stringify({ action: 'SDP_OFFER', messagePayload: payload, recipientClientId: '' }));
+    await until('one waits', async () => await row('asleep-porch').locator('td').nth(3).textContent() === '1');
+    for (const colorScheme of pictures === undefined ? [] : ['light', 'dark']) {
+        await page.evaluate((name) => document.documentElement.setAttribute('data-theme', name), colorScheme);
+        await page.screenshot({ path: join(pictures, `awaited-${colorScheme}.png`) });
+    }
+    await page.getByLabel('State').selectOption('awaited');
+    await until('it alone', async () => await page.locator('tbody tr').count() === 1);
+    await page.getByRole('link', { name: 'asleep-porch' }).click();
+    await page.getByRole('rowheader', { name: 'phone-of-anna' }).first().waitFor();
+    await page.getByRole('region', { name: 'Who waits for the master' }).getByText(/^\d+ s$/).waitFor();
+    if (pictures !== undefined) await page.screenshot({ path: join(pictures, 'awaited-channel.png') });
+    await page.goBack();
+    await page.getByRole('link', { name: 'asleep-porch' }).waitFor();
+    const came = await enter('asleep-porch');
+    await until('nobody is awaited', async () => await page.getByRole('link', { name: 'asleep-porch' }).count() === 0
+        || await row('asleep-porch').getByText('connected').count() === 1);
+    await page.innocent();
+    for (const peer of [asleep, there, other, came]) { peer.close(); await ended(peer); }
+}));
+
 test('troubled sessions are grouped, and the overview of a phone is three screens', { timeout: 120_000 }, () => withBrowser(async (browser) => {
     const payload = Buffer.from(JSON.stringify({ type: 'offer', sdp: 'v=0\r\n' })).toString('base64');
     for (let place = 0; place < 40; place += 1) {

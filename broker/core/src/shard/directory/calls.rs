@@ -72,7 +72,7 @@ impl Directory {
         let call = take(&mut channel.live_mut()?.calls)?;
         let account = channel.record.arn.account();
         self.waits.end(account, (key, call.order));
-        if channel.hooks != 0 && call.given.is_none() {
+        if call.given.is_none() && self.news.is_watched(channel.hooks) {
             self.news.changed(key, (Cause::Served, None));
         }
         Some(call)
@@ -86,10 +86,10 @@ impl Directory {
         before: u64,
     ) -> Option<(SessionKey, impl Iterator<Item = &Waiting>)> {
         let channel = self.channels.get_mut(key)?;
-        let hooks = channel.hooks;
+        let is_watched = self.news.is_watched(channel.hooks);
         let live = channel.live_mut()?;
         let master = live.members.to_master()?;
-        if hooks != 0 && live.calls.all().any(|call| call.given.is_none()) {
+        if is_watched && live.calls.all().any(|call| call.given.is_none()) {
             self.news.changed(key, (Cause::Served, None));
         }
         let calls = live.calls.all();

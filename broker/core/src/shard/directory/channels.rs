@@ -191,7 +191,7 @@ impl Directory {
             let arn = channel.record.arn.clone();
             self.told_last(key, &arn, last);
         }
-        if is_told && hooks != 0 {
+        if is_told && self.news.is_watched(hooks) {
             self.news.changed(key, (Cause::Watched, None));
         }
         self.recount(key, before.max(after), after);
@@ -272,7 +272,8 @@ impl Directory {
 impl Directory {
     /// A channel that somebody watched, and was on, is gone. One that goes with its slot is news of the next owner.
     fn parted(&mut self, key: ChannelKey, channel: &Channel) {
-        if channel.hooks != 0 && (channel.live().is_some() || channel.connections > 0) {
+        let had_anybody = channel.live().is_some() || channel.connections > 0;
+        if had_anybody && self.news.is_watched(channel.hooks) {
             let last = Presence::nobody(&channel.record, channel.hooks, Cause::Deleted);
             self.told_last(key, &channel.record.arn, last);
         }

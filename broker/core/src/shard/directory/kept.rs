@@ -118,8 +118,8 @@ impl Directory {
         message: &mut Message,
         at: Moment,
     ) -> bool {
-        let channel = self.channel(key).filter(|channel| channel.hooks != 0);
-        let Some(channel) = channel.filter(|_| towards == Towards::Master) else {
+        let channel = self.channel(key).filter(|_| towards == Towards::Master);
+        let Some(channel) = channel.filter(|channel| self.news.is_watched(channel.hooks)) else {
             return false;
         };
         if channel.hooks & self.waking != 0 {
@@ -177,7 +177,7 @@ impl Directory {
             return;
         }
         let account = Account::of(&channel.record.arn);
-        if after < before && channel.hooks != 0 {
+        if after < before && self.news.is_watched(channel.hooks) {
             self.news.changed(key, (Cause::Served, None));
         }
         self.kept.shares.change(account, key, before, after);

@@ -63,14 +63,15 @@ impl Directory {
         from: Now,
     ) -> Option<SessionKey> {
         let channel = self.channels.get_mut(key)?;
-        let (hooks, tells_viewers) = (channel.hooks, channel.tells_viewers);
+        let is_watched = self.news.is_watched(channel.hooks);
+        let tells_viewers = channel.tells_viewers;
         let members = &mut channel.live_mut()?.members;
         let had = match slot {
             Slot::Master => members.master(),
             Slot::Viewer(id) => members.viewer(id),
         };
         let returning = members.leave(slot, leaver, from);
-        if hooks != 0 && had == Some(leaver.session) {
+        if is_watched && had == Some(leaver.session) {
             let cause = match (slot, returning) {
                 (Slot::Master, None) => Cause::MasterLeft,
                 (Slot::Master, Some(_)) => Cause::MasterReplaced,
@@ -174,7 +175,8 @@ impl Directory {
         reason: Option<EndReason>,
     ) {
         self.polls.note(key, Change::State);
-        if self.channel(key).is_some_and(|channel| channel.hooks != 0) {
+        let channel = self.channel(key);
+        if channel.is_some_and(|channel| self.news.is_watched(channel.hooks)) {
             self.news.changed(key, (cause, reason.map(Into::into)));
         }
     }

@@ -1,7 +1,7 @@
 //! The presence of watched channels, told when an input was worked off.
 
 use crate::channel::{Channel, Live};
-use crate::id::{CallerId, Identity, SessionKey};
+use crate::id::{CallerId, ChannelKey, Identity, SessionKey};
 use crate::limits::WAITERS_TOLD_MAX;
 use crate::presence::{Cause, Master, Presence, Waiter};
 use crate::session::WebSocket;
@@ -25,9 +25,13 @@ impl Shard {
     #[cold]
     fn tell_changed(&mut self, at: Moment) {
         let mut news = std::mem::take(self.directory.news_mut());
+        let is_read = news.is_watched(0);
         let (sockets, directory) = (&self.sockets, &self.directory);
         news.tell(at, |key, (cause, reason), sequence| {
             let channel = directory.channel(key)?;
+            if channel.hooks == 0 && !is_read {
+                return None;
+            }
             let presence = presence(sockets, directory, channel, (cause, at))?;
             Some(Box::new(Presence {
                 reason,
@@ -39,6 +43,23 @@ impl Shard {
     }
 }
 
+/// The presence of a channel as it is now. Its sequence is greater than those of all states before; it has no cause of
+/// its own.
+pub(in crate::shard) fn read(
+    sockets: &Sockets,
+    directory: &mut Directory,
+    key: ChannelKey,
+    at: Moment,
+) -> Option<Presence> {
+    let sequence = directory.news_mut().next_sequence();
+    let channel = directory.channel(key)?;
+    let presence = presence(sockets, directory, channel, (Cause::Watched, at))?;
+    Some(Presence {
+        sequence,
+        ..presence
+    })
+}
+
 /// The presence of a channel; `None` when there is nothing to send of it.
 fn presence(
     sockets: &Sockets,
@@ -46,9 +67,6 @@ fn presence(
     channel: &Channel,
     (cause, at): (Cause, Moment),
 ) -> Option<Presence> {
-    if channel.hooks == 0 {
-        return None;
-    }
     let wall = |now: Now| Wall(at.wall.0.saturating_sub(at.now.since(now)));
     let mut presence = Presence::nobody(&channel.record, channel.hooks, cause);
     let identity = Identity::of(&channel.record.arn);

@@ -2,7 +2,7 @@
 
 use crate::limits::LIST_PAGE_MAX;
 use crate::shard::operator::connection_lookup;
-use crate::shard::operator::inspect::channels::view;
+use crate::shard::operator::inspect::channels::{read_presence, view};
 use crate::shard::operator::inspect::{self, Question, Reply};
 use crate::shard::operator::trace::{self, TraceQuestion};
 use crate::shard::{PageQuestion, Shard};
@@ -18,9 +18,15 @@ impl Shard {
                 after,
                 limit,
                 viewer,
+                presence,
             } => {
                 let limit = limit.min(LIST_PAGE_MAX);
-                directory.inspect_page(&prefix, after.as_ref(), limit, viewer.as_deref())
+                let after = after.as_ref();
+                let mut reply = directory.inspect_page(&prefix, after, limit, viewer.as_deref());
+                if let (true, Reply::Page(lines, _)) = (presence, &mut reply) {
+                    read_presence(sockets, directory, lines, at);
+                }
+                reply
             }
             Question::Part(question) => {
                 let limit = question.limit.min(LIST_PAGE_MAX);

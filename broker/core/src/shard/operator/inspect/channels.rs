@@ -3,9 +3,11 @@
 use super::question::Reply;
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity};
+use crate::presence::Presence;
 use crate::record::Record;
 use crate::session::Session;
 use crate::shard::directory::Directory;
+use crate::shard::operator::presence;
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Wall};
 use codec::aws::ChannelArn;
@@ -30,6 +32,8 @@ pub struct ChannelLine {
     pub pending: usize,
     /// Whether the viewer that was asked for is connected.
     pub has_viewer: bool,
+    /// The presence, if that was asked for and anybody is connected or waits.
+    pub presence: Option<Box<Presence>>,
 }
 
 /// One channel in full.
@@ -47,6 +51,8 @@ pub struct ChannelView {
     pub superseded: usize,
     /// Alexa calls without an answer.
     pub waiting_calls: usize,
+    /// Its presence; `None` while its slot is on the way.
+    pub presence: Option<Presence>,
 }
 
 /// One connection of a channel.
@@ -150,17 +156,39 @@ impl Directory {
             has_viewer: live
                 .zip(viewer)
                 .is_some_and(|(live, id)| live.members.viewer(id).is_some()),
+            presence: None,
         })
+    }
+}
+
+/// Puts into the lines of a page who is connected or waits, where there is anybody.
+pub(in crate::shard) fn read_presence(
+    sockets: &Sockets,
+    directory: &mut Directory,
+    lines: &mut [ChannelLine],
+    at: Moment,
+) {
+    for line in lines {
+        let key = directory.key_of(&line.identity);
+        let in_use = |key: &ChannelKey| {
+            let channel = directory.channel(*key);
+            channel.is_some_and(|channel| channel.live().is_some())
+        };
+        if let Some(key) = key.filter(in_use) {
+            let read = presence::read(sockets, directory, key, at);
+            line.presence = read.filter(Presence::has_anybody).map(Box::new);
+        }
     }
 }
 
 /// One channel in detail; `None` while it is only being created.
 pub(in crate::shard) fn view(
     sockets: &Sockets,
-    directory: &Directory,
+    directory: &mut Directory,
     key: ChannelKey,
     at: Moment,
 ) -> Option<ChannelView> {
+    let presence = presence::read(sockets, directory, key, at);
     let exists = |channel: &&Channel| channel.state != Life::Creating;
     let channel = directory.channel(key).filter(exists)?;
     let mut view = ChannelView {
@@ -170,6 +198,7 @@ pub(in crate::shard) fn view(
         pending: Vec::new(),
         superseded: 0,
         waiting_calls: 0,
+        presence,
     };
     let Some(live) = channel.live() else {
         return Some(view);

@@ -22,6 +22,8 @@ pub enum Question {
         limit: usize,
         /// A client id: [`ChannelLine::has_viewer`] tells which channels have such a viewer.
         viewer: Option<Box<str>>,
+        /// Whether [`ChannelLine::presence`] is wanted.
+        presence: bool,
     },
     /// A part of what ListSignalingChannels answers, where several nodes have channels.
     Part(PageQuestion),

@@ -38,6 +38,7 @@ fn pages(shard: &mut Shard, prefix: &str, limit: usize) -> Vec<Vec<String>> {
             after: after.take(),
             limit,
             viewer: None,
+            presence: false,
         };
         let Reply::Page(lines, more) = shard.inspect(question, Moment::default()) else {
             panic!("a page is answered by a page");
@@ -90,6 +91,7 @@ fn a_page_after_a_channel_that_is_gone_goes_on_behind_it() {
         after: Some(Identity::new("us-west-2", "123456789012", "b")),
         limit: 9,
         viewer: None,
+        presence: false,
     };
     let Reply::Page(lines, more) = shard.inspect(question, Moment::default()) else {
         panic!("a page is answered by a page");

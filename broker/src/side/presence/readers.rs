@@ -1,0 +1,252 @@
+//! The way of states from the shards to those who read them: a bounded queue, used only while somebody does.
+
+use super::entry;
+use crate::limits::STATES_TOLD_WAITING_MAX;
+use crate::side::feed::Feed;
+use broker_core::cluster::maps::slot_map::SlotMap;
+use broker_core::id::Identity;
+use broker_core::presence::{Audience, Cause, Presence, Told};
+use codec::aws::ChannelArn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// The end of the way, at the event streams.
+#[derive(Debug)]
+pub struct Readers {
+    told: mpsc::Receiver<Told>,
+    teller: Teller,
+    /// The slots that this node serves, in a cluster.
+    slots: Option<Arc<SlotMap>>,
+}
+
+/// The beginning of the way, at the shards; a clone is another beginning of the same.
+#[derive(Clone, Debug)]
+pub struct Teller {
+    tell: mpsc::Sender<Told>,
+    is_read: Arc<AtomicBool>,
+}
+
+impl Readers {
+    /// A way that nobody uses yet; `slots` are those of this node, in a cluster.
+    #[must_use]
+    pub fn new(slots: Option<Arc<SlotMap>>) -> Self {
+        let (tell, told) = mpsc::channel(STATES_TOLD_WAITING_MAX);
+        let is_read = Arc::default();
+        Self {
+            told,
+            teller: Teller { tell, is_read },
+            slots,
+        }
+    }
+
+    /// The beginning of the way.
+    #[must_use]
+    pub fn teller(&self) -> Teller {
+        self.teller.clone()
+    }
+
+    /// Sends what shards tell to the streams, for as long as the process runs. Of channels that went to another node
+    /// with their slots nothing comes any more: the streams begin again.
+    pub(in crate::side) async fn feed(self, feed: Arc<Feed>, node: Option<Box<str>>) {
+        self.feed_and_look(feed, node, LOOK_EVERY).await;
+    }
+
+    async fn feed_and_look(mut self, feed: Arc<Feed>, node: Option<Box<str>>, look: Duration) {
+        let changes = |slots: &Option<Arc<SlotMap>>| slots.as_ref().map(|it| it.presence_changes());
+        let (mut some, mut known) = (Vec::new(), changes(&self.slots));
+        let mut every = interval(look);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = self.told.recv_many(&mut some, TOLD_PER_TURN) => {}
+                _ = every.tick() => {
+                    let now = changes(&self.slots);
+                    if std::mem::replace(&mut known, now) != now {
+                        feed.lose();
+                    }
+                }
+            }
+            for told in some.drain(..) {
+                match told {
+                    Told::Presence(presence) => send(&feed, &presence, node.as_deref()),
+                    Told::Lost => feed.lose(),
+                }
+            }
+        }
+    }
+}
+
+fn send(feed: &Feed, presence: &Presence, node: Option<&str>) {
+    if let Ok(arn) = ChannelArn::parse(&presence.arn, false) {
+        feed.send_state(Identity::of(&arn), || entry::told(presence, node));
+    }
+}
+
+impl Teller {
+    /// Says whether anybody reads. What shards tell is for nobody until then.
+    pub(in crate::side) fn set_read(&self, is_read: bool) {
+        self.is_read.store(is_read, Ordering::Relaxed);
+    }
+
+    /// The audience of a shard: those who read, and the hooks, if there are any.
+    #[must_use]
+    pub fn of_shard(&self, hooks: Option<Box<dyn Audience>>) -> Box<dyn Audience> {
+        Box::new(Ears {
+            readers: self.clone(),
+            hooks,
+        })
+    }
+}
+
+/// Both who listen to a shard.
+struct Ears {
+    readers: Teller,
+    hooks: Option<Box<dyn Audience>>,
+}
+
+impl Audience for Ears {
+    /// Both have room for it, or it comes back: a listener that gets it twice has the newer one of two states.
+    fn tell(&mut self, told: Told) -> Result<(), Told> {
+        let place = match self.readers.tell.try_reserve() {
+            Ok(place) if self.is_read() && concerns_readers(&told) => Some(place),
+            Err(TrySendError::Full(())) if self.is_read() => return Err(told),
+            Ok(_) | Err(TrySendError::Full(()) | TrySendError::Closed(())) => None,
+        };
+        let copy = place.as_ref().map(|_| told.clone());
+        match &mut self.hooks {
+            Some(hooks) if concerns_hooks(&told) => hooks.tell(told)?,
+            Some(_) | None => {}
+        }
+        if let (Some(place), Some(copy)) = (place, copy) {
+            place.send(copy);
+        }
+        Ok(())
+    }
+
+    fn is_read(&self) -> bool {
+        self.readers.is_read.load(Ordering::Relaxed)
+    }
+}
+
+fn concerns_hooks(told: &Told) -> bool {
+    match told {
+        Told::Presence(presence) => presence.hooks != 0,
+        Told::Lost => true,
+    }
+}
+
+/// That a hook watches a channel no longer is said as if nobody were there, which is for that hook alone.
+fn concerns_readers(told: &Told) -> bool {
+    match told {
+        Told::Presence(presence) => presence.cause != Cause::Unwatched,
+        Told::Lost => true,
+    }
+}
+
+/// Slots are looked at as often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// States that the streams are sent in one turn.
+const TOLD_PER_TURN: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::side::feed::{Bell, Next};
+    use broker_core::id::Account;
+    use broker_core::time::Wall;
+
+    struct Hook(std::sync::mpsc::SyncSender<Told>);
+
+    impl Audience for Hook {
+        fn tell(&mut self, told: Told) -> Result<(), Told> {
+            self.0.try_send(told).map_err(|error| match error {
+                std::sync::mpsc::TrySendError::Full(told)
+                | std::sync::mpsc::TrySendError::Disconnected(told) => told,
+            })
+        }
+    }
+
+    fn state(hooks: u16, cause: Cause) -> Told {
+        Told::Presence(Box::new(Presence {
+            name: "c".into(),
+            arn: "arn:aws:kinesisvideo:r:123456789012:channel/c/7".into(),
+            account: Account(0),
+            hooks,
+            slot: None,
+            epoch: 1,
+            sequence: 1,
+            at: Wall(0),
+            cause,
+            reason: None,
+            master: None,
+            viewers: 0,
+            waiting: Vec::new(),
+            more: 0,
+        }))
+    }
+
+    #[test]
+    fn each_gets_what_concerns_it_and_all_or_nobody_do() {
+        let mut readers = Readers::new(None);
+        let (hook, heard) = std::sync::mpsc::sync_channel(1);
+        let mut ears = readers.teller().of_shard(Some(Box::new(Hook(hook))));
+        let (known, other) = (state(1, Cause::MasterJoined), state(0, Cause::MasterJoined));
+        assert_eq!(ears.tell(known.clone()), Ok(()));
+        assert!(readers.told.try_recv().is_err(), "nobody reads");
+        readers.teller().set_read(true);
+        assert_eq!(
+            ears.tell(known.clone()),
+            Err(known.clone()),
+            "the hook has no room"
+        );
+        assert!(readers.told.try_recv().is_err(), "the shard tells it again");
+        assert_eq!(heard.try_recv(), Ok(known.clone()));
+        assert_eq!(ears.tell(other.clone()), Ok(()));
+        assert_eq!(
+            (readers.told.try_recv(), heard.try_recv().is_err()),
+            (Ok(other), true)
+        );
+        assert_eq!(ears.tell(state(1, Cause::Unwatched)), Ok(()));
+        assert!(readers.told.try_recv().is_err() && heard.try_recv().is_ok());
+        (0..STATES_TOLD_WAITING_MAX)
+            .for_each(|_| assert!(ears.tell(state(0, Cause::Served)).is_ok()));
+        assert_eq!(
+            ears.tell(known.clone()),
+            Err(known),
+            "the readers have no room"
+        );
+        assert!(heard.try_recv().is_err());
+    }
+
+    #[test]
+    fn streams_begin_again_when_slots_have_moved() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let slots = Arc::new(SlotMap::unknown(broker_core::id::NodeId(0)));
+        let readers = Readers::new(Some(Arc::clone(&slots)));
+        let feed = Feed::of_channels(&Bell::default());
+        let mut stream = feed.watch();
+        runtime.block_on(async {
+            let look = Duration::from_millis(1);
+            tokio::spawn(readers.feed_and_look(Arc::clone(&feed), None, look));
+            tokio::time::sleep(3 * look).await;
+            assert_eq!(stream.next(), Next::Nothing);
+            slots.set_presence(broker_core::id::Slot(7), 3);
+            let lagged = async {
+                while stream.next() == Next::Nothing {
+                    tokio::time::sleep(look).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), lagged)
+                .await
+                .unwrap();
+        });
+    }
+}
