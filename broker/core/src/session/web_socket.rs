@@ -132,8 +132,6 @@ pub(crate) struct WebSocket {
     notices: bool,
     /// See [`Terms::wss`].
     wss: bool,
-    /// See [`Terms::presence`].
-    presence: bool,
     times: Times,
     idle_frames: IdleFrames,
 }
@@ -177,6 +175,8 @@ impl Times {
 struct IdleFrames {
     second: u32,
     count: u16,
+    /// See [`Terms::presence`]; here it costs no connection a word.
+    presence: bool,
 }
 
 /// The action that is due on an open WebSocket.
@@ -215,14 +215,16 @@ impl WebSocket {
             reason: None,
             notices: terms.notices,
             wss: terms.wss,
-            presence: terms.presence,
             times: Times {
                 ends: terms.ends,
                 last_frame: now,
                 to_ping: NO_SPAN,
                 since_begin: NO_SPAN,
             },
-            idle_frames: IdleFrames::default(),
+            idle_frames: IdleFrames {
+                presence: terms.presence,
+                ..IdleFrames::default()
+            },
         }
     }
 
@@ -257,7 +259,7 @@ impl WebSocket {
     /// Whether it is notified of the master: see [`Terms::presence`]. Not while a newer connection has its place.
     #[must_use]
     pub(crate) fn gets_presence(&self) -> bool {
-        self.presence && !self.superseded
+        self.idle_frames.presence && !self.superseded
     }
 
     /// When it was admitted.
@@ -324,7 +326,7 @@ impl WebSocket {
         let second = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
         let frames = &mut self.idle_frames;
         if frames.second != second {
-            *frames = IdleFrames { second, count: 0 };
+            (frames.second, frames.count) = (second, 0);
         }
         frames.count = frames.count.saturating_add(1);
         frames.count <= IDLE_FRAMES_PER_SECOND_MAX

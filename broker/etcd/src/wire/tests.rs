@@ -163,7 +163,7 @@ fn another_form_is_refused_by_its_number() {
     assert_eq!(decode(&later, &mut names), Err(Unreadable::Form(FORM + 1)));
     let line = Unreadable::Form(1).to_string();
     assert!(
-        line.contains("inner version 1, and this program reads that of 3"),
+        line.contains("inner version 1, and this program reads that of 5"),
         "{line}"
     );
 }

@@ -307,7 +307,7 @@ fn a_grant_that_says_more_than_one_may_is_refused() {
         assert_eq!(opened(more, None, &[]), None);
     }
     // A policy that cannot be read is no policy that is not there.
-    assert_eq!(opened(most(), Some(&[255][..]), &[]), Some(Err(())));
+    assert_eq!(opened(most(), Some(&[255u8][..]), &[]), Some(Err(())));
 }
 
 #[test]
