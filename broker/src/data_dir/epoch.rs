@@ -1,7 +1,8 @@
 //! The epoch of presence: a number of the process that is greater than that of every earlier one with this directory.
 //!
 //! It is the calendar in milliseconds, or one more than the last epoch where that is greater: neither a clock that was
-//! set back nor a copy of the directory makes it smaller. It is on the disk before anybody gets it.
+//! set back nor a copy of the directory makes it smaller. It is on the disk before anybody gets it, unless the disk is
+//! full: then the calendar alone makes the next one greater, if it is right.
 
 use crate::failure::Failure;
 use crate::files::{self, ReadError};
@@ -12,15 +13,22 @@ use std::path::Path;
 /// The next epoch of a data directory that this process has locked.
 ///
 /// # Errors
-/// [`Failure::Fatal`], with what to do: the file is damaged, or cannot be read or written.
+/// [`Failure::Fatal`], with what to do: the file is damaged, or cannot be read or written, except for want of room.
 pub(crate) fn next(data_dir: &Path, wall_ms: u64) -> Result<u64, Failure> {
     let path = data_dir.join(NAME);
     let last = kept(data_dir)?.unwrap_or_default();
     let epoch = wall_ms.max(last + 1);
     let written = files::write_whole(&path, &text(epoch), 0o600);
     let synced = written.and_then(|()| File::open(data_dir)?.sync_all());
-    synced.map_err(|error| unkept(&path, &error))?;
-    Ok(epoch)
+    match synced {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull && epoch == wall_ms => {
+            tracing::warn!("{}", unkept(&path, &error));
+            Ok(epoch)
+        }
+        synced => synced
+            .map(|()| epoch)
+            .map_err(|error| unkept(&path, &error)),
+    }
 }
 
 /// The last epoch of a data directory, if there was one.

@@ -317,7 +317,7 @@ fn is_old(path: &Path) -> bool {
 }
 
 /// The files of a broker in its data directory, except the authority of its development certificate.
-const FILES: [&str; 12] = [
+const FILES: [&str; 14] = [
     "lock",
     "store.redb",
     "store.redb.new",
@@ -325,6 +325,8 @@ const FILES: [&str; 12] = [
     "store.room",
     "session.key",
     "session.key.part",
+    "presence.epoch",
+    "presence.epoch.part",
     "dev-cert.pem",
     "dev-key.pem",
     "cluster.lock",

@@ -40,8 +40,8 @@ pub use check::{Checked, check};
 pub(crate) use cluster::secret as cluster_secret;
 pub(crate) use environment::NAMES;
 
-use crate::data_dir::{self, DataDir, Reach, epoch, session_key};
-use crate::edge::{EdgeSettings, calendar};
+use crate::data_dir::{self, DataDir, Reach, session_key};
+use crate::edge::EdgeSettings;
 use crate::failure::Failure;
 use crate::memory;
 use crate::side::{self, AdminPage, Log, Pairing, StatusBoard};
@@ -80,7 +80,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let memlock = ring::raise_memlock();
     threads::probe()?;
     let (mut bound, admin_listeners) = bind(&mut settings)?;
-    let (data_dir, epoch) = data_dir(&mut settings)?;
+    let data_dir = data_dir(&mut settings)?;
     let token = admin::token(&settings)?;
     let edge = edge_settings(&settings, connections);
     let threads = threads::prepare(&mut settings, &edge.ring, memlock)?;
@@ -95,8 +95,8 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let session_keys = session_keys(&data_dir, cluster.as_ref())?;
     let status = StatusBoard::default();
     let placement = placement(settings.shards, cluster.as_ref())?;
-    let around = (&data_dir, &mailboxes, &status, epoch);
-    let mut registry = Records::open(&settings, cluster.as_ref(), &placement, around)?;
+    let around = (&data_dir, &mailboxes, &status);
+    let (mut registry, epoch) = Records::open(&settings, cluster.as_ref(), &placement, around)?;
     let ((commands, told), (events, happened)) = (unbounded(), unbounded());
     let in_force = who.as_ref().map(|found| found.file.in_force());
     let secrets = Secrets::new(token, &session_keys, not_after);
@@ -180,7 +180,7 @@ fn reloader(
 
 /// Opens the data directory; one that ends with the process may be elsewhere than the settings have it, and is written
 /// into them.
-fn data_dir(settings: &mut Settings) -> Result<(DataDir, u64), Failure> {
+fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
     let data_dir = if settings.data_dir_ends {
         DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?
     } else {
@@ -192,8 +192,7 @@ fn data_dir(settings: &mut Settings) -> Result<(DataDir, u64), Failure> {
         DataDir::open(&settings.data_dir, reach)?
     };
     settings.data_dir = data_dir.path().into();
-    let epoch = epoch::next(data_dir.path(), calendar().0)?;
-    Ok((data_dir, epoch))
+    Ok(data_dir)
 }
 
 /// The use of the server's account, one value for all shards, under `--dev`.

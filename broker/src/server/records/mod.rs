@@ -4,8 +4,8 @@ pub(super) mod registry;
 
 use super::cluster::Cluster;
 use super::node::Node;
-use crate::data_dir::DataDir;
-use crate::edge::Post;
+use crate::data_dir::{DataDir, epoch};
+use crate::edge::{Post, calendar};
 use crate::failure::Failure;
 use crate::side::StatusBoard;
 use broker_core::id::ShardId;
@@ -31,7 +31,8 @@ pub(super) enum Records {
 }
 
 impl Records {
-    /// Opens the store of the data directory, or joins the cluster.
+    /// Opens the store of the data directory, or joins the cluster. Gives the epoch of presence of this process as
+    /// well: nothing in the directory changes before its store is known to be sound.
     ///
     /// # Errors
     /// [`Failure`] when neither can be done.
@@ -39,18 +40,22 @@ impl Records {
         settings: &Settings,
         cluster: Option<&Cluster>,
         placement: &Placement,
-        (data_dir, mailboxes, status, epoch): (&DataDir, &Mailboxes, &StatusBoard, u64),
-    ) -> Result<Self, Failure> {
+        (data_dir, mailboxes, status): (&DataDir, &Mailboxes, &StatusBoard),
+    ) -> Result<(Self, u64), Failure> {
         let etcd = cluster.and_then(|cluster| Some((cluster, cluster.etcd.as_ref()?)));
+        let next_epoch = || epoch::next(data_dir.path(), calendar().0);
         match etcd {
             None => {
                 let most = settings.limits.record_bytes_total;
-                Registry::open(data_dir, placement, mailboxes, status, most).map(Self::Disk)
+                let registry = Registry::open(data_dir, placement, mailboxes, status, most)?;
+                Ok((Self::Disk(registry), next_epoch()?))
             }
             Some((Cluster { map, links, .. }, part)) => {
                 let part = (part, map, links);
+                let epoch = next_epoch()?;
                 let node = (data_dir, status.readiness(), epoch);
-                Node::start(settings, node, part, placement, mailboxes).map(Self::Etcd)
+                let node = Node::start(settings, node, part, placement, mailboxes)?;
+                Ok((Self::Etcd(node), epoch))
             }
         }
     }

@@ -74,7 +74,7 @@ fn a_backup_holds_registry_and_session_key_for_its_owner_alone() {
             & 0o777
     };
     assert_eq!(mode(&copy.data()), 0o700);
-    assert_eq!(names(&copy.data()), ["session.key", "store.redb"]);
+    assert_eq!(names(&copy.data()), FILES);
     for name in names(&copy.data()) {
         assert_eq!(mode(&copy.data().join(name)), 0o600);
     }
@@ -90,7 +90,7 @@ fn a_backup_holds_registry_and_session_key_for_its_owner_alone() {
         text.contains("must be a directory that is absent or empty"),
         "{text}"
     );
-    assert_eq!(names(&copy.data()), ["session.key", "store.redb"]);
+    assert_eq!(names(&copy.data()), FILES);
     assert_eq!(names(&copy.0), ["broker.toml", "data"]);
 
     // The directory of a broker that runs is its own; of one that is stopped it is copied.
@@ -108,7 +108,7 @@ fn a_backup_holds_registry_and_session_key_for_its_owner_alone() {
     broker.ended_within(Duration::from_secs(10));
     let (code, text) = offline(&stopped);
     assert_eq!(code, Some(0), "{text}");
-    assert_eq!(names(&stopped.data()), ["session.key", "store.redb"]);
+    assert_eq!(names(&stopped.data()), FILES);
     assert_eq!(key_of(&stopped), key_of(&home));
     let restored = stopped.start(1);
     assert!(channels(restored.plain).contains_key("one"));
@@ -116,6 +116,9 @@ fn a_backup_holds_registry_and_session_key_for_its_owner_alone() {
     let (code, text) = backup(&broker, &Home::new().data(), &[]);
     assert!(code == Some(1) && text.contains("--data-dir DIR"), "{text}");
 }
+
+/// The files of a backup.
+const FILES: [&str; 3] = ["presence.epoch", "session.key", "store.redb"];
 
 /// A broker that is restored on a machine whose clock is behind does not go back behind what receivers have seen.
 #[test]
@@ -173,7 +176,7 @@ fn the_session_key_is_given_for_the_token_alone() {
     let without = Home::new();
     let words = ["--token-file", word(&token), "--without-session-key"];
     assert_eq!(backup(&broker, &without.data(), &words).0, Some(0));
-    assert_eq!(names(&without.data()), ["store.redb"]);
+    assert_eq!(names(&without.data()), [FILES[0], FILES[2]]);
 }
 
 /// The command reads the session key itself where no token is configured; if it cannot, a backup without it must be
@@ -208,7 +211,7 @@ fn without_a_token_the_session_key_is_read_by_the_command() {
         backup(&broker, &bare.data(), &["--without-session-key"]).0,
         Some(0)
     );
-    assert_eq!(names(&bare.data()), ["store.redb"]);
+    assert_eq!(names(&bare.data()), [FILES[0], FILES[2]]);
 }
 
 /// A stream that ends too early, an answer that is none, a refusal: no directory, not even a part of it.

@@ -7,7 +7,7 @@ use crate::cluster_etcd::server::Etcd;
 use crate::http::Connection;
 use crate::peer::HealthyPair;
 use crate::process::{Broker, until};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 #[test]
@@ -28,6 +28,7 @@ fn a_restored_etcd_counts_as_gone_until_it_is_accepted() {
         .map(|n| create(nodes.node(n), &format!("later{n}")))
         .collect();
     let before = moment();
+    let told = epochs(&nodes).into_iter().max();
     nodes.etcd.iter_mut().for_each(Etcd::kill);
     Etcd::restore(&mut nodes.etcd, &snapshot);
     Etcd::restart_all(&mut nodes.etcd);
@@ -66,5 +67,16 @@ fn a_restored_etcd_counts_as_gone_until_it_is_accepted() {
     let asked = json!({ "ChannelName": name_of(&forgotten[2]) });
     let gone = Connection::open(nodes.node(0).plain).call("/describeSignalingChannel", &asked);
     assert_eq!(gone.status, 404, "{gone:?}");
+    nodes.until_served();
+    let again = epochs(&nodes).into_iter().min();
+    assert!(again > told, "presence goes on: {told:?}, then {again:?}");
     nodes.journal().assert_sound();
+}
+
+/// The epochs of presence of all slots.
+fn epochs(nodes: &Nodes) -> Vec<u64> {
+    let slots = "/heliograph/test/s/";
+    let values = nodes.etcd[0].ctl(&["get", "--prefix", "--print-value-only", slots]);
+    let epoch = |line: &str| serde_json::from_str::<Value>(line).ok()?["presence"].as_u64();
+    values.lines().filter_map(epoch).collect()
 }
