@@ -245,7 +245,7 @@ test('a broker that stops and starts again', { timeout }, async ({ signal }) => 
             await page.click('#viewer .run');
             await seesBars(page);
             // Only what could not be reached meanwhile, or met a broker that was about to leave.
-            await page.finish(/ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|WebSocket connection to|status of 503/);
+            await page.finish(/ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|ERR_SOCKET_NOT_CONNECTED|WebSocket connection to|status of 503/);
         });
     } finally {
         await broker.stop();
