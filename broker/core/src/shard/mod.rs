@@ -463,7 +463,7 @@ impl Shard {
             Letter::Credentials(credentials) => {
                 if gate.replace_credentials(credentials) {
                     directory.forget_account_rates();
-                    wake::keys_changed(sockets, directory, gate, at);
+                    wake::keys_changed(sockets, directory.polls().sessions(), gate, at);
                 }
             }
             Letter::Drain(within_ms) => drain::begin_drain(sockets, books, todo, within_ms, at),

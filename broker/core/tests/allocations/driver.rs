@@ -9,7 +9,6 @@ use broker_core::shard::{Letter, Shard, Start};
 use broker_core::time::{Moment, Now, Wall};
 use codec::aws::ChannelArn;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Allocates nothing itself once it is warm.
@@ -34,23 +33,7 @@ impl Driver {
 
     /// The same with a hook that gets the states of all channels.
     pub(crate) fn watched(channels: usize) -> Self {
-        let hook = Hook {
-            name: "all".into(),
-            url: "http://127.0.0.1".into(),
-            wakes: false,
-            presence: true,
-            channels: Some("*".into()),
-            tag: None,
-            secret_file: PathBuf::new(),
-            client: None,
-            ca: None,
-            timeout_ms: 0,
-            retry_ms: 0,
-            include_remote: false,
-            include_client_id: false,
-            allow_plain: false,
-        };
-        Self::start((0..channels).map(record), vec![hook])
+        Self::start((0..channels).map(record), vec![Hook::bare("all")])
     }
 
     fn start(records: impl Iterator<Item = Record>, hooks: Vec<Hook>) -> Self {

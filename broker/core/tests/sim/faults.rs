@@ -3,7 +3,6 @@
 
 use crate::store::{Kind, Verdicts};
 use broker_core::settings::{GoAway, Hook, Profile, Quotas, Rate, Settings};
-use std::path::PathBuf;
 
 /// A world's kind.
 #[derive(Clone, Debug)]
@@ -279,22 +278,7 @@ impl Plan {
         if self.no_pong {
             settings.timeouts.pong_ms = 0;
         }
-        settings.hooks = vec![Hook {
-            name: "all".into(),
-            url: "http://127.0.0.1".into(),
-            wakes: false,
-            presence: true,
-            channels: Some("*".into()),
-            tag: None,
-            secret_file: PathBuf::new(),
-            client: None,
-            ca: None,
-            timeout_ms: 0,
-            retry_ms: 0,
-            include_remote: false,
-            include_client_id: false,
-            allow_plain: false,
-        }];
+        settings.hooks = vec![Hook::bare("all")];
         settings.signaling.presence_messages = !self.strict && self.tells_viewers();
         settings.signaling.go_away = self.go_away.unwrap_or(settings.signaling.go_away);
         settings

@@ -77,23 +77,19 @@ pub(in crate::shard) fn begin(
         Ok(channel) => channel,
         Err(fault) => return respond::respond_error(sockets, books, key, &fault, rejected, at),
     };
-    if let Some(older) = directory.polls().of(channel) {
-        end(
-            sockets,
-            directory,
-            books,
-            (channel, older),
-            Ending::Replaced,
-            at,
-        );
+    if let Some(older) = directory.end_wait(channel) {
+        end(sockets, books, &older, Ending::Replaced, at);
     }
     let found = directory.found(channel, at.now);
     if found != Found::Nothing {
         return answer(sockets, books, key, (&admission.arn, found, close), at);
     }
     let account = Account::of(&admission.arn);
-    if !has_room(sockets, directory, books, account, at) {
+    let Some(payer) = directory.room_to_wait(account) else {
         return respond::respond_error(sockets, books, key, &full(), rejected, at);
+    };
+    if let Some(payer) = payer {
+        end(sockets, books, &payer, Ending::MadeRoom, at);
     }
     let until = admission.caller.expires_s();
     let key_ms = until.map_or(u64::MAX, |end| (end * 1000).saturating_sub(at.wall.0));
@@ -111,27 +107,6 @@ pub(in crate::shard) fn begin(
     directory.polls_mut().begin(account, channel, key);
 }
 
-/// Whether there is room for a device of this account, perhaps since one of another account has made room.
-fn has_room(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    account: Account,
-    at: Moment,
-) -> bool {
-    match directory.polls().room(account) {
-        Room::Free => true,
-        Room::None => false,
-        Room::InPlaceOf(other) => {
-            if let Some(session) = directory.polls().of(other) {
-                let of = (other, session);
-                end(sockets, directory, books, of, Ending::MadeRoom, at);
-            }
-            true
-        }
-    }
-}
-
 /// Looks at a channel of which something has changed: its device has its answer, or waits on.
 pub(in crate::shard) fn look(
     parts: Parts<'_>,
@@ -147,12 +122,16 @@ pub(in crate::shard) fn look(
     let Some(session) = directory.polls().of(channel) else {
         return;
     };
-    let of = (channel, session);
-    if change == Change::Deleted {
-        return end(sockets, directory, books, of, Ending::Deleted, at);
-    }
-    let Some(arn) = directory.channel(channel).map(|it| it.record.arn.clone()) else {
-        return end(sockets, directory, books, of, Ending::Over, at); // another node has it
+    let arn = directory.channel(channel).map(|it| it.record.arn.clone());
+    let (Some(arn), Change::State) = (arn, change) else {
+        let why = match change {
+            Change::Deleted => Ending::Deleted,
+            Change::State => Ending::Over, // another node has it
+        };
+        if let Some(waited) = directory.end_wait(channel) {
+            end(sockets, books, &waited, why, at);
+        }
+        return;
     };
     let found = directory.found(channel, at.now);
     if found == Found::Nothing {
@@ -181,16 +160,17 @@ pub(in crate::shard) fn over(
 }
 
 /// There are other credentials: devices whose key is gone wait no more. They are answered in the turns that follow.
+/// `waiting` are the connections of all that wait.
 pub(in crate::shard) fn keys_changed(
     sockets: &mut Sockets,
-    directory: &Directory,
+    waiting: impl Iterator<Item = SessionKey>,
     gate: &Gate,
     at: Moment,
 ) {
     let Some(credentials) = gate.credentials() else {
         return;
     };
-    for key in directory.polls().sessions() {
+    for key in waiting {
         let Some(http) = sockets.http(key) else {
             continue;
         };
@@ -216,22 +196,21 @@ enum Ending {
     MadeRoom,
 }
 
+/// A device that its channel does not let wait any more.
+struct Waited {
+    session: SessionKey,
+    /// The channel's name, while it is here.
+    channel: Option<Box<str>>,
+}
+
 /// Ends the wait of a device.
-fn end(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    (channel, session): (ChannelKey, SessionKey),
-    why: Ending,
-    at: Moment,
-) {
-    directory.polls_mut().end(channel, session);
+fn end(sockets: &mut Sockets, books: &mut Books, waited: &Waited, why: Ending, at: Moment) {
+    let session = waited.session;
     let Some(awaited) = sockets.take_awaited_wake(session) else {
         return debug_assert!(false, "a device that waits is connected");
     };
-    let channel = directory.channel(channel);
     let evidence = Evidence {
-        channel: channel.map(|channel| channel.record.arn.name()),
+        channel: waited.channel.as_deref(),
         ..Evidence::default()
     };
     let rejected = Rejected::new(Purpose::Wake, &evidence, awaited.close);
@@ -308,6 +287,26 @@ fn full() -> Fault {
 }
 
 impl Directory {
+    /// The device of a channel, if one waits, waits there no more.
+    fn end_wait(&mut self, channel: ChannelKey) -> Option<Waited> {
+        let session = self.polls().of(channel)?;
+        self.polls_mut().end(channel, session);
+        let channel = self.channel(channel);
+        Some(Waited {
+            session,
+            channel: channel.map(|channel| channel.record.arn.name().into()),
+        })
+    }
+
+    /// Room for a device of this account: `None` when there is none, else with the device that makes room for it.
+    fn room_to_wait(&mut self, account: Account) -> Option<Option<Waited>> {
+        match self.polls().room(account) {
+            Room::Free => Some(None),
+            Room::InPlaceOf(other) => Some(self.end_wait(other)),
+            Room::None => None,
+        }
+    }
+
     /// The channel of a device; it is not created.
     fn channel_to_wake(&self, arn: &ChannelArn, at: Moment) -> Result<ChannelKey, Fault> {
         let identity = Identity::of(arn);

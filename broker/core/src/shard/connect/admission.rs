@@ -129,7 +129,10 @@ pub(in crate::shard) fn admit(
                 directory.master_came(channel, at);
             }
             welcome(sockets, books, todo, newcomer, at);
-            presence::greet(sockets, directory, books, (channel, key), at);
+            let greeting = presence::greeting(sockets, directory, (channel, key), at);
+            if let Some(state) = greeting {
+                sockets.tell_viewer(books, key, state);
+            }
             true
         }
     }

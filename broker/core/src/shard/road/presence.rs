@@ -10,17 +10,16 @@ use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Wall};
 use codec::signal::Presence;
 
-/// A viewer has its place, or has it again: if it asks for it, it gets the present state.
-pub(in crate::shard) fn greet(
-    sockets: &mut Sockets,
+/// The present state for a viewer that has its place, or has it again, if it asks for it.
+pub(in crate::shard) fn greeting(
+    sockets: &Sockets,
     directory: &mut Directory,
-    books: &mut Books,
     (channel, viewer): (ChannelKey, SessionKey),
     at: Moment,
-) {
+) -> Option<Presence> {
     let asks = |session: &Session| session.open().is_some_and(WebSocket::gets_presence);
     if !directory.tells_viewers(channel) || !sockets.session(viewer).is_some_and(asks) {
-        return;
+        return None;
     }
     let master = directory.channel(channel).and_then(|it| it.live());
     let master = master.and_then(|live| live.members.master());
@@ -30,31 +29,26 @@ pub(in crate::shard) fn greet(
         Wall(at.wall.0.saturating_sub(for_ms))
     });
     let state = directory.state_for_viewer(channel, master, at);
-    if let Some(epoch) = directory.epoch_for_viewers(channel) {
-        sockets.tell_viewer(books, viewer, message(state, epoch));
-    }
+    let epoch = directory.epoch_for_viewers(channel)?;
+    Some(message(state, epoch))
 }
 
-/// Tells viewers what has changed, as many as a turn has room for.
-pub(in crate::shard) fn tell_viewers(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    at: Moment,
-) {
-    let mut room = VIEWERS_TOLD_PER_TURN;
-    while room > 0 {
-        let Some(round) = directory.take_round(at, room) else {
-            return;
-        };
-        room -= round.viewers.len().max(1);
-        let Some(epoch) = directory.epoch_for_viewers(round.channel) else {
-            continue;
-        };
-        let message = message(round.state, epoch);
-        for viewer in round.viewers {
-            sockets.tell_viewer(books, viewer, message);
+impl Directory {
+    /// The states that viewers are to be sent now, with as many of them as a turn has room for.
+    pub(in crate::shard) fn states_for_viewers(
+        &mut self,
+        at: Moment,
+    ) -> Vec<(Presence, Vec<SessionKey>)> {
+        let (mut states, mut room) = (Vec::new(), VIEWERS_TOLD_PER_TURN);
+        while room > 0
+            && let Some(round) = self.take_round(at, room)
+        {
+            room -= round.viewers.len().max(1);
+            if let Some(epoch) = self.epoch_for_viewers(round.channel) {
+                states.push((message(round.state, epoch), round.viewers));
+            }
         }
+        states
     }
 }
 
@@ -69,7 +63,12 @@ fn message(state: MasterState, epoch: u64) -> Presence {
 
 impl Sockets {
     /// Tells a viewer, if it asks for it and takes what it is sent.
-    fn tell_viewer(&mut self, books: &mut Books, viewer: SessionKey, message: Presence) {
+    pub(in crate::shard) fn tell_viewer(
+        &mut self,
+        books: &mut Books,
+        viewer: SessionKey,
+        message: Presence,
+    ) {
         let takes = |session: &Session| {
             !session.behind && session.open().is_some_and(WebSocket::gets_presence)
         };

@@ -7,7 +7,6 @@ use crate::shard::Shard;
 use crate::shard::calls::pages;
 use crate::shard::directory::slots::Slots;
 use crate::shard::end::timers;
-use crate::shard::road::presence;
 use crate::shard::sockets::timer::Owner;
 use crate::shard::todo::Todo;
 use crate::time::Moment;
@@ -35,7 +34,11 @@ impl Shard {
         }
         self.close_on(at);
         let (sockets, directory, books, ..) = self.parts();
-        presence::tell_viewers(sockets, directory, books, at);
+        for (state, viewers) in directory.states_for_viewers(at) {
+            for viewer in viewers {
+                sockets.tell_viewer(books, viewer, state);
+            }
+        }
         self.double_due(at);
         while self.directory.work_on_page(&mut self.todo, at) {
             self.settle(at);

@@ -169,7 +169,10 @@ impl Shard {
         if let Some(returning) = directory.left(books, todo, &left, at)
             && sockets.takes_place_again(returning, at)
         {
-            presence::greet(sockets, directory, books, (left.channel, returning), at);
+            let greeting = presence::greeting(sockets, directory, (left.channel, returning), at);
+            if let Some(state) = greeting {
+                sockets.tell_viewer(books, returning, state);
+            }
             todo.push(Todo::Deliver(left.channel, left.role.clone()));
         }
         if let Some(returned) = left.returned {
