@@ -38,6 +38,7 @@ export class Camera {
         connection.ondatachannel = ({ channel }) => {
             viewer.chat = channel;
             channel.onmessage = ({ data }) => this.show({ heard: [from, `${data}`] });
+            channel.onopen = () => this.count(); // the event that brings a channel may come before it is open
             channel.onclose = end;
             this.count();
         };

@@ -25,8 +25,11 @@ async function master(settings) {
         connection.addTrack(picture.getVideoTracks()[0], picture);
         connection.ondatachannel = ({ channel }) => {
             channel.binaryType = 'arraybuffer';
-            channel.onmessage = ({ data }) => {
+            // What the viewer sends at once may come before this side of the channel is open.
+            const open = channel.readyState === 'open' ? undefined : new Promise((resolve) => (channel.onopen = resolve));
+            channel.onmessage = async ({ data }) => {
                 heard.push(typeof data === 'string' ? data : data.byteLength);
+                await open;
                 channel.send(data);
             };
         };
