@@ -8,6 +8,7 @@ use super::credentials::Credentials;
 use super::question::{Asked, Assumed, PolicyQuestion, RequestTags, ResourceTags};
 use super::role::Role;
 use super::session_keys::{CHAIN_MAX, SessionTag};
+use super::sign_in::SignIn;
 use crate::check::Check;
 use codec::aws::policy::{Action, TrustDecision, TrustGround, Trusted};
 use codec::sts::AssumeRole;
@@ -72,9 +73,12 @@ pub fn assume(
 ) -> Result<Assumption, RoleFault> {
     let arn = request.role.as_str();
     let role = credentials.role(request.role.account(), request.role.name());
+    let action = caller
+        .signing_in_by()
+        .map_or(Action::AssumeRole, SignIn::action);
     let role = role.ok_or_else(|| {
         let ground = Some("the credentials file has no such role".into());
-        denied(Action::AssumeRole, Check::RoleAbsent, ground)
+        denied(action, Check::RoleAbsent, ground)
     })?;
     let mut asking = Asking {
         caller,
@@ -83,7 +87,7 @@ pub fn assume(
         arn,
         steps,
     };
-    asking.may(Action::AssumeRole)?;
+    asking.may(action)?;
     if !request.tags.is_empty() {
         asking.may(Action::TagSession)?;
     }
@@ -137,9 +141,10 @@ impl Asking<'_> {
         let names = self.caller.trust_names();
         let names: Vec<&str> = names.iter().map(|name| &**name).collect();
         let account = format!("AWS:arn:aws:iam::{}:root", self.caller.account());
+        let signs_in = self.caller.signing_in_by().is_some();
         let who = Trusted {
             own: &names,
-            account: Some(&account),
+            account: (!signs_in).then_some(&account),
         };
         let mut ground = None;
         let trust = &self.role.trust;
@@ -147,6 +152,9 @@ impl Asking<'_> {
         let check = match trusted {
             TrustDecision::Deny => Check::TrustExplicitDeny,
             TrustDecision::NoMatch => Check::TrustNoAllow,
+            TrustDecision::Allow if signs_in => return Ok(()),
+            // Everybody is trusted, where a permission of their own would be needed.
+            TrustDecision::AllowAccount if signs_in => Check::TrustNoAllow,
             TrustDecision::Allow | TrustDecision::AllowAccount => {
                 return self.may_itself(&question, &asked, trusted);
             }

@@ -4,8 +4,10 @@ use super::caller::Caller;
 use super::credentials::Credentials;
 use super::principal::Principal;
 use super::role::Role;
-use super::session::{RoleSession, Scope, Session, SessionKeyId, Source};
-use super::session_keys::{Opened, OpenedRole, OpenedSession, OpenedToken, SessionKeys};
+use super::session::{RoleSession, Root, Scope, Session, SessionKeyId, Source};
+use super::session_keys::{
+    Opened, OpenedRole, OpenedRoot, OpenedSession, OpenedToken, SessionKeys,
+};
 use crate::check::Check;
 use crate::limits::SIGNING_KEYS_PER_SHARD_MAX;
 use codec::aws::sigv4::{
@@ -84,8 +86,16 @@ enum Signer {
 /// The owner of a session's key: the token, with what it names.
 struct Holder {
     opened: OpenedSession,
-    root: Arc<Principal>,
-    role: Option<HeldRole>,
+    owner: Owner,
+}
+
+/// The rights of a session.
+#[expect(clippy::large_enum_variant, reason = "it is boxed with its holder")]
+enum Owner {
+    /// Those of a principal.
+    Principal(Arc<Principal>),
+    /// Those of a role, however the session began.
+    Role(Root, HeldRole),
 }
 
 /// The role of a session, and the bound that it has.
@@ -253,9 +263,9 @@ impl Signer {
                 secret_access_key: holder.opened.secret_access_key.reveal(),
                 session_token: token.and_then(|token| std::str::from_utf8(token).ok()),
                 expires_s: Some(holder.ends()),
-                clock_tolerance_s: match &holder.role {
-                    Some(held) => held.role.clock_tolerance_s.filter(|_| own_tolerances),
-                    None => tolerance(&holder.root),
+                clock_tolerance_s: match &holder.owner {
+                    Owner::Role(_, held) => held.role.clock_tolerance_s.filter(|_| own_tolerances),
+                    Owner::Principal(principal) => tolerance(principal),
                 },
             },
         }
@@ -265,16 +275,20 @@ impl Signer {
 impl Holder {
     /// A session does not outlive the principal that it hangs on.
     fn ends(&self) -> u64 {
-        let end = self.root.expires_s.unwrap_or(u64::MAX);
-        self.opened.grant.expires_s.min(end)
+        let end = match &self.owner {
+            Owner::Principal(principal) => principal.expires_s,
+            Owner::Role(root, _) => root.expires_s(),
+        };
+        self.opened.grant.expires_s.min(end.unwrap_or(u64::MAX))
     }
 
     fn session(self, id: &str) -> Session {
         let expires_s = self.ends();
-        let Self { opened, root, role } = self;
-        let (source, scope) = match role {
-            None => (Source::User(root), Scope::All),
-            Some(HeldRole { role, named, scope }) => {
+        let Self { opened, owner } = self;
+        let (source, scope) = match owner {
+            Owner::Principal(principal) => (Source::User(principal), Scope::All),
+            Owner::Role(root, held) => {
+                let HeldRole { role, named, scope } = held;
                 let label = format!("{}/{}", role.name, named.session_name);
                 let session = RoleSession {
                     role,
@@ -344,14 +358,27 @@ fn find_session(
     session_keys: &SessionKeys,
     mut opened: OpenedSession,
 ) -> Result<Signer, Check> {
-    let root = credentials.find(&opened.grant.root_access_key_id);
-    let root = root.filter(|root| session_keys.was_begun_with(&opened, &root.secret));
-    let root = Arc::clone(root.ok_or(Check::TokenOrphaned)?);
-    let role = match opened.grant.role.take() {
-        None => None,
-        Some(named) => Some(held(credentials, named).ok_or(Check::RoleGone)?),
+    let root = match &opened.grant.root {
+        OpenedRoot::Key { access_key_id } => {
+            let root = credentials.find(access_key_id);
+            let root = root
+                .filter(|root| session_keys.was_begun_with(&opened, access_key_id, &root.secret));
+            root.map(|root| Root::Principal(Arc::clone(root)))
+        }
+        OpenedRoot::SignIn(sign_in) => credentials
+            .knows(sign_in)
+            .then(|| Root::SignIn(Arc::new(sign_in.clone()))),
     };
-    Ok(Signer::Session(Box::new(Holder { opened, root, role })))
+    let root = root.ok_or(Check::TokenOrphaned)?;
+    let owner = match (opened.grant.role.take(), root) {
+        (None, Root::Principal(principal)) => Owner::Principal(principal),
+        (None, Root::SignIn(_)) => return Err(Check::TokenOrphaned), // none is made
+        (Some(named), root) => {
+            let held = held(credentials, named).ok_or(Check::RoleGone)?;
+            Owner::Role(root, held)
+        }
+    };
+    Ok(Signer::Session(Box::new(Holder { opened, owner })))
 }
 
 /// The role of a token with its bound; `None` when the role, one by which it was reached or a policy is gone.

@@ -1,17 +1,18 @@
 //! The caller of a verified request.
 
-use super::held_key::HeldKey;
-use super::principal::{Principal, Secret};
+mod names;
+
+pub use names::{assumed_role_id, federated_user_arn};
+
+use super::held_key::{Held, HeldKey};
+use super::principal::Principal;
 use super::question::{Asked, Origin, PolicyQuestion};
-use super::session::{PolicyGround, RoleSession, Session, Source};
-use super::session_keys::SessionTag;
+use super::session::{PolicyGround, RoleSession, Root, Session, Source, key_of};
+use super::session_keys::{RootGrant, SessionTag};
+use super::sign_in::SignIn;
 use crate::check::Check;
-use aws_lc_rs::digest::{SHA256, digest};
 use codec::aws::ChannelArn;
 use codec::aws::policy::{Action, Decision, KeyName, Policy, ShortText};
-use data_encoding::BASE32;
-use std::fmt::{self, Write};
-use std::hash::Hash;
 use std::sync::Arc;
 
 /// A caller whose signature was valid, or anyone where none is required. Cheap to clone; travels with a
@@ -33,6 +34,18 @@ enum CallerKind {
     Principal(Arc<Principal>),
     /// Temporary credentials.
     Session(Arc<Session>),
+    /// One who has none yet.
+    SigningIn(Arc<SigningIn>),
+}
+
+/// One who signs in, with rights to nothing but a session of a role.
+#[derive(Debug)]
+struct SigningIn {
+    sign_in: SignIn,
+    /// The account of the provider or of the thing.
+    account: Box<str>,
+    /// The name for logs.
+    label: String,
 }
 
 /// The decision of a caller's policies on a request.
@@ -75,6 +88,22 @@ impl Caller {
         }
     }
 
+    /// One who signs in at an account, and has no keys yet.
+    #[must_use]
+    pub fn signing_in(sign_in: SignIn, account: &str, region: Option<Arc<str>>) -> Self {
+        let label = sign_in.label();
+        let signing_in = SigningIn {
+            sign_in,
+            account: account.into(),
+            label,
+        };
+        Self {
+            who: CallerKind::SigningIn(Arc::new(signing_in)),
+            region,
+            origin: None,
+        }
+    }
+
     /// The same caller, whose request is of this origin.
     #[must_use]
     pub fn from_origin(self, origin: Origin) -> Self {
@@ -97,6 +126,7 @@ impl Caller {
     pub fn reads(&self, name: KeyName) -> bool {
         match &self.who {
             CallerKind::Anyone(_) => false,
+            CallerKind::SigningIn(_) => true, // trusts decide, which are not looked up yet
             CallerKind::Principal(principal) => {
                 principal.policies.iter().any(|policy| policy.reads(name))
             }
@@ -112,7 +142,7 @@ impl Caller {
                 Source::User(principal) => Some(&principal.name),
                 Source::Federated(..) | Source::Role(_) => None,
             },
-            CallerKind::Anyone(_) => None,
+            CallerKind::Anyone(_) | CallerKind::SigningIn(_) => None,
         }
     }
 
@@ -124,19 +154,57 @@ impl Caller {
     /// Temporary credentials, if it has some.
     pub(super) fn session_of(&self) -> Option<&Session> {
         match &self.who {
-            CallerKind::Anyone(_) | CallerKind::Principal(_) => None,
+            CallerKind::Anyone(_) | CallerKind::Principal(_) | CallerKind::SigningIn(_) => None,
             CallerKind::Session(session) => Some(session),
         }
+    }
+
+    /// The token or the certificate by which it signs in, or did.
+    #[must_use]
+    pub fn sign_in(&self) -> Option<&SignIn> {
+        match &self.who {
+            CallerKind::Anyone(_) | CallerKind::Principal(_) => None,
+            CallerKind::Session(session) => session.sign_in().map(Arc::as_ref),
+            CallerKind::SigningIn(signing_in) => Some(&signing_in.sign_in),
+        }
+    }
+
+    /// The token or the certificate by which it signs in just now.
+    pub(super) fn signing_in_by(&self) -> Option<&SignIn> {
+        self.sign_in().filter(|_| self.signs_in())
+    }
+
+    /// Whether it signs in just now.
+    pub(super) const fn signs_in(&self) -> bool {
+        matches!(self.who, CallerKind::SigningIn(_))
+    }
+
+    /// The ARN of the role alias by which a certificate signs in just now.
+    pub(super) fn source_arn(&self) -> Option<ShortText> {
+        let CallerKind::SigningIn(signing_in) = &self.who else {
+            return None;
+        };
+        let SignIn::Thing(thing) = &signing_in.sign_in else {
+            return None;
+        };
+        let SigningIn { account, .. } = &**signing_in;
+        let (region, alias) = (self.region().unwrap_or_default(), &thing.alias);
+        Some(ShortText::of(format_args!(
+            "arn:aws:iot:{region}:{account}:rolealias/{alias}"
+        )))
     }
 
     /// Whether the key that it signs with has no end of its own making: that of a principal, or of anyone.
     #[must_use]
     pub fn is_long_term(&self) -> bool {
-        self.session_of().is_none()
+        self.session_of().is_none() && !self.signs_in()
     }
 
     /// The names by which a trust may know it, each with its kind.
     pub(super) fn trust_names(&self) -> Vec<String> {
+        if let CallerKind::SigningIn(signing_in) = &self.who {
+            return vec![signing_in.sign_in.trust_name()];
+        }
         let mut names = vec![format!("AWS:{}", self.arn())];
         names.extend(
             self.role()
@@ -148,10 +216,11 @@ impl Caller {
     /// The key that it signs with, for as long as that is watched.
     #[must_use]
     pub fn held_key(&self) -> HeldKey {
-        HeldKey {
-            root: self.root().cloned(),
-            role: self.role().map(|session| Arc::clone(&session.role)),
-        }
+        HeldKey(match &self.who {
+            CallerKind::Anyone(_) | CallerKind::SigningIn(_) => Held::None,
+            CallerKind::Principal(principal) => Held::Principal(Arc::clone(principal)),
+            CallerKind::Session(session) => Held::Session(Arc::clone(session)),
+        })
     }
 
     /// When its temporary credentials were issued.
@@ -169,11 +238,11 @@ impl Caller {
         self.role()?.source_identity.as_deref()
     }
 
-    /// The principal whose key everything hangs on.
-    pub(super) fn root(&self) -> Option<&Arc<Principal>> {
+    /// The beginning that everything hangs on, of those who have keys.
+    pub(super) fn root(&self) -> Option<Root> {
         match &self.who {
-            CallerKind::Anyone(_) => None,
-            CallerKind::Principal(principal) => Some(principal),
+            CallerKind::Anyone(_) | CallerKind::SigningIn(_) => None,
+            CallerKind::Principal(principal) => Some(Root::Principal(Arc::clone(principal))),
             CallerKind::Session(session) => Some(session.root()),
         }
     }
@@ -184,6 +253,7 @@ impl Caller {
             CallerKind::Anyone(_) => "Anonymous",
             CallerKind::Principal(_) => "User",
             CallerKind::Session(session) => session.kind(),
+            CallerKind::SigningIn(signing_in) => signing_in.sign_in.kind(),
         }
     }
 
@@ -194,152 +264,68 @@ impl Caller {
             CallerKind::Anyone(account) => account,
             CallerKind::Principal(principal) => &principal.account,
             CallerKind::Session(session) => session.account(),
+            CallerKind::SigningIn(signing_in) => &signing_in.account,
         }
     }
 
-    /// The name for logs: the principal's, that of the federated user, or role and session; `-` for anyone.
+    /// The name for logs: the principal's, that of the federated user, role and session, or what signs in; `-` for
+    /// anyone.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.who {
             CallerKind::Anyone(_) => "-",
             CallerKind::Principal(principal) => &principal.name,
             CallerKind::Session(session) => session.name(),
+            CallerKind::SigningIn(signing_in) => &signing_in.label,
         }
     }
 
-    /// Whether a signature proved who it is.
+    /// Whether a signature, a token or a certificate proved who it is.
     #[must_use]
     pub const fn is_known(&self) -> bool {
         match &self.who {
             CallerKind::Anyone(_) => false,
-            CallerKind::Principal(_) | CallerKind::Session(_) => true,
+            CallerKind::Principal(_) | CallerKind::Session(_) | CallerKind::SigningIn(_) => true,
         }
     }
 
-    /// The access key id that requests are signed with; `None` for anyone.
+    /// The access key id that requests are signed with; `None` for those that are not signed.
     #[must_use]
     pub fn access_key_id(&self) -> Option<&str> {
         match &self.who {
-            CallerKind::Anyone(_) => None,
+            CallerKind::Anyone(_) | CallerKind::SigningIn(_) => None,
             CallerKind::Principal(principal) => Some(&principal.access_key_id),
             CallerKind::Session(session) => Some(session.key_id.as_str()),
         }
     }
 
-    /// The access key id under which grants are sealed: the principal's own, or that of the parent. `None` for anyone.
+    /// The beginning of sessions that it asks for: its own, if it is a session itself.
     #[must_use]
-    pub fn parent_access_key_id(&self) -> Option<&str> {
-        self.root().map(|root| &*root.access_key_id)
-    }
-
-    /// The secret of that principal.
-    #[must_use]
-    pub fn parent_secret(&self) -> Option<&Secret> {
-        self.root().map(|root| &root.secret)
-    }
-
-    /// When that principal ends, and with it whatever hangs on it; `None` is never.
-    #[must_use]
-    pub fn parent_expires_s(&self) -> Option<u64> {
-        self.root()?.expires_s
-    }
-
-    /// The identity that tells callers of a channel apart where they share something: the access key id of a
-    /// principal; account and name of a federated user or of the session of a role, and its client id, if its policy
-    /// lets it connect by one alone.
-    /// The holder of a key may choose any other client id, so those count for nothing. `None` for anyone.
-    #[must_use]
-    pub fn identity(&self) -> Option<impl Hash + '_> {
+    pub fn root_grant(&self) -> RootGrant<'_> {
         match &self.who {
-            CallerKind::Anyone(_) => None,
-            CallerKind::Principal(principal) => Some((&*principal.access_key_id, "", None)),
-            CallerKind::Session(session) => match &session.source {
-                Source::User(principal) => Some((&*principal.access_key_id, "", None)),
-                Source::Federated(..) | Source::Role(_) => {
-                    Some((session.account(), session.name(), session.sole_client_id()))
-                }
+            CallerKind::Anyone(_) => RootGrant::Key {
+                access_key_id: "",
+                secret: "",
             },
+            CallerKind::Principal(principal) => key_of(principal),
+            CallerKind::Session(session) => session.root_grant(),
+            CallerKind::SigningIn(signing_in) => RootGrant::SignIn(&signing_in.sign_in),
         }
+    }
+
+    /// When the principal that everything hangs on ends; `None` is never.
+    #[must_use]
+    pub fn root_expires_s(&self) -> Option<u64> {
+        self.root()?.expires_s()
     }
 
     /// When the credentials end, in seconds since 1970 UTC; `None` is never.
     #[must_use]
     pub fn expires_s(&self) -> Option<u64> {
         match &self.who {
-            CallerKind::Anyone(_) => None,
+            CallerKind::Anyone(_) | CallerKind::SigningIn(_) => None,
             CallerKind::Principal(principal) => principal.expires_s,
             CallerKind::Session(session) => Some(session.expires_s),
-        }
-    }
-
-    /// The ARN that refusals and GetCallerIdentity name.
-    #[must_use]
-    pub fn arn(&self) -> String {
-        let mut arn = String::new();
-        let _ = self.write_arn(&mut arn); // a String takes all
-        arn
-    }
-
-    /// The same in place.
-    pub(super) fn short_arn(&self) -> ShortText {
-        let mut arn = ShortText::new();
-        let _ = self.write_arn(&mut arn); // 175 bytes at most: see the bounds of names
-        arn
-    }
-
-    fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
-        match &self.who {
-            CallerKind::Anyone(account) => write!(out, "arn:aws:iam::{account}:root"),
-            CallerKind::Principal(principal) => principal.write_arn(out),
-            CallerKind::Session(session) => session.write_arn(out),
-        }
-    }
-
-    /// The ARN of the one who has the rights: of a role's session the role.
-    pub(super) fn short_principal_arn(&self) -> ShortText {
-        let Some(session) = self.role() else {
-            return self.short_arn();
-        };
-        let mut arn = ShortText::new();
-        let _ = session.role.write_arn(&mut arn); // 95 bytes at most
-        arn
-    }
-
-    /// The `UserId` of GetCallerIdentity: `AIDA` and 16 characters of a principal, the same for as long as its account
-    /// and name are; `<account>:<name>` of a federated user; `AROA` and 16 characters of a role with the session's name
-    /// behind a colon; the account of anyone.
-    ///
-    /// Source: IAM User Guide, "Unique identifiers"; STS API Reference, "GetFederationToken", `FederatedUserId`.
-    #[must_use]
-    pub fn user_id(&self) -> String {
-        self.short_user_id().as_str().to_owned()
-    }
-
-    /// The same in place.
-    pub(super) fn short_user_id(&self) -> ShortText {
-        let of_principal = |principal: &Principal| {
-            let mut room = [0; 16];
-            let mut arn = ShortText::new();
-            let _ = principal.write_arn(&mut arn); // 95 bytes at most
-            let id = unique_id(arn.as_str(), &mut room);
-            ShortText::of(format_args!("AIDA{id}"))
-        };
-        match &self.who {
-            CallerKind::Anyone(account) => ShortText::of(format_args!("{account}")),
-            CallerKind::Principal(principal) => of_principal(principal),
-            CallerKind::Session(session) => match &session.source {
-                Source::User(principal) => of_principal(principal),
-                Source::Federated(parent, name) => {
-                    ShortText::of(format_args!("{}:{name}", parent.account))
-                }
-                Source::Role(RoleSession { role, name, .. }) => {
-                    let mut room = [0; 16];
-                    let mut arn = ShortText::new();
-                    let _ = role.write_arn(&mut arn); // 95 bytes at most
-                    let id = unique_id(arn.as_str(), &mut room);
-                    ShortText::of(format_args!("AROA{id}:{name}"))
-                }
-            },
         }
     }
 
@@ -361,6 +347,7 @@ impl Caller {
                 principal.decide_with_ground(&request, &mut steps, &mut ground.statement)
             }
             CallerKind::Session(session) => session.decide(&request, &mut steps, &mut ground),
+            CallerKind::SigningIn(_) => Decision::NoMatch,
         };
         let denied = match decision {
             Decision::Allow | Decision::Open => None,
@@ -383,7 +370,7 @@ impl Caller {
             statement,
         } = ruling.ground;
         let (name, policies) = match &self.who {
-            CallerKind::Anyone(_) => return None,
+            CallerKind::Anyone(_) | CallerKind::SigningIn(_) => return None,
             CallerKind::Principal(principal) => (&*principal.name, &*principal.policies),
             CallerKind::Session(session) if of_session => ("", session.scope.policies()),
             CallerKind::Session(session) => (session.source_name(), session.policies()),
@@ -416,6 +403,9 @@ impl Caller {
     /// The text for a caller without permission. Source: AWS, "Troubleshoot access denied error messages".
     #[must_use]
     pub fn denial(&self, action: Action, resource: &str) -> String {
+        if self.signs_in() {
+            return format!("Not authorized to perform {}", action.as_str());
+        }
         format!(
             "User: {} is not authorized to perform: {} on resource: {resource}",
             self.arn(),
@@ -434,15 +424,10 @@ impl Caller {
         let of_account = match &self.who {
             CallerKind::Anyone(_) => true,
             CallerKind::Principal(_) | CallerKind::Session(_) => self.account() == arn.account(),
+            CallerKind::SigningIn(_) => false,
         };
         of_region && of_account
     }
-}
-
-/// The ARN of a federated user: the resource of GetFederationToken, and the caller that uses its token.
-#[must_use]
-pub fn federated_user_arn(account: &str, name: &str) -> String {
-    format!("arn:aws:sts::{account}:federated-user/{name}")
 }
 
 /// The name of a policy, as operators know it.
@@ -451,19 +436,4 @@ fn policy_name(policy: &Policy) -> &str {
         "" => "the session's policy",
         name => name,
     }
-}
-
-/// 16 characters that are the same for as long as the ARN is.
-pub(super) fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
-    let hash = digest(&SHA256, arn.as_bytes());
-    let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
-    BASE32.encode_mut(bytes, room);
-    std::str::from_utf8(room).unwrap_or_default()
-}
-
-/// The id of a role's session: that of the role, a colon and the session's name.
-#[must_use]
-pub fn assumed_role_id(role_arn: &str, session_name: &str) -> String {
-    let mut room = [0; 16];
-    format!("AROA{}:{session_name}", unique_id(role_arn, &mut room))
 }

@@ -2,6 +2,7 @@
 
 use super::principal::Principal;
 use super::role::Role;
+use super::sign_in::SignIn;
 use crate::limits::{PRINCIPALS_MAX, ROLES_MAX};
 use crate::quota::{Rate, SharedBucket};
 use crate::time::Now;
@@ -109,6 +110,14 @@ impl Credentials {
     /// Every role, in the order of the names.
     pub fn roles(&self) -> impl Iterator<Item = &Role> {
         self.roles.values().map(Arc::as_ref)
+    }
+
+    /// Whether what signed in is still let in: at each use of what it got, this is asked again.
+    #[must_use]
+    pub const fn knows(&self, sign_in: &SignIn) -> bool {
+        match sign_in {
+            SignIn::Web(_) | SignIn::Thing(_) => false,
+        }
     }
 
     /// The policy of a name.

@@ -24,6 +24,7 @@ mod question;
 mod role;
 mod session;
 mod session_keys;
+mod sign_in;
 
 pub use assume::{Assumption, Denial, RoleFault, assume};
 pub use authenticator::{Authenticator, SignatureRules, Unsigned};
@@ -35,9 +36,11 @@ pub use principal::{Principal, Secret};
 pub use question::{Assumed, Origin, OriginHeaders, PolicyQuestion, RequestTags, ResourceTags};
 pub use role::Role;
 pub use session_keys::{
-    Grant, NONCE_BYTES, OpenedToken, RoleGrant, SealError, SessionGrant, SessionKeys, SessionTag,
-    TOKEN_BYTES_MAX, Temporary,
+    Grant, NONCE_BYTES, OpenedToken, RoleGrant, RootGrant, SealError, SessionGrant, SessionKeys,
+    SessionTag, TOKEN_BYTES_MAX, Temporary,
 };
+
+pub use sign_in::{Claim, PROVIDER_BYTES_MAX, SignIn, ThingIdentity, Vouched, WebIdentity};
 
 #[cfg(test)]
 mod model;

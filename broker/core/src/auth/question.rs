@@ -111,10 +111,14 @@ impl Asked<'_> {
             KeyName::EpochTime => of_origin(&|origin| Value::Number(origin.asked_s)),
             KeyName::SourceIp => of_origin(&|origin| Value::Address(origin.address)),
             KeyName::SecureTransport => of_origin(&|origin| Value::Flag(origin.tls)),
-            KeyName::RequestedRegion => text(caller.region()),
-            KeyName::UserAgent => text(headers.and_then(|headers| headers.user_agent.as_deref())),
-            KeyName::Referer => text(headers.and_then(|headers| headers.referer.as_deref())),
-            KeyName::UserName => text(caller.user_name()),
+            KeyName::RequestedRegion => Value::of(caller.region()),
+            KeyName::UserAgent => {
+                Value::of(headers.and_then(|headers| headers.user_agent.as_deref()))
+            }
+            KeyName::Referer => Value::of(headers.and_then(|headers| headers.referer.as_deref())),
+            KeyName::UserName => Value::of(caller.user_name()),
+            // Nobody has these before the sign-in.
+            KeyName::UserId | KeyName::PrincipalArn if caller.signs_in() => Value::Absent,
             KeyName::UserId => Value::Made(caller.short_user_id()),
             KeyName::PrincipalArn => Value::Made(caller.short_principal_arn()),
             KeyName::PrincipalAccount => Value::Text(caller.account()),
@@ -133,22 +137,26 @@ impl Asked<'_> {
                 let tag = tags.find(|tag| tag.key.eq_ignore_ascii_case(key.detail));
                 tag.map_or(Value::Absent, |tag| Value::Text(&tag.value))
             }
-            KeyName::SourceIdentity => text(caller.source_identity()),
-            KeyName::RoleSessionName => text(self.assumed(|assumed| Some(assumed.session_name))),
-            KeyName::ExternalId => text(self.assumed(|assumed| assumed.external_id)),
-            KeyName::RequestedSourceIdentity => {
-                text(self.assumed(|assumed| assumed.source_identity))
+            KeyName::SourceIdentity => Value::of(caller.source_identity()),
+            KeyName::RoleSessionName => {
+                Value::of(self.assumed(|assumed| Some(assumed.session_name)))
             }
-            // Nobody signs in with a certificate or a provider's token.
-            KeyName::SourceArn
-            | KeyName::SourceAccount
-            | KeyName::FederatedProvider
+            KeyName::ExternalId => Value::of(self.assumed(|assumed| assumed.external_id)),
+            KeyName::RequestedSourceIdentity => {
+                Value::of(self.assumed(|assumed| assumed.source_identity))
+            }
+            KeyName::SourceArn => caller.source_arn().map_or(Value::Absent, Value::Made),
+            KeyName::SourceAccount => {
+                let signing_in = caller.source_arn();
+                Value::of(signing_in.map(|_| caller.account()))
+            }
+            // Sign-ins answer these, policies have these themselves, or they have several values.
+            KeyName::FederatedProvider
             | KeyName::ThingName
             | KeyName::ThingTypeName
             | KeyName::AwsCertificateId
-            | KeyName::Claim => Value::Absent,
-            // Policies answer or have these themselves, or they have several values.
-            KeyName::ClientId
+            | KeyName::Claim
+            | KeyName::ClientId
             | KeyName::Foreign
             | KeyName::TagKeys
             | KeyName::TransitiveTagKeys => Value::Absent,
@@ -188,14 +196,21 @@ impl Context for Asked<'_> {
                 let keys = self.assumed(|assumed| assumed.transitive_tag_keys.get(nth));
                 keys.map_or(Value::Absent, |key| Value::Text(key))
             }
+            (
+                KeyName::Claim
+                | KeyName::FederatedProvider
+                | KeyName::ThingName
+                | KeyName::ThingTypeName
+                | KeyName::AwsCertificateId,
+                nth,
+            ) => {
+                let sign_in = self.caller.sign_in();
+                sign_in.map_or(Value::Absent, |sign_in| sign_in.value(key, nth))
+            }
             (_, 0) => self.sole(key),
             _ => Value::Absent,
         }
     }
-}
-
-fn text(text: Option<&str>) -> Value<'_> {
-    text.map_or(Value::Absent, Value::Text)
 }
 
 /// The value of a tag. Source: IAM User Guide, "AWS global condition context keys": keys of tags are compared without

@@ -2,7 +2,8 @@
 
 use super::principal::{Principal, decide_all};
 use super::role::Role;
-use super::session_keys::{ACCESS_KEY_ID_BYTES, SessionTag};
+use super::session_keys::{ACCESS_KEY_ID_BYTES, RootGrant, SessionTag};
+use super::sign_in::SignIn;
 use codec::aws::policy::{Action, Decision, Ground, KeyName, Policy, Request};
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -30,6 +31,15 @@ pub(super) enum Source {
     Role(RoleSession),
 }
 
+/// The beginning of a session.
+#[derive(Clone, Debug)]
+pub(super) enum Root {
+    /// The key of a principal.
+    Principal(Arc<Principal>),
+    /// A token or a certificate.
+    SignIn(Arc<SignIn>),
+}
+
 /// The session of a role.
 #[derive(Debug)]
 pub(super) struct RoleSession {
@@ -37,8 +47,8 @@ pub(super) struct RoleSession {
     pub(super) name: Box<str>,
     /// Role and session, as logs name them: `ROLE/SESSION`.
     pub(super) label: String,
-    /// The principal whose key began the chain of roles.
-    pub(super) root: Arc<Principal>,
+    /// The beginning of the chain of roles.
+    pub(super) root: Root,
     /// The roles between that one and this, each once.
     pub(super) via: Vec<Box<str>>,
     pub(super) tags: Vec<SessionTag>,
@@ -187,11 +197,32 @@ impl Session {
         }
     }
 
-    /// The principal whose key they hang on.
-    pub(super) const fn root(&self) -> &Arc<Principal> {
+    /// The beginning that they hang on.
+    pub(super) fn root(&self) -> Root {
         match &self.source {
-            Source::Federated(parent, _) | Source::User(parent) => parent,
-            Source::Role(session) => &session.root,
+            Source::Federated(parent, _) | Source::User(parent) => {
+                Root::Principal(Arc::clone(parent))
+            }
+            Source::Role(session) => session.root.clone(),
+        }
+    }
+
+    /// The same as part of a grant.
+    pub(super) fn root_grant(&self) -> RootGrant<'_> {
+        match &self.source {
+            Source::Federated(parent, _) | Source::User(parent) => key_of(parent),
+            Source::Role(session) => match &session.root {
+                Root::Principal(principal) => key_of(principal),
+                Root::SignIn(sign_in) => RootGrant::SignIn(sign_in),
+            },
+        }
+    }
+
+    /// The token or the certificate that they hang on, if one began.
+    pub(super) fn sign_in(&self) -> Option<&Arc<SignIn>> {
+        match &self.role()?.root {
+            Root::SignIn(sign_in) => Some(sign_in),
+            Root::Principal(_) => None,
         }
     }
 
@@ -221,6 +252,24 @@ impl Session {
             [policy] => policy.sole_client_id(Action::ConnectAsViewer),
             _ => None,
         }
+    }
+}
+
+impl Root {
+    /// When the principal ends; `None` is never.
+    pub(super) fn expires_s(&self) -> Option<u64> {
+        match self {
+            Self::Principal(principal) => principal.expires_s,
+            Self::SignIn(_) => None,
+        }
+    }
+}
+
+/// The key of a principal, as the beginning of a session.
+pub(super) fn key_of(principal: &Principal) -> RootGrant<'_> {
+    RootGrant::Key {
+        access_key_id: &principal.access_key_id,
+        secret: principal.secret.reveal(),
     }
 }
 

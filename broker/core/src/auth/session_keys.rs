@@ -30,8 +30,9 @@ mod sealer;
 mod session_grant;
 
 pub use grant::{Grant, OpenedToken};
+pub(crate) use session_grant::OpenedRoot;
 pub(super) use session_grant::{CHAIN_MAX, OpenedRole};
-pub use session_grant::{RoleGrant, SessionGrant, SessionTag};
+pub use session_grant::{RoleGrant, RootGrant, SessionGrant, SessionTag};
 
 use super::principal::Secret;
 use aws_lc_rs::aead::Aad;
@@ -75,7 +76,7 @@ pub enum SealError {
 #[derive(Clone, Debug)]
 pub(crate) struct OpenedSession {
     pub(crate) grant: ReadGrant,
-    /// The fingerprint of the secret of the principal that began it.
+    /// The fingerprint of the secret of the principal that began it, if one did.
     pub(super) issuer: Issuer,
     /// The secret access key that signs requests.
     pub(crate) secret_access_key: Secret,
@@ -190,10 +191,9 @@ impl SessionKeys {
             .is_none_or(|issuer| self.is_issuer(issuer, id, parent_secret))
     }
 
-    /// Whether a session hangs on this secret of its root.
-    pub(super) fn was_begun_with(&self, opened: &OpenedSession, root_secret: &Secret) -> bool {
-        let id = &opened.grant.root_access_key_id;
-        self.is_issuer(opened.issuer, id, root_secret)
+    /// Whether a session hangs on this key of a principal.
+    pub(super) fn was_begun_with(&self, opened: &OpenedSession, id: &str, secret: &Secret) -> bool {
+        self.is_issuer(opened.issuer, id, secret)
     }
 
     fn is_issuer(&self, issuer: Issuer, id: &str, secret: &Secret) -> bool {

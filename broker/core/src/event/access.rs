@@ -108,6 +108,10 @@ pub enum Requested {
     AssumeRole,
     /// STS GetSessionToken.
     SessionToken,
+    /// STS AssumeRoleWithWebIdentity.
+    WebIdentity,
+    /// Keys for a certificate, by a role alias.
+    RoleAlias,
     /// `GET /wake` of a device.
     Wake,
     /// `/ping` of a load balancer.
@@ -117,7 +121,16 @@ pub enum Requested {
 }
 
 /// The number of purposes.
-pub const REQUESTED: usize = Operation::ALL.len() + 7;
+pub const REQUESTED: usize = Operation::ALL.len() + 9;
+
+/// Requests that sign somebody in, by what `heliograph_signins_total{kind}` calls them.
+pub const SIGN_INS: [(&str, Requested); 5] = [
+    ("federation", Requested::FederationToken),
+    ("session", Requested::SessionToken),
+    ("role", Requested::AssumeRole),
+    ("web", Requested::WebIdentity),
+    ("certificate", Requested::RoleAlias),
+];
 
 impl Requested {
     /// The labels in the order of [`Requested::index`].
@@ -130,6 +143,8 @@ impl Requested {
             "GetCallerIdentity",
             "AssumeRole",
             "GetSessionToken",
+            "AssumeRoleWithWebIdentity",
+            "role-alias",
             "wake",
             "ping",
         ]);
@@ -144,10 +159,12 @@ impl Requested {
     pub const fn index(self) -> usize {
         match self {
             Self::Api(operation) => operation.index(),
-            Self::FederationToken => REQUESTED - 7,
-            Self::CallerIdentity => REQUESTED - 6,
-            Self::AssumeRole => REQUESTED - 5,
-            Self::SessionToken => REQUESTED - 4,
+            Self::FederationToken => REQUESTED - 9,
+            Self::CallerIdentity => REQUESTED - 8,
+            Self::AssumeRole => REQUESTED - 7,
+            Self::SessionToken => REQUESTED - 6,
+            Self::WebIdentity => REQUESTED - 5,
+            Self::RoleAlias => REQUESTED - 4,
             Self::Wake => REQUESTED - 3,
             Self::Ping => REQUESTED - 2,
             Self::Unknown => REQUESTED - 1,
@@ -191,6 +208,8 @@ mod tests {
             (Requested::CallerIdentity, "GetCallerIdentity"),
             (Requested::AssumeRole, "AssumeRole"),
             (Requested::SessionToken, "GetSessionToken"),
+            (Requested::WebIdentity, "AssumeRoleWithWebIdentity"),
+            (Requested::RoleAlias, "role-alias"),
             (Requested::Ping, "ping"),
             (Requested::Unknown, "unknown"),
         ];

@@ -7,7 +7,7 @@ mod purpose;
 mod sessions;
 
 pub use access::{
-    AUTH_FAILURES, AuthFailure, REQUESTED, Requested, STATUS, STATUSES, UPGRADE_OUTCOMES,
+    AUTH_FAILURES, AuthFailure, REQUESTED, Requested, SIGN_INS, STATUS, STATUSES, UPGRADE_OUTCOMES,
     UPGRADE_ROLES, UpgradeOutcome, UpgradeRole,
 };
 pub use exemplars::{EXEMPLARS, Exemplar, Exemplars};

@@ -14,6 +14,8 @@ pub enum Purpose {
     Upgrade(UpgradeRole),
     /// A device that asks whether somebody waits for it.
     Wake,
+    /// A device that asks for keys with its certificate.
+    RoleAlias,
     /// A request that is neither, or that could not be understood.
     Unknown,
 }
@@ -33,6 +35,7 @@ impl Purpose {
             }
             Self::Upgrade(_) => "upgrade",
             Self::Wake => "wake",
+            Self::RoleAlias => "role-alias",
             Self::Unknown => "head",
         }
     }
@@ -42,7 +45,9 @@ impl Purpose {
     pub fn family(self) -> Family {
         match self {
             Self::Api(operation) => operation.family(),
-            Self::Sts(_) | Self::Upgrade(_) | Self::Wake | Self::Unknown => Family::WebSocket,
+            Self::Sts(_) | Self::Upgrade(_) | Self::Wake | Self::RoleAlias | Self::Unknown => {
+                Family::WebSocket
+            }
         }
     }
 
@@ -57,7 +62,7 @@ impl Purpose {
     pub fn operation(self) -> Option<Operation> {
         match self {
             Self::Api(operation) => Some(operation),
-            Self::Sts(_) | Self::Upgrade(_) | Self::Wake | Self::Unknown => None,
+            Self::Sts(_) | Self::Upgrade(_) | Self::Wake | Self::RoleAlias | Self::Unknown => None,
         }
     }
 
@@ -67,15 +72,21 @@ impl Purpose {
         match self {
             Self::Api(operation) => Some(operation.name()),
             Self::Sts(
-                Requested::Api(_) | Requested::Wake | Requested::Ping | Requested::Unknown,
+                Requested::Api(_)
+                | Requested::RoleAlias
+                | Requested::Wake
+                | Requested::Ping
+                | Requested::Unknown,
             )
             | Self::Unknown => None,
             Self::Sts(
                 Requested::FederationToken
                 | Requested::CallerIdentity
                 | Requested::AssumeRole
-                | Requested::SessionToken,
+                | Requested::SessionToken
+                | Requested::WebIdentity,
             ) => Some(self.word()),
+            Self::RoleAlias => Some("AssumeRoleWithCertificate"),
             Self::Upgrade(UpgradeRole::Master) | Self::Wake => Some("ConnectAsMaster"),
             Self::Upgrade(UpgradeRole::Viewer) => Some("ConnectAsViewer"),
         }
@@ -88,7 +99,7 @@ impl Purpose {
         let other = |purpose| OTHERS.iter().position(|other| *other == purpose);
         match self {
             Self::Api(operation) => operation.index(),
-            Self::Sts(_) | Self::Upgrade(_) | Self::Wake | Self::Unknown => {
+            Self::Sts(_) | Self::Upgrade(_) | Self::Wake | Self::RoleAlias | Self::Unknown => {
                 operations + other(self).unwrap_or(UNKNOWN)
             }
         }
@@ -105,7 +116,7 @@ impl Purpose {
 }
 
 /// Those that are no operation of the service's API. Ids of refusals hold the numbers: another one comes last.
-const OTHERS: [Purpose; 9] = [
+const OTHERS: [Purpose; 11] = [
     Purpose::Sts(Requested::FederationToken),
     Purpose::Sts(Requested::CallerIdentity),
     Purpose::Sts(Requested::Unknown),
@@ -115,6 +126,8 @@ const OTHERS: [Purpose; 9] = [
     Purpose::Sts(Requested::AssumeRole),
     Purpose::Sts(Requested::SessionToken),
     Purpose::Wake,
+    Purpose::Sts(Requested::WebIdentity),
+    Purpose::RoleAlias,
 ];
 
 /// The place of [`Purpose::Unknown`] among them.

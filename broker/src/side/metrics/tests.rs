@@ -219,6 +219,7 @@ fn every_series_about_clients_exists_at_zero() {
         );
     }
     for series in [
+        "heliograph_signins_total{kind=\"certificate\",outcome=\"refused\"} 0",
         "heliograph_large_frames_total{over=\"10240\"} 0",
         "heliograph_large_frames_total{over=\"18750\"} 0",
         "heliograph_delivery_seconds_count 0",
@@ -238,6 +239,9 @@ fn counters_have_their_labels() {
     let counters = &mut snapshot.counters;
     counters.upgrade(UpgradeRole::Viewer, UpgradeOutcome::NotFound);
     counters.request(Requested::Unknown, 404);
+    for status in [200, 200, 403] {
+        counters.request(Requested::AssumeRole, status);
+    }
     counters.auth_failure(AuthFailure::Signature(Reason::UnknownKey));
     counters.frame(12_000);
     counters.delivery.observe(16, 1);
@@ -247,6 +251,8 @@ fn counters_have_their_labels() {
     for series in [
         "heliograph_upgrades_total{role=\"viewer\",outcome=\"not_found\"} 1",
         "heliograph_http_requests_total{operation=\"unknown\",status=\"404\"} 1",
+        "heliograph_signins_total{kind=\"role\",outcome=\"ok\"} 2",
+        "heliograph_signins_total{kind=\"role\",outcome=\"refused\"} 1",
         "heliograph_auth_failures_total{reason=\"unknown_key\"} 1",
         "heliograph_large_frames_total{over=\"10240\"} 1",
         "heliograph_large_frames_total{over=\"18750\"} 0",

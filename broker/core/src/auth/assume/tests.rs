@@ -1,6 +1,6 @@
 use super::*;
 use crate::auth::principal::Principal;
-use crate::auth::session::{RoleSession, Scope, Session, SessionKeyId, Source};
+use crate::auth::session::{RoleSession, Root, Scope, Session, SessionKeyId, Source};
 use codec::aws::policy::{Policy, Trust};
 use codec::control::Tag;
 use codec::sts::RoleArn;
@@ -88,7 +88,7 @@ fn session(role: Role, scope: Scope, tags: &[(&str, bool)], identity: Option<&st
         label: format!("{}/s0", role.name),
         name: "s0".into(),
         role: Arc::new(role),
-        root: principal("root", ACCOUNT, &[]),
+        root: Root::Principal(principal("root", ACCOUNT, &[])),
         via: Vec::new(),
         tags: tags.collect(),
         source_identity: identity.map(Into::into),

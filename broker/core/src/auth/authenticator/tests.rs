@@ -1,5 +1,5 @@
 use super::*;
-use crate::auth::{Grant, PolicyQuestion, Secret, Temporary};
+use crate::auth::{Grant, PolicyQuestion, RootGrant, Secret, Temporary};
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::aws::policy::{Action, Policy};
 use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
@@ -271,7 +271,13 @@ fn temporary_credentials_need_no_stored_state() {
         "arn:aws:sts::123456789012:federated-user/browser"
     );
     assert_eq!(caller.user_id(), "123456789012:browser");
-    assert_eq!(caller.parent_access_key_id(), Some("AKIDA"));
+    assert!(matches!(
+        caller.root_grant(),
+        RootGrant::Key {
+            access_key_id: "AKIDA",
+            ..
+        }
+    ));
     assert_eq!(caller.expires_s(), Some(NOW + 60));
     assert!(may(&caller, Action::ConnectAsViewer, ARN, Some("v1")));
     assert!(!may(&caller, Action::ConnectAsViewer, ARN, Some("v2")));

@@ -1,5 +1,6 @@
 //! The grant of sessions of principals and roles, and its form in a token: see [`crate::wire`].
 
+use crate::auth::sign_in::SignIn;
 use crate::wire::{self, at_most};
 use codec::aws::policy::{Policy, SESSION_POLICY_BYTES_MAX};
 use codec::control::TAGS_MAX;
@@ -9,17 +10,29 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The grant of a session. [`ReadGrant`] has the same form.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct SessionGrant<'a> {
-    /// The access key id of the principal whose key began it: the caller, or the first of a chain of roles.
-    pub root_access_key_id: &'a str,
-    /// That principal's secret: only while it is the same, the grant counts.
-    #[serde(skip)]
-    pub root_secret: &'a str,
+    /// The beginning: of the caller, or of the first of a chain of roles.
+    pub root: RootGrant<'a>,
     /// When it is issued, in seconds since 1970 UTC.
     pub issued_s: u64,
     /// When it ends.
     pub expires_s: u64,
     /// The role; `None`: the principal itself.
     pub role: Option<RoleGrant<'a>>,
+}
+
+/// The beginning of a session. [`OpenedRoot`] has the same form.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub enum RootGrant<'a> {
+    /// The key of a principal.
+    Key {
+        /// Its id.
+        access_key_id: &'a str,
+        /// The principal's secret: only while it is the same, the grant counts.
+        #[serde(skip)]
+        secret: &'a str,
+    },
+    /// A token or a certificate.
+    SignIn(&'a SignIn),
 }
 
 /// The session of a role.
@@ -58,10 +71,17 @@ pub struct SessionTag {
 /// The grant of a token: [`SessionGrant`] without the secret.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct ReadGrant {
-    pub(crate) root_access_key_id: Box<str>,
+    pub(crate) root: OpenedRoot,
     pub(crate) issued_s: u64,
     pub(crate) expires_s: u64,
     pub(crate) role: Option<OpenedRole>,
+}
+
+/// The beginning of a token's session.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) enum OpenedRoot {
+    Key { access_key_id: Box<str> },
+    SignIn(SignIn),
 }
 
 /// The role of a token.

@@ -201,8 +201,10 @@ fn the_largest_grant_fits_and_a_larger_one_does_not() {
 
 fn role_grant<'a>(tags: &'a [SessionTag], policy: Option<&'a Policy>) -> SessionGrant<'a> {
     SessionGrant {
-        root_access_key_id: GRANT.parent_access_key_id,
-        root_secret: GRANT.parent_secret,
+        root: RootGrant::Key {
+            access_key_id: GRANT.parent_access_key_id,
+            secret: GRANT.parent_secret,
+        },
         issued_s: 1_700_000_000,
         expires_s: GRANT.expires_s,
         role: Some(RoleGrant {
@@ -243,11 +245,15 @@ fn a_session_of_a_role_opens_with_all_that_it_hangs_on() {
     let opened = open_session(&keys(), &temporary.access_key_id, token).unwrap();
     let read = &opened.grant;
     assert_eq!(
-        (&*read.root_access_key_id, read.issued_s, read.expires_s),
-        ("AKIDEXAMPLE", 1_700_000_000, GRANT.expires_s)
+        (read.issued_s, read.expires_s),
+        (1_700_000_000, GRANT.expires_s)
     );
-    assert!(keys().was_begun_with(&opened, &"secret".into()));
-    assert!(!keys().was_begun_with(&opened, &"another".into()));
+    assert!(
+        matches!(&read.root, OpenedRoot::Key { access_key_id } if &**access_key_id == "AKIDEXAMPLE")
+    );
+    let was_begun_with =
+        |secret: &str| keys().was_begun_with(&opened, "AKIDEXAMPLE", &secret.into());
+    assert!(was_begun_with("secret") && !was_begun_with("another"));
     let role = opened.grant.role.unwrap();
     assert_eq!(
         (&*role.account, &*role.role, &*role.session_name),
@@ -287,7 +293,13 @@ fn a_grant_that_says_more_than_one_may_is_refused() {
                 policy,
             );
             let mut bytes = vec![0; ISSUER_BYTES];
-            bytes.extend(crate::wire::write(&("AKIDEXAMPLE", 1u64, 2u64, Some(role))));
+            bytes.extend(crate::wire::write(&(
+                0u8,
+                "AKIDEXAMPLE",
+                1u64,
+                2u64,
+                Some(role),
+            )));
             bytes.extend(more);
             let sealed = Sealer::new(&[7; 32])
                 .seal_bytes(SESSION, &[1; 32], bytes)

@@ -199,6 +199,7 @@ pub(in crate::shard) fn respond_as(
         Purpose::Api(operation) => books.count_request(Requested::Api(operation), status),
         Purpose::Sts(requested) => books.count_request(requested, status),
         Purpose::Wake => books.count_request(Requested::Wake, status),
+        Purpose::RoleAlias => books.count_request(Requested::RoleAlias, status),
         Purpose::Unknown => books.count_request(Requested::Unknown, status),
         Purpose::Upgrade(_) => {} // counted by its outcome
     }
@@ -324,9 +325,11 @@ pub(in crate::shard) fn refuse_sts(
 pub(in crate::shard) fn status_of(purpose: Purpose, fault: &Fault) -> u16 {
     match purpose {
         Purpose::Sts(_) => sts::ErrorKind::ServiceUnavailable.status(),
-        Purpose::Api(_) | Purpose::Upgrade(_) | Purpose::Wake | Purpose::Unknown => {
-            purpose.status(fault.kind)
-        }
+        Purpose::Api(_)
+        | Purpose::Upgrade(_)
+        | Purpose::Wake
+        | Purpose::RoleAlias
+        | Purpose::Unknown => purpose.status(fault.kind),
     }
 }
 

@@ -308,6 +308,7 @@ pub(in crate::shard) fn enters(
             | Purpose::Api(_)
             | Purpose::Sts(_)
             | Purpose::Wake
+            | Purpose::RoleAlias
             | Purpose::Unknown => Standing::Viewer,
         };
         sockets.enters(Member::Tunnel(place), holder, standing);

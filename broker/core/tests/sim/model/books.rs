@@ -107,6 +107,7 @@ impl Model {
             Purpose::Api(operation) => Some(Requested::Api(operation)),
             Purpose::Sts(requested) => Some(requested),
             Purpose::Wake => Some(Requested::Wake),
+            Purpose::RoleAlias => Some(Requested::RoleAlias),
             Purpose::Unknown => Some(Requested::Unknown),
             Purpose::Upgrade(_) => None,
         };

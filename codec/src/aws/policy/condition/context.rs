@@ -41,6 +41,14 @@ pub enum Value<'a> {
     Address(IpAddr),
 }
 
+impl<'a> Value<'a> {
+    /// A text, if there is one.
+    #[must_use]
+    pub fn of(text: Option<&'a str>) -> Self {
+        text.map_or(Self::Absent, Self::Text)
+    }
+}
+
 impl Value<'_> {
     /// The value as policies write it; `None` where there is none. `room` is for one that is no text yet.
     pub(super) fn text<'t>(&'t self, room: &'t mut ShortText) -> Option<&'t str> {

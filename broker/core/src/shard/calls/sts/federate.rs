@@ -1,7 +1,7 @@
 //! GetFederationToken: a part of the caller's rights under a name.
 
 use super::{Grantor, keys, session_policy, unsealed};
-use crate::auth::{Grant, PolicyQuestion, Secret, federated_user_arn};
+use crate::auth::{Grant, PolicyQuestion, RootGrant, federated_user_arn};
 use crate::event::AuthFailure;
 use crate::shard::calls::respond::StsFault;
 use codec::aws::policy::Action;
@@ -31,10 +31,17 @@ impl Grantor<'_> {
         let read = session_policy(policy)?;
         let until = self.now_s + u64::from(duration_s);
         let expires_s = until.min(caller.expires_s().unwrap_or(u64::MAX));
+        let (parent_access_key_id, parent_secret) = match caller.root_grant() {
+            RootGrant::Key {
+                access_key_id,
+                secret,
+            } => (access_key_id, secret),
+            RootGrant::SignIn(_) => ("", ""), // temporary credentials were refused above
+        };
         let grant = Grant {
             account: caller.account(),
-            parent_access_key_id: caller.parent_access_key_id().unwrap_or_default(),
-            parent_secret: caller.parent_secret().map_or("", Secret::reveal),
+            parent_access_key_id,
+            parent_secret,
             name,
             policy: read.as_ref(),
             expires_s,

@@ -1,7 +1,7 @@
 //! GetSessionToken: the caller's own rights for a while.
 
 use super::{Grantor, keys, unsealed};
-use crate::auth::{RoleGrant, Secret, SessionGrant};
+use crate::auth::{RoleGrant, SessionGrant};
 use crate::check::Check;
 use crate::event::AuthFailure;
 use crate::shard::calls::respond::StsFault;
@@ -40,10 +40,9 @@ impl<'a> Grantor<'a> {
         let caller = self.caller;
         let until = self.now_s + u64::from(duration_s);
         SessionGrant {
-            root_access_key_id: caller.parent_access_key_id().unwrap_or_default(),
-            root_secret: caller.parent_secret().map_or("", Secret::reveal),
+            root: caller.root_grant(),
             issued_s: self.now_s,
-            expires_s: until.min(caller.parent_expires_s().unwrap_or(u64::MAX)),
+            expires_s: until.min(caller.root_expires_s().unwrap_or(u64::MAX)),
             role,
         }
     }

@@ -154,7 +154,7 @@ fn disturb(
                     books.count_upgrade(role, outcome_of(status(None), error.name));
                     None
                 }
-                Purpose::Sts(_) | Purpose::Wake | Purpose::Unknown => None,
+                Purpose::Sts(_) | Purpose::Wake | Purpose::RoleAlias | Purpose::Unknown => None,
             };
             let body = error.body(operation, message);
             let answer = Response {

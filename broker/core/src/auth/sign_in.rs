@@ -1,0 +1,178 @@
+//! Identities that are not in the credentials file: of those who signed in with a provider's token or a certificate.
+
+use codec::aws::policy::{Action, Key, KeyName, ShortText, Value};
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+
+/// The identity that a provider or a certificate proved. Part of sealed session tokens: see [`crate::wire`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SignIn {
+    /// A token of an OpenID provider did.
+    Web(WebIdentity),
+    /// A certificate did.
+    Thing(ThingIdentity),
+}
+
+/// The identity of an OpenID provider's token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebIdentity {
+    /// The account that has the provider.
+    pub account: Box<str>,
+    /// The provider: its issuer without `https://`.
+    pub provider: Box<str>,
+    /// The claim `sub`.
+    pub subject: Box<str>,
+    /// The client id that the token was accepted for: `azp` if it has that, otherwise `aud`.
+    pub audience: Box<str>,
+    /// Further claims that were kept, `oaud` among them.
+    pub claims: Vec<Claim>,
+}
+
+/// A claim of a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The name without the provider.
+    pub name: Box<str>,
+    /// All its values.
+    pub values: Vec<Box<str>>,
+}
+
+/// The identity of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThingIdentity {
+    /// The certificate: the SHA-256 of its DER.
+    pub certificate: [u8; 32],
+    /// The thing that it signed in as, if it named one.
+    pub name: Option<Box<str>>,
+    /// The type of that thing.
+    pub thing_type: Option<Box<str>>,
+    /// The role alias that it asked for.
+    pub alias: Box<str>,
+    /// The authority that vouches for the certificate; `None` for one that the registry lists.
+    pub authority: Option<Vouched>,
+}
+
+/// A certificate as its authority's revocation lists name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vouched {
+    /// The SHA-256 of the authority's public key.
+    pub authority: [u8; 32],
+    /// The serial number, at most 20 bytes.
+    pub serial: Vec<u8>,
+}
+
+impl SignIn {
+    /// The name for logs: provider and subject, or the thing, or the id of the certificate.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self {
+            Self::Web(identity) => format!("{}:{}", identity.provider, identity.subject),
+            Self::Thing(identity) => match &identity.name {
+                Some(name) => format!("thing/{name}"),
+                None => format!("certificate/{}", HEXLOWER.encode(&identity.certificate)),
+            },
+        }
+    }
+
+    /// The action by which it gets a session of a role.
+    #[must_use]
+    pub const fn action(&self) -> Action {
+        match self {
+            Self::Web(_) => Action::AssumeRoleWithWebIdentity,
+            Self::Thing(_) => Action::AssumeRole,
+        }
+    }
+
+    /// The kind of caller. Source: CloudTrail User Guide, "CloudTrail userIdentity element".
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Web(_) => "WebIdentityUser",
+            Self::Thing(_) => "AWSService",
+        }
+    }
+
+    /// The principal as which trusts of roles name it.
+    pub(super) fn trust_name(&self) -> String {
+        match self {
+            Self::Web(identity) => format!("Federated:{}", identity.provider_arn().as_str()),
+            Self::Thing(_) => format!("Service:{CREDENTIALS_PROVIDER}"),
+        }
+    }
+
+    /// The value of a condition key that hangs on the identity alone.
+    pub(super) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
+        match self {
+            Self::Web(identity) => match (key.name, nth) {
+                (KeyName::Claim, nth) => identity.claim(key.detail, nth),
+                (KeyName::FederatedProvider, 0) => Value::Made(identity.provider_arn()),
+                _ => Value::Absent,
+            },
+            Self::Thing(identity) => identity.value(key, nth),
+        }
+    }
+}
+
+impl WebIdentity {
+    /// The ARN of the provider. It has room: see [`PROVIDER_BYTES_MAX`].
+    fn provider_arn(&self) -> ShortText {
+        let Self {
+            account, provider, ..
+        } = self;
+        ShortText::of(format_args!(
+            "arn:aws:iam::{account}:oidc-provider/{provider}"
+        ))
+    }
+
+    /// A value of a claim by its whole key, `ISSUER:CLAIM`; keys are compared without regard to case.
+    fn claim(&self, key: &str, nth: usize) -> Value<'_> {
+        let claim = key
+            .split_at_checked(self.provider.len())
+            .filter(|(issuer, _)| issuer.eq_ignore_ascii_case(&self.provider))
+            .and_then(|(_, rest)| rest.strip_prefix(':'));
+        let Some(claim) = claim else {
+            return Value::Absent;
+        };
+        let sole = |text| {
+            if nth == 0 {
+                Value::Text(text)
+            } else {
+                Value::Absent
+            }
+        };
+        if claim.eq_ignore_ascii_case("sub") {
+            return sole(&self.subject);
+        }
+        if claim.eq_ignore_ascii_case("aud") {
+            return sole(&self.audience);
+        }
+        let mut claims = self.claims.iter();
+        let found = claims.find(|known| known.name.eq_ignore_ascii_case(claim));
+        let value = found.and_then(|known| known.values.get(nth));
+        value.map_or(Value::Absent, |value| Value::Text(value))
+    }
+}
+
+impl ThingIdentity {
+    fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
+        match (key.name, nth) {
+            (KeyName::ThingName, 0) => Value::of(self.name.as_deref()),
+            (KeyName::ThingTypeName, 0) => Value::of(self.thing_type.as_deref()),
+            (KeyName::AwsCertificateId, 0) => Value::Made(ShortText::of(format_args!(
+                "{}",
+                HEXLOWER.encode_display(&self.certificate)
+            ))),
+            _ => Value::Absent,
+        }
+    }
+}
+
+/// Longest name of a provider in bytes: that of its ARN is part of policies' work.
+pub const PROVIDER_BYTES_MAX: usize =
+    ShortText::BYTES_MAX - "arn:aws:iam::123456789012:oidc-provider/".len();
+
+/// The service that trusts of roles for things name. Source: AWS IoT Core Developer Guide, "Authorizing direct calls
+/// to AWS services using AWS IoT Core credential provider".
+const CREDENTIALS_PROVIDER: &str = "credentials.iot.amazonaws.com";
+
+#[cfg(test)]
+mod tests;

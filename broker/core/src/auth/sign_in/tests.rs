@@ -1,0 +1,185 @@
+use super::*;
+use crate::auth::session_keys::{Opened, OpenedRoot};
+use crate::auth::{
+    Assumption, Caller, Credentials, Denial, Role, RoleFault, RoleGrant, RootGrant, SessionGrant,
+    SessionKeys, TOKEN_BYTES_MAX, assume,
+};
+use crate::check::Check;
+use codec::aws::policy::Trust;
+use codec::sts::{AssumeRole, RoleArn};
+
+const ACCOUNT: &str = "123456789012";
+const PROVIDER: &str = "id.example.com/realms/home";
+
+fn web() -> SignIn {
+    SignIn::Web(WebIdentity {
+        account: ACCOUNT.into(),
+        provider: PROVIDER.into(),
+        subject: "user-1".into(),
+        audience: "home-app".into(),
+        claims: vec![Claim {
+            name: "amr".into(),
+            values: vec!["pwd".into(), "otp".into()],
+        }],
+    })
+}
+
+fn thing(name: Option<&str>) -> SignIn {
+    SignIn::Thing(ThingIdentity {
+        certificate: [0xab; 32],
+        name: name.map(Into::into),
+        thing_type: Some("doorbell".into()),
+        alias: "cameras".into(),
+        authority: None,
+    })
+}
+
+/// Assumes a role that lets a principal do an action on a condition.
+fn ask(
+    sign_in: &SignIn,
+    (principal, action, condition): (&str, &str, &str),
+) -> Result<Assumption, RoleFault> {
+    let trust = format!(
+        r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": {principal}, "Action": "{action}",
+            "Condition": {condition}}}]}}"#
+    );
+    let role = Role {
+        name: "camera".into(),
+        account: ACCOUNT.into(),
+        policies: Vec::new(),
+        trust: Trust::parse(&trust).unwrap(),
+        max_session_s: 3600,
+        clock_tolerance_s: None,
+    };
+    let credentials = Credentials::new(Vec::new()).unwrap();
+    let credentials = credentials.with_roles(vec![role], []).unwrap();
+    let request = AssumeRole {
+        role: RoleArn::parse(&format!("arn:aws:iam::{ACCOUNT}:role/camera")).unwrap(),
+        session_name: "s1".into(),
+        duration_s: None,
+        policy: None,
+        policy_arns: Vec::new(),
+        external_id: None,
+        tags: Vec::new(),
+        transitive_tag_keys: Vec::new(),
+        source_identity: None,
+    };
+    let caller = Caller::signing_in(sign_in.clone(), ACCOUNT, Some("us-west-2".into()));
+    assume(&caller, &credentials, &request, &mut 0)
+}
+
+fn is_let_in(sign_in: &SignIn, trust: (&str, &str, &str)) -> bool {
+    match ask(sign_in, trust) {
+        Ok(_) => true,
+        Err(RoleFault::Denied(Denial { check, action, .. })) => {
+            assert_eq!((check, action), (Check::TrustNoAllow, sign_in.action()));
+            false
+        }
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_trust_names_the_provider_or_the_service_and_compares_what_they_proved() {
+    let oidc =
+        r#"{"Federated": "arn:aws:iam::123456789012:oidc-provider/id.example.com/realms/home"}"#;
+    let iot = r#"{"Service": "credentials.iot.amazonaws.com"}"#;
+    let (by_web, by_role) = ("sts:AssumeRoleWithWebIdentity", "sts:AssumeRole");
+    let audience = r#"{"StringEquals": {"id.example.com/realms/home:aud": "home-app", "ID.example.com/realms/home:SUB":
+        "user-1"}, "ForAnyValue:StringEquals": {"id.example.com/realms/home:amr": "otp"}}"#;
+    let alias = r#"{"ArnEquals": {"aws:SourceArn": "arn:aws:iot:us-west-2:123456789012:rolealias/cameras"},
+        "StringEquals": {"aws:SourceAccount": "123456789012", "credentials-iot:ThingName": "front-door"}}"#;
+    assert!(is_let_in(&web(), (oidc, by_web, audience)));
+    assert!(is_let_in(&thing(Some("front-door")), (iot, by_role, alias)));
+    let federated =
+        r#"{"StringLike": {"aws:FederatedProvider": "arn:*:oidc-provider/id.example.com/*"}}"#;
+    assert!(is_let_in(&web(), (oidc, by_web, federated)));
+    // Another action, another kind of principal, everybody, another account, other values and claims that are absent.
+    let other = oidc.replace("123456789012", "210987654321");
+    let account = r#"{"AWS": "123456789012"}"#;
+    for trust in [
+        (oidc, by_role, audience),
+        (iot, by_web, r#"{"Null": {"aws:userid": true}}"#),
+        (r#""*""#, by_web, audience),
+        (account, by_web, audience),
+        (&other, by_web, audience),
+        (
+            oidc,
+            by_web,
+            r#"{"StringEquals": {"id.example.com/realms/home:aud": "other"}}"#,
+        ),
+        (
+            oidc,
+            by_web,
+            r#"{"StringEquals": {"id.example.com/realms/home:email": "a@b"}}"#,
+        ),
+        (
+            oidc,
+            by_web,
+            r#"{"StringEquals": {"id.example.com/realms/homes:aud": "home-app"}}"#,
+        ),
+        (oidc, by_web, r#"{"Null": {"aws:userid": false}}"#),
+        (oidc, by_web, r#"{"Null": {"aws:SourceArn": false}}"#),
+    ] {
+        assert!(!is_let_in(&web(), trust), "{trust:?}");
+    }
+    for (sign_in, trust) in [
+        (thing(None), (iot, by_role, alias)),
+        (thing(Some("garden")), (iot, by_role, alias)),
+        (thing(Some("front-door")), (oidc, by_role, alias)),
+    ] {
+        assert!(!is_let_in(&sign_in, trust), "{trust:?}");
+    }
+}
+
+#[test]
+fn the_token_of_a_session_names_the_sign_in_that_began_it() {
+    let keys = SessionKeys::new(&[7; 32], None);
+    for sign_in in [web(), thing(Some("front-door")), thing(None)] {
+        let grant = SessionGrant {
+            root: RootGrant::SignIn(&sign_in),
+            issued_s: 1,
+            expires_s: 2,
+            role: Some(RoleGrant {
+                account: ACCOUNT,
+                role: "camera",
+                via: &[],
+                session_name: "s1",
+                source_identity: None,
+                tags: &[],
+                policies: &[],
+                policy: None,
+            }),
+        };
+        let temporary = keys.seal_session(&[1; 32], &grant).unwrap();
+        assert!(temporary.session_token.reveal().len() < TOKEN_BYTES_MAX / 4);
+        let token = temporary.session_token.reveal().as_bytes();
+        let opened = keys.open_any(&temporary.access_key_id, token).unwrap();
+        let Opened::Session(opened) = opened else {
+            panic!("another kind of token");
+        };
+        assert!(matches!(&opened.grant.root, OpenedRoot::SignIn(read) if *read == sign_in));
+    }
+}
+
+#[test]
+fn a_caller_that_signs_in_is_nobody_else() {
+    let caller = Caller::signing_in(web(), ACCOUNT, None);
+    assert_eq!(caller.name(), "id.example.com/realms/home:user-1");
+    assert!(caller.is_known() && !caller.is_long_term());
+    assert_eq!((caller.access_key_id(), caller.expires_s()), (None, None));
+    assert_eq!(
+        caller.denial(Action::AssumeRoleWithWebIdentity, "arn:x"),
+        "Not authorized to perform sts:AssumeRoleWithWebIdentity"
+    );
+    let bare = Caller::signing_in(thing(None), ACCOUNT, None);
+    assert_eq!(bare.name(), format!("certificate/{}", "ab".repeat(32)));
+    let longest = WebIdentity {
+        account: ACCOUNT.into(),
+        provider: "p".repeat(PROVIDER_BYTES_MAX).into(),
+        subject: "s".into(),
+        audience: "a".into(),
+        claims: Vec::new(),
+    };
+    assert_eq!(longest.provider_arn().as_str().len(), 192);
+}
