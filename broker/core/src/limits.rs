@@ -3,8 +3,9 @@
 
 mod devices;
 mod logged;
+mod recheck;
 
-pub use {devices::*, logged::*};
+pub use {devices::*, logged::*, recheck::*};
 
 /// Shards of one process at most. More is refused at start.
 pub const SHARDS_MAX: usize = 256;
@@ -311,10 +312,6 @@ pub const DRAIN_STEP_MS: u64 = 50;
 
 /// Slots of sessions that one step of an operator's request looks at: about a millisecond of a shard's time.
 pub const INSPECTED_SLOTS_PER_STEP: usize = 4096;
-
-/// Between two connections of a shard that are closed so that they fetch ICE servers again, in milliseconds: 100 a
-/// second. Each comes back with up to five TLS handshakes, so a quarter of a core.
-pub const RECALL_STEP_MS: u64 = 10;
 
 /// A deadline that is served so late, in milliseconds, was due while the shard itself did not run (its process
 /// stopped, its machine suspended): what peers sent meanwhile is not read yet.

@@ -93,6 +93,7 @@ pub(super) fn shows(
     });
     Shows {
         tries: Tries::default(),
+        in_force: None,
         hooks: None,
         readers: Readers::new(placement.map()),
         lan: None,

@@ -247,6 +247,7 @@ mod tests {
             readers: crate::side::Readers::new(None),
             lan: None,
             tries: crate::side::Tries::default(),
+            in_force: None,
             refusals: super::super::Refusals::none(),
             troubled: Arc::default(),
             scrape: Box::new(|| None),

@@ -46,7 +46,8 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let shards = Shards::new(shows.inspect, settings.shards);
     let inspector = Inspector::new(shards, shows.nodes, &settings);
     let traces = Traces::new(inspector.clone());
-    let overview = Overview::new(shows.look, shows.history, status.clone(), &settings);
+    let figures = (shows.look, shows.history);
+    let overview = Overview::new(figures, shows.in_force, status.clone(), &settings);
     let sources = Sources {
         hub: Arc::new(Hub::new(shows.log, shows.readers.teller())),
         status,

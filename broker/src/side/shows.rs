@@ -14,7 +14,7 @@ use super::presence::readers::Readers;
 use super::refusals::Refusals;
 use super::shared::Shared;
 use super::trace::troubled::Troubled;
-use super::try_page::session::Tries;
+use super::try_page::session::{InForce, Tries};
 use crate::hooks::Hooks;
 use broker_core::settings::Settings;
 use std::net::TcpListener;
@@ -50,6 +50,8 @@ pub struct Shows {
     pub settings: Arc<Settings>,
     /// The channel that `/try` proposes, and the issuer of its sessions.
     pub tries: Tries,
+    /// The credentials in force, where requests are signed.
+    pub in_force: Option<InForce>,
     /// The states of channels that shards tell while somebody reads them.
     pub readers: Readers,
     /// The ways to the courier of hooks, if any are configured.

@@ -211,6 +211,12 @@ impl Authenticator {
         self.verifier.hashed_bytes()
     }
 
+    /// The region that exists here; `None`: any does.
+    #[must_use]
+    pub fn region(&self) -> Option<&Arc<str>> {
+        self.rules.region.as_ref()
+    }
+
     /// The credentials of those who may sign.
     #[must_use]
     pub fn credentials(&self) -> &Credentials {

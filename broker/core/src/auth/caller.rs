@@ -4,7 +4,7 @@ mod names;
 
 pub use names::{assumed_role_id, federated_user_arn};
 
-use super::held_key::{Held, HeldKey};
+use super::held_caller::HeldCaller;
 use super::principal::Principal;
 use super::question::{Asked, Origin, PolicyQuestion};
 use super::session::{PolicyGround, RoleSession, Root, Session, Source, key_of};
@@ -81,8 +81,13 @@ impl Caller {
     }
 
     pub(super) fn session(session: Session, region: Option<Arc<str>>) -> Self {
+        Self::of_session(Arc::new(session), region)
+    }
+
+    /// The same of a session that others share.
+    pub(super) const fn of_session(session: Arc<Session>, region: Option<Arc<str>>) -> Self {
         Self {
-            who: CallerKind::Session(Arc::new(session)),
+            who: CallerKind::Session(session),
             region,
             origin: None,
         }
@@ -213,13 +218,18 @@ impl Caller {
         names
     }
 
-    /// The key that it signs with, for as long as that is watched.
+    /// The part of it that is kept while its connection is open, or its device waits; `None` of those without keys.
     #[must_use]
-    pub fn held_key(&self) -> HeldKey {
-        HeldKey(match &self.who {
-            CallerKind::Anyone(_) | CallerKind::SigningIn(_) => Held::None,
-            CallerKind::Principal(principal) => Held::Principal(Arc::clone(principal)),
-            CallerKind::Session(session) => Held::Session(Arc::clone(session)),
+    pub fn held(&self) -> Option<HeldCaller> {
+        let held = match &self.who {
+            CallerKind::Anyone(_) | CallerKind::SigningIn(_) => return None,
+            CallerKind::Principal(principal) => HeldCaller::principal(Arc::clone(principal)),
+            CallerKind::Session(session) => HeldCaller::session(Arc::clone(session)),
+        };
+        let headers = self.origin().and_then(|origin| origin.headers.clone());
+        Some(match headers {
+            Some(headers) => held.with_headers(headers),
+            None => held,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Every principal, by access key id, and every role: a snapshot that is replaced whole.
 
+use super::held_caller::Recheck;
 use super::principal::Principal;
 use super::role::Role;
 use super::sign_in::SignIn;
@@ -24,6 +25,8 @@ pub struct Credentials {
     policies: BTreeMap<Box<str>, Arc<Policy>>,
     /// By account, the part used up of its rate of temporary credentials.
     granted: BTreeMap<Box<str>, SharedBucket>,
+    /// The count of connections that were open when these came, and that they refuse.
+    recheck: Recheck,
 }
 
 /// Why principals do not go together.
@@ -147,6 +150,12 @@ impl Credentials {
     pub(crate) fn may_grant(&self, account: &str, rate: Rate, now: Now) -> bool {
         let bucket = self.granted.get(account);
         bucket.is_none_or(|bucket| bucket.take(rate, now))
+    }
+
+    /// The count of connections that were open when they came, and that they refuse.
+    #[must_use]
+    pub const fn recheck(&self) -> &Recheck {
+        &self.recheck
     }
 
     /// The principal of an access key id.

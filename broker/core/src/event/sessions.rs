@@ -117,6 +117,7 @@ mod tests {
             offered_ms,
             answered_ms,
             reason,
+            refused_by: None,
         };
         let mut sessions = Sessions::default();
         let (left, drained) = (EndReason::PeerGone, EndReason::Drain);

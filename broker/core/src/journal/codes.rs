@@ -40,7 +40,7 @@ impl EndReason {
 const TOO_BIG: EndReason = EndReason::ProtocolError(FrameError::MessageTooBig(Excess::NONE));
 
 /// All reasons, in the order of their codes.
-const REASONS: [EndReason; 33] = [
+const REASONS: [EndReason; 34] = [
     EndReason::PeerClosed,
     EndReason::PeerGone,
     EndReason::Idle,
@@ -74,6 +74,7 @@ const REASONS: [EndReason; 33] = [
     TOO_BIG,
     EndReason::ProtocolError(FrameError::TooManyFragments),
     EndReason::MadeRoom,
+    EndReason::Forbidden,
 ];
 
 #[cfg(test)]
@@ -120,12 +121,13 @@ mod tests {
                 | EndReason::SlowMessage
                 | EndReason::Flood
                 | EndReason::Operator
-                | EndReason::MadeRoom => {}
+                | EndReason::MadeRoom
+                | EndReason::Forbidden => {}
             }
         }
         let mut codes: Vec<u8> = REASONS.map(|known| known.code().get()).to_vec();
         codes.sort_unstable();
-        assert_eq!(codes, (1..=33).collect::<Vec<u8>>());
+        assert_eq!(codes, (1..=34).collect::<Vec<u8>>());
         assert_eq!(EndReason::of_code(NonZeroU8::MAX, Excess::NONE), None);
     }
 }

@@ -1,7 +1,9 @@
 //! One shard's way to the journal: what peers can cause at will is limited here.
 
 use super::budget::{Budget, Share};
-use super::{Audit, ConnectionEnd, Entry, Journal, Refused, Superseded, UnacceptedMessage};
+use super::{
+    Audit, ConnectionEnd, Entry, Forbidden, Journal, Refused, Superseded, UnacceptedMessage,
+};
 use crate::id::Account;
 use crate::limits::{
     DENIALS_LOGGED_PER_PREFIX, DENIALS_LOGGED_PER_SECOND, ENDS_LOGGED_PER_ACCOUNT,
@@ -171,6 +173,11 @@ impl Diary {
         } else {
             self.suppressed += 1;
         }
+    }
+
+    /// Notes that other credentials refuse this many of all open connections.
+    pub fn forbidden(&mut self, forbidden: Forbidden) {
+        self.journal.note(Entry::Forbidden(forbidden));
     }
 
     /// Notes that another node did not answer a request: [`NODE_TROUBLES_LOGGED_PER_SECOND`] lines, which count the
@@ -391,6 +398,7 @@ mod tests {
             offered_ms: None,
             answered_ms: None,
             reason: EndReason::PeerGone,
+            refused_by: None,
         };
         let mut ended = |at, account| diary.ended(Now(at), Account(account), end.clone());
         (0..1000).for_each(|_| ended(1_000, 1));

@@ -90,6 +90,8 @@ pub enum Entry {
         /// Requests that got 503 since the last such line.
         requests: u64,
     },
+    /// Other credentials refuse connections that are open.
+    Forbidden(Forbidden),
     /// The registry's store failed.
     StoreTrouble {
         /// The text of the store's error; no wire text.
@@ -120,6 +122,19 @@ pub struct ConnectionEnd {
     pub answered_ms: Option<u32>,
     /// Why it ended.
     pub reason: EndReason,
+    /// Of one that may not be open any more: the policy and statement that refuse it, or what is gone.
+    pub refused_by: Option<Box<str>>,
+}
+
+/// Connections that were admitted, and that other credentials refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forbidden {
+    /// Open connections.
+    pub connections: u64,
+    /// Those of them that are refused.
+    pub forbidden: u64,
+    /// They are more than half: none is closed for a time, in which others may come.
+    pub waits: bool,
 }
 
 /// A message that was not accepted.
@@ -224,6 +239,8 @@ pub enum EndReason {
     Operator,
     /// Its account, or caller, held most connections, and another one needed a place.
     MadeRoom,
+    /// Its caller may not connect any more: other credentials, or other tags of its channel.
+    Forbidden,
 }
 
 /// The number of reasons; protocol errors are one.
@@ -263,6 +280,7 @@ impl EndReason {
             Self::Unsupported => (close::UNSUPPORTED, "Binary messages are not supported."),
             Self::SlowMessage => (close::POLICY, "message took too long"),
             Self::Flood => (close::POLICY, "too many frames without effect"),
+            Self::Forbidden => (close::POLICY, "no longer allowed"),
         }
     }
 }

@@ -39,6 +39,7 @@ impl EndReason {
             Self::MadeRoom => {
                 "its account or caller held most connections, and another one needed a place"
             }
+            Self::Forbidden => "the credentials or the channel's tags no longer let it connect",
         };
         says.into()
     }

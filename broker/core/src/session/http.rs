@@ -1,7 +1,7 @@
 //! A connection before its upgrade, or without one: heads, bodies, and the response to a call.
 
 use super::NEVER;
-use crate::auth::{Caller, HeldKey};
+use crate::auth::{Caller, HeldCaller};
 use crate::event::Purpose;
 use crate::id::{Account, ChannelKey, Identity, NodeId};
 use crate::record::{Holding, Listed};
@@ -114,8 +114,8 @@ pub(crate) struct Ownerless {
 pub(crate) struct AwaitedWake {
     /// Its channel.
     pub channel: ChannelKey,
-    /// Its key: without it the device does not wait.
-    pub key: HeldKey,
+    /// Its caller: without its key the device does not wait.
+    pub caller: Option<HeldCaller>,
     /// The connection ends with the answer.
     pub close: bool,
 }
@@ -333,6 +333,6 @@ mod tests {
         // Of each, before the tables around it: some 130 bytes in maps, and the edge's 48.
         let waits = size_of::<AwaitedWake>();
         let sum = size_of::<super::super::Session>() + size_of::<Http>() + waits;
-        assert!(sum <= 464, "{sum}: {waits} and {}", size_of::<Http>());
+        assert!(sum <= 480, "{sum}: {waits} and {}", size_of::<Http>());
     }
 }

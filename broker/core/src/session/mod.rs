@@ -1,12 +1,14 @@
 //! One connection's protocol state: HTTP until it upgrades, then WebSocket, then its end. Channels appear here only as
 //! keys.
 
+mod held;
 mod http;
 mod outbox;
 mod rates;
 mod wait;
 mod web_socket;
 
+pub(crate) use held::{Held, Refused};
 pub(crate) use http::{
     Admission, Asks, AwaitedWake, Expected, Http, HttpStage, Onward, OnwardCount, Ownerless,
     PendingBody, PendingCall, Target,
@@ -94,6 +96,8 @@ pub(crate) struct Ending {
     pub tally: Option<Tally>,
     /// Why it ends: the first thing that happened.
     pub reason: Option<EndReason>,
+    /// Of one that may not be open any more: what refuses it.
+    pub refused_by: Option<Box<str>>,
     /// See [`Session::peer_is_done`].
     pub peer_is_done: bool,
 }
@@ -305,6 +309,16 @@ impl Session {
         }
     }
 
+    /// Takes what refuses a WebSocket that may not be open any more.
+    pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
+        match &mut self.state {
+            SessionState::Open(web_socket) => web_socket.held.take_refused(),
+            SessionState::AwaitCloseEcho(web_socket, _) => web_socket.held.take_refused(),
+            SessionState::AwaitGone(ending) => ending.refused_by.take(),
+            SessionState::Http(_) => None,
+        }
+    }
+
     /// Whether the peer sends nothing more: it began the end of the WebSocket by its close frame (RFC 6455 section
     /// 5.5.1), and no ping of ours is under way that it might answer all the same.
     #[must_use]
@@ -411,6 +425,7 @@ mod tests {
     #[test]
     fn a_session_stays_small() {
         // The cost of each of a million idle viewers, in bytes, before the tables around it.
-        assert!(size_of::<Session>() <= 152, "{}", size_of::<Session>());
+        // 16 of them are the caller's, which is asked again when the credentials are others.
+        assert!(size_of::<Session>() <= 168, "{}", size_of::<Session>());
     }
 }

@@ -1,6 +1,6 @@
 //! An open WebSocket: its frames, its role, and which of its deadlines is next.
 
-use super::{MessageRates, NEVER};
+use super::{Held, MessageRates, NEVER};
 use crate::id::{CallerId, ChannelKey};
 use crate::journal::EndReason;
 use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
@@ -115,14 +115,16 @@ pub(crate) struct WebSocket {
     pub role: Role,
     /// Its caller, if it is a viewer that has a part of its own of what the channel's viewers share.
     pub caller: Option<CallerId>,
+    /// Its caller, where that is asked again; why it is refused, once it is.
+    pub held: Held,
     /// A newer connection took its place: it may send, but receives nothing (codec/PROTOCOL.md, TAKE-2).
     pub superseded: bool,
     /// The buckets that limit its messages.
     pub rates: MessageRates,
     /// GO_AWAY was sent.
     told_to_go: bool,
-    /// An operator asked it to come back: it is closed for that, not for its age.
-    recalled: bool,
+    /// The reason of its nearest end that is known beforehand.
+    leaves: Leaves,
     /// The log's figures, written when it ends.
     pub tally: Tally,
     /// The code of why it ends: the first thing that happened. Not in the tally, where it would cost each connection a
@@ -134,6 +136,17 @@ pub(crate) struct WebSocket {
     wss: bool,
     times: Times,
     idle_frames: IdleFrames,
+}
+
+/// The reason of an end that is known beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaves {
+    /// The limit of its age.
+    OfAge,
+    /// An operator asked it to come back.
+    Recalled,
+    /// It may not be open any more, unless it may again by then.
+    Asked,
 }
 
 /// The moments from which the deadlines of a WebSocket follow.
@@ -177,6 +190,8 @@ struct IdleFrames {
     count: u16,
     /// See [`Terms::presence`]; here it costs no connection a word.
     presence: bool,
+    /// See [`WebSocket::is_forbidden`]; nor does this.
+    forbidden: bool,
 }
 
 /// The action that is due on an open WebSocket.
@@ -207,10 +222,11 @@ impl WebSocket {
             channel,
             role,
             caller: None,
+            held: Held::Nothing,
             superseded: false,
             rates: MessageRates::default(),
             told_to_go: false,
-            recalled: false,
+            leaves: Leaves::OfAge,
             tally: Tally::of(now),
             reason: None,
             notices: terms.notices,
@@ -260,6 +276,16 @@ impl WebSocket {
     #[must_use]
     pub(crate) fn gets_presence(&self) -> bool {
         self.idle_frames.presence && !self.superseded
+    }
+
+    /// Whether its caller may not connect any more, when it was last asked.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.idle_frames.forbidden
+    }
+
+    /// Notes what the last question said.
+    pub(crate) fn was_asked(&mut self, forbidden: bool) {
+        self.idle_frames.forbidden = forbidden;
     }
 
     /// When it was admitted.
@@ -358,17 +384,34 @@ impl WebSocket {
     /// It is to be closed by `at`, so that it comes back; a nearer end stays.
     pub(crate) fn recall(&mut self, at: Now) {
         if at < self.times.ends {
-            (self.times.ends, self.recalled) = (at, true);
+            (self.times.ends, self.leaves) = (at, Leaves::Recalled);
         }
+    }
+
+    /// It is asked by `at` whether it may still be open; a nearer end stays.
+    pub(crate) fn ask_by(&mut self, at: Now) {
+        if at < self.times.ends {
+            (self.times.ends, self.leaves) = (at, Leaves::Asked);
+        }
+    }
+
+    /// Whether it is open only until it is asked.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.leaves == Leaves::Asked
+    }
+
+    /// It was asked, and may be open until it reaches the limit of its age.
+    pub(crate) fn may_stay(&mut self, ends: Now) {
+        (self.times.ends, self.leaves) = (ends, Leaves::OfAge);
     }
 
     /// Why it ends when its time is over.
     #[must_use]
     pub(crate) fn end(&self) -> EndReason {
-        if self.recalled {
-            EndReason::IceReconnect
-        } else {
-            EndReason::Age
+        match self.leaves {
+            Leaves::OfAge => EndReason::Age,
+            Leaves::Recalled => EndReason::IceReconnect,
+            Leaves::Asked => EndReason::Forbidden,
         }
     }
 
@@ -394,7 +437,7 @@ impl WebSocket {
     pub(crate) fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
         let age = Some(self.times.ends).filter(|ends| *ends != NEVER);
         let idle = whole_second(self.times.last_frame.after(timeouts.idle_ms));
-        let notice = self.notices && !self.told_to_go && !self.superseded;
+        let notice = self.notices && !self.told_to_go && !self.superseded && !self.is_asked();
         let told = age.filter(|_| notice).map(|end| {
             let grace = timeouts.go_away_grace_ms;
             Now(end.0.saturating_sub(grace)).max(self.tally.opened)

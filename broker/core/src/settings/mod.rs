@@ -80,6 +80,9 @@ pub struct Settings {
     pub profile: Profile,
     /// The proof of identity that callers must give.
     pub auth: Auth,
+    /// Whether open connections are asked again whether they may be open, when the credentials or the tags of their
+    /// channel change.
+    pub auth_recheck: bool,
     /// Development mode: any region and account, unknown channels are created by a connect.
     pub dev: bool,
     /// Origins of pages that may use a server without signatures beside those of loopback, as browsers write them;

@@ -98,6 +98,8 @@ pub const KEYS: &[Key] = &[
         .doc("\"sigv4\" checks every signature and needs credentials, \"none\" accepts every request and needs every \
               listener on loopback")
         .flag(flag("--auth", "NAME", "Authentication of requests: sigv4 or none (loopback only)")),
+    Key::new("auth_recheck", Kind::Switch(field!(auth_recheck))).default("true")
+        .doc("true closes connections, within 5 s, that new credentials or other tags of their channel would refuse"),
     Key::new("data_dir", Kind::Path { get: |s| Some(&s.data_dir), set: |s, path| s.data_dir = path })
         .default("heliograph-data")
         .doc("created if absent; one process at a time. \":memory:\" is a new directory in memory that ends with the \

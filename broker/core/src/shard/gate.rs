@@ -1,19 +1,22 @@
 //! The signature of a request, checked by the shard that accepted its connection.
 
+pub(in crate::shard) mod walk;
+
 use crate::auth::{
-    Authenticator, Caller, Credentials, Grant, Nonces, Origin, OriginHeaders, SealError,
-    SessionGrant, SessionKeys, Temporary, Unsigned,
+    Authenticator, Caller, Credentials, Grant, InForce, Nonces, Origin, OriginHeaders, SealError,
+    SessionGrant, SessionKeys, SharedSessions, Temporary, Unsigned,
 };
 use crate::machine::Peer;
 use crate::session::Target;
 use crate::settings::Rate;
 use crate::shard::books::evidence::{Evidence, SignatureEvidence};
 use crate::shard::start::StartKeys;
-use crate::time::Moment;
+use crate::time::{Moment, Now};
 use codec::aws::policy::KeyName;
 use codec::aws::sigv4::{Refusal, Service};
 use codec::http::{Head, HeadLimits};
 use std::sync::Arc;
+use walk::Walk;
 
 /// The signatures and keys of those who may come in.
 ///
@@ -29,6 +32,10 @@ pub(super) struct Gate {
     session_keys: Arc<SessionKeys>,
     /// Their nonces.
     nonces: Nonces,
+    /// The sessions of open connections.
+    sessions: SharedSessions,
+    /// Open connections are asked again, since there are other credentials.
+    walk: Option<Walk>,
 }
 
 impl Gate {
@@ -45,6 +52,8 @@ impl Gate {
             head,
             session_keys,
             nonces,
+            sessions: SharedSessions::default(),
+            walk: None,
         }
     }
 
@@ -166,13 +175,42 @@ impl Gate {
 }
 
 impl Gate {
-    /// From here on these are the principals; false where no signature is checked. Connections stay what they are.
-    pub(super) fn replace_credentials(&mut self, credentials: Arc<Credentials>) -> bool {
+    /// From here on these are the principals; false where no signature is checked. Connections stay what they are,
+    /// until they are asked again where they are.
+    pub(super) fn replace_credentials(
+        &mut self,
+        credentials: Arc<Credentials>,
+        asks_again: bool,
+        now: Now,
+    ) -> bool {
         let Some(authenticator) = &mut self.authenticator else {
             return false;
         };
         authenticator.replace_credentials(credentials);
+        self.sessions.clear();
+        self.walk = asks_again.then(|| Walk::begin(now));
         true
+    }
+
+    /// The credentials in force, by which callers are found again; `None` where no signature is asked for.
+    pub(super) fn in_force(&mut self, at: Moment) -> Option<InForce<'_>> {
+        let authenticator = self.authenticator.as_ref()?;
+        Some(InForce {
+            credentials: authenticator.credentials(),
+            sessions: &mut self.sessions,
+            region: authenticator.region().cloned(),
+            now_s: at.wall.0 / 1000,
+        })
+    }
+
+    /// The walk over open connections that is under way.
+    pub(super) fn walk(&mut self) -> Option<&mut Walk> {
+        self.walk.as_mut()
+    }
+
+    /// The next step of that walk is due then.
+    pub(super) fn next_walk(&self) -> Option<Now> {
+        self.walk.as_ref().and_then(Walk::next_due)
     }
 
     /// Checks what holds between two inputs.

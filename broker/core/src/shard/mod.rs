@@ -316,6 +316,7 @@ impl Machine for Shard {
             .chain(slots)
             .chain(tunnels)
             .chain(self.books.next_due())
+            .chain(self.gate.next_walk())
             .chain(self.directory.news().next_due())
             .chain(self.directory.viewer_news().next_due());
         self.sockets.next_deadline().into_iter().chain(others).min()
@@ -461,7 +462,8 @@ impl Shard {
                 }
             }
             Letter::Credentials(credentials) => {
-                if gate.replace_credentials(credentials) {
+                let asks_again = sockets.settings().auth_recheck;
+                if gate.replace_credentials(credentials, asks_again, at.now) {
                     directory.forget_account_rates();
                     wake::keys_changed(sockets, directory.polls().sessions(), gate, at);
                 }

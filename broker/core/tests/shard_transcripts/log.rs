@@ -31,6 +31,7 @@ fn the_end_of_a_connection_names_its_channel_also_when_that_went_first() {
             | Entry::Unaccepted(_)
             | Entry::Superseded(_)
             | Entry::Audit(_)
+            | Entry::Forbidden(_)
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => None,
         })
@@ -66,6 +67,7 @@ fn a_change_that_a_quota_refuses_has_its_audit_line() {
             | Entry::EndsSuppressed { .. }
             | Entry::Unaccepted(_)
             | Entry::Superseded(_)
+            | Entry::Forbidden(_)
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => None,
         })
@@ -157,6 +159,7 @@ fn refused(script: &Script) -> Vec<Refused> {
         | Entry::EndsSuppressed { .. }
         | Entry::Unaccepted(_)
         | Entry::Superseded(_)
+        | Entry::Forbidden(_)
         | Entry::NodeTrouble { .. }
         | Entry::StoreTrouble { .. } => None,
     });
@@ -218,6 +221,7 @@ fn a_connection_whose_place_is_taken_is_counted_and_logged() {
             | Entry::EndsSuppressed { .. }
             | Entry::Unaccepted(_)
             | Entry::Audit(_)
+            | Entry::Forbidden(_)
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => None,
         })

@@ -276,6 +276,7 @@ fn an_owner_that_does_not_answer_is_503_and_a_line_a_second() {
         | Entry::Unaccepted(_)
         | Entry::Superseded(_)
         | Entry::Audit(_)
+        | Entry::Forbidden(_)
         | Entry::StoreTrouble { .. } => None,
     };
     let lines: Vec<_> = node.log.try_iter().filter_map(trouble).collect();

@@ -14,6 +14,7 @@ fn ends(script: &Script) -> Vec<String> {
         | Entry::Unaccepted(_)
         | Entry::Superseded(_)
         | Entry::Audit(_)
+        | Entry::Forbidden(_)
         | Entry::NodeTrouble { .. }
         | Entry::StoreTrouble { .. } => None,
     };

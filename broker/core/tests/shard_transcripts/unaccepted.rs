@@ -31,6 +31,7 @@ fn logged(script: &Script) -> Vec<UnacceptedMessage> {
         | Entry::EndsSuppressed { .. }
         | Entry::Superseded(_)
         | Entry::Audit(_)
+        | Entry::Forbidden(_)
         | Entry::NodeTrouble { .. }
         | Entry::StoreTrouble { .. } => None,
     };

@@ -40,6 +40,7 @@ impl World {
                 | Entry::EndsSuppressed { .. }
                 | Entry::Unaccepted(_)
                 | Entry::Superseded(_)
+                | Entry::Forbidden(_)
                 | Entry::NodeTrouble { .. }
                 | Entry::StoreTrouble { .. } => {}
             }

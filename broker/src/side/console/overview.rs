@@ -5,9 +5,11 @@ use crate::edge::calendar;
 use crate::side::shared::Shared;
 use crate::side::status::StatusBoard;
 use crate::side::trace::troubled::Troubled;
+use crate::side::try_page::session::InForce;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
+use broker_core::auth::RecheckSum;
 use broker_core::settings::Settings;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
@@ -20,6 +22,7 @@ pub type Look = Box<dyn FnMut() -> Vec<ShardLook> + Send>;
 pub(in crate::side) struct Overview {
     live: Arc<tokio::sync::Mutex<Live>>,
     history: Shared<History>,
+    in_force: Option<InForce>,
     status: StatusBoard,
     node: Value,
 }
@@ -33,8 +36,8 @@ struct Live {
 
 impl Overview {
     pub(in crate::side) fn new(
-        look: Look,
-        history: Shared<History>,
+        (look, history): (Look, Shared<History>),
+        in_force: Option<InForce>,
         status: StatusBoard,
         settings: &Settings,
     ) -> Self {
@@ -46,6 +49,7 @@ impl Overview {
         Self {
             live: Arc::new(tokio::sync::Mutex::new(live)),
             history,
+            in_force,
             status,
             node: node(settings),
         }
@@ -80,7 +84,19 @@ impl Overview {
         let status = self.status.status();
         let now = self.now().await;
         let history = self.history.lock().json();
-        value!({ "status": status.as_str(), "node": self.node, "now": now, "history": history })
+        let mut document = value!({ "status": status.as_str(), "node": self.node, "now": now, "history": history });
+        if let Some(sum) = self.forbidden() {
+            document["forbidden"] =
+                value!({ "connections": sum.connections, "forbidden": sum.forbidden });
+        }
+        document
+    }
+
+    /// The connections that a reload of credentials refuses and that stay for the moment, since they are more than
+    /// half of all.
+    fn forbidden(&self) -> Option<RecheckSum> {
+        let in_force = self.in_force.as_ref()?;
+        in_force.borrow().recheck().waiting()
     }
 }
 

@@ -3,7 +3,8 @@
 use broker_core::event::Outcome;
 use broker_core::id::Identity;
 use broker_core::journal::{
-    Audit, Claims, ConnectionEnd, EndReason, Entry, Refused, Superseded, UnacceptedMessage,
+    Audit, Claims, ConnectionEnd, EndReason, Entry, Forbidden, Refused, Superseded,
+    UnacceptedMessage,
 };
 use broker_core::shard::Connections;
 use codec::signal::{Action, Role};
@@ -26,6 +27,7 @@ pub(in crate::side) fn write(entry: &Entry) {
         Entry::Unaccepted(message) => write_unaccepted(message),
         Entry::Superseded(superseded) => write_superseded(superseded),
         Entry::Audit(audit) => write_audit(audit),
+        Entry::Forbidden(forbidden) => write_forbidden(*forbidden),
         Entry::NodeTrouble {
             node,
             why,
@@ -59,6 +61,7 @@ fn connection_end(end: &ConnectionEnd) {
         offered_ms,
         answered_ms,
         reason,
+        refused_by,
     } = end;
     let broken = matches!(reason, EndReason::ProtocolError(_));
     info!(
@@ -74,8 +77,31 @@ fn connection_end(end: &ConnectionEnd) {
         answered_ms,
         %reason,
         says = broken.then(|| reason.says()).as_deref(),
+        refused_by = refused_by.as_deref().map(|by| cut(by, REFUSED_BY_CHARS)),
         "connection ended"
     );
+}
+
+fn write_forbidden(sum: Forbidden) {
+    let Forbidden {
+        connections,
+        forbidden,
+        waits,
+    } = sum;
+    if waits {
+        warn!(target: TARGET,
+            forbidden,
+            connections,
+            "new credentials refuse more than half of the open connections: they are closed from 10 s after the reload \
+             on, unless another reload allows them"
+        );
+    } else {
+        info!(target: TARGET,
+            forbidden,
+            connections,
+            "new credentials refuse open connections: they are closed within 5 s of the reload"
+        );
+    }
 }
 
 fn write_unaccepted(message: &UnacceptedMessage) {
@@ -241,6 +267,8 @@ const TARGET: &str = "broker::journal";
 const ID_CHARS: usize = 64;
 /// Characters of an ARN: whole, for every name of up to 190.
 const ARN_CHARS: usize = 256;
+/// Characters of what refuses a connection: a policy with its statement, or names of policies.
+const REFUSED_BY_CHARS: usize = 256;
 /// Characters of what a store says.
 const ERROR_CHARS: usize = 512;
 
@@ -292,6 +320,7 @@ mod tests {
             offered_ms: Some(4),
             answered_ms: None,
             reason,
+            refused_by: (reason == EndReason::Forbidden).then(|| "camera, statement 1".into()),
         })
     }
 

@@ -62,6 +62,7 @@ fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static 
         backup: Backup::none(),
         settings: Arc::default(),
         tries: Tries::default(),
+        in_force: None,
         token: token.map(str::to_owned),
         lan: None,
         cluster: None,

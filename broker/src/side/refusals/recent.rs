@@ -71,6 +71,7 @@ impl Recent {
             | Entry::Unaccepted(_)
             | Entry::Superseded(_)
             | Entry::Audit(_)
+            | Entry::Forbidden(_)
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => {}
         }

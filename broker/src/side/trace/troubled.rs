@@ -279,6 +279,7 @@ impl Troubled {
             | Entry::Suppressed { .. }
             | Entry::EndsSuppressed { .. }
             | Entry::Audit(_)
+            | Entry::Forbidden(_)
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => {}
         }

@@ -4,12 +4,13 @@
 //! * [`refused`], [`malformed`], [`bounds`]: signatures that are wrong, broken, or at their limits; [`slow`]: requests
 //!   in pieces.
 //! * [`conditions`]: values that policies compare; [`quotas`]: rates of callers; [`reload`]: credentials that are
-//!   replaced; [`sts`]: temporary credentials; [`roles`]: those of roles.
+//!   replaced; [`recheck`]: connections that this ends; [`sts`]: temporary credentials; [`roles`]: those of roles.
 
 mod bounds;
 mod conditions;
 mod malformed;
 pub(crate) mod quotas;
+mod recheck;
 pub(crate) mod refused;
 mod reload;
 mod roles;

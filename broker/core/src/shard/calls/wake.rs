@@ -99,7 +99,7 @@ pub(in crate::shard) fn begin(
     };
     http.stage = HttpStage::AwaitWake(Box::new(AwaitedWake {
         channel,
-        key: admission.caller.held_key(),
+        caller: admission.caller.held(),
         close,
     }));
     http.deadline = deadline;
@@ -175,7 +175,10 @@ pub(in crate::shard) fn keys_changed(
             continue;
         };
         if let HttpStage::AwaitWake(awaited) = &http.stage
-            && !awaited.key.is_in(credentials)
+            && awaited
+                .caller
+                .as_ref()
+                .is_some_and(|it| !it.is_in(credentials))
         {
             http.deadline = at.now;
             sockets.arm(key, at.now);

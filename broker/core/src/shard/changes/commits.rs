@@ -72,6 +72,9 @@ impl Directory {
                 Answer::Record(record, ChannelStatus::Active)
             }
             ChangeStep::Replace(record) => {
+                if record.tags != channel.record.tags {
+                    todo.push(Todo::TagsChanged(key));
+                }
                 self.replace_record(key, record, at.now);
                 Answer::Done
             }

@@ -355,33 +355,31 @@ impl Sockets {
     /// their age.
     fn terms(&mut self, (wss, presence): (bool, bool), now: Now) -> Terms {
         let settings = self.settings();
-        let (mut age, grace_ms) = (
-            settings.timeouts.connection_age_ms,
-            settings.timeouts.go_away_grace_ms,
-        );
         let notices = match settings.signaling.go_away {
             GoAway::Auto => !wss,
             GoAway::Always => true,
             GoAway::Never => false,
         };
+        Terms {
+            notices,
+            wss,
+            presence,
+            ends: self.age_end(notices, now),
+        }
+    }
+
+    /// When a connection that was opened at this moment reaches the limit of its age.
+    pub(in crate::shard) fn age_end(&mut self, notices: bool, opened: Now) -> Now {
+        let timeouts = &self.settings().timeouts;
+        let (mut age, grace_ms) = (timeouts.connection_age_ms, timeouts.go_away_grace_ms);
         if age == 0 {
-            return Terms {
-                notices,
-                wss,
-                presence,
-                ends: NEVER,
-            };
+            return NEVER;
         }
         if !notices {
             let early = (u128::from(grace_ms) * u128::from(self.next_in_spread())) >> u32::BITS;
             age = age.saturating_sub(u64::try_from(early).unwrap_or(u64::MAX));
         }
-        Terms {
-            notices,
-            wss,
-            presence,
-            ends: now.after(age),
-        }
+        opened.after(age)
     }
 }
 

@@ -169,6 +169,7 @@ impl Sockets {
         books.unload(session.outbox.load());
         let (peer, tally) = (session.peer(), session.tally().copied());
         let reason = session.reason().unwrap_or_else(|| self.cut_off_reason());
+        let refused_by = session.take_refused();
         let last_frame = session.open().map(WebSocket::last_frame);
         let Some((channel, role)) = session.membership() else {
             return;
@@ -181,6 +182,7 @@ impl Sockets {
             tally,
             last_frame,
             reason,
+            refused_by,
             unsent: session.outbox.drain(),
         })));
     }

@@ -79,15 +79,15 @@ impl Directory {
     }
 
     /// The connection of a WebSocket is gone: its end is counted and logged, and its slot is not held any more.
-    pub(in crate::shard) fn gone(&mut self, books: &mut Books, gone: &Gone, at: Moment) {
-        if let Some(tally) = &gone.tally {
-            self.note_end(books, gone, tally, at);
+    pub(in crate::shard) fn gone(&mut self, books: &mut Books, gone: &mut Gone, at: Moment) {
+        if let Some(tally) = gone.tally {
+            self.note_end(books, gone, &tally, at);
         }
         self.free_slot(gone.channel, gone.session);
     }
 
     /// Counts the end of a WebSocket connection, and notes its line in the log.
-    fn note_end(&mut self, books: &mut Books, gone: &Gone, tally: &Tally, at: Moment) {
+    fn note_end(&mut self, books: &mut Books, gone: &mut Gone, tally: &Tally, at: Moment) {
         let known = match self.channel(gone.channel) {
             Some(channel) => {
                 let arn = &channel.record.arn;
@@ -107,6 +107,7 @@ impl Directory {
             offered_ms: tally.offered_ms(),
             answered_ms: tally.answered_ms(),
             reason: gone.reason,
+            refused_by: gone.refused_by.take(),
         };
         books.count_connection_end(&end);
         let account = account.unwrap_or(Account(0));

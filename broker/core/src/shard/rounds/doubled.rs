@@ -7,8 +7,10 @@ use crate::shard::Shard;
 use crate::shard::calls::BegunCall;
 use crate::shard::connect::admission;
 use crate::shard::connect::heads::SignedCall;
+use crate::shard::end::recheck;
 use crate::shard::nodes::tunnel::{self, NamedCall};
 use crate::shard::road::parts::Parts;
+use crate::shard::todo::Todo;
 use crate::time::Moment;
 
 impl Shard {
@@ -24,7 +26,21 @@ impl Shard {
             return false;
         };
         let admitted = (admission, holder);
-        self.double.admission(self.road_parts(), key, admitted, at)
+        if !self.double.admission(self.road_parts(), key, admitted, at) {
+            return false;
+        }
+        let (sockets, directory, books, gate, todo) = self.parts();
+        if recheck::hold(
+            sockets,
+            directory,
+            books,
+            gate,
+            (key, &admission.caller),
+            at,
+        ) {
+            todo.push(Todo::AskAgain(key));
+        }
+        true
     }
 
     /// Begins a call whose signature was checked, unless another node has its channel.

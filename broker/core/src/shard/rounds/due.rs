@@ -6,7 +6,7 @@ use crate::limits::SLOT_ORDERS_PER_TURN;
 use crate::shard::Shard;
 use crate::shard::calls::pages;
 use crate::shard::directory::slots::Slots;
-use crate::shard::end::timers;
+use crate::shard::end::{recheck, timers};
 use crate::shard::sockets::timer::Owner;
 use crate::shard::todo::Todo;
 use crate::time::Moment;
@@ -39,6 +39,8 @@ impl Shard {
                 sockets.tell_viewer(books, viewer, state);
             }
         }
+        let (sockets, directory, books, gate, _) = self.parts();
+        recheck::step(sockets, directory, books, gate, at);
         self.double_due(at);
         while self.directory.work_on_page(&mut self.todo, at) {
             self.settle(at);

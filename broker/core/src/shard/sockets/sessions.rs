@@ -177,6 +177,7 @@ impl Sockets {
                 was: None,
                 tally: None,
                 reason: None,
+                refused_by: None,
                 peer_is_done: false,
             })),
         );
@@ -196,6 +197,7 @@ impl Sockets {
             return false;
         }
         let (tally, reason) = (session.tally().copied(), session.reason());
+        let refused_by = session.take_refused();
         let peer_is_done = session.peer_is_done();
         let ending = |was| {
             SessionState::AwaitGone(Box::new(Ending {
@@ -203,6 +205,7 @@ impl Sockets {
                 was,
                 tally,
                 reason,
+                refused_by: None,
                 peer_is_done,
             }))
         };
@@ -214,6 +217,9 @@ impl Sockets {
             SessionState::Http(_) => ending(None),
             SessionState::AwaitGone(before) => SessionState::AwaitGone(before),
         };
+        if let SessionState::AwaitGone(ending) = &mut session.state {
+            ending.refused_by = refused_by;
+        }
         self.charge(key);
         true
     }

@@ -56,6 +56,10 @@ pub(in crate::shard) enum Todo {
     HungUp(CallRef, Box<Identity>),
     /// An open WebSocket ends for this reason.
     Close(SessionKey, EndReason),
+    /// An open WebSocket whose caller may not connect any more ends, unless it may again.
+    AskAgain(SessionKey),
+    /// A channel has other tags: its connections whose policies read them are asked again.
+    TagsChanged(ChannelKey),
     /// The same for each of many connections, calls or channels.
     Each(Box<Each>),
     /// A message was not accepted: its line in the log.
@@ -148,6 +152,8 @@ pub(in crate::shard) struct Gone {
     pub(in crate::shard) last_frame: Option<Now>,
     /// Why it ended.
     pub(in crate::shard) reason: EndReason,
+    /// Of one that may not be open any more: what refuses it.
+    pub(in crate::shard) refused_by: Option<Box<str>>,
     /// Messages that were not wholly handed over.
     pub(in crate::shard) unsent: Vec<Unsent>,
 }

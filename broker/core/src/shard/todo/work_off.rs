@@ -1,6 +1,7 @@
 //! The one `match` that does what steps left.
 
 use crate::id::{CallRef, ChannelKey, SessionKey, ShardId};
+use crate::journal::EndReason;
 use crate::machine::Output;
 use crate::session::Session;
 use crate::shard::Shard;
@@ -8,7 +9,7 @@ use crate::shard::calls::letter::{Answer, Letter};
 use crate::shard::calls::refusals::shutting_down;
 use crate::shard::calls::{alexa, answers, home, wake};
 use crate::shard::directory::changes::Waiting;
-use crate::shard::end::timers;
+use crate::shard::end::{recheck, timers};
 use crate::shard::road::{presence, relay, unaccepted, unsent};
 use crate::shard::todo::{Each, Gone, Left, Todo};
 use crate::time::Moment;
@@ -67,6 +68,10 @@ impl Shard {
                 unaccepted::log(sockets, channel, books, &declined, at);
             }
             Todo::Close(session, reason) => sockets.close(books, todo, session, reason, at),
+            Todo::AskAgain(session) => self.ask_again(session, at),
+            Todo::TagsChanged(channel) => {
+                recheck::tags_changed(sockets, directory.members(channel), at)
+            }
             Todo::Each(each) => self.next_of(each, at),
             Todo::Left(left) => self.left(*left, at),
             Todo::Gone(gone) => self.gone(*gone, at),
@@ -163,6 +168,14 @@ impl Shard {
         }
     }
 
+    /// An open WebSocket may not be open any more, unless it may again.
+    fn ask_again(&mut self, session: SessionKey, at: Moment) {
+        let (sockets, directory, books, gate, todo) = self.parts();
+        if recheck::refuses(sockets, directory, books, (gate, session), at) {
+            sockets.close(books, todo, session, EndReason::Forbidden, at);
+        }
+    }
+
     /// A WebSocket has left its channel, or lost its slot there. The one that it took the slot of may have that again.
     fn left(&mut self, left: Left, at: Moment) {
         let (sockets, directory, books, _, todo) = self.parts();
@@ -184,9 +197,9 @@ impl Shard {
     }
 
     /// The connection of a WebSocket is gone.
-    fn gone(&mut self, gone: Gone, at: Moment) {
+    fn gone(&mut self, mut gone: Gone, at: Moment) {
         let (_, directory, books, ..) = self.parts();
-        directory.gone(books, &gone, at);
+        directory.gone(books, &mut gone, at);
         let (key, role) = (gone.channel, gone.role);
         let (from, unsent) = (gone.session, gone.unsent);
         let whose = (key, &role);

@@ -273,6 +273,7 @@ impl Model {
             offered_ms: ws.setup[0].map(|ms| u32::try_from(ms).expect("hours")),
             answered_ms: ws.setup[1].map(|ms| u32::try_from(ms).expect("hours")),
             reason: ws.reason.expect("something ended it"),
+            refused_by: None, // nobody signs here
         };
         let sessions = end.clone();
         let note = (Entry::ConnectionEnd(end), ws.or_reason);

@@ -14,6 +14,7 @@ fn end(offered_ms: Option<u32>, answered_ms: Option<u32>) -> ConnectionEnd {
         offered_ms,
         answered_ms,
         reason: EndReason::PeerClosed,
+        refused_by: None,
     }
 }
 

@@ -1,0 +1,236 @@
+//! The caller of an open connection, kept so that it can be asked again whether it may be open.
+//!
+//! A connection keeps one pointer: to its principal, or to the session of its token, which connections of one token
+//! share. Moment, address and channel of the request are known of the connection itself.
+
+mod recheck;
+mod shared;
+
+pub use recheck::{Recheck, RecheckSum};
+pub use shared::SharedSessions;
+
+use super::caller::Caller;
+use super::credentials::Credentials;
+use super::principal::Principal;
+use super::question::{Origin, OriginHeaders};
+use super::session::{RoleSession, Root, Scope, Session, Source};
+use codec::aws::policy::KeyName;
+use std::fmt;
+use std::sync::Arc;
+
+/// The caller of an open connection. In 16 bytes.
+#[derive(Clone, Debug)]
+pub struct HeldCaller(Kept);
+
+#[derive(Clone, Debug)]
+enum Kept {
+    Principal(Arc<Principal>),
+    Session(Arc<Session>),
+    /// One of the two, of whose request a policy names headers.
+    WithHeaders(Box<(HeldCaller, Arc<OriginHeaders>)>),
+}
+
+/// The credentials in force, by which callers are found again.
+pub struct InForce<'a> {
+    /// The file, read.
+    pub credentials: &'a Credentials,
+    /// The sessions of connections, by these credentials.
+    pub sessions: &'a mut SharedSessions,
+    /// The region that exists here; `None`: any does.
+    pub region: Option<Arc<str>>,
+    /// The moment, in seconds since 1970 UTC.
+    pub now_s: u64,
+}
+
+/// The thing that a caller hung on and that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// The key of this principal, or it has another secret, or has been given an end that is over.
+    Key(Box<str>),
+    /// The provider, certificate or thing by which it signed in.
+    SignIn(Box<str>),
+    /// This role, one by which it was assumed, or a policy by which its session is bounded.
+    Role(Box<str>),
+}
+
+impl HeldCaller {
+    pub(super) const fn principal(principal: Arc<Principal>) -> Self {
+        Self(Kept::Principal(principal))
+    }
+
+    pub(super) const fn session(session: Arc<Session>) -> Self {
+        Self(Kept::Session(session))
+    }
+
+    /// The same, whose request had these headers.
+    pub(super) fn with_headers(self, headers: Arc<OriginHeaders>) -> Self {
+        Self(Kept::WithHeaders(Box::new((self, headers))))
+    }
+
+    /// Whether some policy that decides for it names a condition key.
+    #[must_use]
+    pub fn reads(&self, name: KeyName) -> bool {
+        match &self.0 {
+            Kept::Principal(principal) => {
+                principal.policies.iter().any(|policy| policy.reads(name))
+            }
+            Kept::Session(session) => session.reads(name),
+            Kept::WithHeaders(both) => both.0.reads(name),
+        }
+    }
+
+    /// Whether its key is still one of these, with the same secret, or what it hangs on is known, and so is its role.
+    #[must_use]
+    pub fn is_in(&self, credentials: &Credentials) -> bool {
+        let has = |principal: &Principal| {
+            let found = credentials.find(&principal.access_key_id);
+            found.is_some_and(|found| found.secret == principal.secret)
+        };
+        let session = match &self.0 {
+            Kept::Principal(principal) => return has(principal),
+            Kept::WithHeaders(both) => return both.0.is_in(credentials),
+            Kept::Session(session) => session,
+        };
+        let has_root = match session.root() {
+            Root::Principal(principal) => has(&principal),
+            Root::SignIn(sign_in) => credentials.knows(&sign_in),
+        };
+        let role = session.role().map(|session| &session.role);
+        has_root && role.is_none_or(|it| credentials.role(&it.account, &it.name).is_some())
+    }
+
+    /// The same caller by the credentials in force, as if its request came now; `origin` is that of the request, and
+    /// its headers are added here.
+    ///
+    /// # Errors
+    /// What it hung on is gone.
+    pub fn again(&self, now: &mut InForce<'_>, origin: Origin) -> Result<Caller, Gone> {
+        match &self.0 {
+            Kept::Principal(principal) => {
+                let found = same_key(principal, now)?;
+                let caller = Caller::principal(found, now.region.clone());
+                Ok(caller.from_origin(origin))
+            }
+            Kept::Session(session) => {
+                let found = match now.sessions.find(session) {
+                    Some(found) => found,
+                    None => now.sessions.share(Arc::new(renewed(session, now)?)),
+                };
+                let caller = Caller::of_session(found, now.region.clone());
+                Ok(caller.from_origin(origin))
+            }
+            Kept::WithHeaders(both) => {
+                let (held, headers) = &**both;
+                let headers = Some(Arc::clone(headers));
+                held.again(now, Origin { headers, ..origin })
+            }
+        }
+    }
+
+    /// The same, sharing what other connections of its token keep.
+    pub fn shared(self, sessions: &mut SharedSessions) -> Self {
+        match self.0 {
+            Kept::Session(session) => Self(Kept::Session(sessions.share(session))),
+            Kept::WithHeaders(both) => both.0.shared(sessions).with_headers(both.1),
+            Kept::Principal(_) => self,
+        }
+    }
+}
+
+/// The principal with the same key, unless that has another secret, or was given an end that is over.
+fn same_key(old: &Principal, now: &InForce<'_>) -> Result<Arc<Principal>, Gone> {
+    let found = now.credentials.find(&old.access_key_id);
+    let found = found.filter(|found| {
+        let is_over = found.expires_s.is_some_and(|end| end <= now.now_s);
+        found.secret == old.secret
+            && found.session_token == old.session_token
+            && found.account == old.account
+            && !(is_over && found.expires_s != old.expires_s)
+    });
+    let found = found.ok_or_else(|| Gone::Key(old.name.as_str().into()))?;
+    Ok(Arc::clone(found))
+}
+
+/// The same beginning of a session, if it is still let in.
+fn same_root(old: &Root, now: &InForce<'_>) -> Result<Root, Gone> {
+    match old {
+        Root::Principal(principal) => same_key(principal, now).map(Root::Principal),
+        Root::SignIn(sign_in) if now.credentials.knows(sign_in) => Ok(old.clone()),
+        Root::SignIn(sign_in) => Err(Gone::SignIn(sign_in.label().into())),
+    }
+}
+
+/// The same session by other credentials: each thing that it names is looked up, as when its token comes.
+fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
+    let (source, scope) = match &old.source {
+        Source::Federated(parent, name) => {
+            let source = Source::Federated(same_key(parent, now)?, name.clone());
+            (source, old.scope.clone())
+        }
+        Source::User(parent) => (Source::User(same_key(parent, now)?), old.scope.clone()),
+        Source::Role(session) => {
+            let root = same_root(&session.root, now)?;
+            let gone = || Gone::Role(session.role.name.as_str().into());
+            let role = now
+                .credentials
+                .role(&session.role.account, &session.role.name)
+                .ok_or_else(gone)?;
+            if !session.via.iter().all(|it| now.credentials.has_role(it)) {
+                return Err(gone());
+            }
+            let scope = renewed_scope(&old.scope, now.credentials).ok_or_else(gone)?;
+            let session = RoleSession {
+                role: Arc::clone(role),
+                name: session.name.clone(),
+                label: session.label.clone(),
+                root,
+                via: session.via.clone(),
+                tags: session.tags.clone(),
+                source_identity: session.source_identity.clone(),
+            };
+            (Source::Role(session), scope)
+        }
+    };
+    Ok(Session {
+        source,
+        scope,
+        key_id: old.key_id,
+        issued_s: old.issued_s,
+        expires_s: old.expires_s,
+    })
+}
+
+/// The bound of a session with the policies of the file as they are now; `None` when one is gone.
+fn renewed_scope(old: &Scope, credentials: &Credentials) -> Option<Scope> {
+    let Scope::Within(policies) = old else {
+        return Some(old.clone());
+    };
+    let renewed = policies.iter().map(|policy| match policy.name() {
+        "" => Some(Arc::clone(policy)), // the session's own
+        name => credentials.policy(name).map(Arc::clone),
+    });
+    renewed.collect::<Option<_>>().map(Scope::Within)
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(name) => {
+                write!(
+                    out,
+                    "the key of {name} is gone, is another one, or was ended"
+                )
+            }
+            Self::SignIn(label) => write!(out, "{label} is not let in any more"),
+            Self::Role(name) => {
+                write!(
+                    out,
+                    "role {name}, or a role or policy that its session hangs on, is gone"
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
