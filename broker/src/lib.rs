@@ -21,6 +21,7 @@
 //! | [`env`] | the environment of clients of a running broker |
 //! | [`trace`] | what happened on a channel of a running broker |
 //! | [`seccomp`] | the seccomp profile for containers |
+//! | [`policy_test`] | what the policies of a credentials file say |
 //! | [`version`] | which build this is |
 //! | [`cluster_admin`] | subcommands that ask etcd |
 //! | [`doctor`] `finding` | what keeps a broker from running on this machine, and what may |
@@ -48,6 +49,7 @@ pub mod hooks;
 mod lan;
 mod limits;
 pub mod memory;
+pub mod policy_test;
 mod qr;
 pub mod registry;
 pub mod seccomp;

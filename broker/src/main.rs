@@ -8,6 +8,7 @@ use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, 
 use broker::doctor;
 use broker::env;
 use broker::hook_test;
+use broker::policy_test;
 use broker::print;
 use broker::seccomp;
 use broker::server::{self, Checked};
@@ -36,6 +37,11 @@ fn main() -> ExitCode {
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
         Command::Channels(flags) => channels::run(flags, &mut std::io::stdout()),
         Command::Why(flags) => why::run(flags).and_then(|text| print(&text)),
+        Command::Policy(flags) => match policy_test::run(flags, &mut std::io::stdout()) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(failure) => Err(failure),
+        },
         Command::HookTest(flags) => hook_test::run(flags).and_then(|text| print(&text)),
         Command::Env(flags) => env::run(flags).and_then(|text| print(&text)),
         Command::SeccompProfile(flags) => seccomp::run(flags).and_then(|text| print(&text)),

@@ -1,6 +1,6 @@
 //! The command line.
 
-use super::KeyFlags;
+use super::{KeyFlags, PolicyFlags};
 use broker_core::settings::value;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use codec::aws::{ChannelArn, ChannelName, ClientId};
@@ -43,6 +43,8 @@ pub enum Command {
     Trace(TraceFlags),
     /// Say why a request was refused: by the request id of its answer, or by what the request named
     Why(WhyFlags),
+    /// Ask the policies of a credentials file
+    Policy(PolicyFlags),
     /// Send a test event to the receiver of a hook, and say what it answered
     HookTest(HookTestFlags),
     /// Print the environment for clients of a running --dev broker: endpoints, region, keys, trust

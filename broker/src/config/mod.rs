@@ -20,6 +20,7 @@ mod flags;
 mod json;
 mod key_flags;
 mod lan;
+mod policy_flags;
 mod rules;
 mod summary;
 
@@ -35,6 +36,7 @@ pub use flags::{
 };
 pub use json::json;
 pub use key_flags::KeyFlags;
+pub use policy_flags::{PolicyCommand, PolicyFlags, PolicyTestFlags};
 pub use summary::{credentials_summary, summary};
 
 use crate::files;

@@ -1,6 +1,7 @@
 //! The caller of a verified request.
 
 mod names;
+mod supposed;
 
 pub use names::{assumed_role_id, federated_user_arn};
 

@@ -237,6 +237,20 @@ impl Policy {
         }
     }
 
+    /// The first statement that allows a request, whatever others deny: its position in the document, from 1. For
+    /// operators, not for decisions.
+    #[must_use]
+    pub fn allowed_by(&self, request: &Request<'_>) -> Option<usize> {
+        let subject = Subject::new(request);
+        let mut work = Work::new(self.statements.len());
+        let mut statements = (1..).zip(self.statements());
+        let (number, _) = statements.find(|(_, statement)| {
+            statement.effect == Effect::Allow
+                && statement.matches(&subject, &mut work, &mut 0) == Match::Yes
+        })?;
+        Some(number)
+    }
+
     /// The key of the condition that did not hold; `None` for a statement that denies.
     #[must_use]
     pub fn failed_key(&self, ground: Ground) -> Option<String> {

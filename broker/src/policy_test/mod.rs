@@ -1,0 +1,183 @@
+//! `heliograph policy test`: whether somebody may do something by a credentials file, and which statement decides.
+
+use crate::config::{PolicyCommand, PolicyFlags, PolicyTestFlags, load_credentials};
+use crate::failure::Failure;
+use crate::terminal;
+use broker_core::auth::{
+    Caller, Claim, Credentials, Origin, PolicyQuestion, ResourceTags, SignIn, ThingIdentity,
+    WebIdentity,
+};
+use codec::control::Tag;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Answers to `out`; whether it is allowed.
+///
+/// # Errors
+/// [`Failure::Configuration`] for a credentials file with a fault, one without this name, and a question that cannot
+/// be meant; [`Failure::Fatal`] when the answer cannot be written.
+pub fn run(flags: &PolicyFlags, out: &mut dyn Write) -> Result<bool, Failure> {
+    let PolicyCommand::Test(flags) = &flags.command;
+    let loaded = load_credentials(&flags.credentials, &flags.account_id);
+    let loaded = loaded.map_err(|error| Failure::Configuration(error.to_string()))?;
+    let caller = caller(flags, &loaded.credentials)?;
+    let answer = answer(flags, caller);
+    let text = if flags.json {
+        format!("{:#}\n", answer.json(flags))
+    } else {
+        answer.text()
+    };
+    terminal::write(out, &text)?;
+    Ok(answer.is_allowed)
+}
+
+/// The answer to a question.
+struct Answer {
+    who: String,
+    is_allowed: bool,
+    decided_by: Box<str>,
+}
+
+impl Answer {
+    const fn word(&self) -> &'static str {
+        if self.is_allowed { "allowed" } else { "denied" }
+    }
+
+    fn text(&self) -> String {
+        format!("{}: {}\n", self.word(), self.decided_by)
+    }
+
+    fn json(&self, flags: &PolicyTestFlags) -> Value {
+        json!({
+            "decision": self.word(),
+            "decided_by": self.decided_by,
+            "who": self.who,
+            "action": flags.action.as_str(),
+            "resource": flags.resource,
+        })
+    }
+}
+
+fn answer(flags: &PolicyTestFlags, caller: Caller) -> Answer {
+    let caller = caller.from_origin(Origin {
+        address: flags.source_ip.to_canonical(),
+        tls: !flags.plain,
+        asked_s: now_s(),
+        headers: None,
+    });
+    let tag = |(key, value): &(String, String)| Tag {
+        key: key.as_str().into(),
+        value: value.as_str().into(),
+    };
+    let tags: Vec<Tag> = flags.tag.iter().map(tag).collect();
+    let question = PolicyQuestion {
+        client_id: flags.client_id.as_deref(),
+        resource_tags: ResourceTags::Known(&tags),
+        ..PolicyQuestion::new(flags.action, &flags.resource)
+    };
+    let ruling = caller.decide(&question);
+    let decided_by = match ruling.denied {
+        Some(_) => caller.ground_of(&ruling),
+        None => caller.allowed_by(&question),
+    };
+    Answer {
+        who: caller.arn(),
+        is_allowed: ruling.denied.is_none(),
+        decided_by: decided_by.unwrap_or_else(|| "everybody may".into()),
+    }
+}
+
+/// The one who is asked about.
+fn caller(flags: &PolicyTestFlags, credentials: &Credentials) -> Result<Caller, Failure> {
+    let region = Some(Arc::from(flags.region.as_str()));
+    let (of_user, of_role, name) = match flags.who.split_once('/') {
+        Some(("user", name)) => (true, false, name),
+        Some(("role", name)) => (false, true, name),
+        _ => (true, true, &*flags.who),
+    };
+    let mut principals = credentials.principals().filter(|_| of_user);
+    let principal = principals.find(|principal| principal.name == name);
+    let principal = principal.and_then(|it| credentials.find(&it.access_key_id));
+    let role = credentials.roles().filter(|_| of_role);
+    let role = role.into_iter().find(|role| role.name == name);
+    let role = role.and_then(|role| credentials.role(&role.account, &role.name));
+    let sign_in = sign_in(flags)?;
+    let fault = match (principal, role) {
+        (Some(_), Some(_)) => {
+            format!(
+                "a principal and a role have the name {name}: allowed user/{name} and role/{name}"
+            )
+        }
+        (Some(_), None) if sign_in.is_some() => {
+            format!(
+                "{name} is a principal, which signs by its key: --thing and --claim are of roles"
+            )
+        }
+        (Some(principal), None) => {
+            return Ok(Caller::supposed_principal(Arc::clone(principal), region));
+        }
+        (None, Some(role)) => {
+            let role = Arc::clone(role);
+            return Ok(Caller::supposed_session(role, sign_in, now_s(), region));
+        }
+        (None, None) => format!("no principal and no role has the name {name}"),
+    };
+    let file = flags.credentials.display();
+    Err(Failure::Configuration(format!("{file}: --as: {fault}")))
+}
+
+/// The certificate or the token that would have signed in.
+fn sign_in(flags: &PolicyTestFlags) -> Result<Option<SignIn>, Failure> {
+    if let Some(name) = &flags.thing {
+        return Ok(Some(SignIn::Thing(ThingIdentity {
+            certificate: [0; 32],
+            name: Some(name.as_str().into()),
+            thing_type: None,
+            alias: "".into(),
+            authority: None,
+        })));
+    }
+    let Some((provider, ..)) = flags.claim.first() else {
+        return Ok(None);
+    };
+    if flags.claim.iter().any(|(issuer, ..)| issuer != provider) {
+        let rule = "--claim: allowed are claims of one issuer, whose token it is";
+        return Err(Failure::Configuration(rule.into()));
+    }
+    let mut identity = WebIdentity {
+        account: flags.account_id.as_str().into(),
+        provider: provider.as_str().into(),
+        subject: "".into(),
+        audience: "".into(),
+        claims: Vec::new(),
+    };
+    for (_, name, value) in &flags.claim {
+        match name.as_str() {
+            "sub" => identity.subject = value.as_str().into(),
+            "aud" => identity.audience = value.as_str().into(),
+            _ => add_claim(&mut identity.claims, name, value),
+        }
+    }
+    Ok(Some(SignIn::Web(identity)))
+}
+
+/// One more value of a claim.
+fn add_claim(claims: &mut Vec<Claim>, name: &str, value: &str) {
+    match claims.iter_mut().find(|claim| &*claim.name == name) {
+        Some(claim) => claim.values.push(value.into()),
+        None => claims.push(Claim {
+            name: name.into(),
+            values: vec![value.into()],
+        }),
+    }
+}
+
+fn now_s() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+use super::*;
+use crate::config::Arguments;
+use crate::config::Command;
+use clap::Parser;
+use std::path::PathBuf;
+
+const FILE: &str = r#"
+[policy.camera]
+document = '''{"Version": "2012-10-17", "Statement": [
+    {"Effect": "Deny", "Action": "kinesisvideo:DeleteSignalingChannel", "Resource": "*"},
+    {"Effect": "Allow", "Action": "kinesisvideo:*",
+     "Resource": "arn:aws:kinesisvideo:*:*:channel/${credentials-iot:ThingName}/*"},
+    {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*",
+     "Condition": {"StringEquals": {"kinesisvideo:ClientId": "${id.example.com:sub}"}}},
+    {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*",
+     "Condition": {"StringEquals": {"aws:ResourceTag/household": "17"}}}]}'''
+[role.camera]
+policies = ["camera"]
+trust = '''{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "sts:AssumeRole"}]}'''
+[[principal]]
+name = "backend"
+access_key_id = "AKIDBACKEND"
+secret_access_key = "0123456789abcdef0123456789abcdef01234567"
+policies = ["camera"]
+[[principal]]
+name = "camera"
+access_key_id = "AKIDCAMERA"
+secret_access_key = "0123456789abcdef0123456789abcdef01234567"
+policies = []
+"#;
+const ARN: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/1700000000000";
+
+struct Case(PathBuf);
+
+impl Case {
+    fn new(name: &str) -> Self {
+        let name = format!("heliograph-policy-{name}-{}", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        std::fs::write(&file, FILE).unwrap();
+        Self(file)
+    }
+
+    /// The answer to a question, in words; or the fault.
+    fn asked(&self, question: &str) -> Result<(bool, String), String> {
+        let file = self.0.display();
+        let line =
+            format!("heliograph policy test --credentials {file} --resource {ARN} {question}");
+        let flags =
+            Arguments::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
+        let Command::Policy(flags) = flags.command else {
+            panic!("another command");
+        };
+        let mut out = Vec::new();
+        let is_allowed = run(&flags, &mut out).map_err(|failure| failure.to_string())?;
+        Ok((is_allowed, String::from_utf8(out).unwrap()))
+    }
+
+    fn says(&self, question: &str) -> String {
+        let (is_allowed, text) = self.asked(question).unwrap();
+        assert_eq!(text.starts_with("allowed: "), is_allowed, "{text}");
+        assert!(is_allowed || text.starts_with("denied: "), "{text}");
+        text
+    }
+
+    fn refuses(&self, question: &str) -> String {
+        self.asked(question).unwrap_err()
+    }
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn the_statement_that_decides_is_named() {
+    let case = Case::new("decides");
+    let second = "allowed: camera, statement 2, allows it\n";
+    let none = "denied: camera: no statement for this action on this resource\n";
+    for (question, answer) in [
+        (
+            "--as role/camera --thing cam-1 --action ConnectAsMaster",
+            second,
+        ),
+        (
+            "--as role/camera --thing cam-1 --action kinesisvideo:ConnectAsMaster",
+            second,
+        ),
+        (
+            "--as role/camera --thing cam-2 --action ConnectAsMaster",
+            none,
+        ),
+        ("--as role/camera --action ConnectAsMaster", none),
+        ("--as backend --action ConnectAsMaster", none),
+        (
+            "--as role/camera --thing cam-1 --action DeleteSignalingChannel",
+            "denied: camera, statement 1, denies it\n",
+        ),
+        (
+            "--as role/camera --claim id.example.com:sub=ada --client-id ada --action ConnectAsViewer",
+            "allowed: camera, statement 3, allows it\n",
+        ),
+        (
+            "--as backend --tag household=17 --action ConnectAsViewer",
+            "allowed: camera, statement 4, allows it\n",
+        ),
+        (
+            "--as user/camera --action ConnectAsMaster",
+            "denied: camera has no policy\n",
+        ),
+        (
+            "--as user/camera --action GetCallerIdentity",
+            "allowed: everybody may\n",
+        ),
+    ] {
+        assert_eq!(case.says(question), answer, "{question}");
+    }
+    let text = case.says("--as backend --tag household=18 --action ConnectAsViewer");
+    assert!(
+        text.starts_with("denied: camera, statement 3, allows it, but"),
+        "{text}"
+    );
+    let (_, json) = case
+        .asked("--as backend --action ConnectAsMaster --json")
+        .unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["decision"], "denied");
+    assert_eq!(json["who"], "arn:aws:iam::123456789012:user/backend");
+    assert_eq!(json["action"], "kinesisvideo:ConnectAsMaster");
+}
+
+/// The command that the page on policies shows, and its answer there.
+#[test]
+fn the_page_shows_a_command_that_answers_so() {
+    let page = include_str!("../../../deploy/POLICIES.md");
+    let (_, part) = page.split_once("## Ask the policies").unwrap();
+    let block = |language: &str| {
+        let (_, rest) = part.split_once(&format!("```{language}\n")).unwrap();
+        rest.split_once("```").unwrap().0.replace("\\\n", " ")
+    };
+    let (command, answer) = (block("sh"), block("text"));
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let start = "heliograph policy test --credentials credentials.toml";
+    let rest = words.join(" ");
+    let question = rest.strip_prefix(start).unwrap().trim();
+    let question = question
+        .strip_suffix(&format!(" --resource {ARN}"))
+        .unwrap();
+    assert_eq!(Case::new("page").says(question), answer);
+}
+
+#[test]
+fn a_question_that_cannot_be_meant_is_refused() {
+    let case = Case::new("refused");
+    for (question, fault) in [
+        (
+            "--as camera --action ConnectAsMaster",
+            "allowed user/camera and role/camera",
+        ),
+        (
+            "--as nobody --action ConnectAsMaster",
+            "no principal and no role has the name nobody",
+        ),
+        (
+            "--as backend --thing cam-1 --action ConnectAsMaster",
+            "are of roles",
+        ),
+        ("--as backend --action Connect", "allowed ConnectAsMaster, "),
+        (
+            "--as role/camera --claim sub=ada --action ConnectAsMaster",
+            "ISSUER:NAME=VALUE",
+        ),
+        (
+            "--as role/camera --claim a.example:sub=1 --claim b.example:sub=1 --action ConnectAsMaster",
+            "claims of one issuer",
+        ),
+    ] {
+        let text = case.refuses(question);
+        assert!(text.contains(fault), "{question}: {text}");
+    }
+}
