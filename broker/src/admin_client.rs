@@ -115,9 +115,22 @@ impl AdminListener {
         self.document("POST", target)
     }
 
+    /// The same with a body of JSON documents.
+    pub(crate) fn post_json(
+        &self,
+        target: &str,
+        body: &str,
+    ) -> Result<Result<Value, Refusal>, Failure> {
+        self.answered(self.send("POST", target, body))
+    }
+
     fn document(&self, method: &str, target: &str) -> Result<Result<Value, Refusal>, Failure> {
+        self.answered(self.ask(method, target))
+    }
+
+    fn answered(&self, answer: io::Result<Answer>) -> Result<Result<Value, Refusal>, Failure> {
         let host = &self.host;
-        let answer = self.ask(method, target).map_err(|error| {
+        let answer = answer.map_err(|error| {
             Failure::Fatal(format!(
                 "the broker at http://{host} does not answer: {error}: is it running? If its admin listener is \
                  elsewhere, name it by --admin URL"
@@ -163,17 +176,27 @@ impl AdminListener {
     /// # Errors
     /// There is no connection, or no answer.
     pub(crate) fn ask(&self, method: &str, target: &str) -> io::Result<Answer> {
+        self.send(method, target, "")
+    }
+
+    fn send(&self, method: &str, target: &str, json: &str) -> io::Result<Answer> {
         let host = &self.host;
         let stream = connect(host)?;
         let peer = stream.peer_addr()?;
         // Version 1.0: the body is what follows, up to the end of the connection.
-        let mut request =
-            format!("{method} {target} HTTP/1.0\r\nHost: {host}\r\nContent-Length: 0\r\n");
+        let mut request = format!(
+            "{method} {target} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n",
+            json.len()
+        );
+        if !json.is_empty() {
+            request.push_str("Content-Type: application/json\r\n");
+        }
         if let Some(token) = &self.token {
             request.push_str(&format!("Authorization: Bearer {}\r\n", token.as_str()));
         }
         request.push_str("\r\n");
         (&stream).write_all(request.as_bytes())?;
+        (&stream).write_all(json.as_bytes())?;
         let mut body = BufReader::with_capacity(64 * 1024, stream);
         let head = head(&mut body)?;
         let status = head.first().and_then(|line| line.split(' ').nth(1));

@@ -123,6 +123,9 @@ pub(crate) const PAIR_SESSIONS_MAX: usize = 64;
 /// Bytes of a request's head on the admin listener. A longer one is answered 431.
 pub(crate) const ADMIN_HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes of the documents of one `POST /import`, of which one at a time is held: a thousand channels with some tags.
+pub(crate) const IMPORT_BODY_BYTES_MAX: usize = 1 << 20;
+
 /// Bytes of a request's body on the admin listener. A longer one is answered 413.
 pub(crate) const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
 

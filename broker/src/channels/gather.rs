@@ -10,7 +10,7 @@ use codec::aws::ChannelArn;
 use codec::control::{Tag, checked_tags, message_ttl_seconds};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The channels that files ask for, by region, account and name.
 #[derive(Debug, Default)]
@@ -49,28 +49,54 @@ pub(super) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> Ga
                 continue;
             }
         };
-        let read = documents(&text.content, |document, found| {
+        gathered.read(file, &text.content, &mut untied, random);
+    }
+    gathered.tie_all(&untied);
+    gathered
+}
+
+/// Reads one text, which faults name so.
+pub(super) fn gather_text<'f>(
+    name: &'f Path,
+    text: &str,
+    random: &mut fastrand::Rng,
+) -> Gathered<'f> {
+    let (mut gathered, mut untied) = (Gathered::default(), Untied::new());
+    gathered.read(name, text, &mut untied, random);
+    gathered.tie_all(&untied);
+    gathered
+}
+
+impl<'f> Gathered<'f> {
+    fn read(
+        &mut self,
+        file: &'f Path,
+        text: &str,
+        untied: &mut Untied<'f>,
+        random: &mut fastrand::Rng,
+    ) {
+        let read = documents(text, |document, found| {
             let source = Source { file, document };
             match found {
                 Document::Channels(channels) => {
                     for channel in &channels {
-                        gathered.take(source, channel, random);
+                        self.take(source, channel, random);
                     }
                 }
                 Document::Tags(tags) => untied.push((source, tags)),
             }
         });
         if let Err(text) = read {
-            gathered.faults.of_file(file, &text);
+            self.faults.of_file(file, &text);
         }
     }
-    for (source, tags) in &untied {
-        gathered.tie(*source, tags);
-    }
-    gathered
-}
 
-impl<'f> Gathered<'f> {
+    fn tie_all(&mut self, untied: &Untied<'f>) {
+        for (source, tags) in untied {
+            self.tie(*source, tags);
+        }
+    }
+
     fn take(&mut self, source: Source<'f>, channel: &Channel<'_>, random: &mut fastrand::Rng) {
         let fault = match record(channel, random) {
             Ok(record) => self.add(source, record),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  FILE… ─► document ─► gather (checked whole) ─► compared with the data directory ─► one commit
+//!                      └─────► POST /import of a broker that runs (`online`): the same
 //!  data directory ─► export ─► stdout
 //! ```
 //! Devices and apps keep ARNs, so a channel keeps its own, with the creation time in it.
@@ -11,6 +12,7 @@ mod export;
 mod fault;
 mod gather;
 mod limits;
+mod online;
 
 use crate::config::{ChannelsCommand, ChannelsFlags};
 use crate::data_dir::{DataDir, Reach};
@@ -20,7 +22,7 @@ use crate::registry;
 use crate::terminal;
 use broker_core::record::Record;
 use broker_core::registry::{encode, key};
-use gather::{Gathered, differences, gather};
+use gather::{Gathered, differences, gather, gather_text};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -34,11 +36,20 @@ pub fn run(flags: &ChannelsFlags, out: &mut dyn Write) -> Result<(), Failure> {
     match &flags.command {
         ChannelsCommand::Import {
             files,
+            dry_run,
+            asked,
+        } if online::is_meant(asked)? => {
+            terminal::write(out, &online::import(files, asked, *dry_run)?)
+        }
+        ChannelsCommand::Import {
+            files,
             dry_run: false,
+            asked: _,
         } => terminal::write(out, &import(files, data_dir)?),
         ChannelsCommand::Import {
             files,
             dry_run: true,
+            asked: _,
         } => try_import(files, data_dir, out),
         ChannelsCommand::Export => export(data_dir, out),
     }
@@ -119,6 +130,21 @@ impl<'f> Plan<'f> {
         Ok(Self { gathered, there: 0 })
     }
 
+    /// Reads a text, which must be without a fault; faults name it so.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] with all faults.
+    pub(crate) fn of_text(name: &'f Path, text: &str) -> Result<Self, Failure> {
+        let mut gathered = gather_text(name, text, &mut random()?);
+        gathered.faults.none_or(NOTHING_WRITTEN)?;
+        Ok(Self { gathered, there: 0 })
+    }
+
+    /// The channels that are to be made, unless they are there.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.gathered.channels.values().map(|wanted| &wanted.record)
+    }
+
     /// Channels that are to be made.
     fn wanted(&self) -> usize {
         self.gathered.channels.len()
@@ -140,6 +166,14 @@ impl<'f> Plan<'f> {
                 faults.of_channel(wanted.source, found.arn.name(), &text);
             }
         }
+    }
+
+    /// Whether what was looked at fits.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] with all faults.
+    pub(crate) fn check(&mut self) -> Result<(), Failure> {
+        self.gathered.faults.none_or(NOTHING_WRITTEN)
     }
 
     /// The records to make, and how many were there already.

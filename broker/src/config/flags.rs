@@ -160,6 +160,9 @@ pub enum ChannelsCommand {
         /// Only say how many channels would be created, how many are there, and what is wrong
         #[arg(long)]
         dry_run: bool,
+        /// The broker that runs, for --admin: the channels go there in place of a directory.
+        #[command(flatten)]
+        asked: AdminFlags,
     },
     /// Print the channels in the data directory, as documents that import takes
     Export,

@@ -9,14 +9,16 @@ use crate::data_dir::session_key;
 use crate::edge::Post;
 use crate::failure::Failure;
 use crate::files::token;
+use crate::registry::Ticket;
 use crate::side::{
-    BUDGETS, Backup, Captures, DevTools, History, Inspect, Log, Look, MoveClocks, ProcessState,
-    Readers, Refusals, Report, Scraper, ShardLook, Shows, Survey, Tries, Whom,
+    BUDGETS, Backup, Captures, Commit, Creation, DevTools, History, Inspect, Log, Look, MoveClocks,
+    ProcessState, Readers, Refusals, Report, Scraper, ShardLook, Shows, Survey, Tries, Whom,
 };
 use crate::tls_files::NotAfter;
 use broker_core::auth::SessionKeys;
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;
+use broker_core::registry::{encode, key};
 use broker_core::settings::Settings;
 use broker_core::shard::{Reply, Shard};
 use broker_core::time::Moment;
@@ -94,6 +96,7 @@ pub(super) fn shows(
     Shows {
         tries: Tries::default(),
         in_force: None,
+        imports: imports(registry),
         hooks: None,
         readers: Readers::new(placement.map()),
         lan: None,
@@ -178,6 +181,22 @@ fn look(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Look {
         };
         answers.map(one).collect()
     })
+}
+
+/// The way to the store for channels that move in; `None` where they are not on this disk.
+fn imports(registry: &Records) -> Option<Commit> {
+    let committer = registry.on_disk().map(Registry::committer)?;
+    Some(Arc::new(move |creations: Vec<Creation>| {
+        let changes = creations
+            .into_iter()
+            .map(|(shard, channel, record)| store::Change {
+                ticket: Ticket { shard, channel },
+                key: key(&record.arn).into(),
+                value: Some(encode(&record)),
+            });
+        let committed = committer.submit_together(changes.collect());
+        committed.map_err(|error| error.to_string())
+    }))
 }
 
 /// The sources of the answer to `POST /backup`.

@@ -102,8 +102,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let secrets = Secrets::new(token, &session_keys, not_after);
     let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets);
     let (mut hooks, teller) = hooks::prepare(&settings, (epoch, placement.map()), &mut shows)?;
-    shows.in_force.clone_from(&in_force);
-    shows.tries = tries::tries(in_force, &session_keys, log)?;
+    tries::prepare(&mut shows, in_force, &session_keys, log)?;
     let (history, (admin, pairing)) = (shows.history.clone(), lan::open(&settings, &mut shows));
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
     let captures = page.as_ref().and_then(|page| page.shows.captures());

@@ -2,17 +2,19 @@
 
 use super::random::random;
 use crate::failure::Failure;
-use crate::side::{InForce, Lender, Log, Tries};
+use crate::side::{InForce, Lender, Log, Shows, Tries};
 use broker_core::auth::{Nonces, SessionKeys};
 use data_encoding::HEXLOWER;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
-pub(super) fn tries(
-    credentials: Option<InForce>,
+/// Gives the admin listener these parts, and the credentials in force.
+pub(super) fn prepare(
+    shows: &mut Shows,
+    in_force: Option<InForce>,
     session_keys: &Arc<SessionKeys>,
     log: &Log,
-) -> Result<Tries, Failure> {
+) -> Result<(), Failure> {
     let (channel, seed) = (random()?, random()?);
     let lender = |credentials| {
         // No shard has this number.
@@ -26,8 +28,10 @@ pub(super) fn tries(
         ))
     };
     let [first, second, ..] = channel;
-    Ok(Tries {
+    shows.tries = Tries {
         channel: format!("try-{}", HEXLOWER.encode(&[first, second])),
-        lender: credentials.map(lender),
-    })
+        lender: in_force.clone().map(lender),
+    };
+    shows.in_force = in_force;
+    Ok(())
 }

@@ -248,6 +248,7 @@ mod tests {
             lan: None,
             tries: crate::side::Tries::default(),
             in_force: None,
+            imports: None,
             refusals: super::super::Refusals::none(),
             troubled: Arc::default(),
             scrape: Box::new(|| None),

@@ -41,6 +41,7 @@ mod try_page;
 
 pub use admin::door::{Visits, admin_descriptors, visits};
 pub use backup::Backup;
+pub use channels::import::{Commit, Creation};
 pub use cluster::{ClusterPage, ClusterView, LookAtCluster, NodeView};
 pub use console::history::{History, ShardLook};
 pub use console::overview::Look;

@@ -46,12 +46,11 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let shards = Shards::new(shows.inspect, settings.shards);
     let inspector = Inspector::new(shards, shows.nodes, &settings);
     let traces = Traces::new(inspector.clone());
-    let figures = (shows.look, shows.history);
-    let overview = Overview::new(figures, shows.in_force, status.clone(), &settings);
+    let figures = (shows.look, shows.history, shows.in_force);
     let sources = Sources {
         hub: Arc::new(Hub::new(shows.log, shows.readers.teller())),
+        overview: Arc::new(Overview::new(figures, status.clone(), &settings)),
         status,
-        overview: Arc::new(overview),
         refusals: Arc::new(shows.refusals),
         troubled: shows.troubled,
         inspector,
@@ -80,7 +79,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
             shows.hooks.clone(),
         )))
         .merge(hooks::routes(shows.hooks, Arc::clone(&settings)))
-        .merge(channels::routes(sources.inspector.clone()))
+        .merge(channels::routes(sources.inspector.clone(), shows.imports))
         .merge(presence::routes(sources.inspector.clone()))
         .merge(trace::routes(traces.clone()))
         .merge(refusals::routes(Arc::clone(&sources.refusals)))
@@ -164,7 +163,7 @@ const NO_SUCH_PAGE: Fault = Fault::new(
     StatusCode::NOT_FOUND,
     "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, /channels/{name}, \
      /channels/{name}/trace, /channels/{name}/disconnect, /presence, /refusals, /refusals/{id}, \
-     /sessions/{shard}/{connection}, /ice/reconnect, /backup",
+     /sessions/{shard}/{connection}, /ice/reconnect, /import, /backup",
 );
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The sources of the admin listener's pages, as the start hands them over.
 
 use super::backup::Backup;
+use super::channels::import::Commit;
 use super::cluster::ClusterPage;
 use super::console::history::History;
 use super::console::overview::Look;
@@ -44,6 +45,8 @@ pub struct Shows {
     pub refusals: Refusals,
     /// Viewers whose session did not go well.
     pub troubled: Arc<Troubled>,
+    /// The way to the store for channels that move in, if they are on this disk.
+    pub imports: Option<Commit>,
     /// The sources of a backup.
     pub backup: Backup,
     /// The configuration, its listeners with their actual ports.

@@ -7,7 +7,7 @@
 //!   until a restart.
 
 use crate::disk::{Disk, Fault, Live};
-use crate::error::{CommitError, Health, Refused};
+use crate::error::{CommitError, Health, Refused, TogetherError};
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_CHANGES_MAX, KEY_BYTES_MAX, PROBE_BYTES, PROBE_PAUSE, QUEUE_CHANGES_MAX,
     VALUE_BYTES_MAX,
@@ -87,8 +87,40 @@ impl<T> Committer<T> {
         };
         match letter {
             Letter::Change(change) => Err((refused, change)),
-            Letter::Snapshot(_) | Letter::Close => unreachable!("a change was sent"),
+            Letter::Together(..) | Letter::Snapshot(_) | Letter::Close => {
+                unreachable!("a change was sent")
+            }
         }
+    }
+
+    /// Hands over changes that are made in one commit, all or none, and waits for it. `on_done` is called for each.
+    /// Not for a shard's thread.
+    ///
+    /// # Errors
+    /// They are too many or too large for one commit or the thread has ended, which is [`TogetherError::Refused`] and
+    /// `on_done` is not called; or the commit failed.
+    pub fn submit_together(&self, changes: Vec<Change<T>>) -> Result<(), TogetherError> {
+        let is_large = |change: &Change<T>| {
+            let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
+            change.key.len() > KEY_BYTES_MAX || value_bytes > VALUE_BYTES_MAX
+        };
+        let bytes: usize = changes.iter().map(Change::bytes).sum();
+        let is_too_much = changes.len() > BATCH_CHANGES_MAX || bytes > BATCH_BYTES_MAX;
+        if is_too_much || changes.iter().any(is_large) {
+            return Err(TogetherError::Refused(Refused::TooLarge));
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let closed = TogetherError::Refused(Refused::Closed);
+        if self.health() == Health::Failed {
+            return Err(closed);
+        }
+        let (reply, answer) = bounded(1);
+        let sent = self.queue.send(Letter::Together(changes, reply));
+        sent.map_err(|_| closed.clone())?;
+        let committed = answer.recv().map_err(|_| closed)?;
+        committed.map_err(TogetherError::Commit)
     }
 
     /// One moment of the map, with every change that was reported as done before this call. Waits for the batch under
@@ -151,6 +183,8 @@ impl<T> Drop for Writer<T> {
 #[derive(Debug)]
 enum Letter<T> {
     Change(Change<T>),
+    /// Changes of one commit, whose result is wanted.
+    Together(Vec<Change<T>>, Sender<Result<(), CommitError>>),
     /// Wants the map as it is when everything before this is done.
     Snapshot(Sender<Result<Snapshot, SnapshotError>>),
     /// No more after this.
@@ -173,6 +207,7 @@ where
         database: Some(parts.database),
         gate: Arc::default(),
         wanted: None,
+        awaited: Vec::new(),
         disk: parts.disk,
         probe: parts.probe,
         _lock: parts.lock,
@@ -198,6 +233,8 @@ struct CommitThread<T, F, R> {
     gate: Arc<Gate>,
     /// The requester of a snapshot, which gets it when the batch is done.
     wanted: Option<Sender<Result<Snapshot, SnapshotError>>>,
+    /// Those who wait for the batch under way.
+    awaited: Vec<Sender<Result<(), CommitError>>>,
     disk: Arc<Disk>,
     probe: PathBuf,
     /// Dropped last, when the engine has released the file.
@@ -245,6 +282,10 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
                 result: result.clone(),
             });
         }
+        for reply in self.awaited.drain(..) {
+            // One that gave up waiting gets none.
+            let _ = reply.send(result.clone());
+        }
     }
 
     /// Waits for a change and takes what else waits, within the bounds of a batch. `false`: there will be no more.
@@ -254,16 +295,22 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
             return false;
         };
         loop {
-            let change = match letter {
-                Letter::Change(change) => change,
+            match letter {
+                Letter::Change(change) => {
+                    bytes += change.bytes();
+                    batch.push(change);
+                }
+                Letter::Together(changes, reply) => {
+                    bytes += changes.iter().map(Change::bytes).sum::<usize>();
+                    batch.extend(changes);
+                    self.awaited.push(reply);
+                }
                 Letter::Snapshot(reply) => {
                     self.wanted = Some(reply);
                     return true;
                 }
                 Letter::Close => return false,
-            };
-            bytes += change.bytes();
-            batch.push(change);
+            }
             if batch.len() >= BATCH_CHANGES_MAX || bytes >= BATCH_BYTES_MAX {
                 return true;
             }

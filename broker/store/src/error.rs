@@ -88,3 +88,14 @@ pub enum Refused {
     #[error("the store takes no changes any more: the server must be restarted")]
     Closed,
 }
+
+/// Why changes of one commit were not made.
+#[derive(Clone, Debug, Error)]
+pub enum TogetherError {
+    /// They were not taken.
+    #[error(transparent)]
+    Refused(Refused),
+    /// The commit failed.
+    #[error(transparent)]
+    Commit(CommitError),
+}

@@ -42,6 +42,6 @@ mod overlay;
 mod snapshot;
 
 pub use commit::{Change, Committer, Done, Writer};
-pub use error::{CommitError, Health, OpenError, Refused};
+pub use error::{CommitError, Health, OpenError, Refused, TogetherError};
 pub use map::{Fill, Store, create};
 pub use snapshot::{Snapshot, SnapshotError};

@@ -21,3 +21,6 @@ pub const WAKE_WAIT_S: RangeInclusive<u64> = 30..=600;
 
 /// The same, where it does not say.
 pub const WAKE_WAIT_S_DEFAULT: u64 = 240;
+
+/// Channels of one import while the process runs: the store makes them in one commit. More need a stopped process.
+pub const IMPORTED_MAX: usize = 1000;

@@ -54,6 +54,7 @@ pub use dev::{
 };
 pub use directory::slots::{NodesAnswer, ShardOrder, SlotOrders};
 pub use operator::connection_lookup::SessionStep;
+pub use operator::import::ImportPart;
 pub use operator::inspect::{
     ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply,
 };

@@ -3,6 +3,7 @@
 pub(super) mod asked;
 pub(super) mod channel;
 mod disconnect;
+pub(super) mod import;
 pub(super) mod list;
 pub(super) mod paging;
 mod reconnect;
@@ -13,7 +14,7 @@ use axum::Router;
 use axum::routing::{get, post};
 
 /// The pages.
-pub(super) fn routes(inspector: Inspector) -> Router {
+pub(super) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> Router {
     let shards = inspector.shards.clone();
     let of_shards = Router::new()
         .route("/sessions/{shard}/{connection}", get(sessions::one))
@@ -23,6 +24,7 @@ pub(super) fn routes(inspector: Inspector) -> Router {
         .route("/channels/{name}", get(channel::one))
         .route("/channels/{name}/disconnect", post(disconnect::disconnect))
         .route("/ice/reconnect", post(reconnect::reconnect))
-        .with_state(inspector)
+        .with_state(inspector.clone())
+        .merge(import::routes(imports, inspector))
         .merge(of_shards)
 }

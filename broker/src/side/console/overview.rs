@@ -36,8 +36,7 @@ struct Live {
 
 impl Overview {
     pub(in crate::side) fn new(
-        (look, history): (Look, Shared<History>),
-        in_force: Option<InForce>,
+        (look, history, in_force): (Look, Shared<History>, Option<InForce>),
         status: StatusBoard,
         settings: &Settings,
     ) -> Self {

@@ -63,6 +63,7 @@ fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static 
         settings: Arc::default(),
         tries: Tries::default(),
         in_force: None,
+        imports: None,
         token: token.map(str::to_owned),
         lan: None,
         cluster: None,

@@ -112,6 +112,41 @@ fn every_change_of_a_failed_batch_is_reported() {
 }
 
 #[test]
+fn changes_that_go_together_are_one_commit_or_none() {
+    let dir = dir("together", 0);
+    let running = Running::start(&dir);
+    let committer = running.writer.committer();
+    let syncs = || running.disk.breakage.syncs_seen.load(Ordering::Acquire);
+    let before = syncs();
+    assert!(committer.submit_together(Vec::new()).is_ok());
+    assert_eq!(syncs(), before, "nothing to commit");
+    committer.submit(change("alone", b"1")).unwrap();
+    let most: Vec<_> = (0..BATCH_CHANGES_MAX)
+        .map(|number| change(&format!("key-{number}"), b"1"))
+        .collect();
+    committer.submit_together(most).unwrap();
+    let answers = running.told.try_iter();
+    let done = answers.filter(Result::is_ok).count();
+    assert_eq!(
+        done,
+        BATCH_CHANGES_MAX + 1,
+        "each is reported before the caller goes on"
+    );
+    let too_many = (0..=BATCH_CHANGES_MAX).map(|number| change(&number.to_string(), b"1"));
+    let refused = committer.submit_together(too_many.collect());
+    let refused = matches!(refused, Err(TogetherError::Refused(Refused::TooLarge)));
+    assert!(refused);
+    running.no_room(0);
+    let failed = committer.submit_together(vec![change("a", b"2"), change("b", b"2")]);
+    assert!(matches!(failed, Err(TogetherError::Commit(_))));
+    running.disk.breakage.writes.store(0, Ordering::Release);
+    assert!(committer.submit_together(vec![change("c", b"3")]).is_ok());
+    let found = running.end(&dir);
+    assert_eq!(found.len(), BATCH_CHANGES_MAX + 2);
+    assert!(!found.contains_key("a") && !found.contains_key("b"));
+}
+
+#[test]
 fn an_error_has_a_remedy_and_nothing_of_the_change() {
     let dir = dir("text", 0);
     let running = Running::start(&dir);

@@ -6,6 +6,7 @@ use crate::http::create;
 use crate::peer::HealthyPair;
 use crate::process::{Broker, command};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -19,17 +20,8 @@ fn channels_move_to_another_broker_with_their_arns() {
         .collect();
     change_some(broker.plain, &arns);
     let expected = channels(broker.plain);
-    let list: Vec<&Value> = expected.values().map(|(info, _)| info).collect();
-    let tags = expected
-        .values()
-        .map(|(info, tags)| json!({"ChannelARN": info["ChannelARN"], "Tags": tags}));
-    let documents: Vec<Value> = [json!({"ChannelInfoList": list})]
-        .into_iter()
-        .chain(tags)
-        .collect();
-    let text: String = documents.iter().map(Value::to_string).collect();
     let file = to.0.join("channels.json");
-    fs::write(&file, text).expect("a file");
+    fs::write(&file, documents(&expected)).expect("a file");
     stop(broker);
 
     let (code, text) = offline(&to, "import", &[&file]);
@@ -57,6 +49,78 @@ fn channels_move_to_another_broker_with_their_arns() {
     let (code, text) = offline(&to, "import", &[&file]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("0 channels made, 19 there already"), "{text}");
+}
+
+#[test]
+fn channels_move_into_a_broker_that_runs() {
+    let (from, to) = (Home::new(), Home::new());
+    let broker = from.start(2);
+    let arns: Vec<String> = (0..20)
+        .map(|number| create(broker.plain, &format!("cam-{number:02}"), 60))
+        .collect();
+    change_some(broker.plain, &arns);
+    let expected = channels(broker.plain);
+    let file = to.0.join("channels.json");
+    fs::write(&file, documents(&expected)).expect("a file");
+    stop(broker);
+
+    let broker = to.start(3);
+    let (code, text) = online(&broker, &["--dry-run"], &file);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("19 channels would be made, 0 there"),
+        "{text}"
+    );
+    assert!(channels(broker.plain).is_empty());
+    let (code, text) = online(&broker, &[], &file);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("19 channels made, 0 there already"), "{text}");
+    assert_eq!(channels(broker.plain), expected);
+    HealthyPair::on(&broker, arns.last().expect("an ARN")).relay();
+    let (code, text) = online(&broker, &[], &file);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("0 channels made, 19 there already"), "{text}");
+
+    // One that is there with another TTL: nothing is made of the others, and their names are free.
+    let (name, (info, _)) = expected.first_key_value().expect("a channel");
+    let (mut other, mut new) = (info.clone(), info.clone());
+    other["SingleMasterConfiguration"]["MessageTtlSeconds"] = 77.into();
+    let arn = info["ChannelARN"].as_str().expect("an ARN");
+    new["ChannelName"] = "new".into();
+    new["ChannelARN"] = arn.replace(&format!("/{name}/"), "/new/").into();
+    let faulty = to.0.join("faulty.json");
+    let text = json!({"ChannelInfoList": [new, other]}).to_string();
+    fs::write(&faulty, text).expect("a file");
+    let (code, text) = online(&broker, &[], &faulty);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("it is there with other values"), "{text}");
+    assert_eq!(channels(broker.plain), expected);
+    create(broker.plain, "new", 60);
+    let all = channels(broker.plain);
+    stop(broker);
+    let broker = to.start(2);
+    assert_eq!(channels(broker.plain), all);
+    stop(broker);
+}
+
+/// The documents of channels with their tags.
+fn documents(channels: &BTreeMap<String, (Value, Value)>) -> String {
+    let list: Vec<&Value> = channels.values().map(|(info, _)| info).collect();
+    let tags = channels
+        .values()
+        .map(|(info, tags)| json!({"ChannelARN": info["ChannelARN"], "Tags": tags}));
+    let list = [json!({"ChannelInfoList": list})];
+    let documents = list.into_iter().chain(tags);
+    documents.map(|document| document.to_string()).collect()
+}
+
+/// An import into a broker that runs: its exit code, and what it says.
+fn online(broker: &Broker, flags: &[&str], file: &Path) -> (Option<i32>, String) {
+    let mut command = command();
+    let admin = format!("http://{}", broker.admin);
+    command.args(["channels", "import", "--admin", &admin]);
+    let exit = testkit::run(command.args(flags).arg(file));
+    (exit.code, exit.stdout + &exit.stderr)
 }
 
 fn stop(mut broker: Broker) {

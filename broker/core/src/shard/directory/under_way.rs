@@ -118,6 +118,25 @@ impl Directory {
         Some(submitted)
     }
 
+    /// The creation of a channel is under way, which somebody else hands to the store together with others.
+    pub(in crate::shard) fn creation_is_kept(&mut self, key: ChannelKey) {
+        let kept = ChangeUnderWay {
+            caller: None,
+            account: None,
+            step: ChangeStep::Create,
+            waiting: VecDeque::new(),
+        };
+        self.changes.under_way.insert(key, kept);
+    }
+
+    /// Whether it is.
+    pub(in crate::shard) fn is_name_kept(&self, key: ChannelKey) -> bool {
+        let change = self.changes.under_way.get(&key);
+        change.is_some_and(|it| {
+            matches!(it.step, ChangeStep::Create) && it.caller.is_none() && it.account.is_none()
+        })
+    }
+
     /// A change is under way no longer, whatever became of it.
     pub(in crate::shard) fn take_change(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
         let changes = &mut self.changes;

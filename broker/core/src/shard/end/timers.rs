@@ -146,10 +146,11 @@ fn open_due(
         Due::GoAway => sockets.go_away(books, key, at),
         Due::Idle => sockets.close(books, todo, key, EndReason::Idle, at),
         Due::Unanswered => sockets.close(books, todo, key, EndReason::Unanswered, at),
-        Due::Old => match web_socket.end() {
-            EndReason::Forbidden => todo.push(Todo::AskAgain(key)),
-            reason => sockets.close(books, todo, key, reason, at),
-        },
+        Due::Old if web_socket.is_asked() => todo.push(Todo::AskAgain(key)),
+        Due::Old => {
+            let reason = web_socket.end();
+            sockets.close(books, todo, key, reason, at);
+        }
         Due::SlowMessage => sockets.close(books, todo, key, EndReason::SlowMessage, at),
     }
     sockets.arm_open(key, at.now);

@@ -2,6 +2,7 @@
 
 use crate::limits::LIST_PAGE_MAX;
 use crate::shard::operator::connection_lookup;
+use crate::shard::operator::import;
 use crate::shard::operator::inspect::channels::{read_presence, view};
 use crate::shard::operator::inspect::{self, Question, Reply};
 use crate::shard::operator::trace::{self, TraceQuestion};
@@ -71,6 +72,10 @@ impl Shard {
             } => sockets.reconnect_some(books, from, at),
             Question::Reset(_) | Question::Parity | Question::AddFault(_) => {
                 self.ask_double(question, at)
+            }
+            Question::Import(records) => import::begin(sockets, directory, &records, at),
+            Question::ImportWithdrawn(records) => {
+                import::withdraw(directory, books, todo, &records, at)
             }
             Question::Disconnect { channel, which } => {
                 let closed = inspect::disconnect(sockets, directory, todo, &channel, &which);

@@ -257,7 +257,7 @@ fn a_turn_asks_a_bounded_number() {
     let mut turns = 0;
     while let Some(Stage::Counting(place, sum)) = world.shard.gate.walk().map(|it| it.stage) {
         assert!(
-            sum.connections as usize <= turns * RECHECKS_PER_TURN,
+            usize::try_from(sum.connections).unwrap() <= turns * RECHECKS_PER_TURN,
             "{place}"
         );
         world.input(Input::Tick);

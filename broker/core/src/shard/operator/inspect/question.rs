@@ -2,12 +2,14 @@
 
 use super::channels::{ChannelLine, ChannelView};
 use crate::id::{Identity, SessionKey};
-use crate::record::Holding;
+use crate::record::{Holding, Record};
 use crate::shard::calls::pages::{PagePart, PageQuestion};
 use crate::shard::dev::{Finding, Reset, ResetStep, SharedRule};
 use crate::shard::operator::connection_lookup::SessionStep;
+use crate::shard::operator::import::ImportPart;
 use crate::shard::operator::trace::{TracePlace, TraceStep};
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 /// A question of the inspector.
 #[derive(Clone, Debug)]
@@ -57,6 +59,10 @@ pub enum Question {
         /// Which of its connections.
         which: Connections,
     },
+    /// Channels that an operator brings: each shard keeps the free names of its own.
+    Import(Arc<[Record]>),
+    /// The same names are free again.
+    ImportWithdrawn(Arc<[Record]>),
     /// A fault that a test makes, under `--dev`.
     AddFault(SharedRule),
     /// The end of what a test has made, under `--dev`; nothing elsewhere.
@@ -97,6 +103,8 @@ pub enum Reply {
     Reconnected(u64, Option<usize>),
     /// The number of connections that are being closed, or `None` when the channel does not live there.
     Disconnected(Option<u64>),
+    /// The shard's part in an import.
+    Import(Box<ImportPart>),
     /// That it is done.
     Done,
     /// The result of a step of a reset.

@@ -1,0 +1,67 @@
+//! The import into a broker that runs, by its admin listener: the files are checked here, and once more there.
+
+use super::Plan;
+use super::limits::FILE_BYTES_MAX;
+use crate::admin_client::AdminListener;
+use crate::config::AdminFlags;
+use crate::failure::Failure;
+use crate::files::read_text;
+use crate::finding::counted;
+use broker_core::limits::IMPORTED_MAX;
+use std::path::PathBuf;
+
+/// Whether the flags mean a broker that runs.
+///
+/// # Errors
+/// [`Failure::Configuration`]: they have something that only such a one needs.
+pub(super) fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
+    let others = asked.token_file.is_some() || asked.config.is_some();
+    if asked.admin.is_none() && others {
+        let rule = "--token-file and --config: allowed with --admin URL, of a broker that runs";
+        return Err(Failure::Configuration(rule.into()));
+    }
+    Ok(asked.admin.is_some())
+}
+
+/// Has a broker that runs make the channels of these files, or say what it would do.
+pub(super) fn import(
+    files: &[PathBuf],
+    asked: &AdminFlags,
+    dry_run: bool,
+) -> Result<String, Failure> {
+    let listener = AdminListener::of(asked)?;
+    let channels = Plan::of_files(files)?.wanted();
+    if channels > IMPORTED_MAX {
+        return Err(Failure::Configuration(format!(
+            "{channels} channels: allowed are {IMPORTED_MAX} while the broker runs, all in one commit: import them in \
+             parts, or stop the broker and name its --data-dir"
+        )));
+    }
+    let mut body = String::new();
+    for file in files {
+        let text = read_text(file, FILE_BYTES_MAX)
+            .map_err(|error| Failure::Configuration(format!("{}: {error}", file.display())))?;
+        body.push_str(&text.content);
+        body.push('\n');
+    }
+    let target = if dry_run {
+        "/import?dry_run=true"
+    } else {
+        "/import"
+    };
+    let answer = listener.post_json(target, &body)?;
+    let answer = answer.map_err(|refusal| match refusal.status.as_str() {
+        "400" => Failure::Configuration(refusal.why),
+        _ => refusal.into(),
+    })?;
+    let number = |name: &str| answer[name].as_u64().unwrap_or_default();
+    let made = counted(
+        usize::try_from(number("made")).unwrap_or_default(),
+        "channel",
+    );
+    let (there, host) = (number("there"), &listener.host);
+    let verb = if dry_run { "would be made" } else { "made" };
+    Ok(format!(
+        "http://{host}: {made} {verb}, {there} there already\n"
+    ))
+}
