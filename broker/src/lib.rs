@@ -15,6 +15,7 @@
 //! | [`memory`] | what the process may hold at most |
 //! | [`tls_files`] [`certificate`] | what TLS listeners present; the development certificate |
 //! | [`hooks`] | events of channels for receivers, and calls for masters that sleep |
+//! | [`providers`] | keys of OpenID providers, fetched from them |
 //! | [`server`] [`side`] | start, reload and end of the process; its admin listener and log |
 //! | [`backup`] [`hook_test`] [`why`] | subcommands that ask a running broker |
 //! | [`channels`] | channels from and to documents of the AWS CLI |
@@ -50,6 +51,7 @@ mod lan;
 mod limits;
 pub mod memory;
 pub mod policy_test;
+pub mod providers;
 mod qr;
 pub mod registry;
 pub mod seccomp;

@@ -123,8 +123,10 @@ fn the_core_is_built_from_nothing_that_does_input_or_output() {
         "codec",
         "data-encoding",
         "fastrand",
+        "jsonwebtoken",
         "postcard",
         "serde",
+        "serde_json",
         "strum",
         "zeroize",
     ];

@@ -153,3 +153,59 @@ fn expand(body: &str) -> String {
         .replace("@ASSUME", "Action=AssumeRole&Version=2011-06-15")
         .replace("@ID", "Action=GetCallerIdentity&Version=2011-06-15")
 }
+
+#[test]
+fn a_token_of_a_provider_is_taken_and_never_shown() {
+    let form = "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleSessionName=app&\
+                RoleArn=arn:aws:iam::123456789012:role/viewer";
+    let body = format!(
+        "{form}&WebIdentityToken=a.b.c&DurationSeconds=900&PolicyArns.member.1.arn=arn:aws:iam::123456789012:policy/p"
+    );
+    assert!(codec::sts::is_web_identity(body.as_bytes()));
+    let asked = request(&body).unwrap();
+    assert!(!format!("{asked:?}").contains("a.b.c"));
+    let Request::AssumeRoleWithWebIdentity(asked) = asked else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(asked.token.reveal(), "a.b.c");
+    assert_eq!(
+        (&*asked.role.session_name, asked.role.duration_s),
+        ("app", Some(900))
+    );
+    assert_eq!(asked.role.role.name(), "viewer");
+    for (more, wanted) in [
+        (String::new(), "Value null at 'webIdentityToken'"),
+        ("&WebIdentityToken=abc".into(), "webIdentityToken"),
+        (
+            format!("&WebIdentityToken={}", "x".repeat(20_001)),
+            "webIdentityToken",
+        ),
+        (
+            "&WebIdentityToken=a.b.c&ProviderId=www.amazon.com".into(),
+            "ProviderId is for",
+        ),
+        (
+            "&WebIdentityToken=a.b.c&Tags.member.1.Key=a&Tags.member.1.Value=b".into(),
+            "not known to this action",
+        ),
+        (
+            "&WebIdentityToken=a.b.c&ExternalId=xy".into(),
+            "not known to this action",
+        ),
+        (
+            "&WebIdentityToken=a.b.c&WebIdentityToken=a.b.d".into(),
+            "twice",
+        ),
+    ] {
+        let error = request(&format!("{form}{more}")).unwrap_err();
+        assert!(error.message.contains(wanted), "{more}: {}", error.message);
+    }
+    for other in [
+        "",
+        "Action=AssumeRole",
+        "Action=AssumeRoleWithWebIdentity&Action=AssumeRole",
+        "%",
+    ] {
+        assert!(!codec::sts::is_web_identity(other.as_bytes()), "{other}");
+    }
+}

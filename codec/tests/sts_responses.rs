@@ -1,8 +1,8 @@
 //! STS answers: exact text, in the order of the API Reference's examples.
 
 use codec::sts::{
-    CallerIdentity, ErrorKind, Granted, Keys, assumed_role, caller_identity, error_body,
-    federation_token, session_token,
+    CallerIdentity, ErrorKind, Granted, Keys, WebIdentity, assumed_role, caller_identity,
+    error_body, federation_token, session_token, web_identity,
 };
 
 const KEYS: Keys<'_> = Keys {
@@ -123,4 +123,36 @@ fn an_error_names_whose_fault_it_is() {
             "<Message>No.</Message></Error><RequestId>id-3</RequestId></ErrorResponse>"
         ));
     }
+}
+
+#[test]
+fn a_web_identity_is_written_whole() {
+    let role = Granted {
+        arn: "arn:aws:sts::123456789012:assumed-role/viewer/app",
+        id: "AROAABCDEFGHIJKLMNOP:app",
+        ..TOKEN
+    };
+    let identity = WebIdentity {
+        subject: "alice<&>",
+        audience: "home-app",
+        provider: "https://id.example.com/realms/home",
+    };
+    assert_eq!(
+        written(|out| web_identity(out, &role, &identity, "id-1")),
+        concat!(
+            r#"<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">"#,
+            "<AssumeRoleWithWebIdentityResult>",
+            "<SubjectFromWebIdentityToken>alice&lt;&amp;&gt;</SubjectFromWebIdentityToken>",
+            "<Audience>home-app</Audience>",
+            "<Credentials><AccessKeyId>ASIAIOSFODNN7EXAMPLE</AccessKeyId>",
+            "<SecretAccessKey>wJalrXUtnFEMI/K7MDENG/bPxRfiCYzEXAMPLEKEY</SecretAccessKey>",
+            "<SessionToken>AQoDYXdzEPT//////////wEXAMPLE==</SessionToken>",
+            "<Expiration>2026-01-02T03:04:05Z</Expiration></Credentials>",
+            "<AssumedRoleUser><AssumedRoleId>AROAABCDEFGHIJKLMNOP:app</AssumedRoleId>",
+            "<Arn>arn:aws:sts::123456789012:assumed-role/viewer/app</Arn></AssumedRoleUser>",
+            "<PackedPolicySize>6</PackedPolicySize><Provider>https://id.example.com/realms/home</Provider>",
+            "</AssumeRoleWithWebIdentityResult>",
+            "<ResponseMetadata><RequestId>id-1</RequestId></ResponseMetadata></AssumeRoleWithWebIdentityResponse>",
+        )
+    );
 }

@@ -39,7 +39,8 @@ main() {
   step 300 "supply chain" cargo test --workspace --locked --test supply -- --include-ignored --nocapture
   sed -n 's/^supply: /    /p' "$logs/supply-chain.log"
   # By name: other ignored tests are started by tests of their own, under limits that they set.
-  step 900 "tests with real clients" cargo test --workspace --locked --test live -- --ignored clients:: client_coturn:: hooks::bridge:: hooks::wakes::
+  step 900 "tests with real clients" cargo test --workspace --locked --test live -- --ignored clients:: client_coturn:: hooks::bridge:: hooks::wakes:: \
+    signed::web_identity::
   # One after the other: each is a browser, which wants the machine for itself.
   step 600 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads 1
   # Each waits for leases to end, and is idle meanwhile.

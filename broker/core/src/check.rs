@@ -374,6 +374,17 @@ pub enum Check {
         message = "Look for two devices of one channel, or a client that asks again before it has its answer."
     )]
     WakePollReplaced = 79,
+    /// The token of an OpenID provider is not valid: its form, a claim, its key or its signature.
+    #[strum(
+        message = "Read what decided it beside the refusal; compare the provider's entry in the credentials file with \
+                   the token's `iss` and `aud`, and look at `heliograph_oidc_provider_up`."
+    )]
+    WebTokenInvalid = 80,
+    /// The address signs in with more unsigned requests than one address may.
+    #[strum(
+        message = "Let the client use its temporary credentials until they end, instead of signing in each time."
+    )]
+    RateAddress = 81,
 }
 
 /// The number of checks.

@@ -3,9 +3,10 @@
 
 mod devices;
 mod logged;
+mod providers;
 mod recheck;
 
-pub use {devices::*, logged::*, recheck::*};
+pub use {devices::*, logged::*, providers::*, recheck::*};
 
 /// Shards of one process at most. More is refused at start.
 pub const SHARDS_MAX: usize = 256;

@@ -2,11 +2,13 @@
 //! warning.
 
 mod files;
+mod providers;
 mod roles;
 
 use super::document::{Document, Raw, Section, text};
 use super::draft::Findings;
 use super::error::{ConfigError, ValuePlace};
+use broker_core::auth::provider::Provider;
 use broker_core::auth::{Credentials, Principal, Secret};
 use broker_core::limits::{PRINCIPALS_MAX, ROLES_MAX};
 use broker_core::settings::value::{self, Checked, letters};
@@ -52,6 +54,11 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
                 book.roles.push(role);
             }
         });
+        top.named_tables("oidc_provider", |issuer, section| {
+            let named = (issuer, account_id);
+            book.providers
+                .extend(providers::provider(section, named, &mut files));
+        });
         top.tables("principal", |nth, section| {
             let principal = principal(section, account_id, &book, &mut files);
             book.principals
@@ -60,6 +67,7 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
     });
     let mut findings = read.map_err(|findings| refused(findings.faults))?;
     book.check(&mut findings);
+    providers::check(&mut book, &mut findings);
     let mut warnings = files.warnings;
     warnings.extend(book.warnings(&findings, path));
     if !findings.faults.is_empty() {
@@ -71,6 +79,7 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
     let policies = book.policies.into_values().flatten();
     let credentials = Credentials::new(principals);
     let credentials = credentials.and_then(|some| some.with_roles(roles.collect(), policies));
+    let credentials = credentials.map(|some| some.with_providers(book.providers));
     // An entry that is refused here was refused above, with its place.
     let credentials = credentials.map_err(|error| {
         findings.fault("principal", "…", error.to_string());
@@ -89,6 +98,7 @@ struct Book {
     /// By name; `None` when it does not load, so that its absence is not reported as well.
     policies: BTreeMap<String, Option<Arc<Policy>>>,
     roles: Vec<WrittenRole>,
+    providers: Vec<Provider>,
     /// With their places in the list.
     principals: Vec<(usize, Written)>,
 }
@@ -245,6 +255,9 @@ impl Book {
         for name in self.policies.keys().filter(|name| !used.contains(name)) {
             let text = format!("no principal or role has the policy {name}");
             warn(&format!("policy.{name}"), text);
+        }
+        for (key, text) in providers::remarks(self) {
+            warn(&key, text);
         }
         for (name, policy) in &self.policies {
             let remarks = policy.iter().flat_map(|policy| policy.remarks());

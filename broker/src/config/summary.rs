@@ -2,6 +2,7 @@
 
 use super::credentials::Loaded;
 use crate::memory;
+use broker_core::auth::provider::{KeySource, Provider};
 use broker_core::auth::{Principal, Role};
 use broker_core::settings::Settings;
 use broker_core::settings::value::Span;
@@ -64,11 +65,14 @@ pub fn credentials_summary(loaded: &Loaded) -> String {
     let more = more.saturating_sub(ROLES_TOLD_MAX);
     let more = (more > 0).then(|| format!("… and {more} more"));
     let roles = roles.map(role_permissions).chain(more);
+    let providers = loaded.credentials.providers();
+    let providers = providers.map(|provider| ("provider", of_provider(provider)));
     let warnings = loaded.warnings.iter().cloned();
     lines(
         principals
             .map(|line| ("principal", line))
             .chain(roles.map(|line| ("role", line)))
+            .chain(providers)
             .chain(warnings.map(|line| ("warning", line))),
     )
 }
@@ -117,6 +121,22 @@ fn role_permissions(role: &Role) -> String {
         let _ = write!(text, " and {more} more");
     }
     text + &rights(policies)
+}
+
+fn of_provider(provider: &Provider) -> String {
+    let Provider {
+        account,
+        issuer,
+        client_ids,
+        keys,
+        ..
+    } = provider;
+    let keys = match keys {
+        KeySource::File(keys) => format!("{} keys of a file", keys.len()),
+        KeySource::Discovery(_) => "keys by discovery".to_owned(),
+    };
+    let clients = client_ids.len();
+    format!("{issuer}, account {account}, {clients} client ids, {keys}")
 }
 
 /// The actions that policies allow somewhere.

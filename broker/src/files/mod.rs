@@ -1,6 +1,7 @@
 //! Whole files: read within a bound (configuration, credentials, tokens, certificates, keys), and written whole or not
 //! at all.
 
+pub(crate) mod authorities;
 pub(crate) mod etcd;
 pub(crate) mod token;
 

@@ -130,7 +130,7 @@ fn retry_after(response: &Response<()>) -> Option<u64> {
 }
 
 /// The causes of an error, shortest first; no address is in them.
-fn told(error: &dyn Error) -> String {
+pub(crate) fn told(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -144,7 +144,7 @@ fn told(error: &dyn Error) -> String {
 /// Look-ups of a host, of which few are under way: the system's resolver takes a thread for each, for as long as it
 /// likes.
 #[derive(Clone, Debug)]
-struct Lookups(Arc<Semaphore>);
+pub(crate) struct Lookups(Arc<Semaphore>);
 
 impl Default for Lookups {
     fn default() -> Self {

@@ -23,7 +23,7 @@ pub(crate) mod secret;
 mod terms;
 mod wake;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Lookups, told};
 pub use courier::Courier;
 pub use queue::Outcome;
 pub use report::{HookReport, HooksReport};

@@ -98,6 +98,7 @@ pub(super) fn shows(
         in_force: None,
         imports: imports(registry),
         hooks: None,
+        providers: None,
         readers: Readers::new(placement.map()),
         lan: None,
         scrape,

@@ -43,8 +43,10 @@ pub(crate) use environment::NAMES;
 use crate::data_dir::{self, DataDir, Reach, session_key};
 use crate::edge::EdgeSettings;
 use crate::failure::Failure;
+use crate::hooks::Courier;
 use crate::memory;
-use crate::side::{self, AdminPage, Log, Pairing, StatusBoard};
+use crate::providers::Fetcher;
+use crate::side::{self, AdminPage, Command, Log, Pairing, StatusBoard};
 use crate::tls_files::NotAfter;
 use admin::Secrets;
 use broker_core::auth::SessionKeys;
@@ -53,7 +55,7 @@ use broker_core::settings::{Listen, Settings};
 use broker_core::shard::AccountUse;
 use cluster::Cluster;
 use cluster::follower::Follower;
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{Sender, unbounded};
 use listeners::Bound;
 use mailboxes::mailboxes;
 use random::seeds;
@@ -61,6 +63,7 @@ use records::Records;
 use reload::Reloader;
 use reload::certificate::{Certificate, InitialCertificate};
 use reload::credentials::{CredentialsFile, InitialCredentials};
+use reload::providers::fetcher;
 use shards::Shards;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -98,16 +101,16 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let around = (&data_dir, &mailboxes, &status);
     let (mut registry, epoch) = Records::open(&settings, cluster.as_ref(), &placement, around)?;
     let ((commands, told), (events, happened)) = (unbounded(), unbounded());
-    let in_force = who.as_ref().map(|found| found.file.in_force());
     let secrets = Secrets::new(token, &session_keys, not_after);
     let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets);
     let (mut hooks, teller) = hooks::prepare(&settings, (epoch, placement.map()), &mut shows)?;
+    let (fetcher, in_force) = fetcher(&settings, who.as_ref(), &mailboxes, &mut shows);
     tries::prepare(&mut shows, in_force, &session_keys, log)?;
     let (history, (admin, pairing)) = (shows.history.clone(), lan::open(&settings, &mut shows));
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
     let captures = page.as_ref().and_then(|page| page.shows.captures());
-    side::start(page, hooks.courier.take(), status.clone(), commands)
-        .map_err(|error| Failure::fatal("the side thread cannot be started", &error))?;
+    let tasks = (hooks.courier.take(), fetcher);
+    start_side(page, tasks, &status, commands)?;
 
     let shards = Shards {
         settings: &settings,
@@ -147,6 +150,17 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     .until_the_end()?;
     registry.close();
     Ok(())
+}
+
+/// Starts the side thread.
+fn start_side(
+    page: Option<AdminPage>,
+    tasks: (Option<Courier>, Option<Fetcher>),
+    status: &StatusBoard,
+    commands: Sender<Command>,
+) -> Result<(), Failure> {
+    side::start(page, tasks, status.clone(), commands)
+        .map_err(|error| Failure::fatal("the side thread cannot be started", &error))
 }
 
 /// Says that the server runs: on stdout, to the service manager, and to a phone.

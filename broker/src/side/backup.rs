@@ -244,6 +244,7 @@ mod tests {
         let what = Arc::into_inner(backups).unwrap().what;
         let shows = Shows {
             hooks: None,
+            providers: None,
             readers: crate::side::Readers::new(None),
             lan: None,
             tries: crate::side::Tries::default(),

@@ -71,6 +71,7 @@ pub use trace::troubled::Troubled;
 pub use try_page::session::{InForce, Lender, Tries};
 
 use crate::hooks::Courier;
+use crate::providers::Fetcher;
 use crossbeam_channel::Sender;
 use std::io;
 use std::thread;
@@ -85,14 +86,15 @@ pub enum Command {
     Reload,
 }
 
-/// Starts the side thread, with the courier of hooks on it. It ends with the process. Signals are sent as `commands`; a
+/// Starts the side thread, with the courier of hooks and the fetcher of
+/// providers' keys on it. It ends with the process. Signals are sent as `commands`; a
 /// second `End` is sent like the first.
 ///
 /// # Errors
 /// The thread or its runtime cannot be made.
 pub fn start(
     admin: Option<AdminPage>,
-    courier: Option<Courier>,
+    (courier, fetcher): (Option<Courier>, Option<Fetcher>),
     status: StatusBoard,
     commands: Sender<Command>,
 ) -> io::Result<()> {
@@ -120,6 +122,7 @@ pub fn start(
                 Ok((terminate, interrupt, hangup)) => {
                     let _ = ready.send(Ok(()));
                     courier.map(|courier| tokio::spawn(courier.run()));
+                    fetcher.map(|fetcher| tokio::spawn(fetcher.run()));
                     listen(terminate, interrupt, hangup, commands).await;
                 }
                 Err(error) => drop(ready.send(Err(error))),

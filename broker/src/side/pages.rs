@@ -76,7 +76,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
             shows.scrape,
             Arc::clone(&sources.hub),
             sources.status.clone(),
-            shows.hooks.clone(),
+            (shows.hooks.clone(), shows.providers),
         )))
         .merge(hooks::routes(shows.hooks, Arc::clone(&settings)))
         .merge(channels::routes(sources.inspector.clone(), shows.imports))

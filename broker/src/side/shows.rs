@@ -17,6 +17,7 @@ use super::shared::Shared;
 use super::trace::troubled::Troubled;
 use super::try_page::session::{InForce, Tries};
 use crate::hooks::Hooks;
+use crate::providers::Figures;
 use broker_core::settings::Settings;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -59,6 +60,8 @@ pub struct Shows {
     pub readers: Readers,
     /// The ways to the courier of hooks, if any are configured.
     pub hooks: Option<Hooks>,
+    /// The figures of OpenID providers, where signatures are asked for.
+    pub providers: Option<Figures>,
     /// The bearer token that requests need, if one is configured.
     pub token: Option<String>,
     /// The pages for devices of the local network, under `--lan`.

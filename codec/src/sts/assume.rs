@@ -8,6 +8,7 @@ use super::error::{Error, ErrorKind};
 use super::form::Form;
 use super::request::{FormRules, no_factors};
 use crate::control::{TAGS_MAX, Tag};
+use std::fmt;
 
 /// The parameters of AssumeRole. Source: AWS STS API Reference, "AssumeRole".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,33 @@ pub struct AssumeRole {
     pub transitive_tag_keys: Vec<Box<str>>,
     /// The source identity, who is behind the session: 2 to 64 characters, as session names.
     pub source_identity: Option<Box<str>>,
+}
+
+/// AssumeRoleWithWebIdentity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssumeRoleWithWebIdentity {
+    /// The provider's token.
+    pub token: WebToken,
+    /// The session that is asked for; without what only AssumeRole may ask for.
+    pub role: AssumeRole,
+}
+
+/// A token of an OpenID provider, of 4 to 20,000 characters. Its Debug does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebToken(Box<str>);
+
+impl WebToken {
+    /// The token. For its check only.
+    #[must_use]
+    pub const fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for WebToken {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("<redacted>")
+    }
 }
 
 /// The ARN of a role: `arn:aws:iam::<account>:role/<name>`.
@@ -109,6 +137,42 @@ pub(super) fn assume_role(form: &mut Form, rules: &FormRules) -> Result<AssumeRo
         tags,
         transitive_tag_keys,
         source_identity,
+    })
+}
+
+/// Takes the parameters of AssumeRoleWithWebIdentity.
+pub(super) fn assume_role_with_web_identity(
+    form: &mut Form,
+    rules: &FormRules,
+) -> Result<AssumeRoleWithWebIdentity, Error> {
+    let session_name = form.take("RoleSessionName");
+    let session_name = checked_text("roleSessionName", session_name.as_deref(), 2..=64, &NAMES)?;
+    let role = checked_role(form.take("RoleArn").as_deref())?;
+    let Some(token) = form.take("WebIdentityToken") else {
+        return Err(invalid("Value null at 'webIdentityToken'", "not be null"));
+    };
+    checked_length("Value at 'webIdentityToken'", &token, 4..=20_000)?;
+    let duration_s = checked_duration(form.take("DurationSeconds").as_deref(), rules)?;
+    let policy = form.take("Policy");
+    let policy = policy.as_deref().map(checked_policy).transpose()?;
+    let policy_arns = checked_policy_arns(form)?;
+    if form.take("ProviderId").is_some_and(|id| !id.is_empty()) {
+        let message = "ProviderId is for providers of OAuth 2.0, which this server does not have. Leave it out.";
+        return Err(Error::new(ErrorKind::InvalidParameterValue, message));
+    }
+    Ok(AssumeRoleWithWebIdentity {
+        token: WebToken(token.into()),
+        role: AssumeRole {
+            role,
+            session_name,
+            duration_s,
+            policy,
+            policy_arns,
+            external_id: None,
+            tags: Vec::new(),
+            transitive_tag_keys: Vec::new(),
+            source_identity: None,
+        },
     })
 }
 

@@ -81,6 +81,13 @@ pub enum ErrorKind {
     InternalFailure,
     /// Full or draining: try again elsewhere or later.
     ServiceUnavailable,
+    /// The provider's token is not valid.
+    InvalidIdentityToken,
+    /// The provider's token has ended.
+    ExpiredTokenException,
+    /// A claim of the provider's token breaks a rule.
+    #[strum(serialize = "IDPRejectedClaim")]
+    IdpRejectedClaim,
 }
 
 impl ErrorKind {
@@ -105,12 +112,15 @@ impl ErrorKind {
             | Self::MalformedPolicyDocument
             | Self::PackedPolicyTooLarge
             | Self::Throttling
-            | Self::IncompleteSignature => 400,
+            | Self::IncompleteSignature
+            | Self::InvalidIdentityToken
+            | Self::ExpiredTokenException => 400,
             Self::MissingAuthenticationToken
             | Self::SignatureDoesNotMatch
             | Self::InvalidClientTokenId
             | Self::ExpiredToken
-            | Self::AccessDenied => 403,
+            | Self::AccessDenied
+            | Self::IdpRejectedClaim => 403,
             Self::InternalFailure => 500,
             Self::ServiceUnavailable => 503,
         }
@@ -200,7 +210,7 @@ mod tests {
     fn codes_are_distinct_and_have_a_status() {
         for (position, kind) in ErrorKind::ALL.iter().copied().enumerate() {
             assert_eq!(kind as usize, position);
-            assert_eq!(kind.code(), format!("{kind:?}"));
+            assert!(kind.code().eq_ignore_ascii_case(&format!("{kind:?}")));
             assert!(matches!(kind.status(), 400 | 403 | 500 | 503));
         }
     }

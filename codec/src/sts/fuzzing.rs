@@ -1,7 +1,8 @@
 //! The fuzz entry of this module. A fuzz target calls it, and so does a test with seeded inputs.
 
 use super::{
-    DURATION_S_MAX, Error, FormRules, POLICY_CHARS_MAX, Request, error_body, is_form, parse, xml,
+    DURATION_S_MAX, Error, FormRules, POLICY_CHARS_MAX, Request, error_body, is_form,
+    is_web_identity, parse, xml,
 };
 
 /// Parses `data` (its first byte picks the rules, the rest is the body) and checks what must hold of any result; then
@@ -36,6 +37,11 @@ pub fn fuzz(data: &[u8]) {
             assert!((2..=64).contains(&request.session_name.len()));
             assert!(request.tags.len() <= 50 && request.policy_arns.len() <= 10);
             assert_eq!(request.role.account().len(), 12);
+        }
+        Ok(Request::AssumeRoleWithWebIdentity(request)) => {
+            assert!((4..=20_000).contains(&request.token.reveal().chars().count()));
+            assert!(request.role.tags.is_empty() && request.role.policy_arns.len() <= 10);
+            assert!(is_web_identity(body));
         }
         Ok(Request::GetCallerIdentity) => {}
         Err(Error { kind, message }) => {

@@ -1,5 +1,5 @@
-//! The part of AWS STS that is served, as forms in and XML out: AssumeRole, GetFederationToken, GetSessionToken and
-//! GetCallerIdentity.
+//! The part of AWS STS that is served, as forms in and XML out: AssumeRole,
+//! AssumeRoleWithWebIdentity, GetFederationToken, GetSessionToken and GetCallerIdentity.
 //!
 //! STS speaks AWS's query protocol, unlike the signaling APIs: `POST /` with a form as its body, which names the
 //! action. In reading order: `form` splits and decodes the body, [`parse`] makes a [`Request`] of it,
@@ -26,11 +26,12 @@ mod xml;
 #[doc(hidden)]
 pub mod fuzzing;
 
-pub use assume::{AssumeRole, RoleArn};
+pub use assume::{AssumeRole, AssumeRoleWithWebIdentity, RoleArn, WebToken};
 pub use error::{Error, ErrorKind, error_body};
-pub use request::{FormRules, Request, is_form, parse};
+pub use request::{FormRules, Request, is_form, is_web_identity, parse};
 pub use response::{
-    CallerIdentity, Granted, Keys, assumed_role, caller_identity, federation_token, session_token,
+    CallerIdentity, Granted, Keys, WebIdentity, assumed_role, caller_identity, federation_token,
+    session_token, web_identity,
 };
 
 /// The path of every request.

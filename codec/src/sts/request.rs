@@ -1,6 +1,8 @@
 //! Parsing a form into a typed request.
 
-use super::assume::{AssumeRole, assume_role};
+use super::assume::{
+    AssumeRole, AssumeRoleWithWebIdentity, assume_role, assume_role_with_web_identity,
+};
 use super::checks::{checked_duration, checked_name, checked_policy};
 use super::error::{Error, ErrorKind, shown};
 use super::form::Form;
@@ -33,6 +35,8 @@ pub enum Request {
     },
     /// Makes temporary credentials with the rights of a role.
     AssumeRole(Box<AssumeRole>),
+    /// The rights of a role for the token of a provider.
+    AssumeRoleWithWebIdentity(Box<AssumeRoleWithWebIdentity>),
     /// Returns who the caller is. Allowed to everyone.
     GetCallerIdentity,
 }
@@ -45,6 +49,7 @@ impl Request {
             Self::GetFederationToken { .. } => GET_FEDERATION_TOKEN,
             Self::GetSessionToken { .. } => GET_SESSION_TOKEN,
             Self::AssumeRole(_) => ASSUME_ROLE,
+            Self::AssumeRoleWithWebIdentity(_) => ASSUME_ROLE_WITH_WEB_IDENTITY,
             Self::GetCallerIdentity => GET_CALLER_IDENTITY,
         }
     }
@@ -56,6 +61,7 @@ impl Request {
             Self::GetFederationToken { .. } => "sts:GetFederationToken",
             Self::GetSessionToken { .. } => "sts:GetSessionToken",
             Self::AssumeRole(_) => "sts:AssumeRole",
+            Self::AssumeRoleWithWebIdentity(_) => "sts:AssumeRoleWithWebIdentity",
             Self::GetCallerIdentity => "sts:GetCallerIdentity",
         }
     }
@@ -96,6 +102,11 @@ pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
             none_left(&form)?;
             Ok(Request::AssumeRole(Box::new(request)))
         }
+        ASSUME_ROLE_WITH_WEB_IDENTITY if version == VERSION => {
+            let request = assume_role_with_web_identity(&mut form, rules)?;
+            none_left(&form)?;
+            Ok(Request::AssumeRoleWithWebIdentity(Box::new(request)))
+        }
         GET_CALLER_IDENTITY if version == VERSION => {
             none_left(&form)?;
             Ok(Request::GetCallerIdentity)
@@ -109,6 +120,14 @@ pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
             ),
         )),
     }
+}
+
+/// Whether a body is a form that asks for AssumeRoleWithWebIdentity: the one call that is not signed.
+#[must_use]
+pub fn is_web_identity(body: &[u8]) -> bool {
+    let form = Form::parse(body);
+    let action = form.ok().and_then(|mut form| form.take("Action"));
+    action.is_some_and(|action| action == ASSUME_ROLE_WITH_WEB_IDENTITY)
 }
 
 fn get_federation_token(mut form: Form, rules: &FormRules) -> Result<Request, Error> {
@@ -176,4 +195,5 @@ fn unknown(name: &str) -> Error {
 const GET_FEDERATION_TOKEN: &str = "GetFederationToken";
 const GET_SESSION_TOKEN: &str = "GetSessionToken";
 const ASSUME_ROLE: &str = "AssumeRole";
+const ASSUME_ROLE_WITH_WEB_IDENTITY: &str = "AssumeRoleWithWebIdentity";
 const GET_CALLER_IDENTITY: &str = "GetCallerIdentity";

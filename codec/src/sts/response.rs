@@ -75,6 +75,36 @@ pub fn assumed_role(out: &mut Vec<u8>, role: &Granted<'_>, request_id: &str) {
     });
 }
 
+/// The facts of a provider's token that the answer to AssumeRoleWithWebIdentity names.
+#[derive(Clone, Copy, Debug)]
+pub struct WebIdentity<'a> {
+    /// The claim `sub`.
+    pub subject: &'a str,
+    /// The client id.
+    pub audience: &'a str,
+    /// The claim `iss`.
+    pub provider: &'a str,
+}
+
+/// Appends the answer to AssumeRoleWithWebIdentity.
+pub fn web_identity(
+    out: &mut Vec<u8>,
+    role: &Granted<'_>,
+    identity: &WebIdentity<'_>,
+    request_id: &str,
+) {
+    let names = [
+        "AssumeRoleWithWebIdentityResponse",
+        "AssumeRoleWithWebIdentityResult",
+    ];
+    answer(out, names, request_id, |out| {
+        xml::element(out, "SubjectFromWebIdentityToken", identity.subject);
+        xml::element(out, "Audience", identity.audience);
+        granted(out, role, ["AssumedRoleUser", "AssumedRoleId"]);
+        xml::element(out, "Provider", identity.provider);
+    });
+}
+
 /// Appends the answer to GetCallerIdentity.
 pub fn caller_identity(out: &mut Vec<u8>, caller: &CallerIdentity<'_>, request_id: &str) {
     let names = ["GetCallerIdentityResponse", "GetCallerIdentityResult"];

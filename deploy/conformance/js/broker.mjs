@@ -61,6 +61,18 @@ afterEach(() => {
     }
 });
 
+// What an app does with the token of its user: keys by `AssumeRoleWithWebIdentity`, which is not signed.
+export async function keysOf(WebIdentityToken) {
+    const sts = new STS({ region, endpoint: process.env.HELIOGRAPH_HTTPS, maxAttempts: 1 });
+    const RoleArn = 'arn:aws:iam::123456789012:role/watcher';
+    const { Credentials } = await sts.assumeRoleWithWebIdentity({ RoleArn, RoleSessionName: 'app', WebIdentityToken });
+    return {
+        accessKeyId: Credentials.AccessKeyId,
+        secretAccessKey: Credentials.SecretAccessKey,
+        sessionToken: Credentials.SessionToken,
+    };
+}
+
 // What a web back end does for a page: temporary keys by `GetFederationToken`, good for one channel and one client id on it.
 export async function keysFor(channelARN, clientId) {
     const sts = new STS({ region, credentials: tests, endpoint: process.env.HELIOGRAPH_HTTPS, maxAttempts: 1 });

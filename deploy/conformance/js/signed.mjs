@@ -3,7 +3,9 @@
 
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { Peer, Role, control, endpoints, iceServers, keysFor, newChannel, tests } from './broker.mjs';
+import { createPrivateKey, sign } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { Peer, Role, control, endpoints, iceServers, keysFor, keysOf, newChannel, tests } from './broker.mjs';
 
 const timeout = 60_000;
 const offer = { type: 'offer', sdp: 'v=0\r\no=offer' };
@@ -52,6 +54,30 @@ test('temporary keys for one channel and one client id', { timeout }, async () =
     await refused(arn, Role.VIEWER, 'phone-1', { ...keys, sessionToken: undefined });
     await Promise.all([master.close(), phone.close()]);
 });
+
+test('a user of a provider watches their own channel', { timeout }, async () => {
+    const arn = await newChannel();
+    const keys = await keysOf(tokenOf(arn.split('/')[1]));
+    const master = await Peer.connect(arn, Role.MASTER);
+    const phone = await Peer.connect(arn, Role.VIEWER, 'phone-1', keys);
+    phone.client.sendSdpOffer(offer);
+    assert.deepEqual(await master.next('sdpOffer'), [offer, 'phone-1']);
+    await refused(await newChannel(), Role.VIEWER, 'phone-1', keys);
+    const error = await keysOf(`${tokenOf('anybody')}x`).catch((error) => error);
+    assert.equal(error.name, 'InvalidIdentityTokenException');
+    await Promise.all([master.close(), phone.close()]);
+});
+
+// The token of a user of credentials.toml's provider.
+function tokenOf(sub) {
+    const iat = Math.floor(Date.now() / 1000);
+    const claims = { iss: 'https://id.example.com/home', sub, aud: 'home-app', iat, exp: iat + 600 };
+    const parts = [{ alg: 'ES256', typ: 'JWT', kid: 'home-1' }, claims];
+    const message = parts.map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.');
+    const key = createPrivateKey(readFileSync(new URL('../home.pem', import.meta.url)));
+    const signature = sign('sha256', Buffer.from(message), { key, dsaEncoding: 'ieee-p1363' });
+    return `${message}.${signature.toString('base64url')}`;
+}
 
 // The SDK under node says what `ws` says: the status alone.
 async function refused(arn, role, clientId, credentials) {

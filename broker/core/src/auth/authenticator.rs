@@ -213,7 +213,7 @@ impl Authenticator {
 
     /// The region that exists here; `None`: any does.
     #[must_use]
-    pub fn region(&self) -> Option<&Arc<str>> {
+    pub const fn region(&self) -> Option<&Arc<str>> {
         self.rules.region.as_ref()
     }
 

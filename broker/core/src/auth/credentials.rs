@@ -2,6 +2,7 @@
 
 use super::held_caller::Recheck;
 use super::principal::Principal;
+use super::provider::Provider;
 use super::role::Role;
 use super::sign_in::SignIn;
 use crate::limits::{PRINCIPALS_MAX, ROLES_MAX};
@@ -23,6 +24,8 @@ pub struct Credentials {
     roles: BTreeMap<Box<str>, Arc<Role>>,
     /// By name: those that sessions of roles may be bounded by.
     policies: BTreeMap<Box<str>, Arc<Policy>>,
+    /// By issuer.
+    providers: BTreeMap<Box<str>, Arc<Provider>>,
     /// By account, the part used up of its rate of temporary credentials.
     granted: BTreeMap<Box<str>, SharedBucket>,
     /// The count of connections that were open when these came, and that they refuse.
@@ -98,6 +101,28 @@ impl Credentials {
         Ok(self)
     }
 
+    /// The same with providers, of which the last of an issuer counts.
+    #[must_use]
+    pub fn with_providers(mut self, providers: Vec<Provider>) -> Self {
+        for provider in providers {
+            self.granted.entry(provider.account.clone()).or_default();
+            self.providers
+                .insert(provider.issuer.clone(), Arc::new(provider));
+        }
+        self
+    }
+
+    /// The provider of an issuer without `https://`.
+    #[must_use]
+    pub fn provider(&self, issuer: &str) -> Option<&Arc<Provider>> {
+        self.providers.get(issuer)
+    }
+
+    /// Every provider, in the order of the issuers.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.providers.values()
+    }
+
     /// The role of an account and a name.
     #[must_use]
     pub fn role(&self, account: &str, name: &str) -> Option<&Arc<Role>> {
@@ -117,9 +142,13 @@ impl Credentials {
 
     /// Whether what signed in is still let in: at each use of what it got, this is asked again.
     #[must_use]
-    pub const fn knows(&self, sign_in: &SignIn) -> bool {
+    pub fn knows(&self, sign_in: &SignIn) -> bool {
         match sign_in {
-            SignIn::Web(_) | SignIn::Thing(_) => false,
+            SignIn::Web(identity) => {
+                let provider = self.provider(&identity.provider);
+                provider.is_some_and(|provider| provider.knows(identity))
+            }
+            SignIn::Thing(_) => false,
         }
     }
 

@@ -20,6 +20,7 @@ mod credentials;
 mod held_caller;
 mod nonces;
 mod principal;
+pub mod provider;
 mod question;
 mod role;
 mod session;

@@ -8,5 +8,6 @@ pub(in crate::shard) mod heads;
 pub(in crate::shard) mod probe;
 pub(in crate::shard) mod requests;
 pub(in crate::shard) mod turned_away;
+mod unsigned;
 pub(in crate::shard) mod upgrades;
 pub(in crate::shard) mod welcome;

@@ -2,14 +2,18 @@
 
 pub(in crate::shard) mod walk;
 
+use crate::auth::provider::{Keyring, TokenFault, Unverified};
 use crate::auth::{
     Authenticator, Caller, Credentials, Grant, InForce, Nonces, Origin, OriginHeaders, SealError,
-    SessionGrant, SessionKeys, SharedSessions, Temporary, Unsigned,
+    SessionGrant, SessionKeys, SharedSessions, SignIn, Temporary, Unsigned,
 };
+use crate::crowd;
+use crate::limits::UNSIGNED_FORM_BYTES_MAX;
 use crate::machine::Peer;
 use crate::session::Target;
 use crate::settings::Rate;
 use crate::shard::books::evidence::{Evidence, SignatureEvidence};
+use crate::shard::calls::sts::rates::AddressRates;
 use crate::shard::start::StartKeys;
 use crate::time::{Moment, Now};
 use codec::aws::policy::KeyName;
@@ -36,6 +40,10 @@ pub(super) struct Gate {
     sessions: SharedSessions,
     /// Open connections are asked again, since there are other credentials.
     walk: Option<Walk>,
+    /// The keys of providers that were fetched.
+    keyring: Arc<Keyring>,
+    /// Of addresses, for sign-ins that are not signed.
+    sign_ins: AddressRates,
 }
 
 impl Gate {
@@ -54,6 +62,8 @@ impl Gate {
             nonces,
             sessions: SharedSessions::default(),
             walk: None,
+            keyring: Arc::default(),
+            sign_ins: AddressRates::default(),
         }
     }
 
@@ -143,6 +153,63 @@ impl Gate {
         self.authenticator.as_ref().map(Authenticator::credentials)
     }
 
+    /// Whether a form of this length may be a sign-in with a provider's token, which is not signed.
+    pub(super) fn takes_unsigned(&self, length: usize) -> bool {
+        let credentials = self.credentials();
+        let has_providers = credentials.is_some_and(|all| all.providers().next().is_some());
+        has_providers && length <= UNSIGNED_FORM_BYTES_MAX
+    }
+
+    /// Counts one more sign-in of an address that is not signed; false when its rate is used up.
+    pub(super) fn may_sign_in(&mut self, peer: Peer, at: Moment) -> bool {
+        let origin = crowd::Origin::of(peer.remote.ip());
+        self.sign_ins.take(origin, at.now)
+    }
+
+    /// Checks a provider's token. Where no signature is asked for, neither is this one.
+    ///
+    /// # Errors
+    /// See [`WebFault`].
+    pub(super) fn identify(&self, token: &str, peer: Peer, at: Moment) -> Result<Caller, WebFault> {
+        let read = Unverified::read(token).map_err(|fault| WebFault {
+            fault,
+            claimed: None,
+        })?;
+        let Some(authenticator) = &self.authenticator else {
+            return Ok(self.anyone.clone());
+        };
+        let credentials = authenticator.credentials();
+        let provider = read
+            .issuer()
+            .and_then(|issuer| credentials.provider(issuer));
+        let provider = provider.ok_or(WebFault {
+            fault: TokenFault::Issuer,
+            claimed: None,
+        })?;
+        let keys = self.keyring.keys_of(provider);
+        let verified = provider.verify(&read, keys, at.wall.0 / 1000);
+        let identity = verified.map_err(|fault| {
+            if fault.asks_for_keys() {
+                self.keyring.wish(provider);
+            }
+            let subject = read.subject().unwrap_or_default().escape_debug();
+            let issuer = &provider.issuer;
+            WebFault {
+                fault,
+                claimed: Some(format!("{issuer}, which says to be of {subject}")),
+            }
+        })?;
+        let account = identity.account.clone();
+        let region = authenticator.region().cloned();
+        let caller = Caller::signing_in(SignIn::Web(identity), &account, region);
+        Ok(caller.from_origin(Origin {
+            address: peer.remote.ip().to_canonical(),
+            tls: peer.tls,
+            asked_s: at.wall.0 / 1000,
+            headers: None,
+        }))
+    }
+
     /// Counts one more request of the caller's account for temporary credentials; false when its rate is used up.
     pub(super) fn may_grant(&self, caller: &Caller, rate: Rate, at: Moment) -> bool {
         let authenticator = self.authenticator.as_ref();
@@ -213,6 +280,11 @@ impl Gate {
         self.walk.as_ref().and_then(Walk::next_due)
     }
 
+    /// From here on these are the keys of providers.
+    pub(super) fn replace_keyring(&mut self, keyring: Arc<Keyring>) {
+        self.keyring = keyring;
+    }
+
     /// Checks what holds between two inputs.
     ///
     /// # Panics
@@ -224,6 +296,14 @@ impl Gate {
             "temporary credentials are opened by other keys than sealed them"
         );
     }
+}
+
+/// Why a provider's token is not accepted.
+#[derive(Debug)]
+pub(super) struct WebFault {
+    pub(super) fault: TokenFault,
+    /// The provider that the token names, and its subject, for which nobody vouches.
+    pub(super) claimed: Option<String>,
 }
 
 /// The caller with the origin of its request. Headers are copied for those whose policies name them.

@@ -357,6 +357,7 @@ impl Machine for Shard {
             | Letter::Committed(..)
             | Letter::Slots
             | Letter::Credentials(_)
+            | Letter::Keyring(_)
             | Letter::Drain(_) => false,
         }
     }
@@ -469,6 +470,7 @@ impl Shard {
                     wake::keys_changed(sockets, directory.polls().sessions(), gate, at);
                 }
             }
+            Letter::Keyring(keyring) => gate.replace_keyring(keyring),
             Letter::Drain(within_ms) => drain::begin_drain(sockets, books, todo, within_ms, at),
         }
     }

@@ -1,7 +1,9 @@
 //! The files of a credentials file: itself, policies, secrets. Bounded, and checked for permissions that are too wide.
 
 use super::super::error::{Fault, ValuePlace};
-use crate::files::{self, Content, ReadError};
+use crate::files::{self, Content, ReadError, authorities};
+use broker_core::auth::provider::KeySet;
+use broker_core::limits::KEY_SET_BYTES_MAX;
 use broker_core::settings::value::{self, Checked};
 use codec::aws::policy::{POLICY_BYTES_MAX, Policy, PolicyError, TRUST_BYTES_MAX, Trust};
 use std::collections::BTreeSet;
@@ -83,6 +85,32 @@ impl Files {
         Ok(SecretFile { content, path })
     }
 
+    /// The keys of a provider, of a file that is relative to the credentials file.
+    pub(super) fn key_set(&mut self, written: &str) -> Checked<KeySet> {
+        let path = self.beside(written)?;
+        self.note(&path);
+        let read = read(&path, KEY_SET_BYTES_MAX)?;
+        let keys = KeySet::parse(read.content.as_bytes());
+        let keys = keys.map_err(|fault| format!("{}: {fault}", path.display()))?;
+        if keys.dropped() > 0 {
+            let dropped = keys.dropped();
+            let text = "keys of it are not used: they are not for signatures, or too weak";
+            self.warnings
+                .push(format!("{}: {dropped} {text}", path.display()));
+        }
+        Ok(keys)
+    }
+
+    /// The certificates of authorities, in PEM, of a file that is relative to the credentials file.
+    pub(super) fn certificates(&mut self, written: &str) -> Checked<Box<[u8]>> {
+        let path = self.beside(written)?;
+        self.note(&path);
+        let read = read(&path, CERTIFICATES_BYTES_MAX)?;
+        let pem = read.content.as_bytes();
+        authorities::roots(Some(pem)).map_err(|rule| format!("{}: {rule}", path.display()))?;
+        Ok(pem.into())
+    }
+
     fn secretive(&mut self, path: PathBuf, bytes_max: usize) -> Checked<Zeroizing<String>> {
         let is_first = self.note(&path);
         let read = read(&path, bytes_max)?;
@@ -124,3 +152,6 @@ const MAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Longest file of one secret.
 const SECRET_BYTES_MAX: usize = 4096;
+
+/// Longest file of authorities of a provider: each is kept in memory.
+const CERTIFICATES_BYTES_MAX: usize = 64 * 1024;

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+mod providers;
 mod roles;
 
 /// A folder of its own, removed at the end.
@@ -235,7 +236,7 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[[principals]]|name = 'a'",
-        "c.toml:1:3: principals = <redacted>: unknown key, allowed policy, role, principal",
+        "c.toml:1:3: principals = <redacted>: unknown key, allowed policy, role, oidc_provider, principal",
     ),
     (
         "{one}|sesion = 'hidden'",

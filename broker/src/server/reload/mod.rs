@@ -13,6 +13,7 @@
 
 pub(super) mod certificate;
 pub(super) mod credentials;
+pub(super) mod providers;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

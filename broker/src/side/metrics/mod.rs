@@ -8,6 +8,7 @@ mod hooks;
 mod machine;
 pub(super) mod page;
 mod process;
+mod providers;
 pub(super) mod scrape;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ impl Report {
         if let Some(report) = &process.hooks {
             text.table(hooks::METRICS, report);
         }
+        text.table(providers::METRICS, &process.providers);
         text.table(process::METRICS, &process);
         text.finish()
     }

@@ -3,6 +3,7 @@
 use super::Report;
 use super::exposition::Format;
 use crate::hooks::Hooks;
+use crate::providers::Figures;
 use crate::side::admin::answer::{Fault, SILENT};
 use crate::side::console::hub::Hub;
 use crate::side::status::StatusBoard;
@@ -25,6 +26,7 @@ pub(in crate::side) struct Metrics {
     hub: Arc<Hub>,
     status: StatusBoard,
     hooks: Option<Hooks>,
+    providers: Option<Figures>,
 }
 
 impl Metrics {
@@ -32,13 +34,14 @@ impl Metrics {
         scrape: Scrape,
         hub: Arc<Hub>,
         status: StatusBoard,
-        hooks: Option<Hooks>,
+        (hooks, providers): (Option<Hooks>, Option<Figures>),
     ) -> Self {
         Self {
             scrape: Arc::new(Mutex::new(scrape)),
             hub,
             status,
             hooks,
+            providers,
         }
     }
 }
@@ -62,6 +65,9 @@ async fn page(
     let mut report = report.ok().flatten().ok_or(SILENT)?;
     report.process.streams = metrics.hub.streams() as u64;
     report.process.hooks = metrics.hooks.map(|hooks| hooks.report());
+    if let Some(figures) = &metrics.providers {
+        report.process.providers = figures.borrow().clone();
+    }
     report.process.status = metrics.status.status();
     let kind = [(header::CONTENT_TYPE, format.content_type())];
     Ok((kind, report.text(format)))

@@ -3,6 +3,7 @@
 use super::exposition::{Row, counter, gauge};
 use super::view::labelled;
 use crate::hooks::HooksReport;
+use crate::providers::ProvidersReport;
 use crate::side::cluster::{ClusterView, MESSAGES};
 use crate::side::process::{cpu_time, open_files_max};
 use crate::side::status::Status;
@@ -31,6 +32,8 @@ pub struct ProcessState {
     pub cluster: Option<ClusterView>,
     /// The figures of hooks, where there are any.
     pub hooks: Option<HooksReport>,
+    /// The figures of OpenID providers; empty where there are none.
+    pub providers: ProvidersReport,
 }
 
 /// The labels of [`ProcessState::budgets`].

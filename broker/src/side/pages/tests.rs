@@ -42,6 +42,7 @@ fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static 
     let mut inspector_answers = scraped;
     let shows = Shows {
         hooks: None,
+        providers: None,
         readers: Readers::new(None),
         scrape: Box::new(report),
         inspect: Box::new(move |whom, _| {

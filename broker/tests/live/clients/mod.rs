@@ -54,6 +54,7 @@ client_on_shards!(
 fn wrong_and_temporary_keys_of_aws_cli() {
     python("test_signed", &Broker::signed(&credentials(), 2));
     python("test_roles", &Broker::signed(&credentials(), 2));
+    python("test_web_identity", &Broker::signed(&credentials(), 2));
 }
 
 /// Each fault that a test can make, as boto3 sees it.

@@ -25,7 +25,9 @@ const OF_TARGETS: [&str; 2] = ["job", "instance"];
 #[test]
 fn every_metric_in_use_exists() {
     let broker = crate::hooks::unheard();
-    let scrape = Scraped::of(&get(broker.admin, "/metrics").text());
+    let other = crate::signed::web_identity::silent_provider();
+    let pages = [broker.admin, other.broker.admin].map(|admin| get(admin, "/metrics").text());
+    let scrape = Scraped::of(&pages.concat());
     let recorded = recorded();
     let mut faults = Vec::new();
     let mut used = BTreeSet::new();

@@ -4,11 +4,13 @@
 //! * [`refused`], [`malformed`], [`bounds`]: signatures that are wrong, broken, or at their limits; [`slow`]: requests
 //!   in pieces.
 //! * [`conditions`]: values that policies compare; [`quotas`]: rates of callers; [`reload`]: credentials that are
-//!   replaced; [`recheck`]: connections that this ends; [`sts`]: temporary credentials; [`roles`]: those of roles.
+//!   replaced; [`recheck`]: connections that this ends; [`sts`]: temporary credentials; [`roles`]: those of roles;
+//!   [`web_identity`]: for users of an OpenID provider, which [`provider`] is.
 
 mod bounds;
 mod conditions;
 mod malformed;
+mod provider;
 pub(crate) mod quotas;
 mod recheck;
 pub(crate) mod refused;
@@ -18,6 +20,7 @@ pub(crate) mod service;
 pub(crate) mod signer;
 mod slow;
 pub(crate) mod sts;
+pub(crate) mod web_identity;
 
 use crate::process::fresh_directory;
 use crate::signed::service::{Service, credentials, on_signed_shards, principal, relay, temporary};

@@ -50,6 +50,7 @@ use condition::{KeyNames, Match, Work};
 use effect::Effect;
 use rules::Grammar;
 use statement::{Statement, Subject};
+use std::collections::BTreeSet;
 
 /// A policy document that was read: fewer bytes than its text has. Shared by all principals that name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -267,6 +268,21 @@ impl Policy {
     #[must_use]
     pub const fn reads(&self, name: KeyName) -> bool {
         self.keys.has(name)
+    }
+
+    /// The claims of providers that its statements name, each as `ISSUER:CLAIM`.
+    #[must_use]
+    pub fn claims(&self) -> BTreeSet<String> {
+        let mut claims = BTreeSet::new();
+        for statement in self.statements() {
+            // Each part was read before.
+            let _ = statement.each_key(|key, _| {
+                if key.name == KeyName::Claim {
+                    claims.insert(key.detail.to_owned());
+                }
+            });
+        }
+        claims
     }
 
     /// The actions that some statement allows on something, whatever others deny: for summaries, not for decisions.

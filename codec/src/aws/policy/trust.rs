@@ -12,6 +12,7 @@ use super::list::List;
 use super::rules::{EVERYBODY, Grammar};
 use super::statement::Statement;
 use super::{Action, Decision, Ground, KeyName, Policy, PolicyError, Request, all_faults, within};
+use std::collections::BTreeSet;
 
 /// A trust document that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +164,28 @@ impl Trust {
         named.map(|name| &**name)
     }
 
+    /// The claims of providers that its statements name, each as `ISSUER:CLAIM`.
+    #[must_use]
+    pub fn claims(&self) -> BTreeSet<String> {
+        let rules = self.statements.iter().map(|clause| &clause.rule);
+        rules.flat_map(Policy::claims).collect()
+    }
+
+    /// The ARNs of OpenID providers that statements allow something to, each with whether the statement names a claim
+    /// of that provider.
+    pub fn federated(&self) -> impl Iterator<Item = (&str, bool)> {
+        let allows = self.statements.iter().filter(|clause| !clause.denies);
+        allows.flat_map(|clause| {
+            let claims = clause.rule.claims();
+            clause.principals.iter().filter_map(move |name| {
+                let arn = name.strip_prefix("Federated:")?;
+                let (_, issuer) = arn.split_once(":oidc-provider/")?;
+                let mut of_it = claims.iter().filter(|key| is_of(key, issuer));
+                Some((arn, of_it.next().is_some()))
+            })
+        })
+    }
+
     /// Whether some statement names a key, in a condition or as a variable.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
@@ -175,9 +198,15 @@ impl Trust {
             .statements
             .iter()
             .flat_map(|clause| clause.rule.remarks());
-        let remarks: std::collections::BTreeSet<_> = remarks.collect();
+        let remarks: BTreeSet<_> = remarks.collect();
         remarks.into_iter()
     }
+}
+
+/// Whether a claim's key is of an issuer; without regard to case, as keys are compared.
+fn is_of(key: &str, issuer: &str) -> bool {
+    let of = key.rsplit_once(':').map(|(of, _)| of);
+    of.is_some_and(|of| of.eq_ignore_ascii_case(issuer))
 }
 
 impl Clause {
@@ -331,6 +360,25 @@ mod tests {
         assert_eq!(ground.map(|ground| ground.statement), Some(3));
         let allowed = trust.decide(&who, &request(Action::TagSession), &mut 0, &mut None);
         assert_eq!(allowed, TrustDecision::Allow);
+    }
+
+    #[test]
+    fn providers_are_named_with_whether_their_claims_are() {
+        let text = r#"{"Statement": [
+            {"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+             "Principal": {"Federated": "arn:aws:iam::123456789012:oidc-provider/id.example.com/a"},
+             "Condition": {"StringEquals": {"ID.example.com/a:sub": "x", "other.example.com:aud": "y"}}},
+            {"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+             "Principal": {"Federated": ["arn:aws:iam::123456789012:oidc-provider/other.example.com"]}},
+            {"Effect": "Deny", "Action": "sts:AssumeRoleWithWebIdentity",
+             "Principal": {"Federated": "arn:aws:iam::123456789012:oidc-provider/denied.example.com"}}]}"#;
+        let trust = Trust::parse(text).unwrap();
+        let found: Vec<_> = trust.federated().collect();
+        let arn = |issuer| format!("arn:aws:iam::123456789012:oidc-provider/{issuer}");
+        let (one, other) = (arn("id.example.com/a"), arn("other.example.com"));
+        assert_eq!(found, [(&*one, true), (&*other, false)]);
+        let claims: Vec<_> = trust.claims().into_iter().collect();
+        assert_eq!(claims, ["ID.example.com/a:sub", "other.example.com:aud"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Letters between shards: a connection on its way to its channel's shard, a question about a channel, and its reply.
 
+use crate::auth::provider::Keyring;
 use crate::auth::{Caller, Credentials};
 use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity, ShardId};
@@ -37,6 +38,8 @@ pub enum Letter {
     Slots,
     /// From here on these are the principals.
     Credentials(Arc<Credentials>),
+    /// From here on these are the keys of OpenID providers.
+    Keyring(Arc<Keyring>),
     /// The process is to end within this many milliseconds.
     Drain(u64),
 }

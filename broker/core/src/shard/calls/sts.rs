@@ -4,7 +4,9 @@
 
 mod assume;
 mod federate;
+pub(in crate::shard) mod rates;
 mod session;
+mod web_identity;
 
 use super::respond::{self, Rejected, Response, StsFault};
 use crate::auth::{Caller, SealError, Temporary};
@@ -19,7 +21,10 @@ use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::aws::policy::Policy;
-use codec::sts::{self, CallerIdentity, Error, ErrorKind, Keys, Request, caller_identity};
+use codec::sts::{
+    self, AssumeRole, CallerIdentity, Error, ErrorKind, Keys, Request, assumed_role,
+    caller_identity,
+};
 
 /// A call that makes temporary credentials: its answer's request id, and whether that is in a line of the log.
 struct Granting<'a> {
@@ -55,6 +60,8 @@ pub(in crate::shard) struct SignedForm<'a> {
     pub(in crate::shard) rate: Option<Rate>,
 }
 
+pub(in crate::shard) use web_identity::{UnsignedForm, answer_sign_in};
+
 /// Answers a call of STS.
 pub(in crate::shard) fn answer_sts(
     sockets: &mut Sockets,
@@ -64,6 +71,28 @@ pub(in crate::shard) fn answer_sts(
     at: Moment,
 ) {
     let strict = sockets.settings().strict();
+    let parsed = sts::parse(signed.body, &sts::FormRules { strict });
+    if let Ok(Request::AssumeRoleWithWebIdentity(_)) = &parsed {
+        // It needs no signature, so the one that it has says nothing.
+        let form = UnsignedForm {
+            key: signed.key,
+            body: signed.body,
+            close: signed.close,
+            rate: signed.rate,
+        };
+        return answer_sign_in(sockets, books, gate, &form, at);
+    }
+    answer_parsed(sockets, books, gate, (signed, parsed), at);
+}
+
+/// Answers a call that was read.
+fn answer_parsed(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    (signed, parsed): (&SignedForm<'_>, Result<Request, Error>),
+    at: Moment,
+) {
     let mut granting = Granting {
         signed,
         requested: Requested::Unknown,
@@ -71,7 +100,7 @@ pub(in crate::shard) fn answer_sts(
         id: books.request_id(),
         audited: false,
     };
-    let result = match sts::parse(signed.body, &sts::FormRules { strict }) {
+    let result = match parsed {
         Ok(Request::GetCallerIdentity) => {
             granting.requested = Requested::CallerIdentity;
             Ok(who(signed.caller, &granting.id))
@@ -112,11 +141,25 @@ pub(in crate::shard) fn answer_sts(
     }
 }
 
+/// Refuses a sign-in of an address that has used up its rate.
+pub(in crate::shard) fn refuse_rate(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    rejected: Rejected<'_>,
+    at: Moment,
+) {
+    let error = Error::new(ErrorKind::Throttling, RATE_EXCEEDED);
+    let fault = StsFault::new(Check::RateAddress, error);
+    respond::refuse_sts(sockets, books, key, &fault, rejected, at);
+}
+
 const fn requested(request: &Request) -> Requested {
     match request {
         Request::GetFederationToken { .. } => Requested::FederationToken,
         Request::GetSessionToken { .. } => Requested::SessionToken,
         Request::AssumeRole(_) => Requested::AssumeRole,
+        Request::AssumeRoleWithWebIdentity(_) => Requested::WebIdentity,
         Request::GetCallerIdentity => Requested::CallerIdentity,
     }
 }
@@ -173,7 +216,8 @@ fn grant(
             duration_s,
         } => grantor.federate(name, policy.as_deref(), *duration_s),
         Request::GetSessionToken { duration_s } => grantor.session(*duration_s),
-        Request::AssumeRole(request) => grantor.assume(request),
+        Request::AssumeRole(request) => grantor.assume(request, assumed_role),
+        Request::AssumeRoleWithWebIdentity(request) => grantor.sign_in(request),
         Request::GetCallerIdentity => Ok(who(caller, &granting.id)),
     };
     if let Err(StsFault { check, error, .. }) = &granted {
@@ -217,6 +261,12 @@ fn session_of(request: &Request) -> Option<Box<str>> {
         Request::GetFederationToken { name, .. } => Some(name.clone()),
         Request::AssumeRole(request) => {
             Some(format!("{}/{}", request.role.name(), request.session_name).into())
+        }
+        Request::AssumeRoleWithWebIdentity(request) => {
+            let AssumeRole {
+                role, session_name, ..
+            } = &request.role;
+            Some(format!("{}/{session_name}", role.name()).into())
         }
         Request::GetSessionToken { .. } | Request::GetCallerIdentity => None,
     }
@@ -274,6 +324,9 @@ fn check_of(kind: ErrorKind) -> Check {
         | ErrorKind::ExpiredToken
         | ErrorKind::AccessDenied
         | ErrorKind::InternalFailure
-        | ErrorKind::ServiceUnavailable => Check::ArgumentInvalid,
+        | ErrorKind::ServiceUnavailable
+        | ErrorKind::InvalidIdentityToken
+        | ErrorKind::ExpiredTokenException
+        | ErrorKind::IdpRejectedClaim => Check::ArgumentInvalid,
     }
 }

@@ -1,6 +1,7 @@
 //! A whole request head or body: which call or upgrade it is, or why it is refused.
 
 use super::requests::{Step, ends_with};
+use super::unsigned::{UnsignedForm, unsigned_form};
 use super::upgrades::UpgradeRefusal;
 use super::welcome::admin_pages;
 use super::{probe, upgrades, welcome};
@@ -16,11 +17,13 @@ use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::head_fault::HeadFault;
 use crate::shard::calls::respond::{self, Rejected, purpose_of};
+use crate::shard::calls::sts as sts_calls;
 use crate::shard::end::drain;
 use crate::shard::gate::Gate;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
+use codec::aws::sigv4::Refusal;
 use codec::control::{Call, ErrorKind, Operation};
 use codec::http::{Body, CONTINUE, Head, Meta, preflight, upgrade};
 use codec::sts;
@@ -302,7 +305,17 @@ pub(in crate::shard) fn begin_call(
         return Step::Over;
     }
     let waits = request.after.len() < length;
-    if waits && let Err(unsigned) = gate.precheck(head, target, at) {
+    if let Some(refused) = unsigned_form(sockets, gate, key, (head, target, length), at) {
+        match refused {
+            UnsignedForm::Read => {}
+            UnsignedForm::TooMany => {
+                let evidence = Evidence::of_head(head);
+                let rejected = Rejected::last(purpose, &evidence);
+                sts_calls::refuse_rate(sockets, books, key, rejected, at);
+                return Step::Over;
+            }
+        }
+    } else if waits && let Err(unsigned) = gate.precheck(head, target, at) {
         // Its body is not waited for, so nobody knows where the next request begins.
         let evidence = gate.evidence(Some(head));
         let rejected = Rejected::last(purpose, &evidence);
@@ -336,6 +349,9 @@ pub(in crate::shard) enum SignedBody {
     Call(SignedCall),
     /// A form of STS, of this caller; and whether the connection ends with the answer.
     Form(Caller, bool),
+    /// A form that signs in with a provider's token, and has no signature; and whether the connection ends with the
+    /// answer.
+    SignIn(bool),
 }
 
 /// A call whose signature is good.
@@ -371,6 +387,14 @@ pub(in crate::shard) fn take_body(
     let from = (target, peer);
     let caller = match gate.authenticate(head.as_deref(), body, from, at) {
         Ok(caller) => caller,
+        Err(unsigned)
+            if target == Target::Sts
+                && unsigned.refusal == Refusal::Missing
+                && gate.takes_unsigned(body.len())
+                && sts::is_web_identity(body) =>
+        {
+            return Some(SignedBody::SignIn(close));
+        }
         Err(unsigned) => {
             let head = head.as_deref();
             let head = head.and_then(|text| gate.reread(text));

@@ -9,7 +9,7 @@ use crate::session::SessionState;
 use crate::shard::Shard;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::respond::Rejected;
-use crate::shard::calls::sts::{SignedForm, answer_sts};
+use crate::shard::calls::sts::{SignedForm, UnsignedForm, answer_sign_in, answer_sts};
 use crate::shard::calls::wake;
 use crate::shard::connect::heads::{self, HeadStep, SignedBody};
 use crate::shard::connect::requests::{Part, Step};
@@ -258,6 +258,16 @@ impl Shard {
                     rate: directory.federation_rate(),
                 };
                 answer_sts(sockets, books, gate, &signed, at);
+            }
+            Some(SignedBody::SignIn(close)) => {
+                let rate = directory.federation_rate();
+                let form = UnsignedForm {
+                    key,
+                    body,
+                    close,
+                    rate,
+                };
+                answer_sign_in(sockets, books, gate, &form, at);
             }
             None => {}
         }

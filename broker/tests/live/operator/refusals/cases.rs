@@ -208,6 +208,8 @@ trust = '{"Statement": {"Effect": "Allow", "Principal": {"AWS": "123456789012"},
 trust = '{"Statement": {"Effect": "Deny", "Principal": {"AWS": "123456789012"}, "Action": "sts:AssumeRole"}}'
 [role.strange]
 trust = '{"Statement": {"Effect": "Allow", "Principal": {"AWS": "210987654321"}, "Action": "sts:AssumeRole"}}'
+[oidc_provider."127.0.0.1:1"]
+client_ids = ["app"]
 "#;
 
 /// A call for a session of a role.
@@ -219,6 +221,18 @@ fn assume(broker: &Broker, role: &str) -> Call {
         ("RoleSessionName", "s1"),
     ];
     Call::sts(broker, &form)
+}
+
+/// A sign-in with a token that no provider made.
+pub(super) fn sign_ins(clients: &Clients<'_>, service: &Service) {
+    let form = [
+        ("Action", "AssumeRoleWithWebIdentity"),
+        ("RoleArn", "arn:aws:iam::123456789012:role/left"),
+        ("RoleSessionName", "s1"),
+        ("WebIdentityToken", "e30.e30.e30"),
+    ];
+    let call = Call::sts(&service.broker, &form);
+    clients.call(Check::WebTokenInvalid, None, &call);
 }
 
 /// Sessions of roles that are refused. Returns one of a role that leaves.

@@ -5,7 +5,7 @@ mod cases;
 mod clients;
 
 use cases::{
-    ROLES, calls, crowded_broker, full, heads, open_broker, roles, signatures,
+    ROLES, calls, crowded_broker, full, heads, open_broker, roles, sign_ins, signatures,
     temporary_credentials, tokens, unsigned, upgrades,
 };
 use clients::{Clients, Refusal, refusal};
@@ -56,6 +56,9 @@ const OF_NODES: [Check; 5] = [
 
 /// Refusals of devices that wait: see `hooks/polls.rs`, and `wake.rs` of the transcripts of shards.
 const OF_DEVICES: [Check; 2] = [Check::WakePollsFull, Check::WakePollReplaced];
+
+/// Refusals of addresses that sign in very often, more than are kept one by one: see `signed/web_identity.rs`.
+const OF_SIGN_INS: [Check; 1] = [Check::RateAddress];
 
 /// Requests of a flood, and how many are under way.
 const FLOOD: usize = 5_000;
@@ -112,6 +115,7 @@ fn each_check_is_found_by_id_by_address_and_by_channel() {
     signatures(&clients, &service);
     calls(&clients, &service);
     let left = roles(&clients, &service);
+    sign_ins(&clients, &service);
     temporary_credentials(&clients, &service, [&orphan, &ending, &left]);
     let drained = unsigned(&open);
     open.assert_kept();
@@ -122,6 +126,7 @@ fn each_check_is_found_by_id_by_address_and_by_channel() {
     all.extend(EARLY);
     all.extend(OF_NODES);
     all.extend(OF_DEVICES);
+    all.extend(OF_SIGN_INS);
     let missing: Vec<&Check> = Check::ALL
         .iter()
         .filter(|check| !all.contains(check))

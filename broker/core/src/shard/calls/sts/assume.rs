@@ -8,11 +8,16 @@ use crate::auth::{
 use crate::check::Check;
 use crate::event::AuthFailure;
 use crate::shard::calls::respond::StsFault;
-use codec::sts::{AssumeRole, Error, ErrorKind, Granted, assumed_role};
+use codec::sts::{AssumeRole, Error, ErrorKind, Granted};
 
 impl Grantor<'_> {
     /// Makes temporary credentials with the rights of a role, as far as the policies of the request have them too.
-    pub(super) fn assume(&mut self, request: &AssumeRole) -> Result<Vec<u8>, StsFault> {
+    /// `write` appends the answer under a request id.
+    pub(super) fn assume(
+        &mut self,
+        request: &AssumeRole,
+        write: impl FnOnce(&mut Vec<u8>, &Granted<'_>, &str),
+    ) -> Result<Vec<u8>, StsFault> {
         let assumption = self.allowed(request)?;
         let policy = session_policy(request.policy.as_deref())?;
         let policies = request.policy_arns.iter();
@@ -42,7 +47,7 @@ impl Grantor<'_> {
             source_identity: assumption.source_identity.as_deref(),
         };
         let mut out = Vec::new();
-        assumed_role(&mut out, &answer, self.id);
+        write(&mut out, &answer, self.id);
         Ok(out)
     }
 

@@ -1,0 +1,161 @@
+//! The header and the claims of a token, read before anybody vouches for them.
+
+use super::fault::TokenFault;
+use jsonwebtoken::Algorithm;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The members of a JSON object. A name that is there twice is refused: two readers might see different values.
+pub(super) struct Members(BTreeMap<String, Value>);
+
+/// The header, as far as it is used.
+pub(super) struct Header {
+    pub(super) algorithm: Algorithm,
+    pub(super) key_id: Option<String>,
+}
+
+impl Header {
+    /// Reads a header. What would make the token bring its own keys, or mean something that is not done here, is
+    /// refused.
+    pub(super) fn read(json: &[u8]) -> Result<Self, TokenFault> {
+        let malformed = TokenFault::Malformed;
+        let members =
+            Members::read(json).ok_or_else(|| malformed("the header is no JSON object"))?;
+        if FORBIDDEN.iter().any(|name| members.has(name)) {
+            return Err(malformed(
+                "the header has crit, jku, jwk, x5u, b64, enc or zip",
+            ));
+        }
+        let text = |name, fault| match members.0.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.as_str())),
+            Some(_) => Err(malformed(fault)),
+        };
+        let kind = text("typ", "the header's typ is no text")?.unwrap_or("JWT");
+        let kind = kind.strip_prefix("application/").unwrap_or(kind);
+        if !TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind)) {
+            return Err(malformed("the header's typ is not JWT"));
+        }
+        let algorithm = text("alg", "the header's alg is no text")?;
+        let algorithm = algorithm.and_then(super::named);
+        let algorithm = algorithm
+            .ok_or_else(|| malformed("the header's alg is no signature with a public key"))?;
+        let key_id = text("kid", "the header's kid is no text")?.map(str::to_owned);
+        Ok(Self { algorithm, key_id })
+    }
+}
+
+impl Members {
+    pub(super) fn read(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// A text that is not empty and not too long.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        let text = self.0.get(name)?.as_str()?;
+        (1..=CLAIM_BYTES_MAX).contains(&text.len()).then_some(text)
+    }
+
+    /// A moment in seconds; fractions are cut off.
+    pub(super) fn moment(&self, name: &str) -> Option<u64> {
+        let number = self.0.get(name)?;
+        number.as_u64().or_else(|| {
+            let seconds = number
+                .as_f64()
+                .filter(|it| (0.0..MOMENT_MAX).contains(it))?;
+            // Cannot lose anything but the fraction: it is below 2⁵³.
+            format!("{}", seconds.trunc()).parse().ok()
+        })
+    }
+
+    /// All values of a claim as texts; none for one that is absent, an object, a list with something else than texts,
+    /// numbers and truths, or too long.
+    pub(super) fn values(&self, name: &str) -> Vec<Box<str>> {
+        let known = self
+            .0
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let values = match known.map(|(_, value)| value) {
+            None | Some(Value::Null | Value::Object(_)) => return Vec::new(),
+            Some(Value::Array(list)) if list.len() > CLAIM_VALUES_MAX => return Vec::new(),
+            Some(Value::Array(list)) => list.iter().map(scalar).collect(),
+            Some(value) => Some(vec![scalar(value)]).and_then(|all| all.into_iter().collect()),
+        };
+        values.unwrap_or_default()
+    }
+
+    /// The audiences: one text, or a list of them.
+    pub(super) fn audiences(&self) -> Option<Vec<Box<str>>> {
+        let audience = self.0.get("aud")?;
+        let Some(list) = audience.as_array() else {
+            return Some(vec![self.text("aud")?.into()]);
+        };
+        if !(1..=CLAIM_VALUES_MAX).contains(&list.len()) {
+            return None;
+        }
+        let texts = list
+            .iter()
+            .map(|value| scalar(value).filter(|_| value.is_string()));
+        texts.collect()
+    }
+}
+
+/// A text, a number or a truth as a condition compares it.
+fn scalar(value: &Value) -> Option<Box<str>> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+    };
+    (text.len() <= CLAIM_BYTES_MAX).then(|| text.into())
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry::<String, Value>()? {
+            if members.insert(name, value).is_some() {
+                return Err(A::Error::custom("a name twice"));
+            }
+        }
+        Ok(Members(members))
+    }
+}
+
+/// Members of a header that bring a key along, or change the meaning of the token.
+const FORBIDDEN: &[&str] = &["crit", "jku", "jwk", "x5u", "b64", "enc", "zip"];
+
+/// Kinds of tokens: those of sign-ins, and access tokens (RFC 9068). Logout tokens and others have names of their own.
+const TYPES: &[&str] = &["JWT", "at+jwt"];
+
+/// Longest claim that is used, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity",
+/// `SubjectFromWebIdentityToken`, *maximum length of 255*.
+pub(super) const CLAIM_BYTES_MAX: usize = 255;
+
+/// Most values of one claim.
+const CLAIM_VALUES_MAX: usize = 16;
+
+/// Moments below it are whole numbers of a float.
+const MOMENT_MAX: f64 = 9_007_199_254_740_992.0;

@@ -1,0 +1,142 @@
+//! AssumeRoleWithWebIdentity: the rights of a role for the token of an OpenID provider. It is the one call without a
+//! signature: the token is what proves who it is.
+
+use super::{Grantor, SignedForm, answer_parsed};
+use crate::auth::SignIn;
+use crate::auth::provider::{TokenFault, Unverified};
+use crate::check::Check;
+use crate::event::{Purpose, Requested};
+use crate::id::SessionKey;
+use crate::settings::Rate;
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::respond::{self, Rejected, StsFault};
+use crate::shard::gate::{Gate, WebFault};
+use crate::shard::sockets::Sockets;
+use crate::time::Moment;
+use codec::sts::{
+    self, AssumeRoleWithWebIdentity, Error, ErrorKind, Request, WebIdentity, web_identity,
+};
+
+/// A form that signs in.
+pub(in crate::shard) struct UnsignedForm<'a> {
+    /// Its connection.
+    pub(in crate::shard) key: SessionKey,
+    /// The form.
+    pub(in crate::shard) body: &'a [u8],
+    /// The connection ends with the answer.
+    pub(in crate::shard) close: bool,
+    /// The rate at which an account may give keys, if that is limited.
+    pub(in crate::shard) rate: Option<Rate>,
+}
+
+/// Answers a form that signs in: the token first, then the role.
+pub(in crate::shard) fn answer_sign_in(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    form: &UnsignedForm<'_>,
+    at: Moment,
+) {
+    let strict = sockets.settings().strict();
+    let parsed = sts::parse(form.body, &sts::FormRules { strict });
+    let Some(peer) = sockets.session(form.key).map(|session| session.peer()) else {
+        return;
+    };
+    let token = match &parsed {
+        Ok(Request::AssumeRoleWithWebIdentity(request)) => request.token.reveal(),
+        Ok(_) | Err(_) => "",
+    };
+    let refused = match (gate.identify(token, peer, at), &parsed) {
+        (_, Err(error)) => StsFault::new(super::check_of(error.kind), error.clone()),
+        (Err(fault), Ok(_)) => refusal(&fault),
+        (Ok(caller), Ok(_)) => {
+            let signed = SignedForm {
+                key: form.key,
+                caller: &caller,
+                body: form.body,
+                close: form.close,
+                rate: form.rate,
+            };
+            return answer_parsed(sockets, books, gate, (&signed, parsed), at);
+        }
+    };
+    let evidence = Evidence {
+        policy: refused.policy.as_deref(),
+        ..Evidence::default()
+    };
+    let purpose = Purpose::Sts(Requested::WebIdentity);
+    let rejected = Rejected::new(purpose, &evidence, form.close);
+    respond::refuse_sts(sockets, books, form.key, &refused, rejected, at);
+}
+
+impl Grantor<'_> {
+    /// Makes temporary credentials with the rights of a role for the identity of a token.
+    pub(super) fn sign_in(
+        &mut self,
+        request: &AssumeRoleWithWebIdentity,
+    ) -> Result<Vec<u8>, StsFault> {
+        let caller = self.caller;
+        // The answer names what the token says, if nothing is checked.
+        let unchecked = Unverified::read(request.token.reveal()).ok();
+        let unchecked = unchecked.as_ref();
+        let of_provider = |provider: &str| format!("https://{provider}");
+        let (subject, audience, provider) = match caller.sign_in() {
+            Some(SignIn::Web(identity)) => (
+                &*identity.subject,
+                &*identity.audience,
+                of_provider(&identity.provider),
+            ),
+            Some(SignIn::Thing(_)) | None => (
+                unchecked.and_then(Unverified::subject).unwrap_or_default(),
+                "",
+                of_provider(unchecked.and_then(Unverified::issuer).unwrap_or_default()),
+            ),
+        };
+        self.assume(&request.role, |out, granted, id| {
+            let identity = WebIdentity {
+                subject,
+                audience,
+                provider: &provider,
+            };
+            web_identity(out, granted, &identity, id);
+        })
+    }
+}
+
+/// The answer to a token that is not accepted, with what operators alone read.
+fn refusal(WebFault { fault, claimed }: &WebFault) -> StsFault {
+    let kind = match fault {
+        TokenFault::Expired => ErrorKind::ExpiredTokenException,
+        TokenFault::Claim(_) => ErrorKind::IdpRejectedClaim,
+        TokenFault::Malformed(_)
+        | TokenFault::Issuer
+        | TokenFault::Audience
+        | TokenFault::UnknownKey
+        | TokenFault::NoKeys
+        | TokenFault::AmbiguousKey
+        | TokenFault::Signature => ErrorKind::InvalidIdentityToken,
+    };
+    let message = match fault {
+        TokenFault::Audience => "Incorrect token audience".to_owned(),
+        TokenFault::Issuer => {
+            "No OpenIDConnect provider found in your account for the issuer of the token".to_owned()
+        }
+        TokenFault::Malformed(_)
+        | TokenFault::Expired
+        | TokenFault::Claim(_)
+        | TokenFault::UnknownKey
+        | TokenFault::NoKeys
+        | TokenFault::AmbiguousKey
+        | TokenFault::Signature => fault.to_string(),
+    };
+    let ground = match claimed {
+        Some(claimed) => format!("a token of {claimed}: {fault}"),
+        None => fault.to_string(),
+    };
+    StsFault {
+        check: Check::WebTokenInvalid,
+        error: Error::new(kind, message),
+        policy: Some(ground.into()),
+    }
+}

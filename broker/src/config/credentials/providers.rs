@@ -1,0 +1,232 @@
+//! OpenID providers of a credentials file.
+
+use super::super::document::{Raw, Section, list, text};
+use super::Book;
+use super::files::Files;
+use crate::config::draft::Findings;
+use broker_core::auth::PROVIDER_BYTES_MAX;
+use broker_core::auth::provider::{Algorithms, Discovery, KeySource, Provider};
+use broker_core::limits::{CLAIM_NAMES_MAX, CLIENT_IDS_MAX, PROVIDERS_MAX};
+use broker_core::settings::value::{self, Checked, letters};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A provider of this issuer; of the server's account, unless it names one. `None` when it does not load.
+pub(super) fn provider(
+    section: &mut Section<'_, '_>,
+    (issuer, account_id): (&str, &str),
+    files: &mut Files,
+) -> Option<Provider> {
+    if let Err(rule) = checked_issuer(issuer) {
+        section.fault(format!("the name: {rule}"));
+    }
+    let account = section.text("account", value::account_id);
+    let client_ids = section.read("client_ids", client_ids);
+    let keys = section.text("jwks_file", |written| files.key_set(written));
+    let ca = section.text("ca", |written| files.certificates(written));
+    let hosts = section.read("jwks_hosts", hosts);
+    let algorithms = section.read("algorithms", algorithms);
+    let private = section.read("private", |value| {
+        value
+            .as_bool()
+            .ok_or_else(|| "allowed true or false".into())
+    });
+    if !section.has("client_ids") {
+        section.fault("client_ids needed: the clients whose tokens are let in");
+    }
+    let of_discovery = ["ca", "jwks_hosts", "private"].into_iter();
+    let of_discovery: Vec<_> = of_discovery.filter(|key| section.has(key)).collect();
+    if section.has("jwks_file") && !of_discovery.is_empty() {
+        section.fault(format!(
+            "allowed without {}: nothing is fetched where jwks_file has the keys",
+            of_discovery.join(", ")
+        ));
+    }
+    if section.has_faults() {
+        return None;
+    }
+    let keys = match keys {
+        Some(keys) => KeySource::File(Arc::new(keys)),
+        None => KeySource::Discovery(Discovery {
+            ca,
+            hosts: hosts.unwrap_or_default(),
+            private: private.unwrap_or_default(),
+        }),
+    };
+    Some(Provider {
+        account: account.as_deref().unwrap_or(account_id).into(),
+        issuer: issuer.into(),
+        client_ids: client_ids?,
+        algorithms: algorithms.unwrap_or_default(),
+        keys,
+        claims: Vec::new(),
+    })
+}
+
+/// Notes what providers break together, and gives each the names of the claims that it is asked for.
+pub(super) fn check(book: &mut Book, findings: &mut Findings) {
+    let count = book.providers.len();
+    if count > PROVIDERS_MAX {
+        let rule = format!("allowed at most {PROVIDERS_MAX}");
+        findings.fault("oidc_provider", format!("{count} providers"), rule);
+    }
+    let claims = claims(book);
+    let mut issuers = BTreeSet::new();
+    for provider in &mut book.providers {
+        let key = format!("oidc_provider.{}", provider.issuer);
+        if !issuers.insert(provider.issuer.to_ascii_lowercase()) {
+            let rule = "allowed once: condition keys are compared without regard to case";
+            findings.fault(&key, "{ … }", rule);
+        }
+        provider.claims = names_of(provider, &claims);
+        if provider.claims.len() > CLAIM_NAMES_MAX {
+            let rule = format!(
+                "allowed at most {CLAIM_NAMES_MAX} claims beside sub and aud in policies and trusts of the file"
+            );
+            findings.fault(&key, "{ … }", rule);
+        }
+    }
+    for role in &book.roles {
+        for (arn, names_claim) in role.role.trust.federated() {
+            let provider = book.providers.iter().find(|it| arn_of(it) == arn);
+            let is_wide = provider.is_some_and(|it| it.client_ids.len() > 1);
+            if is_wide && !names_claim {
+                let rule = format!(
+                    "a statement of its trust lets in all users of all clients of {arn}: allowed with a condition on \
+                     its sub, its aud or another claim"
+                );
+                findings.fault(&format!("role.{}", role.role.name), "{ … }", rule);
+            }
+        }
+    }
+}
+
+/// Remarks on the roles and policies that name providers: the key of the file, and the text.
+pub(super) fn remarks(book: &Book) -> Vec<(String, String)> {
+    let mut remarks = Vec::new();
+    let mut trusted = BTreeSet::new();
+    for role in &book.roles {
+        let name = &role.role.name;
+        let key = format!("role.{name}");
+        for (arn, names_claim) in role.role.trust.federated() {
+            trusted.insert(arn);
+            let text = match book.providers.iter().find(|it| arn_of(it) == arn) {
+                None => format!("role {name} trusts {arn}, which is not in this file"),
+                Some(_) if !names_claim => format!(
+                    "role {name} lets in every user of {arn}: its trust has no condition on a claim"
+                ),
+                Some(_) => continue,
+            };
+            remarks.push((key.clone(), text));
+        }
+    }
+    for provider in &book.providers {
+        let arn = arn_of(provider);
+        if !trusted.contains(&*arn) {
+            let text = format!("no role trusts {arn}, so its tokens let nobody in");
+            remarks.push((format!("oidc_provider.{}", provider.issuer), text));
+        }
+    }
+    let known = |claim: &str| {
+        let issuer = claim.rsplit_once(':').map_or("", |(issuer, _)| issuer);
+        let mut issuers = book.providers.iter().map(|it| &it.issuer);
+        issuers.any(|its| its.eq_ignore_ascii_case(issuer))
+    };
+    for (name, policy) in &book.policies {
+        let claims = policy.iter().flat_map(|policy| policy.claims());
+        for claim in claims.filter(|claim| !known(claim)) {
+            let text = format!("policy {name}: {claim} is a claim of no provider of this file");
+            remarks.push((format!("policy.{name}"), text));
+        }
+    }
+    remarks
+}
+
+/// The ARN by which trusts name a provider.
+fn arn_of(provider: &Provider) -> String {
+    let Provider {
+        account, issuer, ..
+    } = provider;
+    format!("arn:aws:iam::{account}:oidc-provider/{issuer}")
+}
+
+/// Every claim that policies and trusts name, in small letters.
+fn claims(book: &Book) -> BTreeSet<String> {
+    let policies = book.policies.values().flatten();
+    let policies = policies.flat_map(|policy| policy.claims());
+    let trusts = book.roles.iter().flat_map(|role| role.role.trust.claims());
+    let all = policies.chain(trusts);
+    all.map(|claim| claim.to_ascii_lowercase()).collect()
+}
+
+/// The names of a provider's claims among these, without those that every token has.
+fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
+    let issuer = provider.issuer.to_ascii_lowercase();
+    let names = claims.iter().filter_map(|key| {
+        let (of, name) = key.rsplit_once(':')?;
+        (of == issuer && !matches!(name, "sub" | "aud")).then(|| name.into())
+    });
+    names.collect()
+}
+
+/// An issuer without `https://`, as tokens have it: a host, and a path or not.
+fn checked_issuer(text: &str) -> Checked<&str> {
+    let rule = || {
+        format!(
+            "allowed an issuer without https://, such as id.example.com/realms/home: a host with a dot and a path, at \
+             most {PROVIDER_BYTES_MAX} bytes"
+        )
+    };
+    let host = text.split('/').next().unwrap_or_default();
+    let is_path = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@".contains(&byte);
+    let is_host = host.contains('.') && checked_host(host).is_ok();
+    if is_host && text.len() <= PROVIDER_BYTES_MAX && text.bytes().all(is_path) {
+        return Ok(text);
+    }
+    Err(rule())
+}
+
+/// A host with a port or without.
+fn checked_host(text: &str) -> Checked<Box<str>> {
+    let (name, port) = text.split_once(':').unwrap_or((text, "443"));
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+    let rule = "allowed a host name, such as keys.example.com, or with a port";
+    letters(name, 1..=253, is_name, rule)?;
+    if name.split('.').any(str::is_empty) || port.parse::<u16>().is_err() {
+        return Err(rule.into());
+    }
+    Ok(text.into())
+}
+
+fn client_ids(value: &Raw<'_>) -> Checked<Vec<Box<str>>> {
+    let rule = format!("allowed 1 to {CLIENT_IDS_MAX} texts of 1 to 255 visible characters");
+    let one = |entry| {
+        let is_visible = |byte: u8| byte.is_ascii_graphic();
+        text(entry, |id| {
+            letters(id, 1..=255, is_visible, "").map(Box::from)
+        })
+    };
+    let ids = value
+        .as_array()
+        .filter(|ids| (1..=CLIENT_IDS_MAX).contains(&ids.len()));
+    let ids = ids.map(|ids| ids.iter().map(|entry| one(entry.get_ref())).collect());
+    let ids: Checked<Vec<Box<str>>> = ids.unwrap_or_else(|| Err(String::new()));
+    ids.map_err(|_| rule)
+}
+
+fn hosts<'d>(value: &'d Raw<'d>) -> Checked<Vec<Box<str>>> {
+    let hosts = list(value, 1, "host names", |entry| text(entry, checked_host))?;
+    if hosts.len() > HOSTS_MAX {
+        return Err(format!("allowed at most {HOSTS_MAX} host names"));
+    }
+    Ok(hosts)
+}
+
+fn algorithms<'d>(value: &'d Raw<'d>) -> Checked<Algorithms> {
+    let names = list(value, 1, "algorithms", |entry| text(entry, Ok))?;
+    let rule = || format!("allowed some of {}", Algorithms::NAMES.join(", "));
+    Algorithms::of_names(names).ok_or_else(rule)
+}
+
+/// Most hosts beside the issuer's that may have a provider's keys.
+const HOSTS_MAX: usize = 8;

@@ -1,0 +1,155 @@
+//! Requests to one provider: no redirects, no proxy, only addresses that it may have, and a bounded answer.
+
+use super::address::Reach;
+use super::document;
+use crate::files::authorities;
+use crate::hooks::{Lookups, told};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{Request, StatusCode, Uri, header};
+use broker_core::auth::provider::{Discovery, KeySet, Provider};
+use broker_core::limits::KEY_SET_BYTES_MAX;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::{io, vec};
+use tokio::task::spawn_blocking;
+use tower_service::Service;
+
+/// The keys that a provider answered.
+pub(super) struct Fetched {
+    /// As it published them.
+    pub(super) text: Bytes,
+    pub(super) keys: KeySet,
+}
+
+/// Fetches a provider's keys: its document, and what that names.
+///
+/// # Errors
+/// Why there are none, in a word for operators.
+pub(super) async fn fetch(
+    provider: &Provider,
+    discovery: Discovery,
+    reach: Reach,
+) -> Result<Fetched, String> {
+    let hosts = discovery.hosts.clone();
+    // The system's authorities are files.
+    let client = spawn_blocking(move || Client::new(&discovery, reach)).await;
+    let client = client.map_err(|error| error.to_string())??;
+    let found = client.get(document::address(provider)?).await;
+    let found = found.map_err(|error| format!("the discovery document: {error}"))?;
+    let address = document::keys_address(&found, provider, &hosts)?;
+    let text = client.get(address).await;
+    let text = text.map_err(|error| format!("the keys: {error}"))?;
+    let keys = KeySet::parse(&text).map_err(|fault| format!("the keys: {fault}"))?;
+    Ok(Fetched { text, keys })
+}
+
+struct Client {
+    pool: Pool<HttpsConnector<HttpConnector<Guarded>>, Body>,
+    reach: Reach,
+}
+
+impl Client {
+    fn new(discovery: &Discovery, reach: Reach) -> Result<Self, String> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(authorities::roots(discovery.ca.as_deref())?)
+            .with_no_client_auth();
+        let lookups = Lookups::default();
+        let mut tcp = HttpConnector::new_with_resolver(Guarded { lookups, reach });
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(TIMEOUT));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let pool = Pool::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_max_idle_per_host(0)
+            .http1_max_buf_size(HEAD_BYTES_MAX)
+            .build(connector);
+        Ok(Self { pool, reach })
+    }
+
+    async fn get(&self, from: Uri) -> Result<Bytes, String> {
+        // An address in the URL is not looked up.
+        let host = from.host().unwrap_or_default();
+        let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        if literal.is_some_and(|address| !self.reach.has(address)) {
+            return Err(NOT_REACHED.into());
+        }
+        match tokio::time::timeout(TIMEOUT, self.ask(from)).await {
+            Ok(answer) => answer,
+            Err(_) => Err("no answer in time".into()),
+        }
+    }
+
+    async fn ask(&self, from: Uri) -> Result<Bytes, String> {
+        let request = Request::builder()
+            .uri(from)
+            .header(header::ACCEPT, "application/json")
+            .header(
+                header::USER_AGENT,
+                concat!("heliograph/", env!("CARGO_PKG_VERSION")),
+            )
+            .body(Body::empty())
+            .map_err(|error| error.to_string())?;
+        let answer = self.pool.request(request).await;
+        let answer = answer.map_err(|error| told(&error))?;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("status {}", answer.status().as_u16()));
+        }
+        let body = to_bytes(Body::new(answer.into_body()), KEY_SET_BYTES_MAX).await;
+        body.map_err(|_| format!("no whole answer of at most {KEY_SET_BYTES_MAX} bytes"))
+    }
+}
+
+/// Look-ups of hosts that answer only addresses which may be asked.
+#[derive(Clone)]
+struct Guarded {
+    lookups: Lookups,
+    reach: Reach,
+}
+
+impl Service<Name> for Guarded {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.lookups.poll_ready(context)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let reach = self.reach;
+        let found = self.lookups.call(name);
+        Box::pin(async move {
+            let found: Vec<_> = found.await?.filter(|found| reach.has(found.ip())).collect();
+            if found.is_empty() {
+                return Err(io::Error::other(NOT_REACHED));
+            }
+            Ok(found.into_iter())
+        })
+    }
+}
+
+const NOT_REACHED: &str =
+    "its address is private, link-local or loopback: private = true permits that";
+
+/// Time for one request.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest head of an answer.
+const HEAD_BYTES_MAX: usize = 16 * 1024;

@@ -1,0 +1,104 @@
+//! When a provider is asked for its keys: a state machine in milliseconds of any clock.
+
+/// The moments of one provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Schedule {
+    /// The next fetch; 0 is at once.
+    due: u64,
+    /// The begin of the last one.
+    began: Option<u64>,
+    in_flight: bool,
+    /// The fetch under way is of an entry that is no longer in force.
+    is_stale: bool,
+}
+
+impl Schedule {
+    /// Begins a fetch if one is due and none is under way.
+    pub(super) fn begin(&mut self, now: u64) -> bool {
+        if self.in_flight || now < self.due {
+            return false;
+        }
+        self.in_flight = true;
+        self.is_stale = false;
+        self.began = Some(now);
+        true
+    }
+
+    /// The fetch has ended; false when its outcome does not count.
+    pub(super) fn ended(&mut self, now: u64, well: bool) -> bool {
+        self.in_flight = false;
+        if self.is_stale {
+            return false;
+        }
+        self.due = now + if well { EVERY_MS } else { AGAIN_MS };
+        true
+    }
+
+    /// The provider's entry is another one: it is asked at once.
+    pub(super) fn restart(&mut self) {
+        self.due = 0;
+        self.is_stale = self.in_flight;
+    }
+
+    /// Newer keys are wished for.
+    pub(super) fn wish(&mut self) {
+        let soonest = self.began.map_or(0, |began| began + WISH_MS);
+        self.due = self.due.min(soonest);
+    }
+}
+
+/// Keys are at most as old while their provider answers.
+const EVERY_MS: u64 = 60 * 60 * 1000;
+
+/// A provider that did not answer is asked again.
+const AGAIN_MS: u64 = 30_000;
+
+/// A token with an unknown key has its provider asked at most as often.
+const WISH_MS: u64 = 60_000;
+
+const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_after_good_keys_and_half_a_minute_after_none() {
+        let mut one = Schedule::default();
+        assert!(one.begin(5));
+        assert!(!one.begin(6), "one request at a time");
+        let _ = one.ended(10, true);
+        assert!(!one.begin(10 + EVERY_MS - 1));
+        assert!(one.begin(10 + EVERY_MS));
+        let _ = one.ended(4_000_000, false);
+        assert!(!one.begin(4_000_000 + AGAIN_MS - 1) && one.begin(4_000_000 + AGAIN_MS));
+    }
+
+    #[test]
+    fn the_outcome_of_an_entry_that_was_replaced_does_not_count() {
+        let mut one = Schedule::default();
+        assert!(one.begin(5));
+        one.restart();
+        assert!(!one.begin(6));
+        assert!(!one.ended(10, true));
+        assert!(one.begin(10) && one.ended(20, true));
+        assert!(!one.begin(21));
+        one.restart();
+        assert!(one.begin(22));
+    }
+
+    #[test]
+    fn wishes_are_met_once_a_minute() {
+        let mut one = Schedule::default();
+        assert!(one.begin(0));
+        one.wish();
+        let _ = one.ended(100, true);
+        one.wish();
+        assert!(!one.begin(WISH_MS - 1));
+        assert!(one.begin(WISH_MS));
+        let _ = one.ended(WISH_MS + 100, true);
+        assert!(!one.begin(2 * WISH_MS), "nobody wished since");
+        one.wish();
+        assert!(one.begin(2 * WISH_MS));
+    }
+}
