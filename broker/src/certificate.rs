@@ -144,7 +144,7 @@ pub(crate) const AUTHORITY: &str = "dev-ca.pem";
 const READ_BY_ALL: u32 = 0o644;
 
 /// The names that a server on loopback is called by.
-const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+const NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", "credentials.localhost"];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest validity that browsers and Apple's clients take from a public authority.

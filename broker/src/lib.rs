@@ -14,11 +14,13 @@
 //! | [`edge`] | descriptors, TLS, the drive loop |
 //! | [`memory`] | what the process may hold at most |
 //! | [`tls_files`] [`certificate`] | what TLS listeners present; the development certificate |
+//! | [`devices`] | certificates of devices, and the authorities that vouch for them |
 //! | [`hooks`] | events of channels for receivers, and calls for masters that sleep |
 //! | [`providers`] | keys of OpenID providers, fetched from them |
 //! | [`server`] [`side`] | start, reload and end of the process; its admin listener and log |
 //! | [`backup`] [`hook_test`] [`why`] | subcommands that ask a running broker |
 //! | [`channels`] | channels from and to documents of the AWS CLI |
+//! | [`things`] | devices that sign in with certificates: their registry, and test devices |
 //! | [`env`] | the environment of clients of a running broker |
 //! | [`trace`] | what happened on a channel of a running broker |
 //! | [`seccomp`] | the seccomp profile for containers |
@@ -39,6 +41,7 @@ pub mod channels;
 pub mod cluster_admin;
 pub mod config;
 mod data_dir;
+pub mod devices;
 pub mod doctor;
 pub mod edge;
 pub mod env;
@@ -58,6 +61,7 @@ pub mod seccomp;
 pub mod server;
 pub mod side;
 mod terminal;
+pub mod things;
 pub mod tls_files;
 pub mod trace;
 pub mod version;

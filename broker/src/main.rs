@@ -13,6 +13,7 @@ use broker::print;
 use broker::seccomp;
 use broker::server::{self, Checked};
 use broker::side;
+use broker::things;
 use broker::trace;
 use broker::version;
 use broker::why;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Presign(flags) => print_presigned(flags),
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
         Command::Channels(flags) => channels::run(flags, &mut std::io::stdout()),
+        Command::Things(flags) => things::run(flags, &mut std::io::stdout()),
         Command::Why(flags) => why::run(flags).and_then(|text| print(&text)),
         Command::Policy(flags) => match policy_test::run(flags, &mut std::io::stdout()) {
             Ok(true) => Ok(()),

@@ -32,7 +32,10 @@ const CORE: &[(&str, &[&str])] = &[
     ("check", &[]),
     ("journal", &["check", "id", "limits", "time"]),
     ("event", &["check", "journal"]),
-    ("auth", &["check", "limits", "quota", "time", "wire"]),
+    (
+        "auth",
+        &["check", "limits", "machine", "quota", "time", "wire"],
+    ),
     (
         "refusal_id",
         &["auth", "check", "event", "id", "limits", "time"],
@@ -64,8 +67,8 @@ const CORE: &[(&str, &[&str])] = &[
 
 /// Modules of the broker, and which of its other modules and which of `broker-core` they may use.
 const EDGE: &[(&str, &[&str])] = &[
-    ("edge", &[]),
-    ("config", &["files", "hooks", "lan", "memory"]),
+    ("edge", &["devices"]),
+    ("config", &["devices", "files", "hooks", "lan", "memory"]),
 ];
 const EDGE_OF_CORE: &[(&str, &[&str])] = &[
     (

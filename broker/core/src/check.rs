@@ -385,6 +385,24 @@ pub enum Check {
         message = "Let the client use its temporary credentials until they end, instead of signing in each time."
     )]
     RateAddress = 81,
+    /// The certificate is not let in: none was shown, nobody vouches for it, or it has ended or is switched off.
+    #[strum(
+        message = "See why in the refusal; `heliograph things check CERT.pem` says what a certificate may do."
+    )]
+    ThingCertificate = 82,
+    /// The certificate is not of the thing that the request names.
+    #[strum(
+        message = "Let the device send its own name, or add a line with both to the registry of `[things]`."
+    )]
+    ThingName = 83,
+    /// There is no role alias of this name.
+    #[strum(
+        message = "Add `[role_alias.NAME]` to the credentials file, or correct the name in the device."
+    )]
+    AliasAbsent = 84,
+    /// The request names another host than its TLS connection.
+    #[strum(message = "Let the client send the same host name as TLS server name and as Host.")]
+    ThingHost = 85,
 }
 
 /// The number of checks.

@@ -287,6 +287,9 @@ pub const PRINCIPALS_MAX: usize = 65_536;
 /// Roles of a credentials file: more is refused at loading. Each takes about half a KiB and its trust document.
 pub const ROLES_MAX: usize = 4096;
 
+/// Role aliases of a credentials file: more is refused at loading.
+pub const ROLE_ALIASES_MAX: usize = 1024;
+
 /// Derived signing keys that a shard keeps, 1.5 KiB each; beyond it the least recently used is derived again, a
 /// microsecond. Keys that come with a token have a quarter of the places, whose number their owner chooses.
 pub const SIGNING_KEYS_PER_SHARD_MAX: usize = 4096;

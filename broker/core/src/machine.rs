@@ -20,6 +20,10 @@
 //!    │                                                  └ no room ──► bounce (back here, answers 503)
 //! ```
 
+mod shown;
+
+pub use shown::{Certified, Shown, ShownCertificate};
+
 use crate::id::{NodeId, SessionKey, ShardId};
 use crate::time::{Moment, Now};
 use std::net::SocketAddr;
@@ -259,6 +263,12 @@ pub trait Machine {
     /// The TLS handshake of a session came to nothing, for a reason that the edge knows.
     fn handshake_failed(&mut self, session: SessionKey, why: TurnedAway, at: Moment) {
         let _ = (session, why, at);
+    }
+
+    /// The connection of a session is one to a name of the credentials provider, and began with this.
+    /// [`Input::Secured`] follows.
+    fn showed(&mut self, session: SessionKey, shown: Shown) {
+        let _ = (session, shown);
     }
 
     /// Whether a connection would find a free slot: asked before one is accepted or a handover is taken in.

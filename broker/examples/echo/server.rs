@@ -83,6 +83,7 @@ impl<M: Machine + 'static> Server<M> {
                 listeners: listeners?,
                 mailboxes: Arc::clone(&mailboxes),
                 tls: tls.clone(),
+                devices: None,
                 links: None,
                 admin: None,
                 settings,

@@ -1,31 +1,41 @@
 //! The credentials file: principals, roles and policies. All errors are found in one pass; what looks forgotten is a
 //! warning.
 
+mod aliases;
 mod files;
+mod names;
 mod providers;
+mod registry;
 mod roles;
+mod things;
 
 use super::document::{Document, Raw, Section, text};
 use super::draft::Findings;
 use super::error::{ConfigError, ValuePlace};
+use crate::devices::Devices;
 use broker_core::auth::provider::Provider;
-use broker_core::auth::{Credentials, Principal, Secret};
-use broker_core::limits::{PRINCIPALS_MAX, ROLES_MAX};
+use broker_core::auth::{Credentials, Principal, RoleAlias, Secret};
+use broker_core::limits::{PRINCIPALS_MAX, ROLE_ALIASES_MAX, ROLES_MAX};
 use broker_core::settings::value::{self, Checked, letters};
 use codec::aws::policy::{Action, KeyName, Policy, PolicyError};
 use codec::aws::sigv4::CLOCK_TOLERANCE_S_MAX;
 use codec::calendar;
 use files::{Files, SecretFile};
+use names::{policies_of, policy_names, user_name};
 use roles::WrittenRole;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
+use things::WrittenThings;
 
 /// The contents of a credentials file.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The principals.
     pub credentials: Arc<Credentials>,
+    /// The devices that may sign in with certificates, for the listeners.
+    pub devices: Option<Arc<Devices>>,
     /// Remarks on what is valid but looks forgotten or careless, a line each; no secrets.
     pub warnings: Vec<String>,
     /// Every file that was read, the credentials file first: when one of them changes, all are to be read again.
@@ -59,6 +69,13 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
             book.providers
                 .extend(providers::provider(section, named, &mut files));
         });
+        top.named_tables("role_alias", |name, section| {
+            let alias = aliases::alias(section, name, &book.roles);
+            book.aliases.extend(alias);
+        });
+        top.section("things", |section| {
+            book.things = things::things(section, &book.policies, &mut files);
+        });
         top.tables("principal", |nth, section| {
             let principal = principal(section, account_id, &book, &mut files);
             book.principals
@@ -77,9 +94,12 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
     let principals = principals.map(|(_, written)| written.principal).collect();
     let roles = book.roles.into_iter().map(|written| written.role);
     let policies = book.policies.into_values().flatten();
+    let things = book.things.map(|it| (it.things, it.devices));
+    let (things, devices) = things.unzip();
     let credentials = Credentials::new(principals);
     let credentials = credentials.and_then(|some| some.with_roles(roles.collect(), policies));
     let credentials = credentials.map(|some| some.with_providers(book.providers));
+    let credentials = credentials.map(|some| some.with_things(book.aliases, things));
     // An entry that is refused here was refused above, with its place.
     let credentials = credentials.map_err(|error| {
         findings.fault("principal", "…", error.to_string());
@@ -87,6 +107,7 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
     })?;
     Ok(Loaded {
         credentials: Arc::new(credentials),
+        devices: devices.map(Arc::new),
         warnings,
         files: files.paths,
     })
@@ -99,6 +120,8 @@ struct Book {
     policies: BTreeMap<String, Option<Arc<Policy>>>,
     roles: Vec<WrittenRole>,
     providers: Vec<Provider>,
+    aliases: Vec<RoleAlias>,
+    things: Option<WrittenThings>,
     /// With their places in the list.
     principals: Vec<(usize, Written)>,
 }
@@ -183,15 +206,6 @@ fn principal(
     })
 }
 
-/// The policies of these names that loaded.
-fn policies_of(
-    names: &[String],
-    known: &BTreeMap<String, Option<Arc<Policy>>>,
-) -> Vec<Arc<Policy>> {
-    let policies = names.iter().filter_map(|name| known.get(name)?.clone());
-    policies.collect()
-}
-
 impl Book {
     /// Notes what principals and roles break together.
     fn check(&self, findings: &mut Findings) {
@@ -199,6 +213,11 @@ impl Book {
         if count > ROLES_MAX {
             let rule = format!("allowed at most {ROLES_MAX}");
             findings.fault("role", format!("{count} roles"), rule);
+        }
+        let count = self.aliases.len();
+        if count > ROLE_ALIASES_MAX {
+            let rule = format!("allowed at most {ROLE_ALIASES_MAX}");
+            findings.fault("role_alias", format!("{count} role aliases"), rule);
         }
         let count = self.principals.len();
         if count > PRINCIPALS_MAX {
@@ -252,8 +271,23 @@ impl Book {
                 warn(&format!("role.{name}"), format!("role {name} {remark}"));
             }
         }
+        for alias in &self.aliases {
+            if let Some(remark) = aliases::remark(alias, &self.roles) {
+                let name = &alias.name;
+                warn(
+                    &format!("role_alias.{name}"),
+                    format!("role alias {name} {remark}"),
+                );
+            }
+        }
+        if let Some(written) = &self.things {
+            used.extend(&written.policies);
+            for remark in things::remarks(written, now_s()) {
+                warn("things", format!("things {remark}"));
+            }
+        }
         for name in self.policies.keys().filter(|name| !used.contains(name)) {
-            let text = format!("no principal or role has the policy {name}");
+            let text = format!("no principal, role or thing has the policy {name}");
             warn(&format!("policy.{name}"), text);
         }
         for (key, text) in providers::remarks(self) {
@@ -313,43 +347,10 @@ impl Book {
     }
 }
 
-/// The names of a principal's policies, each of which there is; none is allowed.
-fn policy_names(
-    value: &Raw<'_>,
-    known: &BTreeMap<String, Option<Arc<Policy>>>,
-) -> Checked<Vec<String>> {
-    let rule = || format!("allowed a list of up to {POLICIES_PER_PRINCIPAL_MAX} policy names");
-    let entries = value.as_array().ok_or_else(rule)?;
-    if entries.len() > POLICIES_PER_PRINCIPAL_MAX {
-        return Err(rule());
-    }
-    let mut names = Vec::new();
-    for entry in entries {
-        let name = text(entry.get_ref(), |text| Ok(text.to_owned())).map_err(|_| rule())?;
-        if !known.contains_key(&name) {
-            let mut some: Vec<_> = known
-                .keys()
-                .take(NAMES_TOLD_MAX)
-                .map(String::as_str)
-                .collect();
-            if known.len() > some.len() {
-                some.push("…");
-            }
-            return Err(match some.join(", ") {
-                none if none.is_empty() => format!("there is no [policy.{name}], nor any other"),
-                some => format!("there is no [policy.{name}], allowed {some}"),
-            });
-        }
-        names.push(name);
-    }
-    Ok(names)
-}
-
-/// A name of an IAM user. Source: IAM API Reference, `userNameType`.
-fn user_name(text: &str) -> Checked<String> {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
-    let rule = "allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -";
-    letters(text, 1..=64, is_allowed, rule).map(str::to_owned)
+/// Seconds since 1970, for remarks on what ends.
+fn now_s() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
 }
 
 /// An access key id. Source: IAM API Reference, `accessKeyIdType`, except its least length of 16: ids of tests are
@@ -394,12 +395,6 @@ fn moment(value: &Raw<'_>) -> Checked<u64> {
 
 /// Most policies of a file.
 const POLICIES_MAX: usize = 4096;
-
-/// Most policies of one principal; IAM has 10 to 20. Each is asked for each request.
-const POLICIES_PER_PRINCIPAL_MAX: usize = 20;
-
-/// Most names that a fault lists.
-const NAMES_TOLD_MAX: usize = 10;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,11 @@
 //! The command line.
 
+mod things;
+
+pub use things::{
+    ThingsCheckFlags, ThingsCommand, ThingsFlags, ThingsImportFlags, ThingsIssueFlags,
+};
+
 use super::{KeyFlags, PolicyFlags};
 use broker_core::settings::value;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -39,6 +45,8 @@ pub enum Command {
     Backup(BackupFlags),
     /// Move channels in and out, as the JSON documents of the AWS CLI
     Channels(ChannelsFlags),
+    /// Look after devices that sign in with certificates
+    Things(ThingsFlags),
     /// Show what happened on a channel: who joined, offered, answered and left, and what that suggests
     Trace(TraceFlags),
     /// Say why a request was refused: by the request id of its answer, or by what the request named

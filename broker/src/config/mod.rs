@@ -32,7 +32,8 @@ pub use error::{ConfigError, Fault, ValuePlace};
 pub use flags::{
     AdminFlags, Arguments, BackupFlags, ChannelsCommand, ChannelsFlags, ClusterCommand,
     ClusterFlags, Command, DoctorFlags, EnvFlags, EnvFormat, HookTestFlags, PresignFlags,
-    SeccompFlags, ServeFlags, TraceFlags, VersionFlags, WhyFlags,
+    SeccompFlags, ServeFlags, ThingsCheckFlags, ThingsCommand, ThingsFlags, ThingsImportFlags,
+    ThingsIssueFlags, TraceFlags, VersionFlags, WhyFlags,
 };
 pub use json::json;
 pub use key_flags::KeyFlags;

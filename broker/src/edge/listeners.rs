@@ -4,6 +4,7 @@ use super::io::Io;
 use super::limits::{ACCEPT_REST_MS, CROWDED_REST_MS};
 use super::start::Listener;
 use super::tls::Tls;
+use crate::devices::{Devices, Door};
 use broker_core::crowd::Origin;
 use ring::{Key, Ring};
 use rustls::ServerConfig;
@@ -16,6 +17,10 @@ use std::time::{Duration, Instant};
 pub(super) struct Listeners {
     all: Vec<Accepting>,
     tls: Option<Arc<ServerConfig>>,
+    /// Devices, where they may sign in.
+    devices: Option<Arc<Devices>>,
+    /// Their server names, with what they are presented.
+    door: Option<Arc<Door>>,
 }
 
 /// One listener and how it is doing.
@@ -37,23 +42,52 @@ enum State {
 
 impl Listeners {
     /// Listeners of which none accepts yet.
-    pub(super) fn new(listeners: Vec<Listener>, tls: Option<Arc<ServerConfig>>) -> Self {
+    pub(super) fn new(
+        listeners: Vec<Listener>,
+        tls: Option<Arc<ServerConfig>>,
+        devices: Option<Arc<Devices>>,
+    ) -> Self {
         let accepting = |listener| Accepting {
             listener,
             state: State::Closed,
         };
         let all = listeners.into_iter().map(accepting).collect();
-        Self { all, tls }
+        let mut listeners = Self {
+            all,
+            tls,
+            devices,
+            door: None,
+        };
+        listeners.hang_door();
+        listeners
     }
 
     /// Connections accepted from here on present this.
     pub(super) fn present(&mut self, tls: Arc<ServerConfig>) {
         self.tls = Some(tls);
+        self.hang_door();
+    }
+
+    /// Connections accepted from here on are asked for a certificate at the names of these devices.
+    pub(super) fn ask(&mut self, devices: Option<Arc<Devices>>) {
+        self.devices = devices;
+        self.hang_door();
+    }
+
+    fn hang_door(&mut self) {
+        let devices = self.devices.clone().zip(self.tls.as_deref());
+        // The versions of the protocol are those of the ordinary configuration, which was made.
+        let door = devices.and_then(|(devices, tls)| Door::new(devices, tls).ok());
+        self.door = door.map(Arc::new);
     }
 
     /// An engine for a connection from `origin`; `None` when it cannot be made.
     pub(super) fn engine(&self, origin: Origin) -> Option<Box<Tls>> {
-        Tls::new(self.tls.as_ref()?, origin).ok()
+        let tls = self.tls.as_ref()?;
+        match &self.door {
+            None => Tls::new(tls, origin).ok(),
+            Some(door) => Tls::behind(door, tls, origin).ok(),
+        }
     }
 
     /// The listener of a place.

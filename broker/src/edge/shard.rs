@@ -32,7 +32,7 @@ impl<M: Machine> Edge<M> {
         Self {
             io: Io::new(ring, config.settings, config.descriptors),
             sessions: Sessions::new(machine, mail, tunnels),
-            listeners: Listeners::new(config.listeners, config.tls),
+            listeners: Listeners::new(config.listeners, config.tls, config.devices),
             inners,
             shifted: None,
         }

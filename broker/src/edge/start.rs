@@ -7,6 +7,7 @@ use super::limits::{
     TUNNEL_REQUEST_BYTES_MAX, TUNNEL_STALLED_BYTES_MAX, TUNNELS_BEGINNING_MAX, receive_buffers,
 };
 use super::nodes::links::Links;
+use crate::devices::Devices;
 use broker_core::id::ShardId;
 use broker_core::limits::share;
 use broker_core::machine::Machine;
@@ -26,6 +27,8 @@ pub struct ShardConfig<M: Machine> {
     /// The certificate that TLS listeners present; must be there when a listener is TLS. Replaced later by
     /// [`Post::Tls`].
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Devices that are asked for a certificate on TLS listeners. Replaced later by [`Post::Devices`].
+    pub devices: Option<Arc<Devices>>,
     /// The other nodes of a cluster; must be there when a listener is inner or the machine says
     /// [`Output::Tunnel`](broker_core::machine::Output::Tunnel).
     pub links: Option<Arc<Links>>,

@@ -59,6 +59,14 @@ pub(crate) fn read_regular_text(
 /// # Errors
 /// Why not.
 pub(crate) fn read_regular(path: &Path, bytes_max: usize) -> Result<Content<Vec<u8>>, ReadError> {
+    read(&open_regular(path)?, bytes_max)
+}
+
+/// Opens a regular file.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn open_regular(path: &Path) -> Result<File, ReadError> {
     // Without waiting: to open a pipe that nobody writes to would otherwise never end.
     let file = File::options()
         .read(true)
@@ -67,7 +75,7 @@ pub(crate) fn read_regular(path: &Path, bytes_max: usize) -> Result<Content<Vec<
     if !file.metadata()?.is_file() {
         return Err(ReadError::NotRegular);
     }
-    read(&file, bytes_max)
+    Ok(file)
 }
 
 fn read(file: &File, bytes_max: usize) -> Result<Content<Vec<u8>>, ReadError> {

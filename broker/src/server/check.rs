@@ -65,6 +65,7 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
         match load(&settings) {
             None => {}
             Some(Ok(mut loaded)) => {
+                names_of_devices(&settings, &loaded, &mut draft);
                 loaded.warnings.extend(ended(&loaded, now));
                 credentials = Some(loaded);
             }
@@ -144,6 +145,31 @@ fn tls(settings: &Settings, now: SystemTime) -> Result<Vec<String>, Vec<TlsFault
     match &settings.tls {
         Some(files) if used || !settings.dev => tls_files::check(files, now),
         Some(_) | None => Ok(Vec::new()),
+    }
+}
+
+/// Notes a name that asks for certificates and is that of everybody's endpoint too.
+fn names_of_devices(settings: &Settings, loaded: &Loaded, draft: &mut Draft) {
+    let advertise = &settings.advertise;
+    let endpoints = [
+        ("advertise.domain", &advertise.domain),
+        ("advertise.wss", &advertise.wss),
+        ("advertise.https", &advertise.https),
+    ];
+    let hosts = loaded.devices.iter().flat_map(|devices| &devices.hosts);
+    for host in hosts {
+        for (key, endpoint) in endpoints {
+            let Some(endpoint) = endpoint else { continue };
+            let name = endpoint.rsplit("//").next().unwrap_or_default();
+            let name = name.split(':').next().unwrap_or_default();
+            if name.eq_ignore_ascii_case(host) {
+                let rule = format!(
+                    "must be another name than those of [things] hosts of the credentials file: {host} asks for \
+                     certificates and serves devices alone"
+                );
+                draft.fault(key, endpoint, rule);
+            }
+        }
     }
 }
 

@@ -41,17 +41,19 @@ pub(crate) use cluster::secret as cluster_secret;
 pub(crate) use environment::NAMES;
 
 use crate::data_dir::{self, DataDir, Reach, session_key};
+use crate::devices::{Authority, Devices, NameSource};
 use crate::edge::EdgeSettings;
 use crate::failure::Failure;
 use crate::hooks::Courier;
 use crate::memory;
 use crate::providers::Fetcher;
 use crate::side::{self, AdminPage, Command, Log, Pairing, StatusBoard};
+use crate::things;
 use crate::tls_files::NotAfter;
 use admin::Secrets;
 use broker_core::auth::SessionKeys;
 use broker_core::placement::Placement;
-use broker_core::settings::{Listen, Settings};
+use broker_core::settings::{Listen, Scheme, Settings};
 use broker_core::shard::AccountUse;
 use cluster::Cluster;
 use cluster::follower::Follower;
@@ -67,7 +69,7 @@ use reload::providers::fetcher;
 use shards::Shards;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use supervisor::Supervisor;
 use watch::{Rounds, Watch};
 
@@ -84,19 +86,17 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     threads::probe()?;
     let (mut bound, admin_listeners) = bind(&mut settings)?;
     let data_dir = data_dir(&mut settings)?;
-    let token = admin::token(&settings)?;
     let edge = edge_settings(&settings, connections);
     let threads = threads::prepare(&mut settings, &edge.ring, memlock)?;
     listeners::keep(&mut bound, settings.shards);
 
     let settings = Arc::new(settings);
     let mailboxes = mailboxes(settings.shards)?;
-    let not_after = NotAfter::default();
+    let (not_after, status) = (NotAfter::default(), StatusBoard::default());
     let tickets = cluster.as_ref().map(|it| it.ticket_keys.clone());
     let tls = Certificate::find(&settings, &data_dir, &mailboxes, &not_after, tickets)?;
     let who = CredentialsFile::find(&settings, &mailboxes)?;
     let session_keys = session_keys(&data_dir, cluster.as_ref())?;
-    let status = StatusBoard::default();
     let placement = placement(settings.shards, cluster.as_ref())?;
     let around = (&data_dir, &mailboxes, &status);
     let (mut registry, epoch) = Records::open(&settings, cluster.as_ref(), &placement, around)?;
@@ -117,6 +117,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         placement,
         mailboxes: &mailboxes,
         tls: tls.as_ref().map(|found| Arc::clone(&found.config)),
+        devices: devices(who.as_ref(), &settings, &data_dir)?,
         credentials: who.as_ref().map(|found| Arc::clone(&found.credentials)),
         session_keys,
         registry: &mut registry,
@@ -161,6 +162,33 @@ fn start_side(
 ) -> Result<(), Failure> {
     side::start(page, tasks, status.clone(), commands)
         .map_err(|error| Failure::fatal("the side thread cannot be started", &error))
+}
+
+/// The devices of the credentials file; of a development server that asks for no signature, those of the authority in
+/// its data directory.
+fn devices(
+    who: Option<&InitialCredentials>,
+    settings: &Settings,
+    data_dir: &DataDir,
+) -> Result<Option<Arc<Devices>>, Failure> {
+    if let Some(found) = who {
+        return Ok(found.devices.clone());
+    }
+    if !settings.dev || settings.port(Scheme::Https).is_none() {
+        return Ok(None);
+    }
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::Fatal(format!(
+            "the authority of test devices cannot be used: {error}"
+        ))
+    };
+    let certificate = things::development(data_dir.path(), SystemTime::now());
+    let certificate = certificate.map_err(|error| failed(&error))?;
+    let authority = Authority::new(&certificate, &[], NameSource::CommonName, 0);
+    Ok(Some(Arc::new(Devices {
+        hosts: vec![things::DEV_HOST.into()],
+        authorities: vec![authority.map_err(|error| failed(&error))?],
+    })))
 }
 
 /// Says that the server runs: on stdout, to the service manager, and to a phone.

@@ -3,6 +3,7 @@
 use super::listeners::Bound;
 use super::random::{random, seeds};
 use super::records::Records;
+use crate::devices::Devices;
 use crate::edge::{
     Descriptors, EdgeSettings, Links, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
     ShardThread, TakeAdmin,
@@ -30,6 +31,8 @@ pub(super) struct Shards<'s> {
     pub(super) placement: Placement,
     pub(super) mailboxes: &'s Arc<[Mailbox<Post<Shard>>]>,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    /// Devices that may sign in with certificates.
+    pub(super) devices: Option<Arc<Devices>>,
     /// The principals that may sign; `None` where no signature is asked for.
     pub(super) credentials: Option<Arc<Credentials>>,
     pub(super) session_keys: Arc<SessionKeys>,
@@ -76,6 +79,7 @@ impl Shards<'_> {
                 listeners,
                 mailboxes: Arc::clone(self.mailboxes),
                 tls: self.tls.clone(),
+                devices: self.devices.clone(),
                 links: self.links.clone(),
                 admin: self.admin.clone(),
                 settings: self.edge,

@@ -7,6 +7,7 @@
 //! * [`attacks`]: floods, hoarders and slow peers beside healthy clients, with memory, descriptors and counts before
 //!   and after; for whom the admin listener has answers, and who else may read what a broker keeps.
 //! * [`signed`]: checked identity.
+//! * [`things`]: devices that sign in with certificates.
 //! * [`listeners`]: addresses and certificates; [`pages`]: pages for browsers, and which others may use a broker.
 //! * [`operator`]: what operators see and watch; [`deploy`]: the files of `deploy/` that they use.
 //! * [`hooks`]: events of channels for receivers, and calls for masters that sleep.
@@ -64,3 +65,4 @@ mod peer;
 mod process;
 mod service;
 mod signed;
+mod things;

@@ -4,7 +4,8 @@ use super::held_caller::Recheck;
 use super::principal::Principal;
 use super::provider::Provider;
 use super::role::Role;
-use super::sign_in::SignIn;
+use super::sign_in::{SignIn, ThingIdentity};
+use super::things::{RoleAlias, Things};
 use crate::limits::{PRINCIPALS_MAX, ROLES_MAX};
 use crate::quota::{Rate, SharedBucket};
 use crate::time::Now;
@@ -26,6 +27,10 @@ pub struct Credentials {
     policies: BTreeMap<Box<str>, Arc<Policy>>,
     /// By issuer.
     providers: BTreeMap<Box<str>, Arc<Provider>>,
+    /// By name: the roles that devices ask for.
+    aliases: BTreeMap<Box<str>, RoleAlias>,
+    /// Devices, where they may sign in.
+    things: Option<Box<Things>>,
     /// By account, the part used up of its rate of temporary credentials.
     granted: BTreeMap<Box<str>, SharedBucket>,
     /// The count of connections that were open when these came, and that they refuse.
@@ -123,6 +128,32 @@ impl Credentials {
         self.providers.values()
     }
 
+    /// The same with role aliases, of which the last of a name counts, and with devices.
+    #[must_use]
+    pub fn with_things(mut self, aliases: Vec<RoleAlias>, things: Option<Things>) -> Self {
+        let named = aliases.into_iter().map(|alias| (alias.name.clone(), alias));
+        self.aliases = named.collect();
+        self.things = things.map(Box::new);
+        self
+    }
+
+    /// The role alias of a name.
+    #[must_use]
+    pub fn alias(&self, name: &str) -> Option<&RoleAlias> {
+        self.aliases.get(name)
+    }
+
+    /// Every role alias, in the order of the names.
+    pub fn aliases(&self) -> impl Iterator<Item = &RoleAlias> {
+        self.aliases.values()
+    }
+
+    /// Devices, where they may sign in.
+    #[must_use]
+    pub fn things(&self) -> Option<&Things> {
+        self.things.as_deref()
+    }
+
     /// The role of an account and a name.
     #[must_use]
     pub fn role(&self, account: &str, name: &str) -> Option<&Arc<Role>> {
@@ -148,8 +179,17 @@ impl Credentials {
                 let provider = self.provider(&identity.provider);
                 provider.is_some_and(|provider| provider.knows(identity))
             }
-            SignIn::Thing(_) => false,
+            SignIn::Thing(identity) => self.knows_thing(identity),
         }
+    }
+
+    fn knows_thing(&self, identity: &ThingIdentity) -> bool {
+        let vouched = identity.authority.as_ref();
+        let vouched = vouched.map(|it| (&it.authority, &*it.serial));
+        let name = identity.name.as_deref();
+        let mut things = self.things().into_iter();
+        self.alias(&identity.alias).is_some()
+            && things.any(|things| things.knows(&identity.certificate, name, vouched))
     }
 
     /// The policy of a name.

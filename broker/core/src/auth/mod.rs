@@ -26,6 +26,7 @@ mod role;
 mod session;
 mod session_keys;
 mod sign_in;
+mod things;
 
 pub use assume::{Assumption, Denial, RoleFault, assume};
 pub use authenticator::{Authenticator, SignatureRules, Unsigned};
@@ -39,6 +40,10 @@ pub use role::Role;
 pub use session_keys::{
     Grant, NONCE_BYTES, OpenedToken, RoleGrant, RootGrant, SealError, SessionGrant, SessionKeys,
     SessionTag, TOKEN_BYTES_MAX, Temporary,
+};
+pub use things::{
+    Identified, Registry, RegistryBuilder, RegistryError, RoleAlias, ThingAuthority, ThingRefusal,
+    Things, alias_arn, certificate_id,
 };
 
 pub use sign_in::{Claim, PROVIDER_BYTES_MAX, SignIn, ThingIdentity, Vouched, WebIdentity};

@@ -9,6 +9,7 @@ pub(in crate::shard) mod letter;
 pub(in crate::shard) mod pages;
 pub(in crate::shard) mod refusals;
 pub(in crate::shard) mod respond;
+pub(in crate::shard) mod role_alias;
 pub(in crate::shard) mod sts;
 pub(in crate::shard) mod wake;
 

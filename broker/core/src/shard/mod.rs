@@ -64,6 +64,7 @@ pub use start::{Start, StartKeys};
 
 use crate::event::Counters;
 use crate::id::{NodeId, SessionKey};
+use crate::machine::Shown;
 use crate::machine::{Input, Intake, Machine, Output, Peer, TunnelFailure, Tunnelled, TurnedAway};
 use crate::refusal_id::RefusalIds;
 use crate::session::{Asks, NEVER, Session};
@@ -273,6 +274,10 @@ impl Machine for Shard {
 
     fn handshake_failed(&mut self, session: SessionKey, why: TurnedAway, at: Moment) {
         turned_away::handshake_failed(&self.sockets, &mut self.books, session, why, at);
+    }
+
+    fn showed(&mut self, session: SessionKey, shown: Shown) {
+        self.sockets.showed(session, shown);
     }
 
     fn has_room(&self) -> bool {

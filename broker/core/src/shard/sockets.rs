@@ -34,6 +34,7 @@ use crate::event::CONNECTION_ROLES;
 use crate::id::{SessionKey, ShardId};
 use crate::limits::{HELD_READ_MS, spare_outboxes};
 use crate::machine::Output;
+use crate::machine::Shown;
 use crate::placement::Placement;
 use crate::readiness::Readiness;
 use crate::session::{OnwardCount, Session, Spares};
@@ -46,7 +47,7 @@ use backlog::Backlog;
 use bounds::Bounds;
 use drains::{Closings, Drain};
 use request_bytes::RequestBytes;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use tables::Table;
 use timer::Timer;
@@ -96,6 +97,8 @@ struct Requests {
     without_owner: BTreeSet<SessionKey>,
     /// Those for other nodes, wherever they are.
     onward: OnwardCount,
+    /// The names and certificates that connections to the credentials provider began with; nothing of others.
+    shown: BTreeMap<SessionKey, Arc<Shown>>,
 }
 
 /// Which shard this is, and what its connections wait for from the others.

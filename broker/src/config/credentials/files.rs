@@ -7,6 +7,7 @@ use broker_core::limits::KEY_SET_BYTES_MAX;
 use broker_core::settings::value::{self, Checked};
 use codec::aws::policy::{POLICY_BYTES_MAX, Policy, PolicyError, TRUST_BYTES_MAX, Trust};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -111,6 +112,22 @@ impl Files {
         Ok(pem.into())
     }
 
+    /// The bytes of a file that is relative to the credentials file.
+    pub(super) fn bytes(&mut self, written: &str, bytes_max: usize) -> Checked<(Vec<u8>, PathBuf)> {
+        let path = self.beside(written)?;
+        self.note(&path);
+        let read = files::read_regular(&path, bytes_max).map_err(|error| told(&path, error))?;
+        Ok((read.content.to_vec(), path))
+    }
+
+    /// A file that is relative to the credentials file, to be read line by line.
+    pub(super) fn open(&mut self, written: &str) -> Checked<(File, PathBuf)> {
+        let path = self.beside(written)?;
+        self.note(&path);
+        let file = files::open_regular(&path).map_err(|error| told(&path, error))?;
+        Ok((file, path))
+    }
+
     fn secretive(&mut self, path: PathBuf, bytes_max: usize) -> Checked<Zeroizing<String>> {
         let is_first = self.note(&path);
         let read = read(&path, bytes_max)?;
@@ -139,12 +156,16 @@ impl Files {
 
 /// A text file.
 fn read(path: &Path, bytes_max: usize) -> Checked<Content<String>> {
+    files::read_regular_text(path, bytes_max).map_err(|error| told(path, error))
+}
+
+fn told(path: &Path, error: ReadError) -> String {
     let name = path.display();
-    files::read_regular_text(path, bytes_max).map_err(|error| match error {
+    match error {
         ReadError::Failed(error) => format!("{name}: cannot be read: {error}"),
         ReadError::NotRegular => format!("{name}: allowed a regular file"),
         ReadError::TooLong(bytes_max) => format!("{name}: allowed at most {bytes_max} bytes"),
-    })
+    }
 }
 
 /// Longest credentials file: 1 KiB for each principal there may be.

@@ -2,7 +2,7 @@
 
 use super::super::document::{Section, text};
 use super::files::Files;
-use super::{policies_of, policy_names, user_name};
+use super::names::{policies_of, policy_names, user_name};
 use broker_core::auth::Role;
 use broker_core::settings::value;
 use codec::aws::policy::{Action, KeyName, Policy, PolicyError, Trust};

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 mod providers;
 mod roles;
+mod things;
 
 /// A folder of its own, removed at the end.
 struct Folder(PathBuf);
@@ -176,7 +177,7 @@ fn what_looks_forgotten_is_warned_of() {
         warnings,
         [
             "c.toml:2:1: principal a has no policies, so it may do nothing",
-            "c.toml:6:1: no principal or role has the policy p",
+            "c.toml:6:1: no principal, role or thing has the policy p",
         ]
     );
     let path = folder.write("open.toml", "");
@@ -236,7 +237,7 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[[principals]]|name = 'a'",
-        "c.toml:1:3: principals = <redacted>: unknown key, allowed policy, role, oidc_provider, principal",
+        "c.toml:1:3: principals = <redacted>: unknown key, allowed policy, role, oidc_provider, role_alias, things, principal",
     ),
     (
         "{one}|sesion = 'hidden'",

@@ -1,6 +1,7 @@
 //! Letters between shards, and from the side thread to a shard.
 
 use super::counts::EdgeCounts;
+use crate::devices::Devices;
 use crate::edge::clock::Shift;
 use broker_core::id::ShardId;
 use broker_core::machine::Machine;
@@ -29,6 +30,8 @@ pub enum Post<M: Machine> {
     Shift(Shift, Sender<(ShardId, Moment)>),
     /// Connections accepted from here on present this.
     Tls(Arc<ServerConfig>),
+    /// Connections accepted from here on are asked for a certificate at the names of these devices.
+    Devices(Option<Arc<Devices>>),
     /// End the listeners, cut off every connection, and end the shard when all descriptors are closed.
     Stop,
 }

@@ -222,6 +222,7 @@ impl<M: Machine> Sessions<M> {
         }
         let shook = tls.handshaking();
         let kind = if shook { tls.just_secured() } else { None };
+        let shown = kind.and_then(|_| tls.shown());
         if tls.has_out() {
             self.connections.touch(session);
         }
@@ -229,6 +230,9 @@ impl<M: Machine> Sessions<M> {
             io.count_handshake(kind);
             if kind.is_some() {
                 self.connections.handshake_over(session, &mut io.counts);
+                if let Some(shown) = shown {
+                    self.machine.showed(session, shown);
+                }
                 self.feed(Input::Secured { session }, io);
             }
         }

@@ -16,12 +16,16 @@
 //! Towards clients it is the side that accepts; between nodes it is either. The engine itself is in `engine.rs`.
 
 mod engine;
+mod hello;
 
 use super::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
+use crate::devices::Door;
 use broker_core::crowd::Origin;
+use broker_core::machine::Shown;
 use broker_core::machine::TurnedAway;
 use broker_core::time::Now;
 use engine::{Engine, Fault, Step};
+use hello::{Asked, Choice, Hello};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
@@ -31,6 +35,8 @@ use std::sync::Arc;
 /// One connection's TLS state. Boxed once and moved by its box, also to another shard.
 pub(super) struct Tls {
     engine: Engine,
+    /// Whether it is asked for a certificate, while that is not known, and when it is.
+    asked: Option<Box<Asked>>,
     /// Bytes of an unfinished record or handshake message.
     held: Vec<u8>,
     /// Bytes to send before any application data.
@@ -96,6 +102,27 @@ impl Tls {
         Ok(Self::with(Engine::Server(engine), origin))
     }
 
+    /// The same, unless it asks for a server name of this door: then it is asked for a certificate.
+    pub(super) fn behind(
+        door: &Arc<Door>,
+        config: &Arc<ServerConfig>,
+        origin: Origin,
+    ) -> Result<Box<Self>, rustls::Error> {
+        let mut tls = Self::new(config, origin)?;
+        tls.asked = Some(Box::new(Asked::Hello(Box::new(Hello::new(door)))));
+        Ok(tls)
+    }
+
+    /// The name and the certificate that it began with, if it was asked for one. For when the handshake is done.
+    pub(super) fn shown(&self) -> Option<Shown> {
+        match self.asked.as_deref()? {
+            Asked::Hello(_) => None,
+            Asked::Certificate(door, name) => {
+                Some(door.shown(name, self.engine.peer_certificates()))
+            }
+        }
+    }
+
     /// An engine that connects, on behalf of `origin`, to what tickets know as `name`. It begins with [`Self::read`] of
     /// no bytes.
     pub(super) fn connect(
@@ -110,6 +137,7 @@ impl Tls {
     fn with(engine: Engine, origin: Origin) -> Box<Self> {
         Box::new(Self {
             engine,
+            asked: None,
             held: Vec::new(),
             out: Vec::new(),
             origin,
@@ -219,6 +247,10 @@ impl Tls {
         if self.failed {
             return (0, Read::Failed);
         }
+        if self.asked.is_some() && !self.over && !self.has_chosen(bytes) {
+            self.held.extend_from_slice(bytes);
+            return (0, self.conclude(Step::More));
+        }
         if self.held.is_empty() {
             let speaks_http = self.untouched && is_plain_http(bytes);
             let (used, read) = self.engine.advance(bytes, plain, &mut self.out);
@@ -237,6 +269,30 @@ impl Tls {
         }
         self.first(used, speaks_http);
         (used, self.conclude(read))
+    }
+
+    /// Whether it is known how the connection is served, now that these bytes have come behind those that are held.
+    fn has_chosen(&mut self, bytes: &[u8]) -> bool {
+        let Some(Asked::Hello(hello)) = self.asked.as_deref_mut() else {
+            return true;
+        };
+        let held = self.held.get(hello.seen..).unwrap_or_default();
+        let choice = match hello.look(held) {
+            Choice::Open => hello.look(bytes),
+            known @ (Choice::Ordinary | Choice::Certificate(..)) => known,
+        };
+        self.asked = match choice {
+            Choice::Open => return false,
+            Choice::Ordinary => None,
+            Choice::Certificate(config, door, name) => {
+                // That it cannot be made was found out when the first one was.
+                if let Ok(engine) = UnbufferedServerConnection::new(config) {
+                    self.engine = Engine::Server(engine);
+                }
+                Some(Box::new(Asked::Certificate(door, name)))
+            }
+        };
+        true
     }
 
     /// Notes what the first bytes were: a whole record begins a handshake, and a method of HTTP never does.

@@ -2,6 +2,7 @@
 
 use super::{Stamp, Subject, stamps};
 use crate::config::{Loaded, load_credentials};
+use crate::devices::Devices;
 use crate::edge::Post;
 use crate::failure::Failure;
 use crate::server::mailboxes::post_to_all;
@@ -12,6 +13,7 @@ use broker_core::shard::{Letter, Shard};
 use mailbox::Mailbox;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::sync::watch;
 
 /// The credentials file in force. One per process that asks for signatures, on the main thread.
@@ -20,6 +22,8 @@ pub(in crate::server) struct CredentialsFile {
     account_id: String,
     /// The files that were read last, the credentials file itself first.
     files: Vec<PathBuf>,
+    /// The devices that may sign in, for reminders.
+    devices: Option<Arc<Devices>>,
     /// The principals that shards have, and those they had before: these are freed here, where that stalls no shard.
     in_force: Vec<Arc<Credentials>>,
     /// The principals that the side thread has.
@@ -33,6 +37,8 @@ pub(in crate::server) struct InitialCredentials {
     pub(in crate::server) file: CredentialsFile,
     /// The principals that shards begin with.
     pub(in crate::server) credentials: Arc<Credentials>,
+    /// The devices that may sign in from the beginning.
+    pub(in crate::server) devices: Option<Arc<Devices>>,
     /// The files as they were just before they were read.
     pub(in crate::server) read: Vec<Stamp>,
 }
@@ -54,6 +60,7 @@ impl CredentialsFile {
             files: vec![path.clone()],
             path,
             account_id: settings.account_id.clone(),
+            devices: None,
             in_force: Vec::new(),
             of_side: watch::Sender::default(),
             mailboxes: Arc::clone(mailboxes),
@@ -74,6 +81,7 @@ impl CredentialsFile {
         Ok(Some(InitialCredentials {
             file,
             credentials: loaded.credentials,
+            devices: loaded.devices,
             read,
         }))
     }
@@ -87,6 +95,15 @@ impl CredentialsFile {
         let loaded = load_credentials(&self.path, &self.account_id);
         let loaded = loaded.map_err(|error| error.to_string())?;
         self.files.clone_from(&loaded.files);
+        self.devices.clone_from(&loaded.devices);
+        if let Some(things) = loaded.credentials.things() {
+            let (certificates, bytes) = (things.registry.len(), things.registry.bytes());
+            tracing::info!(
+                certificates,
+                bytes,
+                "registry of things read: a reload holds two for a moment"
+            );
+        }
         Ok(loaded)
     }
 }
@@ -100,6 +117,18 @@ impl Subject for CredentialsFile {
         self.files.clone()
     }
 
+    fn remind(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now_s = now.map_or(0, |since| since.as_secs());
+        for ending in self
+            .devices
+            .iter()
+            .flat_map(|devices| devices.endings(now_s))
+        {
+            tracing::warn!("things have {ending}");
+        }
+    }
+
     /// Requests from here on are judged by the new principals; open connections stay.
     fn reload(&mut self) -> Result<(), String> {
         let loaded = self.load()?;
@@ -110,6 +139,7 @@ impl Subject for CredentialsFile {
         post_to_all(&self.mailboxes, || {
             Post::Letter(Letter::Credentials(Arc::clone(&loaded.credentials)))
         });
+        post_to_all(&self.mailboxes, || Post::Devices(loaded.devices.clone()));
         self.of_side.send_replace(Arc::clone(&loaded.credentials));
         self.in_force.retain(|old| Arc::strong_count(old) > 1);
         self.in_force.push(loaded.credentials);

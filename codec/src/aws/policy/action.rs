@@ -8,7 +8,8 @@ macro_rules! actions {
     ($($(#[$doc:meta])* $action:ident = $service:literal $name:literal,)+) => {
         /// An action that this service asks policies about.
         ///
-        /// Source: Service Authorization Reference, "Amazon Kinesis Video Streams" and "AWS Security Token Service".
+        /// Source: Service Authorization Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service" and
+        /// "AWS IoT".
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Action {
             $($(#[$doc])* $action,)+
@@ -86,6 +87,8 @@ actions! {
     TagSession = "sts" "TagSession",
     /// Giving a session a source identity.
     SetSourceIdentity = "sts" "SetSourceIdentity",
+    /// Asking the credentials provider for keys of a role alias, with a certificate; its resource is the alias.
+    AssumeRoleWithCertificate = "iot" "AssumeRoleWithCertificate",
 }
 
 impl Action {
@@ -135,6 +138,9 @@ impl Actions {
             ("kinesisvideo", &KINESISVIDEO)
         } else if service.eq_ignore_ascii_case("sts") {
             ("sts", &STS)
+        } else if service.eq_ignore_ascii_case("iot") {
+            // Of its hundreds of actions, those for messages of things among them, all others load and mean nothing.
+            return Ok(IOT.matching(name).unwrap_or_default());
         } else {
             return Ok(Self::default()); // no service of ours
         };
@@ -185,6 +191,9 @@ pub(super) static KINESISVIDEO: LazyLock<Names> =
 
 /// The actions of STS.
 pub(super) static STS: LazyLock<Names> = LazyLock::new(|| Names::new("sts", STS_UNSERVED));
+
+/// The action of AWS IoT.
+static IOT: LazyLock<Names> = LazyLock::new(|| Names::new("iot", &[]));
 
 /// Longest name of an action in a policy, in bytes: three times the longest that there is.
 const ACTION_BYTES_MAX: usize = 128;
@@ -360,7 +369,7 @@ mod tests {
              SendAlexaOfferToMaster TagResource UntagResource ListTagsForResource DescribeMediaStorageConfiguration \
              UpdateMediaStorageConfiguration DescribeMappedResourceConfiguration JoinStorageSession \
              JoinStorageSessionAsViewer GetFederationToken GetCallerIdentity AssumeRole AssumeRoleWithWebIdentity \
-             TagSession SetSourceIdentity"
+             TagSession SetSourceIdentity AssumeRoleWithCertificate"
         );
     }
 

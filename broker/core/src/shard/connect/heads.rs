@@ -10,6 +10,7 @@ use crate::check::Check;
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
 use crate::machine::Output;
+use crate::machine::Shown;
 use crate::placement::Home;
 use crate::session::{Admission, HttpStage, PendingBody, PendingCall, Target};
 use crate::shard::Fault;
@@ -17,6 +18,7 @@ use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::head_fault::HeadFault;
 use crate::shard::calls::respond::{self, Rejected, purpose_of};
+use crate::shard::calls::role_alias;
 use crate::shard::calls::sts as sts_calls;
 use crate::shard::end::drain;
 use crate::shard::gate::Gate;
@@ -27,6 +29,7 @@ use codec::aws::sigv4::Refusal;
 use codec::control::{Call, ErrorKind, Operation};
 use codec::http::{Body, CONTINUE, Head, Meta, preflight, upgrade};
 use codec::sts;
+use std::sync::Arc;
 
 /// A whole request head.
 pub(in crate::shard) struct Request<'a> {
@@ -48,6 +51,8 @@ pub(in crate::shard) enum HeadStep<'a> {
     Wake(Request<'a>),
     /// It begins a call.
     Call(Request<'a>),
+    /// It is on a connection to the credentials provider, which began with this.
+    Provider(Request<'a>, Arc<Shown>),
 }
 
 /// Looks at a whole head; what needs no signature is answered.
@@ -69,22 +74,25 @@ pub(in crate::shard) fn take_head<'a>(
             return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
         }
     };
-    if let Some((check, text)) = sockets.rules().origins.refusal(&head) {
-        let fault = HeadFault::new(check, 403, text);
-        let purpose = match head.header("upgrade") {
-            Some(_) => upgrade_of(&head),
-            None => Purpose::Unknown,
-        };
-        let evidence = Evidence::of_head(&head);
-        let rejected = Rejected::last(purpose, &evidence);
-        return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
-    }
     let request = Request {
         head,
         text: bytes,
         bytes: bytes.len(),
         after,
     };
+    if let Some(shown) = sockets.shown(key) {
+        return HeadStep::Provider(request, shown);
+    }
+    if let Some((check, text)) = sockets.rules().origins.refusal(&request.head) {
+        let fault = HeadFault::new(check, 403, text);
+        let purpose = match request.head.header("upgrade") {
+            Some(_) => upgrade_of(&request.head),
+            None => Purpose::Unknown,
+        };
+        let evidence = Evidence::of_head(&request.head);
+        let rejected = Rejected::last(purpose, &evidence);
+        return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
+    }
     match upgrade(&request.head) {
         Ok(Some(_)) => return HeadStep::Upgrade(request),
         Ok(None) => {}
@@ -257,6 +265,21 @@ fn unknown_operation(
     let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(&request.head));
     let rejected = Rejected::new(purpose, &evidence, close);
     respond::respond_error(sockets, books, key, &fault, rejected, at);
+    next(request, close)
+}
+
+/// Answers on a connection to the credentials provider.
+pub(in crate::shard) fn answer_provider(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    (key, shown): (SessionKey, &Shown),
+    request: &Request<'_>,
+    at: Moment,
+) -> Step {
+    let close = ends_with(&request.head);
+    let asked = (&request.head, close);
+    role_alias::answer(sockets, books, gate, (key, shown), asked, at);
     next(request, close)
 }
 

@@ -206,6 +206,9 @@ impl Shard {
                     HeadStep::Call(request) => {
                         heads::begin_call(sockets, books, gate, key, &request, at)
                     }
+                    HeadStep::Provider(request, shown) => {
+                        heads::answer_provider(sockets, books, gate, (key, &shown), &request, at)
+                    }
                     HeadStep::Upgrade(_) | HeadStep::Wake(_)
                         if sockets.http(key).is_some_and(|http| http.ended) =>
                     {

@@ -8,6 +8,7 @@ use crate::event::{CONNECTION_ROLES, ConnectionRole};
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::TUNNELS_PER_TICK;
+use crate::machine::Shown;
 use crate::machine::{Output, Peer};
 use crate::session::{Ending, Http, NEVER, Session, SessionState, WebSocket};
 use crate::settings::Settings;
@@ -15,6 +16,7 @@ use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Now};
 use std::iter;
+use std::sync::Arc;
 
 impl Sockets {
     #[inline]
@@ -114,6 +116,7 @@ impl Sockets {
     pub(in crate::shard) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
         self.discharge(key);
         self.requests.without_owner.remove(&key);
+        self.requests.shown.remove(&key);
         let mut session = self.sessions.remove(key)?;
         self.wheel.forget(&mut session.timer);
         self.count_place(session.place, false);
@@ -125,6 +128,18 @@ impl Sockets {
             self.admitted.leave(key);
         }
         Some(session)
+    }
+
+    /// A connection to the credentials provider began with this.
+    pub(in crate::shard) fn showed(&mut self, key: SessionKey, shown: Shown) {
+        if self.sessions.get_mut(key).is_some() {
+            self.requests.shown.insert(key, Arc::new(shown));
+        }
+    }
+
+    /// The name and the certificate that it began with; `None` for any other connection.
+    pub(in crate::shard) fn shown(&self, key: SessionKey) -> Option<Arc<Shown>> {
+        self.requests.shown.get(&key).cloned()
     }
 
     /// A channel is out of the tables: its timer goes, and what is known of its connections that are behind.

@@ -111,7 +111,14 @@ impl<'a> Key<'a> {
     /// # Errors
     /// There is none of this name; the message lists those that there are.
     pub(in crate::aws::policy) fn parse(text: &'a str) -> Result<Self, String> {
-        if FOREIGN.iter().any(|name| name.eq_ignore_ascii_case(text)) {
+        let of_things = THINGS
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(text));
+        if let Some(&(_, name)) = of_things {
+            return Ok(Self { name, detail: "" });
+        }
+        let is_foreign = FOREIGN.iter().any(|name| name.eq_ignore_ascii_case(text));
+        if (is_foreign || is_of_iot(text)) && text.len() <= DETAIL_BYTES_MAX {
             let name = KeyName::Foreign;
             return Ok(Self { name, detail: text });
         }
@@ -196,6 +203,13 @@ fn claim(text: &str) -> Option<Key<'_>> {
     (is_claim && is_host && is_path).then_some(Key { name, detail: text })
 }
 
+/// Whether a key is one of IoT policies, which things have for their messages.
+fn is_of_iot(text: &str) -> bool {
+    let (begin, rest) = text.split_at_checked(4).unwrap_or_default();
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:[]".contains(&byte);
+    begin.eq_ignore_ascii_case("iot:") && !rest.is_empty() && rest.bytes().all(is_word)
+}
+
 fn known_names() -> String {
     let shown = |name: &&KeyName| !matches!(name, KeyName::Claim | KeyName::Foreign);
     let names = KeyName::ALL.iter().filter(shown).map(|name| {
@@ -211,6 +225,13 @@ fn known_names() -> String {
 
 /// Longest part of a key behind its name, in bytes: one byte holds its length, and no byte is that of a marker.
 const DETAIL_BYTES_MAX: usize = 240;
+
+/// Names by which IoT policies ask for what the credentials provider knows. Source: AWS IoT Core Developer Guide,
+/// "Thing policy variables".
+const THINGS: &[(&str, KeyName)] = &[
+    ("iot:Connection.Thing.ThingName", KeyName::ThingName),
+    ("iot:Connection.Thing.ThingTypeName", KeyName::ThingTypeName),
+];
 
 /// Keys of AWS whose facts cannot be here: several factors, virtual networks, organisations, services that call on
 /// behalf of others. They load, so that policies can be pasted, and are absent.
@@ -251,6 +272,12 @@ mod tests {
     fn keys_are_read_without_regard_to_case() {
         for (text, name, detail) in [
             ("AWS:sourceip", KeyName::SourceIp, ""),
+            ("iot:Connection.Thing.ThingName", KeyName::ThingName, ""),
+            (
+                "iot:Connection.Thing.Attributes[site]",
+                KeyName::Foreign,
+                "iot:Connection.Thing.Attributes[site]",
+            ),
             (
                 "aws:ResourceTag/House hold",
                 KeyName::ResourceTag,

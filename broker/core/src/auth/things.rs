@@ -1,0 +1,369 @@
+//! Things: devices that sign in with a certificate, and the role aliases that they may ask for.
+//!
+//! ```text
+//! certificate ─ registry, by fingerprint ──▶ inactive: refused | its things, its policies
+//!             └ none there ─ an authority vouches for it ──▶ the one thing that it names, the authority's policies
+//! ```
+//! The registry is looked up first, so that a certificate of any issuer can be switched off there. Whether a thing
+//! may use an alias is decided by IoT policies.
+//!
+//! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
+//! provider".
+
+mod registry;
+
+pub use registry::{Registry, RegistryBuilder, RegistryError};
+
+use crate::auth::principal::decide_all;
+use crate::machine::{Certified, ShownCertificate};
+use codec::aws::policy::{Action, Context, Decision, Key, KeyName, Policy, Request, Value};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The role alias that devices ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleAlias {
+    /// The name; `[\w=,@-]{1,128}`, unique.
+    pub name: Box<str>,
+    /// The name of the role.
+    pub role: Box<str>,
+    /// The account of both.
+    pub account: Box<str>,
+    /// The life of its keys, in seconds.
+    pub duration_s: u32,
+}
+
+impl RoleAlias {
+    /// The ARN, as IoT policies and conditions name it.
+    #[must_use]
+    pub fn arn(&self, region: &str) -> String {
+        alias_arn(region, &self.account, &self.name)
+    }
+}
+
+/// The ARN of a role alias, whether there is one or not.
+#[must_use]
+pub fn alias_arn(region: &str, account: &str, name: &str) -> String {
+    format!("arn:aws:iot:{region}:{account}:rolealias/{name}")
+}
+
+/// All devices that may sign in. Shared by all shards, within the credentials.
+#[derive(Debug, Default)]
+pub struct Things {
+    /// Server names whose connections are asked for a certificate, in lower case.
+    pub hosts: Box<[Box<str>]>,
+    /// Policies of certificates that have none of their own.
+    pub policies: Box<[Arc<Policy>]>,
+    /// Certificates by fingerprint.
+    pub registry: Registry,
+    /// Authorities whose certificates name their thing.
+    pub authorities: Box<[ThingAuthority]>,
+}
+
+/// An authority that vouches for things.
+#[derive(Clone, Debug)]
+pub struct ThingAuthority {
+    /// SHA-256 of its public key.
+    pub key: [u8; 32],
+    /// The names that it may give, with `*` for any letters; all, if there is none.
+    pub names: Option<Box<str>>,
+    /// Serial numbers that it has revoked, in their order.
+    pub revoked: Box<[Box<[u8]>]>,
+    /// Policies of its certificates.
+    pub policies: Box<[Arc<Policy>]>,
+}
+
+/// The thing that a certificate stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct Identified<'a> {
+    /// The certificate's fingerprint.
+    pub certificate: &'a [u8; 32],
+    /// The thing that the request names; `None` if it names none.
+    pub name: Option<&'a str>,
+    /// The thing's type.
+    pub thing_type: Option<&'a str>,
+    /// The authority that vouches for it; `None` for one of the registry.
+    pub vouched: Option<&'a Certified>,
+    policies: &'a [Arc<Policy>],
+}
+
+/// Why a certificate is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThingRefusal<'a> {
+    /// It is not valid yet.
+    NotYet,
+    /// It has ended.
+    Ended,
+    /// The registry says so.
+    Inactive,
+    /// It is not in the registry, and no authority vouches for it, since …
+    Unknown(&'a str),
+    /// Its authority may not give this name.
+    ForeignName(&'a str),
+    /// The thing is switched off as a whole.
+    NameInactive,
+    /// It is not one of the certificate's things.
+    Name,
+}
+
+impl ThingRefusal<'_> {
+    /// Whether the certificate is valid, and the thing's name is what is wrong.
+    #[must_use]
+    pub const fn is_about_name(self) -> bool {
+        match self {
+            Self::Name => true,
+            Self::NotYet
+            | Self::Ended
+            | Self::Inactive
+            | Self::Unknown(_)
+            | Self::ForeignName(_)
+            | Self::NameInactive => false,
+        }
+    }
+}
+
+impl std::fmt::Display for ThingRefusal<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotYet => out.write_str("the certificate is not valid yet"),
+            Self::Ended => out.write_str("the certificate has ended"),
+            Self::Inactive => out.write_str("the certificate is inactive in the registry"),
+            Self::Unknown(why) => {
+                write!(out, "the certificate is not in the registry, and {why}")
+            }
+            Self::ForeignName(name) => {
+                write!(
+                    out,
+                    "the certificate's authority may not give the name {name}"
+                )
+            }
+            Self::NameInactive => out.write_str("the thing is inactive in the registry"),
+            Self::Name => out.write_str("the certificate is not of the thing that was named"),
+        }
+    }
+}
+
+impl Things {
+    /// The thing that a certificate stands for, where the request names `wanted` or none.
+    ///
+    /// # Errors
+    /// See [`ThingRefusal`].
+    pub fn identify<'a>(
+        &'a self,
+        shown: &'a ShownCertificate,
+        wanted: Option<&str>,
+        now_s: u64,
+    ) -> Result<Identified<'a>, ThingRefusal<'a>> {
+        if now_s < shown.not_before_s {
+            return Err(ThingRefusal::NotYet);
+        }
+        if now_s > shown.not_after_s {
+            return Err(ThingRefusal::Ended);
+        }
+        let certificate = &shown.fingerprint;
+        let identified = match self.registry.lookup(certificate, wanted) {
+            registry::Lookup::Inactive => return Err(ThingRefusal::Inactive),
+            registry::Lookup::Other => return Err(ThingRefusal::Name),
+            registry::Lookup::Found(found) => Identified {
+                certificate,
+                name: found.name,
+                thing_type: found.thing_type,
+                vouched: None,
+                policies: found.policies.unwrap_or(&self.policies),
+            },
+            registry::Lookup::Unknown => self.vouched(shown, wanted)?,
+        };
+        if identified.vouched.is_none() && self.is_switched_off(certificate, identified.name) {
+            return Err(ThingRefusal::NameInactive);
+        }
+        Ok(identified)
+    }
+
+    /// Whether the thing of a certificate of the registry is switched off; without a name, all that it has.
+    fn is_switched_off(&self, certificate: &[u8; 32], name: Option<&str>) -> bool {
+        match name {
+            Some(name) => self.registry.is_inactive(name),
+            None => {
+                let mut things = self.registry.things_of(certificate);
+                things.all(|name| self.registry.is_inactive(name))
+            }
+        }
+    }
+
+    fn vouched<'a>(
+        &'a self,
+        shown: &'a ShownCertificate,
+        wanted: Option<&str>,
+    ) -> Result<Identified<'a>, ThingRefusal<'a>> {
+        let refused = |why| ThingRefusal::Unknown(why);
+        let vouched = shown.vouched.as_ref().map_err(|why| refused(why))?;
+        let authority = self.authority(vouched);
+        let authority =
+            authority.ok_or_else(|| refused("no authority of this server vouches for it"))?;
+        if let Some(pattern) = &authority.names
+            && !is_like(&vouched.name, pattern)
+        {
+            return Err(ThingRefusal::ForeignName(&vouched.name));
+        }
+        if self.registry.is_inactive(&vouched.name) {
+            return Err(ThingRefusal::NameInactive);
+        }
+        if wanted.is_some_and(|wanted| *wanted != *vouched.name) {
+            return Err(ThingRefusal::Name);
+        }
+        Ok(Identified {
+            certificate: &shown.fingerprint,
+            name: wanted.map(|_| &*vouched.name),
+            thing_type: None,
+            vouched: Some(vouched),
+            policies: &authority.policies,
+        })
+    }
+
+    fn authority(&self, vouched: &Certified) -> Option<&ThingAuthority> {
+        let mut all = self.authorities.iter();
+        all.find(|authority| authority.key == vouched.authority)
+    }
+
+    /// Whether keys that were given to a thing still hold: its certificate, and its name with it, are let in still.
+    /// `vouched`: the hash of its authority's key, and its serial number.
+    #[must_use]
+    pub fn knows(
+        &self,
+        certificate: &[u8; 32],
+        name: Option<&str>,
+        vouched: Option<(&[u8; 32], &[u8])>,
+    ) -> bool {
+        match (self.registry.lookup(certificate, name), vouched) {
+            (registry::Lookup::Found(_), _) => !self.is_switched_off(certificate, name),
+            (registry::Lookup::Unknown, Some((key, serial))) => {
+                let is_off = name.is_some_and(|name| self.registry.is_inactive(name));
+                let mut authorities = self.authorities.iter();
+                !is_off && authorities.any(|it| it.key == *key && it.vouches(serial, name))
+            }
+            (registry::Lookup::Unknown, None)
+            | (registry::Lookup::Inactive | registry::Lookup::Other, _) => false,
+        }
+    }
+}
+
+impl ThingAuthority {
+    /// Whether it has not revoked a certificate, and may give the name.
+    fn vouches(&self, serial: &[u8], name: Option<&str>) -> bool {
+        let is_revoked = self
+            .revoked
+            .binary_search_by(|it| (**it).cmp(serial))
+            .is_ok();
+        let may_give = |name| {
+            let mut patterns = self.names.iter();
+            patterns.all(|pattern| is_like(name, pattern))
+        };
+        !is_revoked && name.is_none_or(may_give)
+    }
+}
+
+impl Identified<'_> {
+    /// Asks its IoT policies whether it may use a role alias, from this address at this second. Adds the work to
+    /// `steps`; the text says which statement refuses.
+    #[must_use]
+    pub fn may_use(
+        &self,
+        alias_arn: &str,
+        (address, asked_s): (IpAddr, u64),
+        steps: &mut u64,
+    ) -> (Decision, String) {
+        let context = ThingContext {
+            thing: self,
+            certificate: certificate_id(self.certificate),
+            address,
+            asked_s,
+        };
+        let request = Request {
+            action: Action::AssumeRoleWithCertificate,
+            resource: alias_arn,
+            client_id: None,
+            context: &context,
+        };
+        let mut ground = None;
+        let decision = decide_all(self.policies, &request, steps, &mut ground);
+        if decision == Decision::Allow {
+            return (decision, String::new());
+        }
+        let named = ground.and_then(|(place, ground)| Some((self.policies.get(place)?, ground)));
+        let Some((policy, ground)) = named else {
+            let names: Vec<&str> = self.policies.iter().map(|policy| policy.name()).collect();
+            let names = names.join(", ");
+            let why =
+                format!("{names}: no statement for iot:AssumeRoleWithCertificate on {alias_arn}");
+            return (decision, why);
+        };
+        let (name, number) = (policy.name(), ground.statement);
+        let why = match policy.failed_key(ground) {
+            None => format!("{name}, statement {number}, denies it"),
+            Some(key) => format!(
+                "{name}, statement {number}, allows it, but its condition on {key} does not hold"
+            ),
+        };
+        (decision, why)
+    }
+}
+
+/// The values of the condition keys of IoT policies.
+struct ThingContext<'a> {
+    thing: &'a Identified<'a>,
+    certificate: String,
+    address: IpAddr,
+    asked_s: u64,
+}
+
+impl Context for ThingContext<'_> {
+    fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
+        if nth > 0 {
+            return Value::Absent;
+        }
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "what is not of a thing or of its connection is absent"
+        )]
+        match key.name {
+            KeyName::ThingName => self.thing.name.map_or(Value::Absent, Value::Text),
+            KeyName::ThingTypeName => self.thing.thing_type.map_or(Value::Absent, Value::Text),
+            KeyName::AwsCertificateId => Value::Text(&self.certificate),
+            KeyName::SourceIp => Value::Address(self.address),
+            KeyName::SecureTransport => Value::Flag(true),
+            KeyName::CurrentTime => Value::Date(self.asked_s),
+            KeyName::EpochTime => Value::Number(self.asked_s),
+            _ => Value::Absent,
+        }
+    }
+}
+
+/// The id of a certificate, as AWS writes it: its fingerprint in hexadecimal digits.
+#[must_use]
+pub fn certificate_id(fingerprint: &[u8; 32]) -> String {
+    data_encoding::HEXLOWER.encode(fingerprint)
+}
+
+/// Whether a name is of a pattern, in which `*` stands for any letters.
+fn is_like(name: &str, pattern: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return name == pattern;
+    };
+    let Some(mut name) = name.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return name.ends_with(part);
+        }
+        match name.find(part) {
+            Some(at) => name = name.get(at + part.len()..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests;

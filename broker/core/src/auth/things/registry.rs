@@ -1,0 +1,268 @@
+//! The registry of certificates: which things each stands for.
+//!
+//! One sorted array of entries of 44 bytes, and the names behind each other in one text: a million certificates with
+//! names of up to 50 letters take less than 100 MB, and a look-up twenty comparisons.
+
+use codec::aws::policy::Policy;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// Certificates by fingerprint.
+#[derive(Debug, Default)]
+pub struct Registry {
+    /// In the order of the fingerprints; several in a row for one that has several things.
+    entries: Box<[Entry]>,
+    names: Box<str>,
+    types: Box<[Box<str>]>,
+    /// Of certificates that have one of their own.
+    policies: Box<[[Arc<Policy>; 1]]>,
+    /// Things that are switched off as a whole.
+    inactive: BTreeSet<Box<str>>,
+}
+
+/// One certificate and one of its things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    fingerprint: [u8; 32],
+    /// The place at which its name begins.
+    name_at: u32,
+    /// The type's place behind 0, which is none.
+    thing_type: u16,
+    /// The policy's place behind 0, which is none.
+    policy: u16,
+    name_bytes: u8,
+    is_inactive: bool,
+}
+
+const _: () = assert!(size_of::<Entry>() <= 44);
+
+/// The result of a look-up.
+#[derive(Debug)]
+pub(super) enum Lookup<'a> {
+    /// It is not there.
+    Unknown,
+    /// It is switched off.
+    Inactive,
+    /// It is there, and the thing that is asked for is not one of its own.
+    Other,
+    /// It is there.
+    Found(Found<'a>),
+}
+
+/// A certificate of the registry.
+#[derive(Debug)]
+pub(super) struct Found<'a> {
+    /// The thing that was asked for; `None` if none was.
+    pub(super) name: Option<&'a str>,
+    pub(super) thing_type: Option<&'a str>,
+    pub(super) policies: Option<&'a [Arc<Policy>]>,
+}
+
+impl Registry {
+    /// The number of certificates and things that they stand for.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The bytes that it takes, without what is switched off by name.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.entries) + self.names.len()
+    }
+
+    /// Whether a thing is switched off as a whole.
+    #[must_use]
+    pub fn is_inactive(&self, name: &str) -> bool {
+        self.inactive.contains(name)
+    }
+
+    /// The things of a certificate, in the order of the file.
+    pub fn things_of(&self, fingerprint: &[u8; 32]) -> impl Iterator<Item = &str> {
+        self.of(fingerprint).iter().map(|entry| self.name(*entry))
+    }
+
+    /// The certificate, where the request names `wanted` or no thing. A certificate with one inactive line is inactive.
+    pub(super) fn lookup(&self, fingerprint: &[u8; 32], wanted: Option<&str>) -> Lookup<'_> {
+        let own = self.of(fingerprint);
+        let Some(&first) = own.first() else {
+            return Lookup::Unknown;
+        };
+        if own.iter().any(|entry| entry.is_inactive) {
+            return Lookup::Inactive;
+        }
+        let entry = match wanted {
+            None => first,
+            Some(wanted) => match own.iter().find(|entry| self.name(**entry) == wanted) {
+                None => return Lookup::Other,
+                Some(&entry) => entry,
+            },
+        };
+        let place = |number: u16| usize::from(number).checked_sub(1);
+        let thing_type = place(entry.thing_type).and_then(|place| self.types.get(place));
+        let policies = place(entry.policy).and_then(|place| self.policies.get(place));
+        Lookup::Found(Found {
+            name: wanted.map(|_| self.name(entry)),
+            thing_type: thing_type.filter(|_| wanted.is_some()).map(|text| &**text),
+            policies: policies.map(|policies| &policies[..]),
+        })
+    }
+
+    fn of(&self, fingerprint: &[u8; 32]) -> &[Entry] {
+        let begin = self
+            .entries
+            .partition_point(|entry| entry.fingerprint < *fingerprint);
+        let rest = self.entries.get(begin..).unwrap_or_default();
+        let is_other = |entry: &Entry| entry.fingerprint != *fingerprint;
+        let end = rest.iter().position(is_other).unwrap_or(rest.len());
+        rest.get(..end).unwrap_or_default()
+    }
+
+    fn name(&self, entry: Entry) -> &str {
+        let begin = entry.name_at as usize;
+        let end = begin + usize::from(entry.name_bytes);
+        self.names.get(begin..end).unwrap_or_default()
+    }
+}
+
+/// A registry that is being read.
+#[derive(Debug)]
+pub struct RegistryBuilder {
+    max: usize,
+    entries: Vec<Entry>,
+    names: String,
+    types: BTreeMap<Box<str>, u16>,
+    policies: Vec<[Arc<Policy>; 1]>,
+    inactive: BTreeSet<Box<str>>,
+}
+
+/// Why a line of a registry is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegistryError {
+    /// There are more than this many.
+    TooMany(usize),
+    /// There are more types than fit.
+    TooManyTypes,
+    /// There are more policies than fit.
+    TooManyPolicies,
+    /// The names are longer together than fits.
+    TooLong,
+}
+
+impl RegistryBuilder {
+    /// One that takes `max` certificates, and as many names that are switched off.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self {
+            max,
+            entries: Vec::new(),
+            names: String::new(),
+            types: BTreeMap::new(),
+            policies: Vec::new(),
+            inactive: BTreeSet::new(),
+        }
+    }
+
+    /// Adds a certificate and a thing.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn add(
+        &mut self,
+        fingerprint: [u8; 32],
+        (name, thing_type): (&str, Option<&str>),
+        is_inactive: bool,
+        policy: Option<&Arc<Policy>>,
+    ) -> Result<(), RegistryError> {
+        self.room()?;
+        let name_at = u32::try_from(self.names.len()).map_err(|_| RegistryError::TooLong)?;
+        let name_bytes = u8::try_from(name.len()).map_err(|_| RegistryError::TooLong)?;
+        self.names.push_str(name);
+        let entry = Entry {
+            fingerprint,
+            name_at,
+            thing_type: thing_type.map_or(Ok(0), |it| self.thing_type(it))?,
+            policy: policy.map_or(Ok(0), |it| self.policy(it))?,
+            name_bytes,
+            is_inactive,
+        };
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Switches a thing off.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn switch_off(&mut self, name: &str) -> Result<(), RegistryError> {
+        self.room()?;
+        self.inactive.insert(name.into());
+        Ok(())
+    }
+
+    /// The registry.
+    #[must_use]
+    pub fn finish(mut self) -> Registry {
+        // Names lie in the order of the file, so that the first line of a certificate stays the first.
+        self.entries.sort_unstable();
+        let mut types: Vec<_> = self.types.into_iter().collect();
+        types.sort_unstable_by_key(|(_, number)| *number);
+        Registry {
+            entries: self.entries.into(),
+            names: self.names.into(),
+            types: types.into_iter().map(|(text, _)| text).collect(),
+            policies: self.policies.into(),
+            inactive: self.inactive,
+        }
+    }
+
+    fn room(&self) -> Result<(), RegistryError> {
+        let full = self.entries.len() + self.inactive.len() >= self.max;
+        if full {
+            return Err(RegistryError::TooMany(self.max));
+        }
+        Ok(())
+    }
+
+    fn thing_type(&mut self, text: &str) -> Result<u16, RegistryError> {
+        if let Some(&number) = self.types.get(text) {
+            return Ok(number);
+        }
+        let number = u16::try_from(self.types.len() + 1);
+        let number = number.map_err(|_| RegistryError::TooManyTypes)?;
+        self.types.insert(text.into(), number);
+        Ok(number)
+    }
+
+    fn policy(&mut self, policy: &Arc<Policy>) -> Result<u16, RegistryError> {
+        let is_it = |[known]: &[Arc<Policy>; 1]| Arc::ptr_eq(known, policy);
+        let place = self.policies.iter().position(is_it).unwrap_or_else(|| {
+            self.policies.push([Arc::clone(policy)]);
+            self.policies.len() - 1
+        });
+        u16::try_from(place + 1).map_err(|_| RegistryError::TooManyPolicies)
+    }
+}
+
+impl fmt::Display for RegistryError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany(max) => write!(
+                out,
+                "allowed at most {max} certificates and inactive things: [things] max allows more"
+            ),
+            Self::TooManyTypes => out.write_str("allowed at most 65535 thing types"),
+            Self::TooManyPolicies => out.write_str("allowed at most 65535 policies"),
+            Self::TooLong => out.write_str("allowed at most 4 GiB of names"),
+        }
+    }
+}
+
+impl std::error::Error for RegistryError {}

@@ -1,0 +1,239 @@
+use super::*;
+use crate::auth::{
+    NONCE_BYTES, RoleGrant, RootGrant, SessionGrant, SessionKeys, SignIn, ThingIdentity, Vouched,
+};
+
+const NOW: u64 = 1_800_000_000;
+
+fn shown(fingerprint: u8) -> ShownCertificate {
+    ShownCertificate {
+        fingerprint: [fingerprint; 32],
+        not_before_s: NOW - 10,
+        not_after_s: NOW + 10,
+        vouched: Err("no authority knows it".into()),
+    }
+}
+
+fn vouched(fingerprint: u8, authority: u8, name: &str) -> ShownCertificate {
+    let vouched = Certified {
+        authority: [authority; 32],
+        serial: [1].into(),
+        name: name.into(),
+    };
+    ShownCertificate {
+        vouched: Ok(vouched),
+        ..shown(fingerprint)
+    }
+}
+
+fn policy(text: &str) -> Arc<Policy> {
+    Arc::new(Policy::parse(text).unwrap().named("iot"))
+}
+
+fn things() -> Things {
+    let mut registry = RegistryBuilder::new(6);
+    registry.add([3; 32], ("cam-3", None), false, None).unwrap();
+    registry
+        .add([1; 32], ("cam-1", Some("camera")), false, None)
+        .unwrap();
+    registry
+        .add([1; 32], ("bell-1", None), false, None)
+        .unwrap();
+    registry.add([2; 32], ("cam-2", None), true, None).unwrap();
+    registry.switch_off("cam-3").unwrap();
+    registry.switch_off("plant-9").unwrap();
+    let full = registry.add([4; 32], ("cam-4", None), false, None);
+    assert_eq!(full, Err(RegistryError::TooMany(6)));
+    let authority = ThingAuthority {
+        key: [7; 32],
+        names: Some("plant-*".into()),
+        revoked: [[5].into()].into(),
+        policies: Box::default(),
+    };
+    Things {
+        hosts: Box::default(),
+        policies: Box::default(),
+        registry: registry.finish(),
+        authorities: [authority].into(),
+    }
+}
+
+/// The thing that a certificate stands for, and its type; or why it is refused.
+type Told = Result<(Option<String>, Option<String>), String>;
+
+fn who(things: &Things, shown: &ShownCertificate, wanted: Option<&str>, now_s: u64) -> Told {
+    let identified = things.identify(shown, wanted, now_s);
+    identified
+        .map(|it| (it.name.map(str::to_owned), it.thing_type.map(str::to_owned)))
+        .map_err(|refusal| refusal.to_string())
+}
+
+fn is(name: &str, thing_type: Option<&str>) -> Told {
+    Ok((Some(name.to_owned()), thing_type.map(str::to_owned)))
+}
+
+const NOT_ITS_NAME: &str = "the certificate is not of the thing that was named";
+const INACTIVE: &str = "the certificate is inactive in the registry";
+const SWITCHED_OFF: &str = "the thing is inactive in the registry";
+
+#[test]
+fn a_certificate_stands_for_its_own_things_alone() {
+    let things = things();
+    let told = |byte, wanted, now_s| who(&things, &shown(byte), wanted, now_s);
+    assert_eq!(told(1, Some("cam-1"), NOW), is("cam-1", Some("camera")));
+    assert_eq!(told(1, Some("bell-1"), NOW), is("bell-1", None));
+    assert_eq!(told(1, None, NOW), Ok((None, None)));
+    for (byte, wanted, now_s, why) in [
+        (1, Some("cam-2"), NOW, NOT_ITS_NAME),
+        (1, Some("cam-1"), NOW + 11, "the certificate has ended"),
+        (
+            1,
+            Some("cam-1"),
+            NOW - 11,
+            "the certificate is not valid yet",
+        ),
+        (2, Some("cam-2"), NOW, INACTIVE),
+        (2, None, NOW, INACTIVE),
+        (3, Some("cam-3"), NOW, SWITCHED_OFF),
+        (3, None, NOW, SWITCHED_OFF),
+    ] {
+        assert_eq!(told(byte, wanted, now_s), Err(why.to_owned()), "{byte}");
+    }
+    let unknown = "the certificate is not in the registry, and no authority knows it";
+    assert_eq!(told(9, None, NOW), Err(unknown.to_owned()));
+}
+
+#[test]
+fn an_authority_vouches_for_the_names_that_it_may_give() {
+    let things = things();
+    let told =
+        |byte, authority, name, wanted| who(&things, &vouched(byte, authority, name), wanted, NOW);
+    assert_eq!(told(9, 7, "plant-1", Some("plant-1")), is("plant-1", None));
+    assert_eq!(told(9, 7, "plant-1", None), Ok((None, None)));
+    let foreign = "the certificate's authority may not give the name cam-1";
+    let strange =
+        "the certificate is not in the registry, and no authority of this server vouches for it";
+    for (byte, authority, name, wanted, why) in [
+        (2, 7, "plant-1", None, INACTIVE),
+        (9, 7, "plant-9", None, SWITCHED_OFF),
+        (9, 7, "plant-1", Some("plant-2"), NOT_ITS_NAME),
+        (9, 7, "cam-1", None, foreign),
+        (9, 8, "plant-1", None, strange),
+    ] {
+        assert_eq!(
+            told(byte, authority, name, wanted),
+            Err(why.to_owned()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn keys_end_with_their_certificate_name_and_authority() {
+    let things = things();
+    assert!(things.knows(&[1; 32], Some("cam-1"), None) && things.knows(&[1; 32], None, None));
+    assert!(!things.knows(&[1; 32], Some("cam-2"), None));
+    assert!(!things.knows(&[2; 32], Some("cam-2"), None) && !things.knows(&[2; 32], None, None));
+    assert!(!things.knows(&[3; 32], Some("cam-3"), None));
+    assert!(!things.knows(&[9; 32], None, None));
+    let by = |key: u8, serial: u8, name| {
+        let (key, serial) = ([key; 32], [serial]);
+        things.knows(&[9; 32], Some(name), Some((&key, &serial)))
+    };
+    assert!(by(7, 1, "plant-1"));
+    assert!(!by(7, 5, "plant-1"), "revoked");
+    assert!(!by(7, 1, "plant-9") && !by(7, 1, "cam-1") && !by(8, 1, "plant-1"));
+    let inactive = Some((&[7; 32], &[1][..]));
+    assert!(!things.knows(&[2; 32], Some("plant-1"), inactive));
+}
+
+#[test]
+fn policies_as_guides_print_them_decide_who_may_use_an_alias() {
+    let guide = policy(
+        r#"{"Version":"2012-10-17","Statement":[
+            {"Effect":"Allow","Action":["iot:Connect"],"Resource":"arn:aws:iot:us-west-2:123456789012:rolealias/camera"},
+            {"Effect":"Allow","Action":["iot:AssumeRoleWithCertificate"],
+             "Resource":"arn:aws:iot:us-west-2:123456789012:rolealias/camera"}]}"#,
+    );
+    let by_name = policy(
+        r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:AssumeRole*",
+            "Resource":"arn:aws:iot:*:*:rolealias/${iot:Connection.Thing.ThingName}",
+            "Condition":{"StringEquals":{"credentials-iot:ThingTypeName":"camera"}}}}"#,
+    );
+    let others =
+        policy(r#"{"Statement":{"Effect":"Allow","Action":"iot:Publish","Resource":"*"}}"#);
+    let origin = ([127, 0, 0, 1].into(), NOW);
+    let certificate = shown(1);
+    let mut things = things();
+    for (policy, wanted, alias, decision) in [
+        (&guide, None, "camera", Decision::Allow),
+        (&guide, None, "other", Decision::NoMatch),
+        (&others, None, "camera", Decision::NoMatch),
+        (&by_name, Some("cam-1"), "cam-1", Decision::Allow),
+        (&by_name, Some("bell-1"), "bell-1", Decision::NoMatch),
+        (&by_name, None, "cam-1", Decision::NoMatch),
+    ] {
+        things.policies = [Arc::clone(policy)].into();
+        let thing = things.identify(&certificate, wanted, NOW).unwrap();
+        let arn = alias_arn("us-west-2", "123456789012", alias);
+        assert_eq!(
+            thing.may_use(&arn, origin, &mut 0).0,
+            decision,
+            "{wanted:?} {alias}"
+        );
+    }
+}
+
+#[test]
+fn names_of_an_authority_are_a_pattern() {
+    for (name, pattern, is) in [
+        ("plant2-1", "plant2-*", true),
+        ("plant2-", "plant2-*", true),
+        ("plant1-1", "plant2-*", false),
+        ("a-cam", "*-cam", true),
+        ("a-b-cam-1", "a*b*1", true),
+        ("ab1", "a*b*1", true),
+        ("a1", "a*1*1", false),
+        ("x", "*", true),
+        ("x", "x", true),
+        ("xy", "x", false),
+    ] {
+        assert_eq!(is_like(name, pattern), is, "{name} {pattern}");
+    }
+}
+
+/// The C SDK keeps tokens of up to 2,048 characters.
+#[test]
+fn the_longest_names_make_a_token_that_devices_can_keep() {
+    let longest = |bytes: usize| Box::<str>::from("x".repeat(bytes));
+    let sign_in = SignIn::Thing(ThingIdentity {
+        certificate: [0xff; 32],
+        name: Some(longest(128)),
+        thing_type: Some(longest(128)),
+        alias: longest(128),
+        authority: Some(Vouched {
+            authority: [0xff; 32],
+            serial: vec![0xff; 20],
+        }),
+    });
+    let (role, session_name) = (longest(64), longest(64));
+    let grant = SessionGrant {
+        root: RootGrant::SignIn(&sign_in),
+        issued_s: NOW,
+        expires_s: NOW + 43_200,
+        role: Some(RoleGrant {
+            account: "123456789012",
+            role: &role,
+            via: &[],
+            session_name: &session_name,
+            source_identity: None,
+            tags: &[],
+            policies: &[],
+            policy: None,
+        }),
+    };
+    let keys = SessionKeys::new(&[1; 32], None);
+    let sealed = keys.seal_session(&[0; NONCE_BYTES], &grant).unwrap();
+    let characters = sealed.session_token.reveal().len();
+    assert!(characters <= 2048, "{characters}");
+}

@@ -1,0 +1,368 @@
+//! Devices that ask for keys with their certificate: `GET /role-aliases/ALIAS/credentials`. See codec/PROTOCOL.md,
+//! THINGS.
+//!
+//! It is there on connections to the names of the credentials provider alone, and those have nothing else. The order
+//! of refusals is part of the contract: certificate, thing, IoT policy, alias, role, duration. A client learns which of
+//! these it was, an operator why.
+//!
+//! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
+//! provider"; the texts are those of the service.
+
+mod refusals;
+
+use super::respond::{self, Response};
+use crate::auth::{
+    Caller, Credentials, Denial, Identified, Origin, RoleFault, RoleGrant, RootGrant, SessionGrant,
+    SignIn, Temporary, ThingIdentity, ThingRefusal, Vouched, alias_arn, assume, certificate_id,
+};
+use crate::check::Check;
+use crate::event::{AuthFailure, Purpose};
+use crate::id::{Account, SessionKey};
+use crate::machine::{Shown, ShownCertificate};
+use crate::shard::books::Books;
+use crate::shard::books::evidence::Evidence;
+use crate::shard::calls::refusals::UNAUDITABLE;
+use crate::shard::gate::Gate;
+use crate::shard::sockets::Sockets;
+use crate::time::Moment;
+use codec::aws::policy::Decision;
+use codec::calendar::rfc3339;
+use codec::http::Head;
+use codec::sts::{AssumeRole, RoleArn};
+use refusals::{
+    CERTIFICATE, DENIED, DURATION, INTERNAL, MISDIRECTED, NO_ALIAS, NO_SUCH_PATH, ROLE, Refused,
+    THING_NAME, refuse, respond_refused,
+};
+use std::fmt::Write;
+
+/// A request for keys.
+struct Asked<'a> {
+    /// The role alias.
+    alias: &'a str,
+    /// The thing that it names.
+    thing: Option<&'a str>,
+    region: &'a str,
+    account: &'a str,
+    origin: Origin,
+}
+
+/// Keys that a device gets.
+struct Given {
+    temporary: Temporary,
+    expires_s: u64,
+    /// The one that signed in.
+    caller: Caller,
+    /// Role and session, as the log names them.
+    session: Box<str>,
+}
+
+/// Answers a request on a connection to the credentials provider; `close`: it ends with the answer.
+pub(in crate::shard) fn answer(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    (key, shown): (SessionKey, &Shown),
+    (head, close): (&Head<'_>, bool),
+    at: Moment,
+) {
+    let settings = sockets.settings();
+    let (region, account) = (settings.region.clone(), settings.account_id.clone());
+    let peer = sockets.session(key).map(|session| session.peer());
+    let Some(peer) = peer else { return };
+    let given = request(head, shown).and_then(|alias| {
+        let asked = Asked {
+            alias,
+            thing: head.header("x-amzn-iot-thingname"),
+            region: &region,
+            account: &account,
+            origin: Origin {
+                address: peer.remote.ip().to_canonical(),
+                tls: peer.tls,
+                asked_s: at.wall.0 / 1000,
+                headers: None,
+            },
+        };
+        give(books, gate, &asked, shown)
+    });
+    match given {
+        Ok(given) => grant(sockets, books, key, &given, close, at),
+        Err(refused) => refuse(sockets, books, (key, shown), (head, close), &refused, at),
+    }
+}
+
+/// The role alias that a request names.
+fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Box<Refused>> {
+    let host = head.host().unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    if !name.eq_ignore_ascii_case(&shown.server_name) {
+        let why = format!(
+            "the server name is {}, but the header Host names another",
+            shown.server_name
+        );
+        return Err(Refused::new(MISDIRECTED, Check::ThingHost, why));
+    }
+    let path = head.path().strip_prefix("/role-aliases/");
+    let alias = path.and_then(|rest| rest.strip_suffix("/credentials"));
+    let alias = alias.filter(|_| head.method() == "GET");
+    alias.filter(|alias| !alias.contains('/')).ok_or_else(|| {
+        let why = "names of the credentials provider have GET /role-aliases/ALIAS/credentials and nothing else";
+        Refused::new(NO_SUCH_PATH, Check::OperationUnknown, why)
+    })
+}
+
+/// Makes keys for a device, or says why not.
+fn give(
+    books: &mut Books,
+    gate: &mut Gate,
+    asked: &Asked<'_>,
+    shown: &Shown,
+) -> Result<Given, Box<Refused>> {
+    let foreign = |why: &str| Refused::new(CERTIFICATE, Check::ThingCertificate, why);
+    let certificate = shown.certificate.as_ref();
+    let certificate = certificate
+        .ok_or_else(|| foreign("the client showed no certificate, or none that can be read"))?;
+    let Some(credentials) = gate.credentials() else {
+        return give_to_anybody(gate, asked, certificate);
+    };
+    let things = credentials
+        .things()
+        .ok_or_else(|| foreign("there is no [things] any more"))?;
+    let thing = things.identify(certificate, asked.thing, asked.origin.asked_s);
+    let thing = thing.map_err(|refusal| of_identity(refusal))?;
+    let alias = credentials.alias(asked.alias);
+    let account = alias.map_or(asked.account, |alias| &alias.account);
+    let identity = identity(&thing, asked);
+    let caller = Caller::signing_in(SignIn::Thing(identity), account, Some(asked.region.into()));
+    let caller = caller.from_origin(asked.origin.clone());
+    let arn = alias_arn(asked.region, account, asked.alias);
+    let mut steps = 0;
+    let (decision, ground) = thing.may_use(
+        &arn,
+        (asked.origin.address, asked.origin.asked_s),
+        &mut steps,
+    );
+    books.count_policy_steps(steps);
+    if decision != Decision::Allow {
+        books.count_auth_failure(AuthFailure::Policy);
+        let check = match decision {
+            Decision::Deny => Check::PolicyExplicitDeny,
+            Decision::Allow | Decision::Open | Decision::NoMatch => Check::PolicyNoAllow,
+        };
+        return Err(Refused::new(DENIED, check, ground).of(caller));
+    }
+    let Some(alias) = alias else {
+        let why = format!("there is no [role_alias.{}]", asked.alias);
+        return Err(Refused::new(NO_ALIAS, Check::AliasAbsent, why).of(caller));
+    };
+    let request = role_request(account, &alias.role, certificate, Some(alias.duration_s));
+    let request = request.ok_or_else(|| foreign("the role has no ARN"))?;
+    let duration_s = allowed(books, credentials, &caller, &request)
+        .map_err(|refused| refused.of(caller.clone()))?;
+    seal(gate, caller, &request, duration_s, asked)
+}
+
+/// Makes keys where no signature is asked for: every role is there for each device that an authority vouches for.
+fn give_to_anybody(
+    gate: &mut Gate,
+    asked: &Asked<'_>,
+    certificate: &ShownCertificate,
+) -> Result<Given, Box<Refused>> {
+    let foreign = |why: &str| Refused::new(CERTIFICATE, Check::ThingCertificate, why);
+    let vouched = certificate.vouched.as_ref().map_err(|why| foreign(why))?;
+    if !(certificate.not_before_s..=certificate.not_after_s).contains(&asked.origin.asked_s) {
+        return Err(foreign("the certificate is not valid now"));
+    }
+    if asked.thing.is_some_and(|name| *name != *vouched.name) {
+        return Err(of_identity(ThingRefusal::Name));
+    }
+    let identity = ThingIdentity {
+        certificate: certificate.fingerprint,
+        name: asked.thing.map(Into::into),
+        thing_type: None,
+        alias: asked.alias.into(),
+        authority: None,
+    };
+    let caller = Caller::signing_in(SignIn::Thing(identity), asked.account, None);
+    let request = role_request(asked.account, asked.alias, certificate, None);
+    let request = request.ok_or_else(|| {
+        Refused::new(
+            NO_ALIAS,
+            Check::AliasAbsent,
+            "the name cannot be that of a role",
+        )
+    })?;
+    seal(gate, caller, &request, ANYBODY_S, asked)
+}
+
+/// The refusal of a certificate or of a thing's name.
+fn of_identity(refusal: ThingRefusal<'_>) -> Box<Refused> {
+    let why = refusal.to_string();
+    if refusal.is_about_name() {
+        return Refused::new(THING_NAME, Check::ThingName, why);
+    }
+    Refused::new(CERTIFICATE, Check::ThingCertificate, why)
+}
+
+fn identity(thing: &Identified<'_>, asked: &Asked<'_>) -> ThingIdentity {
+    ThingIdentity {
+        certificate: *thing.certificate,
+        name: thing.name.map(Into::into),
+        thing_type: thing.thing_type.map(Into::into),
+        alias: asked.alias.into(),
+        authority: thing.vouched.map(|vouched| Vouched {
+            authority: vouched.authority,
+            serial: vouched.serial.to_vec(),
+        }),
+    }
+}
+
+/// The session that a device is to get: its name is the id of the certificate.
+fn role_request(
+    account: &str,
+    role: &str,
+    certificate: &ShownCertificate,
+    duration_s: Option<u32>,
+) -> Option<AssumeRole> {
+    Some(AssumeRole {
+        role: RoleArn::parse(&format!("arn:aws:iam::{account}:role/{role}"))?,
+        session_name: certificate_id(&certificate.fingerprint).into(),
+        duration_s,
+        policy: None,
+        policy_arns: Vec::new(),
+        external_id: None,
+        tags: Vec::new(),
+        transitive_tag_keys: Vec::new(),
+        source_identity: None,
+    })
+}
+
+/// The life of the session, if the role's trust lets the device have it.
+fn allowed(
+    books: &mut Books,
+    credentials: &Credentials,
+    caller: &Caller,
+    request: &AssumeRole,
+) -> Result<u32, Box<Refused>> {
+    let mut steps = 0;
+    let assumption = assume(caller, credentials, request, &mut steps);
+    books.count_policy_steps(steps);
+    let assumption = assumption.map_err(|fault| match fault {
+        RoleFault::Denied(Denial { check, ground, .. }) => {
+            Refused::new(ROLE, check, ground.unwrap_or_default())
+        }
+        RoleFault::Duration(why) => Refused::new(DURATION, Check::ArgumentInvalid, why),
+        RoleFault::Invalid(why) => Refused::new(ROLE, Check::ArgumentInvalid, why),
+        RoleFault::TooLong => Refused::new(
+            ROLE,
+            Check::ArgumentInvalid,
+            "the session token would be too long",
+        ),
+    })?;
+    Ok(assumption.duration_s)
+}
+
+fn seal(
+    gate: &mut Gate,
+    caller: Caller,
+    request: &AssumeRole,
+    duration_s: u32,
+    asked: &Asked<'_>,
+) -> Result<Given, Box<Refused>> {
+    let root = match caller.sign_in() {
+        Some(sign_in) => RootGrant::SignIn(sign_in),
+        None => caller.root_grant(),
+    };
+    let expires_s = asked.origin.asked_s + u64::from(duration_s);
+    let grant = SessionGrant {
+        root,
+        issued_s: asked.origin.asked_s,
+        expires_s,
+        role: Some(RoleGrant {
+            account: request.role.account(),
+            role: request.role.name(),
+            via: &[],
+            session_name: &request.session_name,
+            source_identity: None,
+            tags: &[],
+            policies: &[],
+            policy: None,
+        }),
+    };
+    let sealed = gate.seal_session(&grant);
+    let temporary = sealed.map_err(|_| {
+        let why = "the session cannot be sealed";
+        Refused::new(INTERNAL, Check::InternalFailure, why)
+    })?;
+    let session = format!("{}/{}", request.role.name(), request.session_name);
+    Ok(Given {
+        temporary,
+        expires_s,
+        caller,
+        session: session.into(),
+    })
+}
+
+/// Answers with keys, and not without a line in the log.
+fn grant(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    given: &Given,
+    close: bool,
+    at: Moment,
+) {
+    let account = Account::of_digits(given.caller.account());
+    if !books.diary().keep_place(account) {
+        let refused = Refused::new(
+            (503, "ServiceUnavailableException", UNAUDITABLE),
+            Check::AuditFull,
+            UNAUDITABLE,
+        );
+        return respond_refused(
+            sockets,
+            books,
+            key,
+            (&refused, &Evidence::default()),
+            close,
+            at,
+        );
+    }
+    let id = books.request_id();
+    let action = Purpose::RoleAlias.action().unwrap_or_default();
+    match sockets.audit_of(key, &id, &given.caller, action) {
+        None => books.diary().unchanged(account),
+        Some(mut audit) => {
+            audit.session = Some(given.session.clone());
+            books.diary().changed(account, audit);
+        }
+    }
+    let body = body(given);
+    let answer = Response::json(Purpose::RoleAlias, body.as_bytes(), close);
+    respond::respond_as(sockets, books, key, &id, &answer, at);
+}
+
+/// The answer. Every text in it is of base64 or digits.
+fn body(given: &Given) -> String {
+    let Temporary {
+        access_key_id,
+        secret_access_key,
+        session_token,
+    } = &given.temporary;
+    let expiration = rfc3339(given.expires_s * 1000);
+    let seconds = expiration.split('.').next().unwrap_or_default();
+    let mut body = String::with_capacity(BODY_BYTES);
+    let _ = write!(
+        body,
+        "{{\"credentials\":{{\"accessKeyId\":\"{access_key_id}\",\"secretAccessKey\":\"{}\",\"sessionToken\":\"{}\",\
+         \"expiration\":\"{seconds}Z\"}}}}",
+        secret_access_key.reveal(),
+        session_token.reveal()
+    ); // a String takes all
+    body
+}
+
+/// The life of keys where no signature is asked for, in seconds.
+const ANYBODY_S: u32 = 3600;
+
+/// The usual length of an answer.
+const BODY_BYTES: usize = 1536;

@@ -1,0 +1,149 @@
+//! Refusals of the credentials provider: texts for clients, reasons for operators.
+
+use super::super::respond::{self, JSON, Refusal, Response};
+use crate::auth::{Caller, certificate_id};
+use crate::check::Check;
+use crate::event::Purpose;
+use crate::id::SessionKey;
+use crate::machine::Shown;
+use crate::shard::books::Books;
+use crate::shard::books::evidence::{Evidence, named};
+use crate::shard::sockets::Sockets;
+use crate::time::Moment;
+use codec::http::Head;
+
+/// A status, a type and a text.
+type Kind = (u16, &'static str, &'static str);
+
+/// A refusal, and who was refused as far as that is known.
+pub(super) struct Refused {
+    pub(super) status: u16,
+    pub(super) error_type: &'static str,
+    pub(super) message: &'static str,
+    pub(super) check: Check,
+    /// Why, for operators alone.
+    pub(super) why: Box<str>,
+    pub(super) caller: Option<Caller>,
+}
+
+impl Refused {
+    pub(super) fn new(kind: Kind, check: Check, why: impl Into<Box<str>>) -> Box<Self> {
+        let (status, error_type, message) = kind;
+        Box::new(Self {
+            status,
+            error_type,
+            message,
+            check,
+            why: why.into(),
+            caller: None,
+        })
+    }
+
+    pub(super) fn of(mut self: Box<Self>, caller: Caller) -> Box<Self> {
+        self.caller = Some(caller);
+        self
+    }
+}
+
+/// Refuses, and notes who it was, as far as that is known.
+pub(super) fn refuse(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    (key, shown): (SessionKey, &Shown),
+    (head, close): (&Head<'_>, bool),
+    refused: &Refused,
+    at: Moment,
+) {
+    let certificate = shown.certificate.as_ref();
+    let certificate = certificate.map(|it| certificate_id(&it.fingerprint));
+    let alias = head.path().strip_prefix("/role-aliases/");
+    let alias = alias.and_then(|rest| rest.split('/').next());
+    let thing = head.header("x-amzn-iot-thingname");
+    let why = format!(
+        "role alias {}, thing {}: {}",
+        named(alias.unwrap_or("-")),
+        named(thing.unwrap_or("-")),
+        refused.why
+    );
+    let evidence = Evidence {
+        session: certificate.as_deref(),
+        caller: refused.caller.as_ref(),
+        policy: Some(&why),
+        ..Evidence::default()
+    };
+    respond_refused(sockets, books, key, (refused, &evidence), close, at);
+}
+
+pub(super) fn respond_refused(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    (refused, evidence): (&Refused, &Evidence<'_>),
+    close: bool,
+    at: Moment,
+) {
+    let body = format!("{{\"message\":\"{}\"}}", refused.message);
+    let answer = Response {
+        purpose: Purpose::RoleAlias,
+        status: refused.status,
+        refusal: Some(Refusal {
+            error_type: refused.error_type,
+            check: refused.check,
+            evidence,
+        }),
+        content_type: JSON,
+        body: body.as_bytes(),
+        close,
+    };
+    respond::respond(sockets, books, key, &answer, at);
+}
+
+/// The certificate is not let in.
+pub(super) const CERTIFICATE: Kind = (
+    403,
+    "AccessDeniedException",
+    "Certificate is invalid on this endpoint",
+);
+
+/// The thing is not one of the certificate's.
+pub(super) const THING_NAME: Kind = (403, "AccessDeniedException", "Invalid thing name passed");
+
+/// No IoT policy allows it.
+pub(super) const DENIED: Kind = (403, "AccessDeniedException", "Access Denied");
+
+/// There is no such alias.
+pub(super) const NO_ALIAS: Kind = (
+    404,
+    "ResourceNotFoundException",
+    "Role alias does not exist",
+);
+
+/// The role is not there, or its trust says no.
+pub(super) const ROLE: Kind = (
+    400,
+    "InvalidRequestException",
+    "Unable to assume the role, or the role to assume does not exist",
+);
+
+/// The alias has a longer duration than the role.
+pub(super) const DURATION: Kind = (
+    400,
+    "InvalidRequestException",
+    "The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role",
+);
+
+/// The request is for another name than the connection.
+pub(super) const MISDIRECTED: Kind = (
+    421,
+    "InvalidRequestException",
+    "The Host header does not match the server name",
+);
+
+/// There is nothing else here.
+pub(super) const NO_SUCH_PATH: Kind = (
+    404,
+    "ResourceNotFoundException",
+    "There is no such operation on this endpoint",
+);
+
+pub(super) const INTERNAL: Kind = (500, "InternalFailureException", "Internal failure");

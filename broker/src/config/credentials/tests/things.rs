@@ -1,0 +1,154 @@
+use super::*;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+use std::io::Write;
+use std::time::Instant;
+
+const ROLE: &str = "[role.camera]|trust = '{\"Statement\": {\"Effect\": \"Allow\", \"Action\": \"sts:AssumeRole\", \
+                    \"Principal\": {\"Service\": \"credentials.iot.amazonaws.com\"}}}'|";
+
+const IOT: &str = "[policy.iot]|document = '{\"Statement\": {\"Effect\": \"Allow\", \"Action\": \
+                   \"iot:AssumeRoleWithCertificate\", \"Resource\": \"*\"}}'|";
+
+fn authority(folder: &Folder) {
+    let mut params = CertificateParams::default();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "devices");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    folder.write("ca.pem", &params.self_signed(&key).unwrap().pem());
+}
+
+#[test]
+fn things_and_aliases_are_loaded_with_their_files() {
+    let folder = Folder::new();
+    authority(&folder);
+    let one = "ab".repeat(32);
+    folder.write(
+        "things.csv",
+        &format!(
+            "# comment\n\n{one}, cam-1, camera\n{},cam-2,,inactive,iot\n,cam-3,,inactive\n",
+            "CD".repeat(32)
+        ),
+    );
+    let text = format!(
+        "{ONE}|{IOT}{ROLE}[role_alias.'Kvs=Alias,1']|role = 'camera'|duration = '30m'|\
+         [things]|hosts = ['Credentials.Example.com']|policies = ['iot']|registry = 'things.csv'|ca = 'ca.pem'|\
+         name = 'san.dns'|names = 'plant-*'|[[things.authority]]|ca = 'ca.pem'|name = 'subject.CN'"
+    );
+    let loaded = folder.load(&text).unwrap();
+    let files: Vec<String> = loaded
+        .files
+        .iter()
+        .map(|file| folder.bare(&file.display().to_string()))
+        .collect();
+    assert_eq!(files, ["c.toml", "things.csv", "ca.pem"]);
+    let devices = loaded.devices.unwrap();
+    assert_eq!(devices.hosts, [Box::<str>::from("credentials.example.com")]);
+    assert_eq!(devices.authorities.len(), 2);
+    let alias = loaded.credentials.alias("Kvs=Alias,1").unwrap();
+    assert_eq!(
+        (&*alias.role, &*alias.account, alias.duration_s),
+        ("camera", "123456789012", 1800)
+    );
+    let things = loaded.credentials.things().unwrap();
+    assert_eq!(things.registry.len(), 2);
+    let known: Vec<&str> = things.registry.things_of(&[0xab; 32]).collect();
+    assert_eq!(known, ["cam-1"]);
+    assert!(things.knows(&[0xab; 32], Some("cam-1"), None));
+    assert!(!things.knows(&[0xcd; 32], Some("cam-2"), None));
+    assert!(things.registry.is_inactive("cam-3"));
+    let warnings: Vec<String> = loaded
+        .warnings
+        .iter()
+        .map(|text| folder.bare(text))
+        .collect();
+    let without_list =
+        |text: &&String| text.contains("have no revocation list of the authority CN=devices");
+    assert_eq!(
+        warnings.iter().filter(without_list).count(),
+        2,
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn every_fault_of_things_has_its_place() {
+    let folder = Folder::new();
+    authority(&folder);
+    folder.write(
+        "bad.csv",
+        &format!(
+            "x,cam\n{},c m\n{0},cam,,off\n{0},cam,,,none\n,cam\n",
+            "0".repeat(64)
+        ),
+    );
+    folder.write("two.csv", &format!("{0},a\n{0},b\n", "0".repeat(64)));
+    let form = "allowed SHA-256 in 64 hexadecimal digits, thing name[, thing type][, inactive][, policy]; without the \
+                digits a thing that is inactive";
+    for (text, wanted) in [
+        ("[role_alias.a]|role = 'none'", "c.toml:2:8: role_alias.a.role = 'none': there is no [role.none]".to_owned()),
+        (
+            "[role_alias.'a/b']",
+            "c.toml:1:1: role_alias.a/b = { … }: the name: allowed 1 to 128 of the characters A-Z a-z 0-9 _ = , @ -|\
+             c.toml:1:1: role_alias.a/b = { … }: role needed".to_owned(),
+        ),
+        ("[things]|hosts = ['c.example']|registry = 'two.csv'|max = 1",
+         "c.toml:3:12: things.registry = 'two.csv': two.csv:2: allowed at most 1 certificates and inactive things: \
+          [things] max allows more".to_owned()),
+        ("[things]|hosts = ['c.example']|registry = 'bad.csv'", [
+            format!("c.toml:3:12: things.registry = 'bad.csv': bad.csv:1: {form}"),
+            format!("c.toml:3:12: things.registry = 'bad.csv': bad.csv:2: {form}"),
+            format!("c.toml:3:12: things.registry = 'bad.csv': bad.csv:3: {form}"),
+            "c.toml:3:12: things.registry = 'bad.csv': bad.csv:4: there is no [policy.none]".to_owned(),
+            format!("c.toml:3:12: things.registry = 'bad.csv': bad.csv:5: {form}"),
+        ].join("|")),
+        ("[things]|name = 'x'",
+         "c.toml:1:1: things = { … }: allowed name together with ca|\
+          c.toml:1:1: things = { … }: hosts needed".to_owned()),
+        ("[things]|hosts = ['127.0.0.1']",
+         "c.toml:2:9: things.hosts = ['127.0.0.1']: allowed host names of up to 127 letters, which devices send \
+          as server name: no addresses, no ports".to_owned()),
+        ("[things]|hosts = ['c.example']|ca = 'c.toml'|name = 'CN'",
+         "c.toml:3:6: things.ca = 'c.toml': c.toml: allowed a PEM file with 1 to 64 certificates|\
+          c.toml:4:8: things.name = 'CN': allowed \"subject.CN\", \"san.dns\" or \"san.uri\"".to_owned()),
+        ("[things]|hosts = ['c.example']|[[things.authority]]|name = 'san.uri'",
+         "c.toml:4:1: things.authority[0] = { … }: ca needed".to_owned()),
+    ] {
+        let error = folder.load(text).unwrap_err().to_string();
+        assert_eq!(folder.bare(&error), wanted.replace('|', "\n"), "{text}");
+    }
+}
+
+/// Run it with `--release` for the figure.
+#[test]
+#[ignore = "a million lines take seconds without optimization"]
+fn a_million_things_are_loaded_in_two_seconds_and_a_hundred_megabytes() {
+    let folder = Folder::new();
+    let path = folder.write("things.csv", "");
+    let mut file = std::io::BufWriter::new(fs::File::create(path).unwrap());
+    for nth in 0..1_000_000_u64 {
+        // In no order, as digests are.
+        let begin = nth.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        writeln!(
+            file,
+            "{begin:016x}{}{nth:016x},camera-of-house-{nth},camera",
+            "5".repeat(32)
+        )
+        .unwrap();
+    }
+    drop(file);
+    let begun = Instant::now();
+    let loaded = folder
+        .load("[things]|hosts = ['c.example']|registry = 'things.csv'")
+        .unwrap();
+    let took = begun.elapsed();
+    let registry = &loaded.credentials.things().unwrap().registry;
+    eprintln!(
+        "{took:?}, {} bytes a thing",
+        registry.bytes() / registry.len()
+    );
+    assert_eq!(registry.len(), 1_000_000);
+    assert!(registry.bytes() <= 100_000_000);
+    assert!(took.as_secs_f64() <= 2.0, "{took:?}");
+}

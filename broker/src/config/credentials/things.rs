@@ -1,0 +1,286 @@
+//! Devices of a credentials file: who is asked for a certificate, the registry, and authorities.
+
+use super::super::document::{Section, list, text};
+use super::files::Files;
+use super::names::{policies_of, policy_names};
+use super::registry::{self, REGISTRY_MAX, REGISTRY_MAX_DEFAULT};
+use crate::devices::{Authority, Devices, NameSource};
+use broker_core::auth::{Registry, ThingAuthority, Things};
+use broker_core::settings::value::{self, Checked};
+use codec::aws::policy::{Action, Policy};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Policies by name.
+type Known = BTreeMap<String, Option<Arc<Policy>>>;
+
+/// Devices that may sign in, as the file has them.
+pub(super) struct WrittenThings {
+    pub(super) things: Things,
+    pub(super) devices: Devices,
+    /// The policies that they name.
+    pub(super) policies: Vec<String>,
+}
+
+/// The authorities of one table, for the core and for the edge.
+#[derive(Default)]
+struct Authorities {
+    core: Vec<ThingAuthority>,
+    edge: Vec<Authority>,
+    policies: Vec<String>,
+}
+
+/// The table of devices. `None` when it does not load.
+pub(super) fn things(
+    section: &mut Section<'_, '_>,
+    known: &Known,
+    files: &mut Files,
+) -> Option<WrittenThings> {
+    let hosts = section.read("hosts", |value| {
+        let hosts = list(value, 1, "server names", |value| text(value, host))?;
+        match hosts.len() {
+            ..=HOSTS_MAX => Ok(hosts),
+            _ => Err(format!("allowed at most {HOSTS_MAX} server names")),
+        }
+    });
+    let names = section.read("policies", |value| policy_names(value, known));
+    let max = section.read("max", |value| {
+        let rule = || format!("allowed a number from 1 to {REGISTRY_MAX}");
+        let number = value.as_integer().and_then(|it| it.as_str().parse().ok());
+        number
+            .filter(|number| (1..=REGISTRY_MAX).contains(number))
+            .ok_or_else(rule)
+    });
+    let max = max.unwrap_or(REGISTRY_MAX_DEFAULT);
+    let registry = section.read_with_faults("registry", |value| {
+        let written = text(value, Ok).map_err(|rule| vec![rule])?;
+        registry::read(written, (known, max), files)
+    });
+    let own = names.clone().unwrap_or_default();
+    let all = authorities(section, names.as_deref(), known, files);
+    if !section.has("hosts") {
+        section.fault("hosts needed");
+    }
+    if section.has_faults() {
+        return None;
+    }
+    let mut policies = own.clone();
+    policies.extend(all.policies);
+    let registry: Option<(Registry, Vec<String>)> = registry;
+    let (registry, named) = registry.unwrap_or_default();
+    policies.extend(named);
+    let hosts: Vec<Box<str>> = hosts?;
+    Some(WrittenThings {
+        things: Things {
+            hosts: hosts.clone().into(),
+            policies: policies_of(&own, known).into(),
+            registry,
+            authorities: all.core.into(),
+        },
+        devices: Devices {
+            hosts,
+            authorities: all.edge,
+        },
+        policies,
+    })
+}
+
+/// The authorities of the table of devices, and of those within it.
+fn authorities(
+    section: &mut Section<'_, '_>,
+    names: Option<&[String]>,
+    known: &Known,
+    files: &mut Files,
+) -> Authorities {
+    let own = names.unwrap_or_default();
+    let mut all = Authorities::default();
+    if section.has("ca") {
+        authority(section, own, known, files, &mut all);
+    } else {
+        for key in ["name", "names", "crl", "crl_grace"] {
+            if section.has(key) {
+                section.fault(format!("allowed {key} together with ca"));
+            }
+            // Read all the same, so that they are not unknown.
+            section.read(key, |_| Ok(()));
+        }
+        section.read("ca", |_| Ok(()));
+    }
+    section.tables("authority", |_, section| {
+        let names = section.read("policies", |value| policy_names(value, known));
+        let names = names.unwrap_or_else(|| own.to_owned());
+        if section.has("ca") {
+            authority(section, &names, known, files, &mut all);
+        } else {
+            section.fault("ca needed");
+            for key in ["ca", "name", "names", "crl", "crl_grace"] {
+                section.read(key, |_| Ok(()));
+            }
+        }
+    });
+    all
+}
+
+/// Adds the authorities of a table.
+fn authority(
+    section: &mut Section<'_, '_>,
+    own: &[String],
+    known: &Known,
+    files: &mut Files,
+    all: &mut Authorities,
+) {
+    let certificates = section.text("ca", |text| certificates(files, text));
+    let name = section.text("name", |text| {
+        let rule = || "allowed \"subject.CN\", \"san.dns\" or \"san.uri\"".to_owned();
+        NameSource::named(text).ok_or_else(rule)
+    });
+    let names = section.text("names", pattern);
+    let lists = section.read("crl", |value| {
+        let lists = list(value, 1, "files", |value| {
+            text(value, |text| Ok(text.to_owned()))
+        })?;
+        lists.iter().try_fold(Vec::new(), |mut lists, written| {
+            lists.extend(revocation_lists(files, written)?);
+            Ok(lists)
+        })
+    });
+    let grace_ms = section.text("crl_grace", |text| value::duration(text, 0..=GRACE_MS_MAX));
+    if !section.has("name") {
+        section.fault("name needed, which says where certificates have their thing's name");
+    }
+    let (Some(certificates), Some(name)) = (certificates, name) else {
+        return;
+    };
+    let lists = lists.unwrap_or_default();
+    let grace_s = grace_ms.unwrap_or(GRACE_MS_DEFAULT) / 1000;
+    for certificate in &certificates {
+        match Authority::new(certificate, &lists, name, grace_s) {
+            Err(fault) => section.fault(format!("ca: {fault}")),
+            Ok(authority) => {
+                all.core.push(ThingAuthority {
+                    key: authority.key,
+                    names: names.clone(),
+                    revoked: authority.revoked.clone().into(),
+                    policies: policies_of(own, known).into(),
+                });
+                all.edge.push(authority);
+            }
+        }
+    }
+    all.policies.extend_from_slice(own);
+}
+
+/// Remarks on devices that are valid but look forgotten or careless.
+pub(super) fn remarks(written: &WrittenThings, now_s: u64) -> Vec<String> {
+    let WrittenThings {
+        things, devices, ..
+    } = written;
+    let mut remarks = Vec::new();
+    if things.registry.is_empty() && devices.authorities.is_empty() {
+        remarks
+            .push("have neither a registry nor an authority, so no device may sign in".to_owned());
+    }
+    let of_authorities = things.authorities.iter().map(|it| &it.policies);
+    let allows = |policies: &[Arc<Policy>]| {
+        let mut actions = policies
+            .iter()
+            .flat_map(|policy| policy.allowed_somewhere());
+        actions.any(|action| action == Action::AssumeRoleWithCertificate)
+    };
+    if !std::iter::once(&things.policies)
+        .chain(of_authorities)
+        .any(|it| allows(it))
+    {
+        let remark = "have no policy that allows iot:AssumeRoleWithCertificate, so no device gets keys but those with \
+                      a policy of their own";
+        remarks.push(remark.to_owned());
+    }
+    for authority in &devices.authorities {
+        let subject = &authority.subject;
+        if !authority.is_checked {
+            let remark = "have no revocation list of the authority";
+            remarks.push(format!(
+                "{remark} {subject}: certificates of stolen devices stay valid"
+            ));
+        }
+    }
+    let endings = devices.endings(now_s);
+    remarks.extend(endings.into_iter().map(|ending| format!("have {ending}")));
+    remarks
+}
+
+fn certificates(files: &mut Files, written: &str) -> Checked<Vec<CertificateDer<'static>>> {
+    let (content, path) = files.bytes(written, PEM_BYTES_MAX)?;
+    let all = CertificateDer::pem_slice_iter(&content).collect::<Result<Vec<_>, _>>();
+    match all {
+        Ok(all) if (1..=AUTHORITIES_MAX).contains(&all.len()) => Ok(all),
+        Ok(_) | Err(_) => Err(format!(
+            "{}: allowed a PEM file with 1 to {AUTHORITIES_MAX} certificates",
+            path.display()
+        )),
+    }
+}
+
+fn revocation_lists(
+    files: &mut Files,
+    written: &str,
+) -> Checked<Vec<CertificateRevocationListDer<'static>>> {
+    let (content, path) = files.bytes(written, CRL_BYTES_MAX)?;
+    if content.first() == Some(&DER_SEQUENCE) {
+        return Ok(vec![content.into()]);
+    }
+    let all = CertificateRevocationListDer::pem_slice_iter(&content).collect::<Result<Vec<_>, _>>();
+    match all {
+        Ok(all) if !all.is_empty() => Ok(all),
+        Ok(_) | Err(_) => Err(format!(
+            "{}: allowed a PEM or DER file with revocation lists",
+            path.display()
+        )),
+    }
+}
+
+/// A server name, in lower case.
+fn host(text: &str) -> Checked<Box<str>> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+    let is_label = |label: &str| !label.is_empty() && label.len() <= 63;
+    let is_name =
+        text.len() <= 127 && text.bytes().all(is_allowed) && text.split('.').all(is_label);
+    let is_address = text.parse::<std::net::IpAddr>().is_ok();
+    if !is_name || is_address {
+        let rule = "allowed host names of up to 127 letters, which devices send as server name: no addresses, no ports";
+        return Err(rule.into());
+    }
+    Ok(text.to_ascii_lowercase().into())
+}
+
+/// A pattern of names of things.
+fn pattern(text: &str) -> Checked<Box<str>> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":_-*".contains(&byte);
+    if text.is_empty() || text.len() > 128 || !text.bytes().all(is_allowed) {
+        return Err("allowed a pattern of thing names with *, such as \"plant2-*\"".into());
+    }
+    Ok(text.into())
+}
+
+/// Most server names. Each connection's is compared with all.
+const HOSTS_MAX: usize = 16;
+
+/// Most authorities of one file.
+const AUTHORITIES_MAX: usize = 64;
+
+/// Longest file of authorities.
+const PEM_BYTES_MAX: usize = 1 << 20;
+
+/// Longest file of revocation lists: about a million entries.
+const CRL_BYTES_MAX: usize = 64 << 20;
+
+/// Begins DER, and no PEM.
+const DER_SEQUENCE: u8 = 0x30;
+
+/// By how long a revocation list may be overdue.
+const GRACE_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
+
+/// The longest that it may.
+const GRACE_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;

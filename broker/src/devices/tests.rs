@@ -1,0 +1,237 @@
+use super::*;
+use ::time::OffsetDateTime;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SanType, SerialNumber,
+};
+use rustls::pki_types::CertificateRevocationListDer;
+use std::time::Duration;
+
+type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+/// 2030.
+const NOW: u64 = 1_893_456_000;
+
+fn at(seconds: u64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).unwrap()).unwrap()
+}
+
+fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = at(NOW - 1000);
+    params.not_after = at(NOW + 1000);
+    params.serial_number = Some(SerialNumber::from(7));
+    params
+}
+
+fn issuer(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Issuer {
+    let mut params = params(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    change(&mut params);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn leaf(issuer: &Issuer, params: &CertificateParams) -> CertificateDer<'static> {
+    let key = KeyPair::generate().unwrap();
+    params.signed_by(&key, issuer).unwrap().der().clone()
+}
+
+fn list(
+    issuer: &Issuer,
+    serials: &[u64],
+    next_update: u64,
+) -> CertificateRevocationListDer<'static> {
+    let revoked = |serial: &u64| RevokedCertParams {
+        serial_number: SerialNumber::from(*serial),
+        revocation_time: at(NOW - 10),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let params = CertificateRevocationListParams {
+        this_update: at(NOW - 100),
+        next_update: at(next_update),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: serials.iter().map(revoked).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    params.signed_by(issuer).unwrap().der().clone()
+}
+
+fn devices(
+    issuer: &Issuer,
+    lists: &[CertificateRevocationListDer<'static>],
+    name: NameSource,
+) -> Devices {
+    let authority = Authority::new(issuer.der(), lists, name, 50).unwrap();
+    Devices {
+        hosts: Vec::new(),
+        authorities: vec![authority],
+    }
+}
+
+fn judged(devices: &Devices, chain: &[CertificateDer<'_>], now: u64) -> Result<String, String> {
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+    let shown = devices.judge(chain, now).unwrap();
+    shown.vouched.map(|it| it.name.into()).map_err(Into::into)
+}
+
+#[test]
+fn an_authority_vouches_for_what_it_signed_and_names_one_thing() {
+    let (ca, other) = (issuer("devices", |_| {}), issuer("others", |_| {}));
+    let devices = devices(&ca, &[], NameSource::CommonName);
+    let good = leaf(&ca, &params("cam-1"));
+    let told = |chain: &[CertificateDer<'_>]| judged(&devices, chain, NOW);
+    assert_eq!(told(std::slice::from_ref(&good)), Ok("cam-1".into()));
+    let shown = devices.judge(
+        std::slice::from_ref(&good),
+        UnixTime::since_unix_epoch(Duration::from_secs(NOW)),
+    );
+    let shown = shown.unwrap();
+    assert_eq!(
+        (shown.not_before_s, shown.not_after_s),
+        (NOW - 1000, NOW + 1000)
+    );
+    let vouched = shown.vouched.unwrap();
+    assert_eq!(
+        (&*vouched.serial, vouched.authority),
+        (&[7][..], devices.authorities[0].key)
+    );
+    let refused = told(&[leaf(&other, &params("cam-1"))]).unwrap_err();
+    assert_eq!(refused, "no authority vouches for it");
+    let mut server = params("cam-1");
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let refused = told(&[leaf(&ca, &server)]).unwrap_err();
+    assert!(
+        refused.starts_with("its authority does not vouch for it"),
+        "{refused}"
+    );
+    for (name, why) in [
+        ("a b", "its name is none of a thing"),
+        ("ä", "its name is none of a thing"),
+    ] {
+        let refused = told(&[leaf(&ca, &params(name))]).unwrap_err();
+        assert!(refused.starts_with(why), "{refused}");
+    }
+    let mut nameless = params("x");
+    nameless.distinguished_name.remove(DnType::CommonName);
+    let refused = told(&[leaf(&ca, &nameless)]).unwrap_err();
+    assert!(refused.starts_with("it has no name"), "{refused}");
+    let chain: Vec<_> = std::iter::repeat_n(good, 5).collect();
+    assert_eq!(
+        told(&chain),
+        Err("its chain has more than 4 certificates".into())
+    );
+    assert!(
+        devices
+            .judge(&[], UnixTime::since_unix_epoch(Duration::ZERO))
+            .is_none()
+    );
+    let broken = CertificateDer::from(vec![0x30, 3, 1, 2, 3]);
+    assert!(
+        devices
+            .judge(&[broken], UnixTime::since_unix_epoch(Duration::ZERO))
+            .is_none()
+    );
+}
+
+#[test]
+fn alternative_names_are_of_their_kind_and_sole() {
+    let ca = issuer("devices", |_| {});
+    let mut named = params("x");
+    named.subject_alt_names = vec![
+        SanType::DnsName("cam-1".try_into().unwrap()),
+        SanType::URI("urn:cam:2".try_into().unwrap()),
+    ];
+    let certificate = [leaf(&ca, &named)];
+    for (source, name) in [(NameSource::Dns, "cam-1"), (NameSource::Uri, "urn:cam:2")] {
+        let devices = devices(&ca, &[], source);
+        assert_eq!(judged(&devices, &certificate, NOW), Ok(name.into()));
+    }
+    named
+        .subject_alt_names
+        .push(SanType::DnsName("cam-2".try_into().unwrap()));
+    let refused = judged(
+        &devices(&ca, &[], NameSource::Dns),
+        &[leaf(&ca, &named)],
+        NOW,
+    );
+    assert_eq!(
+        refused,
+        Err("it has several names where the configuration says".into())
+    );
+}
+
+#[test]
+fn an_authority_that_ended_vouches_for_nothing() {
+    let ca = issuer("devices", |params| params.not_after = at(NOW - 1));
+    let refused = judged(
+        &devices(&ca, &[], NameSource::CommonName),
+        &[leaf(&ca, &params("cam-1"))],
+        NOW,
+    );
+    assert_eq!(
+        refused,
+        Err("its authority's own certificate is not valid now".into())
+    );
+}
+
+#[test]
+fn authorities_that_end_are_told_of_in_time() {
+    let ending = |not_after| {
+        let ca = issuer("devices", |params| params.not_after = at(not_after));
+        devices(&ca, &[], NameSource::CommonName).endings(NOW)
+    };
+    let day = 24 * 60 * 60;
+    assert_eq!(ending(NOW + 30 * day), Vec::<String>::new());
+    assert_eq!(
+        ending(NOW + 2 * day),
+        ["the authority CN=devices, which ends in 2 days"]
+    );
+    assert_eq!(
+        ending(NOW - 1),
+        ["the authority CN=devices, which has ended: it vouches for nothing"]
+    );
+}
+
+#[test]
+fn revoked_certificates_and_old_lists_are_refused() {
+    let (ca, other) = (issuer("devices", |_| {}), issuer("others", |_| {}));
+    let certificate = [leaf(&ca, &params("cam-1"))];
+    let told = |lists: &[CertificateRevocationListDer<'static>], now| {
+        judged(
+            &devices(&ca, lists, NameSource::CommonName),
+            &certificate,
+            now,
+        )
+    };
+    assert_eq!(told(&[list(&ca, &[6], NOW + 10)], NOW), Ok("cam-1".into()));
+    let refused = told(&[list(&ca, &[6, 7], NOW + 10)], NOW).unwrap_err();
+    assert!(refused.contains("Revoked"), "{refused}");
+    assert_eq!(told(&[list(&ca, &[], NOW - 50)], NOW), Ok("cam-1".into()));
+    let refused = told(&[list(&ca, &[], NOW - 51)], NOW);
+    assert_eq!(
+        refused,
+        Err("the revocation list of its authority is too old".into())
+    );
+    let authority = Authority::new(
+        ca.der(),
+        &[list(&other, &[7], NOW)],
+        NameSource::CommonName,
+        0,
+    )
+    .unwrap();
+    assert!(!authority.is_checked && authority.revoked.is_empty());
+    let authority = Authority::new(
+        ca.der(),
+        &[list(&ca, &[9, 7], NOW)],
+        NameSource::CommonName,
+        0,
+    )
+    .unwrap();
+    assert_eq!(authority.revoked, [Box::from([7]), Box::from([9])]);
+}

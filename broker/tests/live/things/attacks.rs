@@ -1,0 +1,50 @@
+//! Attempts that must not let anybody in.
+
+use crate::things::device::Device;
+use crate::things::fleet::{Fleet, authority, certify, params};
+use std::time::{Duration, SystemTime};
+
+#[test]
+fn the_certificate_of_another_is_worth_nothing_without_its_key() {
+    let fleet = Fleet::start(1);
+    let (theirs, own) = (fleet.certify("cam-1", 1), fleet.certify("cam-2", 2));
+    fleet.register(&format!("{},cam-1\n", theirs.id()));
+    let device = Device::new(&fleet.service.broker, None).named("cam-1");
+    let refused = device.pretends(theirs.certificate, &own).ask();
+    assert!(refused.is_err(), "{refused:?}");
+    fleet.end();
+}
+
+#[test]
+fn host_and_server_name_are_the_same() {
+    let fleet = Fleet::start(1);
+    let mut device = fleet.device("cam-1").named("cam-1");
+    device.host = "localhost".to_owned();
+    assert_eq!(device.ask().expect("an answer").status, 421);
+    let mut device = fleet.device("cam-1").named("cam-1");
+    device.server_name = "localhost".to_owned();
+    assert_eq!(device.ask().expect("an answer").status, 404);
+    fleet.end();
+}
+
+#[test]
+fn ended_early_and_foreign_certificates_are_refused() {
+    let fleet = Fleet::start(1);
+    let day = Duration::from_secs(24 * 60 * 60);
+    let now = SystemTime::now();
+    let mut ended = params("cam-1", 1);
+    (ended.not_before, ended.not_after) = ((now - 2 * day).into(), (now - day).into());
+    let mut early = params("cam-1", 1);
+    (early.not_before, early.not_after) = ((now + day).into(), (now + 2 * day).into());
+    let namesake = authority("devices");
+    for certified in [
+        certify(&fleet.authority, &ended),
+        certify(&fleet.authority, &early),
+        certify(&namesake, &params("cam-1", 1)),
+        certify(&fleet.authority, &params("cam-1/*", 1)),
+    ] {
+        let device = Device::new(&fleet.service.broker, Some(certified)).named("cam-1");
+        assert_eq!(device.ask().expect("an answer").status, 403);
+    }
+    fleet.end();
+}

@@ -1,0 +1,11 @@
+//! Devices that sign in with certificates.
+//!
+//! * [`fleet`]: an authority, its devices, and a broker that knows them; [`device`]: one device's connection.
+//! * [`sign_in`]: what devices get, and what is refused in which order; [`attacks`]: what must not let anybody in.
+//! * [`dev`]: the three commands of a newcomer.
+
+mod attacks;
+mod dev;
+mod device;
+mod fleet;
+mod sign_in;

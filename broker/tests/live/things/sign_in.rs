@@ -1,0 +1,248 @@
+//! Keys that devices get, and refusals, in their order.
+
+use crate::process::until_true;
+use crate::signed::signer::{Call, Signer};
+use crate::things::device::{Device, Told};
+use crate::things::fleet::{ALIAS, Fleet, authority, certify, params};
+use rustls::version;
+use serde_json::json;
+
+/// The keys of an answer.
+fn keys(told: &Told) -> Signer {
+    assert_eq!(told.status, 200, "{told:?}");
+    let text = |name: &str| {
+        let text = told.body["credentials"][name].as_str();
+        text.unwrap_or_else(|| panic!("{name} in {told:?}"))
+            .to_owned()
+    };
+    Signer {
+        id: text("accessKeyId"),
+        secret: text("secretAccessKey"),
+        token: Some(text("sessionToken")),
+        ..Signer::new("admin")
+    }
+}
+
+/// Whether keys may connect as master of a channel.
+fn master(fleet: &Fleet, signer: &Signer, arn: &str) -> u16 {
+    let service = &fleet.service;
+    service
+        .send(&signer.presign(Call::master(&service.broker, arn), 60))
+        .status
+}
+
+#[test]
+fn each_camera_connects_on_its_own_channel_alone() {
+    for shards in [1, 3] {
+        let fleet = Fleet::start(shards);
+        let admin = Signer::new("admin");
+        let arns = ["cam-1", "cam-2"].map(|name| fleet.service.create(&admin, name));
+        for version in [&version::TLS12, &version::TLS13] {
+            for (own, name) in ["cam-1", "cam-2"].into_iter().enumerate() {
+                let certified = fleet.certify(name, 1);
+                let device = Device::speaking(&[version], &fleet.service.broker, Some(certified));
+                let told = device.named(name).ask().expect("an answer");
+                let signer = keys(&told);
+                fleet.service.keep(&signer.secret);
+                assert!(
+                    told.whole && told.head.contains("\r\nContent-Length: "),
+                    "{told:?}"
+                );
+                assert!(!told.head.to_ascii_lowercase().contains("transfer-encoding"));
+                let expiration = told.body["credentials"]["expiration"]
+                    .as_str()
+                    .expect("a moment");
+                assert!(
+                    expiration.len() == 20 && expiration.ends_with('Z'),
+                    "{expiration}"
+                );
+                assert!(
+                    signer
+                        .token
+                        .as_ref()
+                        .is_some_and(|token| token.len() <= 2048)
+                );
+                for (nth, arn) in arns.iter().enumerate() {
+                    let wanted = if nth == own { 101 } else { 403 };
+                    assert_eq!(master(&fleet, &signer, arn), wanted, "{name} on {arn}");
+                }
+            }
+        }
+        // Without a name there is no value of the variable.
+        let nameless = keys(&fleet.device("cam-1").ask().expect("an answer"));
+        assert_eq!(master(&fleet, &nameless, &arns[0]), 403);
+        let metric = "heliograph_signins_total{kind=\"certificate\",outcome=\"ok\"}";
+        assert_eq!(fleet.service.broker.scrape().sum(metric), 5.0);
+        fleet.end();
+    }
+}
+
+/// Devices that are refused, in the order of the checks, with their answers and the checks.
+fn refused(fleet: &Fleet) -> [(Device, u16, &'static str, &'static str); 8] {
+    let broker = &fleet.service.broker;
+    let stranger = certify(&authority("strangers"), &params("cam-1", 1));
+    let invalid = "Certificate is invalid on this endpoint";
+    [
+        (Device::new(broker, None), 403, invalid, "thing_certificate"),
+        (
+            Device::new(broker, Some(stranger)).named("cam-1"),
+            403,
+            invalid,
+            "thing_certificate",
+        ),
+        (
+            fleet.device("cam-1").named("cam-2").alias("nothing"),
+            403,
+            "Invalid thing name passed",
+            "thing_name",
+        ),
+        (
+            fleet.device("cam-1").alias("forbidden"),
+            403,
+            "Access Denied",
+            "policy_no_allow",
+        ),
+        (
+            fleet.device("cam-1").alias("nothing"),
+            403,
+            "Access Denied",
+            "policy_no_allow",
+        ),
+        (
+            fleet.device("cam-1").alias("none"),
+            404,
+            "Role alias does not exist",
+            "alias_absent",
+        ),
+        (
+            fleet.device("cam-1").alias("untrusted"),
+            400,
+            "Unable to assume the role, or the role to assume does not exist",
+            "trust_no_allow",
+        ),
+        (
+            fleet.device("cam-1").alias("long"),
+            400,
+            "The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role",
+            "argument_invalid",
+        ),
+    ]
+}
+
+#[test]
+fn refusals_have_their_order_and_say_why_to_the_operator() {
+    let fleet = Fleet::start(1);
+    let broker = &fleet.service.broker;
+    let cases = refused(&fleet);
+    for (device, status, message, check) in cases {
+        let told = device.ask().expect("an answer");
+        assert_eq!(
+            (told.status, &told.body),
+            (status, &json!({"message": message})),
+            "{check}"
+        );
+        assert!(told.head.contains("\r\nx-amzn-ErrorType: "), "{told:?}");
+        until_true(check, || {
+            let list = broker.page("/refusals?limit=1").json();
+            list["refusals"][0]["check"] == json!(check)
+        });
+    }
+    let page = broker.page("/refusals?limit=100").text();
+    let forbidden = "arn:aws:iot:us-west-2:123456789012:rolealias/forbidden";
+    for said in [
+        "and no authority vouches for it",
+        "role alias nothing, thing cam-2: the certificate is not of the thing that was named",
+        &format!("iot: no statement for iot:AssumeRoleWithCertificate on {forbidden}"),
+        "there is no [role_alias.none]",
+    ] {
+        assert!(page.contains(said), "{said} in {page}");
+    }
+    fleet.end();
+}
+
+#[test]
+fn the_registry_comes_first_and_what_it_takes_back_ends_keys() {
+    let fleet = Fleet::start(1);
+    let broker = &fleet.service.broker;
+    let arn = fleet.service.create(&Signer::new("admin"), "cam-1");
+    let foreign = certify(&authority("aws"), &params("AWS IoT Certificate", 1));
+    let (id, own) = (foreign.id(), fleet.certify("cam-1", 9));
+    let own_id = own.id();
+    let foreign = Device::new(broker, Some(foreign)).named("cam-1");
+    let own = Device::new(broker, Some(own)).named("cam-1");
+    let asks = |device: &Device| device.ask().expect("an answer");
+    assert_eq!((asks(&foreign).status, asks(&own).status), (403, 200));
+    fleet.register(&format!("{id},cam-1,camera\n{own_id},cam-1,camera\n"));
+    let both = [keys(&asks(&foreign)), keys(&asks(&own))];
+    assert!(both.iter().all(|keys| master(&fleet, keys, &arn) == 101));
+    fleet.register(&format!("{id},cam-1\n{own_id},cam-1,,inactive\n"));
+    assert_eq!((asks(&foreign).status, asks(&own).status), (200, 403));
+    assert_eq!(
+        both.each_ref().map(|keys| master(&fleet, keys, &arn)),
+        [101, 403]
+    );
+    fleet.register(&format!(",cam-1,,inactive\n{id},cam-1\n"));
+    assert_eq!((asks(&foreign).status, asks(&own).status), (403, 403));
+    fleet.register("");
+    let by_authority = keys(&asks(&own));
+    assert_eq!(master(&fleet, &by_authority, &arn), 101);
+    fleet.revoke(&[9]);
+    assert_eq!(asks(&own).status, 403);
+    assert_eq!(master(&fleet, &by_authority, &arn), 403);
+    fleet.end();
+}
+
+#[test]
+fn other_names_are_never_asked_and_have_no_such_path() {
+    let fleet = Fleet::start(1);
+    for name in ["localhost", "127.0.0.1"] {
+        let mut device = fleet.device("cam-1").named("cam-1");
+        (device.server_name, device.host) = (name.to_owned(), name.to_owned());
+        assert_eq!(device.ask().expect("an answer").status, 404);
+        assert_eq!(device.asked(), (0, 0), "{name}");
+    }
+    let mut device = fleet.device("cam-1").named("cam-1");
+    assert_eq!(device.ask().expect("an answer").status, 200);
+    assert_eq!(device.asked(), (1, 0), "without hints");
+    for path in [
+        "/",
+        "/ping",
+        "/wake",
+        "/describeSignalingChannel",
+        "/role-aliases/a/b/credentials",
+    ] {
+        device.path = path.to_owned();
+        for method in ["GET", "POST"] {
+            device.method = method;
+            assert_eq!(
+                device.ask().expect("an answer").status,
+                404,
+                "{method} {path}"
+            );
+        }
+    }
+    fleet.end();
+}
+
+#[test]
+fn the_first_bytes_may_come_one_by_one() {
+    let fleet = Fleet::start(2);
+    for piece in [1, 3, 100] {
+        for (name, status) in [
+            ("credentials.localhost", 200),
+            ("CREDENTIALS.localhost", 200),
+            ("localhost", 404),
+        ] {
+            let mut device = fleet.device("cam-1").named("cam-1");
+            (device.server_name, device.host) = (name.to_owned(), name.to_owned());
+            device.piece = piece;
+            assert_eq!(
+                device.ask().expect("an answer").status,
+                status,
+                "{name} by {piece}"
+            );
+        }
+    }
+    assert!(ALIAS.len() < 64);
+    fleet.end();
+}
