@@ -9,10 +9,9 @@
 use crate::edge::{EdgeSettings, Post};
 use crate::limits::{
     ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_UNREAD_BYTES_MAX,
-    EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEEDS_OF_EVENTS, HOOK_BYTES_MAX,
-    IMPORT_BODY_BYTES_MAX, LAN_CONNECTIONS_MAX, LOG_AUDITS_WAITING_MAX, LOG_BYTES_KEPT_MAX,
-    LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX,
-    PRESENCES_WAITING_MAX, REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX,
+    EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEEDS_OF_EVENTS, HOOK_BYTES_MAX, LAN_CONNECTIONS_MAX,
+    LOG_AUDITS_WAITING_MAX, LOG_BYTES_KEPT_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX,
+    LOG_LINES_WAITING_MAX, PRESENCES_WAITING_MAX, REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX,
     STATES_BYTES_WAITING_MAX, STATES_TOLD_WAITING_MAX, STREAMS_MAX, TRACE_EVENTS_MAX,
     TROUBLED_KEPT_MAX, WAKE_CHANNELS_MAX, WATCHED_CHANNELS_MAX,
 };
@@ -276,7 +275,7 @@ fn of_the_node() -> [Term; 4] {
 }
 
 /// The memory of the admin listener and its event streams, once in the process.
-fn of_the_admin_listener() -> [Term; 10] {
+fn of_the_admin_listener() -> [Term; 9] {
     [
         Term::once(
             "admin connections",
@@ -308,8 +307,6 @@ fn of_the_admin_listener() -> [Term; 10] {
         ),
         Term::once("presence in streams", STATES_BYTES_WAITING_MAX, 1),
         Term::once("a trace", TRACE_EVENTS_MAX, TRACE_EVENT_BYTES),
-        // The documents, and as much for each of their records: as read, for the shards, and for the store.
-        Term::once("an import", 4, IMPORT_BODY_BYTES_MAX),
         Term::once("troubled sessions", TROUBLED_KEPT_MAX, KIB),
     ]
 }

@@ -1,13 +1,12 @@
 //! The import into a broker that runs, by its admin listener: the files are checked here, and once more there.
 
-use super::Plan;
-use super::limits::FILE_BYTES_MAX;
+use super::{Plan, export};
 use crate::admin_client::AdminListener;
 use crate::config::AdminFlags;
 use crate::failure::Failure;
-use crate::files::read_text;
 use crate::finding::counted;
 use broker_core::limits::IMPORTED_MAX;
+use broker_core::record::Record;
 use std::path::PathBuf;
 
 /// Whether the flags mean a broker that runs.
@@ -30,20 +29,18 @@ pub(super) fn import(
     dry_run: bool,
 ) -> Result<String, Failure> {
     let listener = AdminListener::of(asked)?;
-    let channels = Plan::of_files(files)?.wanted();
+    let plan = Plan::of_files(files)?;
+    let records: Vec<Record> = plan.records().cloned().collect();
+    let channels = records.len();
     if channels > IMPORTED_MAX {
         return Err(Failure::Configuration(format!(
             "{channels} channels: allowed are {IMPORTED_MAX} while the broker runs, all in one commit: import them in \
              parts, or stop the broker and name its --data-dir"
         )));
     }
-    let mut body = String::new();
-    for file in files {
-        let text = read_text(file, FILE_BYTES_MAX)
-            .map_err(|error| Failure::Configuration(format!("{}: {error}", file.display())))?;
-        body.push_str(&text.content);
-        body.push('\n');
-    }
+    let mut body = Vec::new();
+    let written = export::write(&records, &mut body).map(|()| String::from_utf8(body));
+    let body = written.ok().and_then(Result::ok).unwrap_or_default();
     let target = if dry_run {
         "/import?dry_run=true"
     } else {

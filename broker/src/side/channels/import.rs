@@ -61,8 +61,9 @@ async fn import(
     is_json(request.headers())?;
     let query = request.uri().query().unwrap_or_default();
     let dry_run = parameter(query, "dry_run")?.is_some_and(|text| text == "true");
-    // One body at a time is held.
+    // One body at a time is held: the documents, and their records as read, for the shards and for the store.
     let _turn = imports.turn.try_acquire().map_err(|_| BUSY)?;
+    let _held = seat.holds(4 * IMPORT_BODY_BYTES_MAX);
     let body = to_bytes(request.into_body(), IMPORT_BODY_BYTES_MAX).await;
     let body = body.map_err(|_| TOO_LONG)?;
     let text = std::str::from_utf8(&body).map_err(|_| Fault::bad("allowed is UTF-8"))?;
