@@ -101,7 +101,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let around = (&data_dir, &mailboxes, &status);
     let (mut registry, epoch) = Records::open(&settings, cluster.as_ref(), &placement, around)?;
     let ((commands, told), (events, happened)) = (unbounded(), unbounded());
-    let secrets = Secrets::new(token, &session_keys, not_after);
+    let secrets = Secrets::new(admin::token(&settings)?, &session_keys, not_after);
     let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets);
     let (mut hooks, teller) = hooks::prepare(&settings, (epoch, placement.map()), &mut shows)?;
     let (fetcher, in_force) = fetcher(&settings, who.as_ref(), &mailboxes, &mut shows);

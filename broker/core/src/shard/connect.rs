@@ -2,6 +2,7 @@
 //! to its channel, and its way to that channel's shard.
 
 pub(in crate::shard) mod admission;
+pub(in crate::shard) mod bodies;
 pub(in crate::shard) mod charges;
 pub(in crate::shard) mod handover;
 pub(in crate::shard) mod heads;

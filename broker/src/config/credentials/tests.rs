@@ -237,7 +237,8 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[[principals]]|name = 'a'",
-        "c.toml:1:3: principals = <redacted>: unknown key, allowed policy, role, oidc_provider, role_alias, things, principal",
+        "c.toml:1:3: principals = <redacted>: unknown key, allowed policy, role, oidc_provider, role_alias, things, \
+         principal",
     ),
     (
         "{one}|sesion = 'hidden'",

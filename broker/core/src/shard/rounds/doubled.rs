@@ -6,7 +6,7 @@ use crate::session::Admission;
 use crate::shard::Shard;
 use crate::shard::calls::BegunCall;
 use crate::shard::connect::admission;
-use crate::shard::connect::heads::SignedCall;
+use crate::shard::connect::bodies::SignedCall;
 use crate::shard::end::recheck;
 use crate::shard::nodes::tunnel::{self, NamedCall};
 use crate::shard::road::parts::Parts;

@@ -11,7 +11,8 @@ use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::respond::Rejected;
 use crate::shard::calls::sts::{SignedForm, UnsignedForm, answer_sign_in, answer_sts};
 use crate::shard::calls::wake;
-use crate::shard::connect::heads::{self, HeadStep, SignedBody};
+use crate::shard::connect::bodies::{self, SignedBody};
+use crate::shard::connect::heads::{self, HeadStep};
 use crate::shard::connect::requests::{Part, Step};
 use crate::shard::road::double::Double;
 use crate::shard::road::frames::{self, Aside};
@@ -250,7 +251,7 @@ impl Shard {
     /// Handles a whole body.
     fn request_body(&mut self, key: SessionKey, body: &mut [u8], at: Moment) {
         let (sockets, directory, books, gate, _) = self.parts();
-        match heads::take_body(sockets, books, gate, key, body, at) {
+        match bodies::take_body(sockets, books, gate, key, body, at) {
             Some(SignedBody::Call(call)) => self.begin_call(key, call, at),
             Some(SignedBody::Form(caller, close)) => {
                 let signed = SignedForm {
