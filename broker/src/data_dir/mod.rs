@@ -317,7 +317,7 @@ fn is_old(path: &Path) -> bool {
 }
 
 /// The files of a broker in its data directory, except the authority of its development certificate.
-const FILES: [&str; 14] = [
+const FILES: [&str; 20] = [
     "lock",
     "store.redb",
     "store.redb.new",
@@ -329,6 +329,12 @@ const FILES: [&str; 14] = [
     "presence.epoch.part",
     "dev-cert.pem",
     "dev-key.pem",
+    "device-ca.pem",
+    "device-ca.pem.part",
+    "device-ca.key",
+    "device-ca.key.part",
+    "oidc-keys.json",
+    "oidc-keys.json.part",
     "cluster.lock",
     "cluster.json",
     "cluster.json.new",

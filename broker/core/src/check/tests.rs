@@ -39,8 +39,10 @@ fn ids_are_those_that_were_sent_before() {
         (69, "absence_unknown"),
         (70, "tls_distrusted"),
         (73, "tls_left"),
-        (80, "thing_certificate"),
-        (83, "thing_host"),
+        (80, "web_token_invalid"),
+        (81, "rate_address"),
+        (82, "thing_certificate"),
+        (85, "thing_host"),
     ] {
         assert_eq!(Check::of_index(number).map(Check::id), Some(id));
     }

@@ -1,7 +1,9 @@
 //! Attempts that must not let anybody in.
 
+use crate::process::until_true;
 use crate::things::device::Device;
 use crate::things::fleet::{Fleet, authority, certify, params};
+use serde_json::json;
 use std::time::{Duration, SystemTime};
 
 #[test]
@@ -21,6 +23,11 @@ fn host_and_server_name_are_the_same() {
     let mut device = fleet.device("cam-1").named("cam-1");
     device.host = "localhost".to_owned();
     assert_eq!(device.ask().expect("an answer").status, 421);
+    let broker = &fleet.service.broker;
+    until_true("the refusal is listed", || {
+        let list = broker.page("/refusals?limit=1").json();
+        list["refusals"][0]["check"] == json!("thing_host")
+    });
     let mut device = fleet.device("cam-1").named("cam-1");
     device.server_name = "localhost".to_owned();
     assert_eq!(device.ask().expect("an answer").status, 404);

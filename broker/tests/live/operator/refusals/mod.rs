@@ -60,6 +60,14 @@ const OF_DEVICES: [Check; 2] = [Check::WakePollsFull, Check::WakePollReplaced];
 /// Refusals of addresses that sign in very often, more than are kept one by one: see `signed/web_identity.rs`.
 const OF_SIGN_INS: [Check; 1] = [Check::RateAddress];
 
+/// Refusals of devices with certificates: see `things/`.
+const OF_THINGS: [Check; 4] = [
+    Check::ThingCertificate,
+    Check::ThingName,
+    Check::AliasAbsent,
+    Check::ThingHost,
+];
+
 /// Requests of a flood, and how many are under way.
 const FLOOD: usize = 5_000;
 const PIPELINED: usize = 50;
@@ -127,6 +135,7 @@ fn each_check_is_found_by_id_by_address_and_by_channel() {
     all.extend(OF_NODES);
     all.extend(OF_DEVICES);
     all.extend(OF_SIGN_INS);
+    all.extend(OF_THINGS);
     let missing: Vec<&Check> = Check::ALL
         .iter()
         .filter(|check| !all.contains(check))
