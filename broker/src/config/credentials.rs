@@ -250,8 +250,8 @@ impl Book {
             };
             warnings.push(format!("{place}: {text}"));
         };
-        if self.principals.is_empty() {
-            let text = "no [[principal]], so nobody may do anything";
+        if self.principals.is_empty() && self.providers.is_empty() && self.things.is_none() {
+            let text = "no [[principal]], [oidc_provider] or [things], so nobody may do anything";
             warn("principal", text.into());
         }
         let mut used = BTreeSet::new();

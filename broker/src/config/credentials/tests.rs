@@ -191,7 +191,7 @@ fn what_looks_forgotten_is_warned_of() {
         warnings,
         [
             "open.toml: everybody on this machine may read or change it: chmod 600",
-            "open.toml: no [[principal]], so nobody may do anything",
+            "open.toml: no [[principal]], [oidc_provider] or [things], so nobody may do anything",
         ]
     );
 }
