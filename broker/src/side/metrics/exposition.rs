@@ -236,7 +236,7 @@ impl Exposition {
         Self { format, text }
     }
 
-    /// Adds the metrics of a table, read off `view`.
+    /// Adds the metrics of a table, read off `view`; one without a sample is left out, with its head.
     pub(in crate::side) fn table<V>(&mut self, rows: &[Row<V>], view: &V) {
         let text = &mut self.text;
         for row in rows {
@@ -250,13 +250,18 @@ impl Exposition {
                 Kind::Histogram => "histogram",
             };
             let help = row.help;
+            let begin = text.len();
             put(
                 text,
                 format_args!("# HELP {family} {help}.\n# TYPE {family} {kind}\n"),
             );
+            let samples = text.len();
             let name = row.name;
             let format = self.format;
             (row.read)(view, &mut Samples { text, name, format });
+            if text.len() == samples {
+                text.truncate(begin);
+            }
         }
     }
 
