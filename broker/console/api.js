@@ -1,4 +1,5 @@
-// Requests to the admin listener. The token, if one is wanted, is kept for this tab only and sent with each request; no cookies.
+// Requests to the admin listener. The token, if one is wanted, is kept for this tab only and sent with each request. Who signs in
+// with an account has a cookie instead, which no page sees.
 
 const KEY = 'heliograph-token';
 
@@ -20,6 +21,18 @@ export function hasToken() {
 
 export function forgetToken() {
   sessionStorage.removeItem(KEY);
+}
+
+/** The provider at which people sign in, and the account of this browser; null where only the token is taken. */
+export async function accounts() {
+  const response = await fetch('/account', { cache: 'no-store' }).catch(() => null);
+  return response?.ok ? response.json() : null;
+}
+
+/** Ends the session of this browser: whether there is none any more. */
+export async function signOut() {
+  const response = await fetch('/account/sign-out', { method: 'POST' }).catch(() => null);
+  return response !== null && (response.ok || response.status === 401);
 }
 
 let refused = () => {};

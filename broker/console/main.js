@@ -1,6 +1,6 @@
 // The frame of the console: which page is shown, the stream that feeds it, the search box, the colours, the token.
 
-import { forgetToken, get, hasToken, keepToken, stream, takeToken, whenRefused } from './api.js';
+import { accounts, forgetToken, get, hasToken, keepToken, signOut, stream, takeToken, whenRefused } from './api.js';
 import { h, put } from './dom.js';
 import { channelPath, isName, kindOf, partsOf } from './format.js';
 import { reduce, route, start } from './state.js';
@@ -23,6 +23,8 @@ let state = start;
 let view = {};
 let open = new AbortController();
 let asksForToken = false;
+/** Where somebody was who left to sign in. */
+const PLACE = 'heliograph-place';
 
 function show() {
   const { page, name, parameters } = route(location.hash);
@@ -60,6 +62,7 @@ function happened(name, data) {
   for (const part of document.querySelectorAll('[data-dev]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.dev;
   for (const part of document.querySelectorAll('[data-try]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.try;
   view.update?.(state);
+  if (name === 'snapshot' && state.node?.accounts) showAccount();
 }
 
 function connected(how, text) {
@@ -71,6 +74,30 @@ function connected(how, text) {
 function status(word) {
   put(pill, word);
   pill.className = `pill ${word === 'ok' ? 'good' : word === 'draining' || word === 'connecting' ? 'warn' : 'bad'}`;
+}
+
+/** Says who is signed in, and how to end that. */
+async function showAccount() {
+  const own = hasToken() ? null : (await accounts())?.account;
+  const part = /** @type {HTMLElement} */ (document.getElementById('account'));
+  part.hidden = !own;
+  part.title = own ? `${own.subject} at ${own.issuer}` : '';
+}
+document.getElementById('account')?.addEventListener('click', async () => { if (await signOut()) askForToken(); });
+
+/** The way to the provider, above the token, where accounts are taken. */
+async function offerAccount(form) {
+  const provider = (await accounts())?.provider;
+  if (!provider) return;
+  const keep = () => sessionStorage.setItem(PLACE, location.hash);
+  form.prepend(h('h2', {}, 'Account'), h('a', { class: 'main', href: '/account/sign-in', click: keep }, `Sign in with ${provider}`));
+}
+
+/** Goes on where somebody was before the way to the provider. */
+function takePlace() {
+  const place = sessionStorage.getItem(PLACE);
+  sessionStorage.removeItem(PLACE);
+  if (place?.startsWith('#/') && location.hash === '') history.replaceState(null, '', place);
 }
 
 function askForToken() {
@@ -96,6 +123,8 @@ function askForToken() {
   view.end?.();
   view = {};
   main.replaceChildren(form);
+  /** @type {HTMLElement} */ (document.getElementById('account')).hidden = true;
+  offerAccount(form);
   token.focus();
 }
 whenRefused(askForToken);
@@ -145,5 +174,6 @@ theme.addEventListener('click', () => {
 paint(localStorage.getItem('heliograph-theme') ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'));
 
 takeToken();
+takePlace();
 window.addEventListener('hashchange', () => { takeToken(); show(); main.focus({ preventScroll: true }); });
 show();

@@ -114,6 +114,18 @@ pub(super) const LEAVING_MAX: usize = 8;
 /// When there are as many, the address with most makes room for others; one more of its own gets 503.
 pub(crate) const LAN_CONNECTIONS_MAX: usize = 64;
 
+/// Sign-ins with accounts under way, some 700 bytes each. The oldest makes room.
+pub(crate) const CONSOLE_SIGN_INS_MAX: usize = 1024;
+
+/// Sessions of accounts, some 1 KiB each. The oldest makes room.
+pub(crate) const CONSOLE_SESSIONS_MAX: usize = 256;
+
+/// Those of one account: its oldest makes room, so that one account does not push out others.
+pub(crate) const CONSOLE_SESSIONS_OF_ACCOUNT_MAX: usize = 16;
+
+/// Codes that are exchanged at the provider at a time. One more gets 503.
+pub(crate) const CONSOLE_EXCHANGES_MAX: usize = 4;
+
 /// Codes that a device may be paired with: one for each press of a button in five minutes. The oldest makes room.
 pub(crate) const PAIR_CODES_MAX: usize = 16;
 

@@ -9,9 +9,10 @@
 use crate::edge::{EdgeSettings, Post};
 use crate::limits::{
     ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_UNREAD_BYTES_MAX,
-    EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEEDS_OF_EVENTS, HOOK_BYTES_MAX, LAN_CONNECTIONS_MAX,
-    LOG_AUDITS_WAITING_MAX, LOG_BYTES_KEPT_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX,
-    LOG_LINES_WAITING_MAX, PRESENCES_WAITING_MAX, REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX,
+    CONSOLE_SESSIONS_MAX, CONSOLE_SIGN_INS_MAX, EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX,
+    FEEDS_OF_EVENTS, HOOK_BYTES_MAX, LAN_CONNECTIONS_MAX, LOG_AUDITS_WAITING_MAX,
+    LOG_BYTES_KEPT_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX,
+    PRESENCES_WAITING_MAX, REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX,
     STATES_BYTES_WAITING_MAX, STATES_TOLD_WAITING_MAX, STREAMS_MAX, TRACE_EVENTS_MAX,
     TROUBLED_KEPT_MAX, WAKE_CHANNELS_MAX, WATCHED_CHANNELS_MAX,
 };
@@ -154,7 +155,7 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
     }
     terms.extend(of_the_cluster(settings, &edge));
     terms.extend(of_the_hooks(settings.hooks.len()));
-    terms.extend(of_the_devices(settings));
+    terms.extend(of_devices_and_people(settings));
     terms
 }
 
@@ -170,6 +171,22 @@ fn of_the_hooks(hooks: usize) -> Vec<Term> {
         Term::once("events that wait for hooks", hooks * HOOK_BYTES_MAX, 2),
     ]
 }
+
+/// The memory of those who wait or sign in, where that is configured.
+fn of_devices_and_people(settings: &Settings) -> impl Iterator<Item = Term> {
+    let people = of_the_accounts(settings);
+    of_the_devices(settings).into_iter().chain(people)
+}
+
+/// The memory of people who sign in to the console, and of those who are signed in.
+fn of_the_accounts(settings: &Settings) -> Option<Term> {
+    let most = CONSOLE_SIGN_INS_MAX + CONSOLE_SESSIONS_MAX;
+    let oidc = settings.admin.oidc.as_ref();
+    oidc.map(|_| Term::once("accounts of the console", most, ACCOUNT_BYTES))
+}
+
+/// An account with a long subject, or what a sign-in remembers.
+const ACCOUNT_BYTES: usize = 1024;
 
 /// The memory of devices that wait, beside their connections.
 fn of_the_devices(settings: &Settings) -> Option<Term> {

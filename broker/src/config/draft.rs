@@ -25,6 +25,14 @@ impl Draft {
         }
     }
 
+    /// Notes the file in the settings, for those who read parts of it again.
+    pub(super) fn of_file(mut self, file: &Path) -> Self {
+        if let Some(settings) = &mut self.settings {
+            settings.config = Some(file.into());
+        }
+        self
+    }
+
     /// The settings as far as they are known, for more checks. They may be wrong: only [`Draft::finish`] gives those
     /// to run with.
     #[must_use]

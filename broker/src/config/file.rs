@@ -10,11 +10,26 @@ pub(super) fn read(top: &mut Section<'_, '_>, settings: &mut Settings) {
     for keys in KEYS.chunk_by(|one, next| one.table() == next.table()) {
         match keys.first().map_or("", Key::table) {
             "" => read_keys(top, keys, settings),
-            table => top.section(table, |section| read_keys(section, keys, settings)),
+            // Those of a table within another are read with it.
+            table if table.contains('.') => {}
+            table => top.section(table, |section| {
+                read_keys(section, keys, settings);
+                read_inner(section, table, settings);
+            }),
         }
     }
     top.tables("hook", |nth, section| hooks::read(nth, section, settings));
     top.tables("ice", |_, section| settings.ice.extend(ice::read(section)));
+}
+
+/// Reads the tables within a table.
+fn read_inner(section: &mut Section<'_, '_>, table: &str, settings: &mut Settings) {
+    for keys in KEYS.chunk_by(|one, next| one.table() == next.table()) {
+        let inner = keys.first().and_then(|key| key.table().split_once('.'));
+        if let Some((_, name)) = inner.filter(|(outer, _)| *outer == table) {
+            section.section(name, |section| read_keys(section, keys, settings));
+        }
+    }
 }
 
 fn read_keys(section: &mut Section<'_, '_>, keys: &'static [Key], settings: &mut Settings) {

@@ -20,12 +20,19 @@ pub fn json(settings: &Settings) -> Value {
     for key in KEYS {
         let place = match key.table() {
             "" => &mut document[key.name()],
-            table => &mut document[table][key.name()],
+            table => {
+                let tables = table.split('.');
+                let table = tables.fold(&mut document, |outer, name| &mut outer[name]);
+                &mut table[key.name()]
+            }
         };
         *place = value(key, settings);
     }
     if settings.tls.is_none() {
         document["tls"] = Value::Null;
+    }
+    if settings.admin.oidc.is_none() {
+        document["admin"]["oidc"] = Value::Null;
     }
     document
 }

@@ -42,7 +42,7 @@ pub use summary::{credentials_summary, summary};
 
 use crate::files;
 use crate::lan::Networks;
-use broker_core::settings::{Profile, Settings, channels_per_account_strict, value};
+use broker_core::settings::{Oidc, Profile, Settings, channels_per_account_strict, value};
 use document::Document;
 use draft::Findings;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
         return settle(None, "", flags, machine);
     };
     match files::read_text(path, FILE_BYTES_MAX) {
-        Ok(read) => settle(Some(path), &read.content, flags, machine),
+        Ok(read) => settle(Some(path), &read.content, flags, machine).of_file(path),
         Err(error) => {
             let rule = format!("{}: cannot be read: {error}", path.display());
             let mut findings = Findings::default();
@@ -63,6 +63,15 @@ pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
             Draft::new(Some(path), None, findings)
         }
     }
+}
+
+/// The accounts that a file lets use the console, as it is now; everything else of it is left alone.
+///
+/// # Errors
+/// Every fault of that table.
+pub(crate) fn accounts_of(file: &Path) -> Result<Option<Oidc>, ConfigError> {
+    let settings = draft_of(file, "admin.oidc").finish(Vec::new())?;
+    Ok(settings.admin.oidc)
 }
 
 /// One table of a file, for commands that run beside the server. Faults elsewhere are not looked at: flags of `serve`

@@ -3,7 +3,7 @@
 
 use super::check::{Check, clash};
 use broker_core::limits::RECORDER_NOTES_LEAST;
-use broker_core::settings::{Auth, Cluster, Settings};
+use broker_core::settings::{Auth, Cluster, Oidc, Settings};
 
 /// A bound of one key that depends on others.
 struct Rule {
@@ -43,6 +43,18 @@ const RULES: &[Rule] = &[
         .beside(&["admin.token_file"]),
     rule("admin.try", |s| s.admin.try_page && !s.dev && s.admin.token_file.is_none(),
         "allowed with admin.token_file, since the page gives away credentials").beside(&["admin.token_file"]),
+    rule("admin.oidc", |s| s.admin.oidc.as_ref().is_some_and(|oidc| !oidc.is_whole()),
+        "allowed provider, claim and value together").beside(&["admin.oidc"]),
+    rule("admin.oidc", |s| s.admin.oidc.is_some() && s.auth != Auth::Sigv4,
+        "allowed with auth sigv4, whose credentials file has the provider").beside(&["auth"]),
+    rule("admin.oidc", |s| s.admin.oidc.is_some() && s.admin.token_file.is_none(),
+        "allowed with admin.token_file: without a token everybody who reaches the listener is let in")
+        .beside(&["admin.token_file"]),
+    rule("admin.oidc", |s| s.admin.oidc.is_some() && admin_is_open(s) && !has_secure_origin(s),
+        "allowed with an https:// origin in admin.origins, or with admin.listen on loopback: cookies would cross the \
+         network in the clear").beside(&["admin.listen", "admin.origins"]),
+    rule("admin.oidc.scopes", |s| s.admin.oidc.as_ref().is_some_and(lacks_openid),
+        "allowed with openid among them"),
     rule("admin.listen", |s| s.admin.listen.is_some_and(|addr| s.listen.iter().any(|one| clash(one.addr, addr))),
         ADDRESS_OF_ITS_OWN),
     rule("admin.listen", |s| admin_is_open(s) && s.dev && !s.allow_remote,
@@ -117,6 +129,15 @@ impl Rule {
 fn admin_is_open(settings: &Settings) -> bool {
     let addr = settings.admin.listen;
     addr.is_some_and(|addr| !addr.ip().is_loopback())
+}
+
+fn has_secure_origin(settings: &Settings) -> bool {
+    let mut origins = settings.admin.origins.iter();
+    origins.any(|origin| origin.starts_with("https://"))
+}
+
+fn lacks_openid(oidc: &Oidc) -> bool {
+    !oidc.scope().split(' ').any(|scope| scope == "openid")
 }
 
 fn has_secure_member(settings: &Settings) -> bool {

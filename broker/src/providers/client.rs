@@ -2,10 +2,11 @@
 
 use super::address::Reach;
 use super::document;
+use super::endpoints::Endpoints;
 use crate::files::authorities;
 use crate::hooks::{Lookups, told};
 use axum::body::{Body, Bytes, to_bytes};
-use axum::http::{Request, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Request, Uri, header};
 use broker_core::auth::provider::{Discovery, KeySet, Provider};
 use broker_core::limits::KEY_SET_BYTES_MAX;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -23,12 +24,15 @@ use std::time::Duration;
 use std::{io, vec};
 use tokio::task::spawn_blocking;
 use tower_service::Service;
+use zeroize::Zeroizing;
 
 /// The keys that a provider answered.
 pub(super) struct Fetched {
     /// As it published them.
     pub(super) text: Bytes,
     pub(super) keys: KeySet,
+    /// The places at which people sign in, or why they cannot.
+    pub(super) endpoints: Result<Endpoints, String>,
 }
 
 /// Fetches a provider's keys: its document, and what that names.
@@ -50,16 +54,22 @@ pub(super) async fn fetch(
     let text = client.get(address).await;
     let text = text.map_err(|error| format!("the keys: {error}"))?;
     let keys = KeySet::parse(&text).map_err(|fault| format!("the keys: {fault}"))?;
-    Ok(Fetched { text, keys })
+    let endpoints = Endpoints::read(&found, provider, &hosts);
+    Ok(Fetched {
+        text,
+        keys,
+        endpoints,
+    })
 }
 
-struct Client {
+/// The way to one provider.
+pub(super) struct Client {
     pool: Pool<HttpsConnector<HttpConnector<Guarded>>, Body>,
     reach: Reach,
 }
 
 impl Client {
-    fn new(discovery: &Discovery, reach: Reach) -> Result<Self, String> {
+    pub(super) fn new(discovery: &Discovery, reach: Reach) -> Result<Self, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -84,35 +94,61 @@ impl Client {
     }
 
     async fn get(&self, from: Uri) -> Result<Bytes, String> {
+        let request = Request::builder().uri(from).body(Body::empty());
+        let request = request.map_err(|error| error.to_string())?;
+        match self.ask_in_time(request).await? {
+            (200, body) => Ok(body),
+            (status, _) => Err(format!("status {status}")),
+        }
+    }
+
+    /// Sends a form, with the header of who sends it; the status and the body of the answer.
+    pub(super) async fn post(
+        &self,
+        to: Uri,
+        form: Zeroizing<String>,
+        authorization: Option<HeaderValue>,
+    ) -> Result<(u16, Bytes), String> {
+        let mut request = Request::post(to)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Body::from(form.as_bytes().to_vec()))
+            .map_err(|error| error.to_string())?;
+        if let Some(authorization) = authorization {
+            let headers = request.headers_mut();
+            headers.insert(header::AUTHORIZATION, authorization);
+        }
+        self.ask_in_time(request).await
+    }
+
+    async fn ask_in_time(&self, request: Request<Body>) -> Result<(u16, Bytes), String> {
         // An address in the URL is not looked up.
-        let host = from.host().unwrap_or_default();
+        let host = request.uri().host().unwrap_or_default();
         let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
         if literal.is_some_and(|address| !self.reach.has(address)) {
             return Err(NOT_REACHED.into());
         }
-        match tokio::time::timeout(TIMEOUT, self.ask(from)).await {
+        match tokio::time::timeout(TIMEOUT, self.ask(request)).await {
             Ok(answer) => answer,
             Err(_) => Err("no answer in time".into()),
         }
     }
 
-    async fn ask(&self, from: Uri) -> Result<Bytes, String> {
-        let request = Request::builder()
-            .uri(from)
-            .header(header::ACCEPT, "application/json")
-            .header(
-                header::USER_AGENT,
-                concat!("heliograph/", env!("CARGO_PKG_VERSION")),
-            )
-            .body(Body::empty())
-            .map_err(|error| error.to_string())?;
+    async fn ask(&self, mut request: Request<Body>) -> Result<(u16, Bytes), String> {
+        let agent = concat!("heliograph/", env!("CARGO_PKG_VERSION"));
+        for (name, value) in [
+            (header::ACCEPT, "application/json"),
+            (header::USER_AGENT, agent),
+        ] {
+            let headers = request.headers_mut();
+            headers.insert(name, HeaderValue::from_static(value));
+        }
         let answer = self.pool.request(request).await;
         let answer = answer.map_err(|error| told(&error))?;
-        if answer.status() != StatusCode::OK {
-            return Err(format!("status {}", answer.status().as_u16()));
-        }
+        let status = answer.status().as_u16();
         let body = to_bytes(Body::new(answer.into_body()), KEY_SET_BYTES_MAX).await;
-        body.map_err(|_| format!("no whole answer of at most {KEY_SET_BYTES_MAX} bytes"))
+        let body =
+            body.map_err(|_| format!("no whole answer of at most {KEY_SET_BYTES_MAX} bytes"))?;
+        Ok((status, body))
     }
 }
 

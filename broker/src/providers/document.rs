@@ -36,18 +36,26 @@ pub(super) fn keys_address(
     if document.issuer != provider.url() {
         return Err("the discovery document names another issuer".to_owned());
     }
-    let rule = || "jwks_uri is no https URL".to_owned();
-    let uri: Uri = document.jwks_uri.parse().map_err(|_| rule())?;
-    let authority = uri.authority().ok_or_else(rule)?.as_str();
-    if uri.scheme_str() != Some("https") || authority.contains('@') {
-        return Err(rule());
-    }
-    let hosts = hosts.iter().map(|host| &**host);
-    let mut hosts = hosts.chain([provider.host()]);
-    if hosts.any(|host| is_same(host, authority)) {
+    let uri = secure(&document.jwks_uri).ok_or("jwks_uri is no https URL")?;
+    if is_allowed(&uri, provider, hosts) {
         return Ok(uri);
     }
     Err("jwks_uri is on a host that is neither the issuer's nor in jwks_hosts".to_owned())
+}
+
+/// An address of https without a user's name.
+pub(super) fn secure(text: &str) -> Option<Uri> {
+    let uri: Uri = text.parse().ok()?;
+    let is_fine = uri.scheme_str() == Some("https") && !uri.authority()?.as_str().contains('@');
+    is_fine.then_some(uri)
+}
+
+/// Whether an address is on the issuer's host or on one of these.
+pub(super) fn is_allowed(uri: &Uri, provider: &Provider, hosts: &[Box<str>]) -> bool {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let hosts = hosts.iter().map(|host| &**host);
+    let mut hosts = hosts.chain([provider.host()]);
+    hosts.any(|host| is_same(host, authority))
 }
 
 /// Whether two hosts are the same; without a port they mean that of https.

@@ -2,6 +2,7 @@
 
 use super::address::Reach;
 use super::client::{Fetched, fetch};
+use super::endpoints::Endpoints;
 use super::kept::{Kept, KeptKeys};
 use super::report::{ProviderReport, ProvidersReport};
 use super::schedule::Schedule;
@@ -22,6 +23,8 @@ pub struct Fetcher {
     /// Hands a snapshot to every shard.
     hand_over: Box<dyn Fn(Arc<Keyring>) + Send + Sync>,
     report: watch::Sender<ProvidersReport>,
+    /// The same keys for the side thread, with the places at which people sign in.
+    known: watch::Sender<Known>,
     directory: PathBuf,
     dev: bool,
     entries: BTreeMap<Box<str>, Entry>,
@@ -39,9 +42,23 @@ struct Entry {
     ring: ProviderKeys,
     keys: Option<Arc<KeySet>>,
     kept: Option<KeptKeys>,
+    /// As of the last good fetch of this process.
+    endpoints: Option<Result<Endpoints, String>>,
     fetches: [u64; 2],
     error: Option<String>,
 }
+
+/// The latest knowledge of providers that are asked for their keys.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Their keys.
+    pub keyring: Arc<Keyring>,
+    /// The places at which people sign in, by issuer, or why they cannot.
+    pub endpoints: BTreeMap<Box<str>, Result<Endpoints, String>>,
+}
+
+/// The latest of what is known.
+pub type Knowledge = watch::Receiver<Known>;
 
 /// The end of a fetch.
 struct Landed {
@@ -60,12 +77,14 @@ pub(crate) fn fetcher(
     in_force: InForce,
     (directory, dev): (PathBuf, bool),
     hand_over: Box<dyn Fn(Arc<Keyring>) + Send + Sync>,
-) -> (Fetcher, Figures) {
+) -> (Fetcher, Figures, Knowledge) {
     let (report, figures) = watch::channel(ProvidersReport::default());
+    let (known, knowledge) = watch::channel(Known::default());
     let fetcher = Fetcher {
         in_force,
         hand_over,
         report,
+        known,
         directory,
         dev,
         entries: BTreeMap::new(),
@@ -74,7 +93,7 @@ pub(crate) fn fetcher(
         is_news: false,
         published: None,
     };
-    (fetcher, figures)
+    (fetcher, figures, knowledge)
 }
 
 impl Fetcher {
@@ -191,7 +210,14 @@ impl Fetcher {
             .entries
             .iter()
             .map(|(issuer, entry)| (issuer.clone(), entry.ring.with(entry.keys.clone())));
-        (self.hand_over)(Arc::new(Keyring::of(rings)));
+        let keyring = Arc::new(Keyring::of(rings));
+        (self.hand_over)(Arc::clone(&keyring));
+        let endpoints = self
+            .entries
+            .iter()
+            .filter_map(|(issuer, entry)| Some((issuer.clone(), entry.endpoints.clone()?)));
+        let endpoints = endpoints.collect();
+        self.known.send_replace(Known { keyring, endpoints });
         let providers = self.entries.values().map(Entry::report);
         let providers = providers.collect();
         self.report.send_replace(ProvidersReport { providers });
@@ -230,6 +256,7 @@ impl Entry {
             ring: ProviderKeys::default(),
             keys: keys.map(Arc::new),
             kept,
+            endpoints: None,
             fetches: [0; 2],
             error: None,
         }
@@ -239,7 +266,12 @@ impl Entry {
     fn take(&mut self, outcome: Result<Fetched, String>) {
         let issuer = &self.provider.issuer;
         match outcome {
-            Ok(Fetched { text, keys }) => {
+            Ok(Fetched {
+                text,
+                keys,
+                endpoints,
+            }) => {
+                self.endpoints = Some(endpoints);
                 let (count, dropped) = (keys.len(), keys.dropped());
                 if self.error.take().is_some() || self.keys.as_deref() != Some(&keys) {
                     tracing::info!(%issuer, keys = count, dropped, "keys of a provider in force");

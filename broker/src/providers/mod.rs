@@ -14,11 +14,15 @@
 mod address;
 mod client;
 mod document;
+mod endpoints;
+mod exchange;
 mod fetcher;
 mod kept;
 mod report;
 mod schedule;
 
+pub use endpoints::Endpoints;
+pub(crate) use exchange::{Code, exchange};
 pub(crate) use fetcher::fetcher;
-pub use fetcher::{Fetcher, Figures};
+pub use fetcher::{Fetcher, Figures, Knowledge, Known};
 pub use report::{ProviderReport, ProvidersReport};

@@ -99,6 +99,8 @@ pub(super) fn shows(
         imports: imports(registry),
         hooks: None,
         providers: None,
+        known: None,
+        accounts: None,
         readers: Readers::new(placement.map()),
         lan: None,
         scrape,

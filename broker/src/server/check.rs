@@ -5,15 +5,18 @@
 //! Absent here: what is a matter of the moment (ports in use, limits of the process, a data directory in use).
 
 use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
-use crate::files::token::token;
+use crate::files::{self, token::token};
 use crate::hooks::keys::{self, HookFault};
+use crate::side::client_of;
 use crate::tls_files::{self, TlsFault};
+use broker_core::auth::provider::KeySource;
 use broker_core::settings::Settings;
 use codec::aws::sigv4::Stamp;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use zeroize::Zeroizing;
 
 /// A configuration with which a start is not refused.
 #[derive(Clone, Debug)]
@@ -41,6 +44,7 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
         {
             draft.fault("admin.token_file", path.display(), rule);
         }
+        warnings.extend(secret_of_accounts(&settings, &mut draft));
         // The start looks for a place of its own for one that ends with the process.
         if !settings.data_dir_ends
             && let Err(error) = probe(&settings.data_dir)
@@ -55,7 +59,7 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
             draft.fault(&key, path.display(), rule);
         }
         match tls(&settings, now) {
-            Ok(told) => warnings = told,
+            Ok(told) => warnings.extend(told),
             Err(faults) => {
                 for TlsFault { key, path, rule } in faults {
                     draft.fault(key, path.display(), rule);
@@ -66,6 +70,7 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
             None => {}
             Some(Ok(mut loaded)) => {
                 names_of_devices(&settings, &loaded, &mut draft);
+                provider_of_accounts(&settings, &loaded, &mut draft);
                 loaded.warnings.extend(ended(&loaded, now));
                 credentials = Some(loaded);
             }
@@ -84,6 +89,64 @@ pub(super) fn used_token_file(settings: &Settings) -> Option<&PathBuf> {
     let path = settings.admin.token_file.as_ref();
     path.filter(|_| settings.admin.listen.is_some() || !settings.dev)
 }
+
+/// Reads the secret of the console's client; a warning, if everybody may.
+fn secret_of_accounts(settings: &Settings, draft: &mut Draft) -> Option<String> {
+    let path = settings.admin.oidc.as_ref()?.client_secret_file.as_ref()?;
+    match secret_of_client(path) {
+        Ok((_, false)) => None,
+        Ok((_, true)) => Some(format!(
+            "{}: everybody on this machine may read or change it: chmod 600",
+            path.display()
+        )),
+        Err(rule) => {
+            draft.fault("admin.oidc.client_secret_file", path.display(), rule);
+            None
+        }
+    }
+}
+
+/// The secret of a file, and whether everybody may read it.
+///
+/// # Errors
+/// The rule that the file breaks.
+pub(super) fn secret_of_client(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
+    let read = files::read_regular_text(path, SECRET_BYTES_MAX)
+        .map_err(|error| format!("must be a readable file: {error}"))?;
+    let secret = Zeroizing::new(read.content.trim().to_owned());
+    if secret.is_empty() || !secret.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Err("must have one line of printable ASCII characters".into());
+    }
+    Ok((secret, read.is_open_to_others()))
+}
+
+/// Notes a provider of accounts that the credentials file has not, or that is asked for nothing.
+fn provider_of_accounts(settings: &Settings, loaded: &Loaded, draft: &mut Draft) {
+    let Some(oidc) = &settings.admin.oidc else {
+        return;
+    };
+    match loaded.credentials.provider(&oidc.provider) {
+        None => draft.fault(
+            "admin.oidc.provider",
+            &oidc.provider,
+            "allowed the issuer of an [oidc_provider] of the credentials file, without https://",
+        ),
+        Some(provider) if matches!(provider.keys, KeySource::File(_)) => draft.fault(
+            "admin.oidc.provider",
+            &oidc.provider,
+            "allowed a provider without jwks_file: its discovery document says where people sign in",
+        ),
+        Some(provider) if client_of(oidc, provider).is_none() => draft.fault(
+            "admin.oidc.client_id",
+            "",
+            "allowed the client that the console is: the provider has several client_ids",
+        ),
+        Some(_) => {}
+    }
+}
+
+/// Longest file of a client's secret.
+const SECRET_BYTES_MAX: usize = 4096;
 
 /// Whether a directory can be made and written, by a file that is removed at once in what there is of it.
 fn probe(data_dir: &Path) -> io::Result<()> {

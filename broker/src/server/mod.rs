@@ -63,6 +63,7 @@ use mailboxes::mailboxes;
 use random::seeds;
 use records::Records;
 use reload::Reloader;
+use reload::accounts::{self, AccountsFile};
 use reload::certificate::{Certificate, InitialCertificate};
 use reload::credentials::{CredentialsFile, InitialCredentials};
 use reload::providers::fetcher;
@@ -106,6 +107,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let (mut hooks, teller) = hooks::prepare(&settings, (epoch, placement.map()), &mut shows)?;
     let (fetcher, in_force) = fetcher(&settings, who.as_ref(), &mailboxes, &mut shows);
     tries::prepare(&mut shows, in_force, &session_keys, log)?;
+    let accounts = accounts::prepare(&settings, &mut shows)?;
     let (history, (admin, pairing)) = (shows.history.clone(), lan::open(&settings, &mut shows));
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
     let captures = page.as_ref().and_then(|page| page.shows.captures());
@@ -144,7 +146,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         told,
         happened,
         hooks: hooks.hooks.clone(),
-        reloader: reloader(tls, who, hooks),
+        reloader: reloader(tls, who, hooks, accounts),
         supervisor,
         drain_ms: settings.timeouts.drain_ms,
     }
@@ -210,6 +212,7 @@ fn reloader(
     tls: Option<InitialCertificate>,
     who: Option<InitialCredentials>,
     hooks: hooks::Started,
+    accounts: Option<AccountsFile>,
 ) -> Reloader {
     let mut reloader = Reloader::default();
     tls.into_iter()
@@ -217,6 +220,9 @@ fn reloader(
     who.into_iter()
         .for_each(|found| reloader.watch(Box::new(found.file), found.read));
     hooks.watch(&mut reloader);
+    accounts
+        .into_iter()
+        .for_each(|file| file.watch(&mut reloader));
     reloader
 }
 

@@ -245,6 +245,8 @@ mod tests {
         let shows = Shows {
             hooks: None,
             providers: None,
+            known: None,
+            accounts: None,
             readers: crate::side::Readers::new(None),
             lan: None,
             tries: crate::side::Tries::default(),

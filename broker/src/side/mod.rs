@@ -7,6 +7,7 @@
 //! |---|---|
 //! | this page, `status`, `shared`, `process`, `feed` | its start, and what all rooms use |
 //! | `admin` | who gets in, and how a connection is served |
+//! | `accounts` | people who get in with an account of an OpenID provider |
 //! | `pages` `rules` `shows` | the table of all pages, what holds for each, and what they show |
 //! | `inspect` | questions to the shards and to other nodes |
 //! | `channels` `presence` `trace` `refusals` | what and who is there, what happened, and why not |
@@ -16,6 +17,7 @@
 //! | `hooks` | how receivers of events do |
 //! | `backup` `cluster` `dev` | the registry as a stream; the nodes; pages for tests |
 
+mod accounts;
 mod admin;
 mod backup;
 mod channels;
@@ -39,6 +41,8 @@ mod status;
 mod trace;
 mod try_page;
 
+pub(crate) use accounts::client_of;
+pub use accounts::{Admission, Console};
 pub use admin::door::{Visits, admin_descriptors, visits};
 pub use backup::Backup;
 pub use channels::import::{Commit, Creation};

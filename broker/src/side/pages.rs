@@ -1,5 +1,6 @@
 //! The pages of the admin listener: which there are, and what each of them needs.
 
+use super::accounts::{self, Accounts, Console};
 use super::admin::access::Access;
 use super::admin::answer::Fault;
 use super::admin::door::Door;
@@ -20,9 +21,10 @@ use super::status::{Status, StatusBoard};
 use super::trace::reader::Traces;
 use super::trace::{page as trace, troubled};
 use super::try_page::page::TryPage;
-use super::try_page::session::TrySessions;
+use super::try_page::session::{InForce, Tries, TrySessions};
 use super::{backup, channels, cluster, dev, hooks, refusals, try_page};
 use crate::config;
+use crate::providers::Knowledge;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -43,6 +45,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         None => (None, None),
     };
     let settings = shows.settings;
+    let accounts = of_accounts(shows.accounts, &shows.in_force, shows.known, &settings);
     let shards = Shards::new(shows.inspect, settings.shards);
     let inspector = Inspector::new(shards, shows.nodes, &settings);
     let traces = Traces::new(inspector.clone());
@@ -55,19 +58,12 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         troubled: shows.troubled,
         inspector,
     };
-    let tries = Arc::new(shows.tries);
-    let try_page = TryPage {
-        settings: Arc::clone(&settings),
-        wants_token: access.wants_token(),
-        has_phones: lan.is_some(),
-        channel: tries.channel.as_str().into(),
-    };
-    let try_sessions = TrySessions {
-        tries,
-        access: access.clone(),
-        inspector: sources.inspector.clone(),
-        settings: Arc::clone(&settings),
-    };
+    let tries = of_tries(
+        shows.tries,
+        (&access, lan.is_some()),
+        &sources.inspector,
+        &settings,
+    );
     let pairing = lan.as_ref().map(|lan| lan.pairing.clone());
     let routes = Router::new()
         .merge(of_process(sources.status.clone(), Arc::clone(&settings)))
@@ -90,10 +86,13 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
             sources.inspector.clone(),
             Arc::clone(&sources.refusals),
         ))
-        .merge(try_page::routes(try_page, try_sessions))
+        .merge(tries)
         .merge(phones::routes(pairing, &settings))
+        .merge(accounts::routes(accounts.clone()))
         .fallback(|| async { NO_SUCH_PAGE });
-    let routes = Rules { access, lan }.hold_for(routes);
+    let rules = Rules::new(access, accounts.clone(), lan);
+    let routes = rules.hold_for(routes);
+    accounts.map(|accounts| tokio::spawn(accounts.watch()));
     let own = sources.inspector.node().map(Into::into);
     let presence = Arc::clone(sources.hub.presence());
     tokio::spawn(shows.readers.feed(presence, own));
@@ -102,6 +101,41 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         tokio::spawn(serve::serve(Door::of_lan(visits), routes.clone()));
     }
     serve::serve(Door::new(listeners), routes).await;
+}
+
+/// The accounts that may use the console, where some are configured and requests are signed.
+fn of_accounts(
+    console: Option<Console>,
+    in_force: &Option<InForce>,
+    known: Option<Knowledge>,
+    settings: &Settings,
+) -> Option<Accounts> {
+    let (console, who) = console.zip(in_force.clone())?;
+    let origins = &settings.admin.origins;
+    Some(Accounts::new(console, who, known?, origins))
+}
+
+/// The routes of `/try`.
+fn of_tries(
+    tries: Tries,
+    (access, has_phones): (&Access, bool),
+    inspector: &Inspector,
+    settings: &Arc<Settings>,
+) -> Router {
+    let tries = Arc::new(tries);
+    let page = TryPage {
+        settings: Arc::clone(settings),
+        wants_token: access.wants_token(),
+        has_phones,
+        channel: tries.channel.as_str().into(),
+    };
+    let sessions = TrySessions {
+        tries,
+        access: access.clone(),
+        inspector: inspector.clone(),
+        settings: Arc::clone(settings),
+    };
+    try_page::routes(page, sessions)
 }
 
 /// Starts what goes on beside requests.

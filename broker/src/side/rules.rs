@@ -1,8 +1,10 @@
 //! The rules for every page of the admin listener: who may see it, and what each answer has.
 
+use super::accounts::{Account, Accounts};
 use super::admin::access::{self, Access, Refusal};
 use super::admin::answer::{Fault, JSON};
 use super::admin::door::Seat;
+use super::log::line;
 use super::phones::lan::LanAccess;
 use super::phones::page;
 use crate::limits::ADMIN_BODY_BYTES_MAX;
@@ -12,17 +14,32 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 /// The checks of who may see pages.
 #[derive(Clone)]
 pub(super) struct Rules {
-    pub(super) access: Access,
+    access: Access,
+    /// People who sign in with accounts, where some are let in.
+    accounts: Option<Accounts>,
     /// For devices of the local network, under `--lan`.
-    pub(super) lan: Option<LanAccess>,
+    lan: Option<LanAccess>,
 }
 
 impl Rules {
+    pub(super) const fn new(
+        access: Access,
+        accounts: Option<Accounts>,
+        lan: Option<LanAccess>,
+    ) -> Self {
+        Self {
+            access,
+            accounts,
+            lan,
+        }
+    }
+
     /// The pages, behind these rules.
     pub(super) fn hold_for(self, pages: Router) -> Router {
         pages
@@ -46,9 +63,17 @@ async fn authorise(
         Some(lan) if seat.is_of_lan() => lan.check(method, path, request.headers(), Instant::now()),
         Some(_) | None => rules.access.check(method, path, request.headers()),
     };
-    let Err(refusal) = refusal else {
+    let Err(mut refusal) = refusal else {
         return next.run(request).await;
     };
+    if let Some(accounts) = rules.accounts.as_ref().filter(|_| !seat.is_of_lan())
+        && refusal == Refusal::Token
+    {
+        match accounts.admit(method, request.headers(), Instant::now()) {
+            Ok(account) => return for_account(accounts, account, &seat, request, next).await,
+            Err(other) => refusal = other,
+        }
+    }
     if refusal == Refusal::Unpaired && *method == Method::GET && access::is_page(path) {
         return page::unpaired();
     }
@@ -56,6 +81,54 @@ async fn authorise(
     let is_token = fault.0 == StatusCode::UNAUTHORIZED;
     let scheme = is_token.then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
     (scheme, fault).into_response()
+}
+
+/// Answers a request of an account. What may change something is logged with who asked for it, and a stream ends with
+/// the session.
+async fn for_account(
+    accounts: &Accounts,
+    account: Account,
+    seat: &Seat,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    let reads = *method == Method::GET || *method == Method::HEAD;
+    let mut change = (!reads && path != SIGN_OUT).then(|| Change {
+        account: account.clone(),
+        operation: format!("{method} {path}"),
+        remote: seat.remote(),
+        status: None,
+    });
+    request.extensions_mut().insert(account.clone());
+    let response = next.run(request).await;
+    if let Some(change) = &mut change {
+        change.status = Some(response.status());
+    }
+    drop(change);
+    if let Some(stream) = seat.stream() {
+        accounts.holds_stream(&account, stream);
+    }
+    response
+}
+
+/// A request of an account that may change something: logged when it is over, also when its caller has left.
+struct Change {
+    account: Account,
+    operation: String,
+    remote: SocketAddr,
+    status: Option<StatusCode>,
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        let outcome = match &self.status {
+            None => "unanswered",
+            Some(status) if status.is_success() => "ok",
+            Some(status) => status.as_str(),
+        };
+        line::by_account(self.account.names(), &self.operation, outcome, self.remote);
+    }
 }
 
 /// One request a connection: who has been answered keeps no place from others. What is not read is counted.
@@ -117,6 +190,9 @@ pub(super) const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
     ),
     (header::CACHE_CONTROL, "no-store"),
 ];
+
+/// The path whose line is written where the session ends.
+const SIGN_OUT: &str = "/account/sign-out";
 
 /// Types of bodies that no refusal of the framework has: errors, and pages that say what to do.
 const OUR_KINDS: [&str; 2] = [JSON, "text/html; charset=utf-8"];

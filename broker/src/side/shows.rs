@@ -1,5 +1,6 @@
 //! The sources of the admin listener's pages, as the start hands them over.
 
+use super::accounts::Console;
 use super::backup::Backup;
 use super::channels::import::Commit;
 use super::cluster::ClusterPage;
@@ -17,7 +18,7 @@ use super::shared::Shared;
 use super::trace::troubled::Troubled;
 use super::try_page::session::{InForce, Tries};
 use crate::hooks::Hooks;
-use crate::providers::Figures;
+use crate::providers::{Figures, Knowledge};
 use broker_core::settings::Settings;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -62,6 +63,10 @@ pub struct Shows {
     pub hooks: Option<Hooks>,
     /// The figures of OpenID providers, where signatures are asked for.
     pub providers: Option<Figures>,
+    /// Their keys, and the places at which people sign in, there.
+    pub known: Option<Knowledge>,
+    /// The accounts that may use the console, if any are configured.
+    pub accounts: Option<Console>,
     /// The bearer token that requests need, if one is configured.
     pub token: Option<String>,
     /// The pages for devices of the local network, under `--lan`.

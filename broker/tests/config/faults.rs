@@ -226,6 +226,32 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:2:10: admin.listen = 10.0.0.1:8090: allowed loopback addresses, or others with admin.token_file",
     ),
     (
+        "[admin]|oidc = { provider = 'id.example.com', claim = 'groups' }|token_file = 't'",
+        "f.toml:2:8: admin.oidc = { … }: allowed provider, claim and value together",
+    ),
+    (
+        "[admin]|oidc = { provider = 'id.example.com', claim = 'groups', value = 'ops' }",
+        "f.toml:2:8: admin.oidc = { … }: allowed with admin.token_file: without a token everybody who reaches the \
+         listener is let in",
+    ),
+    (
+        "[admin]|oidc = { provider = 'id.example.com', claim = 'groups', value = 'ops' }|token_file = 't'|\
+         listen = '10.0.0.1:8090'|origins = ['http://ops.example.com']",
+        "f.toml:2:8: admin.oidc = { … }: allowed with an https:// origin in admin.origins, or with admin.listen on \
+         loopback: cookies would cross the network in the clear",
+    ),
+    (
+        "[admin.oidc]|scopes = ['email']|provider = 'a'|claim = 'b'|value = 'c'|[admin]|token_file = 't'",
+        "f.toml:2:10: admin.oidc.scopes = email: allowed with openid among them",
+    ),
+    (
+        "[admin.oidc]|value = ''|scopes = []|client_secret = 'x'",
+        "f.toml:2:9: admin.oidc.value = '': allowed 1 to 255 bytes without control characters\n\
+         f.toml:3:10: admin.oidc.scopes = []: allowed a list of scopes, not empty\n\
+         f.toml:4:1: admin.oidc.client_secret = <redacted>: unknown key, allowed provider, claim, value, client_id, \
+         client_secret_file, scopes",
+    ),
+    (
         "[tls]|cert = 'a.pem'",
         "f.toml:1:1: tls = { … }: allowed cert and key together",
     ),

@@ -81,6 +81,13 @@ fn pages_ask_for_the_token() {
     let _ = fs::remove_dir_all(&directory);
 }
 
+/// And where it takes people's accounts.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn console_with_accounts() {
+    crate::accounts::chromium::signs_in();
+}
+
 /// The directory for pictures of pages, which people look at.
 pub(crate) fn screenshots() -> std::path::PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")

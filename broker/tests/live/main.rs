@@ -7,7 +7,7 @@
 //! * [`attacks`]: floods, hoarders and slow peers beside healthy clients, with memory, descriptors and counts before
 //!   and after; for whom the admin listener has answers, and who else may read what a broker keeps.
 //! * [`signed`]: checked identity.
-//! * [`things`]: devices that sign in with certificates.
+//! * [`things`]: devices that sign in with certificates; [`accounts`]: people who use the console with accounts.
 //! * [`listeners`]: addresses and certificates; [`pages`]: pages for browsers, and which others may use a broker.
 //! * [`operator`]: what operators see and watch; [`deploy`]: the files of `deploy/` that they use.
 //! * [`hooks`]: events of channels for receivers, and calls for masters that sleep.
@@ -44,6 +44,7 @@ macro_rules! on_shards {
     };
 }
 
+mod accounts;
 mod attacks;
 mod bad;
 mod client_browser;

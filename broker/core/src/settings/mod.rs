@@ -4,6 +4,7 @@
 //! and the rates. Every key that is written, in the file or as a flag, wins over both. The keys with their ranges and
 //! defaults are the table [`KEYS`].
 
+mod accounts;
 mod cluster;
 mod glob;
 mod hooks;
@@ -19,6 +20,7 @@ mod timeouts;
 pub mod value;
 
 pub use crate::quota::Rate;
+pub use accounts::Oidc;
 pub use cluster::{Cluster, Etcd, Link};
 pub use glob::Glob;
 pub use hooks::{HOOKS_MAX, Hook, PresenceRules, TELLS_VIEWERS, mask_of};
@@ -70,6 +72,8 @@ pub struct Settings {
     pub listen: Vec<Listen>,
     /// The admin listener.
     pub admin: Admin,
+    /// The file that all of this was read from, if any: parts of it are read again.
+    pub config: Option<PathBuf>,
     /// Number of shards: 1 to [`SHARDS_MAX`](crate::limits::SHARDS_MAX).
     pub shards: usize,
     /// Whether fewer shards will do when locked memory has no room for all: `--dev` with no number of them written.
@@ -248,6 +252,8 @@ pub struct Admin {
     pub metrics_open: bool,
     /// Whether `/try` is there without `--dev`.
     pub try_page: bool,
+    /// The accounts of a provider that may use the console, beside the token.
+    pub oidc: Option<Oidc>,
 }
 
 /// Which numbers the defaults come from.

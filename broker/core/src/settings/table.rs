@@ -62,6 +62,23 @@ macro_rules! list {
     };
 }
 
+/// A text of the table of accounts, which is absent until one of its keys is written.
+macro_rules! oidc {
+    ($name:ident, $parse:expr) => {
+        Kind::Text {
+            get: |settings| {
+                let text = &settings.admin.oidc.as_ref()?.$name;
+                Some(text.clone()).filter(|text| !text.is_empty())
+            },
+            set: |settings, text| {
+                let text = $parse(text)?.into();
+                settings.admin.oidc.get_or_insert_default().$name = text;
+                Ok(())
+            },
+        }
+    };
+}
+
 /// A path that may be unset.
 macro_rules! path {
     ($($name:ident).+) => {
@@ -169,6 +186,38 @@ pub const KEYS: &[Key] = &[
               With token_file only"),
     Key::new("admin.try", Kind::Switch(field!(admin.try_page))).default("false")
         .doc("true serves /try and POST /try/session, which needs token_file; --dev serves the page anyway"),
+    Key::new("admin.oidc.provider", oidc!(provider, value::filled))
+        .doc("of the credentials file: its issuer without https://. Who has an account there may use the console, if \
+              claim is value. Needs token_file, and an https:// origin or listen on loopback. Read again, as all of \
+              this table, on SIGHUP and when the file changes"),
+    Key::new("admin.oidc.claim", oidc!(claim, value::claim))
+        .doc("of the id token: a text, or a list of texts"),
+    Key::new("admin.oidc.value", oidc!(value, value::claim_value)).doc("compared letter by letter"),
+    Key::new("admin.oidc.client_id", Kind::Text {
+            get: |s| s.admin.oidc.as_ref()?.client_id.clone(),
+            set: |s, text| {
+                let client_id = value::claim_value(text)?;
+                s.admin.oidc.get_or_insert_default().client_id = Some(client_id);
+                Ok(())
+            },
+        })
+        .doc("the console's client at the provider; default: the only one of its client_ids"),
+    Key::new("admin.oidc.client_secret_file", Kind::Path {
+            get: |s| s.admin.oidc.as_ref()?.client_secret_file.as_deref(),
+            set: |s, path| s.admin.oidc.get_or_insert_default().client_secret_file = Some(path),
+        })
+        .doc("one line: that client's secret; without, it is a public client"),
+    Key::new("admin.oidc.scopes", Kind::List {
+            entries: "scopes",
+            may_be_empty: false,
+            get: |s| s.admin.oidc.as_ref().map(|oidc| oidc.scopes.clone()).unwrap_or_default(),
+            set: |s, texts| {
+                let scopes = texts.iter().map(|text| value::scope(text)).collect::<Result<_, _>>()?;
+                s.admin.oidc.get_or_insert_default().scopes = scopes;
+                Ok(())
+            },
+        })
+        .doc("with openid; default: openid, email and profile"),
 
     Key::new("advertise.domain", some_text!(advertise.domain, value::domain))
         .doc("wss://m-<8 hex>.<domain> and so on, a name for each channel and role; not together with the next two"),

@@ -54,6 +54,25 @@ pub fn filled(text: &str) -> Checked<String> {
     Ok(text.into())
 }
 
+/// The name of a claim of a token.
+pub fn claim(text: &str) -> Checked<String> {
+    let rule = "allowed 1 to 128 printable ASCII characters without space";
+    letters(text, 1..=128, |byte| byte.is_ascii_graphic(), rule).map(str::to_owned)
+}
+
+/// The value of a claim. Source: STS API Reference, "AssumeRoleWithWebIdentity", `SubjectFromWebIdentityToken`: 255.
+pub fn claim_value(text: &str) -> Checked<String> {
+    let rule = "allowed 1 to 255 bytes without control characters";
+    letters(text, 1..=255, |byte| !byte.is_ascii_control(), rule).map(str::to_owned)
+}
+
+/// A scope of a sign-in. Source: RFC 6749, section 3.3, "Access Token Scope".
+pub fn scope(text: &str) -> Checked<String> {
+    let is_allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    let rule = "allowed 1 to 128 printable ASCII characters without space, \" and \\";
+    letters(text, 1..=128, is_allowed, rule).map(str::to_owned)
+}
+
 /// `http://ADDR:PORT` or `https://ADDR:PORT`, with an IP address or `localhost`.
 pub fn listen(text: &str) -> Checked<Listen> {
     let rule = || {

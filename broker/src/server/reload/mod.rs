@@ -11,6 +11,7 @@
 //! ```
 //! Looks are by path, so a symbolic link that is swapped (as Kubernetes does with mounted secrets) is a change as well.
 
+pub(super) mod accounts;
 pub(super) mod certificate;
 pub(super) mod credentials;
 pub(super) mod providers;

@@ -28,7 +28,7 @@ pub(in crate::server) fn fetcher(
         });
     });
     let place = (settings.data_dir.clone(), settings.dev);
-    let (fetcher, figures) = providers::fetcher(in_force.clone(), place, hand_over);
-    shows.providers = Some(figures);
+    let (fetcher, figures, known) = providers::fetcher(in_force.clone(), place, hand_over);
+    (shows.providers, shows.known) = (Some(figures), Some(known));
     (Some(fetcher), Some(in_force))
 }

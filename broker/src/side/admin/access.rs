@@ -4,7 +4,7 @@
 //!  Host          without a token: an address, localhost, or the host of a configured origin (DNS rebinding)
 //!  Origin        if there is one: the listener's own, or a configured one (CWE-1385)
 //!  Sec-Fetch-*   no request that a page of another site caused, except a visit to a page of ours
-//!  Authorization with a token: the token, except for what is public
+//!  Authorization with a token: the token, except for what is public; else a session of an account (`side::accounts`)
 //! ```
 //! The address that a request came to says nothing: behind a proxy everybody comes from loopback.
 
@@ -25,6 +25,8 @@ pub(in crate::side) struct Access {
     metrics_open: bool,
     /// Origins of pages beside the listener's own: what browsers see of it behind a proxy.
     origins: Arc<[String]>,
+    /// People sign in with accounts beside the token.
+    accounts: bool,
 }
 
 /// Why a request is not answered.
@@ -73,6 +75,7 @@ impl Access {
             token: token.map(Arc::from),
             metrics_open: settings.metrics_open,
             origins: settings.origins.as_slice().into(),
+            accounts: settings.oidc.is_some(),
         }
     }
 
@@ -95,7 +98,8 @@ impl Access {
         headers: &HeaderMap,
     ) -> Result<(), Refusal> {
         let reads = *method == Method::GET || *method == Method::HEAD;
-        if !self.is_of_our_origin(headers) || is_of_another_site(headers, reads && is_page(path)) {
+        let visit = reads && (is_page(path) || (self.accounts && path == CALLBACK));
+        if !self.is_of_our_origin(headers) || is_of_another_site(headers, visit) {
             return Err(Refusal::Origin);
         }
         match &self.token {
@@ -104,6 +108,7 @@ impl Access {
             Some(_) if reads && (is_public(path) || (self.metrics_open && path == METRICS)) => {
                 Ok(())
             }
+            Some(_) if reads && self.accounts && is_of_accounts(path) => Ok(()),
             Some(token) if bears(headers, token) => Ok(()),
             Some(_) => Err(Refusal::Token),
         }
@@ -177,6 +182,14 @@ pub(in crate::side) fn is_page(path: &str) -> bool {
 fn is_public(path: &str) -> bool {
     is_page(path) || matches!(path, "/live" | "/ready") || path.starts_with("/assets/")
 }
+
+/// Whether a path is one by which people sign in.
+fn is_of_accounts(path: &str) -> bool {
+    matches!(path, "/account" | "/account/sign-in" | CALLBACK)
+}
+
+/// The path to which a provider sends browsers back.
+pub(in crate::side) const CALLBACK: &str = "/account/callback";
 
 const METRICS: &str = "/metrics";
 
@@ -269,6 +282,36 @@ mod tests {
         let framed = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
         let framed = [&framed[..], &[("sec-fetch-site", "cross-site")]].concat();
         assert_eq!(check(&access, "GET /", &framed), Some(Refusal::Origin));
+    }
+
+    #[test]
+    fn with_accounts_one_more_path_is_led_to() {
+        let mut access = access(Some("t"), &[]);
+        let visit = [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
+        let paths = ["/account", "/account/sign-in", "/account/callback"];
+        for path in paths {
+            let line = format!("GET {path}");
+            assert_eq!(check(&access, &line, &[]), Some(Refusal::Token), "{path}");
+            assert_eq!(check(&access, &line, &visit), Some(Refusal::Origin));
+        }
+        access.accounts = true;
+        for path in paths {
+            let line = format!("GET {path}");
+            assert_eq!(check(&access, &line, &[]), None, "{path}");
+            let led = (path != CALLBACK).then_some(Refusal::Origin);
+            assert_eq!(check(&access, &line, &visit), led, "{path}");
+            let line = format!("POST {path}");
+            assert_eq!(check(&access, &line, &[]), Some(Refusal::Token), "{path}");
+        }
+        let framed = [visit[0], visit[1], ("sec-fetch-dest", "iframe")];
+        let line = "GET /account/callback";
+        assert_eq!(check(&access, line, &framed), Some(Refusal::Origin));
+        let out = check(&access, "POST /account/sign-out", &[]);
+        assert_eq!(out, Some(Refusal::Token), "a session is needed");
     }
 
     #[test]

@@ -116,7 +116,31 @@ pub(in crate::side) struct Seat {
     answer: Shared<Option<Hold>>,
 }
 
+/// The way to the end of a connection.
+#[derive(Clone, Debug)]
+pub(in crate::side) struct Line(Weak<TcpStream>);
+
+impl Line {
+    /// Whether the connection is still there.
+    pub(in crate::side) fn is_open(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// Shuts the connection down: its task reads the end, or fails to write.
+    pub(in crate::side) fn end(&self) {
+        if let Some(socket) = self.0.upgrade() {
+            let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
+        }
+    }
+}
+
 impl Seat {
+    /// The connection as an event stream, if it is one.
+    pub(in crate::side) fn stream(&self) -> Option<Line> {
+        let streams = self.streams.load(Ordering::Relaxed);
+        streams.then(|| Line(self.socket.clone()))
+    }
+
     /// The other end.
     pub(in crate::side) fn remote(&self) -> SocketAddr {
         self.remote

@@ -128,6 +128,7 @@ fn node(settings: &Settings) -> Value {
         "profile": profile,
         "dev": settings.dev,
         "try": settings.has_try_page(),
+        "accounts": settings.admin.oidc.is_some(),
         "region": settings.region,
         "accountId": settings.account_id,
         "shards": settings.shards,

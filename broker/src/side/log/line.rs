@@ -252,6 +252,24 @@ pub(in crate::side) fn disconnected(
     );
 }
 
+/// An account of a provider signed in or out, or sent a request that changes something.
+pub(in crate::side) fn by_account(
+    (issuer, subject): (&str, &str),
+    operation: &str,
+    outcome: &str,
+    remote: SocketAddr,
+) {
+    info!(
+        target: TARGET,
+        issuer,
+        subject,
+        operation = cut(operation, ARN_CHARS),
+        outcome,
+        %remote,
+        "audit"
+    );
+}
+
 /// The first characters of a text.
 fn cut(text: &str, chars: usize) -> &str {
     let end = text
@@ -265,7 +283,7 @@ fn cut(text: &str, chars: usize) -> &str {
 const TARGET: &str = "broker::journal";
 /// Characters of a client id, a name or a caller.
 const ID_CHARS: usize = 64;
-/// Characters of an ARN: whole, for every name of up to 190.
+/// Characters of an ARN: whole, for every name of up to 190; and of a request's method and path.
 const ARN_CHARS: usize = 256;
 /// Characters of what refuses a connection: a policy with its statement, or names of policies.
 const REFUSED_BY_CHARS: usize = 256;

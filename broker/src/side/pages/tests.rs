@@ -43,6 +43,8 @@ fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static 
     let shows = Shows {
         hooks: None,
         providers: None,
+        known: None,
+        accounts: None,
         readers: Readers::new(None),
         scrape: Box::new(report),
         inspect: Box::new(move |whom, _| {

@@ -10,7 +10,7 @@
 mod bounds;
 mod conditions;
 mod malformed;
-mod provider;
+pub(crate) mod provider;
 pub(crate) mod quotas;
 mod recheck;
 pub(crate) mod refused;

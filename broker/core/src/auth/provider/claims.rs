@@ -91,6 +91,20 @@ impl Members {
         values.unwrap_or_default()
     }
 
+    /// Whether a claim of exactly this name is the text, or a list that has it.
+    pub(super) fn has_value(&self, name: &str, text: &str) -> bool {
+        match self.0.get(name) {
+            Some(Value::String(only)) => only == text,
+            Some(Value::Array(list)) => list.iter().any(|one| one.as_str() == Some(text)),
+            Some(_) | None => false,
+        }
+    }
+
+    /// Whether a claim is `true`, as a truth or, since some providers write it so, as a text.
+    pub(super) fn is_true(&self, name: &str) -> bool {
+        matches!(self.0.get(name), Some(Value::Bool(true))) || self.has_value(name, "true")
+    }
+
     /// The audiences: one text, or a list of them.
     pub(super) fn audiences(&self) -> Option<Vec<Box<str>>> {
         let audience = self.0.get("aud")?;

@@ -15,12 +15,14 @@
 //! Source: OpenID Connect Core 1.0, section 3.1.3.7, "ID Token Validation"; RFC 8725, "JSON Web Token Best Current
 //! Practices"; IAM User Guide, "Available keys for AWS OIDC federation".
 
+mod account;
 mod claims;
 mod fault;
 mod keyring;
 mod keys;
 mod token;
 
+pub use account::{AccountFault, Wanted};
 pub use fault::TokenFault;
 pub use keyring::{Keyring, ProviderKeys};
 pub use keys::{KeySet, KeySetFault};

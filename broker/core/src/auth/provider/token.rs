@@ -14,7 +14,7 @@ use std::fmt;
 pub struct Unverified<'t> {
     token: &'t str,
     header: Header,
-    claims: Members,
+    pub(super) claims: Members,
     issuer: String,
 }
 

@@ -1,3 +1,4 @@
+mod account;
 mod signer;
 
 use super::*;

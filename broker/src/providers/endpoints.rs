@@ -1,0 +1,151 @@
+//! The places of a provider at which people sign in, as its discovery document names them.
+
+use super::document::{is_allowed, secure};
+use axum::http::Uri;
+use broker_core::auth::provider::Provider;
+use serde::Deserialize;
+
+/// The places of a provider for the authorization code flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The page to which a browser is sent, without a fragment.
+    pub authorization: Uri,
+    /// The place at which the server exchanges a code.
+    pub(super) token: Uri,
+    /// Whether a secret is sent in the form, since the provider takes it in no header.
+    pub(super) takes_form: bool,
+    /// Whether each answer of the page names its issuer (RFC 9207).
+    pub names_issuer: bool,
+}
+
+/// The members that are read. Source: OpenID Connect Discovery 1.0, section 3; RFC 9207, section 3.
+#[derive(Deserialize)]
+struct Document {
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    code_challenge_methods_supported: Option<Vec<String>>,
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: bool,
+}
+
+impl Endpoints {
+    /// Those of a document whose issuer was compared. The code and the secret go to the issuer's own host, or to one
+    /// that the operator wrote.
+    ///
+    /// # Errors
+    /// Why nobody can sign in there, in a word for operators.
+    pub(super) fn read(
+        document: &[u8],
+        provider: &Provider,
+        hosts: &[Box<str>],
+    ) -> Result<Self, String> {
+        let document: Document =
+            serde_json::from_slice(document).map_err(|_| "its discovery document is odd")?;
+        let page = document.authorization_endpoint.as_deref();
+        let authorization = page.and_then(secure).filter(|_| {
+            let page = page.unwrap_or_default();
+            !page.contains('#')
+        });
+        let authorization = authorization.ok_or("authorization_endpoint is no https URL")?;
+        let token = document.token_endpoint.as_deref().and_then(secure);
+        let token = token.ok_or("token_endpoint is no https URL")?;
+        if !is_allowed(&token, provider, hosts) {
+            let rule = "token_endpoint is on a host that is neither the issuer's nor in jwks_hosts";
+            return Err(rule.into());
+        }
+        let is_listed = |list: &Option<Vec<String>>, word: &str| {
+            let mut list = list.iter().flatten();
+            list.any(|one| one == word)
+        };
+        let challenges = &document.code_challenge_methods_supported;
+        if challenges.is_some() && !is_listed(challenges, "S256") {
+            return Err("the provider does not know PKCE with S256".into());
+        }
+        // Without a list it is the header. Source: OpenID Connect Discovery 1.0, section 3.
+        let methods = &document.token_endpoint_auth_methods_supported;
+        let takes_form =
+            is_listed(methods, "client_secret_post") && !is_listed(methods, "client_secret_basic");
+        Ok(Self {
+            authorization,
+            token,
+            takes_form,
+            names_issuer: document.authorization_response_iss_parameter_supported,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker_core::auth::provider::{Algorithms, Discovery, KeySource};
+    use serde_json::{Value, json};
+
+    fn read(changes: &Value) -> Result<Endpoints, String> {
+        let provider = Provider {
+            account: "123456789012".into(),
+            issuer: "id.example.com/realms/home".into(),
+            client_ids: vec!["app".into()],
+            algorithms: Algorithms::default(),
+            keys: KeySource::Discovery(Discovery::default()),
+            claims: Vec::new(),
+        };
+        let mut document = json!({
+            "authorization_endpoint": "https://login.example.com/authorize?tenant=a",
+            "token_endpoint": "https://id.example.com/token",
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            document[name] = value.clone();
+        }
+        let hosts = ["oauth2.example.com".into()];
+        Endpoints::read(document.to_string().as_bytes(), &provider, &hosts)
+    }
+
+    #[test]
+    fn codes_go_to_the_issuers_host_or_one_that_is_named() {
+        let found = read(&json!({})).unwrap();
+        assert_eq!(
+            found.authorization.to_string(),
+            "https://login.example.com/authorize?tenant=a"
+        );
+        assert!(!found.takes_form && !found.names_issuer);
+        for (token, word) in [
+            ("https://oauth2.example.com:443/token", ""),
+            ("https://oauth2.example.com.evil.example/token", "neither"),
+            ("https://id.example.com@evil.example/token", "https"),
+            ("http://id.example.com/token", "https"),
+            ("", "https"),
+        ] {
+            let error = read(&json!({ "token_endpoint": token })).err();
+            let error = error.unwrap_or_default();
+            assert_eq!(error.is_empty(), word.is_empty(), "{token}: {error}");
+            assert!(error.contains(word), "{token}: {error}");
+        }
+    }
+
+    #[test]
+    fn pages_are_https_and_providers_know_the_challenge() {
+        for page in ["http://id.example.com/a", "/a", "https://id.example.com/#a"] {
+            assert!(
+                read(&json!({ "authorization_endpoint": page })).is_err(),
+                "{page}"
+            );
+        }
+        let challenges = |list: Value| read(&json!({"code_challenge_methods_supported": list}));
+        assert!(challenges(json!(["plain", "S256"])).is_ok() && challenges(json!(null)).is_ok());
+        assert!(challenges(json!(["plain"])).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_sent_as_the_provider_takes_it() {
+        for (methods, form) in [
+            (json!(["client_secret_basic", "client_secret_post"]), false),
+            (json!(["client_secret_post"]), true),
+            (json!(["none"]), false),
+            (json!(null), false),
+        ] {
+            let changes = json!({ "token_endpoint_auth_methods_supported": methods });
+            assert_eq!(read(&changes).unwrap().takes_form, form, "{methods}");
+        }
+    }
+}

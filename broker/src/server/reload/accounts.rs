@@ -1,0 +1,90 @@
+//! The accounts that may use the console: read at start with the file of their client's secret, and again when either
+//! changes.
+
+use super::{Reloader, Subject, stamps};
+use crate::config;
+use crate::failure::Failure;
+use crate::server::check::secret_of_client;
+use crate::side::{Admission, Console, Shows};
+use broker_core::settings::{Oidc, Settings};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The accounts in force. One per process that has some, on the main thread.
+pub(in crate::server) struct AccountsFile {
+    /// The configuration file.
+    config: PathBuf,
+    /// The file of the client's secret, as of the last good read.
+    secret: Option<PathBuf>,
+    of_side: watch::Sender<Option<Arc<Admission>>>,
+}
+
+/// Gives the admin listener the accounts that may use it; the file is to be watched.
+///
+/// # Errors
+/// [`Failure::Configuration`]: the client's secret cannot be read.
+pub(in crate::server) fn prepare(
+    settings: &Settings,
+    shows: &mut Shows,
+) -> Result<Option<AccountsFile>, Failure> {
+    let Some(oidc) = &settings.admin.oidc else {
+        return Ok(None);
+    };
+    let admission = admission(oidc.clone()).map_err(Failure::Configuration)?;
+    let (of_side, in_force) = watch::channel(Some(Arc::new(admission)));
+    shows.accounts = Some(Console {
+        admission: in_force,
+        dev: settings.dev,
+    });
+    let secret = oidc.client_secret_file.clone();
+    let config = settings.config.clone();
+    Ok(config.map(|config| AccountsFile {
+        config,
+        secret,
+        of_side,
+    }))
+}
+
+impl AccountsFile {
+    /// Has the file read again when it changes.
+    pub(in crate::server) fn watch(self, reloader: &mut Reloader) {
+        let read = stamps(&self.files());
+        reloader.watch(Box::new(self), read);
+    }
+}
+
+impl Subject for AccountsFile {
+    fn name(&self) -> &'static str {
+        "table of accounts"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        [Some(self.config.clone()), self.secret.clone()]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Sessions of accounts that are let in no more end at once. Without the table nobody is.
+    fn reload(&mut self) -> Result<(), String> {
+        let oidc = config::accounts_of(&self.config).map_err(|error| error.to_string())?;
+        let secret = oidc.as_ref().and_then(|it| it.client_secret_file.clone());
+        let admission = oidc.map(admission).transpose()?;
+        self.of_side.send_replace(admission.map(Arc::new));
+        self.secret = secret;
+        Ok(())
+    }
+}
+
+fn admission(oidc: Oidc) -> Result<Admission, String> {
+    let path = oidc.client_secret_file.as_ref();
+    let secret = path.map(|path| {
+        let refused = |rule| format!("admin.oidc.client_secret_file = {}: {rule}", path.display());
+        secret_of_client(path)
+            .map(|(secret, _)| secret)
+            .map_err(refused)
+    });
+    let secret = secret.transpose()?;
+    Ok(Admission { oidc, secret })
+}

@@ -1,0 +1,114 @@
+//! Sign-ins under way: what a browser was sent to its provider with, until it is back.
+
+use super::basis::Basis;
+use super::secret::{self, Hash};
+use crate::limits::CONSOLE_SIGN_INS_MAX;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
+
+/// One sign-in.
+pub(super) struct SignIn {
+    /// Comes back in the id token.
+    pub(super) nonce: Zeroizing<String>,
+    /// Proves to the provider that its code was asked for here.
+    pub(super) verifier: Zeroizing<String>,
+    /// The origin at which it was begun.
+    pub(super) origin: String,
+    /// The rule by which it was begun.
+    pub(super) basis: Arc<Basis>,
+}
+
+/// All of them, by the hash of their state.
+#[derive(Default)]
+pub(super) struct SignIns {
+    by_state: BTreeMap<Hash, (Instant, SignIn)>,
+    /// From the oldest; those that were taken stay here until their time is over.
+    order: VecDeque<(Instant, Hash)>,
+}
+
+impl SignIn {
+    /// With secrets of its own; `None` when the system has no randomness.
+    pub(super) fn new(origin: &str, basis: &Arc<Basis>) -> Option<Self> {
+        Some(Self {
+            nonce: secret::random()?,
+            verifier: secret::random()?,
+            origin: origin.to_owned(),
+            basis: Arc::clone(basis),
+        })
+    }
+}
+
+impl SignIns {
+    /// Keeps one, and returns its state. The oldest makes room.
+    pub(super) fn begin(&mut self, sign_in: SignIn, now: Instant) -> Option<Zeroizing<String>> {
+        let state = secret::random()?;
+        while self.order.len() >= CONSOLE_SIGN_INS_MAX || self.oldest_is_over(now) {
+            let (_, oldest) = self.order.pop_front()?;
+            self.by_state.remove(&oldest);
+        }
+        let hash = secret::hash(&state);
+        self.by_state.insert(hash, (now, sign_in));
+        self.order.push_back((now, hash));
+        Some(state)
+    }
+
+    /// Takes the one of this state, so that it serves once.
+    pub(super) fn take(&mut self, state: &str, now: Instant) -> Option<SignIn> {
+        let (began, sign_in) = self.by_state.remove(&secret::hash(state))?;
+        (now < began + SIGN_IN_LIFE).then_some(sign_in)
+    }
+
+    fn oldest_is_over(&self, now: Instant) -> bool {
+        let oldest = self.order.front();
+        oldest.is_some_and(|(began, _)| now >= *began + SIGN_IN_LIFE)
+    }
+}
+
+/// Time in which somebody signs in at the provider.
+pub(super) const SIGN_IN_LIFE: Duration = Duration::from_secs(10 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sign_in() -> SignIn {
+        let basis = Basis {
+            issuer: "id.example.com".into(),
+            client_id: "console".into(),
+            claim: "groups".into(),
+            value: "operators".into(),
+        };
+        SignIn::new("http://localhost:8090", &Arc::new(basis)).unwrap()
+    }
+
+    #[test]
+    fn a_state_serves_once_and_in_time() {
+        let (mut all, now) = (SignIns::default(), Instant::now());
+        let state = all.begin(sign_in(), now).unwrap();
+        for other in ["", "x", &state[1..], &state.to_lowercase()] {
+            assert!(all.take(other, now).is_none(), "{other}");
+        }
+        let taken = all.take(&state, now).unwrap();
+        assert_ne!(*taken.nonce, *taken.verifier);
+        assert!(all.take(&state, now).is_none(), "used");
+        let late = all.begin(sign_in(), now).unwrap();
+        assert!(all.take(&late, now + SIGN_IN_LIFE).is_none());
+        let just = all.begin(sign_in(), now).unwrap();
+        let end = now + SIGN_IN_LIFE - Duration::from_secs(1);
+        assert!(all.take(&just, end).is_some());
+    }
+
+    #[test]
+    fn the_oldest_makes_room_and_what_is_over_takes_none() {
+        let (mut all, now) = (SignIns::default(), Instant::now());
+        let begin = |_| all.begin(sign_in(), now).unwrap();
+        let states: Vec<_> = (0..=CONSOLE_SIGN_INS_MAX).map(begin).collect();
+        assert_eq!(all.by_state.len(), CONSOLE_SIGN_INS_MAX);
+        assert!(all.take(&states[0], now).is_none());
+        assert!(all.take(&states[1], now).is_some());
+        assert!(all.begin(sign_in(), now + SIGN_IN_LIFE).is_some());
+        assert_eq!((all.by_state.len(), all.order.len()), (1, 1));
+    }
+}
