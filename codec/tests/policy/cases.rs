@@ -14,6 +14,28 @@ fn request(name: &str) -> Request {
     )
 }
 
+/// A claim's key is named whole, as others are.
+#[test]
+fn the_condition_that_fails_is_named_by_its_key() {
+    for key in [
+        "id.example.com/realms/home:email",
+        "aws:PrincipalTag/a",
+        "aws:username",
+    ] {
+        let policy = Policy::parse(&on(&format!(r#""StringEquals": {{"{key}": "x"}}"#))).unwrap();
+        let asked = request("cam-1");
+        let mut ground = None;
+        let asked = codec::aws::policy::Request {
+            action: asked.action,
+            resource: &asked.resource,
+            client_id: None,
+            context: &asked,
+        };
+        let _ = policy.decide_with_ground(&asked, &mut 0, &mut ground);
+        assert_eq!(policy.failed_key(ground.unwrap()).as_deref(), Some(key));
+    }
+}
+
 /// A document of one statement that allows everything on a condition.
 fn on(condition: &str) -> String {
     format!(
