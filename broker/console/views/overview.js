@@ -18,6 +18,9 @@ export function overview(root) {
   const shards = table(['Shard', 'State', 'Busy', '#Connections', '#Outboxes', '#Kept', '#Longest turn'], 'Shards');
   const refused = h('div', { class: 'bars' });
   const calm = h('p', { class: 'quiet' }, 'None so far.');
+  const signs = table(['Sign-ins since the start', '#Let in', '#Refused'], 'Sign-ins');
+  const signed = card('Sign-ins', signs.whole, h('p', {}, h('a', { href: '#/why' }, 'Why was a sign-in refused?')));
+  signed.hidden = true;
   const troubled = h('div', { class: 'troubled' });
   const rest = h('button', { type: 'button', class: 'small', hidden: true, click: () => { every = true; if (last !== null) drawTroubled(last); } });
   const well = h('p', { class: 'quiet' }, 'None is known.');
@@ -32,6 +35,7 @@ export function overview(root) {
     h('div', { class: 'charts' }, ...charts.map((one) => one.whole)),
     h('div', { class: 'halves' }, card('Shards', shards.whole),
       card('Refused while this page is open', refused, calm, h('p', {}, h('a', { href: '#/why' }, 'Why was a request refused?')))),
+    signed,
     card('Troubled sessions', troubled, rest, well),
     node,
   );
@@ -69,6 +73,9 @@ export function overview(root) {
       for (const [reason, rate] of refusals) seen.set(reason, (seen.get(reason) ?? 0) + rate);
       drawRefused(refused, seen);
       calm.hidden = seen.size > 0;
+      const kinds = Object.entries(now.signIns ?? {});
+      signed.hidden = kinds.length === 0;
+      keyed(signs.body, kinds, ([kind]) => kind, makeSigned, updateSigned);
       drawTroubled(state.troubled ?? []);
       if (state.node !== null) {
         const { version, commit, profile, region, accountId, startedAt } = state.node;
@@ -77,6 +84,21 @@ export function overview(root) {
       }
     },
   };
+}
+
+/** Kinds of sign-ins, in words. */
+const KINDS = {
+  certificate: 'Certificates of devices', federation: 'Federated users', role: 'Roles, by keys', session: 'Sessions of principals',
+  web: 'Tokens of OpenID providers',
+};
+
+function makeSigned([kind]) {
+  return h('tr', {}, h('th', { scope: 'row' }, KINDS[kind] ?? kind), h('td', { class: 'number' }), h('td', { class: 'number' }));
+}
+
+function updateSigned(row, [, { ok, refused }]) {
+  put(row.children[1], number(ok));
+  put(row.children[2], number(refused));
 }
 
 function makeShard() {

@@ -52,9 +52,10 @@ function update(row, group) {
   const sum = row.querySelector('.sum');
   if (sum !== null) put(sum, summed(group));
   const [, who, names, says, times] = row.firstElementChild.children;
-  put(who, group.channel ?? (group.requestId ? group.keyId ?? 'no channel named' : 'further channels and keys'));
-  put(names, named(group, group.channel !== null).join(' · '));
-  put(says, (group.policy ? `Policy ${group.policy}` : group.says ?? group.errorType ?? '').replaceAll('`', ''));
+  const of = group.channel ?? group.session;
+  put(who, of ?? (group.requestId ? group.keyId ?? 'no channel named' : 'further channels and keys'));
+  put(names, named(group, (of ?? null) !== null).join(' · '));
+  put(says, (group.policy ? `Reason: ${group.policy}` : group.says ?? group.errorType ?? '').replaceAll('`', ''));
   const minutes = group.minutes ?? [];
   put(times.firstElementChild.firstElementChild, 'refusals of each minute of the last hour');
   times.firstElementChild.lastElementChild.setAttribute('d', bars(minutes));
@@ -91,7 +92,7 @@ function fill(body, row) {
   const facts = [['Request id', group.requestId], ['Operation', group.operation], ['Channel', group.channel],
     ['Client id', group.clientId], ['Session', group.session],
     ['Principal', group.principal], ['Access key', group.keyId], ['Address', group.remote],
-    ['Shard', group.shard], ['Fault', group.fault], ['Policy', group.policy],
+    ['Shard', group.shard], ['Fault', group.fault], ['Reason', group.policy],
     ['Clock of the caller', group.clockSkewSeconds ? `${number(group.clockSkewSeconds)} s off` : null]];
   const known = facts.filter(([, value]) => value !== null && value !== undefined);
   const request = h('pre', { tabindex: '0', role: 'region', 'aria-label': 'The request as it was signed', hidden: true });

@@ -17,8 +17,8 @@ pub struct PolicyFlags {
 #[derive(Clone, Debug, Subcommand)]
 pub enum PolicyCommand {
     /// Say whether a principal, or a session of a role, may do something by a credentials file, and which statement
-    /// decides; exit with 0 when it may, with 1 when not, with 2 when the question or the file is wrong. The trust of
-    /// a role, and whether the channel exists, are not looked at
+    /// decides; exit with 0 when it may, with 1 when not, with 2 when the question or the file is wrong. With a thing
+    /// or a claim, also say whether the role lets that one sign in. Whether the channel exists is not looked at
     Test(PolicyTestFlags),
 }
 
@@ -46,6 +46,9 @@ pub struct PolicyTestFlags {
     /// The thing whose certificate signed in, for a role [default: none]
     #[arg(long, value_name = "NAME", conflicts_with = "claim")]
     pub thing: Option<String>,
+    /// The role alias that the thing asks for [default: the first of the role]
+    #[arg(long, value_name = "NAME", requires = "thing")]
+    pub alias: Option<String>,
     /// Claim of the token that signed in, for a role: id.example.com:sub=ada; repeatable [default: none]
     #[arg(long, value_name = "ISSUER:NAME=VALUE", value_parser = claim)]
     pub claim: Vec<(String, String, String)>,
@@ -61,7 +64,7 @@ pub struct PolicyTestFlags {
     /// The account of principals and roles without one: 12 digits
     #[arg(long, value_name = "ID", default_value = "123456789012")]
     pub account_id: String,
-    /// Answer as JSON: decision, decided_by, who, action, resource
+    /// Answer as JSON: decision, decided_by, who, signs_in, action, resource
     #[arg(long)]
     pub json: bool,
 }

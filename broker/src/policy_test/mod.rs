@@ -1,13 +1,16 @@
 //! `heliograph policy test`: whether somebody may do something by a credentials file, and which statement decides.
 
+mod entry;
+
 use crate::config::{PolicyCommand, PolicyFlags, PolicyTestFlags, load_credentials};
 use crate::failure::Failure;
 use crate::terminal;
 use broker_core::auth::{
-    Caller, Claim, Credentials, Origin, PolicyQuestion, ResourceTags, SignIn, ThingIdentity,
-    WebIdentity,
+    Caller, Claim, Credentials, Origin, PolicyQuestion, ResourceTags, Role, RoleAlias, SignIn,
+    ThingIdentity, WebIdentity,
 };
 use codec::control::Tag;
+use entry::Entry;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::Arc;
@@ -22,31 +25,66 @@ pub fn run(flags: &PolicyFlags, out: &mut dyn Write) -> Result<bool, Failure> {
     let PolicyCommand::Test(flags) = &flags.command;
     let loaded = load_credentials(&flags.credentials, &flags.account_id);
     let loaded = loaded.map_err(|error| Failure::Configuration(error.to_string()))?;
-    let caller = caller(flags, &loaded.credentials)?;
-    let answer = answer(flags, caller);
+    let asked = asked(flags, &loaded.credentials)?;
+    let origin = Origin {
+        address: flags.source_ip.to_canonical(),
+        tls: !flags.plain,
+        asked_s: now_s(),
+        headers: None,
+    };
+    let signs_in = asked.role.zip(asked.sign_in).map(|(role, sign_in)| {
+        let entry = Entry {
+            credentials: &loaded.credentials,
+            role: &role,
+            region: &flags.region,
+            origin: &origin,
+        };
+        entry.refusal(&sign_in)
+    });
+    let answer = answer(flags, asked.caller.from_origin(origin), signs_in);
     let text = if flags.json {
         format!("{:#}\n", answer.json(flags))
     } else {
         answer.text()
     };
     terminal::write(out, &text)?;
-    Ok(answer.is_allowed)
+    Ok(answer.is_allowed())
+}
+
+/// The one who is asked about.
+struct Asked {
+    caller: Caller,
+    /// The role, if it is a session of one.
+    role: Option<Arc<Role>>,
+    /// The certificate or the token that begins the session.
+    sign_in: Option<SignIn>,
 }
 
 /// The answer to a question.
 struct Answer {
     who: String,
-    is_allowed: bool,
+    may: bool,
     decided_by: Box<str>,
+    /// Of one that signs in to a role: why the role does not let it.
+    signs_in: Option<Option<String>>,
 }
 
 impl Answer {
+    fn is_allowed(&self) -> bool {
+        self.may && !matches!(self.signs_in, Some(Some(_)))
+    }
+
     const fn word(&self) -> &'static str {
-        if self.is_allowed { "allowed" } else { "denied" }
+        if self.may { "allowed" } else { "denied" }
     }
 
     fn text(&self) -> String {
-        format!("{}: {}\n", self.word(), self.decided_by)
+        let signs_in = match &self.signs_in {
+            None => String::new(),
+            Some(None) => "signs in: allowed\n".to_owned(),
+            Some(Some(why)) => format!("signs in: denied: {why}\n"),
+        };
+        format!("{}: {}\n{signs_in}", self.word(), self.decided_by)
     }
 
     fn json(&self, flags: &PolicyTestFlags) -> Value {
@@ -54,19 +92,17 @@ impl Answer {
             "decision": self.word(),
             "decided_by": self.decided_by,
             "who": self.who,
+            "signs_in": self.signs_in.as_ref().map(|refusal| match refusal {
+                None => json!({ "decision": "allowed" }),
+                Some(why) => json!({ "decision": "denied", "decided_by": why }),
+            }),
             "action": flags.action.as_str(),
             "resource": flags.resource,
         })
     }
 }
 
-fn answer(flags: &PolicyTestFlags, caller: Caller) -> Answer {
-    let caller = caller.from_origin(Origin {
-        address: flags.source_ip.to_canonical(),
-        tls: !flags.plain,
-        asked_s: now_s(),
-        headers: None,
-    });
+fn answer(flags: &PolicyTestFlags, caller: Caller, signs_in: Option<Option<String>>) -> Answer {
     let tag = |(key, value): &(String, String)| Tag {
         key: key.as_str().into(),
         value: value.as_str().into(),
@@ -84,13 +120,13 @@ fn answer(flags: &PolicyTestFlags, caller: Caller) -> Answer {
     };
     Answer {
         who: caller.arn(),
-        is_allowed: ruling.denied.is_none(),
+        may: ruling.denied.is_none(),
+        signs_in,
         decided_by: decided_by.unwrap_or_else(|| "everybody may".into()),
     }
 }
 
-/// The one who is asked about.
-fn caller(flags: &PolicyTestFlags, credentials: &Credentials) -> Result<Caller, Failure> {
+fn asked(flags: &PolicyTestFlags, credentials: &Credentials) -> Result<Asked, Failure> {
     let region = Some(Arc::from(flags.region.as_str()));
     let (of_user, of_role, name) = match flags.who.split_once('/') {
         Some(("user", name)) => (true, false, name),
@@ -103,7 +139,7 @@ fn caller(flags: &PolicyTestFlags, credentials: &Credentials) -> Result<Caller, 
     let role = credentials.roles().filter(|_| of_role);
     let role = role.into_iter().find(|role| role.name == name);
     let role = role.and_then(|role| credentials.role(&role.account, &role.name));
-    let sign_in = sign_in(flags)?;
+    let sign_in = sign_in(flags, role, credentials)?;
     let fault = match (principal, role) {
         (Some(_), Some(_)) => {
             format!(
@@ -116,11 +152,19 @@ fn caller(flags: &PolicyTestFlags, credentials: &Credentials) -> Result<Caller, 
             )
         }
         (Some(principal), None) => {
-            return Ok(Caller::supposed_principal(Arc::clone(principal), region));
+            return Ok(Asked {
+                caller: Caller::supposed_principal(Arc::clone(principal), region),
+                role: None,
+                sign_in: None,
+            });
         }
         (None, Some(role)) => {
-            let role = Arc::clone(role);
-            return Ok(Caller::supposed_session(role, sign_in, now_s(), region));
+            let of = Arc::clone(role);
+            return Ok(Asked {
+                caller: Caller::supposed_session(of, sign_in.clone(), now_s(), region),
+                role: Some(Arc::clone(role)),
+                sign_in,
+            });
         }
         (None, None) => format!("no principal and no role has the name {name}"),
     };
@@ -128,14 +172,24 @@ fn caller(flags: &PolicyTestFlags, credentials: &Credentials) -> Result<Caller, 
     Err(Failure::Configuration(format!("{file}: --as: {fault}")))
 }
 
-/// The certificate or the token that would have signed in.
-fn sign_in(flags: &PolicyTestFlags) -> Result<Option<SignIn>, Failure> {
+/// The certificate or the token that begins the session.
+fn sign_in(
+    flags: &PolicyTestFlags,
+    role: Option<&Arc<Role>>,
+    credentials: &Credentials,
+) -> Result<Option<SignIn>, Failure> {
     if let Some(name) = &flags.thing {
+        let is_its = |alias: &&RoleAlias| role.is_some_and(|role| *alias.role == *role.name);
+        let first = credentials.aliases().find(is_its);
+        let alias = flags
+            .alias
+            .as_deref()
+            .or_else(|| first.map(|alias| &*alias.name));
         return Ok(Some(SignIn::Thing(ThingIdentity {
             certificate: [0; 32],
             name: Some(name.as_str().into()),
             thing_type: None,
-            alias: "".into(),
+            alias: alias.unwrap_or_default().into(),
             authority: None,
         })));
     }
@@ -150,7 +204,7 @@ fn sign_in(flags: &PolicyTestFlags) -> Result<Option<SignIn>, Failure> {
         account: flags.account_id.as_str().into(),
         provider: provider.as_str().into(),
         subject: "".into(),
-        audience: "".into(),
+        audience: sole_client(credentials, provider),
         claims: Vec::new(),
     };
     for (_, name, value) in &flags.claim {
@@ -160,7 +214,32 @@ fn sign_in(flags: &PolicyTestFlags) -> Result<Option<SignIn>, Failure> {
             _ => add_claim(&mut identity.claims, name, value),
         }
     }
+    // The token has no others that a policy may ask for.
+    let named = role.into_iter().flat_map(|role| &role.policies);
+    for claim in named.flat_map(|policy| policy.claims()) {
+        let name = claim.strip_prefix(&**provider);
+        if let Some(name) = name.and_then(|name| name.strip_prefix(':')) {
+            absent_claim(&mut identity.claims, name);
+        }
+    }
     Ok(Some(SignIn::Web(identity)))
+}
+
+fn absent_claim(claims: &mut Vec<Claim>, name: &str) {
+    if !claims.iter().any(|claim| &*claim.name == name) {
+        claims.push(Claim {
+            name: name.into(),
+            values: Vec::new(),
+        });
+    }
+}
+
+/// The client id of a provider that has one.
+fn sole_client(credentials: &Credentials, issuer: &str) -> Box<str> {
+    match credentials.provider(issuer).map(|it| &*it.client_ids) {
+        Some([sole]) => sole.clone(),
+        Some(_) | None => "".into(),
+    }
 }
 
 /// One more value of a claim.

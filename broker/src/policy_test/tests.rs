@@ -16,7 +16,24 @@ document = '''{"Version": "2012-10-17", "Statement": [
      "Condition": {"StringEquals": {"aws:ResourceTag/household": "17"}}}]}'''
 [role.camera]
 policies = ["camera"]
-trust = '''{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "sts:AssumeRole"}]}'''
+trust = '''{"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Principal": {"Service": "credentials.iot.amazonaws.com"}, "Action": "sts:AssumeRole",
+     "Condition": {"ArnEquals": {"aws:SourceArn": "arn:aws:iot:us-west-2:123456789012:rolealias/cameras"}}},
+    {"Effect": "Allow", "Principal": {"Federated": "arn:aws:iam::123456789012:oidc-provider/id.example.com"},
+     "Action": "sts:AssumeRoleWithWebIdentity", "Condition": {"StringEquals": {"id.example.com:sub": "ada"}}}]}'''
+[role_alias.cameras]
+role = "camera"
+[role_alias.others]
+role = "camera"
+[policy.aliases]
+document = '''{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iot:AssumeRoleWithCertificate",
+    "Resource": "arn:aws:iot:*:*:rolealias/*", "Condition": {"StringLike": {"credentials-iot:ThingName": "cam-*"}}}]}'''
+[things]
+hosts = ["credentials.example.com"]
+policies = ["aliases"]
+registry = "REGISTRY"
+[oidc_provider."id.example.com"]
+client_ids = ["app"]
 [[principal]]
 name = "backend"
 access_key_id = "AKIDBACKEND"
@@ -30,13 +47,21 @@ policies = []
 "#;
 const ARN: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/1700000000000";
 
+/// A thing that is there, and one that is switched off.
+const REGISTRY: &str = "\
+    0000000000000000000000000000000000000000000000000000000000000001,cam-1\n\
+    ,cam-3,,inactive\n";
+
 struct Case(PathBuf);
 
 impl Case {
     fn new(name: &str) -> Self {
         let name = format!("heliograph-policy-{name}-{}", std::process::id());
         let file = std::env::temp_dir().join(name);
-        std::fs::write(&file, FILE).unwrap();
+        let registry = file.with_extension("csv");
+        std::fs::write(&registry, REGISTRY).unwrap();
+        let text = FILE.replace("REGISTRY", registry.to_str().unwrap());
+        std::fs::write(&file, text).unwrap();
         Self(file)
     }
 
@@ -57,8 +82,9 @@ impl Case {
 
     fn says(&self, question: &str) -> String {
         let (is_allowed, text) = self.asked(question).unwrap();
-        assert_eq!(text.starts_with("allowed: "), is_allowed, "{text}");
-        assert!(is_allowed || text.starts_with("denied: "), "{text}");
+        let may = text.starts_with("allowed: ") && !text.contains("signs in: denied");
+        assert_eq!(may, is_allowed, "{text}");
+        assert!(is_allowed || text.contains("denied: "), "{text}");
         text
     }
 
@@ -70,6 +96,7 @@ impl Case {
 impl Drop for Case {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_file(self.0.with_extension("csv"));
     }
 }
 
@@ -114,7 +141,9 @@ fn the_statement_that_decides_is_named() {
             "allowed: everybody may\n",
         ),
     ] {
-        assert_eq!(case.says(question), answer, "{question}");
+        let said = case.says(question);
+        let first = said.split_inclusive('\n').next();
+        assert_eq!(first, Some(answer), "{question}");
     }
     let text = case.says("--as backend --tag household=18 --action ConnectAsViewer");
     assert!(
@@ -128,6 +157,50 @@ fn the_statement_that_decides_is_named() {
     assert_eq!(json["decision"], "denied");
     assert_eq!(json["who"], "arn:aws:iam::123456789012:user/backend");
     assert_eq!(json["action"], "kinesisvideo:ConnectAsMaster");
+}
+
+#[test]
+fn a_role_lets_in_whom_its_trust_and_the_policies_of_things_do() {
+    let case = Case::new("signs-in");
+    let trust = "the trust of camera, statement";
+    for (who, answer) in [
+        ("--thing cam-1", "allowed".to_owned()),
+        ("--thing cam-1 --alias cameras", "allowed".to_owned()),
+        (
+            "--thing cam-1 --alias others",
+            format!("denied: {trust} 1, allows it, but its condition on aws:SourceArn does not hold"),
+        ),
+        (
+            "--thing cam-1 --alias absent",
+            "denied: there is no [role_alias.absent]".to_owned(),
+        ),
+        (
+            "--thing cam-3",
+            "denied: the thing is inactive in the registry".to_owned(),
+        ),
+        (
+            "--thing door-1",
+            "denied: aliases, statement 1, allows it, but its condition on credentials-iot:ThingName does not hold"
+                .to_owned(),
+        ),
+        ("--claim id.example.com:sub=ada", "allowed".to_owned()),
+        (
+            "--claim id.example.com:sub=ada --claim id.example.com:aud=other",
+            "denied: \"other\" is no client id of the provider".to_owned(),
+        ),
+        (
+            "--claim other.example.com:sub=ada",
+            "denied: there is no [oidc_provider.\"other.example.com\"]".to_owned(),
+        ),
+    ] {
+        let said = case.says(&format!("--as role/camera {who} --action ConnectAsMaster"));
+        let (_, signs_in) = said.split_once("signs in: ").expect(who);
+        assert_eq!(signs_in.trim_end(), answer, "{who}");
+    }
+    let json = "--as role/camera --thing cam-3 --action ConnectAsMaster --json";
+    let (is_allowed, json) = case.asked(json).unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!(!is_allowed && json["signs_in"]["decision"] == "denied");
 }
 
 /// The command that the page on policies shows, and its answer there.

@@ -152,7 +152,7 @@ impl Fetcher {
         let now = self.now();
         for (issuer, entry) in &mut self.entries {
             if entry.ring.take_wish() {
-                entry.schedule.wish();
+                entry.schedule.wish(now);
             }
             let provider = Arc::clone(&entry.provider);
             let KeySource::Discovery(discovery) = &provider.keys else {

@@ -10,6 +10,9 @@ pub(super) struct Schedule {
     in_flight: bool,
     /// The fetch under way is of an entry that is no longer in force.
     is_stale: bool,
+    /// The begin of the hour of the last wish that did not wait, and how many did not since.
+    hour: Option<u64>,
+    at_once: u8,
 }
 
 impl Schedule {
@@ -40,10 +43,27 @@ impl Schedule {
         self.is_stale = self.in_flight;
     }
 
-    /// Newer keys are wished for.
-    pub(super) fn wish(&mut self) {
+    /// Newer keys are wished for. Wishes are met once a minute; the first few in an hour do not wait for it, since a
+    /// provider that has just been asked may have other keys a moment later.
+    pub(super) fn wish(&mut self, now: u64) {
+        if self.in_flight || self.due <= now {
+            return;
+        }
         let soonest = self.began.map_or(0, |began| began + WISH_MS);
-        self.due = self.due.min(soonest);
+        if soonest > now && self.may_hurry(now) {
+            self.due = now;
+        }
+        self.due = self.due.min(soonest.max(now));
+    }
+
+    /// Counts one more wish that does not wait, if the hour has one left.
+    fn may_hurry(&mut self, now: u64) -> bool {
+        if self.hour.is_none_or(|began| now >= began + EVERY_MS) {
+            (self.hour, self.at_once) = (Some(now), 0);
+        }
+        let may = self.at_once < AT_ONCE_MAX;
+        self.at_once += u8::from(may);
+        may
     }
 }
 
@@ -53,8 +73,11 @@ const EVERY_MS: u64 = 60 * 60 * 1000;
 /// A provider that did not answer is asked again.
 const AGAIN_MS: u64 = 30_000;
 
-/// A token with an unknown key has its provider asked at most as often.
+/// Tokens with unknown keys have their provider asked at most as often, except [`AT_ONCE_MAX`].
 const WISH_MS: u64 = 60_000;
+
+/// Wishes of an hour that are met at once.
+const AT_ONCE_MAX: u8 = 3;
 
 const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
 
@@ -88,17 +111,34 @@ mod tests {
     }
 
     #[test]
-    fn wishes_are_met_once_a_minute() {
+    fn wishes_are_met_at_once_three_times_an_hour_and_else_once_a_minute() {
         let mut one = Schedule::default();
         assert!(one.begin(0));
-        one.wish();
+        one.wish(50);
         let _ = one.ended(100, true);
-        one.wish();
-        assert!(!one.begin(WISH_MS - 1));
-        assert!(one.begin(WISH_MS));
-        let _ = one.ended(WISH_MS + 100, true);
-        assert!(!one.begin(2 * WISH_MS), "nobody wished since");
-        one.wish();
-        assert!(one.begin(2 * WISH_MS));
+        assert!(!one.begin(150), "the fetch was under way");
+        for at in [200, 300, 400] {
+            for _ in 0..1000 {
+                one.wish(at); // all are one
+            }
+            assert!(one.begin(at));
+            let _ = one.ended(at + 50, true);
+        }
+        one.wish(500);
+        assert!(!one.begin(400 + WISH_MS - 1));
+        assert!(one.begin(400 + WISH_MS));
+        let _ = one.ended(WISH_MS + 500, true);
+        assert!(!one.begin(3 * WISH_MS), "nobody wished since");
+        one.wish(3 * WISH_MS);
+        assert!(one.begin(3 * WISH_MS), "a minute was over");
+        let _ = one.ended(3 * WISH_MS + 50, true);
+        // An hour after the first that did not wait there are three again, behind one that has no need to.
+        for at in [200, 300, 400, 500].map(|at| at + EVERY_MS) {
+            one.wish(at);
+            assert!(one.begin(at), "{at}");
+            let _ = one.ended(at + 50, true);
+        }
+        one.wish(EVERY_MS + 600);
+        assert!(!one.begin(EVERY_MS + 700));
     }
 }

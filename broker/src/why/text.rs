@@ -42,7 +42,7 @@ pub(super) fn refusal(row: &Value) -> String {
         let _ = writeln!(out, "  {}", named.join(", "));
     }
     if let Some(policy) = part("policy") {
-        let _ = writeln!(out, "  Policy: {policy}");
+        let _ = writeln!(out, "  Reason: {policy}");
     }
     let _ = write!(
         out,
@@ -101,7 +101,7 @@ mod tests {
             "2026-01-02T03:04:05.000Z  403 signature_mismatch  ConnectAsViewer  from 10.0.0.1:9\n\
              \x20 It differs.\n  What to do: Compare.\n\
              \x20 channel cam, client v\\u{1b}[2J\\n1, clock skew in seconds: -312, by fault f7\n\
-             \x20 Policy: viewers, statement 2, denies it\n\
+             \x20 Reason: viewers, statement 2, denies it\n\
              \x20 id 0-1, shard 1\n\
              \x20 The canonical request that the signature was compared with:\n    GET\n    /\\u{7}\n    host:h\n"
         );

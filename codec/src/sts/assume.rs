@@ -42,6 +42,52 @@ pub struct AssumeRoleWithWebIdentity {
     pub role: AssumeRole,
 }
 
+/// Parameters of a session that a token of an OpenID provider has, and AssumeRole in its request. Source: IAM
+/// User Guide, "Pass session tags in AWS STS", "Monitor and control actions taken with assumed roles".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionClaims {
+    /// As [`AssumeRole::tags`].
+    pub tags: Vec<Tag>,
+    /// As [`AssumeRole::transitive_tag_keys`].
+    pub transitive_tag_keys: Vec<Box<str>>,
+    /// As [`AssumeRole::source_identity`].
+    pub source_identity: Option<Box<str>>,
+}
+
+impl SessionClaims {
+    /// These, within the bounds that AssumeRole has for them.
+    ///
+    /// # Errors
+    /// Those of AssumeRole.
+    pub fn checked(
+        tags: Vec<(String, String)>,
+        transitive: Vec<String>,
+        source_identity: Option<&str>,
+    ) -> Result<Self, Error> {
+        let tags = tags_within(tags.into_iter().map(Ok))?;
+        let source_identity =
+            source_identity.map(|text| checked_text("sourceIdentity", Some(text), 2..=64, &NAMES));
+        Ok(Self {
+            transitive_tag_keys: transitive_within(transitive, &tags)?,
+            tags,
+            source_identity: source_identity.transpose()?,
+        })
+    }
+}
+
+impl AssumeRole {
+    /// The same session with what a token asks for.
+    #[must_use]
+    pub fn with_claims(&self, claims: SessionClaims) -> Self {
+        Self {
+            tags: claims.tags,
+            transitive_tag_keys: claims.transitive_tag_keys,
+            source_identity: claims.source_identity,
+            ..self.clone()
+        }
+    }
+}
+
 /// A token of an OpenID provider, of 4 to 20,000 characters. Its Debug does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebToken(Box<str>);
@@ -205,16 +251,27 @@ fn checked_policy_arns(form: &mut Form) -> Result<Vec<Box<str>>, Error> {
 
 /// `Tags`. Source: model, shapes `tagKeyType`, `tagValueType`; IAM User Guide, "Rules for tagging in IAM and AWS STS".
 fn checked_tags(form: &mut Form) -> Result<Vec<Tag>, Error> {
-    let entries = form.take_list("Tags", ["Key", "Value"]);
+    let entries = form.take_list("Tags", ["Key", "Value"]).into_iter();
+    let entries = entries.map(|[key, value]| {
+        let needed = |value| invalid(value, "not be null");
+        let key = key.ok_or_else(|| needed("Value null at 'tags.member.key'"))?;
+        let value = value.ok_or_else(|| needed("Value null at 'tags.member.value'"))?;
+        Ok((key, value))
+    });
+    tags_within(entries)
+}
+
+/// Tags of a session: [`TAGS_MAX`] at most.
+fn tags_within(
+    entries: impl ExactSizeIterator<Item = Result<(String, String), Error>>,
+) -> Result<Vec<Tag>, Error> {
     if entries.len() > TAGS_MAX {
         let broken = format!("have length less than or equal to {TAGS_MAX}");
         return Err(invalid("Value at 'tags'", &broken));
     }
     let mut tags: Vec<Tag> = Vec::with_capacity(entries.len());
-    for [key, value] in entries {
-        let key = key.ok_or_else(|| invalid("Value null at 'tags.member.key'", "not be null"))?;
-        let value =
-            value.ok_or_else(|| invalid("Value null at 'tags.member.value'", "not be null"))?;
+    for entry in entries {
+        let (key, value) = entry?;
         checked_tag_text("Value at 'tags.member.key'", &key, 1..=128)?;
         checked_tag_text("Value at 'tags.member.value'", &value, 0..=256)?;
         if key
@@ -253,9 +310,13 @@ fn checked_tag_text(
 
 /// `TransitiveTagKeys`: each that of a tag.
 fn checked_transitive(form: &mut Form, tags: &[Tag]) -> Result<Vec<Box<str>>, Error> {
-    let entries = form.take_list("TransitiveTagKeys", [""]);
-    let entries = entries.into_iter().map(|[key]| {
-        let key = key.unwrap_or_default();
+    let entries = form.take_list("TransitiveTagKeys", [""]).into_iter();
+    let keys = entries.map(|[key]| key.unwrap_or_default());
+    transitive_within(keys.collect(), tags)
+}
+
+fn transitive_within(keys: Vec<String>, tags: &[Tag]) -> Result<Vec<Box<str>>, Error> {
+    let keys = keys.into_iter().map(|key| {
         if !tags.iter().any(|tag| tag.key.eq_ignore_ascii_case(&key)) {
             let message =
                 "The specified transitive tag key must be included in the requested tags.";
@@ -263,5 +324,5 @@ fn checked_transitive(form: &mut Form, tags: &[Tag]) -> Result<Vec<Box<str>>, Er
         }
         Ok(key.into())
     });
-    entries.collect()
+    keys.collect()
 }

@@ -26,7 +26,7 @@ mod xml;
 #[doc(hidden)]
 pub mod fuzzing;
 
-pub use assume::{AssumeRole, AssumeRoleWithWebIdentity, RoleArn, WebToken};
+pub use assume::{AssumeRole, AssumeRoleWithWebIdentity, RoleArn, SessionClaims, WebToken};
 pub use error::{Error, ErrorKind, error_body};
 pub use request::{FormRules, Request, is_form, is_web_identity, parse};
 pub use response::{

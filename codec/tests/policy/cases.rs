@@ -14,6 +14,28 @@ fn request(name: &str) -> Request {
     )
 }
 
+/// A claim's key is named whole, as others are.
+#[test]
+fn the_condition_that_fails_is_named_by_its_key() {
+    for key in [
+        "id.example.com/realms/home:email",
+        "aws:PrincipalTag/a",
+        "aws:username",
+    ] {
+        let policy = Policy::parse(&on(&format!(r#""StringEquals": {{"{key}": "x"}}"#))).unwrap();
+        let asked = request("cam-1");
+        let mut ground = None;
+        let asked = codec::aws::policy::Request {
+            action: asked.action,
+            resource: &asked.resource,
+            client_id: None,
+            context: &asked,
+        };
+        let _ = policy.decide_with_ground(&asked, &mut 0, &mut ground);
+        assert_eq!(policy.failed_key(ground.unwrap()).as_deref(), Some(key));
+    }
+}
+
 /// A document of one statement that allows everything on a condition.
 fn on(condition: &str) -> String {
     format!(
@@ -174,6 +196,59 @@ fn a_variable_without_a_value_is_like_nothing() {
             );
         }
     }
+}
+
+#[test]
+fn a_lost_value_denies_and_does_not_allow() {
+    let lost = |condition: &str, effect: &str| {
+        let document = on(condition).replace("Allow", effect);
+        let request = request("cam-1").with("aws:username", &["alice"]);
+        let request = Request {
+            lost: Some("id.example.com:email"),
+            ..request
+        };
+        request.decide(&document)
+    };
+    for condition in [
+        r#""StringEquals": {"id.example.com:email": "a@b"}"#,
+        r#""StringNotEquals": {"ID.example.com:Email": "a@b"}"#,
+        r#""StringEqualsIfExists": {"id.example.com:email": "a@b"}"#,
+        r#""ForAllValues:StringLike": {"id.example.com:email": "*"}"#,
+        r#""Null": {"id.example.com:email": true}"#,
+        r#""Null": {"id.example.com:email": false}"#,
+        r#""StringNotEquals": {"aws:username": "${id.example.com:email}"}"#,
+        r#""StringEquals": {"aws:username": ["bob", "${id.example.com:email, 'alice'}"]}"#,
+    ] {
+        assert_eq!(lost(condition, "Allow"), Decision::NoMatch, "{condition}");
+        assert_eq!(lost(condition, "Deny"), Decision::Deny, "{condition}");
+    }
+    // It does not count where the rest decides.
+    let other = r#""StringEquals": {"id.example.com:email": "a@b", "aws:username": "bob"}"#;
+    assert_eq!(lost(other, "Deny"), Decision::NoMatch);
+    let either = r#""StringEquals": {"aws:username": ["${id.example.com:email}", "alice"]}"#;
+    assert_eq!(lost(either, "Allow"), Decision::Allow);
+    // If other values are known elsewhere, it is decided there.
+    let both =
+        r#""StringEquals": {"aws:ResourceTag/a": "x"}, "Null": {"id.example.com:email": true}"#;
+    let request = Request {
+        lost: Some("id.example.com:email"),
+        tags_are_elsewhere: true,
+        ..request("cam-1")
+    };
+    let denies = on(both).replace("Allow", "Deny");
+    assert_eq!(request.decide(&denies), Decision::Open);
+    let known = Request {
+        tags_are_elsewhere: false,
+        ..request
+    };
+    assert_eq!(
+        known
+            .clone()
+            .with("aws:ResourceTag/a", &["x"])
+            .decide(&denies),
+        Decision::Deny
+    );
+    assert_eq!(known.decide(&denies), Decision::NoMatch);
 }
 
 #[test]

@@ -42,9 +42,15 @@ const KEYS: &[&str] = &[
     "kinesisvideo:ClientId",
     "credentials-iot:ThingName",
     "id.example.com:sub",
+    "id.example.com:amr",
+    "sts:RoleSessionName",
+    "aws:SourceIdentity",
     "aws:TagKeys",
     "aws:MultiFactorAuthPresent",
 ];
+
+/// The key whose values may be lost.
+const LOST: &str = "id.example.com:sub";
 
 fn word() -> impl Strategy<Value = &'static str> {
     select(WORDS)
@@ -52,7 +58,9 @@ fn word() -> impl Strategy<Value = &'static str> {
 
 fn variable() -> impl Strategy<Value = String> {
     prop_oneof![
-        4 => select(&["aws:username", "aws:ResourceTag/team", "AWS:principaltag/Team", "kinesisvideo:clientid"][..])
+        5 => select(&[
+            "aws:username", "aws:ResourceTag/team", "AWS:principaltag/Team", "kinesisvideo:clientid", LOST,
+        ][..])
             .prop_map(|key| format!("${{{key}}}")),
         1 => Just("${aws:username, 'b'}".to_owned()),
         1 => Just("${aws:ResourceTag/team, 'a'}".to_owned()),
@@ -215,7 +223,7 @@ fn request() -> impl Strategy<Value = Request> {
     // ARNs are of ASCII.
     let name =
         prop_oneof![3 => select(&["a", "b", "ab", "A"][..]), 1 => select(&["*", "?", "aab"][..])];
-    let several = prop::collection::vec(word(), 0..3);
+    let several = prop::collection::vec(prop::collection::vec(word(), 0..3), 2);
     let values = prop::collection::vec((select(KEYS), word()), 0..6);
     let address = select(&["10.1.2.3", "10.9.9.9", "192.168.1.200", "8.8.8.8"][..]);
     let user = select(&["a", "b", "ab"][..]);
@@ -255,7 +263,8 @@ fn request() -> impl Strategy<Value = Request> {
                         request = request.with(key, &[value]);
                     }
                 }
-                request = request.with("aws:TagKeys", &several);
+                request = request.with("aws:TagKeys", &several[0]);
+                request = request.with("id.example.com:amr", &several[1]);
                 if let Some((date, _)) = issued {
                     request = request.with("aws:TokenIssueTime", &[date]);
                 }
@@ -272,6 +281,28 @@ proptest! {
         for request in requests {
             let wanted = oracle::decide(&document, &request);
             prop_assert_eq!(request.decide(&document), wanted, "{}\n{:?}", document, request);
+        }
+    }
+
+    /// A decision without the values of a key allows nothing that any of them would not, and denies what one would.
+    #[test]
+    fn a_lost_value_never_helps(
+        document in document(),
+        request in request(),
+        values in prop::collection::vec(word(), 4),
+    ) {
+        let mut without = request.clone();
+        without.values.remove(LOST);
+        let decision = Request { lost: Some(LOST), ..without.clone() }.decide(&document);
+        let known = values.iter().map(|value| without.clone().with(LOST, &[value]));
+        for request in known.chain([without.clone()]) {
+            let wanted = oracle::decide(&document, &request);
+            let helps = decision == Decision::Allow && wanted != Decision::Allow;
+            let spares = decision != Decision::Deny && wanted == Decision::Deny;
+            prop_assert!(!helps && !spares, "{:?}, {:?}: {}\n{:?}", decision, wanted, document, request);
+        }
+        if !document.contains(LOST) {
+            prop_assert_eq!(decision, oracle::decide(&document, &without), "{}", document);
         }
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct Request {
     pub(crate) values: BTreeMap<String, Vec<String>>,
     /// The tags of the channel are known elsewhere.
     pub(crate) tags_are_elsewhere: bool,
+    /// The values of this key, in lower case, are lost.
+    pub(crate) lost: Option<&'static str>,
 }
 
 impl Request {
@@ -25,6 +27,7 @@ impl Request {
             client_id: None,
             values: BTreeMap::new(),
             tags_are_elsewhere: false,
+            lost: None,
         }
     }
 
@@ -66,6 +69,9 @@ impl Context for Request {
             format!("{}{}", key.name.as_str(), key.detail)
         };
         let name = name.to_lowercase();
+        if self.lost == Some(&*name) {
+            return Value::Lost;
+        }
         let Some(text) = self.values.get(&name).and_then(|values| values.get(nth)) else {
             return Value::Absent;
         };

@@ -123,7 +123,8 @@ impl WebIdentity {
         ))
     }
 
-    /// A value of a claim by its whole key, `ISSUER:CLAIM`; keys are compared without regard to case.
+    /// A value of a claim by its whole key, `ISSUER:CLAIM`; keys are compared without regard to case. One that was not
+    /// kept is lost.
     fn claim(&self, key: &str, nth: usize) -> Value<'_> {
         let claim = key
             .split_at_checked(self.provider.len())
@@ -146,8 +147,10 @@ impl WebIdentity {
             return sole(&self.audience);
         }
         let mut claims = self.claims.iter();
-        let found = claims.find(|known| known.name.eq_ignore_ascii_case(claim));
-        let value = found.and_then(|known| known.values.get(nth));
+        let Some(found) = claims.find(|known| known.name.eq_ignore_ascii_case(claim)) else {
+            return Value::Lost; // no policy named it when the token was there
+        };
+        let value = found.values.get(nth);
         value.map_or(Value::Absent, |value| Value::Text(value))
     }
 }

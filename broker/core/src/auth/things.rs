@@ -179,6 +179,24 @@ impl Things {
         Ok(identified)
     }
 
+    /// A thing, as if a certificate of the registry without policies of its own stood for it: for questions that
+    /// operators ask.
+    ///
+    /// # Errors
+    /// It is switched off as a whole.
+    pub fn supposed<'a>(&'a self, name: &'a str) -> Result<Identified<'a>, ThingRefusal<'a>> {
+        if self.registry.is_inactive(name) {
+            return Err(ThingRefusal::NameInactive);
+        }
+        Ok(Identified {
+            certificate: &[0; 32],
+            name: Some(name),
+            thing_type: None,
+            vouched: None,
+            policies: &self.policies,
+        })
+    }
+
     /// Whether the thing of a certificate of the registry is switched off; without a name, all that it has.
     fn is_switched_off(&self, certificate: &[u8; 32], name: Option<&str>) -> bool {
         match name {

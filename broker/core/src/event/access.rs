@@ -124,13 +124,28 @@ pub enum Requested {
 pub const REQUESTED: usize = Operation::ALL.len() + 9;
 
 /// Requests that sign somebody in, by what `heliograph_signins_total{kind}` calls them.
-pub const SIGN_INS: [(&str, Requested); 5] = [
+const SIGN_INS: [(&str, Requested); 5] = [
     ("federation", Requested::FederationToken),
     ("session", Requested::SessionToken),
     ("role", Requested::AssumeRole),
     ("web", Requested::WebIdentity),
     ("certificate", Requested::RoleAlias),
 ];
+
+/// The requests that sign somebody in, by kind: those that were let in, and those that were refused.
+pub fn sign_ins(
+    requests: &[[u64; STATUSES]; REQUESTED],
+) -> impl Iterator<Item = (&'static str, [u64; 2])> + '_ {
+    SIGN_INS.into_iter().map(|(kind, requested)| {
+        let row = requests.get(requested.index()).into_iter().flatten();
+        let mut sums = [0; 2];
+        for (status, count) in STATUS.iter().zip(row) {
+            let [ok, refused] = &mut sums;
+            *(if *status == 200 { ok } else { refused }) += count;
+        }
+        (kind, sums)
+    })
+}
 
 impl Requested {
     /// The labels in the order of [`Requested::index`].

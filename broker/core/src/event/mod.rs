@@ -7,8 +7,8 @@ mod purpose;
 mod sessions;
 
 pub use access::{
-    AUTH_FAILURES, AuthFailure, REQUESTED, Requested, SIGN_INS, STATUS, STATUSES, UPGRADE_OUTCOMES,
-    UPGRADE_ROLES, UpgradeOutcome, UpgradeRole,
+    AUTH_FAILURES, AuthFailure, REQUESTED, Requested, STATUS, STATUSES, UPGRADE_OUTCOMES,
+    UPGRADE_ROLES, UpgradeOutcome, UpgradeRole, sign_ins,
 };
 pub use exemplars::{EXEMPLARS, Exemplar, Exemplars};
 pub use histogram::{BOUNDS, BUCKETS, Histogram};

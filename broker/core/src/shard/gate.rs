@@ -12,7 +12,7 @@ use crate::limits::UNSIGNED_FORM_BYTES_MAX;
 use crate::machine::Peer;
 use crate::session::Target;
 use crate::settings::Rate;
-use crate::shard::books::evidence::{Evidence, SignatureEvidence};
+use crate::shard::books::evidence::{Evidence, SignatureEvidence, named};
 use crate::shard::calls::sts::rates::AddressRates;
 use crate::shard::start::StartKeys;
 use crate::time::{Moment, Now};
@@ -182,9 +182,15 @@ impl Gate {
         let provider = read
             .issuer()
             .and_then(|issuer| credentials.provider(issuer));
-        let provider = provider.ok_or(WebFault {
+        let claimed = || {
+            let (issuer, subject) = (read.claimed_issuer(), read.subject().unwrap_or("-"));
+            let [issuer, subject] =
+                [issuer, subject].map(|it| named(it).escape_debug().to_string());
+            Some(format!("{issuer}, which says to be of {subject}"))
+        };
+        let provider = provider.ok_or_else(|| WebFault {
             fault: TokenFault::Issuer,
-            claimed: None,
+            claimed: claimed(),
         })?;
         let keys = self.keyring.keys_of(provider);
         let verified = provider.verify(&read, keys, at.wall.0 / 1000);
@@ -192,11 +198,9 @@ impl Gate {
             if fault.asks_for_keys() {
                 self.keyring.wish(provider);
             }
-            let subject = read.subject().unwrap_or_default().escape_debug();
-            let issuer = &provider.issuer;
             WebFault {
                 fault,
-                claimed: Some(format!("{issuer}, which says to be of {subject}")),
+                claimed: claimed(),
             }
         })?;
         let account = identity.account.clone();

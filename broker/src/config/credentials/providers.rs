@@ -163,8 +163,8 @@ fn claims(book: &Book) -> BTreeSet<String> {
 fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
     let issuer = provider.issuer.to_ascii_lowercase();
     let names = claims.iter().filter_map(|key| {
-        let (of, name) = key.rsplit_once(':')?;
-        (of == issuer && !matches!(name, "sub" | "aud")).then(|| name.into())
+        let name = key.strip_prefix(&*issuer)?.strip_prefix(':')?;
+        (!matches!(name, "sub" | "aud")).then(|| name.into())
     });
     names.collect()
 }

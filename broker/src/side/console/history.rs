@@ -3,7 +3,7 @@
 use crate::edge::{Scraped, calendar};
 use crate::side::shared::Shared;
 use crate::side::status::Status;
-use broker_core::event::{CONNECTION_ROLES, Counters, Histogram};
+use broker_core::event::{CONNECTION_ROLES, Counters, Histogram, sign_ins};
 use broker_core::id::ShardId;
 use broker_core::shard::Snapshot;
 use serde_json::{Value, json as value};
@@ -37,6 +37,8 @@ pub(in crate::side) struct Point {
     pub(in crate::side) setup: Quantiles,
     /// Refusals a second by check: those that occurred.
     pub(in crate::side) refused: BTreeMap<&'static str, f64>,
+    /// Sign-ins since the start by kind: those let in and those refused, of kinds that occurred.
+    pub(in crate::side) sign_ins: BTreeMap<&'static str, [u64; 2]>,
     pub(in crate::side) shards: Vec<ShardPoint>,
 }
 
@@ -111,6 +113,12 @@ impl Meter {
             for (reason, count, before) in refusals(seen_of, before_of) {
                 if count > before {
                     *point.refused.entry(reason).or_default() += rate(count, before, span);
+                }
+            }
+            for (kind, [ok, refused]) in sign_ins(&seen_of.requests) {
+                if ok + refused > 0 {
+                    let sums = point.sign_ins.entry(kind).or_default();
+                    *sums = [sums[0] + ok, sums[1] + refused];
                 }
             }
             point.channels += seen.snapshot.channels;
@@ -205,6 +213,12 @@ impl Point {
         let refused: serde_json::Map<String, Value> = refused
             .map(|(reason, rate)| ((*reason).to_owned(), rounded(*rate).into()))
             .collect();
+        let sign_ins = self.sign_ins.iter();
+        let sign_ins: serde_json::Map<String, Value> = sign_ins
+            .map(|(kind, [ok, refused])| {
+                ((*kind).to_owned(), value!({ "ok": ok, "refused": refused }))
+            })
+            .collect();
         value!({
             "t": self.at_ms,
             "connections": connections,
@@ -214,6 +228,7 @@ impl Point {
             "deliveryUs": self.delivery.json(1.0),
             "setupMs": self.setup.json(1e3),
             "refusedPerSecond": refused,
+            "signIns": sign_ins,
             "shards": self.shards.iter().map(ShardPoint::json).collect::<Vec<_>>(),
             "status": status.as_str(),
             "draining": status == Status::Draining,

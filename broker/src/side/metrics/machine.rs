@@ -3,8 +3,8 @@
 use super::exposition::{Example, Row, counter, gauge, histogram, seconds};
 use super::view::{View, crossed, labelled};
 use broker_core::event::{
-    AuthFailure, ConnectionRole, Kind, LARGE_FRAMES, Outcome, ROLES, Requested, SIGN_INS, STATUS,
-    SessionOutcome, UpgradeOutcome, UpgradeRole,
+    AuthFailure, ConnectionRole, Kind, LARGE_FRAMES, Outcome, ROLES, Requested, STATUS,
+    SessionOutcome, UpgradeOutcome, UpgradeRole, sign_ins,
 };
 use broker_core::journal::{EndReason, Unaccepted};
 
@@ -170,16 +170,9 @@ pub(super) const METRICS: &[Row<View>] = &[
         "heliograph_signins_total",
         "Requests for temporary credentials by the kind of sign-in and what became of them",
         |it, to| {
-            for (kind, requested) in SIGN_INS {
-                let row = it.sum.counters.requests.get(requested.index());
-                let row = row.map_or(&[][..], |row| row);
-                let of = |ok| {
-                    let cells = STATUS.iter().zip(row);
-                    let counts = cells.filter(|(status, _)| (**status == 200) == ok);
-                    counts.map(|(_, count)| count).sum::<u64>()
-                };
-                to.labelled([("kind", kind), ("outcome", "ok")], of(true));
-                to.labelled([("kind", kind), ("outcome", "refused")], of(false));
+            for (kind, [ok, refused]) in sign_ins(&it.sum.counters.requests) {
+                to.labelled([("kind", kind), ("outcome", "ok")], ok);
+                to.labelled([("kind", kind), ("outcome", "refused")], refused);
             }
         },
     ),

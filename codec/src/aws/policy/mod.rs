@@ -261,6 +261,9 @@ impl Policy {
         };
         let statement = self.statements().nth(ground.statement.checked_sub(1)?)?;
         let Key { name, detail } = statement.conditions().nth(nth)??.key;
+        if name == KeyName::Claim {
+            return Some(detail.to_owned()); // it is the whole key
+        }
         Some(format!("{}{detail}", name.as_str()))
     }
 

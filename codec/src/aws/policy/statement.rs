@@ -151,7 +151,18 @@ impl<'p> Statement<'p> {
     }
 
     /// Whether it applies to a request. Adds the work to `steps`, and that of the other conditions to `work`.
+    ///
+    /// Values that are lost are decided for the worse: a statement that depends on one denies, and does not allow.
     pub(super) fn matches(&self, subject: &Subject<'_>, work: &mut Work, steps: &mut u64) -> Match {
+        subject.values.begin();
+        let matches = self.applies(subject, work, steps);
+        if matches == Match::Open && subject.values.only_lost() {
+            return (self.effect == Effect::Deny).into();
+        }
+        matches
+    }
+
+    fn applies(&self, subject: &Subject<'_>, work: &mut Work, steps: &mut u64) -> Match {
         if !self.actions.has(subject.request.action) {
             return Match::No;
         }
@@ -184,8 +195,10 @@ impl<'p> Statement<'p> {
         let mut failed = None;
         let met = Match::all((1..).zip(conditions).map(|(nth, condition)| {
             let holds = condition.holds(&subject.values, work);
-            if holds == Match::No {
-                failed = Some(nth);
+            match holds {
+                Match::No => failed = Some(nth),
+                Match::Open => failed = failed.or(Some(nth)),
+                Match::Yes => {}
             }
             holds
         }));

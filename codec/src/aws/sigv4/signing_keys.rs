@@ -265,6 +265,41 @@ mod tests {
         assert_eq!(held(&keys), ["ASIA2", "ASIA3"]);
     }
 
+    /// A table as a shard has it, nearly full of long-term keys.
+    #[test]
+    fn a_hundred_thousand_temporary_keys_displace_no_other() {
+        let mut keys = SigningKeys::new(8192);
+        let fill = |keys: &mut SigningKeys, id: &str, is_temporary| {
+            let text = format!("{id}/{}", scope(1));
+            let credential = Credential::parse(text.as_bytes()).ok().unwrap();
+            keys.of(id, &credential, ("secret", is_temporary));
+        };
+        let long_term = |keys: &SigningKeys| {
+            let all = keys.sets.iter().flatten();
+            let mut ids: Vec<_> = all
+                .filter(|entry| !entry.is_temporary)
+                .map(|entry| entry.access_key_id.clone())
+                .collect();
+            ids.sort();
+            ids
+        };
+        let mut number = 0;
+        while keys.len() < 4000 {
+            let id = format!("AKID{number}");
+            number += 1;
+            let place = usize::try_from(hash(&id) % keys.sets.len() as u64).unwrap();
+            if keys.sets[place].len() < WAYS - PLACES_OF_TEMPORARY {
+                fill(&mut keys, &id, false);
+            }
+        }
+        let before = long_term(&keys);
+        for number in 0..100_000 {
+            fill(&mut keys, &format!("ASIA{number}"), true);
+        }
+        assert_eq!(long_term(&keys), before);
+        assert!(keys.len() - before.len() <= PLACES_OF_TEMPORARY * keys.sets.len());
+    }
+
     #[test]
     fn the_bound_holds_and_answers_stay_right() {
         let mut keys = SigningKeys::new(32);

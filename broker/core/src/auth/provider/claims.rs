@@ -1,6 +1,7 @@
 //! The header and the claims of a token, read before anybody vouches for them.
 
 use super::fault::TokenFault;
+use codec::sts::SessionClaims;
 use jsonwebtoken::Algorithm;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -121,6 +122,76 @@ impl Members {
     }
 }
 
+impl Members {
+    /// The tags and the source identity of the session: nested, `{"principal_tags": {"KEY": ["VALUE"]},
+    /// "transitive_tag_keys": ["KEY"]}`, or flat, each in a claim of its own.
+    pub(super) fn session(&self) -> Result<SessionClaims, TokenFault> {
+        let mut tags = Vec::new();
+        let mut transitive = Vec::new();
+        for (name, value) in &self.0 {
+            match name.strip_prefix(TAGS) {
+                Some("") => nested(value, &mut tags, &mut transitive),
+                Some("/transitive_tag_keys") => add_texts(value, &mut transitive),
+                Some(flat) => match flat.strip_prefix("/principal_tags/") {
+                    Some(key) => add_tag(key, value, &mut tags),
+                    None => Some(()),
+                },
+                None => Some(()),
+            }
+            .ok_or(TAGS_RULE)?;
+        }
+        let source_identity = match self.0.get(SOURCE_IDENTITY) {
+            None => None,
+            Some(value) => Some(value.as_str().ok_or(SOURCE_IDENTITY_RULE)?),
+        };
+        let tags = SessionClaims::checked(tags, transitive, None).map_err(|_| TAGS_RULE)?;
+        let of_identity = SessionClaims::checked(Vec::new(), Vec::new(), source_identity);
+        let of_identity = of_identity.map_err(|_| SOURCE_IDENTITY_RULE)?;
+        Ok(SessionClaims {
+            source_identity: of_identity.source_identity,
+            ..tags
+        })
+    }
+}
+
+/// Adds the tags of one claim; `None` when it has another form.
+fn nested(
+    value: &Value,
+    tags: &mut Vec<(String, String)>,
+    transitive: &mut Vec<String>,
+) -> Option<()> {
+    for (name, value) in value.as_object()? {
+        match name.as_str() {
+            "principal_tags" => {
+                let mut all = value.as_object()?.iter();
+                all.try_for_each(|(key, value)| add_tag(key, value, tags))?;
+            }
+            "transitive_tag_keys" => add_texts(value, transitive)?,
+            _ => return None,
+        }
+    }
+    Some(())
+}
+
+/// Adds a tag: a text, or a list of one.
+fn add_tag(key: &str, value: &Value, tags: &mut Vec<(String, String)>) -> Option<()> {
+    let value = match value.as_array().map(Vec::as_slice) {
+        Some([sole]) => sole.as_str()?,
+        Some(_) => return None,
+        None => value.as_str()?,
+    };
+    tags.push((key.to_owned(), value.to_owned()));
+    Some(())
+}
+
+fn add_texts(list: &Value, texts: &mut Vec<String>) -> Option<()> {
+    let mut all = list.as_array()?.iter();
+    all.try_for_each(|text| {
+        texts.push(text.as_str()?.to_owned());
+        Some(())
+    })
+}
+
 /// A text, a number or a truth as a condition compares it.
 fn scalar(value: &Value) -> Option<Box<str>> {
     let text = match value {
@@ -163,6 +234,19 @@ const FORBIDDEN: &[&str] = &["crit", "jku", "jwk", "x5u", "b64", "enc", "zip"];
 
 /// Kinds of tokens: those of sign-ins, and access tokens (RFC 9068). Logout tokens and others have names of their own.
 const TYPES: &[&str] = &["JWT", "at+jwt"];
+
+/// Claim of tags of the session. Source: IAM User Guide, "Pass session tags in AWS STS", "Passing session tags using
+/// AssumeRoleWithWebIdentity".
+const TAGS: &str = "https://aws.amazon.com/tags";
+
+const TAGS_RULE: TokenFault =
+    TokenFault::Claim("the claim https://aws.amazon.com/tags has no tags of a session");
+
+/// Claim of the source identity. Source: IAM User Guide, "Monitor and control actions taken with assumed roles".
+const SOURCE_IDENTITY: &str = "https://aws.amazon.com/source_identity";
+
+const SOURCE_IDENTITY_RULE: TokenFault =
+    TokenFault::Claim("the claim https://aws.amazon.com/source_identity is no source identity");
 
 /// Longest claim that is used, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity",
 /// `SubjectFromWebIdentityToken`, *maximum length of 255*.

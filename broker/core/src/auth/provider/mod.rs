@@ -104,13 +104,10 @@ impl Algorithms {
 }
 
 impl Provider {
-    /// Whether a session of this identity still counts: its client is let in, and every claim that policies ask for was
-    /// looked for when it signed in. A policy that asks for another one since ends it, so that no denial is missed.
+    /// Whether a session of this identity still counts: its client is let in. A policy that asks since for a claim that
+    /// was not kept decides for the worse: see [`codec::aws::policy::Value::Lost`].
     pub(super) fn knows(&self, identity: &WebIdentity) -> bool {
-        let kept = |name: &str| identity.claims.iter().any(|claim| *claim.name == *name);
-        self.account == identity.account
-            && self.client_ids.contains(&identity.audience)
-            && self.claims.iter().all(|name| kept(name))
+        self.account == identity.account && self.client_ids.contains(&identity.audience)
     }
 
     /// The issuer as tokens and discovery documents have it.

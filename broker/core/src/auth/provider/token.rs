@@ -5,6 +5,7 @@ use super::fault::TokenFault;
 use super::{KeySet, Provider};
 use crate::auth::sign_in::{Claim, WebIdentity};
 use crate::limits::{WEB_CLAIMS_BYTES_MAX, WEB_TOKEN_BYTES_MAX};
+use codec::sts::SessionClaims;
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Validation, decode};
 use serde::de::IgnoredAny;
@@ -56,7 +57,22 @@ impl<'t> Unverified<'t> {
     /// The issuer that it names, without `https://`; `None` for one that cannot be a provider's.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
-        self.issuer.strip_prefix("https://")
+        let issuer = self.issuer.strip_prefix("https://");
+        issuer.or_else(|| (self.issuer == SHORT_ISSUER).then_some(SHORT_ISSUER))
+    }
+
+    /// The claim `iss`, which nobody vouches for.
+    #[must_use]
+    pub fn claimed_issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The tags and the source identity that it has for the session.
+    ///
+    /// # Errors
+    /// Such a claim breaks a rule.
+    pub fn session_claims(&self) -> Result<SessionClaims, TokenFault> {
+        self.claims.session()
     }
 
     /// The subject that it names, which nobody vouches for.
@@ -206,6 +222,9 @@ fn check_moments(claims: &Members, expires_s: u64, now_s: u64) -> Result<(), Tok
         Some(_) | None => Ok(()),
     }
 }
+
+/// The one issuer whose tokens may leave out `https://`. Source: OpenID Connect Core 1.0, section 15.6.2, "Google".
+const SHORT_ISSUER: &str = "accounts.google.com";
 
 /// The most by which a provider's clock may be off, in seconds.
 const TOLERANCE_S: u64 = 60;

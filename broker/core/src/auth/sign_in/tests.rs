@@ -1,12 +1,13 @@
 use super::*;
 use crate::auth::session_keys::{Opened, OpenedRoot};
 use crate::auth::{
-    Assumption, Caller, Credentials, Denial, Role, RoleFault, RoleGrant, RootGrant, SessionGrant,
-    SessionKeys, TOKEN_BYTES_MAX, assume,
+    Assumption, Caller, Credentials, Denial, PolicyQuestion, Role, RoleFault, RoleGrant, RootGrant,
+    SessionGrant, SessionKeys, TOKEN_BYTES_MAX, assume,
 };
 use crate::check::Check;
-use codec::aws::policy::Trust;
+use codec::aws::policy::{Policy, Trust};
 use codec::sts::{AssumeRole, RoleArn};
+use std::sync::Arc;
 
 const ACCOUNT: &str = "123456789012";
 const PROVIDER: &str = "id.example.com/realms/home";
@@ -130,6 +131,51 @@ fn a_trust_names_the_provider_or_the_service_and_compares_what_they_proved() {
     ] {
         assert!(!is_let_in(&sign_in, trust), "{trust:?}");
     }
+}
+
+/// A role's session, by what its token had when it signed in.
+#[test]
+fn a_claim_that_was_not_kept_denies_and_does_not_allow() {
+    let check = |statements: &str| {
+        let document = format!(r#"{{"Version": "2012-10-17", "Statement": [{statements}]}}"#);
+        let trust = r#"{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "sts:*"}]}"#;
+        let role = Role {
+            name: "camera".into(),
+            account: ACCOUNT.into(),
+            policies: vec![Arc::new(Policy::parse(&document).unwrap())],
+            trust: Trust::parse(trust).unwrap(),
+            max_session_s: 3600,
+            clock_tolerance_s: None,
+        };
+        let caller = Caller::supposed_session(Arc::new(role), Some(web()), 1, None);
+        let question = PolicyQuestion::new(
+            Action::ConnectAsMaster,
+            "arn:aws:kinesisvideo:a:b:channel/c/1",
+        );
+        caller.decide(&question).denied
+    };
+    let statement = |effect: &str, condition: &str| {
+        format!(
+            r#"{{"Effect": "{effect}", "Action": "*", "Resource": "*", "Condition": {{"StringLike": {{{condition}}}}}}}"#
+        )
+    };
+    let all = r#"{"Effect": "Allow", "Action": "*", "Resource": "*"}, "#;
+    let claim = |name: &str| format!(r#""{PROVIDER}:{name}": "x*""#);
+    for (name, allowed, denied) in [
+        // Kept with other values, and not kept.
+        ("amr", Some(Check::PolicyNoAllow), None),
+        (
+            "email",
+            Some(Check::PolicyNoAllow),
+            Some(Check::PolicyExplicitDeny),
+        ),
+    ] {
+        assert_eq!(check(&statement("Allow", &claim(name))), allowed, "{name}");
+        let deny = all.to_owned() + &statement("Deny", &claim(name));
+        assert_eq!(check(&deny), denied, "{name}");
+    }
+    let other = all.to_owned() + &statement("Deny", r#""other.example.com:email": "x*""#);
+    assert_eq!(check(&other), None, "no token of this provider ever has it");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::key::{Key, KeyName};
 use crate::calendar;
+use std::cell::Cell;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
@@ -27,6 +28,9 @@ pub enum Value<'a> {
     Absent,
     /// It is not known here: the decision is [`super::Decision::Open`] where it depends on it.
     Unknown,
+    /// The request had values or none, which nobody can tell any more: a statement that depends on it allows nothing,
+    /// and denies what it would deny by some value.
+    Lost,
     /// A text. One of more than [`VALUE_BYTES_MAX`] bytes is as absent.
     Text(&'a str),
     /// A text that was made for the question.
@@ -53,7 +57,7 @@ impl Value<'_> {
     /// The value as policies write it; `None` where there is none. `room` is for one that is no text yet.
     pub(super) fn text<'t>(&'t self, room: &'t mut ShortText) -> Option<&'t str> {
         let written = match self {
-            Value::Absent | Value::Unknown => return None,
+            Value::Absent | Value::Unknown | Value::Lost => return None,
             Value::Text(text) => return Some(text),
             Value::Made(text) => return Some(text.as_str()),
             Value::Number(number) => write!(room, "{number}"),
@@ -69,6 +73,10 @@ impl Value<'_> {
 pub(in crate::aws::policy) struct Values<'a> {
     client_id: Option<&'a str>,
     context: &'a dyn Context,
+    /// Values that were asked for are known elsewhere.
+    elsewhere: Cell<bool>,
+    /// Values that were asked for are lost.
+    lost: Cell<bool>,
 }
 
 impl<'a> Values<'a> {
@@ -76,18 +84,50 @@ impl<'a> Values<'a> {
         client_id: Option<&'a str>,
         context: &'a dyn Context,
     ) -> Self {
-        Self { client_id, context }
+        Self {
+            client_id,
+            context,
+            elsewhere: Cell::new(false),
+            lost: Cell::new(false),
+        }
     }
 
-    /// A value of a key. One that is longer than any may be is absent.
+    /// Forgets which values were asked for.
+    pub(in crate::aws::policy) fn begin(&self) {
+        self.elsewhere.set(false);
+        self.lost.set(false);
+    }
+
+    /// Whether values that were asked for since [`Self::begin`] are lost, and none is known elsewhere.
+    pub(in crate::aws::policy) fn only_lost(&self) -> bool {
+        self.lost.get() && !self.elsewhere.get()
+    }
+
+    /// A value of a key. One that is longer than any may be is absent; one that is lost is as unknown.
     pub(super) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
         let value = match (key.name, nth) {
             (KeyName::ClientId, 0) => self.client_id.map_or(Value::Absent, Value::Text),
             (KeyName::ClientId | KeyName::Foreign, _) => Value::Absent,
             _ => self.context.value(key, nth),
         };
-        let is_long = matches!(value, Value::Text(text) if text.len() > VALUE_BYTES_MAX);
-        if is_long { Value::Absent } else { value }
+        match value {
+            Value::Text(text) if text.len() > VALUE_BYTES_MAX => Value::Absent,
+            Value::Unknown => {
+                self.elsewhere.set(true);
+                Value::Unknown
+            }
+            Value::Lost => {
+                self.lost.set(true);
+                Value::Unknown
+            }
+            Value::Absent
+            | Value::Text(_)
+            | Value::Made(_)
+            | Value::Number(_)
+            | Value::Date(_)
+            | Value::Flag(_)
+            | Value::Address(_) => value,
+        }
     }
 }
 

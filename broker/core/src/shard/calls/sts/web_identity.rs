@@ -61,7 +61,9 @@ pub(in crate::shard) fn answer_sign_in(
             return answer_parsed(sockets, books, gate, (&signed, parsed), at);
         }
     };
+    let session = parsed.as_ref().ok().and_then(super::session_of);
     let evidence = Evidence {
+        session: session.as_deref(),
         policy: refused.policy.as_deref(),
         ..Evidence::default()
     };
@@ -77,27 +79,28 @@ impl Grantor<'_> {
         request: &AssumeRoleWithWebIdentity,
     ) -> Result<Vec<u8>, StsFault> {
         let caller = self.caller;
-        // The answer names what the token says, if nothing is checked.
-        let unchecked = Unverified::read(request.token.reveal()).ok();
-        let unchecked = unchecked.as_ref();
-        let of_provider = |provider: &str| format!("https://{provider}");
-        let (subject, audience, provider) = match caller.sign_in() {
-            Some(SignIn::Web(identity)) => (
-                &*identity.subject,
-                &*identity.audience,
-                of_provider(&identity.provider),
-            ),
-            Some(SignIn::Thing(_)) | None => (
-                unchecked.and_then(Unverified::subject).unwrap_or_default(),
-                "",
-                of_provider(unchecked.and_then(Unverified::issuer).unwrap_or_default()),
-            ),
+        let read = |fault| {
+            refusal(&WebFault {
+                fault,
+                claimed: None,
+            })
         };
-        self.assume(&request.role, |out, granted, id| {
+        // Nobody has checked it if no signature is asked for: the answer names what it says.
+        let token = Unverified::read(request.token.reveal()).map_err(read)?;
+        let (subject, audience) = match caller.sign_in() {
+            Some(SignIn::Web(identity)) => (&*identity.subject, &*identity.audience),
+            Some(SignIn::Thing(_)) | None => (token.subject().unwrap_or_default(), ""),
+        };
+        let claims = token.session_claims().map_err(|fault| {
+            let claimed = Some(caller.name().to_owned());
+            refusal(&WebFault { fault, claimed })
+        })?;
+        let role = request.role.with_claims(claims);
+        self.assume(&role, |out, granted, id| {
             let identity = WebIdentity {
                 subject,
                 audience,
-                provider: &provider,
+                provider: token.claimed_issuer(),
             };
             web_identity(out, granted, &identity, id);
         })

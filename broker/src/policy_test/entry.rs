@@ -1,0 +1,97 @@
+//! Whether somebody gets a session of a role: by the provider or the thing's policies first, then by the role's trust.
+
+use broker_core::auth::provider::Provider;
+use broker_core::auth::{
+    Caller, Credentials, Origin, Role, RoleFault, SignIn, ThingIdentity, Things, WebIdentity,
+    assume,
+};
+use codec::aws::policy::Decision;
+use codec::sts::{AssumeRole, RoleArn};
+use std::sync::Arc;
+
+/// Somebody who asks for a session of a role.
+pub(super) struct Entry<'a> {
+    pub(super) credentials: &'a Credentials,
+    pub(super) role: &'a Role,
+    pub(super) region: &'a str,
+    pub(super) origin: &'a Origin,
+}
+
+impl Entry<'_> {
+    /// The reason for which it gets none; `None`: it gets one.
+    pub(super) fn refusal(&self, sign_in: &SignIn) -> Option<String> {
+        let refused = match sign_in {
+            SignIn::Thing(thing) => self.of_thing(thing),
+            SignIn::Web(identity) => self.of_token(identity),
+        };
+        refused.or_else(|| self.of_trust(sign_in))
+    }
+
+    /// The registry and the IoT policies of `[things]`.
+    fn of_thing(&self, thing: &ThingIdentity) -> Option<String> {
+        let Some(things) = self.credentials.things() else {
+            return Some("the file has no [things]".to_owned());
+        };
+        let Some(alias) = self.credentials.alias(&thing.alias) else {
+            return Some(match &*thing.alias {
+                "" => format!("no role alias is of role {}", self.role.name),
+                name => format!("there is no [role_alias.{name}]"),
+            });
+        };
+        if *alias.role != *self.role.name {
+            return Some(format!(
+                "role alias {} is of role {}",
+                alias.name, alias.role
+            ));
+        }
+        let name = thing.name.as_deref().unwrap_or_default();
+        self.of_policies(things, name, &alias.arn(self.region))
+    }
+
+    fn of_policies(&self, things: &Things, name: &str, arn: &str) -> Option<String> {
+        let thing = match things.supposed(name) {
+            Ok(thing) => thing,
+            Err(refusal) => return Some(refusal.to_string()),
+        };
+        let from = (self.origin.address, self.origin.asked_s);
+        let (decision, why) = thing.may_use(arn, from, &mut 0);
+        (decision != Decision::Allow).then_some(why)
+    }
+
+    /// The provider and the client of a token.
+    fn of_token(&self, identity: &WebIdentity) -> Option<String> {
+        let Some(provider) = self.credentials.provider(&identity.provider) else {
+            return Some(format!(
+                "there is no [oidc_provider.\"{}\"]",
+                identity.provider
+            ));
+        };
+        let Provider { client_ids, .. } = &**provider;
+        let is_known = client_ids.contains(&identity.audience);
+        (!is_known).then(|| format!("{:?} is no client id of the provider", identity.audience))
+    }
+
+    fn of_trust(&self, sign_in: &SignIn) -> Option<String> {
+        let Role { account, .. } = self.role;
+        let request = AssumeRole {
+            role: RoleArn::parse(&self.role.arn())?,
+            session_name: "policy-test".into(),
+            duration_s: None,
+            policy: None,
+            policy_arns: Vec::new(),
+            external_id: None,
+            tags: Vec::new(),
+            transitive_tag_keys: Vec::new(),
+            source_identity: None,
+        };
+        let region = Some(Arc::from(self.region));
+        let caller = Caller::signing_in(sign_in.clone(), account, region);
+        let caller = caller.from_origin(self.origin.clone());
+        match assume(&caller, self.credentials, &request, &mut 0) {
+            Ok(_) => None,
+            Err(RoleFault::Denied(denial)) => denial.ground.map(Into::into),
+            Err(RoleFault::Invalid(why) | RoleFault::Duration(why)) => Some(why.to_owned()),
+            Err(RoleFault::TooLong) => Some("the session is too long".to_owned()),
+        }
+    }
+}

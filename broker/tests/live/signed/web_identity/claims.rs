@@ -1,0 +1,127 @@
+//! Claims of a token that are more than who it is: tags and source identity of the session, and claims that policies
+//! begin to name while sessions are there.
+
+use super::{claims, fetched, file, refuses, sign_in};
+use crate::process::until;
+use crate::signed::provider::{Provider, TokenKey};
+use crate::signed::reload::write;
+use crate::signed::service::Service;
+use crate::signed::signer::Signer;
+use crate::signed::sts::{element, granted};
+use serde_json::{Value, json};
+
+/// A role that takes tags and a source identity, and lets its sessions do what their tags say.
+fn tagged(provider: &Provider, more: &str) -> String {
+    let issuer = &provider.issuer;
+    file(provider, "private = true")
+        + &format!(
+            r#"
+[policy.house]
+document = '''{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow",
+    "Action": "kinesisvideo:DescribeSignalingChannel", "Resource": "*",
+    "Condition": {{"StringEquals": {{"aws:SourceIdentity": "Admin"}},
+                  "StringLike": {{"aws:PrincipalTag/house": "h-*"}}}}}}{more}]}}'''
+[role.tagged]
+policies = ["house"]
+trust = '''{{"Version": "2012-10-17", "Statement": [
+    {{"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+      "Principal": {{"Federated": "arn:aws:iam::123456789012:oidc-provider/{issuer}"}},
+      "Condition": {{"StringEquals": {{"{issuer}:aud": "home-app"}}}}}},
+    {{"Effect": "Allow", "Action": ["sts:TagSession", "sts:SetSourceIdentity"],
+      "Principal": {{"Federated": "arn:aws:iam::123456789012:oidc-provider/{issuer}"}},
+      "Condition": {{"StringEquals": {{"{issuer}:aud": "home-app", "aws:RequestTag/house": "h-1",
+                                     "sts:SourceIdentity": "Admin"}},
+                    "ForAllValues:StringEquals": {{"sts:TransitiveTagKeys": "house"}}}}}}]}}'''
+"#
+        )
+}
+
+fn tags(house: &str) -> Value {
+    json!({
+        "https://aws.amazon.com/tags": {"principal_tags": {"house": [house]}, "transitive_tag_keys": ["house"]},
+        "https://aws.amazon.com/source_identity": "Admin",
+    })
+}
+
+#[test]
+fn tags_of_a_token_are_those_of_its_session_where_the_trust_takes_them() {
+    let (provider, key) = (Provider::start(), TokenKey::new("one"));
+    provider.publish_keys(&[&key]);
+    let service = Service::with(&tagged(&provider, ""), &[], 1);
+    let channel = service.create(&Signer::new("admin"), "cam");
+    fetched(&service, &provider, 1);
+    let token = |changes: &Value| key.token(&claims(&provider, changes));
+    let denied = (403, "AccessDenied");
+    refuses(
+        &service,
+        ("tagged", &token(&tags("h-2"))),
+        denied,
+        "condition on aws:RequestTag/house",
+    );
+    // A role whose trust says nothing of tags takes none.
+    let none = "the trust of viewer has no statement for this action of this caller";
+    refuses(&service, ("viewer", &token(&tags("h-1"))), denied, none);
+    let odd = json!({"https://aws.amazon.com/tags": {"principal_tags": {"aws:x": "y"}}});
+    let rejected = (403, "IDPRejectedClaim");
+    refuses(
+        &service,
+        ("tagged", &token(&odd)),
+        rejected,
+        "has no tags of a session",
+    );
+    let describe = json!({ "ChannelARN": channel });
+    let may = |session: &Signer| {
+        let answer = service.call(session, "/describeSignalingChannel", &describe);
+        answer.status
+    };
+    let answer = sign_in(&service, "tagged", &token(&tags("h-1")));
+    assert_eq!(element(&answer.text(), "SourceIdentity"), "Admin");
+    let session = granted(&service, &answer);
+    assert_eq!(may(&session), 200);
+    let bare = sign_in(&service, "tagged", &token(&json!({})));
+    assert_eq!(may(&granted(&service, &bare)), 401);
+    service.end();
+}
+
+#[test]
+fn a_claim_that_was_not_kept_is_denied_and_not_allowed() {
+    let (provider, key) = (Provider::start(), TokenKey::new("one"));
+    provider.publish_keys(&[&key]);
+    let service = Service::with(&tagged(&provider, ""), &[], 1);
+    let channel = service.create(&Signer::new("admin"), "cam");
+    fetched(&service, &provider, 1);
+    let mut with = tags("h-1");
+    with["email"] = json!("alice@example.com");
+    let token = key.token(&claims(&provider, &with));
+    let early = granted(&service, &sign_in(&service, "tagged", &token));
+    let describe = json!({ "ChannelARN": channel });
+    let status = |session: &Signer| {
+        service
+            .call(session, "/describeSignalingChannel", &describe)
+            .status
+    };
+    assert_eq!(status(&early), 200);
+    let issuer = &provider.issuer;
+    // Somebody else is denied: it may be this one.
+    let more = format!(
+        r#", {{"Effect": "Deny", "Action": "*", "Resource": "*",
+        "Condition": {{"StringEquals": {{"{issuer}:email": "bob@example.com"}}}}}}"#
+    );
+    write(&service, "credentials.toml", &tagged(&provider, &more));
+    service.broker.signal("HUP");
+    until("the older session is denied", || {
+        (status(&early) == 401).then_some(())
+    });
+    let row = service
+        .broker
+        .page("/refusals?check=policy_explicit_deny")
+        .json();
+    assert_eq!(
+        row["refusals"][0]["policy"], "house, statement 2, denies it",
+        "{row}"
+    );
+    // One that begins while the policy names the claim has it.
+    let late = granted(&service, &sign_in(&service, "tagged", &token));
+    assert_eq!(status(&late), 200);
+    service.end();
+}
