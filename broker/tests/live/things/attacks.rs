@@ -30,7 +30,7 @@ fn host_and_server_name_are_the_same() {
     });
     let mut device = fleet.device("cam-1").named("cam-1");
     device.server_name = "localhost".to_owned();
-    assert_eq!(device.ask().expect("an answer").status, 404);
+    assert_eq!(device.ask().expect("an answer").status, 403);
     fleet.end();
 }
 

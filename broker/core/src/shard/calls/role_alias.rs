@@ -90,6 +90,47 @@ pub(in crate::shard) fn answer(
     }
 }
 
+/// Whether a request is one for keys, by its method and path.
+pub(in crate::shard) fn is_asked(head: &Head<'_>) -> bool {
+    alias_of(head).is_some()
+}
+
+/// Whether there are connections that are asked for a certificate: by the credentials file, or of a server that asks
+/// for no signature, which has an authority of its own for development.
+pub(in crate::shard) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
+    match gate.credentials() {
+        Some(credentials) => credentials.things().is_some(),
+        None => sockets.settings().dev,
+    }
+}
+
+/// Refuses a connection that was not asked for a certificate as one that showed none: one that reads 404 would look
+/// for its alias.
+pub(in crate::shard) fn refuse_stranger(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    (head, close): (&Head<'_>, bool),
+    at: Moment,
+) {
+    let why = "the connection was made without server name (SNI), or with one that is not of [things] hosts, so it was \
+               not asked for a certificate";
+    let refused = Refused::new(CERTIFICATE, Check::ThingCertificate, why);
+    let shown = Shown {
+        server_name: "".into(),
+        certificate: None,
+    };
+    refuse(sockets, books, (key, &shown), (head, close), &refused, at);
+}
+
+/// The role alias of a request for keys.
+fn alias_of<'a>(head: &Head<'a>) -> Option<&'a str> {
+    let path = head.path().strip_prefix("/role-aliases/");
+    let alias = path.and_then(|rest| rest.strip_suffix("/credentials"));
+    let alias = alias.filter(|_| head.method() == "GET");
+    alias.filter(|alias| !alias.contains('/'))
+}
+
 /// The role alias that a request names.
 fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Box<Refused>> {
     let host = head.host().unwrap_or_default();
@@ -101,10 +142,7 @@ fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Box<Refused
         );
         return Err(Refused::new(MISDIRECTED, Check::ThingHost, why));
     }
-    let path = head.path().strip_prefix("/role-aliases/");
-    let alias = path.and_then(|rest| rest.strip_suffix("/credentials"));
-    let alias = alias.filter(|_| head.method() == "GET");
-    alias.filter(|alias| !alias.contains('/')).ok_or_else(|| {
+    alias_of(head).ok_or_else(|| {
         let why = "names of the credentials provider have GET /role-aliases/ALIAS/credentials and nothing else";
         Refused::new(NO_SUCH_PATH, Check::OperationUnknown, why)
     })
@@ -212,6 +250,7 @@ fn identity(thing: &Identified<'_>, asked: &Asked<'_>) -> ThingIdentity {
         authority: thing.vouched.map(|vouched| Vouched {
             authority: vouched.authority,
             serial: vouched.serial.to_vec(),
+            unnamed: thing.name.is_none().then(|| vouched.name.clone()),
         }),
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use broker_core::auth::ThingIdentity;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use std::io::Write;
 use std::time::Instant;
@@ -17,6 +18,17 @@ fn authority(folder: &Folder) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     folder.write("ca.pem", &params.self_signed(&key).unwrap().pem());
+}
+
+/// A certificate of the registry that signed in under this name.
+fn listed(fingerprint: u8, name: &str) -> ThingIdentity {
+    ThingIdentity {
+        certificate: [fingerprint; 32],
+        name: Some(name.into()),
+        thing_type: None,
+        alias: "camera".into(),
+        authority: None,
+    }
 }
 
 #[test]
@@ -55,8 +67,8 @@ fn things_and_aliases_are_loaded_with_their_files() {
     assert_eq!(things.registry.len(), 2);
     let known: Vec<&str> = things.registry.things_of(&[0xab; 32]).collect();
     assert_eq!(known, ["cam-1"]);
-    assert!(things.knows(&[0xab; 32], Some("cam-1"), None));
-    assert!(!things.knows(&[0xcd; 32], Some("cam-2"), None));
+    assert!(things.knows(&listed(0xab, "cam-1")));
+    assert!(!things.knows(&listed(0xcd, "cam-2")));
     assert!(things.registry.is_inactive("cam-3"));
     let warnings: Vec<String> = loaded
         .warnings
