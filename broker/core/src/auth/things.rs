@@ -11,8 +11,10 @@
 //! provider".
 
 mod registry;
+mod sign_ins;
 
 pub use registry::{Registry, RegistryBuilder, RegistryError};
+pub use sign_ins::SignIns;
 
 use crate::auth::principal::decide_all;
 use crate::auth::sign_in::{ThingIdentity, Vouched};
@@ -59,6 +61,8 @@ pub struct Things {
     pub registry: Registry,
     /// Authorities whose certificates name their thing.
     pub authorities: Box<[ThingAuthority]>,
+    /// How often each thing signed in within the hour.
+    pub sign_ins: SignIns,
 }
 
 /// An authority that vouches for things.
@@ -72,6 +76,12 @@ pub struct ThingAuthority {
     pub revoked: Box<[Box<[u8]>]>,
     /// Policies of its certificates.
     pub policies: Box<[Arc<Policy>]>,
+    /// Its subject, for operators.
+    pub subject: Box<str>,
+    /// Its last second, since 1970 UTC.
+    pub ends_s: u64,
+    /// When the first of its revocation lists is to be replaced, since 1970 UTC; `None` without one that says so.
+    pub list_ends_s: Option<u64>,
 }
 
 /// The thing that a certificate stands for.

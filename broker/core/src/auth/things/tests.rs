@@ -49,12 +49,16 @@ fn things() -> Things {
         names: Some("plant-*".into()),
         revoked: [[5].into()].into(),
         policies: Box::default(),
+        subject: "CN=plant".into(),
+        ends_s: NOW,
+        list_ends_s: None,
     };
     Things {
         hosts: Box::default(),
         policies: Box::default(),
         registry: registry.finish(),
         authorities: [authority].into(),
+        sign_ins: SignIns::default(),
     }
 }
 

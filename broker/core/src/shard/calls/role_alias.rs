@@ -18,6 +18,7 @@ use crate::auth::{
 use crate::check::Check;
 use crate::event::{AuthFailure, Purpose};
 use crate::id::{Account, SessionKey};
+use crate::limits::SIGN_INS_PER_HOUR;
 use crate::machine::{Shown, ShownCertificate};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
@@ -54,6 +55,8 @@ struct Given {
     caller: Caller,
     /// Role and session, as the log names them.
     session: Box<str>,
+    /// It signs in more often than a device whose clock is right.
+    exceeds: bool,
 }
 
 /// Answers a request on a connection to the credentials provider; `close`: it ends with the answer.
@@ -196,7 +199,10 @@ fn give(
     let request = request.ok_or_else(|| foreign("the role has no ARN"))?;
     let duration_s = allowed(books, credentials, &caller, &request)
         .map_err(|refused| refused.of(caller.clone()))?;
-    seal(gate, caller, &request, duration_s, asked)
+    let (certificate, now_s) = (&certificate.fingerprint, asked.origin.asked_s);
+    let exceeds = things.sign_ins.exceeds(certificate, asked.thing, now_s);
+    let given = seal(gate, caller, &request, duration_s, asked)?;
+    Ok(Given { exceeds, ..given })
 }
 
 /// Makes keys where no signature is asked for: every role is there for each device that an authority vouches for.
@@ -338,6 +344,7 @@ fn seal(
         expires_s,
         caller,
         session: session.into(),
+        exceeds: false,
     })
 }
 
@@ -375,9 +382,40 @@ fn grant(
             books.diary().changed(account, audit);
         }
     }
+    if given.exceeds {
+        notice_clock(sockets, books, key, (&id, given), at);
+    }
     let body = body(given);
     let answer = Response::json(Purpose::RoleAlias, body.as_bytes(), close);
     respond::respond_as(sockets, books, key, &id, &answer, at);
+}
+
+/// Lists a device that asks again long before its keys end.
+fn notice_clock(
+    sockets: &Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    (id, given): (&str, &Given),
+    at: Moment,
+) {
+    let left_s = given.expires_s.saturating_sub(at.wall.0 / 1000);
+    let who = given.caller.sign_in().map(SignIn::label);
+    let why = format!(
+        "clock? {} has signed in {SIGN_INS_PER_HOUR} times within the hour and asks again, though keys last {left_s} s",
+        who.unwrap_or_default()
+    );
+    let evidence = Evidence {
+        session: Some(&given.session),
+        caller: Some(&given.caller),
+        policy: Some(&why),
+        ..Evidence::default()
+    };
+    let noticed = respond::Refusal {
+        error_type: "",
+        check: Check::ThingClock,
+        evidence: &evidence,
+    };
+    respond::notice(sockets, books, key, id, (Purpose::RoleAlias, noticed), at);
 }
 
 /// The answer. Every text in it is of base64 or digits.

@@ -55,7 +55,7 @@ fn things_and_aliases_are_loaded_with_their_files() {
         .map(|file| folder.bare(&file.display().to_string()))
         .collect();
     assert_eq!(files, ["c.toml", "things.csv", "ca.pem"]);
-    let devices = loaded.devices.unwrap();
+    let devices = loaded.devices.as_ref().unwrap();
     assert_eq!(devices.hosts, [Box::<str>::from("credentials.example.com")]);
     assert_eq!(devices.authorities.len(), 2);
     let alias = loaded.credentials.alias("Kvs=Alias,1").unwrap();
@@ -70,6 +70,18 @@ fn things_and_aliases_are_loaded_with_their_files() {
     assert!(things.knows(&listed(0xab, "cam-1")));
     assert!(!things.knows(&listed(0xcd, "cam-2")));
     assert!(things.registry.is_inactive("cam-3"));
+    let authority = "names plant-*, until 40960101T000000Z: may AssumeRoleWithCertificate";
+    for line in [
+        "role alias  Kvs=Alias,1, account 123456789012: role camera for 30m",
+        "things      at credentials.example.com, 2 certificates by the registry, 1 names switched off, 2 authorities: \
+         may AssumeRoleWithCertificate",
+        &format!("authority   CN=devices, {authority}"),
+    ] {
+        let summary = crate::config::credentials_summary(&loaded);
+        assert!(summary.contains(line), "{line}\n{summary}");
+    }
+    let term = crate::memory::things(&loaded.credentials).unwrap();
+    assert_eq!(term.total(), 2 * 1_000_000 * 100);
     let warnings: Vec<String> = loaded
         .warnings
         .iter()
