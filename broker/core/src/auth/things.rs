@@ -61,7 +61,7 @@ pub struct Things {
     pub registry: Registry,
     /// Authorities whose certificates name their thing.
     pub authorities: Box<[ThingAuthority]>,
-    /// How often each thing signed in within the hour.
+    /// The number of sign-ins of each thing within the hour.
     pub sign_ins: SignIns,
 }
 

@@ -1,4 +1,4 @@
-//! What a credentials file says of devices: role aliases, the registry, authorities.
+//! Lines on the devices of a credentials file: role aliases, the registry, authorities.
 
 use super::rights;
 use broker_core::auth::{Credentials, RoleAlias, ThingAuthority, Things};

@@ -1,4 +1,4 @@
-//! What operators see of devices: those that ask too often, and when authorities end.
+//! Devices as operators see them: those that ask too often, and when authorities end.
 
 use crate::process::until_true;
 use crate::things::fleet::Fleet;

@@ -1,4 +1,4 @@
-//! How often each thing signed in within the hour: one whose clock is ahead asks for new keys again and again.
+//! Sign-ins of each thing within the hour: one whose clock is ahead asks for new keys again and again.
 //!
 //! ```text
 //! place = tag 32 | hour 20 | count 12 bits        four places in each of 16,384 sets, the same for all shards
@@ -10,7 +10,7 @@ use crate::limits::{SIGN_INS_COUNTED_MAX, SIGN_INS_PER_HOUR};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Sign-ins of things by certificate and name, shared by all shards. One of each set of credentials: a reload begins
-/// anew.
+/// again.
 #[derive(Debug)]
 pub struct SignIns {
     places: Box<[AtomicU64]>,
@@ -117,7 +117,7 @@ mod tests {
         bytes
     }
 
-    /// The numbers of the sign-ins that exceed, of so many.
+    /// The numbers of the sign-ins that exceed, of this many.
     fn exceeding(sign_ins: &SignIns, name: &str, now_s: u64, times: u64) -> Vec<u64> {
         let exceeds = |_: &u64| sign_ins.exceeds(&certificate(7), Some(name), now_s);
         (1..=times).filter(exceeds).collect()
