@@ -99,7 +99,8 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
     for warning in &checked.warnings {
         eprintln!("{warning}");
     }
-    let mut summary = config::summary(&checked.settings);
+    let principals = checked.credentials.as_ref().map(|it| &*it.credentials);
+    let mut summary = config::summary(&checked.settings, principals);
     if let Some(loaded) = &checked.credentials {
         summary.push_str(&config::credentials_summary(loaded));
     }

@@ -16,6 +16,7 @@ use crate::limits::{
     STATES_BYTES_WAITING_MAX, STATES_TOLD_WAITING_MAX, STREAMS_MAX, TRACE_EVENTS_MAX,
     TROUBLED_KEPT_MAX, WAKE_CHANNELS_MAX, WATCHED_CHANNELS_MAX,
 };
+use broker_core::auth::Credentials;
 use broker_core::journal::EXPLAINED_BYTES_MAX;
 use broker_core::limits::{
     CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, KEPT_PARCEL_BYTES_MAX, LIST_MERGED_MAX,
@@ -202,6 +203,16 @@ fn of_the_devices(settings: &Settings) -> Option<Term> {
 const PRESENCE_BYTES: usize = 1024;
 /// A channel that is called for, with its state and some callers.
 const WAKE_BYTES: usize = 1024;
+
+/// The registry of things, where `[things]` has one: a reload holds two of them for a moment.
+#[must_use]
+pub fn things(credentials: &Credentials) -> Option<Term> {
+    let max = credentials.things()?.registry.max();
+    (max > 0).then(|| Term::once("things of two registries", 2 * max, THING_BYTES))
+}
+
+/// A certificate with a name of up to 50 letters.
+const THING_BYTES: usize = 100;
 
 /// The records of channels (some 480 bytes each with a name of usual length and without tags), where no more were
 /// stored already.

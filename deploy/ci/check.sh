@@ -193,6 +193,9 @@ debian_packages() {
   [ -n "$(command -v haproxy)" ] || missing+=(haproxy)   # a balancer before the nodes
   { [ -x /usr/sbin/mosquitto ] && [ -n "$(command -v mosquitto_sub)" ]; } || missing+=(mosquitto mosquitto-clients)   # calls of cameras by MQTT
   [ -n "$(command -v ip)" ] || missing+=(iproute2)   # networks of tests
+  [ -n "$(command -v certutil)" ] || missing+=(libnss3-tools)   # a certificate in a browser
+  [ -n "$(command -v gnutls-cli)" ] || missing+=(gnutls-bin)   # a device with a certificate
+  [ -e /usr/include/mbedtls/ssl.h ] || missing+=(libmbedtls-dev)   # another one, which is compiled
   [ -n "$(command -v protoc)" ] || missing+=(protobuf-compiler)   # a test compares generated code
   [ "${#missing[@]}" -gt 0 ] || return 0
   echo "missing: ${missing[*]}"

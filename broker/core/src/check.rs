@@ -407,6 +407,12 @@ pub enum Check {
     /// The request names another host than its TLS connection.
     #[strum(message = "Let the client send the same host name as TLS server name and as Host.")]
     ThingHost = 85,
+    /// The thing got its keys, but signs in more than twenty times an hour.
+    #[strum(
+        message = "Set the device's clock: one that is ahead takes each of its keys for ended and asks again. Else \
+                   look for firmware that asks before each call, or for two devices with one certificate."
+    )]
+    ThingClock = 86,
 }
 
 /// The number of checks.

@@ -1,9 +1,11 @@
 //! Readable summaries: of a configuration, and of permissions.
 
+mod of_devices;
+
 use super::credentials::Loaded;
 use crate::memory;
 use broker_core::auth::provider::{KeySource, Provider};
-use broker_core::auth::{Principal, Role};
+use broker_core::auth::{Credentials, Principal, Role};
 use broker_core::settings::Settings;
 use broker_core::settings::value::Span;
 use codec::aws::policy::{Action, Policy};
@@ -12,9 +14,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// A few lines on the settings; no secrets.
+/// A few lines on the settings, and on the memory that they and the principals may take; no secrets.
 #[must_use]
-pub fn summary(settings: &Settings) -> String {
+pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String {
     let Settings {
         region,
         account_id,
@@ -33,7 +35,9 @@ pub fn summary(settings: &Settings) -> String {
     let (payload, message) = (limits.payload_bytes, limits.message_bytes);
     let (viewers, connections) = (limits.viewers_per_channel, limits.connections);
     let (idle, drain) = (Span(timeouts.idle_ms), Span(timeouts.drain_ms));
-    let memory = memory::sum(&memory::budget(settings), &memory::records(settings));
+    let mut terms = memory::budget(settings);
+    terms.extend(credentials.and_then(memory::things));
+    let memory = memory::sum(&terms, &memory::records(settings));
     let directory = settings.data_dir.display();
     let limits = format!(
         "payload {payload} B, message {message} B, {viewers} viewers a channel, {connections} connections"
@@ -53,7 +57,8 @@ pub fn summary(settings: &Settings) -> String {
     ])
 }
 
-/// A line for each principal and each role (of very many only the first), then the warnings; no secrets.
+/// A line for each principal, role, role alias and authority of devices (of very many only the first), then the
+/// warnings; no secrets.
 #[must_use]
 pub fn credentials_summary(loaded: &Loaded) -> String {
     let principals = loaded.credentials.principals().take(PRINCIPALS_TOLD_MAX);
@@ -73,6 +78,7 @@ pub fn credentials_summary(loaded: &Loaded) -> String {
             .map(|line| ("principal", line))
             .chain(roles.map(|line| ("role", line)))
             .chain(providers)
+            .chain(of_devices::lines(&loaded.credentials))
             .chain(warnings.map(|line| ("warning", line))),
     )
 }

@@ -24,8 +24,10 @@ pub struct Authority {
     pub validity_s: (u64, u64),
     /// Its subject, as the log names it.
     pub subject: String,
-    /// When its oldest revocation list is too old.
-    stale_s: u64,
+    /// When the first of its revocation lists is to be replaced, since 1970 UTC; `None` without one that says so.
+    pub list_ends_s: Option<u64>,
+    /// By how many seconds its lists may be overdue.
+    grace_s: u64,
     name: NameSource,
     verifier: Arc<dyn ClientCertVerifier>,
 }
@@ -71,7 +73,7 @@ impl Authority {
     ) -> Result<Self, String> {
         let (_, parsed) = parse_x509_certificate(certificate)
             .map_err(|error| format!("a certificate cannot be read: {error}"))?;
-        let (mut own, mut revoked, mut stale_s) = (Vec::new(), Vec::new(), u64::MAX);
+        let (mut own, mut revoked, mut list_ends_s) = (Vec::new(), Vec::new(), None::<u64>);
         for list in lists {
             let (_, read) = parse_x509_crl(list)
                 .map_err(|error| format!("a revocation list cannot be read: {error}"))?;
@@ -80,7 +82,7 @@ impl Authority {
             }
             own.push(list.clone());
             let next = read.next_update().map(|next| seconds(next.timestamp()));
-            stale_s = stale_s.min(next.map_or(u64::MAX, |next| next.saturating_add(grace_s)));
+            list_ends_s = list_ends_s.into_iter().chain(next).min();
             let serials = read.iter_revoked_certificates();
             revoked.extend(serials.map(|it| Box::<[u8]>::from(serial(it.raw_serial()))));
         }
@@ -105,7 +107,8 @@ impl Authority {
                 seconds(validity.not_after.timestamp()),
             ),
             subject: parsed.subject().to_string(),
-            stale_s,
+            list_ends_s,
+            grace_s,
             name,
             verifier,
         })
@@ -133,7 +136,11 @@ impl Authority {
         if !(first_s..=last_s).contains(&now.as_secs()) {
             return Err(AuthorityFault::NotValid);
         }
-        if now.as_secs() > self.stale_s {
+        let overdue_s = |ends_s| now.as_secs().saturating_sub(ends_s);
+        if self
+            .list_ends_s
+            .is_some_and(|ends_s| overdue_s(ends_s) > self.grace_s)
+        {
             return Err(AuthorityFault::Stale);
         }
         let parsed = parse_x509_certificate(leaf);

@@ -48,10 +48,10 @@ impl Devices {
         })
     }
 
-    /// Authorities that have ended or will within a month, as a remark says it.
+    /// Authorities that have ended or will within a month, and overdue revocation lists, as a remark says it.
     #[must_use]
     pub fn endings(&self, now_s: u64) -> Vec<String> {
-        let endings = self.authorities.iter().filter_map(|authority| {
+        let of_authorities = self.authorities.iter().filter_map(|authority| {
             let (subject, (_, last_s)) = (&authority.subject, authority.validity_s);
             if last_s < now_s {
                 return Some(format!(
@@ -62,7 +62,15 @@ impl Devices {
             (days < ENDS_SOON_DAYS)
                 .then(|| format!("the authority {subject}, which ends in {days} days"))
         });
-        endings.collect()
+        let of_lists = self.authorities.iter().filter_map(|authority| {
+            let overdue_s = now_s.checked_sub(authority.list_ends_s?)?;
+            let (subject, hours) = (&authority.subject, overdue_s / 3600);
+            Some(format!(
+                "a revocation list of the authority {subject} that should have been replaced {hours} hours ago: beyond \
+                 crl_grace its certificates are refused"
+            ))
+        });
+        of_authorities.chain(of_lists).collect()
     }
 
     fn vouched(

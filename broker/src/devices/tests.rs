@@ -196,6 +196,17 @@ fn authorities_that_end_are_told_of_in_time() {
         ending(NOW - 1),
         ["the authority CN=devices, which has ended: it vouches for nothing"]
     );
+    let ca = issuer("devices", |params| params.not_after = at(NOW + 90 * day));
+    let overdue =
+        |now_s| devices(&ca, &[list(&ca, &[], NOW)], NameSource::CommonName).endings(now_s);
+    assert_eq!(overdue(NOW - 1), Vec::<String>::new());
+    let told = overdue(NOW + 7200);
+    let begin =
+        "a revocation list of the authority CN=devices that should have been replaced 2 hours ago";
+    assert!(
+        matches!(&told[..], [one] if one.starts_with(begin)),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -234,4 +245,84 @@ fn revoked_certificates_and_old_lists_are_refused() {
     )
     .unwrap();
     assert_eq!(authority.revoked, [Box::from([7]), Box::from([9])]);
+}
+
+/// Changes bytes of a certificate: some flipped, cut out, put in twice, or taken from another one.
+fn mutated(der: &[u8], other: &[u8], draw: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
+    let mut bytes = der.to_vec();
+    for _ in 0..=draw(3) {
+        let at = draw(bytes.len().max(1)).min(bytes.len());
+        let length = draw(8).min(bytes.len() - at);
+        match draw(5) {
+            0 => bytes
+                .iter_mut()
+                .skip(at)
+                .take(1)
+                .for_each(|byte| *byte ^= 1 << draw(8)),
+            1 => bytes
+                .iter_mut()
+                .skip(at)
+                .take(1)
+                .for_each(|byte| *byte = u8::try_from(draw(256)).unwrap()),
+            2 => drop(bytes.drain(at..at + length)),
+            3 => {
+                let twice = bytes[at..at + length].to_vec();
+                drop(bytes.splice(at..at, twice));
+            }
+            _ => {
+                let from = draw(other.len());
+                let to = (from + draw(80)).min(other.len());
+                let end = (at + to - from).min(bytes.len());
+                drop(bytes.splice(at..end, other[from..to].iter().copied()));
+            }
+        }
+    }
+    bytes
+}
+
+/// Whatever is vouched for says what the authority signed, and only the certificate itself has its fingerprint.
+#[test]
+fn no_mutated_certificate_is_that_of_a_thing() {
+    let ca = issuer("devices", |_| {});
+    let devices = devices(&ca, &[list(&ca, &[9], NOW + 10)], NameSource::CommonName);
+    let good = leaf(&ca, &params("cam-1"));
+    let mut revoked = params("cam-2");
+    revoked.serial_number = Some(SerialNumber::from(9));
+    let others = [
+        leaf(&ca, &revoked),
+        leaf(&issuer("others", |_| {}), &params("cam-3")),
+    ];
+    let id = fingerprint(&good);
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    let (mut read, mut tried) = (0, 0);
+    while tried < 100_000 {
+        let other = &others[draw(2)];
+        // One that is not let in must not become one by pieces of one that is.
+        let (from, into) = if draw(4) == 0 {
+            (&good, other)
+        } else {
+            (other, &good)
+        };
+        let bytes = mutated(into, from, &mut draw);
+        if bytes == *good {
+            continue;
+        }
+        tried += 1;
+        let Some(shown) = devices.judge(&[bytes.into()], now) else {
+            continue;
+        };
+        read += 1;
+        assert_ne!(shown.fingerprint, id);
+        if let Ok(vouched) = shown.vouched {
+            panic!("{} is vouched for by a mutated certificate", vouched.name);
+        }
+    }
+    assert!(read > 10_000, "{read} of them could be read at all");
 }

@@ -49,7 +49,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let shards = Shards::new(shows.inspect, settings.shards);
     let inspector = Inspector::new(shards, shows.nodes, &settings);
     let traces = Traces::new(inspector.clone());
-    let figures = (shows.look, shows.history, shows.in_force);
+    let figures = (shows.look, shows.history, shows.in_force.clone());
     let sources = Sources {
         hub: Arc::new(Hub::new(shows.log, shows.readers.teller())),
         overview: Arc::new(Overview::new(figures, status.clone(), &settings)),
@@ -72,7 +72,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
             shows.scrape,
             Arc::clone(&sources.hub),
             sources.status.clone(),
-            (shows.hooks.clone(), shows.providers),
+            (shows.hooks.clone(), shows.providers, shows.in_force),
         )))
         .merge(hooks::routes(shows.hooks, Arc::clone(&settings)))
         .merge(channels::routes(sources.inspector.clone(), shows.imports))

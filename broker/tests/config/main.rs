@@ -24,7 +24,7 @@ fn an_empty_file_gives_the_defaults() {
             ..Settings::default()
         }
     );
-    assert!(summary(&settings).contains("http://127.0.0.1:8080"));
+    assert!(summary(&settings, None).contains("http://127.0.0.1:8080"));
 }
 
 /// As nobody can be let in without them, a file is wrong without them, whether it says sigv4 or nothing.

@@ -5,6 +5,7 @@ use crate::client_coturn::TurnServer;
 use crate::clients::{alone, credentials, run, scripts};
 use crate::listeners::tls::Identity;
 use crate::process::{Broker, fresh_directory};
+use crate::things::fleet::{Fleet, HOST};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
@@ -43,6 +44,19 @@ fn session_signed() {
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn temporary_keys() {
     run(node("signed.mjs"), &Broker::signed(&credentials(), 2));
+}
+
+/// Its certificate is one of the broker's own devices: it would be shown wherever one is asked for.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn a_certificate_that_is_never_asked_for() {
+    let fleet = Fleet::start(2);
+    fleet.certify("cam-1", 1).write(&fleet.directory);
+    let mut command = node("certificate.mjs");
+    command.env("HELIOGRAPH_DEVICE", &fleet.directory);
+    command.env("HELIOGRAPH_THINGS", HOST);
+    run(command, &fleet.service.broker);
+    fleet.end();
 }
 
 /// The operator's pages.

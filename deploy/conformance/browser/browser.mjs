@@ -34,11 +34,12 @@ export const settings = {
 
 // Starts Chromium and the server of its pages, hands `work` a way to open pages and the browser, and ends both whatever happens. `signal` is that
 // of the test: when its time is over the browser goes, and whatever waits for a page fails. Without `loopback` media has no way there, as in
-// browsers of people.
-export async function withBrowser(signal, work, { loopback = true } = {}) {
+// browsers of people. `prepare` gets the home directory of the browser before it starts.
+export async function withBrowser(signal, work, { loopback = true, prepare = async () => {} } = {}) {
     const pages = await pageServer();
     const home = await mkdtemp(join(tmpdir(), 'heliograph-'));
     try {
+        await prepare(home);
         const browser = await chromium.launch({
             executablePath: process.env.HELIOGRAPH_CHROMIUM ?? '/usr/bin/chromium',
             timeout: milliseconds,

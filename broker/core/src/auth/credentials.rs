@@ -184,12 +184,8 @@ impl Credentials {
     }
 
     fn knows_thing(&self, identity: &ThingIdentity) -> bool {
-        let vouched = identity.authority.as_ref();
-        let vouched = vouched.map(|it| (&it.authority, &*it.serial));
-        let name = identity.name.as_deref();
         let mut things = self.things().into_iter();
-        self.alias(&identity.alias).is_some()
-            && things.any(|things| things.knows(&identity.certificate, name, vouched))
+        self.alias(&identity.alias).is_some() && things.any(|things| things.knows(identity))
     }
 
     /// The policy of a name.

@@ -42,8 +42,8 @@ pub use session_keys::{
     SessionTag, TOKEN_BYTES_MAX, Temporary,
 };
 pub use things::{
-    Identified, Registry, RegistryBuilder, RegistryError, RoleAlias, ThingAuthority, ThingRefusal,
-    Things, alias_arn, certificate_id,
+    Identified, Registry, RegistryBuilder, RegistryError, RoleAlias, SignIns, ThingAuthority,
+    ThingRefusal, Things, alias_arn, certificate_id,
 };
 
 pub use sign_in::{Claim, PROVIDER_BYTES_MAX, SignIn, ThingIdentity, Vouched, WebIdentity};

@@ -59,6 +59,8 @@ pub struct Vouched {
     pub authority: [u8; 32],
     /// The serial number, at most 20 bytes.
     pub serial: Vec<u8>,
+    /// The thing's name in it, where it signed in without one: the name may be switched off all the same.
+    pub unnamed: Option<Box<str>>,
 }
 
 impl SignIn {

@@ -11,10 +11,13 @@
 //! provider".
 
 mod registry;
+mod sign_ins;
 
 pub use registry::{Registry, RegistryBuilder, RegistryError};
+pub use sign_ins::SignIns;
 
 use crate::auth::principal::decide_all;
+use crate::auth::sign_in::{ThingIdentity, Vouched};
 use crate::machine::{Certified, ShownCertificate};
 use codec::aws::policy::{Action, Context, Decision, Key, KeyName, Policy, Request, Value};
 use std::net::IpAddr;
@@ -58,6 +61,8 @@ pub struct Things {
     pub registry: Registry,
     /// Authorities whose certificates name their thing.
     pub authorities: Box<[ThingAuthority]>,
+    /// The number of sign-ins of each thing within the hour.
+    pub sign_ins: SignIns,
 }
 
 /// An authority that vouches for things.
@@ -71,6 +76,12 @@ pub struct ThingAuthority {
     pub revoked: Box<[Box<[u8]>]>,
     /// Policies of its certificates.
     pub policies: Box<[Arc<Policy>]>,
+    /// Its subject, for operators.
+    pub subject: Box<str>,
+    /// Its last second, since 1970 UTC.
+    pub ends_s: u64,
+    /// When the first of its revocation lists is to be replaced, since 1970 UTC; `None` without one that says so.
+    pub list_ends_s: Option<u64>,
 }
 
 /// The thing that a certificate stands for.
@@ -244,20 +255,18 @@ impl Things {
     }
 
     /// Whether keys that were given to a thing still hold: its certificate, and its name with it, are let in still.
-    /// `vouched`: the hash of its authority's key, and its serial number.
+    /// The name in a certificate of an authority counts also where the request for the keys did not have it.
     #[must_use]
-    pub fn knows(
-        &self,
-        certificate: &[u8; 32],
-        name: Option<&str>,
-        vouched: Option<(&[u8; 32], &[u8])>,
-    ) -> bool {
-        match (self.registry.lookup(certificate, name), vouched) {
+    pub fn knows(&self, identity: &ThingIdentity) -> bool {
+        let certificate = &identity.certificate;
+        let name = identity.name.as_deref();
+        match (self.registry.lookup(certificate, name), &identity.authority) {
             (registry::Lookup::Found(_), _) => !self.is_switched_off(certificate, name),
-            (registry::Lookup::Unknown, Some((key, serial))) => {
+            (registry::Lookup::Unknown, Some(vouched)) => {
+                let name = name.or(vouched.unnamed.as_deref());
                 let is_off = name.is_some_and(|name| self.registry.is_inactive(name));
                 let mut authorities = self.authorities.iter();
-                !is_off && authorities.any(|it| it.key == *key && it.vouches(serial, name))
+                !is_off && authorities.any(|it| it.vouches(vouched, name))
             }
             (registry::Lookup::Unknown, None)
             | (registry::Lookup::Inactive | registry::Lookup::Other, _) => false,
@@ -266,11 +275,14 @@ impl Things {
 }
 
 impl ThingAuthority {
-    /// Whether it has not revoked a certificate, and may give the name.
-    fn vouches(&self, serial: &[u8], name: Option<&str>) -> bool {
+    /// Whether a certificate is its own, it has not revoked it, and may give the name.
+    fn vouches(&self, vouched: &Vouched, name: Option<&str>) -> bool {
+        if vouched.authority != self.key {
+            return false;
+        }
         let is_revoked = self
             .revoked
-            .binary_search_by(|it| (**it).cmp(serial))
+            .binary_search_by(|it| (**it).cmp(&vouched.serial))
             .is_ok();
         let may_give = |name| {
             let mut patterns = self.names.iter();

@@ -43,6 +43,7 @@ fn ids_are_those_that_were_sent_before() {
         (81, "rate_address"),
         (82, "thing_certificate"),
         (85, "thing_host"),
+        (86, "thing_clock"),
     ] {
         assert_eq!(Check::of_index(number).map(Check::id), Some(id));
     }

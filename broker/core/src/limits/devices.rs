@@ -22,5 +22,13 @@ pub const WAKE_WAIT_S: RangeInclusive<u64> = 30..=600;
 /// The same, where it does not say.
 pub const WAKE_WAIT_S_DEFAULT: u64 = 240;
 
+/// Things whose sign-ins of the hour are counted, for all shards: half a MiB. Others are not counted within that hour.
+pub const SIGN_INS_COUNTED_MAX: usize = 65_536;
+
+/// Sign-ins of one thing in an hour; the next one is listed beside refusals, though it is served. Keys last 15 minutes
+/// at least, and the C SDK renews them up to 20 % early, which makes six an hour; a device whose clock is ahead asks
+/// before each of its calls.
+pub const SIGN_INS_PER_HOUR: u64 = 20;
+
 /// Channels of one import while the process runs: the store makes them in one commit. More need a stopped process.
 pub const IMPORTED_MAX: usize = 1000;

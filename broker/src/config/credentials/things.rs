@@ -5,7 +5,7 @@ use super::files::Files;
 use super::names::{policies_of, policy_names};
 use super::registry::{self, REGISTRY_MAX, REGISTRY_MAX_DEFAULT};
 use crate::devices::{Authority, Devices, NameSource};
-use broker_core::auth::{Registry, ThingAuthority, Things};
+use broker_core::auth::{Registry, SignIns, ThingAuthority, Things};
 use broker_core::settings::value::{self, Checked};
 use codec::aws::policy::{Action, Policy};
 use rustls::pki_types::pem::PemObject;
@@ -78,6 +78,7 @@ pub(super) fn things(
             policies: policies_of(&own, known).into(),
             registry,
             authorities: all.core.into(),
+            sign_ins: SignIns::default(),
         },
         devices: Devices {
             hosts,
@@ -164,6 +165,9 @@ fn authority(
                     names: names.clone(),
                     revoked: authority.revoked.clone().into(),
                     policies: policies_of(own, known).into(),
+                    subject: authority.subject.as_str().into(),
+                    ends_s: authority.validity_s.1,
+                    list_ends_s: authority.list_ends_s,
                 });
                 all.edge.push(authority);
             }

@@ -185,6 +185,7 @@ fn write_refused(refused: &Refused) {
         principal,
         clock_skew_s,
     } = claims;
+    let said = if *status < 400 { "noticed" } else { "refused" };
     info!(
         target: TARGET,
         what,
@@ -199,7 +200,7 @@ fn write_refused(refused: &Refused) {
         clock_skew_s,
         %remote,
         request_id = &**request_id,
-        "refused"
+        "{said}"
     );
 }
 

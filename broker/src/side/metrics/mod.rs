@@ -12,6 +12,7 @@ mod providers;
 pub(super) mod scrape;
 #[cfg(test)]
 mod tests;
+mod things;
 mod view;
 
 use crate::edge::Scraped;
@@ -58,6 +59,7 @@ impl Report {
             text.table(hooks::METRICS, report);
         }
         text.table(providers::METRICS, &process.providers);
+        text.table(things::METRICS, &process.authorities);
         text.table(process::METRICS, &process);
         text.finish()
     }

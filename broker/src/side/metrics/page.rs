@@ -2,11 +2,13 @@
 
 use super::Report;
 use super::exposition::Format;
+use super::things::AuthoritiesReport;
 use crate::hooks::Hooks;
 use crate::providers::Figures;
 use crate::side::admin::answer::{Fault, SILENT};
 use crate::side::console::hub::Hub;
 use crate::side::status::StatusBoard;
+use crate::side::try_page::session::InForce;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -27,6 +29,7 @@ pub(in crate::side) struct Metrics {
     status: StatusBoard,
     hooks: Option<Hooks>,
     providers: Option<Figures>,
+    in_force: Option<InForce>,
 }
 
 impl Metrics {
@@ -34,7 +37,7 @@ impl Metrics {
         scrape: Scrape,
         hub: Arc<Hub>,
         status: StatusBoard,
-        (hooks, providers): (Option<Hooks>, Option<Figures>),
+        (hooks, providers, in_force): (Option<Hooks>, Option<Figures>, Option<InForce>),
     ) -> Self {
         Self {
             scrape: Arc::new(Mutex::new(scrape)),
@@ -42,6 +45,7 @@ impl Metrics {
             status,
             hooks,
             providers,
+            in_force,
         }
     }
 }
@@ -67,6 +71,9 @@ async fn page(
     report.process.hooks = metrics.hooks.map(|hooks| hooks.report());
     if let Some(figures) = &metrics.providers {
         report.process.providers = figures.borrow().clone();
+    }
+    if let Some(credentials) = &metrics.in_force {
+        report.process.authorities = AuthoritiesReport::of(&credentials.borrow());
     }
     report.process.status = metrics.status.status();
     let kind = [(header::CONTENT_TYPE, format.content_type())];

@@ -1,6 +1,7 @@
 //! The metrics of the process as a whole: its state, its bounds, and the system's figures.
 
 use super::exposition::{Row, counter, gauge};
+use super::things::AuthoritiesReport;
 use super::view::labelled;
 use crate::hooks::HooksReport;
 use crate::providers::ProvidersReport;
@@ -34,6 +35,8 @@ pub struct ProcessState {
     pub hooks: Option<HooksReport>,
     /// The figures of OpenID providers; empty where there are none.
     pub providers: ProvidersReport,
+    /// The authorities of devices; empty where there are none.
+    pub authorities: AuthoritiesReport,
 }
 
 /// The labels of [`ProcessState::budgets`].

@@ -1,10 +1,12 @@
 //! The real clients: AWS CLI and boto3, and the official JavaScript SDK, each run as scripts of deploy/conformance
 //! against a broker of their own; and the helpers of deploy/testing, with the same clients. [`hosts`]: where
-//! `localhost` is `::1`.
+//! `localhost` is `::1`. [`things`]: devices with certificates.
 
 mod hosts;
 
 mod blocks;
+
+mod things;
 
 use crate::cluster::nodes::{Files, with_tls};
 use crate::listeners::tls::Identity;

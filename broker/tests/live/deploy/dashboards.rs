@@ -26,7 +26,9 @@ const OF_TARGETS: [&str; 2] = ["job", "instance"];
 fn every_metric_in_use_exists() {
     let broker = crate::hooks::unheard();
     let other = crate::signed::web_identity::silent_provider();
-    let pages = [broker.admin, other.broker.admin].map(|admin| get(admin, "/metrics").text());
+    let fleet = crate::things::fleet::Fleet::start(1);
+    let brokers = [&broker, &other.broker, &fleet.service.broker];
+    let pages = brokers.map(|broker| get(broker.admin, "/metrics").text());
     let scrape = Scraped::of(&pages.concat());
     let recorded = recorded();
     let mut faults = Vec::new();
@@ -42,6 +44,7 @@ fn every_metric_in_use_exists() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     let unused: Vec<_> = recorded.difference(&used).collect();
     assert!(unused.is_empty(), "rules that nothing uses: {unused:?}");
+    fleet.end();
 }
 
 #[test]

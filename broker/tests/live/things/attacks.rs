@@ -2,7 +2,8 @@
 
 use crate::process::until_true;
 use crate::things::device::Device;
-use crate::things::fleet::{Fleet, authority, certify, params};
+use crate::things::fleet::{Fleet, HOST, authority, certify, params};
+use rustls::{HandshakeKind, version};
 use serde_json::json;
 use std::time::{Duration, SystemTime};
 
@@ -30,7 +31,44 @@ fn host_and_server_name_are_the_same() {
     });
     let mut device = fleet.device("cam-1").named("cam-1");
     device.server_name = "localhost".to_owned();
-    assert_eq!(device.ask().expect("an answer").status, 404);
+    assert_eq!(device.ask().expect("an answer").status, 403);
+    fleet.end();
+}
+
+/// A session of a name that asks for no certificate would be one without a certificate here.
+#[test]
+fn a_session_of_another_name_is_not_resumed() {
+    let fleet = Fleet::start(1);
+    for version in [&version::TLS12, &version::TLS13] {
+        let certified = fleet.certify("cam-1", 1);
+        let device = Device::speaking(&[version], &fleet.service.broker, Some(certified));
+        let mut device = device.named("cam-1").resumes_anywhere();
+        let mut shake = |name| {
+            let (told, kind) = device.ask_at(name);
+            (
+                told.status,
+                kind == HandshakeKind::Resumed,
+                device.asked().0,
+            )
+        };
+        assert_eq!(shake("localhost"), (403, false, 0));
+        assert_eq!(
+            shake("localhost"),
+            (403, true, 0),
+            "tickets are kept and work"
+        );
+        assert_eq!(shake(HOST), (200, false, 1));
+        assert_eq!(shake(HOST), (200, false, 2), "nothing of it is kept");
+    }
+    // Nothing that is kept here opens another name either.
+    for version in [&version::TLS12, &version::TLS13] {
+        let certified = fleet.certify("cam-1", 1);
+        let device = Device::speaking(&[version], &fleet.service.broker, Some(certified));
+        let mut device = device.named("cam-1").resumes_anywhere();
+        assert_eq!(device.ask_at(HOST).0.status, 200);
+        let (told, kind) = device.ask_at("localhost");
+        assert_eq!((told.status, kind), (403, HandshakeKind::Full));
+    }
     fleet.end();
 }
 

@@ -4,15 +4,19 @@
 use crate::peer::tcp;
 use crate::process::Broker;
 use crate::things::fleet::{Certified, HOST};
-use rustls::client::ResolvesClientCert;
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, ResolvesClientCert, Resumption,
+    Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, SignatureScheme, SupportedProtocolVersion,
-    version,
+    ClientConfig, ClientConnection, HandshakeKind, NamedGroup, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion, version,
 };
 use serde_json::Value;
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -30,6 +34,49 @@ pub(crate) struct Device {
     pub(crate) thing: Option<String>,
     /// Bytes of each piece in which the first flight is sent.
     pub(crate) piece: usize,
+    /// Of the last question.
+    kind: Cell<Option<HandshakeKind>>,
+}
+
+/// Sessions of any server name under one.
+#[derive(Debug)]
+struct AnyName(ClientSessionMemoryCache, ServerName<'static>);
+
+impl Default for AnyName {
+    fn default() -> Self {
+        let name = ServerName::try_from("any.example").expect("a name");
+        Self(ClientSessionMemoryCache::new(8), name)
+    }
+}
+
+impl ClientSessionStore for AnyName {
+    fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
+        self.0.set_kx_hint(self.1.clone(), group);
+    }
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        self.0.kx_hint(&self.1)
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.0.set_tls12_session(self.1.clone(), value);
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.0.tls12_session(&self.1)
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        self.0.remove_tls12_session(&self.1);
+    }
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.0.insert_tls13_ticket(self.1.clone(), value);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.0.take_tls13_ticket(&self.1)
+    }
 }
 
 /// Shows a certificate, whatever it is asked for.
@@ -104,6 +151,7 @@ impl Device {
             path: format!("/role-aliases/{}/credentials", super::fleet::ALIAS),
             thing: None,
             piece: usize::MAX,
+            kind: Cell::new(None),
         }
     }
 
@@ -141,6 +189,7 @@ impl Device {
     /// Asks, on a connection of its own.
     pub(crate) fn ask(&self) -> Result<Told, String> {
         let (mut tls, mut stream) = self.shake()?;
+        self.kind.set(tls.handshake_kind());
         if let Some(protocol) = tls.alpn_protocol() {
             assert_eq!(protocol, b"http/1.1");
         }
@@ -174,6 +223,19 @@ impl Device {
                 Err(error) => return Err(error.to_string()),
             }
         }
+    }
+
+    /// Keeps what servers give for resumption, and shows it to every server name.
+    pub(crate) fn resumes_anywhere(mut self) -> Self {
+        self.config.resumption = Resumption::store(Arc::new(AnyName::default()));
+        self
+    }
+
+    /// Asks, and returns the answer with the kind of the handshake.
+    pub(crate) fn ask_at(&mut self, name: &str) -> (Told, HandshakeKind) {
+        (self.server_name, self.host) = (name.to_owned(), name.to_owned());
+        let told = self.ask().expect("an answer");
+        (told, self.kind.take().expect("a handshake"))
     }
 
     /// A connection whose handshake is done.

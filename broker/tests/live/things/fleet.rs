@@ -3,7 +3,7 @@
 use crate::process::{fresh_directory, until_true};
 use crate::signed::service::{Service, credentials};
 use crate::things::device::Device;
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
@@ -60,7 +60,7 @@ duration = "2h"
 pub(crate) struct Fleet {
     pub(crate) service: Service,
     pub(crate) authority: CertifiedIssuer<'static, KeyPair>,
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
 /// A certificate with its key.
@@ -70,6 +70,27 @@ pub(crate) struct Certified {
 }
 
 impl Certified {
+    /// Writes both as PEM and returns the paths.
+    pub(crate) fn write(&self, directory: &Path) -> [PathBuf; 2] {
+        let write = |name: &str, label: &str, der: &[u8]| {
+            let text = BASE64.encode(der);
+            let lines: Vec<_> = text
+                .as_bytes()
+                .chunks(64)
+                .map(String::from_utf8_lossy)
+                .collect();
+            let lines = lines.join("\n");
+            let path = directory.join(name);
+            let pem = format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n");
+            fs::write(&path, pem).expect("written");
+            path
+        };
+        [
+            write("device.pem", "CERTIFICATE", &self.certificate),
+            write("device.key", "PRIVATE KEY", self.key.secret_der()),
+        ]
+    }
+
     pub(crate) fn id(&self) -> String {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.certificate);
         HEXLOWER.encode(digest.as_ref())
@@ -78,20 +99,14 @@ impl Certified {
 
 impl Fleet {
     pub(crate) fn start(shards: u16) -> Self {
+        Self::at(HOST, shards)
+    }
+
+    /// One that asks for certificates at this name.
+    pub(crate) fn at(host: &str, shards: u16) -> Self {
         let directory = fresh_directory();
         let authority = authority("devices");
-        fs::write(directory.join("ca.pem"), authority.pem()).expect("written");
-        fs::write(directory.join("things.csv"), "# none\n").expect("written");
-        let path = |name: &str| directory.join(name).display().to_string();
-        let things = format!(
-            "[things]\nhosts = [\"{HOST}\"]\npolicies = [\"iot\"]\nregistry = {:?}\nca = {:?}\nname = \"subject.CN\"\n\
-             crl = [{:?}]\n",
-            path("things.csv"),
-            path("ca.pem"),
-            path("ca.crl")
-        );
-        write_list(&directory, &authority, &[]);
-        let text = credentials() + FILE + &things;
+        let text = file(&directory, &authority, host);
         let arguments = ["--dev", "--listen", "https://127.0.0.1:0"];
         let service = Service::with(&text, &arguments, shards);
         Self {
@@ -144,6 +159,26 @@ impl Fleet {
     }
 }
 
+/// A credentials file, and in the directory what it names: an authority with an empty list, and an empty registry.
+pub(crate) fn file(
+    directory: &Path,
+    authority: &CertifiedIssuer<'static, KeyPair>,
+    host: &str,
+) -> String {
+    fs::write(directory.join("ca.pem"), authority.pem()).expect("written");
+    fs::write(directory.join("things.csv"), "# none\n").expect("written");
+    write_list(directory, authority, &[]);
+    let path = |name: &str| directory.join(name).display().to_string();
+    let things = format!(
+        "[things]\nhosts = [\"{host}\"]\npolicies = [\"iot\"]\nregistry = {:?}\nca = {:?}\nname = \"subject.CN\"\n\
+         crl = [{:?}]\n",
+        path("things.csv"),
+        path("ca.pem"),
+        path("ca.crl")
+    );
+    credentials() + FILE + &things
+}
+
 pub(crate) fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = params(name, 1);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -171,7 +206,12 @@ pub(crate) fn params(name: &str, serial: u64) -> CertificateParams {
     params
 }
 
-fn write_list(directory: &Path, authority: &CertifiedIssuer<'static, KeyPair>, serials: &[u64]) {
+/// Writes the revocation list of an authority.
+pub(crate) fn write_list(
+    directory: &Path,
+    authority: &CertifiedIssuer<'static, KeyPair>,
+    serials: &[u64],
+) {
     let now = SystemTime::now();
     let day = Duration::from_secs(24 * 60 * 60);
     let revoked = serials.iter().map(|serial| RevokedCertParams {

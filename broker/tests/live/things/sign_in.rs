@@ -1,11 +1,13 @@
 //! Keys that devices get, and refusals, in their order.
 
+use crate::http::get;
 use crate::process::until_true;
+use crate::signed::service::{Service, credentials};
 use crate::signed::signer::{Call, Signer};
 use crate::things::device::{Device, Told};
 use crate::things::fleet::{ALIAS, Fleet, authority, certify, params};
 use rustls::version;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The keys of an answer.
 fn keys(told: &Told) -> Signer {
@@ -29,6 +31,16 @@ fn master(fleet: &Fleet, signer: &Signer, arn: &str) -> u16 {
     service
         .send(&signer.presign(Call::master(&service.broker, arn), 60))
         .status
+}
+
+/// The check by which keys may not connect as master of a channel.
+fn why(fleet: &Fleet, signer: &Signer, arn: &str) -> Value {
+    let broker = &fleet.service.broker;
+    let last = || broker.page("/refusals?limit=1").json()["refusals"][0].take();
+    let before = last()["requestId"].take();
+    assert_eq!(master(fleet, signer, arn), 403);
+    until_true("the refusal is listed", || last()["requestId"] != before);
+    last()["check"].take()
 }
 
 #[test]
@@ -186,6 +198,15 @@ fn the_registry_comes_first_and_what_it_takes_back_ends_keys() {
     fleet.register("");
     let by_authority = keys(&asks(&own));
     assert_eq!(master(&fleet, &by_authority, &arn), 101);
+    // Without thing variables the policy lets nobody connect: that the keys hold shows in what refuses them.
+    let unnamed = fleet.certify("cam-1", 9);
+    let unnamed = keys(&asks(&Device::new(broker, Some(unnamed))));
+    assert_eq!(why(&fleet, &unnamed, &arn), json!("policy_no_allow"));
+    fleet.register(",cam-1,,inactive\n");
+    assert_ne!(why(&fleet, &unnamed, &arn), json!("policy_no_allow"));
+    assert_eq!(master(&fleet, &by_authority, &arn), 403);
+    fleet.register("");
+    assert_eq!(master(&fleet, &by_authority, &arn), 101);
     fleet.revoke(&[9]);
     assert_eq!(asks(&own).status, 403);
     assert_eq!(master(&fleet, &by_authority, &arn), 403);
@@ -193,14 +214,35 @@ fn the_registry_comes_first_and_what_it_takes_back_ends_keys() {
 }
 
 #[test]
-fn other_names_are_never_asked_and_have_no_such_path() {
+fn other_names_are_never_asked_and_give_no_keys() {
     let fleet = Fleet::start(1);
+    let broker = &fleet.service.broker;
+    let invalid = json!({"message": "Certificate is invalid on this endpoint"});
+    // An address is no server name: none is sent.
     for name in ["localhost", "127.0.0.1"] {
         let mut device = fleet.device("cam-1").named("cam-1");
         (device.server_name, device.host) = (name.to_owned(), name.to_owned());
-        assert_eq!(device.ask().expect("an answer").status, 404);
+        for alias in [ALIAS, "nothing"] {
+            device = device.alias(alias);
+            let told = device.ask().expect("an answer");
+            assert_eq!((told.status, &told.body), (403, &invalid), "{name}");
+            assert!(
+                told.head
+                    .contains("\r\nx-amzn-ErrorType: AccessDeniedException"),
+                "{told:?}"
+            );
+        }
+        device.method = "PUT";
+        assert_eq!(device.ask().expect("an answer").status, 404, "{name}");
         assert_eq!(device.asked(), (0, 0), "{name}");
     }
+    until_true("the refusals are listed", || {
+        let page = broker.page("/refusals?limit=10").text();
+        page.contains("not of [things] hosts") && page.contains("role alias nothing, thing cam-1")
+    });
+    let path = format!("/role-aliases/{ALIAS}/credentials");
+    let plain = get(broker.plain, &path);
+    assert_eq!(plain.status, 404, "without TLS there is no such path");
     let mut device = fleet.device("cam-1").named("cam-1");
     assert_eq!(device.ask().expect("an answer").status, 200);
     assert_eq!(device.asked(), (1, 0), "without hints");
@@ -225,13 +267,28 @@ fn other_names_are_never_asked_and_have_no_such_path() {
 }
 
 #[test]
+fn without_things_there_is_no_such_path_at_all() {
+    let arguments = ["--dev", "--listen", "https://127.0.0.1:0"];
+    let service = Service::with(&credentials(), &arguments, 1);
+    for name in ["localhost", "credentials.localhost"] {
+        let mut device = Device::new(&service.broker, None).named("cam-1");
+        (device.server_name, device.host) = (name.to_owned(), name.to_owned());
+        let told = device.ask().expect("an answer");
+        assert_eq!(told.status, 404, "{told:?}");
+        assert!(told.head.contains("UnknownOperationException"), "{told:?}");
+        assert_eq!(device.asked(), (0, 0), "{name}");
+    }
+    service.end();
+}
+
+#[test]
 fn the_first_bytes_may_come_one_by_one() {
     let fleet = Fleet::start(2);
     for piece in [1, 3, 100] {
         for (name, status) in [
             ("credentials.localhost", 200),
             ("CREDENTIALS.localhost", 200),
-            ("localhost", 404),
+            ("localhost", 403),
         ] {
             let mut device = fleet.device("cam-1").named("cam-1");
             (device.server_name, device.host) = (name.to_owned(), name.to_owned());

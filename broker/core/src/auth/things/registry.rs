@@ -11,6 +11,7 @@ use std::sync::Arc;
 /// Certificates by fingerprint.
 #[derive(Debug, Default)]
 pub struct Registry {
+    max: usize,
     /// In the order of the fingerprints; several in a row for one that has several things.
     entries: Box<[Entry]>,
     names: Box<str>,
@@ -70,6 +71,18 @@ impl Registry {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The most that it takes of certificates and of things that are switched off; 0 where there is no registry.
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.max
+    }
+
+    /// The number of things that are switched off as a whole.
+    #[must_use]
+    pub fn switched_off(&self) -> usize {
+        self.inactive.len()
     }
 
     /// The bytes that it takes, without what is switched off by name.
@@ -215,6 +228,7 @@ impl RegistryBuilder {
         let mut types: Vec<_> = self.types.into_iter().collect();
         types.sort_unstable_by_key(|(_, number)| *number);
         Registry {
+            max: self.max,
             entries: self.entries.into(),
             names: self.names.into(),
             types: types.into_iter().map(|(text, _)| text).collect(),

@@ -49,12 +49,16 @@ fn things() -> Things {
         names: Some("plant-*".into()),
         revoked: [[5].into()].into(),
         policies: Box::default(),
+        subject: "CN=plant".into(),
+        ends_s: NOW,
+        list_ends_s: None,
     };
     Things {
         hosts: Box::default(),
         policies: Box::default(),
         registry: registry.finish(),
         authorities: [authority].into(),
+        sign_ins: SignIns::default(),
     }
 }
 
@@ -128,23 +132,40 @@ fn an_authority_vouches_for_the_names_that_it_may_give() {
     }
 }
 
+/// Keys of a certificate, under this name; `vouched` has the authority, the serial number and the name in it.
+fn keys(fingerprint: u8, name: Option<&str>, vouched: Option<(u8, u8, &str)>) -> ThingIdentity {
+    ThingIdentity {
+        certificate: [fingerprint; 32],
+        name: name.map(Into::into),
+        thing_type: None,
+        alias: "camera".into(),
+        authority: vouched.map(|(key, serial, own)| Vouched {
+            authority: [key; 32],
+            serial: vec![serial],
+            unnamed: name.is_none().then(|| own.into()),
+        }),
+    }
+}
+
 #[test]
 fn keys_end_with_their_certificate_name_and_authority() {
     let things = things();
-    assert!(things.knows(&[1; 32], Some("cam-1"), None) && things.knows(&[1; 32], None, None));
-    assert!(!things.knows(&[1; 32], Some("cam-2"), None));
-    assert!(!things.knows(&[2; 32], Some("cam-2"), None) && !things.knows(&[2; 32], None, None));
-    assert!(!things.knows(&[3; 32], Some("cam-3"), None));
-    assert!(!things.knows(&[9; 32], None, None));
-    let by = |key: u8, serial: u8, name| {
-        let (key, serial) = ([key; 32], [serial]);
-        things.knows(&[9; 32], Some(name), Some((&key, &serial)))
+    let listed = |byte, name| things.knows(&keys(byte, name, None));
+    assert!(listed(1, Some("cam-1")) && listed(1, None));
+    assert!(!listed(1, Some("cam-2")));
+    assert!(!listed(2, Some("cam-2")) && !listed(2, None));
+    assert!(!listed(3, Some("cam-3")) && !listed(3, None));
+    assert!(!listed(9, None));
+    let by = |key, serial, own| {
+        let named = things.knows(&keys(9, Some(own), Some((key, serial, own))));
+        let unnamed = things.knows(&keys(9, None, Some((key, serial, own))));
+        assert_eq!(named, unnamed, "{own}: the name in the certificate counts");
+        named
     };
     assert!(by(7, 1, "plant-1"));
     assert!(!by(7, 5, "plant-1"), "revoked");
     assert!(!by(7, 1, "plant-9") && !by(7, 1, "cam-1") && !by(8, 1, "plant-1"));
-    let inactive = Some((&[7; 32], &[1][..]));
-    assert!(!things.knows(&[2; 32], Some("plant-1"), inactive));
+    assert!(!things.knows(&keys(2, Some("plant-1"), Some((7, 1, "plant-1")))));
 }
 
 #[test]
@@ -214,6 +235,7 @@ fn the_longest_names_make_a_token_that_devices_can_keep() {
         authority: Some(Vouched {
             authority: [0xff; 32],
             serial: vec![0xff; 20],
+            unnamed: None,
         }),
     });
     let (role, session_name) = (longest(64), longest(64));

@@ -210,6 +210,23 @@ pub(in crate::shard) fn respond_as(
     sockets.next_request(key, close, at);
 }
 
+/// Lists a request beside those that are refused, under the id of its answer, though it is served.
+pub(in crate::shard) fn notice(
+    sockets: &Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    id: &str,
+    (purpose, noticed): (Purpose, Refusal<'_>),
+    at: Moment,
+) {
+    let served = Response {
+        refusal: Some(noticed),
+        ..Response::json(purpose, b"", false)
+    };
+    books.count_refusal(noticed.check);
+    note_refusal(sockets, books, key, id, &served, at);
+}
+
 /// Seconds until a request that was refused by this check should be tried again; `None`: the client decides.
 fn retry_after_s(check: Check) -> Option<u32> {
     (check == Check::AbsenceUnknown).then_some(ABSENCE_RETRY_S)

@@ -18,6 +18,7 @@ use crate::auth::{
 use crate::check::Check;
 use crate::event::{AuthFailure, Purpose};
 use crate::id::{Account, SessionKey};
+use crate::limits::SIGN_INS_PER_HOUR;
 use crate::machine::{Shown, ShownCertificate};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
@@ -54,6 +55,8 @@ struct Given {
     caller: Caller,
     /// Role and session, as the log names them.
     session: Box<str>,
+    /// It signs in more often than a device whose clock is right.
+    exceeds: bool,
 }
 
 /// Answers a request on a connection to the credentials provider; `close`: it ends with the answer.
@@ -90,6 +93,47 @@ pub(in crate::shard) fn answer(
     }
 }
 
+/// Whether a request is one for keys, by its method and path.
+pub(in crate::shard) fn is_asked(head: &Head<'_>) -> bool {
+    alias_of(head).is_some()
+}
+
+/// Whether there are connections that are asked for a certificate: by the credentials file, or of a server that asks
+/// for no signature, which has an authority of its own for development.
+pub(in crate::shard) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
+    match gate.credentials() {
+        Some(credentials) => credentials.things().is_some(),
+        None => sockets.settings().dev,
+    }
+}
+
+/// Refuses a connection that was not asked for a certificate as one that showed none: one that reads 404 would look
+/// for its alias.
+pub(in crate::shard) fn refuse_stranger(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    (head, close): (&Head<'_>, bool),
+    at: Moment,
+) {
+    let why = "the connection was made without server name (SNI), or with one that is not of [things] hosts, so it was \
+               not asked for a certificate";
+    let refused = Refused::new(CERTIFICATE, Check::ThingCertificate, why);
+    let shown = Shown {
+        server_name: "".into(),
+        certificate: None,
+    };
+    refuse(sockets, books, (key, &shown), (head, close), &refused, at);
+}
+
+/// The role alias of a request for keys.
+fn alias_of<'a>(head: &Head<'a>) -> Option<&'a str> {
+    let path = head.path().strip_prefix("/role-aliases/");
+    let alias = path.and_then(|rest| rest.strip_suffix("/credentials"));
+    let alias = alias.filter(|_| head.method() == "GET");
+    alias.filter(|alias| !alias.contains('/'))
+}
+
 /// The role alias that a request names.
 fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Box<Refused>> {
     let host = head.host().unwrap_or_default();
@@ -101,10 +145,7 @@ fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Box<Refused
         );
         return Err(Refused::new(MISDIRECTED, Check::ThingHost, why));
     }
-    let path = head.path().strip_prefix("/role-aliases/");
-    let alias = path.and_then(|rest| rest.strip_suffix("/credentials"));
-    let alias = alias.filter(|_| head.method() == "GET");
-    alias.filter(|alias| !alias.contains('/')).ok_or_else(|| {
+    alias_of(head).ok_or_else(|| {
         let why = "names of the credentials provider have GET /role-aliases/ALIAS/credentials and nothing else";
         Refused::new(NO_SUCH_PATH, Check::OperationUnknown, why)
     })
@@ -158,7 +199,10 @@ fn give(
     let request = request.ok_or_else(|| foreign("the role has no ARN"))?;
     let duration_s = allowed(books, credentials, &caller, &request)
         .map_err(|refused| refused.of(caller.clone()))?;
-    seal(gate, caller, &request, duration_s, asked)
+    let (certificate, now_s) = (&certificate.fingerprint, asked.origin.asked_s);
+    let exceeds = things.sign_ins.exceeds(certificate, asked.thing, now_s);
+    let given = seal(gate, caller, &request, duration_s, asked)?;
+    Ok(Given { exceeds, ..given })
 }
 
 /// Makes keys where no signature is asked for: every role is there for each device that an authority vouches for.
@@ -212,6 +256,7 @@ fn identity(thing: &Identified<'_>, asked: &Asked<'_>) -> ThingIdentity {
         authority: thing.vouched.map(|vouched| Vouched {
             authority: vouched.authority,
             serial: vouched.serial.to_vec(),
+            unnamed: thing.name.is_none().then(|| vouched.name.clone()),
         }),
     }
 }
@@ -299,6 +344,7 @@ fn seal(
         expires_s,
         caller,
         session: session.into(),
+        exceeds: false,
     })
 }
 
@@ -336,9 +382,40 @@ fn grant(
             books.diary().changed(account, audit);
         }
     }
+    if given.exceeds {
+        notice_clock(sockets, books, key, (&id, given), at);
+    }
     let body = body(given);
     let answer = Response::json(Purpose::RoleAlias, body.as_bytes(), close);
     respond::respond_as(sockets, books, key, &id, &answer, at);
+}
+
+/// Lists a device that asks again long before its keys end.
+fn notice_clock(
+    sockets: &Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    (id, given): (&str, &Given),
+    at: Moment,
+) {
+    let left_s = given.expires_s.saturating_sub(at.wall.0 / 1000);
+    let who = given.caller.sign_in().map(SignIn::label);
+    let why = format!(
+        "clock? {} has signed in {SIGN_INS_PER_HOUR} times within the hour and asks again, though keys last {left_s} s",
+        who.unwrap_or_default()
+    );
+    let evidence = Evidence {
+        session: Some(&given.session),
+        caller: Some(&given.caller),
+        policy: Some(&why),
+        ..Evidence::default()
+    };
+    let noticed = respond::Refusal {
+        error_type: "",
+        check: Check::ThingClock,
+        evidence: &evidence,
+    };
+    respond::notice(sockets, books, key, id, (Purpose::RoleAlias, noticed), at);
 }
 
 /// The answer. Every text in it is of base64 or digits.

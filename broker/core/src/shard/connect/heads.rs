@@ -51,6 +51,8 @@ pub(in crate::shard) enum HeadStep<'a> {
     Call(Request<'a>),
     /// It is on a connection to the credentials provider, which began with this.
     Provider(Request<'a>, Arc<Shown>),
+    /// It asks for keys of a certificate, on a connection that was not asked for one.
+    Stranger(Request<'a>),
 }
 
 /// Looks at a whole head; what needs no signature is answered.
@@ -111,6 +113,9 @@ pub(in crate::shard) fn take_head<'a>(
     }
     if request.head.method() == "POST" {
         return HeadStep::Call(request);
+    }
+    if role_alias::is_asked(&request.head) && sockets.session(key).is_some_and(|it| it.peer().tls) {
+        return HeadStep::Stranger(request);
     }
     HeadStep::Done(answer_head(sockets, books, key, &request, at))
 }
@@ -278,6 +283,24 @@ pub(in crate::shard) fn answer_provider(
     let close = ends_with(&request.head);
     let asked = (&request.head, close);
     role_alias::answer(sockets, books, gate, (key, shown), asked, at);
+    next(request, close)
+}
+
+/// Refuses a request for keys of a certificate on a connection that was not asked for one, where others are: its
+/// server name is missing, or not one of those.
+pub(in crate::shard) fn refuse_stranger(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &Gate,
+    key: SessionKey,
+    request: &Request<'_>,
+    at: Moment,
+) -> Step {
+    if !role_alias::is_open(sockets, gate) {
+        return answer_head(sockets, books, key, request, at);
+    }
+    let close = ends_with(&request.head);
+    role_alias::refuse_stranger(sockets, books, key, (&request.head, close), at);
     next(request, close)
 }
 

@@ -210,6 +210,9 @@ impl Shard {
                     HeadStep::Provider(request, shown) => {
                         heads::answer_provider(sockets, books, gate, (key, &shown), &request, at)
                     }
+                    HeadStep::Stranger(request) => {
+                        heads::refuse_stranger(sockets, books, gate, key, &request, at)
+                    }
                     HeadStep::Upgrade(_) | HeadStep::Wake(_)
                         if sockets.http(key).is_some_and(|http| http.ended) =>
                     {

@@ -1,4 +1,5 @@
 use super::*;
+use broker_core::auth::ThingIdentity;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use std::io::Write;
 use std::time::Instant;
@@ -17,6 +18,17 @@ fn authority(folder: &Folder) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     folder.write("ca.pem", &params.self_signed(&key).unwrap().pem());
+}
+
+/// A certificate of the registry that signed in under this name.
+fn listed(fingerprint: u8, name: &str) -> ThingIdentity {
+    ThingIdentity {
+        certificate: [fingerprint; 32],
+        name: Some(name.into()),
+        thing_type: None,
+        alias: "camera".into(),
+        authority: None,
+    }
 }
 
 #[test]
@@ -43,7 +55,7 @@ fn things_and_aliases_are_loaded_with_their_files() {
         .map(|file| folder.bare(&file.display().to_string()))
         .collect();
     assert_eq!(files, ["c.toml", "things.csv", "ca.pem"]);
-    let devices = loaded.devices.unwrap();
+    let devices = loaded.devices.as_ref().unwrap();
     assert_eq!(devices.hosts, [Box::<str>::from("credentials.example.com")]);
     assert_eq!(devices.authorities.len(), 2);
     let alias = loaded.credentials.alias("Kvs=Alias,1").unwrap();
@@ -55,9 +67,21 @@ fn things_and_aliases_are_loaded_with_their_files() {
     assert_eq!(things.registry.len(), 2);
     let known: Vec<&str> = things.registry.things_of(&[0xab; 32]).collect();
     assert_eq!(known, ["cam-1"]);
-    assert!(things.knows(&[0xab; 32], Some("cam-1"), None));
-    assert!(!things.knows(&[0xcd; 32], Some("cam-2"), None));
+    assert!(things.knows(&listed(0xab, "cam-1")));
+    assert!(!things.knows(&listed(0xcd, "cam-2")));
     assert!(things.registry.is_inactive("cam-3"));
+    let authority = "names plant-*, until 40960101T000000Z: may AssumeRoleWithCertificate";
+    for line in [
+        "role alias  Kvs=Alias,1, account 123456789012: role camera for 30m",
+        "things      at credentials.example.com, 2 certificates by the registry, 1 names switched off, 2 authorities: \
+         may AssumeRoleWithCertificate",
+        &format!("authority   CN=devices, {authority}"),
+    ] {
+        let summary = crate::config::credentials_summary(&loaded);
+        assert!(summary.contains(line), "{line}\n{summary}");
+    }
+    let term = crate::memory::things(&loaded.credentials).unwrap();
+    assert_eq!(term.total(), 2 * 1_000_000 * 100);
     let warnings: Vec<String> = loaded
         .warnings
         .iter()

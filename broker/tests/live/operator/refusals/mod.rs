@@ -61,11 +61,12 @@ const OF_DEVICES: [Check; 2] = [Check::WakePollsFull, Check::WakePollReplaced];
 const OF_SIGN_INS: [Check; 1] = [Check::RateAddress];
 
 /// Refusals of devices with certificates: see `things/`.
-const OF_THINGS: [Check; 4] = [
+const OF_THINGS: [Check; 5] = [
     Check::ThingCertificate,
     Check::ThingName,
     Check::AliasAbsent,
     Check::ThingHost,
+    Check::ThingClock,
 ];
 
 /// Requests of a flood, and how many are under way.
