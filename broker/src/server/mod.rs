@@ -51,7 +51,7 @@ use crate::side::{self, AdminPage, Command, Log, Pairing, StatusBoard};
 use crate::things;
 use crate::tls_files::NotAfter;
 use admin::Secrets;
-use broker_core::auth::{Credentials, SessionKeys};
+use broker_core::auth::SessionKeys;
 use broker_core::placement::Placement;
 use broker_core::settings::{Listen, Scheme, Settings};
 use broker_core::shard::AccountUse;
@@ -135,8 +135,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         epoch,
     };
     let shards = shards.start(threads, bound)?;
-    let principals = who.as_ref().map(|found| &*found.credentials);
-    announce(&settings, principals, connections, &data_dir);
+    announce(&settings, who.as_ref(), connections, &data_dir);
     let supervisor = tell_all(&settings, tls.as_ref(), pairing.as_ref())?;
     Watch {
         shards,
@@ -253,12 +252,13 @@ fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
 /// Logs memory, shards, connections and exposure when everything runs.
 fn announce(
     settings: &Settings,
-    who: Option<&Credentials>,
+    who: Option<&InitialCredentials>,
     connections: usize,
     data_dir: &DataDir,
 ) {
     let (mut terms, records) = (memory::budget(settings), memory::records(settings));
-    terms.extend(who.and_then(memory::things));
+    let credentials = who.map(|found| &*found.credentials);
+    terms.extend(credentials.and_then(memory::things));
     tracing::info!("memory: {}", memory::sum(&terms, &records));
     for term in terms.iter().chain([&records]) {
         tracing::debug!("memory: {term}");
