@@ -121,8 +121,7 @@ impl Accounts {
         let account = self.0.sessions.lock().find(session, &place.origin, now);
         let (account, opened_by) = account.ok_or(Refusal::Token)?;
         if basis.as_ref() != Some(&opened_by) {
-            self.0.sessions.lock().end(&account);
-            return Err(Refusal::Token);
+            return Err(Refusal::Token); // `watch` ends it, and says so
         }
         let reads = *method == Method::GET || *method == Method::HEAD;
         if !reads && !is_from(headers, &place.origin) {
