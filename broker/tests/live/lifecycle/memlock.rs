@@ -183,8 +183,8 @@ impl User {
         })
     }
 
-    /// What one says that is refused with all of this, once the kernel has given back what those that ended had: until
-    /// then it says that fewer fit.
+    /// The words of one that is refused, with all of these parts, once the kernel has given back what those that ended
+    /// had: until then they say that fewer fit.
     fn refused(&self, limit: u64, mode: &[&str], shards: u64, parts: &[&str]) -> String {
         until("a refusal with all parts", || {
             match self.start(&memlock(limit), mode, Some(shards)) {
