@@ -73,17 +73,7 @@ impl Entry<'_> {
 
     fn of_trust(&self, sign_in: &SignIn) -> Option<String> {
         let Role { account, .. } = self.role;
-        let request = AssumeRole {
-            role: RoleArn::parse(&self.role.arn())?,
-            session_name: "policy-test".into(),
-            duration_s: None,
-            policy: None,
-            policy_arns: Vec::new(),
-            external_id: None,
-            tags: Vec::new(),
-            transitive_tag_keys: Vec::new(),
-            source_identity: None,
-        };
+        let request = AssumeRole::new(RoleArn::parse(&self.role.arn())?, "policy-test");
         let region = Some(Arc::from(self.region));
         let caller = Caller::signing_in(sign_in.clone(), account, region);
         let caller = caller.from_origin(self.origin.clone());

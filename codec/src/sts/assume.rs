@@ -33,6 +33,24 @@ pub struct AssumeRole {
     pub source_identity: Option<Box<str>>,
 }
 
+impl AssumeRole {
+    /// A session of a role by its name, with nothing else asked for.
+    #[must_use]
+    pub fn new(role: RoleArn, session_name: &str) -> Self {
+        Self {
+            role,
+            session_name: session_name.into(),
+            duration_s: None,
+            policy: None,
+            policy_arns: Vec::new(),
+            external_id: None,
+            tags: Vec::new(),
+            transitive_tag_keys: Vec::new(),
+            source_identity: None,
+        }
+    }
+}
+
 /// AssumeRoleWithWebIdentity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssumeRoleWithWebIdentity {

@@ -53,17 +53,8 @@ fn file(roles: Vec<Role>) -> Credentials {
 }
 
 fn asked(name: &str) -> AssumeRole {
-    AssumeRole {
-        role: RoleArn::parse(&format!("arn:aws:iam::{ACCOUNT}:role/{name}")).unwrap(),
-        session_name: "s1".into(),
-        duration_s: None,
-        policy: None,
-        policy_arns: Vec::new(),
-        external_id: None,
-        tags: Vec::new(),
-        transitive_tag_keys: Vec::new(),
-        source_identity: None,
-    }
+    let role = RoleArn::parse(&format!("arn:aws:iam::{ACCOUNT}:role/{name}")).unwrap();
+    AssumeRole::new(role, "s1")
 }
 
 fn tag(key: &str, value: &str) -> Tag {

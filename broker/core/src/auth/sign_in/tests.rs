@@ -54,17 +54,8 @@ fn ask(
     };
     let credentials = Credentials::new(Vec::new()).unwrap();
     let credentials = credentials.with_roles(vec![role], []).unwrap();
-    let request = AssumeRole {
-        role: RoleArn::parse(&format!("arn:aws:iam::{ACCOUNT}:role/camera")).unwrap(),
-        session_name: "s1".into(),
-        duration_s: None,
-        policy: None,
-        policy_arns: Vec::new(),
-        external_id: None,
-        tags: Vec::new(),
-        transitive_tag_keys: Vec::new(),
-        source_identity: None,
-    };
+    let role = RoleArn::parse(&format!("arn:aws:iam::{ACCOUNT}:role/camera")).unwrap();
+    let request = AssumeRole::new(role, "s1");
     let caller = Caller::signing_in(sign_in.clone(), ACCOUNT, Some("us-west-2".into()));
     assume(&caller, &credentials, &request, &mut 0)
 }

@@ -268,16 +268,11 @@ fn role_request(
     certificate: &ShownCertificate,
     duration_s: Option<u32>,
 ) -> Option<AssumeRole> {
+    let role = RoleArn::parse(&format!("arn:aws:iam::{account}:role/{role}"))?;
+    let name = certificate_id(&certificate.fingerprint);
     Some(AssumeRole {
-        role: RoleArn::parse(&format!("arn:aws:iam::{account}:role/{role}"))?,
-        session_name: certificate_id(&certificate.fingerprint).into(),
         duration_s,
-        policy: None,
-        policy_arns: Vec::new(),
-        external_id: None,
-        tags: Vec::new(),
-        transitive_tag_keys: Vec::new(),
-        source_identity: None,
+        ..AssumeRole::new(role, &name)
     })
 }
 

@@ -1,0 +1,72 @@
+use super::*;
+use broker_core::limits::SHARDS_MAX;
+use broker_core::settings::Profile;
+
+#[test]
+fn the_sum_is_a_gibibyte_whatever_the_number_of_shards() {
+    for profile in [Profile::Default, Profile::Strict] {
+        for shards in 1..=SHARDS_MAX {
+            let mut settings = Settings::new(profile, false);
+            settings.shards = shards;
+            let terms = budget(&settings);
+            let bytes: usize = terms.iter().map(Term::total).sum();
+            let lines: Vec<String> = terms.iter().map(Term::to_string).collect();
+            assert!(
+                bytes <= MOST + shards.saturating_sub(16) * MIB,
+                "{shards} shards: {} MiB\n{}",
+                bytes >> 20,
+                lines.join("\n")
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_written_is_what_counts() {
+    let mut settings = Settings::default();
+    let of = |settings: &Settings, name| {
+        let terms = budget(settings);
+        terms.iter().find(|term| term.name == name).unwrap().total()
+    };
+    assert_eq!(of(&settings, "kept messages"), 3 * 48 * MIB);
+    settings.shards = 4;
+    assert_eq!(of(&settings, "kept messages"), 3 * 48 * MIB);
+    let mut large = Settings::default();
+    for shards in [1, 2, 7, 256] {
+        large.shards = shards;
+        let records = records(&large).total();
+        assert!(
+            records <= 512 * MIB && records > 511 * MIB,
+            "{shards} shards: {records}"
+        );
+    }
+    settings.limits.pending_bytes_per_shard = MIB;
+    assert_eq!(of(&settings, "kept messages"), 3 * 4 * MIB);
+}
+
+#[test]
+fn a_node_of_a_cluster_has_terms_of_its_own() {
+    let mut settings = Settings {
+        shards: 2,
+        ..Settings::default()
+    };
+    let alone = budget(&settings);
+    settings.cluster.name = Some("prod".into());
+    let terms = budget(&settings);
+    assert_eq!(terms.len(), alone.len() + 5);
+    let bytes: usize = terms.iter().map(Term::total).sum();
+    assert!(bytes <= MOST, "{}", bytes >> 20);
+}
+
+#[test]
+fn a_node_on_etcd_takes_704_mib_more() {
+    let mut settings = Settings::default();
+    settings.cluster.name = Some("prod".into());
+    let fixed = budget(&settings);
+    settings.cluster.etcd.endpoints = vec!["http://127.0.0.1:2379".into()];
+    let terms = budget(&settings);
+    assert_eq!(terms.len(), fixed.len() + 6);
+    let bytes = |terms: &[Term]| -> usize { terms.iter().map(Term::total).sum() };
+    let more = bytes(&terms) - bytes(&fixed);
+    assert!(more <= 704 * MIB, "{}", more >> 20);
+}
