@@ -334,10 +334,10 @@ fn after_host(addresses: &str) -> Option<u16> {
 }
 
 /// Has this thread start something on a core: what it starts stays there.
-pub(super) fn on_core<T>(
-    core: Option<usize>,
-    start: impl FnOnce() -> io::Result<T>,
-) -> io::Result<T> {
+///
+/// # Errors
+/// Those of `start`, and of the kernel.
+pub fn on_core<T>(core: Option<usize>, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let Some(core) = core else {
         return start();
     };

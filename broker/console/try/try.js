@@ -218,16 +218,16 @@ async function begin() {
         history.replaceState(null, '', `/try${hash.size ? `#${hash}` : ''}`);
     }
     const wanted = document.documentElement.dataset.token === 'wanted';
-    get('login').hidden = !wanted || hasToken();
-    if (!get('login').hidden) {
-        return;
-    }
+    const hadToken = hasToken();
+    // Without a token an account of the console may do: its cookie goes along.
     const found = await admin('/try/settings').catch(() => ({ status: 0 }));
     if (found.status !== 200) {
-        get('login').hidden &&= !wanted;
-        get('login-problem').textContent = found.answer?.error ?? 'The broker does not answer.';
+        get('login').hidden = !wanted;
+        const isAsked = found.status === 401 && !hadToken;
+        get('login-problem').textContent = isAsked ? '' : found.answer?.error ?? 'The broker does not answer.';
         return;
     }
+    get('login').hidden = true;
     settings = found.answer;
     get('channel').value ||= hash.get('channel') ?? settings.channel;
     sleep.offer(settings);

@@ -21,6 +21,7 @@ export function overview(root) {
   const signs = table(['Sign-ins since the start', '#Let in', '#Refused'], 'Sign-ins');
   const signed = card('Sign-ins', signs.whole, h('p', {}, h('a', { href: '#/why' }, 'Why was a sign-in refused?')));
   signed.hidden = true;
+  const differ = h('p', { class: 'bad', hidden: true });
   const troubled = h('div', { class: 'troubled' });
   const rest = h('button', { type: 'button', class: 'small', hidden: true, click: () => { every = true; if (last !== null) drawTroubled(last); } });
   const well = h('p', { class: 'quiet' }, 'None is known.');
@@ -35,6 +36,7 @@ export function overview(root) {
     h('div', { class: 'charts' }, ...charts.map((one) => one.whole)),
     h('div', { class: 'halves' }, card('Shards', shards.whole),
       card('Refused while this page is open', refused, calm, h('p', {}, h('a', { href: '#/why' }, 'Why was a request refused?')))),
+    differ,
     signed,
     card('Troubled sessions', troubled, rest, well),
     node,
@@ -76,6 +78,9 @@ export function overview(root) {
       const kinds = Object.entries(now.signIns ?? {});
       signed.hidden = kinds.length === 0;
       keyed(signs.body, kinds, ([kind]) => kind, makeSigned, updateSigned);
+      const others = forgotten(now.credentials);
+      differ.hidden = others.length === 0;
+      put(differ, differing(others));
       drawTroubled(state.troubled ?? []);
       if (state.node !== null) {
         const { version, commit, profile, region, accountId, startedAt } = state.node;
@@ -84,6 +89,16 @@ export function overview(root) {
       }
     },
   };
+}
+
+/** The nodes whose credentials files have differed from this one's for more than a minute. Pure. */
+export function forgotten(credentials) {
+  return (credentials?.differ ?? []).filter((one) => one.seconds > 60).map((one) => `${one.node} for ${span(one.seconds)}`);
+}
+
+function differing(others) {
+  return `Credentials files differ from this node's: ${others.join(', ')}. Anyone who was removed from one still gets in by way of the `
+    + 'others: copy the files of one node to all.';
 }
 
 /** Kinds of sign-ins, in words. */

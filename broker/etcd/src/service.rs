@@ -35,6 +35,9 @@ pub trait Service: Send + 'static {
     /// The number of messages that wait for peers in all shards, for operators. Some seconds old.
     fn waiting(&self) -> u64;
 
+    /// The SHA-256 of the node's credentials files, for operators; `None` where it has none.
+    fn credentials(&self) -> Option<[u8; 32]>;
+
     /// Takes a change in what the node knows. Comes after the orders that the same change causes.
     fn learn(&mut self, news: News);
 

@@ -7,7 +7,7 @@ use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::types::Kinship;
 use broker_core::control::node_label;
 use broker_etcd::operator::{Reports, Survey, reports};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Asks the nodes.
@@ -30,6 +30,7 @@ pub(super) fn findings(place: &Place, survey: &Survey) -> Vec<Finding> {
             findings.extend(silent(&reports));
             findings.extend(clocks(&reports));
             findings.extend(links(&reports));
+            findings.extend(credentials(&reports));
         }
     }
     findings.extend(names(place, survey));
@@ -160,6 +161,30 @@ fn links(reports: &Reports) -> Vec<Finding> {
     findings
 }
 
+/// Whether all nodes let the same people and devices in.
+fn credentials(reports: &Reports) -> Option<Finding> {
+    let mut nodes_of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (node, report) in reports {
+        if let Some(sha256) = report.as_ref().and_then(|it| it.credentials.as_deref()) {
+            nodes_of.entry(sha256).or_default().push(node);
+        }
+    }
+    let nodes: usize = nodes_of.values().map(Vec::len).sum();
+    if nodes_of.len() < 2 {
+        return (nodes > 1).then(|| ok(format!("credentials files of {nodes} nodes agree")));
+    }
+    let files = nodes_of.iter().map(|(sha256, nodes)| {
+        let short = sha256.get(..SHA256_SHOWN).unwrap_or(sha256);
+        format!("{} (SHA-256 {short}…)", nodes.join(" "))
+    });
+    let files: Vec<_> = files.collect();
+    Some(error(format!(
+        "credentials files differ: {}; anyone who was removed from one still gets in by way of the others: copy the \
+         files of one node to all, and ask again after their reload",
+        files.join(", ")
+    )))
+}
+
 /// With `direct`, the names of each node: one that only the wildcard has leads to any node.
 fn names(place: &Place, survey: &Survey) -> Vec<Finding> {
     let settings = &place.settings;
@@ -210,6 +235,9 @@ fn named(
 /// From one address to one port of another one: what Linux picks ports from (`net.ipv4.ip_local_port_range`).
 const TUNNELS_PER_PORT: &str = "about 28,000";
 
+/// Digits of a SHA-256 that are enough to tell files apart.
+const SHA256_SHOWN: usize = 12;
+
 /// Prefixes of the names of endpoints: for masters, viewers and calls.
 pub(super) const KINDS: [&str; 3] = ["m", "v", "r"];
 
@@ -237,6 +265,7 @@ mod tests {
             let report = report.map(|(ahead_ms, reaches)| NodeReport {
                 ahead_ms,
                 reaches: reaches.iter().map(|name| (*name).into()).collect(),
+                credentials: None,
             });
             ((*name).into(), report)
         });
@@ -245,6 +274,37 @@ mod tests {
 
     fn levels(findings: &[Finding]) -> Vec<Level> {
         findings.iter().map(|finding| finding.level).collect()
+    }
+
+    #[test]
+    fn credentials_that_differ_are_an_error_that_names_the_nodes() {
+        let of = |nodes: &[(&str, Option<&str>)]| {
+            let nodes = nodes.iter().map(|(name, sha256)| {
+                let report = NodeReport {
+                    credentials: sha256.map(Into::into),
+                    ..NodeReport::default()
+                };
+                ((*name).into(), Some(report))
+            });
+            credentials(&nodes.collect())
+        };
+        let (one, other) = ("0123456789abcdef", "123456789abcdef0");
+        assert_eq!(of(&[("n1", None), ("n2", None)]), None);
+        assert_eq!(
+            of(&[("n1", Some(one)), ("n2", None)]),
+            None,
+            "it does not say"
+        );
+        let agree = of(&[("n1", Some(one)), ("n2", Some(one))]).unwrap();
+        assert_eq!(agree.level, Level::Ok);
+        let differ = of(&[("n1", Some(one)), ("n2", Some(other)), ("n3", Some(one))]).unwrap();
+        assert_eq!(differ.level, Level::Error);
+        for part in [
+            "n1 n3 (SHA-256 0123456789ab…)",
+            "n2 (SHA-256 123456789abc…)",
+        ] {
+            assert!(differ.text.contains(part), "{}", differ.text);
+        }
     }
 
     #[test]

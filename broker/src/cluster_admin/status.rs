@@ -145,8 +145,8 @@ mod tests {
         let hears = |names: &[&str]| {
             let reaches = names.iter().map(|name| (*name).into()).collect();
             Some(NodeReport {
-                ahead_ms: 0,
                 reaches,
+                ..NodeReport::default()
             })
         };
         let reports = Reports::from([

@@ -2,6 +2,7 @@
 //! warning.
 
 mod aliases;
+mod digest;
 mod files;
 mod names;
 mod providers;
@@ -100,6 +101,10 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
     let credentials = credentials.and_then(|some| some.with_roles(roles.collect(), policies));
     let credentials = credentials.map(|some| some.with_providers(book.providers));
     let credentials = credentials.map(|some| some.with_things(book.aliases, things));
+    let credentials = credentials.map(|some| match digest::of(&files.paths) {
+        Some(sha256) => some.of_files(sha256),
+        None => some,
+    });
     // An entry that is refused here was refused above, with its place.
     let credentials = credentials.map_err(|error| {
         findings.fault("principal", "…", error.to_string());

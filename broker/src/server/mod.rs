@@ -141,7 +141,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         shards,
         rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
         mailboxes,
-        follower: Follower::new(registry.node(), &status),
+        follower: Follower::new(registry.node(), &status, who.as_ref()),
         status,
         told,
         happened,

@@ -9,6 +9,7 @@ use super::console::hub::Hub;
 use super::console::overview::{self, Overview};
 use super::console::sources::Sources;
 use super::console::{assets, events};
+use super::inspect::agreement::Agreement;
 use super::inspect::inspector::Inspector;
 use super::inspect::shards::Shards;
 use super::metrics::page::{self as metrics, Metrics};
@@ -47,9 +48,10 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let settings = shows.settings;
     let accounts = of_accounts(shows.accounts, &shows.in_force, shows.known, &settings);
     let shards = Shards::new(shows.inspect, settings.shards);
+    let agreement = Agreement::new(shows.in_force, shows.nodes.clone());
     let inspector = Inspector::new(shards, shows.nodes, &settings);
     let traces = Traces::new(inspector.clone());
-    let figures = (shows.look, shows.history, shows.in_force.clone());
+    let figures = (shows.look, shows.history, agreement.clone());
     let sources = Sources {
         hub: Arc::new(Hub::new(shows.log, shows.readers.teller())),
         overview: Arc::new(Overview::new(figures, status.clone(), &settings)),
@@ -72,7 +74,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
             shows.scrape,
             Arc::clone(&sources.hub),
             sources.status.clone(),
-            (shows.hooks.clone(), shows.providers, shows.in_force),
+            (shows.hooks.clone(), shows.providers, agreement.clone()),
         )))
         .merge(hooks::routes(shows.hooks, Arc::clone(&settings)))
         .merge(channels::routes(sources.inspector.clone(), shows.imports))
@@ -96,7 +98,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let own = sources.inspector.node().map(Into::into);
     let presence = Arc::clone(sources.hub.presence());
     tokio::spawn(shows.readers.feed(presence, own));
-    follow(sources, traces);
+    follow(sources, traces, agreement);
     if let Some(visits) = visits {
         tokio::spawn(serve::serve(Door::of_lan(visits), routes.clone()));
     }
@@ -139,11 +141,16 @@ fn of_tries(
 }
 
 /// Starts what goes on beside requests.
-fn follow(sources: Sources, traces: Traces) {
+fn follow(sources: Sources, traces: Traces, agreement: Agreement) {
     let (hub, refusals) = (Arc::clone(&sources.hub), Arc::clone(&sources.refusals));
     tokio::spawn(events::feed_refusals(hub, refusals));
     let inspector = sources.inspector.clone();
-    tokio::spawn(channels::asked::answer_nodes(inspector, traces.clone()));
+    tokio::spawn(channels::asked::answer_nodes(
+        inspector,
+        traces.clone(),
+        agreement.clone(),
+    ));
+    tokio::spawn(agreement.follow());
     tokio::spawn(troubled::explain(Arc::clone(&sources.troubled), traces));
     tokio::spawn(events::feed(sources));
 }

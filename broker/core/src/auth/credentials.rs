@@ -35,6 +35,8 @@ pub struct Credentials {
     granted: BTreeMap<Box<str>, SharedBucket>,
     /// The count of connections that were open when these came, and that they refuse.
     recheck: Recheck,
+    /// See [`Self::files`].
+    files: Option<[u8; 32]>,
 }
 
 /// Why principals do not go together.
@@ -135,6 +137,20 @@ impl Credentials {
         self.aliases = named.collect();
         self.things = things.map(Box::new);
         self
+    }
+
+    /// The same, read from files with this SHA-256.
+    #[must_use]
+    pub fn of_files(mut self, sha256: [u8; 32]) -> Self {
+        self.files = Some(sha256);
+        self
+    }
+
+    /// The SHA-256 of all files that they were read from, equal on two nodes whose files are; `None` of credentials of
+    /// no file.
+    #[must_use]
+    pub fn files(&self) -> Option<[u8; 32]> {
+        self.files
     }
 
     /// The role alias of a name.

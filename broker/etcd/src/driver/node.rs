@@ -415,7 +415,8 @@ impl<S: Service, P: Peers> Node<S, P> {
         let others = self.translator.names.all();
         let reached = others.filter(|(node, _)| cluster.hears(*node, now()));
         let reached = reached.map(|(_, name)| name.as_str().into()).collect();
-        ReportValue::new(order.0, unix_ms(), self.service.waiting(), reached)
+        let report = ReportValue::new(order.0, unix_ms(), self.service.waiting(), reached);
+        report.with_credentials(self.service.credentials())
     }
 
     fn log(&mut self) {

@@ -4,7 +4,7 @@ use super::look::{self, Registered, look};
 use super::{Session, Why, answer, block_on, is_full};
 use crate::config::Options;
 use crate::limits::{REPORTS_EVERY, REPORTS_WAIT};
-use crate::names::Name;
+use crate::names::{Name, shown};
 use crate::rpc::{Lines, RangeRequest};
 use crate::schema::keys::{Keys, Watched};
 use crate::schema::values::{self, OrderWord, ReportValue};
@@ -20,6 +20,9 @@ pub struct NodeReport {
     pub ahead_ms: i64,
     /// The nodes that answered it lately.
     pub reaches: BTreeSet<Box<str>>,
+    /// The SHA-256 of its credentials files as hexadecimal digits; `None` of a node that has none, and of an older
+    /// program.
+    pub credentials: Option<Box<str>>,
 }
 
 /// The reports of the nodes that are registered; nothing for those that did not answer in time.
@@ -55,6 +58,7 @@ pub fn reports(options: &Options, cluster: &str) -> Result<Reports, Box<str>> {
                     *report = Some(NodeReport {
                         ahead_ms: ahead_ms(value.unix_ms, began, unix_ms()),
                         reaches: value.reaches.into_iter().collect(),
+                        credentials: value.credentials.map(|digits| shown(&digits).into()),
                     });
                 }
             }

@@ -290,6 +290,9 @@ pub(crate) struct ReportValue {
     pub(crate) waiting: u64,
     /// The nodes that answered it lately.
     pub(crate) reaches: Vec<Box<str>>,
+    /// The SHA-256 of its credentials files as hexadecimal digits, where it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) credentials: Option<Box<str>>,
 }
 
 impl ReportValue {
@@ -300,6 +303,16 @@ impl ReportValue {
             unix_ms,
             waiting,
             reaches,
+            credentials: None,
+        }
+    }
+
+    /// The same of a node with credentials files of this SHA-256.
+    pub(crate) fn with_credentials(self, sha256: Option<[u8; 32]>) -> Self {
+        let credentials = sha256.map(|sha256| HEXLOWER.encode(&sha256).into());
+        Self {
+            credentials,
+            ..self
         }
     }
 }
@@ -387,6 +400,10 @@ mod tests {
         let report = write(&ReportValue::new(9, 8, 7, vec!["n2".into()]));
         let expected = br#"{"format":1,"order":9,"unix_ms":8,"waiting":7,"reaches":["n2"]}"#;
         assert_eq!(report, expected);
+        let read_again: ReportValue = read(&report).unwrap();
+        let report = read_again.with_credentials(Some([0xab; 32]));
+        let sha256 = format!(r#","credentials":"{}"}}"#, "ab".repeat(32));
+        assert!(write(&report).ends_with(sha256.as_bytes()));
         let again: MetaValue = read(&write(&meta)).unwrap();
         assert_eq!(again.slot_key(), Some(*b"0123456789abcdef"));
         let registrant = Registrant {

@@ -407,6 +407,10 @@ impl Service for Shards {
         0
     }
 
+    fn credentials(&self) -> Option<[u8; 32]> {
+        None
+    }
+
     fn learn(&mut self, _: News) {}
 
     fn inquired(&mut self, _: Name, _: u64, _: Vec<u8>) {}

@@ -3,6 +3,7 @@
 
 use crate::failure::Failure;
 use crate::server::node::{Node, NodeNews};
+use crate::server::reload::credentials::InitialCredentials;
 use crate::server::watch::pulse::Pulse;
 use crate::side::{Status, StatusBoard};
 use broker_core::cluster::limits::INNER_VERSION;
@@ -20,7 +21,14 @@ pub(in crate::server) struct Follower<'n> {
 
 impl<'n> Follower<'n> {
     /// With a node clients are served as soon as it says so, without one from here on.
-    pub(in crate::server) fn new(node: Option<&'n Node>, status: &StatusBoard) -> Self {
+    pub(in crate::server) fn new(
+        node: Option<&'n Node>,
+        status: &StatusBoard,
+        who: Option<&InitialCredentials>,
+    ) -> Self {
+        if let (Some(node), Some(who)) = (node, who) {
+            node.reports_on(who.file.in_force());
+        }
         if node.is_none() {
             status.set(Status::Ok);
         }

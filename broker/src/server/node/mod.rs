@@ -21,7 +21,7 @@ use crate::data_dir::DataDir;
 use crate::edge::{Links, Post, shards_now};
 use crate::failure::Failure;
 use crate::files::etcd::{self, EtcdFault};
-use crate::side::{AskedPath, ClusterPage, NodePages};
+use crate::side::{AskedPath, ClusterPage, InForce, NodePages};
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;
@@ -40,8 +40,8 @@ use mailbox::Mailbox;
 use service::Shards;
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,6 +56,8 @@ pub(super) struct Node {
     news: Receiver<NodeNews>,
     /// Messages that wait for peers.
     waiting: Arc<AtomicU64>,
+    /// The credentials in force, for its reports to operators.
+    in_force: Arc<OnceLock<InForce>>,
     /// The cluster's name, and this node's.
     names: (String, String),
     /// Messages between nodes that were sent, received and lost, and refused connections.
@@ -105,7 +107,7 @@ impl Node {
             Journal::open(&part.node)?,
         ));
         let (report, news) = unbounded();
-        let waiting = Arc::new(AtomicU64::new(0));
+        let (waiting, in_force) = (Arc::default(), Arc::default());
         let shards = Shards {
             desk: Arc::clone(&desk),
             map: Arc::clone(map),
@@ -114,6 +116,7 @@ impl Node {
             mailboxes: Arc::clone(mailboxes),
             report,
             waiting: Arc::clone(&waiting),
+            in_force: Arc::clone(&in_force),
             readiness,
             loading: HashMap::new(),
             kept: HashMap::new(),
@@ -135,6 +138,7 @@ impl Node {
             map: Arc::clone(map),
             news,
             waiting,
+            in_force,
             names: (part.name.clone(), part.node.clone()),
             counts,
             pages: pages(&part.node, asking, asked_paths, Arc::clone(map)),
@@ -160,6 +164,11 @@ impl Node {
     /// Sets the number of messages that wait for peers, for the reports to operators.
     pub(super) fn waiting(&self, messages: u64) {
         self.waiting.store(messages, Ordering::Relaxed);
+    }
+
+    /// Says which credentials are in force from here on, for the reports to operators. Called once.
+    pub(super) fn reports_on(&self, in_force: InForce) {
+        let _ = self.in_force.set(in_force);
     }
 
     /// Begins to give all slots to other nodes; the end of that is reported. False when the node has ended.

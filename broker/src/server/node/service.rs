@@ -5,6 +5,7 @@ use super::inquiry::Event;
 use super::journal::boottime;
 use crate::edge::{Links, Post, shards_now};
 use crate::server::mailboxes::post;
+use crate::side::InForce;
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::cluster::message::{Cause, Ending, Held, Parcel, SlotOrder};
 use broker_core::cluster::types::ParcelId;
@@ -20,8 +21,8 @@ use broker_etcd::{Name, News, Service};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A report of the node to the main thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(super) struct Shards {
     pub(super) report: Sender<NodeNews>,
     /// Messages that wait for peers.
     pub(super) waiting: Arc<AtomicU64>,
+    /// The credentials in force, once they are known.
+    pub(super) in_force: Arc<OnceLock<InForce>>,
     /// The state of the store, as shards read it.
     pub(super) readiness: Readiness,
     /// Records of slots that are loaded, by shard: of as many slots as are loaded at a time.
@@ -123,6 +126,10 @@ impl Service for Shards {
 
     fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn credentials(&self) -> Option<[u8; 32]> {
+        self.in_force.get()?.borrow().files()
     }
 
     fn learn(&mut self, news: News) {

@@ -314,7 +314,7 @@ mod tests {
             thread::sleep(Duration::from_secs(10));
             let _ = commands.send(Command::End);
         });
-        let mut follower = Follower::new(None, &status);
+        let mut follower = Follower::new(None, &status, None);
         follower.news = news;
         Watch {
             hooks: None,

@@ -2,6 +2,7 @@
 
 use super::{channel, disconnect, list};
 use crate::side::admin::answer::Fault;
+use crate::side::inspect::agreement::{self, Agreement};
 use crate::side::inspect::inspector::Inspector;
 use crate::side::inspect::nodes::{AskedPath, NodePages, Posted};
 use crate::side::presence::list as presence;
@@ -12,7 +13,11 @@ use codec::http::decode;
 use serde_json::{Value, json as value};
 
 /// Answers other nodes, one after the other, for as long as the process runs.
-pub(in crate::side) async fn answer_nodes(inspector: Inspector, traces: Traces) {
+pub(in crate::side) async fn answer_nodes(
+    inspector: Inspector,
+    traces: Traces,
+    agreement: Agreement,
+) {
     let Some(nodes) = inspector.nodes.clone() else {
         return;
     };
@@ -24,6 +29,7 @@ pub(in crate::side) async fn answer_nodes(inspector: Inspector, traces: Traces) 
             reply,
         } = asked;
         let answer = match posted {
+            None if path.split('?').next() == Some(agreement::PATH) => Ok(agreement.own_json()),
             None => own(&inspector, &traces, &path).await,
             Some(posted) => own_post(&inspector, &nodes, &path, &posted).await,
         };

@@ -2,10 +2,10 @@
 
 use super::history::{History, Meter, ShardLook};
 use crate::edge::calendar;
+use crate::side::inspect::agreement::Agreement;
 use crate::side::shared::Shared;
 use crate::side::status::StatusBoard;
 use crate::side::trace::troubled::Troubled;
-use crate::side::try_page::session::InForce;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -22,7 +22,7 @@ pub type Look = Box<dyn FnMut() -> Vec<ShardLook> + Send>;
 pub(in crate::side) struct Overview {
     live: Arc<tokio::sync::Mutex<Live>>,
     history: Shared<History>,
-    in_force: Option<InForce>,
+    agreement: Agreement,
     status: StatusBoard,
     node: Value,
 }
@@ -36,7 +36,7 @@ struct Live {
 
 impl Overview {
     pub(in crate::side) fn new(
-        (look, history, in_force): (Look, Shared<History>, Option<InForce>),
+        (look, history, agreement): (Look, Shared<History>, Agreement),
         status: StatusBoard,
         settings: &Settings,
     ) -> Self {
@@ -48,7 +48,7 @@ impl Overview {
         Self {
             live: Arc::new(tokio::sync::Mutex::new(live)),
             history,
-            in_force,
+            agreement,
             status,
             node: node(settings),
         }
@@ -67,10 +67,14 @@ impl Overview {
             // Nobody has asked for a while: the rates are those since the last point of the history.
             live.meter = self.history.lock().meter();
         }
+        let credentials = self.agreement.json();
         let look = move || {
             let looks = (live.look)();
             let point = live.meter.point(Instant::now(), calendar().0, &looks);
-            let figures = point.json(status);
+            let mut figures = point.json(status);
+            if let Some(credentials) = credentials {
+                figures["credentials"] = credentials;
+            }
             live.latest = Some((Instant::now(), figures.clone()));
             figures
         };
@@ -94,8 +98,8 @@ impl Overview {
     /// The connections that a reload of credentials refuses and that stay for the moment, since they are more than
     /// half of all.
     fn forbidden(&self) -> Option<RecheckSum> {
-        let in_force = self.in_force.as_ref()?;
-        in_force.borrow().recheck().waiting()
+        let credentials = self.agreement.credentials()?;
+        credentials.borrow().recheck().waiting()
     }
 }
 

@@ -55,6 +55,7 @@ impl Report {
         text.table(machine::METRICS, &view);
         text.table(edge::METRICS, &view);
         text.table(process::OF_CLUSTER, &process);
+        text.table(process::OF_CREDENTIALS, &process);
         if let Some(report) = &process.hooks {
             text.table(hooks::METRICS, report);
         }

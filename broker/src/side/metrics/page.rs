@@ -7,8 +7,8 @@ use crate::hooks::Hooks;
 use crate::providers::Figures;
 use crate::side::admin::answer::{Fault, SILENT};
 use crate::side::console::hub::Hub;
+use crate::side::inspect::agreement::Agreement;
 use crate::side::status::StatusBoard;
-use crate::side::try_page::session::InForce;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -29,7 +29,7 @@ pub(in crate::side) struct Metrics {
     status: StatusBoard,
     hooks: Option<Hooks>,
     providers: Option<Figures>,
-    in_force: Option<InForce>,
+    agreement: Agreement,
 }
 
 impl Metrics {
@@ -37,7 +37,7 @@ impl Metrics {
         scrape: Scrape,
         hub: Arc<Hub>,
         status: StatusBoard,
-        (hooks, providers, in_force): (Option<Hooks>, Option<Figures>, Option<InForce>),
+        (hooks, providers, agreement): (Option<Hooks>, Option<Figures>, Agreement),
     ) -> Self {
         Self {
             scrape: Arc::new(Mutex::new(scrape)),
@@ -45,7 +45,7 @@ impl Metrics {
             status,
             hooks,
             providers,
-            in_force,
+            agreement,
         }
     }
 }
@@ -72,9 +72,10 @@ async fn page(
     if let Some(figures) = &metrics.providers {
         report.process.providers = figures.borrow().clone();
     }
-    if let Some(credentials) = &metrics.in_force {
+    if let Some(credentials) = metrics.agreement.credentials() {
         report.process.authorities = AuthoritiesReport::of(&credentials.borrow());
     }
+    report.process.differing = metrics.agreement.seconds();
     report.process.status = metrics.status.status();
     let kind = [(header::CONTENT_TYPE, format.content_type())];
     Ok((kind, report.text(format)))

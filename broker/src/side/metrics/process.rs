@@ -37,10 +37,26 @@ pub struct ProcessState {
     pub providers: ProvidersReport,
     /// The authorities of devices; empty where there are none.
     pub authorities: AuthoritiesReport,
+    /// This node, and those whose credentials files differ from its own: for how many seconds.
+    pub differing: Vec<(String, u64)>,
 }
 
 /// The labels of [`ProcessState::budgets`].
 pub const BUDGETS: [&str; 4] = ["outbox", "pending", "requests", "records"];
+
+/// The metric of the cluster's credentials.
+pub(super) const OF_CREDENTIALS: &[Row<ProcessState>] = &[gauge(
+    "heliograph_cluster_credentials_differ_seconds",
+    "For how long the credentials files of a node have differed from this one's; nothing of nodes that have the same",
+    |it, to| {
+        for (node, seconds) in &it.differing {
+            match &**node {
+                "" => to.one(*seconds),
+                node => to.labelled([("node", node)], *seconds),
+            }
+        }
+    },
+)];
 
 /// Every metric of the cluster, in the order of the text; all 0 where nothing follows one.
 pub(super) const OF_CLUSTER: &[Row<ProcessState>] = &[

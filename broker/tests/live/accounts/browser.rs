@@ -144,7 +144,7 @@ fn fields(query: &str) -> BTreeMap<String, String> {
 fn write(config: &Path, table: &str) {
     let token = config.with_file_name("admin.token");
     let text = format!(
-        "[admin]\ntoken_file = {token:?}\norigins = [\"https://ops.example.com\"]\n{table}"
+        "[admin]\ntry = true\ntoken_file = {token:?}\norigins = [\"https://ops.example.com\"]\n{table}"
     );
     fs::write(config, text).expect("a file under target/");
 }

@@ -2,12 +2,16 @@
 //! `finish-upgrade`.
 
 use super::nodes::{Nodes, served};
+use crate::clients::credentials;
 use crate::peer::{HealthyPair, Peer, offer, to_master};
-use crate::process::{command, ended_within};
+use crate::process::{command, ended_within, fresh_directory, until_within};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
+
+/// Time for three looks at the other nodes.
+const LOOKS: Duration = Duration::from_secs(30);
 
 /// The output of a command, and its exit code.
 #[derive(Debug)]
@@ -182,4 +186,56 @@ fn a_program_that_is_too_old_for_its_cluster_does_not_start() {
     let log = late.log();
     assert!(log.contains("too old for its cluster"), "{log}");
     assert!(log.contains("inner version 6; this one has 5"), "{log}");
+}
+
+#[test]
+#[ignore = "needs etcd"]
+fn a_node_with_other_credentials_files_is_named() {
+    let folder = fresh_directory();
+    fs::create_dir_all(&folder).expect("a directory under target/");
+    let common = fs::read_to_string(credentials()).expect("a text");
+    let keys = "home.jwks";
+    fs::copy(credentials().with_file_name(keys), folder.join(keys)).expect("a file under target/");
+    let file = |node: &str| folder.join(format!("{node}.toml"));
+    for node in ["n1", "n2", "n3"] {
+        fs::write(file(node), &common).expect("a file under target/");
+    }
+    // A comment is enough: nodes compare bytes.
+    fs::write(file("n2"), format!("{common}# as before\n")).expect("a file under target/");
+    let files = file("{node}");
+    let files = files.to_str().expect("a path in UTF-8");
+    let Some(nodes) = Nodes::configured(&["--auth", "sigv4", "--credentials", files], "") else {
+        return;
+    };
+    let said = run(&nodes, &["check"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let line = said.out.lines().find(|line| line.contains("credentials"));
+    let line = line.expect("a line about credentials");
+    for part in ["error", "n1 n3 (SHA-256 ", "n2 (SHA-256 "] {
+        assert!(line.contains(part), "{line}");
+    }
+    let now = |node: usize| nodes.node(node).page("/overview").json()["now"]["credentials"].clone();
+    let differ = until_within(LOOKS, "n1 sees that the files of n2 differ", || {
+        let credentials = now(0);
+        credentials["differ"][0]["node"]
+            .is_string()
+            .then_some(credentials)
+    });
+    assert_eq!(differ["differ"][0]["node"], "n2");
+    assert_eq!(differ["differ"][0]["sha256"], now(1)["sha256"]);
+    assert_ne!(differ["sha256"], now(1)["sha256"]);
+    let metric = "heliograph_cluster_credentials_differ_seconds{node=\"n2\"}";
+    assert!(nodes.node(0).scrape().text().contains(metric));
+
+    fs::write(file("n2"), &common).expect("a file under target/");
+    nodes.node(1).signal("HUP");
+    until_within(LOOKS, "all files are equal", || {
+        let said = run(&nodes, &["check"]);
+        let agree = said.out.contains("credentials files of 3 nodes agree");
+        agree.then_some(())
+    });
+    until_within(LOOKS, "n1 sees it too", || {
+        (now(0)["differ"] == serde_json::json!([])).then_some(())
+    });
+    fs::remove_dir_all(&folder).expect("the test's own");
 }

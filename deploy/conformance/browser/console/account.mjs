@@ -58,6 +58,18 @@ test('an account signs in, changes something, and signs out', { timeout, skip: w
     await page.reload();
     await page.getByText('ok', { exact: true }).waitFor();
 
+    // The page that tries the broker takes the account as well, and asks for no token.
+    await page.goto(`${admin}/try`);
+    await page.waitForSelector('body[data-ready=yes]');
+    assert.equal(await page.isVisible('#login'), false);
+    const session = await page.evaluate(async () => {
+        const body = JSON.stringify({ channel: 'none-such', role: 'viewer', clientId: 'v1' });
+        const answer = await fetch('/try/session', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
+        return [answer.status, (await answer.json()).error];
+    });
+    assert.deepEqual(session, [404, 'there is no such channel: create it with CreateSignalingChannel first']);
+    await page.goto(`${admin}/#/channels`);
+
     await out(page).click();
     await link(page).waitFor();
     assert.equal(await out(page).isVisible(), false);

@@ -191,7 +191,8 @@ impl Nodes {
         let usual = ["--config", config, "--listen", &listen, "--admin", &admin];
         let usual = usual.map(str::to_owned);
         let own = self.arguments.iter();
-        let own = own.map(|word| word.replace("{ip}", &ip));
+        let name = format!("n{}", node + 1);
+        let own = own.map(|word| word.replace("{ip}", &ip).replace("{node}", &name));
         usual.into_iter().chain(own).collect()
     }
 
