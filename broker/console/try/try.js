@@ -220,6 +220,10 @@ async function begin() {
     const wanted = document.documentElement.dataset.token === 'wanted';
     const hadToken = hasToken();
     // Without a token an account of the console may do: its cookie goes along.
+    if (wanted && !hadToken && document.documentElement.dataset.account !== 'taken') {
+        get('login').hidden = false;
+        return;
+    }
     const found = await admin('/try/settings').catch(() => ({ status: 0 }));
     if (found.status !== 200) {
         get('login').hidden = !wanted;

@@ -38,6 +38,9 @@ pub(super) async fn page(
     if it.has_phones && !seat.is_of_lan() {
         page = page.replacen("<html ", "<html data-phone=\"offer\" ", 1);
     }
+    if it.settings.admin.oidc.is_some() {
+        page = page.replacen("<html ", "<html data-account=\"taken\" ", 1);
+    }
     let policy = content_policy(&it.settings, host_name(&headers));
     let kinds = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
