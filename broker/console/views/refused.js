@@ -52,7 +52,7 @@ function update(row, group) {
   const sum = row.querySelector('.sum');
   if (sum !== null) put(sum, summed(group));
   const [, who, names, says, times] = row.firstElementChild.children;
-  const of = group.channel ?? group.session;
+  const of = group.channel ?? group.thing ?? group.certificate ?? group.session ?? group.subject;
   put(who, of ?? (group.requestId ? group.keyId ?? 'no channel named' : 'further channels and keys'));
   put(names, named(group, (of ?? null) !== null).join(' · '));
   put(says, (group.policy ? `Reason: ${group.policy}` : group.says ?? group.errorType ?? '').replaceAll('`', ''));
@@ -91,7 +91,8 @@ function fill(body, row) {
   const group = newest.get(row);
   const facts = [['Request id', group.requestId], ['Operation', group.operation], ['Channel', group.channel],
     ['Client id', group.clientId], ['Session', group.session],
-    ['Principal', group.principal], ['Access key', group.keyId], ['Address', group.remote],
+    ['Certificate', group.certificate], ['Thing', group.thing], ['Issuer', group.issuer], ['Subject', group.subject],
+    ['Role', group.role], ['Principal', group.principal], ['Access key', group.keyId], ['Address', group.remote],
     ['Shard', group.shard], ['Fault', group.fault], ['Reason', group.policy],
     ['Clock of the caller', group.clockSkewSeconds ? `${number(group.clockSkewSeconds)} s off` : null]];
   const known = facts.filter(([, value]) => value !== null && value !== undefined);

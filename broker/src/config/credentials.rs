@@ -118,6 +118,16 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
     })
 }
 
+impl Loaded {
+    /// Takes back the warning of a provider that no role trusts: people use the console with its accounts.
+    pub(crate) fn serves_console(&mut self, issuer: &str) {
+        if let Some(provider) = self.credentials.provider(issuer) {
+            let text = providers::untrusted(provider);
+            self.warnings.retain(|warning| !warning.ends_with(&text));
+        }
+    }
+}
+
 /// The parts of a file that were read so far.
 #[derive(Default)]
 struct Book {

@@ -285,7 +285,7 @@ pub struct WhyFlags {
     /// The request id of the answer (x-amzn-RequestId) [default: none]
     #[arg(
         value_name = "ID",
-        conflicts_with_all = ["channel", "client", "key", "remote", "check", "since"]
+        conflicts_with_all = ["channel", "client", "key", "remote", "check", "text", "since"]
     )]
     pub id: Option<String>,
     /// Requests that named this channel, by its name or ARN [default: any]
@@ -303,6 +303,10 @@ pub struct WhyFlags {
     /// Requests that did not pass this check, such as signature_expired [default: any]
     #[arg(long, value_name = "CHECK")]
     pub check: Option<String>,
+    /// Requests with this text in a name: of a thing, certificate, issuer, subject, role or session, or in the reason
+    /// [default: any]
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
     /// Requests since this moment, such as 2026-01-02T03:04:05Z [default: any]
     #[arg(long, value_name = "MOMENT")]
     pub since: Option<String>,

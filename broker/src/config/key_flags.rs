@@ -13,6 +13,11 @@ use std::ffi::{OsStr, OsString};
 pub struct KeyFlags(BTreeMap<&'static str, Vec<OsString>>);
 
 impl KeyFlags {
+    /// One flag alone.
+    pub(super) fn of(path: &'static str, value: String) -> Self {
+        Self(BTreeMap::from([(path, vec![value.into()])]))
+    }
+
     /// The value that was given for the key of `path`, the last one of several.
     #[must_use]
     pub fn given(&self, path: &str) -> Option<&OsStr> {

@@ -45,6 +45,7 @@ use crate::lan::Networks;
 use broker_core::settings::{Oidc, Profile, Settings, channels_per_account_strict, value};
 use document::Document;
 use draft::Findings;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// The settings of `heliograph serve`: the file that the flags name, overridden by the flags. The files that it
@@ -65,13 +66,24 @@ pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
     }
 }
 
-/// The accounts that a file lets use the console, as it is now; everything else of it is left alone.
+/// The accounts that a file lets use the console, as it is now; everything else of it is left alone. The admin listener
+/// of the process, which a flag may have set, decides with it what is allowed.
 ///
 /// # Errors
 /// Every fault of that table.
-pub(crate) fn accounts_of(file: &Path) -> Result<Option<Oidc>, ConfigError> {
-    let settings = draft_of(file, "admin.oidc").finish(Vec::new())?;
-    Ok(settings.admin.oidc)
+pub(crate) fn accounts_of(
+    file: &Path,
+    listen: Option<SocketAddr>,
+) -> Result<Option<Oidc>, ConfigError> {
+    let keys = listen.map(|at| KeyFlags::of("admin.listen", at.to_string()));
+    let flags = ServeFlags {
+        config: Some(file.into()),
+        keys: keys.unwrap_or_default(),
+        ..ServeFlags::default()
+    };
+    let mut draft = draft(&flags, &Cpus::of_this_process());
+    draft.only("admin.oidc");
+    Ok(draft.finish(Vec::new())?.admin.oidc)
 }
 
 /// One table of a file, for commands that run beside the server. Faults elsewhere are not looked at: flags of `serve`

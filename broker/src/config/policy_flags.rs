@@ -46,6 +46,9 @@ pub struct PolicyTestFlags {
     /// The thing whose certificate signed in, for a role [default: none]
     #[arg(long, value_name = "NAME", conflicts_with = "claim")]
     pub thing: Option<String>,
+    /// A PEM file with the thing's certificate and its chain [default: all that the file knows of the thing]
+    #[arg(long, value_name = "FILE", requires = "thing")]
+    pub cert: Option<PathBuf>,
     /// The role alias that the thing asks for [default: the first of the role]
     #[arg(long, value_name = "NAME", requires = "thing")]
     pub alias: Option<String>,

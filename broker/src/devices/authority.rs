@@ -39,6 +39,8 @@ pub enum AuthorityFault {
     NotItsIssuer,
     /// It did, and refuses it for this reason.
     Refused(String),
+    /// Its revocation list has the certificate.
+    Revoked,
     /// The certificate names no thing.
     Name(&'static str),
     /// Its own certificate is not valid at this moment.
@@ -52,6 +54,7 @@ impl fmt::Display for AuthorityFault {
         match self {
             Self::NotItsIssuer => out.write_str("no authority vouches for it"),
             Self::Refused(why) => write!(out, "its authority does not vouch for it: {why}"),
+            Self::Revoked => out.write_str("its authority has revoked it (`crl` of [things])"),
             Self::Name(why) => out.write_str(why),
             Self::NotValid => out.write_str("its authority's own certificate is not valid now"),
             Self::Stale => out.write_str("the revocation list of its authority is too old"),
@@ -126,9 +129,12 @@ impl Authority {
     ) -> Result<Certified, AuthorityFault> {
         let verified = self.verifier.verify_client_cert(leaf, others, now);
         verified.map_err(|error| {
-            use CertificateError::{BadSignature, UnknownIssuer};
+            use CertificateError::{BadSignature, Revoked, UnknownIssuer};
             if let Error::InvalidCertificate(UnknownIssuer | BadSignature) = error {
                 return AuthorityFault::NotItsIssuer;
+            }
+            if let Error::InvalidCertificate(Revoked) = error {
+                return AuthorityFault::Revoked;
             }
             AuthorityFault::Refused(error.to_string())
         })?;

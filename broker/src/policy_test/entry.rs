@@ -2,9 +2,10 @@
 
 use broker_core::auth::provider::Provider;
 use broker_core::auth::{
-    Caller, Credentials, Origin, Role, RoleFault, SignIn, ThingIdentity, Things, WebIdentity,
-    assume,
+    Caller, Credentials, Identified, Origin, Role, RoleFault, SignIn, ThingIdentity, Things,
+    WebIdentity, assume,
 };
+use broker_core::machine::ShownCertificate;
 use codec::aws::policy::Decision;
 use codec::sts::{AssumeRole, RoleArn};
 use std::sync::Arc;
@@ -15,6 +16,22 @@ pub(super) struct Entry<'a> {
     pub(super) role: &'a Role,
     pub(super) region: &'a str,
     pub(super) origin: &'a Origin,
+    /// The certificate of a thing, if one is asked about.
+    pub(super) shown: Option<&'a ShownCertificate>,
+}
+
+/// A thing by the certificate that is asked about, or by each that may stand for it.
+pub(super) fn identities<'a>(
+    things: &'a Things,
+    name: &'a str,
+    shown: Option<&'a ShownCertificate>,
+    now_s: u64,
+) -> Result<Vec<Identified<'a>>, String> {
+    let found = match shown {
+        Some(shown) => things.identify(shown, Some(name), now_s).map(|it| vec![it]),
+        None => things.supposed(name),
+    };
+    found.map_err(|refusal| refusal.to_string())
 }
 
 impl Entry<'_> {
@@ -49,13 +66,22 @@ impl Entry<'_> {
     }
 
     fn of_policies(&self, things: &Things, name: &str, arn: &str) -> Option<String> {
-        let thing = match things.supposed(name) {
-            Ok(thing) => thing,
-            Err(refusal) => return Some(refusal.to_string()),
+        let found = match identities(things, name, self.shown, self.origin.asked_s) {
+            Ok(found) => found,
+            Err(why) => return Some(why),
         };
         let from = (self.origin.address, self.origin.asked_s);
-        let (decision, why) = thing.may_use(arn, from, &mut 0);
-        (decision != Decision::Allow).then_some(why)
+        let refused = found.iter().filter_map(|thing| {
+            let (decision, why) = thing.may_use(arn, from, &mut 0);
+            (decision != Decision::Allow).then_some(why)
+        });
+        let refused: Vec<String> = refused.collect();
+        let why = refused.first()?;
+        Some(if refused.len() == found.len() {
+            why.clone()
+        } else {
+            format!("{why}; another certificate of the thing may: ask with --cert FILE")
+        })
     }
 
     /// The provider and the client of a token.
@@ -80,7 +106,8 @@ impl Entry<'_> {
         match assume(&caller, self.credentials, &request, &mut 0) {
             Ok(_) => None,
             Err(RoleFault::Denied(denial)) => denial.ground.map(Into::into),
-            Err(RoleFault::Invalid(why) | RoleFault::Duration(why)) => Some(why.to_owned()),
+            Err(RoleFault::Invalid(why)) => Some(why.to_owned()),
+            Err(RoleFault::Duration { ground, .. }) => Some(ground),
             Err(RoleFault::TooLong) => Some("the session is too long".to_owned()),
         }
     }

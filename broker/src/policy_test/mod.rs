@@ -5,12 +5,14 @@ mod entry;
 use crate::config::{PolicyCommand, PolicyFlags, PolicyTestFlags, load_credentials};
 use crate::failure::Failure;
 use crate::terminal;
+use crate::things;
 use broker_core::auth::{
     Caller, Claim, Credentials, Origin, PolicyQuestion, ResourceTags, Role, RoleAlias, SignIn,
     ThingIdentity, WebIdentity,
 };
+use broker_core::machine::ShownCertificate;
 use codec::control::Tag;
-use entry::Entry;
+use entry::{Entry, identities};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::Arc;
@@ -23,9 +25,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// be meant; [`Failure::Fatal`] when the answer cannot be written.
 pub fn run(flags: &PolicyFlags, out: &mut dyn Write) -> Result<bool, Failure> {
     let PolicyCommand::Test(flags) = &flags.command;
-    let loaded = load_credentials(&flags.credentials, &flags.account_id);
-    let loaded = loaded.map_err(|error| Failure::Configuration(error.to_string()))?;
-    let asked = asked(flags, &loaded.credentials)?;
+    let (loaded, shown) = match &flags.cert {
+        Some(path) => {
+            let account = &flags.account_id;
+            let shown = things::shown(path, &flags.credentials, account, SystemTime::now())?;
+            (shown.0, Some(shown.1))
+        }
+        None => {
+            let loaded = load_credentials(&flags.credentials, &flags.account_id);
+            let loaded = loaded.map_err(|error| Failure::Configuration(error.to_string()))?;
+            (loaded, None)
+        }
+    };
+    let asked = asked(flags, &loaded.credentials, shown.as_ref())?;
     let origin = Origin {
         address: flags.source_ip.to_canonical(),
         tls: !flags.plain,
@@ -38,6 +50,7 @@ pub fn run(flags: &PolicyFlags, out: &mut dyn Write) -> Result<bool, Failure> {
             role: &role,
             region: &flags.region,
             origin: &origin,
+            shown: shown.as_ref(),
         };
         entry.refusal(&sign_in)
     });
@@ -126,7 +139,11 @@ fn answer(flags: &PolicyTestFlags, caller: Caller, signs_in: Option<Option<Strin
     }
 }
 
-fn asked(flags: &PolicyTestFlags, credentials: &Credentials) -> Result<Asked, Failure> {
+fn asked(
+    flags: &PolicyTestFlags,
+    credentials: &Credentials,
+    shown: Option<&ShownCertificate>,
+) -> Result<Asked, Failure> {
     let region = Some(Arc::from(flags.region.as_str()));
     let (of_user, of_role, name) = match flags.who.split_once('/') {
         Some(("user", name)) => (true, false, name),
@@ -139,7 +156,7 @@ fn asked(flags: &PolicyTestFlags, credentials: &Credentials) -> Result<Asked, Fa
     let role = credentials.roles().filter(|_| of_role);
     let role = role.into_iter().find(|role| role.name == name);
     let role = role.and_then(|role| credentials.role(&role.account, &role.name));
-    let sign_in = sign_in(flags, role, credentials)?;
+    let sign_in = sign_in(flags, role, credentials, shown)?;
     let fault = match (principal, role) {
         (Some(_), Some(_)) => {
             format!(
@@ -177,6 +194,7 @@ fn sign_in(
     flags: &PolicyTestFlags,
     role: Option<&Arc<Role>>,
     credentials: &Credentials,
+    shown: Option<&ShownCertificate>,
 ) -> Result<Option<SignIn>, Failure> {
     if let Some(name) = &flags.thing {
         let is_its = |alias: &&RoleAlias| role.is_some_and(|role| *alias.role == *role.name);
@@ -185,10 +203,14 @@ fn sign_in(
             .alias
             .as_deref()
             .or_else(|| first.map(|alias| &*alias.name));
+        let things = credentials.things();
+        let found = things.map(|things| identities(things, name, shown, now_s()));
+        let found = found.and_then(Result::ok).unwrap_or_default();
+        let first = found.first();
         return Ok(Some(SignIn::Thing(ThingIdentity {
-            certificate: [0; 32],
+            certificate: first.map_or([0; 32], |it| *it.certificate),
             name: Some(name.as_str().into()),
-            thing_type: None,
+            thing_type: first.and_then(|it| it.thing_type).map(Into::into),
             alias: alias.unwrap_or_default().into(),
             authority: None,
         })));

@@ -28,6 +28,9 @@ role = "camera"
 [policy.aliases]
 document = '''{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iot:AssumeRoleWithCertificate",
     "Resource": "arn:aws:iot:*:*:rolealias/*", "Condition": {"StringLike": {"credentials-iot:ThingName": "cam-*"}}}]}'''
+[policy.barred]
+document = '''{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "iot:AssumeRoleWithCertificate",
+    "Resource": "arn:aws:iot:*:*:rolealias/*"}]}'''
 [things]
 hosts = ["credentials.example.com"]
 policies = ["aliases"]
@@ -50,7 +53,11 @@ const ARN: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/170
 /// A thing that is there, and one that is switched off.
 const REGISTRY: &str = "\
     0000000000000000000000000000000000000000000000000000000000000001,cam-1\n\
-    ,cam-3,,inactive\n";
+    ,cam-3,,inactive\n\
+    0000000000000000000000000000000000000000000000000000000000000004,cam-4,camera,,barred\n\
+    0000000000000000000000000000000000000000000000000000000000000005,cam-5,camera,,barred\n\
+    0000000000000000000000000000000000000000000000000000000000000006,cam-5,camera\n\
+    0000000000000000000000000000000000000000000000000000000000000007,cam-7,,inactive\n";
 
 struct Case(PathBuf);
 
@@ -98,6 +105,30 @@ impl Drop for Case {
         let _ = std::fs::remove_file(&self.0);
         let _ = std::fs::remove_file(self.0.with_extension("csv"));
     }
+}
+
+#[test]
+fn what_one_certificate_has_of_its_own_counts() {
+    let case = Case::new("own");
+    let asks = |name: &str| {
+        let question = format!("--as role/camera --action ConnectAsMaster --thing {name}");
+        let said = case.says(&question);
+        said.lines().last().unwrap_or_default().to_owned()
+    };
+    let denied = "signs in: denied: barred, statement 1, denies it";
+    assert_eq!(asks("cam-1"), "signs in: allowed");
+    assert_eq!(asks("cam-4"), denied);
+    let some = "; another certificate of the thing may: ask with --cert FILE";
+    assert_eq!(asks("cam-5"), format!("{denied}{some}"));
+    assert_eq!(
+        asks("cam-7"),
+        "signs in: denied: the certificate is inactive in the registry"
+    );
+    assert_eq!(
+        asks("cam-8"),
+        "signs in: allowed",
+        "one that is not there yet"
+    );
 }
 
 #[test]

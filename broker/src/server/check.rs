@@ -71,6 +71,9 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
             Some(Ok(mut loaded)) => {
                 names_of_devices(&settings, &loaded, &mut draft);
                 provider_of_accounts(&settings, &loaded, &mut draft);
+                if let Some(oidc) = &settings.admin.oidc {
+                    loaded.serves_console(&oidc.provider);
+                }
                 loaded.warnings.extend(ended(&loaded, now));
                 credentials = Some(loaded);
             }

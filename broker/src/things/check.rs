@@ -1,10 +1,11 @@
 //! `heliograph things check`: what a server with this credentials file would make of a certificate.
 
-use crate::config::{ThingsCheckFlags, load_credentials};
+use crate::config::{Loaded, ThingsCheckFlags, load_credentials};
 use crate::devices::fingerprint;
 use crate::failure::Failure;
 use crate::files;
 use broker_core::auth::{Credentials, Identified, alias_arn, certificate_id};
+use broker_core::machine::ShownCertificate;
 use broker_core::settings::Settings;
 use codec::aws::policy::Decision;
 use rustls::crypto::aws_lc_rs;
@@ -13,6 +14,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::SystemTime;
 use x509_parser::parse_x509_certificate;
 use x509_parser::public_key::PublicKey;
@@ -22,40 +24,16 @@ use x509_parser::public_key::PublicKey;
 /// # Errors
 /// [`Failure::Configuration`] when the certificate would be refused, or a file cannot be read.
 pub(super) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String, Failure> {
-    let path = flags.certificate.display();
-    let wrong = |rule: &str| Failure::Configuration(format!("{path}: {rule}"));
-    let read = files::read_regular(&flags.certificate, PEM_BYTES_MAX);
-    let read = read.map_err(|error| wrong(&error.to_string()))?;
-    let chain = CertificateDer::pem_slice_iter(&read.content).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|_| wrong("must be a PEM file with a certificate"))?;
-    let leaf = chain
-        .first()
-        .ok_or_else(|| wrong("must be a PEM file with a certificate"))?;
-    let id = certificate_id(&fingerprint(leaf));
-    let refused = |why: &str| {
-        wrong(&format!(
-            "certificate {id}: the handshake refuses it: {why}"
-        ))
-    };
-    handshake(leaf).map_err(|why| refused(&why))?;
+    let path = &flags.certificate;
     let account = Settings::default().account_id;
-    let loaded = load_credentials(&flags.credentials, &account)
-        .map_err(|error| Failure::Configuration(error.to_string()))?;
-    let (things, devices) = loaded
-        .credentials
-        .things()
-        .zip(loaded.devices.as_ref())
-        .ok_or_else(|| {
-            let file = flags.credentials.display();
-            Failure::Configuration(format!(
-                "{file}: has no [things], so no certificate is asked for"
-            ))
-        })?;
+    let (loaded, shown) = shown(path, &flags.credentials, &account, now)?;
+    let wrong = |rule: &str| Failure::Configuration(format!("{}: {rule}", path.display()));
+    let id = certificate_id(&shown.fingerprint);
+    let things = loaded.credentials.things();
+    let things = things.ok_or_else(|| wrong(NO_THINGS))?;
     let since = now
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
-    let shown = devices.judge(&chain, UnixTime::since_unix_epoch(since));
-    let shown = shown.ok_or_else(|| wrong("the certificate cannot be read"))?;
     let own = shown.vouched.as_ref().ok().map(|vouched| &*vouched.name);
     let listed: Vec<&str> = things.registry.things_of(&shown.fingerprint).collect();
     let names: Vec<Option<&str>> = match (&flags.thing, &*listed, own) {
@@ -77,6 +55,46 @@ pub(super) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String,
         );
     }
     Ok(text)
+}
+
+/// A credentials file, and a certificate as a server with it would judge it.
+///
+/// # Errors
+/// [`Failure::Configuration`] when a handshake refuses the certificate, or a file cannot be read.
+pub(crate) fn shown(
+    certificate: &Path,
+    credentials: &Path,
+    account: &str,
+    now: SystemTime,
+) -> Result<(Loaded, ShownCertificate), Failure> {
+    let path = certificate.display();
+    let wrong = |rule: &str| Failure::Configuration(format!("{path}: {rule}"));
+    let read = files::read_regular(certificate, PEM_BYTES_MAX);
+    let read = read.map_err(|error| wrong(&error.to_string()))?;
+    let chain = CertificateDer::pem_slice_iter(&read.content).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|_| wrong("must be a PEM file with a certificate"))?;
+    let leaf = chain
+        .first()
+        .ok_or_else(|| wrong("must be a PEM file with a certificate"))?;
+    let id = certificate_id(&fingerprint(leaf));
+    let refused = |why: &str| {
+        wrong(&format!(
+            "certificate {id}: the handshake refuses it: {why}"
+        ))
+    };
+    handshake(leaf).map_err(|why| refused(&why))?;
+    let loaded = load_credentials(credentials, account)
+        .map_err(|error| Failure::Configuration(error.to_string()))?;
+    let devices = loaded.devices.as_ref().ok_or_else(|| {
+        let file = credentials.display();
+        Failure::Configuration(format!("{file}: {NO_THINGS}"))
+    })?;
+    let since = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let shown = devices.judge(&chain, UnixTime::since_unix_epoch(since));
+    let shown = shown.ok_or_else(|| wrong("the certificate cannot be read"))?;
+    Ok((loaded, shown))
 }
 
 /// Adds a thing with the aliases that it may use.
@@ -141,6 +159,8 @@ fn handshake(leaf: &CertificateDer<'_>) -> Result<(), String> {
     }
     Ok(())
 }
+
+const NO_THINGS: &str = "has no [things], so no certificate is asked for";
 
 /// The shortest RSA key that signatures are verified with.
 const RSA_BITS_MIN: usize = 2048;

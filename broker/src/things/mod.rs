@@ -10,6 +10,7 @@ mod import;
 mod issue;
 
 pub(crate) use authority::{DEV_HOST, development};
+pub(crate) use check::shown;
 
 use crate::config::{ThingsCommand, ThingsFlags};
 use crate::failure::Failure;

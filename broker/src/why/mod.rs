@@ -72,6 +72,7 @@ fn target(flags: &WhyFlags) -> String {
         ("key", &flags.key),
         ("remote", &flags.remote),
         ("check", &flags.check),
+        ("text", &flags.text),
         ("since", &flags.since),
     ] {
         if let Some(text) = text {

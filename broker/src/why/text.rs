@@ -32,6 +32,11 @@ pub(super) fn refusal(row: &Value) -> String {
         ("session", "session"),
         ("keyId", "key"),
         ("principal", "principal"),
+        ("certificate", "certificate"),
+        ("thing", "thing"),
+        ("issuer", "token of"),
+        ("subject", "for subject"),
+        ("role", "asks for role"),
         ("clockSkewSeconds", "clock skew in seconds:"),
         ("fault", "by fault"),
     ]

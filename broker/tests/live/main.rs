@@ -7,6 +7,7 @@
 //! * [`attacks`]: floods, hoarders and slow peers beside healthy clients, with memory, descriptors and counts before
 //!   and after; for whom the admin listener has answers, and who else may read what a broker keeps.
 //! * [`signed`]: checked identity.
+//! * [`sign_ins`]: refused sign-ins as operators see them.
 //! * [`things`]: devices that sign in with certificates; [`accounts`]: people who use the console with accounts.
 //! * [`listeners`]: addresses and certificates; [`pages`]: pages for browsers, and which others may use a broker.
 //! * [`operator`]: what operators see and watch; [`deploy`]: the files of `deploy/` that they use.
@@ -65,5 +66,6 @@ mod pages;
 mod peer;
 mod process;
 mod service;
+mod sign_ins;
 mod signed;
 mod things;

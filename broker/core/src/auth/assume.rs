@@ -34,8 +34,13 @@ pub enum RoleFault {
     Denied(Denial),
     /// The parameters do not go together with the role or with the caller's session: what to say.
     Invalid(&'static str),
-    /// The same with the code ValidationError.
-    Duration(&'static str),
+    /// It is to last longer than it may.
+    Duration {
+        /// The text of the answer, whose code is ValidationError.
+        message: &'static str,
+        /// The role, its bound and what was asked for, for operators alone.
+        ground: String,
+    },
     /// It would hang on more roles than a token may name.
     TooLong,
 }
@@ -159,7 +164,11 @@ impl Asking<'_> {
                 return self.may_itself(&question, &asked, trusted);
             }
         };
-        Err(denied(action, check, Some(self.trust_ground(ground))))
+        Err(denied(
+            action,
+            check,
+            Some(self.trust_ground(action, ground)),
+        ))
     }
 
     /// Refuses what the caller's own policies do not allow. A role of the same account that names the caller itself
@@ -181,19 +190,32 @@ impl Asking<'_> {
             });
         match ruling.denied {
             Some(check) if !is_enough => {
-                let ground = self.caller.ground_of(&ruling);
-                Err(denied(question.action, check, ground))
+                let ground = self.caller.ground_of(&ruling).unwrap_or_default();
+                let (name, action) = (&self.role.name, question.action.as_str());
+                let ground = match (check, trusted) {
+                    (Check::PolicyNoAllow, TrustDecision::AllowAccount) => format!(
+                        "the trust of {name} leaves {action} to the caller's own policies, and {ground}"
+                    ),
+                    _ => format!("for {action} {ground}"),
+                };
+                Err(denied(question.action, check, Some(ground.into())))
             }
             Some(_) | None => Ok(()),
         }
     }
 
     /// The statement of the trust that refuses.
-    fn trust_ground(&self, ground: Option<TrustGround>) -> Box<str> {
+    fn trust_ground(&self, action: Action, ground: Option<TrustGround>) -> Box<str> {
         let name = &self.role.name;
         let Some(ground) = ground else {
-            return format!("the trust of {name} has no statement for this action of this caller")
-                .into();
+            let names = self.caller.trust_names();
+            let who = names.first().map_or("", |who| who);
+            let (kind, who) = who.split_once(':').unwrap_or_default();
+            let action = action.as_str();
+            return format!(
+                "the trust of {name} has no statement for {action} by \"{kind}\": \"{who}\""
+            )
+            .into();
         };
         let number = ground.statement;
         match self.role.trust.failed_key(ground) {
@@ -259,15 +281,23 @@ fn duration(caller: &Caller, role: &Role, asked_s: Option<u32>) -> Result<u32, R
         None => role.max_session_s,
     };
     let duration_s = asked_s.unwrap_or_else(|| DEFAULT_S.min(most_s));
-    if duration_s > role.max_session_s {
+    let (name, of_role_s) = (&role.name, role.max_session_s);
+    if duration_s > of_role_s {
         let message =
             "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.";
-        return Err(RoleFault::Duration(message));
+        let ground = format!(
+            "{duration_s} s were asked for, but sessions of role {name} last at most {of_role_s} s (`max_session`)"
+        );
+        return Err(RoleFault::Duration { message, ground });
     }
     if duration_s > most_s {
         let message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role \
                        chaining.";
-        return Err(RoleFault::Duration(message));
+        let ground = format!(
+            "{duration_s} s were asked for with a session's keys, but what another session assumes (role chaining), \
+             role {name} here, lasts at most {most_s} s"
+        );
+        return Err(RoleFault::Duration { message, ground });
     }
     Ok(duration_s)
 }

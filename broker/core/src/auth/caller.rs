@@ -378,8 +378,13 @@ impl Caller {
         ruling.denied?;
         let PolicyGround {
             of_session,
+            of_keys,
             statement,
         } = ruling.ground;
+        if of_keys {
+            let text = "temporary keys of this kind may not ask for it, whatever policies say: sign with a principal's";
+            return Some(text.into());
+        }
         let (name, policies) = match &self.who {
             CallerKind::Anyone(_) | CallerKind::SigningIn(_) => return None,
             CallerKind::Principal(principal) => (&*principal.name, &*principal.policies),

@@ -71,6 +71,8 @@ pub(super) enum Scope {
 pub(super) struct PolicyGround {
     /// It is that of the session, whose source would allow it.
     pub(super) of_session: bool,
+    /// Keys of its kind may not ask for this, whatever the policies say.
+    pub(super) of_keys: bool,
     /// The place of a policy, and the statement.
     pub(super) statement: Option<(usize, Ground)>,
 }
@@ -111,6 +113,7 @@ impl Session {
         *ground = PolicyGround {
             of_session: true,
             statement: of_own,
+            ..PolicyGround::default()
         };
         if own == Decision::Deny {
             return own;
@@ -124,9 +127,11 @@ impl Session {
         };
         if matches!(source, Decision::Deny | Decision::NoMatch) {
             *ground = PolicyGround {
-                of_session: false,
                 statement: of_source,
+                ..PolicyGround::default()
             };
+        } else if !self.may_ask_sts(request.action) {
+            ground.of_keys = true;
         }
         match source {
             Decision::Deny => Decision::Deny,

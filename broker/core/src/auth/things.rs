@@ -20,6 +20,7 @@ use crate::auth::principal::decide_all;
 use crate::auth::sign_in::{ThingIdentity, Vouched};
 use crate::machine::{Certified, ShownCertificate};
 use codec::aws::policy::{Action, Context, Decision, Key, KeyName, Policy, Request, Value};
+use codec::calendar::rfc3339;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -101,10 +102,10 @@ pub struct Identified<'a> {
 /// Why a certificate is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThingRefusal<'a> {
-    /// It is not valid yet.
-    NotYet,
-    /// It has ended.
-    Ended,
+    /// It is not valid before this second since 1970 UTC.
+    NotYet(u64),
+    /// It ended with this second since 1970 UTC.
+    Ended(u64),
     /// The registry says so.
     Inactive,
     /// It is not in the registry, and no authority vouches for it, since …
@@ -113,8 +114,8 @@ pub enum ThingRefusal<'a> {
     ForeignName(&'a str),
     /// The thing is switched off as a whole.
     NameInactive,
-    /// It is not one of the certificate's things.
-    Name,
+    /// It is not one of the certificate's things, of which this is one.
+    Name(Option<&'a str>),
 }
 
 impl ThingRefusal<'_> {
@@ -122,9 +123,9 @@ impl ThingRefusal<'_> {
     #[must_use]
     pub const fn is_about_name(self) -> bool {
         match self {
-            Self::Name => true,
-            Self::NotYet
-            | Self::Ended
+            Self::Name(_) => true,
+            Self::NotYet(_)
+            | Self::Ended(_)
             | Self::Inactive
             | Self::Unknown(_)
             | Self::ForeignName(_)
@@ -136,8 +137,14 @@ impl ThingRefusal<'_> {
 impl std::fmt::Display for ThingRefusal<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NotYet => out.write_str("the certificate is not valid yet"),
-            Self::Ended => out.write_str("the certificate has ended"),
+            Self::NotYet(from_s) => {
+                let from = rfc3339(from_s.saturating_mul(1000));
+                write!(out, "the certificate is not valid yet, but from {from}")
+            }
+            Self::Ended(last_s) => {
+                let last = rfc3339(last_s.saturating_mul(1000));
+                write!(out, "the certificate has ended: it was valid until {last}")
+            }
             Self::Inactive => out.write_str("the certificate is inactive in the registry"),
             Self::Unknown(why) => {
                 write!(out, "the certificate is not in the registry, and {why}")
@@ -149,7 +156,10 @@ impl std::fmt::Display for ThingRefusal<'_> {
                 )
             }
             Self::NameInactive => out.write_str("the thing is inactive in the registry"),
-            Self::Name => out.write_str("the certificate is not of the thing that was named"),
+            Self::Name(own) => {
+                out.write_str("the certificate is not of the thing that was named")?;
+                own.map_or(Ok(()), |own| write!(out, ", but of {own}"))
+            }
         }
     }
 }
@@ -166,22 +176,19 @@ impl Things {
         now_s: u64,
     ) -> Result<Identified<'a>, ThingRefusal<'a>> {
         if now_s < shown.not_before_s {
-            return Err(ThingRefusal::NotYet);
+            return Err(ThingRefusal::NotYet(shown.not_before_s));
         }
         if now_s > shown.not_after_s {
-            return Err(ThingRefusal::Ended);
+            return Err(ThingRefusal::Ended(shown.not_after_s));
         }
         let certificate = &shown.fingerprint;
         let identified = match self.registry.lookup(certificate, wanted) {
             registry::Lookup::Inactive => return Err(ThingRefusal::Inactive),
-            registry::Lookup::Other => return Err(ThingRefusal::Name),
-            registry::Lookup::Found(found) => Identified {
-                certificate,
-                name: found.name,
-                thing_type: found.thing_type,
-                vouched: None,
-                policies: found.policies.unwrap_or(&self.policies),
-            },
+            registry::Lookup::Other => {
+                let own = self.registry.things_of(certificate).next();
+                return Err(ThingRefusal::Name(own));
+            }
+            registry::Lookup::Found(found) => self.listed(certificate, &found),
             registry::Lookup::Unknown => self.vouched(shown, wanted)?,
         };
         if identified.vouched.is_none() && self.is_switched_off(certificate, identified.name) {
@@ -190,22 +197,58 @@ impl Things {
         Ok(identified)
     }
 
-    /// A thing, as if a certificate of the registry without policies of its own stood for it: for questions that
-    /// operators ask.
+    /// A thing by each certificate that may stand for it: those that the registry lists, otherwise those of any
+    /// authority that may give the name, otherwise one without policies of its own. For questions that operators ask.
     ///
     /// # Errors
-    /// It is switched off as a whole.
-    pub fn supposed<'a>(&'a self, name: &'a str) -> Result<Identified<'a>, ThingRefusal<'a>> {
+    /// It is switched off as a whole, or all of its certificates are.
+    pub fn supposed<'a>(&'a self, name: &'a str) -> Result<Vec<Identified<'a>>, ThingRefusal<'a>> {
         if self.registry.is_inactive(name) {
             return Err(ThingRefusal::NameInactive);
         }
-        Ok(Identified {
+        let mut listed = self.registry.certificates_of(name).peekable();
+        if listed.peek().is_some() {
+            let found = listed.filter_map(|it| match self.registry.lookup(it, Some(name)) {
+                registry::Lookup::Found(found) => Some(self.listed(it, &found)),
+                registry::Lookup::Unknown
+                | registry::Lookup::Inactive
+                | registry::Lookup::Other => None,
+            });
+            let found: Vec<_> = found.collect();
+            return if found.is_empty() {
+                Err(ThingRefusal::Inactive)
+            } else {
+                Ok(found)
+            };
+        }
+        let by = |policies| Identified {
             certificate: &[0; 32],
             name: Some(name),
             thing_type: None,
             vouched: None,
-            policies: &self.policies,
-        })
+            policies,
+        };
+        let vouching = self.authorities.iter().filter(|it| it.may_give(name));
+        let mut all: Vec<_> = vouching.map(|it| by(&it.policies)).collect();
+        if all.is_empty() {
+            all.push(by(&self.policies));
+        }
+        Ok(all)
+    }
+
+    /// A certificate of the registry.
+    fn listed<'a>(
+        &'a self,
+        certificate: &'a [u8; 32],
+        found: &registry::Found<'a>,
+    ) -> Identified<'a> {
+        Identified {
+            certificate,
+            name: found.name,
+            thing_type: found.thing_type,
+            vouched: None,
+            policies: found.policies.unwrap_or(&self.policies),
+        }
     }
 
     /// Whether the thing of a certificate of the registry is switched off; without a name, all that it has.
@@ -238,7 +281,7 @@ impl Things {
             return Err(ThingRefusal::NameInactive);
         }
         if wanted.is_some_and(|wanted| *wanted != *vouched.name) {
-            return Err(ThingRefusal::Name);
+            return Err(ThingRefusal::Name(Some(&vouched.name)));
         }
         Ok(Identified {
             certificate: &shown.fingerprint,
@@ -284,11 +327,13 @@ impl ThingAuthority {
             .revoked
             .binary_search_by(|it| (**it).cmp(&vouched.serial))
             .is_ok();
-        let may_give = |name| {
-            let mut patterns = self.names.iter();
-            patterns.all(|pattern| is_like(name, pattern))
-        };
-        !is_revoked && name.is_none_or(may_give)
+        !is_revoked && name.is_none_or(|name| self.may_give(name))
+    }
+
+    /// Whether it may give a certificate this name.
+    fn may_give(&self, name: &str) -> bool {
+        let mut patterns = self.names.iter();
+        patterns.all(|pattern| is_like(name, pattern))
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) use words::grouped;
 
 pub use budget::{KEY_ID_BYTES_MAX, RefusalCount, Share, Subject};
 pub use diary::{Diary, Prefix};
-pub use refused::{Claims, EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Refused};
+pub use refused::{Claims, EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Presented, Refused};
 pub use unaccepted::{UNACCEPTED, Unaccepted};
 
 use crate::id::Account;

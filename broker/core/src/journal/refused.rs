@@ -78,6 +78,45 @@ pub struct Claims {
     /// When it was signed, minus the server's clock, in seconds. A presigned URL is signed before it is used, so a
     /// negative number may be its age.
     pub clock_skew_s: Option<i64>,
+    /// The certificate or the token that it comes with or that its keys hang on, and the role that it asks for.
+    pub sign_in: Option<Box<Presented>>,
+}
+
+/// The certificate or the token of a sign-in, believed or not, and the role that it asks for. A token is named by its
+/// issuer and subject and is never noted itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presented {
+    /// The certificate: the SHA-256 of its DER in hexadecimal digits, as AWS's `certificateId`.
+    pub certificate: Option<Box<str>>,
+    /// The thing that a device says to be.
+    pub thing: Option<Box<str>>,
+    /// The issuer of the token, without `https://`.
+    pub issuer: Option<Box<str>>,
+    /// The claim `sub` of the token.
+    pub subject: Option<Box<str>>,
+    /// The ARN of the role that it asks for.
+    pub role: Option<Box<str>>,
+}
+
+impl Presented {
+    /// All that is known, each under its name.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, Option<&str>); 5] {
+        let Self {
+            certificate,
+            thing,
+            issuer,
+            subject,
+            role,
+        } = self;
+        [
+            ("certificate", certificate.as_deref()),
+            ("thing", thing.as_deref()),
+            ("issuer", issuer.as_deref()),
+            ("subject", subject.as_deref()),
+            ("role", role.as_deref()),
+        ]
+    }
 }
 
 /// The texts that a signature was compared with. Values that are secret are cut to eight characters.

@@ -183,10 +183,10 @@ impl Gate {
             .issuer()
             .and_then(|issuer| credentials.provider(issuer));
         let claimed = || {
-            let (issuer, subject) = (read.claimed_issuer(), read.subject().unwrap_or("-"));
-            let [issuer, subject] =
-                [issuer, subject].map(|it| named(it).escape_debug().to_string());
-            Some(format!("{issuer}, which says to be of {subject}"))
+            Some(ClaimedToken {
+                issuer: named(read.claimed_issuer()),
+                subject: read.subject().map(named),
+            })
         };
         let provider = provider.ok_or_else(|| WebFault {
             fault: TokenFault::Issuer,
@@ -306,8 +306,25 @@ impl Gate {
 #[derive(Debug)]
 pub(super) struct WebFault {
     pub(super) fault: TokenFault,
-    /// The provider that the token names, and its subject, for which nobody vouches.
-    pub(super) claimed: Option<String>,
+    /// The token's own words, for which nobody vouches.
+    pub(super) claimed: Option<ClaimedToken>,
+}
+
+/// A token by its own words.
+#[derive(Debug)]
+pub(super) struct ClaimedToken {
+    /// Its issuer.
+    pub(super) issuer: Box<str>,
+    /// Its subject.
+    pub(super) subject: Option<Box<str>>,
+}
+
+impl ClaimedToken {
+    /// The issuer as providers are named: without `https://`.
+    pub(super) fn provider(&self) -> &str {
+        let bare = self.issuer.strip_prefix("https://");
+        bare.unwrap_or(&self.issuer)
+    }
 }
 
 /// The caller with the origin of its request. Headers are copied for those whose policies name them.

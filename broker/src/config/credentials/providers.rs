@@ -101,6 +101,12 @@ pub(super) fn check(book: &mut Book, findings: &mut Findings) {
     }
 }
 
+/// The remark on a provider that no role trusts.
+pub(super) fn untrusted(provider: &Provider) -> String {
+    let arn = arn_of(provider);
+    format!("no role trusts {arn}, so its tokens let nobody in")
+}
+
 /// Remarks on the roles and policies that name providers: the key of the file, and the text.
 pub(super) fn remarks(book: &Book) -> Vec<(String, String)> {
     let mut remarks = Vec::new();
@@ -123,8 +129,10 @@ pub(super) fn remarks(book: &Book) -> Vec<(String, String)> {
     for provider in &book.providers {
         let arn = arn_of(provider);
         if !trusted.contains(&*arn) {
-            let text = format!("no role trusts {arn}, so its tokens let nobody in");
-            remarks.push((format!("oidc_provider.{}", provider.issuer), text));
+            remarks.push((
+                format!("oidc_provider.{}", provider.issuer),
+                untrusted(provider),
+            ));
         }
     }
     let known = |claim: &str| {

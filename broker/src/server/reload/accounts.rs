@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::server::check::secret_of_client;
 use crate::side::{Admission, Console, Shows};
 use broker_core::settings::{Oidc, Settings};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -15,6 +16,8 @@ use tokio::sync::watch;
 pub(in crate::server) struct AccountsFile {
     /// The configuration file.
     config: PathBuf,
+    /// The address of the admin listener of this process.
+    listen: Option<SocketAddr>,
     /// The file of the client's secret, as of the last good read.
     secret: Option<PathBuf>,
     of_side: watch::Sender<Option<Arc<Admission>>>,
@@ -41,6 +44,7 @@ pub(in crate::server) fn prepare(
     let config = settings.config.clone();
     Ok(config.map(|config| AccountsFile {
         config,
+        listen: settings.admin.listen,
         secret,
         of_side,
     }))
@@ -68,7 +72,8 @@ impl Subject for AccountsFile {
 
     /// Sessions of accounts that are let in no more end at once. Without the table nobody is.
     fn reload(&mut self) -> Result<(), String> {
-        let oidc = config::accounts_of(&self.config).map_err(|error| error.to_string())?;
+        let oidc =
+            config::accounts_of(&self.config, self.listen).map_err(|error| error.to_string())?;
         let secret = oidc.as_ref().and_then(|it| it.client_secret_file.clone());
         let admission = oidc.map(admission).transpose()?;
         self.of_side.send_replace(admission.map(Arc::new));

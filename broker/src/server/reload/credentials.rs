@@ -20,6 +20,8 @@ use tokio::sync::watch;
 pub(in crate::server) struct CredentialsFile {
     path: PathBuf,
     account_id: String,
+    /// The provider whose accounts use the console.
+    console: Option<Box<str>>,
     /// The files that were read last, the credentials file itself first.
     files: Vec<PathBuf>,
     /// The devices that may sign in, for reminders.
@@ -60,6 +62,11 @@ impl CredentialsFile {
             files: vec![path.clone()],
             path,
             account_id: settings.account_id.clone(),
+            console: settings
+                .admin
+                .oidc
+                .as_ref()
+                .map(|it| it.provider.as_str().into()),
             devices: None,
             in_force: Vec::new(),
             of_side: watch::Sender::default(),
@@ -73,9 +80,7 @@ impl CredentialsFile {
             read = stamps(&file.files);
             loaded = file.load().map_err(Failure::Configuration)?;
         }
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
-        }
+        Self::tell(&loaded);
         file.of_side.send_replace(Arc::clone(&loaded.credentials));
         file.in_force.push(Arc::clone(&loaded.credentials));
         Ok(Some(InitialCredentials {
@@ -93,9 +98,17 @@ impl CredentialsFile {
 
     fn load(&mut self) -> Result<Loaded, String> {
         let loaded = load_credentials(&self.path, &self.account_id);
-        let loaded = loaded.map_err(|error| error.to_string())?;
+        let mut loaded = loaded.map_err(|error| error.to_string())?;
+        if let Some(issuer) = &self.console {
+            loaded.serves_console(issuer);
+        }
         self.files.clone_from(&loaded.files);
         self.devices.clone_from(&loaded.devices);
+        Ok(loaded)
+    }
+
+    /// Logs what was read, once it is used.
+    fn tell(loaded: &Loaded) {
         if let Some(things) = loaded.credentials.things() {
             let (certificates, bytes) = (things.registry.len(), things.registry.bytes());
             tracing::info!(
@@ -104,7 +117,9 @@ impl CredentialsFile {
                 "registry of things read: a reload holds two for a moment"
             );
         }
-        Ok(loaded)
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
     }
 }
 
@@ -132,9 +147,7 @@ impl Subject for CredentialsFile {
     /// Requests from here on are judged by the new principals; open connections stay.
     fn reload(&mut self) -> Result<(), String> {
         let loaded = self.load()?;
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
-        }
+        Self::tell(&loaded);
         let principals = loaded.credentials.len();
         post_to_all(&self.mailboxes, || {
             Post::Letter(Letter::Credentials(Arc::clone(&loaded.credentials)))

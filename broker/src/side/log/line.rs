@@ -3,7 +3,7 @@
 use broker_core::event::Outcome;
 use broker_core::id::Identity;
 use broker_core::journal::{
-    Audit, Claims, ConnectionEnd, EndReason, Entry, Forbidden, Refused, Superseded,
+    Audit, Claims, ConnectionEnd, EndReason, Entry, Forbidden, Presented, Refused, Superseded,
     UnacceptedMessage,
 };
 use broker_core::shard::Connections;
@@ -175,7 +175,7 @@ fn write_refused(refused: &Refused) {
         claims,
         fault: _,
         explain: _,
-        policy: _,
+        policy,
     } = refused;
     let Claims {
         channel,
@@ -184,7 +184,11 @@ fn write_refused(refused: &Refused) {
         key_id,
         principal,
         clock_skew_s,
+        sign_in,
     } = claims;
+    let shown = sign_in.as_deref().map(Presented::named).unwrap_or_default();
+    let [certificate, thing, issuer, subject, role] =
+        shown.map(|(_, text)| text.map(|text| cut(text, ARN_CHARS)));
     let said = if *status < 400 { "noticed" } else { "refused" };
     info!(
         target: TARGET,
@@ -197,6 +201,8 @@ fn write_refused(refused: &Refused) {
         session = session.as_deref().map(|name| cut(name, ID_CHARS)),
         key_id = key_id.as_deref().map(|id| cut(id, ID_CHARS)),
         principal = principal.as_deref().map(|name| cut(name, ID_CHARS)),
+        certificate, thing, issuer, subject, role,
+        reason = policy.as_deref().map(|text| cut(text, 2 * ARN_CHARS)),
         clock_skew_s,
         %remote,
         request_id = &**request_id,

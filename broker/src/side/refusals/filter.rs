@@ -3,7 +3,7 @@
 use crate::side::admin::answer::Fault;
 use crate::side::admin::request::moment;
 use broker_core::check::Check;
-use broker_core::journal::Refused;
+use broker_core::journal::{Presented, Refused};
 use broker_core::limits::LIST_PAGE_MAX;
 use broker_core::time::Wall;
 use codec::aws::ChannelArn;
@@ -101,7 +101,11 @@ impl Filter {
             &claims.principal,
         ];
         let has = |name: &str| name.to_lowercase().contains(part);
+        let shown = claims.sign_in.as_deref().map(Presented::named);
+        let mut shown = shown.into_iter().flatten().filter_map(|(_, text)| text);
         names.into_iter().flatten().any(|name| has(name))
+            || shown.any(has)
+            || refused.policy.as_deref().is_some_and(has)
             || has(refused.check.id())
             || has(&refused.request_id)
             || refused.remote.to_string().contains(part)

@@ -5,6 +5,7 @@
 
 mod filter;
 mod groups;
+mod parts;
 pub(super) mod recent;
 
 use super::Log;
@@ -17,12 +18,12 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use broker_core::auth::SessionKeys;
-use broker_core::check::Check;
 use broker_core::journal::{Explain, Refused};
 use broker_core::refusal_id::{RefusalId, RefusalReader};
 use broker_core::time::Wall;
 use filter::{Filter, plain_id};
 use groups::{Group, key_of};
+use parts::{says, show_sign_in};
 use recent::{Recent, RefusalMatches};
 use serde_json::{Value, json as value};
 use std::sync::Arc;
@@ -197,7 +198,7 @@ impl Refusals {
 
     fn row(&self, refused: &Refused) -> Value {
         let shard = self.read(&refused.request_id).map(|says| says.shard.0);
-        value!({
+        let mut row = value!({
             "requestId": refused.request_id,
             "at": rfc3339(refused.at),
             "shard": shard,
@@ -216,31 +217,15 @@ impl Refusals {
             "clockSkewSeconds": refused.claims.clock_skew_s,
             "fault": refused.fault.map(fault_id),
             "policy": refused.policy,
-        })
-    }
-}
-
-/// Why a request was refused; where its time was wrong, how far its clock is off comes first.
-fn says(refused: &Refused) -> String {
-    let says = refused.check.says();
-    let Some(skew) = refused.claims.clock_skew_s else {
-        return says.to_owned();
-    };
-    let off = skew.unsigned_abs();
-    if refused.check == Check::UrlExpired {
-        format!("Its clock is {off} s slow, or the URL was used again. {says}")
-    } else if refused.check == Check::SignatureExpired {
-        format!("Its clock is {off} s slow. {says}")
-    } else if refused.check == Check::SignatureEarly {
-        format!("Its clock is {off} s fast. {says}")
-    } else {
-        says.to_owned()
+        });
+        show_sign_in(&mut row, refused.claims.sign_in.as_deref());
+        row
     }
 }
 
 /// The document of a refusal that is not kept: what its id says.
 fn of_id(id: &str, says: &RefusalId) -> Value {
-    value!({
+    let mut row = value!({
         "requestId": id,
         "at": rfc3339(says.at),
         "shard": says.shard.0,
@@ -261,7 +246,9 @@ fn of_id(id: &str, says: &RefusalId) -> Value {
         "policy": null,
         "explain": null,
         "source": "id",
-    })
+    });
+    show_sign_in(&mut row, None);
+    row
 }
 
 fn explained(explain: &Explain) -> Value {
@@ -288,6 +275,7 @@ const SHA256_DIGITS: usize = 64;
 mod tests {
     use super::super::feed::{Bell, Next};
     use super::*;
+    use broker_core::check::Check;
     use broker_core::event::Purpose;
     use broker_core::id::ShardId;
     use broker_core::journal::{Claims, Entry};
@@ -327,6 +315,7 @@ mod tests {
                 key_id: Some("AKID".into()),
                 principal: Some("fleet".into()),
                 clock_skew_s: Some(-312),
+                sign_in: None,
             },
             fault: Some(7),
             policy: Some("viewers, statement 1, denies it".into()),

@@ -9,7 +9,7 @@ use super::groups::{GroupKey, Groups, key_of};
 use crate::edge::calendar;
 use crate::limits::{REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
 use crate::side::shared::Shared;
-use broker_core::journal::{Claims, Entry, Explain, Prefix, Refused, Subject};
+use broker_core::journal::{Claims, Entry, Explain, Prefix, Presented, Refused, Subject};
 use broker_core::time::Wall;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -225,7 +225,12 @@ fn bytes_of(refused: &Refused) -> usize {
         key_id,
         principal,
         clock_skew_s: _,
+        sign_in,
     } = &refused.claims;
+    let shown = sign_in.as_deref().map_or(0, |presented| {
+        let texts = presented.named().into_iter().filter_map(|(_, text)| text);
+        size_of::<Presented>() + texts.map(str::len).sum::<usize>()
+    });
     let texts = [channel, client_id, session, key_id, principal];
     let texts = texts.into_iter().chain([&refused.policy]).flatten();
     let texts: usize = texts.map(|text| text.len()).sum();
@@ -236,7 +241,7 @@ fn bytes_of(refused: &Refused) -> usize {
         } = explain;
         size_of::<Explain>() + canonical_request.len() + scope.len()
     });
-    size_of::<Refused>() + refused.request_id.len() + texts + explain + ROW_BYTES
+    size_of::<Refused>() + refused.request_id.len() + texts + shown + explain + ROW_BYTES
 }
 
 /// The places of a row in the orders by number and by network, with the longest subject.

@@ -160,6 +160,66 @@ fn refused(files: &Files) -> [(Certified, &'static [&'static str], &'static str)
 }
 
 #[test]
+fn policies_are_asked_about_one_certificate_of_a_thing() {
+    let files = Files::new();
+    let foreign = authority("aws");
+    let [plain, barred] = [1, 2].map(|serial| certify(&foreign, &params("any", serial)));
+    let own = certify(&files.authority, &params("cam-2", 7));
+    let lines = format!(
+        "{},cam-1\n{},cam-1,camera,,camera\n",
+        plain.id(),
+        barred.id()
+    );
+    files.write("things.csv", &lines);
+    write_list(&files.directory, &files.authority, &[7]);
+    let credentials = files.path("credentials.toml");
+    let asks = |thing: &str, certified: Option<&Certified>| {
+        let resource = format!("arn:aws:kinesisvideo:us-west-2:123456789012:channel/{thing}/1");
+        let mut line = vec!["policy", "test", "--credentials", &credentials, "--as"];
+        line.extend([
+            "role/camera",
+            "--action",
+            "ConnectAsMaster",
+            "--thing",
+            thing,
+        ]);
+        line.extend(["--resource", &resource]);
+        let certificate = certified.map(|it| it.write(&files.directory)[0].display().to_string());
+        line.extend(certificate.iter().flat_map(|path| ["--cert", path]));
+        run(&line)
+    };
+    for (thing, certified, code, told) in [
+        ("cam-1", Some(&plain), 0, "signs in: allowed\n"),
+        (
+            "cam-1",
+            Some(&barred),
+            1,
+            "signs in: denied: camera: no statement for",
+        ),
+        (
+            "cam-1",
+            None,
+            1,
+            "another certificate of the thing may: ask with --cert FILE",
+        ),
+        ("cam-2", None, 0, "signs in: allowed\n"),
+        ("cam-2", Some(&own), 1, "its authority has revoked it"),
+        (
+            "cam-2",
+            Some(&plain),
+            1,
+            "not of the thing that was named, but of cam-1",
+        ),
+    ] {
+        let (ended, said) = asks(thing, certified);
+        assert!(
+            ended == Some(code) && said.contains(told),
+            "{told}: {ended:?} {said}"
+        );
+    }
+}
+
+#[test]
 fn each_reason_for_which_a_certificate_is_refused_is_told() {
     let files = Files::new();
     let good = certify(&files.authority, &params("cam-1", 1));
@@ -173,7 +233,7 @@ fn each_reason_for_which_a_certificate_is_refused_is_told() {
         tells(files.check(certified, more), why);
     }
     write_list(&files.directory, &files.authority, &[1]);
-    tells(files.check(&good, &[]), "Revoked");
+    tells(files.check(&good, &[]), "has revoked it");
     files.write("things.csv", &format!("{},cam-1,,inactive\n", good.id()));
     tells(
         files.check(&good, &[]),

@@ -34,7 +34,8 @@ document = '''{"Version": "2012-10-17", "Statement": [
         "arn:aws:iot:us-west-2:123456789012:rolealias/KvsCameraIoTRoleAlias",
         "arn:aws:iot:us-west-2:123456789012:rolealias/none",
         "arn:aws:iot:us-west-2:123456789012:rolealias/untrusted",
-        "arn:aws:iot:us-west-2:123456789012:rolealias/long"]}]}'''
+        "arn:aws:iot:us-west-2:123456789012:rolealias/long"]},
+    {"Effect": "Deny", "Action": "iot:AssumeRoleWithCertificate", "Resource": "arn:aws:iot:us-west-2:123456789012:rolealias/denied"}]}'''
 [role.camera]
 policies = ["camera"]
 trust = '''{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "credentials.iot.amazonaws.com"},
@@ -48,6 +49,8 @@ trust = '{"Statement": {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::12
 role = "camera"
 duration = "15m"
 [role_alias.forbidden]
+role = "camera"
+[role_alias.denied]
 role = "camera"
 [role_alias.untrusted]
 role = "untrusted"

@@ -9,7 +9,7 @@
 mod attacks;
 mod commands;
 mod dev;
-mod device;
+pub(crate) mod device;
 pub(crate) mod fleet;
 mod operators;
 mod sign_in;

@@ -102,6 +102,15 @@ impl Registry {
         self.of(fingerprint).iter().map(|entry| self.name(*entry))
     }
 
+    /// The certificates of a thing, by a scan of all: for questions that operators ask.
+    pub(super) fn certificates_of(&self, name: &str) -> impl Iterator<Item = &[u8; 32]> {
+        let own = self
+            .entries
+            .iter()
+            .filter(move |entry| self.name(**entry) == name);
+        own.map(|entry| &entry.fingerprint)
+    }
+
     /// The certificate, where the request names `wanted` or no thing. A certificate with one inactive line is inactive.
     pub(super) fn lookup(&self, fingerprint: &[u8; 32], wanted: Option<&str>) -> Lookup<'_> {
         let own = self.of(fingerprint);

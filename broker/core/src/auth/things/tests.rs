@@ -101,7 +101,8 @@ fn a_certificate_stands_for_its_own_things_alone() {
         (3, Some("cam-3"), NOW, SWITCHED_OFF),
         (3, None, NOW, SWITCHED_OFF),
     ] {
-        assert_eq!(told(byte, wanted, now_s), Err(why.to_owned()), "{byte}");
+        let refused = told(byte, wanted, now_s).unwrap_err();
+        assert!(refused.starts_with(why), "{byte}: {refused}");
     }
     let unknown = "the certificate is not in the registry, and no authority knows it";
     assert_eq!(told(9, None, NOW), Err(unknown.to_owned()));
@@ -124,11 +125,8 @@ fn an_authority_vouches_for_the_names_that_it_may_give() {
         (9, 7, "cam-1", None, foreign),
         (9, 8, "plant-1", None, strange),
     ] {
-        assert_eq!(
-            told(byte, authority, name, wanted),
-            Err(why.to_owned()),
-            "{name}"
-        );
+        let refused = told(byte, authority, name, wanted).unwrap_err();
+        assert!(refused.starts_with(why), "{name}: {refused}");
     }
 }
 

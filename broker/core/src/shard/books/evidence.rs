@@ -2,8 +2,8 @@
 //!
 //! Nothing here is made unless the refusal is noted in the log, and nothing is copied of requests that are served.
 
-use crate::auth::{Caller, Credentials};
-use crate::journal::{EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX};
+use crate::auth::{Caller, Credentials, SignIn, certificate_id};
+use crate::journal::{EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Presented};
 use crate::session::{Admission, PendingCall};
 use codec::aws::ChannelArn;
 use codec::aws::sigv4::Stamp;
@@ -19,6 +19,10 @@ pub(in crate::shard) struct Evidence<'a> {
     pub(in crate::shard) client_id: Option<&'a str>,
     /// The session of the temporary credentials that it asks for.
     pub(in crate::shard) session: Option<&'a str>,
+    /// The ARN of the role that it asks for.
+    pub(in crate::shard) role: Option<&'a str>,
+    /// The certificate and the thing, or the token, of a sign-in that nobody vouches for.
+    pub(in crate::shard) shown: Shown<'a>,
     /// The caller, if their signature was found right.
     pub(in crate::shard) caller: Option<&'a Caller>,
     /// The request's head, while it is there.
@@ -29,6 +33,19 @@ pub(in crate::shard) struct Evidence<'a> {
     pub(in crate::shard) fault: Option<u64>,
     /// The texts that the signature was compared with, if it was not right.
     pub(in crate::shard) signature: Option<SignatureEvidence<'a>>,
+}
+
+/// The proof of an identity as it was shown.
+#[derive(Clone, Copy, Default)]
+pub(in crate::shard) struct Shown<'a> {
+    /// The fingerprint of the certificate.
+    pub(in crate::shard) certificate: Option<&'a [u8; 32]>,
+    /// The thing that the request names.
+    pub(in crate::shard) thing: Option<&'a str>,
+    /// The issuer of the token.
+    pub(in crate::shard) issuer: Option<&'a str>,
+    /// The subject of the token.
+    pub(in crate::shard) subject: Option<&'a str>,
 }
 
 /// The texts that a signature was compared with, and the keys.
@@ -100,6 +117,37 @@ impl<'a> Evidence<'a> {
             credentials.find(key_id?).map(|owner| owner.name.as_str())
         };
         known.map(Caller::name).or_else(named)
+    }
+
+    /// The proof of the caller's identity, or what was shown as one; and the role that is asked for.
+    pub(in crate::shard) fn presented(&self) -> Option<Box<Presented>> {
+        let text = |text: Option<&str>| text.map(named);
+        let Shown {
+            certificate,
+            thing,
+            issuer,
+            subject,
+        } = match self.caller.and_then(Caller::sign_in) {
+            Some(SignIn::Thing(identity)) => Shown {
+                certificate: Some(&identity.certificate),
+                thing: identity.name.as_deref(),
+                ..Shown::default()
+            },
+            Some(SignIn::Web(identity)) => Shown {
+                issuer: Some(&identity.provider),
+                subject: Some(&identity.subject),
+                ..Shown::default()
+            },
+            None => self.shown,
+        };
+        let presented = Presented {
+            certificate: certificate.map(|it| certificate_id(it).into()),
+            thing: text(thing),
+            issuer: text(issuer),
+            subject: text(subject),
+            role: text(self.role),
+        };
+        (presented != Presented::default()).then(|| Box::new(presented))
     }
 
     /// The texts that the signature was compared with, as the log has them.

@@ -138,6 +138,15 @@ impl StsFault {
             policy: None,
         }
     }
+
+    /// The text of the answer, where the check refers to it.
+    fn told(&self) -> Option<&str> {
+        let is_told = matches!(
+            self.check,
+            Check::ArgumentInvalid | Check::SessionPolicyMalformed | Check::OperationUnknown
+        );
+        is_told.then_some(&*self.error.message)
+    }
 }
 
 /// Answers, and goes on to the next request or ends the connection.
@@ -270,6 +279,7 @@ fn note_refusal(
                 key_id: text(key_id),
                 principal: text(refusal.evidence.principal(key_id)),
                 clock_skew_s: claimed.signed.map(|signed| skew(signed.epoch())),
+                sign_in: refusal.evidence.presented(),
             },
             fault: refusal.evidence.fault,
             policy: refusal.evidence.policy.map(Into::into),
@@ -318,15 +328,28 @@ pub(in crate::shard) fn respond_error(
     respond_as(sockets, books, key, &id, &answer, at);
 }
 
-/// Answers a call of STS with an error.
+/// Answers a call of STS with an error. Operators read its policy, or the text of the answer if that says it all.
 pub(in crate::shard) fn refuse_sts(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
-    StsFault { check, error, .. }: &StsFault,
+    fault: &StsFault,
     rejected: Rejected<'_>,
     at: Moment,
 ) {
+    let StsFault { check, error, .. } = fault;
+    let evidence = Evidence {
+        policy: fault
+            .policy
+            .as_deref()
+            .or(rejected.evidence.policy)
+            .or_else(|| fault.told()),
+        ..*rejected.evidence
+    };
+    let rejected = Rejected {
+        evidence: &evidence,
+        ..rejected
+    };
     let status = error.kind.status();
     let id = rejected.id(books, *check, status, at);
     let mut body = Vec::new();

@@ -21,7 +21,7 @@ use crate::id::{Account, SessionKey};
 use crate::limits::SIGN_INS_PER_HOUR;
 use crate::machine::{Shown, ShownCertificate};
 use crate::shard::books::Books;
-use crate::shard::books::evidence::Evidence;
+use crate::shard::books::evidence::{Evidence, named};
 use crate::shard::calls::refusals::UNAUDITABLE;
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
@@ -89,8 +89,20 @@ pub(in crate::shard) fn answer(
     });
     match given {
         Ok(given) => grant(sockets, books, key, &given, close, at),
-        Err(refused) => refuse(sockets, books, (key, shown), (head, close), &refused, at),
+        Err(mut refused) => {
+            refused.role = role_of(gate, head);
+            refuse(sockets, books, (key, shown), (head, close), &refused, at);
+        }
     }
+}
+
+/// The role of the alias that a request names, whether it gets it or not.
+fn role_of(gate: &Gate, head: &Head<'_>) -> Option<RoleArn> {
+    let alias = gate.credentials()?.alias(alias_of(head)?)?;
+    RoleArn::parse(&format!(
+        "arn:aws:iam::{}:role/{}",
+        alias.account, alias.role
+    ))
 }
 
 /// Whether a request is one for keys, by its method and path.
@@ -140,8 +152,9 @@ fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Box<Refused
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     if !name.eq_ignore_ascii_case(&shown.server_name) {
         let why = format!(
-            "the server name is {}, but the header Host names another",
-            shown.server_name
+            "the server name (SNI) is {}, but the header Host names {}: a device must ask one name for both",
+            shown.server_name,
+            named(name)
         );
         return Err(Refused::new(MISDIRECTED, Check::ThingHost, why));
     }
@@ -189,6 +202,10 @@ fn give(
             Decision::Deny => Check::PolicyExplicitDeny,
             Decision::Allow | Decision::Open | Decision::NoMatch => Check::PolicyNoAllow,
         };
+        let ground = match alias {
+            Some(_) => ground,
+            None => format!("{ground}; and there is no [role_alias.{}]", asked.alias),
+        };
         return Err(Refused::new(DENIED, check, ground).of(caller));
     }
     let Some(alias) = alias else {
@@ -217,7 +234,7 @@ fn give_to_anybody(
         return Err(foreign("the certificate is not valid now"));
     }
     if asked.thing.is_some_and(|name| *name != *vouched.name) {
-        return Err(of_identity(ThingRefusal::Name));
+        return Err(of_identity(ThingRefusal::Name(Some(&vouched.name))));
     }
     let identity = ThingIdentity {
         certificate: certificate.fingerprint,
@@ -290,7 +307,12 @@ fn allowed(
         RoleFault::Denied(Denial { check, ground, .. }) => {
             Refused::new(ROLE, check, ground.unwrap_or_default())
         }
-        RoleFault::Duration(why) => Refused::new(DURATION, Check::ArgumentInvalid, why),
+        RoleFault::Duration { ground, .. } => {
+            let why = format!(
+                "{ground}; lower the alias's `duration`, or raise the role's `max_session`"
+            );
+            Refused::new(DURATION, Check::ArgumentInvalid, why)
+        }
         RoleFault::Invalid(why) => Refused::new(ROLE, Check::ArgumentInvalid, why),
         RoleFault::TooLong => Refused::new(
             ROLE,

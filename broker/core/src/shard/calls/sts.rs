@@ -100,17 +100,17 @@ fn answer_parsed(
         id: books.request_id(),
         audited: false,
     };
-    let result = match parsed {
+    let result = match &parsed {
         Ok(Request::GetCallerIdentity) => {
             granting.requested = Requested::CallerIdentity;
             Ok(who(signed.caller, &granting.id))
         }
         Ok(request) => {
-            granting.requested = requested(&request);
-            granting.session = session_of(&request);
-            grant(sockets, books, gate, &mut granting, &request, at)
+            granting.requested = requested(request);
+            granting.session = session_of(request);
+            grant(sockets, books, gate, &mut granting, request, at)
         }
-        Err(error) => Err(StsFault::new(check_of(error.kind), error)),
+        Err(error) => Err(StsFault::new(check_of(error.kind), error.clone())),
     };
     let purpose = Purpose::Sts(granting.requested);
     match result {
@@ -128,8 +128,8 @@ fn answer_parsed(
         Err(fault) => {
             let evidence = Evidence {
                 session: granting.session.as_deref(),
+                role: parsed.as_ref().ok().and_then(role_of),
                 caller: Some(signed.caller),
-                policy: fault.policy.as_deref(),
                 ..Evidence::default()
             };
             let mut rejected = Rejected::new(purpose, &evidence, signed.close);
@@ -269,6 +269,17 @@ fn session_of(request: &Request) -> Option<Box<str>> {
             Some(format!("{}/{session_name}", role.name()).into())
         }
         Request::GetSessionToken { .. } | Request::GetCallerIdentity => None,
+    }
+}
+
+/// The ARN of the role that a request asks for.
+fn role_of(request: &Request) -> Option<&str> {
+    match request {
+        Request::AssumeRole(request) => Some(request.role.as_str()),
+        Request::AssumeRoleWithWebIdentity(request) => Some(request.role.role.as_str()),
+        Request::GetFederationToken { .. }
+        | Request::GetSessionToken { .. }
+        | Request::GetCallerIdentity => None,
     }
 }
 

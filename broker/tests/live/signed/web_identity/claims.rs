@@ -59,7 +59,8 @@ fn tags_of_a_token_are_those_of_its_session_where_the_trust_takes_them() {
         "condition on aws:RequestTag/house",
     );
     // A role whose trust says nothing of tags takes none.
-    let none = "the trust of viewer has no statement for this action of this caller";
+    let none =
+        "the trust of viewer has no statement for sts:TagSession by \"Federated\": \"arn:aws:iam::";
     refuses(&service, ("viewer", &token(&tags("h-1"))), denied, none);
     let odd = json!({"https://aws.amazon.com/tags": {"principal_tags": {"aws:x": "y"}}});
     let rejected = (403, "IDPRejectedClaim");

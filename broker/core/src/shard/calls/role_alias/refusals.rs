@@ -7,10 +7,11 @@ use crate::event::Purpose;
 use crate::id::SessionKey;
 use crate::machine::Shown;
 use crate::shard::books::Books;
-use crate::shard::books::evidence::{Evidence, named};
+use crate::shard::books::evidence::{self, Evidence, named};
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::http::Head;
+use codec::sts::RoleArn;
 
 /// A status, a type and a text.
 type Kind = (u16, &'static str, &'static str);
@@ -24,6 +25,8 @@ pub(super) struct Refused {
     /// Why, for operators alone.
     pub(super) why: Box<str>,
     pub(super) caller: Option<Caller>,
+    /// The role of the alias, if there is one.
+    pub(super) role: Option<RoleArn>,
 }
 
 impl Refused {
@@ -36,6 +39,7 @@ impl Refused {
             check,
             why: why.into(),
             caller: None,
+            role: None,
         })
     }
 
@@ -54,8 +58,7 @@ pub(super) fn refuse(
     refused: &Refused,
     at: Moment,
 ) {
-    let certificate = shown.certificate.as_ref();
-    let certificate = certificate.map(|it| certificate_id(&it.fingerprint));
+    let certificate = shown.certificate.as_ref().map(|it| &it.fingerprint);
     let alias = head.path().strip_prefix("/role-aliases/");
     let alias = alias.and_then(|rest| rest.split('/').next());
     let thing = head.header("x-amzn-iot-thingname");
@@ -65,8 +68,16 @@ pub(super) fn refuse(
         named(thing.unwrap_or("-")),
         refused.why
     );
+    let session = refused.role.as_ref().zip(certificate);
+    let session = session.map(|(role, it)| format!("{}/{}", role.name(), certificate_id(it)));
     let evidence = Evidence {
-        session: certificate.as_deref(),
+        session: session.as_deref(),
+        role: refused.role.as_ref().map(RoleArn::as_str),
+        shown: evidence::Shown {
+            certificate,
+            thing,
+            ..evidence::Shown::default()
+        },
         caller: refused.caller.as_ref(),
         policy: Some(&why),
         ..Evidence::default()

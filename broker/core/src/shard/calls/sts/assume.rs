@@ -65,10 +65,11 @@ impl Grantor<'_> {
                 Check::ArgumentInvalid,
                 Error::new(ErrorKind::InvalidParameterValue, message),
             ),
-            RoleFault::Duration(message) => StsFault::new(
-                Check::ArgumentInvalid,
-                Error::new(ErrorKind::ValidationError, message),
-            ),
+            RoleFault::Duration { message, ground } => StsFault {
+                check: Check::ArgumentInvalid,
+                error: Error::new(ErrorKind::ValidationError, message),
+                policy: Some(ground.into()),
+            },
             RoleFault::TooLong => unsealed(SealError::TooLong, TOO_LONG),
         })
     }

@@ -17,7 +17,7 @@ impl<'a> Grantor<'a> {
             return Err(StsFault {
                 check: Check::PolicyNoAllow,
                 error: Error::new(ErrorKind::AccessDenied, message),
-                policy: Some("temporary credentials get no others of this kind".into()),
+                policy: Some(WITH_OWN_KEYS.into()),
             });
         }
         let grant = self.session_grant(duration_s, None);
@@ -47,3 +47,7 @@ impl<'a> Grantor<'a> {
         }
     }
 }
+
+/// The reason for which temporary keys get no others.
+const WITH_OWN_KEYS: &str = "the caller's keys are temporary, and GetSessionToken takes none but a principal's: sign \
+                             with those";

@@ -9,9 +9,9 @@ use crate::event::{Purpose, Requested};
 use crate::id::SessionKey;
 use crate::settings::Rate;
 use crate::shard::books::Books;
-use crate::shard::books::evidence::Evidence;
+use crate::shard::books::evidence::{Evidence, Shown};
 use crate::shard::calls::respond::{self, Rejected, StsFault};
-use crate::shard::gate::{Gate, WebFault};
+use crate::shard::gate::{ClaimedToken, Gate, WebFault};
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::sts::{
@@ -47,9 +47,12 @@ pub(in crate::shard) fn answer_sign_in(
         Ok(Request::AssumeRoleWithWebIdentity(request)) => request.token.reveal(),
         Ok(_) | Err(_) => "",
     };
-    let refused = match (gate.identify(token, peer, at), &parsed) {
-        (_, Err(error)) => StsFault::new(super::check_of(error.kind), error.clone()),
-        (Err(fault), Ok(_)) => refusal(&fault),
+    let (refused, claimed) = match (gate.identify(token, peer, at), &parsed) {
+        (_, Err(error)) => {
+            let fault = StsFault::new(super::check_of(error.kind), error.clone());
+            (fault, None)
+        }
+        (Err(fault), Ok(_)) => (refusal(&fault), fault.claimed),
         (Ok(caller), Ok(_)) => {
             let signed = SignedForm {
                 key: form.key,
@@ -64,7 +67,12 @@ pub(in crate::shard) fn answer_sign_in(
     let session = parsed.as_ref().ok().and_then(super::session_of);
     let evidence = Evidence {
         session: session.as_deref(),
-        policy: refused.policy.as_deref(),
+        role: parsed.as_ref().ok().and_then(super::role_of),
+        shown: Shown {
+            issuer: claimed.as_ref().map(ClaimedToken::provider),
+            subject: claimed.as_ref().and_then(|it| it.subject.as_deref()),
+            ..Shown::default()
+        },
         ..Evidence::default()
     };
     let purpose = Purpose::Sts(Requested::WebIdentity);
@@ -92,7 +100,10 @@ impl Grantor<'_> {
             Some(SignIn::Thing(_)) | None => (token.subject().unwrap_or_default(), ""),
         };
         let claims = token.session_claims().map_err(|fault| {
-            let claimed = Some(caller.name().to_owned());
+            let claimed = Some(ClaimedToken {
+                issuer: token.claimed_issuer().into(),
+                subject: Some(subject.into()),
+            });
             refusal(&WebFault { fault, claimed })
         })?;
         let role = request.role.with_claims(claims);
@@ -134,7 +145,11 @@ fn refusal(WebFault { fault, claimed }: &WebFault) -> StsFault {
         | TokenFault::Signature => fault.to_string(),
     };
     let ground = match claimed {
-        Some(claimed) => format!("a token of {claimed}: {fault}"),
+        Some(ClaimedToken { issuer, subject }) => {
+            let subject = subject.as_deref().unwrap_or("-");
+            let [issuer, subject] = [issuer, subject].map(|it| it.escape_debug());
+            format!("a token of {issuer}, which says to be of {subject}: {fault}")
+        }
         None => fault.to_string(),
     };
     StsFault {
