@@ -217,21 +217,19 @@ async function begin() {
         hash.delete('token');
         history.replaceState(null, '', `/try${hash.size ? `#${hash}` : ''}`);
     }
-    const wanted = document.documentElement.dataset.token === 'wanted';
-    const hadToken = hasToken();
+    const { token, account } = document.documentElement.dataset;
+    const asks = token === 'wanted' && !hasToken();
     // Without a token an account of the console may do: its cookie goes along.
-    if (wanted && !hadToken && document.documentElement.dataset.account !== 'taken') {
-        get('login').hidden = false;
+    get('login').hidden = !asks || account === 'taken';
+    if (!get('login').hidden) {
         return;
     }
     const found = await admin('/try/settings').catch(() => ({ status: 0 }));
     if (found.status !== 200) {
-        get('login').hidden = !wanted;
-        const isAsked = found.status === 401 && !hadToken;
-        get('login-problem').textContent = isAsked ? '' : found.answer?.error ?? 'The broker does not answer.';
+        get('login').hidden &&= token !== 'wanted';
+        get('login-problem').textContent = asks && found.status === 401 ? '' : found.answer?.error ?? 'The broker does not answer.';
         return;
     }
-    get('login').hidden = true;
     settings = found.answer;
     get('channel').value ||= hash.get('channel') ?? settings.channel;
     sleep.offer(settings);
@@ -239,9 +237,7 @@ async function begin() {
     get('ribbon').textContent = settings.warning ?? '';
     link();
     const alone = { viewer: sides.viewer, camera: sides.camera }[hash.get('role')];
-    [sides.camera.run, sides.viewer.run, get('both')].forEach((button) => {
-        button.disabled = false;
-    });
+    [sides.camera.run, sides.viewer.run, get('both')].forEach((button) => button.toggleAttribute('disabled', false));
     if (alone) {
         document.body.dataset.alone = hash.get('role');
     }

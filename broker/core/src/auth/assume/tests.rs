@@ -135,7 +135,7 @@ fn who_is_named_needs_no_permission_and_an_account_lends_none() {
         (
             Action::AssumeRole,
             Check::PolicyNoAllow,
-            "web has no policy".to_owned()
+            "the trust of r leaves sts:AssumeRole to the caller's own policies, and web has no policy".to_owned()
         )
     );
     let denied = user("web", ACCOUNT, &[MAY, MAY_NOT]);

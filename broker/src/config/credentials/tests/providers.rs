@@ -162,7 +162,7 @@ fn providers_that_nobody_trusts_and_claims_of_none_are_warned_of() {
     let mut loaded = folder.load(PROVIDER).unwrap();
     loaded.serves_console("other.example.com");
     assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
-    loaded.serves_console("id.example.com");
+    loaded.serves_console("id.example.com/realms/home");
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     assert!(
         text.contains("policy p: other.example.com:sub is a claim of no provider"),
