@@ -1,5 +1,6 @@
 //! The cost of a device's sign-in at the broker: a full handshake with a certificate, its check, and temporary keys,
-//! beside a plain full handshake with a request that is answered at once.
+//! beside a plain full handshake with a request that is answered at once; and of all that a device does until it is
+//! connected.
 //!
 //! ```text
 //! cargo bench -p benches --bench sign_in                        # rounds of all cases, one after the other
@@ -9,10 +10,14 @@
 //! Figures are CPU time of the broker's process, user and system, by the kernel's count.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
+mod device;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use benches::compare::server::{Programs, cores, on_core};
 use clap::Parser;
+use codec::aws::sigv4::signer::Keys;
 use data_encoding::HEXLOWER;
+use device::{Device, call};
 use loadgen::edge::Server;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
@@ -20,6 +25,7 @@ use rcgen::{
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
+use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -74,7 +80,7 @@ fn measure(options: &Options) -> io::Result<()> {
         (options.rounds, options.each)
     };
     let figures = on_core(Some(own), || fleet.rounds(&mut broker, rounds, each))?;
-    println!("CPU of the broker, us per connection, of {rounds} rounds of {each}");
+    println!("CPU of the broker, us each, of {rounds} rounds of {each}");
     println!("{:<34} {:>7} {:>7} {:>6}", "", "best", "median", "ratio");
     let plain = figures.first().and_then(|(_, all)| all.first().copied());
     for (name, all) in &figures {
@@ -89,11 +95,13 @@ fn measure(options: &Options) -> io::Result<()> {
 /// The clients of all cases.
 struct Fleet {
     cases: Vec<Case>,
+    /// As the client of the second case, its channel to be made.
+    device: Device,
 }
 
 struct Case {
     name: &'static str,
-    server: ServerName<'static>,
+    server: &'static str,
     config: Arc<ClientConfig>,
     request: String,
     status: &'static str,
@@ -110,9 +118,13 @@ impl Fleet {
         let names = [ORDINARY.to_owned(), DEVICES.to_owned()];
         let own = CertificateParams::new(names).and_then(|params| params.self_signed(&key));
         let own = own.map_err(io::Error::other)?;
-        let authority = authority().map_err(io::Error::other)?;
-        let [listed, vouched] = ["listed", "vouched"].map(|name| certify(name, &authority));
-        let (listed, vouched) = (listed?, vouched?);
+        // Listed are certificates of an authority that is not known here, as those that the cloud issued.
+        let [authority, foreign] = [authority("bench")?, authority("foreign")?];
+        let (listed, vouched) = (
+            certify("listed", &foreign)?,
+            certify("vouched", &authority)?,
+        );
+        let of_device = (listed.0.clone(), listed.1.clone_key());
         let id = HEXLOWER.encode(digest(&SHA256, &listed.0).as_ref());
         for (name, text) in [
             ("cert.pem", own.pem()),
@@ -129,7 +141,7 @@ impl Fleet {
         let case = |name, server: &'static str, identity, path: &str, status| {
             Ok(Case {
                 name,
-                server: ServerName::try_from(server).map_err(io::Error::other)?,
+                server,
                 config: client(&roots, identity)?,
                 request: format!(
                     "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n"
@@ -162,27 +174,36 @@ impl Fleet {
             ),
         ];
         let cases = cases.into_iter().collect::<io::Result<_>>()?;
-        Ok(Self { cases })
+        let device = Device {
+            certified: client(&roots, Some(of_device))?,
+            plain: client(&roots, None)?,
+            arn: String::new(),
+        };
+        Ok(Self { cases, device })
     }
 
     /// All cases in turn, again and again: microseconds a connection, in order.
     fn rounds(
-        &self,
+        mut self,
         broker: &mut Broker,
         rounds: u32,
         each: u32,
     ) -> io::Result<Vec<(&'static str, Vec<f64>)>> {
         let process = Server::process(broker.child.id())?;
-        let mut all: Vec<_> = self
-            .cases
-            .iter()
-            .map(|case| (case.name, Vec::new()))
+        self.device.arn = create(&self.device.plain, broker.port)?;
+        let cases = self.cases.iter().map(|case| (case.name, Some(case)));
+        let cases: Vec<_> = cases
+            .chain([("a device's five connections", None)])
             .collect();
+        let mut all: Vec<_> = cases.iter().map(|(name, _)| (*name, Vec::new())).collect();
         for round in 0..=rounds {
-            for (case, (_, figures)) in self.cases.iter().zip(&mut all) {
+            for ((_, case), (_, figures)) in cases.iter().zip(&mut all) {
                 let before = process.cpu_ns()?;
                 for _ in 0..each {
-                    case.connect(broker.port)?;
+                    match case {
+                        Some(case) => case.connect(broker.port)?,
+                        None => self.device.come(broker.port)?,
+                    }
                 }
                 let cpu_ns = process.cpu_ns()?.saturating_sub(before);
                 // The first one warms up.
@@ -201,19 +222,51 @@ impl Fleet {
 impl Case {
     /// A new connection with a full handshake, one request, and its answer to the end.
     fn connect(&self, port: u16) -> io::Result<()> {
-        let client = ClientConnection::new(Arc::clone(&self.config), self.server.clone());
-        let mut client = client.map_err(io::Error::other)?;
-        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
-        socket.set_nodelay(true)?;
-        let mut stream = Stream::new(&mut client, &mut socket);
-        stream.write_all(self.request.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
+        let answer = exchange(&self.config, (self.server, port), &self.request)?;
         if answer.starts_with(self.status) {
             return Ok(());
         }
         Err(io::Error::other(format!("{}: {answer}", self.name)))
     }
+}
+
+/// Sends a request on a new connection with a full handshake. Returns the answer: to its end, or the head of one that
+/// begins a WebSocket.
+fn exchange(
+    config: &Arc<ClientConfig>,
+    (server, port): (&'static str, u16),
+    request: &str,
+) -> io::Result<String> {
+    let name = ServerName::try_from(server).map_err(io::Error::other)?;
+    let client = ClientConnection::new(Arc::clone(config), name);
+    let mut client = client.map_err(io::Error::other)?;
+    let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_nodelay(true)?;
+    let mut stream = Stream::new(&mut client, &mut socket);
+    stream.write_all(request.as_bytes())?;
+    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        let bytes = stream.read(&mut piece)?;
+        answer.extend_from_slice(piece.get(..bytes).unwrap_or_default());
+        let is_upgrade = answer.starts_with(b"HTTP/1.1 101 ") && answer.ends_with(b"\r\n\r\n");
+        if bytes == 0 || is_upgrade {
+            return String::from_utf8(answer).map_err(io::Error::other);
+        }
+    }
+}
+
+/// Makes the channel of the listed device. Returns its ARN.
+fn create(config: &Arc<ClientConfig>, port: u16) -> io::Result<String> {
+    let keys = Keys {
+        access_key_id: "AKIDOFTHEBENCHES",
+        secret_access_key: "of-the-benches-and-nobody-else",
+        session_token: None,
+    };
+    let body = json!({ "ChannelName": "listed" });
+    let answer = call(config, port, keys, ("/createSignalingChannel", &body))?;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let told: serde_json::Value = serde_json::from_str(body)?;
+    Ok(told["ChannelARN"].as_str().unwrap_or_default().to_owned())
 }
 
 /// A client with this certificate that resumes nothing.
@@ -244,12 +297,13 @@ fn certify(name: &str, authority: &CertifiedIssuer<'static, KeyPair>) -> io::Res
     Ok((certificate.der().clone(), key))
 }
 
-fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
+fn authority(name: &str) -> io::Result<CertifiedIssuer<'static, KeyPair>> {
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "bench");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    CertifiedIssuer::self_signed(params, KeyPair::generate()?)
+    let key = KeyPair::generate().map_err(io::Error::other)?;
+    CertifiedIssuer::self_signed(params, key).map_err(io::Error::other)
 }
 
 /// The broker's configuration: production, with quotas off.
@@ -288,11 +342,13 @@ policies = ["iot"]
 registry = "things.csv"
 ca = "ca.pem"
 name = "subject.CN"
+[policy.all]
+document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}}'
 [[principal]]
-name = "nobody"
+name = "owner"
 access_key_id = "AKIDOFTHEBENCHES"
 secret_access_key = "of-the-benches-and-nobody-else"
-policies = ["camera"]
+policies = ["all"]
 "#;
 
 /// The running broker, until it is dropped.

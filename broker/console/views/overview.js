@@ -78,7 +78,7 @@ export function overview(root) {
       const kinds = Object.entries(now.signIns ?? {});
       signed.hidden = kinds.length === 0;
       keyed(signs.body, kinds, ([kind]) => kind, makeSigned, updateSigned);
-      const others = forgotten(now.credentials);
+      const others = (now.credentials?.differ ?? []).filter((one) => one.late);
       differ.hidden = others.length === 0;
       put(differ, differing(others));
       drawTroubled(state.troubled ?? []);
@@ -91,13 +91,9 @@ export function overview(root) {
   };
 }
 
-/** The nodes whose credentials files have differed from this one's for more than a minute. Pure. */
-export function forgotten(credentials) {
-  return (credentials?.differ ?? []).filter((one) => one.seconds > 60).map((one) => `${one.node} for ${span(one.seconds)}`);
-}
-
 function differing(others) {
-  return `Credentials files differ from this node's: ${others.join(', ')}. Anyone who was removed from one still gets in by way of the `
+  const nodes = others.map((one) => `${one.node} for ${span(one.seconds)}`);
+  return `Credentials files differ from this node's: ${nodes.join(', ')}. Anyone who was removed from one still gets in by way of the `
     + 'others: copy the files of one node to all.';
 }
 

@@ -15,6 +15,9 @@ pub(crate) enum Target {
     Upgrade(Option<&'static str>),
     /// A call of the API, on a connection that is kept.
     Call(Option<&'static str>),
+    /// AssumeRoleWithWebIdentity by a token of the provider, which another key has signed, on a connection of its own:
+    /// the refusal of what is not signed ends it.
+    SignIn,
 }
 
 /// This many requests a second by this many threads.
@@ -55,12 +58,12 @@ impl Flood {
                 None => connect(to, thread)?,
             };
             stream.write_all(request.as_bytes())?;
-            let is_refused = read_answer(&mut stream)?;
-            if !is_refused {
-                return Err(std::io::Error::other("an answer other than 403"));
+            let answer = read_answer(&mut stream)?;
+            if !answer.starts_with(self.target.refusal()) {
+                return Err(std::io::Error::other(answer));
             }
             match self.target {
-                Target::Upgrade(_) => {}
+                Target::Upgrade(_) | Target::SignIn => {}
                 Target::Call(_) => kept = Some(stream),
             }
             count += 1;
@@ -70,10 +73,19 @@ impl Flood {
 }
 
 impl Target {
+    /// The beginning of the answer.
+    const fn refusal(self) -> &'static str {
+        match self {
+            Self::Upgrade(_) | Self::Call(_) => "HTTP/1.1 403 ",
+            Self::SignIn => "HTTP/1.1 400 ",
+        }
+    }
+
     fn request(self, server: &Server) -> String {
         let host = &server.host;
         let (key, forged) = match self {
             Self::Upgrade(key) | Self::Call(key) => (key, "0123456789abcdef".repeat(4)),
+            Self::SignIn => (None, String::new()),
         };
         let moment = Stamp::from_epoch(now_s()).to_string();
         let day = moment.get(..8).unwrap_or_default();
@@ -111,6 +123,18 @@ impl Target {
                     body.len()
                 )
             }
+            Self::SignIn => {
+                let body = format!(
+                    "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleSessionName=app\
+                     &RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fapp&WebIdentityToken={}",
+                    server.token
+                );
+                format!(
+                    "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+                     Content-Length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+            }
         }
     }
 }
@@ -129,8 +153,8 @@ fn connect(to: SocketAddr, thread: u32) -> Result<TcpStream, std::io::Error> {
     Ok(stream)
 }
 
-/// Reads one answer whole; whether it is a 403.
-fn read_answer(stream: &mut TcpStream) -> Result<bool, std::io::Error> {
+/// Reads one answer whole.
+fn read_answer(stream: &mut TcpStream) -> Result<String, std::io::Error> {
     let (mut buffer, mut have) = ([0; 2048], 0);
     loop {
         let room = buffer.get_mut(have..).unwrap_or_default();
@@ -145,7 +169,7 @@ fn read_answer(stream: &mut TcpStream) -> Result<bool, std::io::Error> {
                 is_length.then(|| value.parse().ok())?
             });
             if length.is_some_and(|length: usize| body.len() >= length) {
-                return Ok(text.starts_with("HTTP/1.1 403 "));
+                return Ok(text.to_owned());
             }
         }
         if read == 0 {

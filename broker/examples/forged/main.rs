@@ -1,4 +1,4 @@
-//! The cost of refusing: wrong signatures against one shard, beside pairs that go on relaying.
+//! The cost of refusing: wrong signatures, of keys and of tokens, against one shard, beside pairs that go on relaying.
 //!
 //! ```text
 //! cargo build --release -p broker
@@ -14,6 +14,7 @@
 mod flood;
 mod pair;
 mod server;
+mod token;
 
 use clap::Parser;
 use flood::{Flood, Target};
@@ -62,6 +63,7 @@ fn main() -> Result<(), Failure> {
         ("call, unsigned", Target::Call(None)),
         ("call, forged", Target::Call(Some(server::KEY_ID))),
         ("call, unknown key", Target::Call(Some("AKIDNOBODY"))),
+        ("sign-in, forged token", Target::SignIn),
     ] {
         let flood = Flood {
             target,

@@ -1,6 +1,7 @@
 //! The broker under test: one shard on CPU 0, one principal, no rates.
 
 use crate::Failure;
+use crate::token::{ISSUER, forged};
 use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -19,6 +20,8 @@ pub(crate) struct Server {
     directory: PathBuf,
     /// `ADDRESS:PORT` of its plain listener.
     pub(crate) host: String,
+    /// A token that the provider's key did not sign.
+    pub(crate) token: String,
 }
 
 impl Server {
@@ -27,13 +30,20 @@ impl Server {
         let directory = std::env::temp_dir().join(format!("forged-{}", std::process::id()));
         fs::create_dir_all(&directory)?;
         let (keys, config) = (directory.join("keys.toml"), directory.join("broker.toml"));
+        let (key_set, token) = forged()?;
+        fs::write(directory.join("keys.jwks"), key_set.to_string())?;
         fs::write(
             &keys,
             format!(
                 "[[principal]]\nname = \"all\"\naccess_key_id = \"{KEY_ID}\"\nsecret_access_key \
                  = \"{SECRET}\"\npolicies = [\"all\"]\n\
                  [policy.all]\ndocument = '{{\"Statement\": \
-                 {{\"Effect\": \"Allow\", \"Action\": \"*\", \"Resource\": \"*\"}}}}'\n"
+                 {{\"Effect\": \"Allow\", \"Action\": \"*\", \"Resource\": \"*\"}}}}'\n\
+                 [oidc_provider.\"{ISSUER}\"]\nclient_ids = [\"app\"]\njwks_file = \"keys.jwks\"\n\
+                 [role.app]\npolicies = [\"all\"]\ntrust = '{{\"Statement\": {{\"Effect\": \"Allow\", \
+                 \"Action\": \"sts:AssumeRoleWithWebIdentity\", \"Principal\": {{\"Federated\": \
+                 \"arn:aws:iam::123456789012:oidc-provider/{ISSUER}\"}}, \"Condition\": {{\"StringEquals\": \
+                 {{\"{ISSUER}:aud\": \"app\"}}}}}}}}'\n"
             ),
         )?;
         fs::write(&config, "[quotas]\noff = true\n")?;
@@ -59,6 +69,7 @@ impl Server {
             child,
             directory,
             host: host.clone().unwrap_or_default(),
+            token,
         };
         if host.is_none() {
             let log = fs::read_to_string(server.directory.join("log"))?;

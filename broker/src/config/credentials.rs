@@ -2,7 +2,6 @@
 //! warning.
 
 mod aliases;
-mod digest;
 mod files;
 mod names;
 mod providers;
@@ -14,6 +13,7 @@ use super::document::{Document, Raw, Section, text};
 use super::draft::Findings;
 use super::error::{ConfigError, ValuePlace};
 use crate::devices::Devices;
+use crate::files::stamp::Stamp;
 use broker_core::auth::provider::Provider;
 use broker_core::auth::{Credentials, Principal, RoleAlias, Secret};
 use broker_core::limits::{PRINCIPALS_MAX, ROLE_ALIASES_MAX, ROLES_MAX};
@@ -41,14 +41,20 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// Every file that was read, the credentials file first: when one of them changes, all are to be read again.
     pub files: Vec<PathBuf>,
+    /// The same as they were just before they were opened.
+    pub(crate) stamps: Vec<Stamp>,
 }
 
 /// Reads a credentials file and the files it names, which are relative to its folder. Principals that name no account
-/// are of `account_id`.
+/// are of `account_id`; `console` is the provider whose accounts use the console, so that it needs no role.
 ///
 /// # Errors
 /// Every fault, with the line and column of its key.
-pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigError> {
+pub fn load_credentials(
+    path: &Path,
+    account_id: &str,
+    console: Option<&str>,
+) -> Result<Loaded, ConfigError> {
     let refused = |faults| ConfigError::new(Some(path), faults);
     let mut files = Files::of(path);
     let content = files.read_main().map_err(|fault| refused(vec![fault]))?;
@@ -86,8 +92,10 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
     let mut findings = read.map_err(|findings| refused(findings.faults))?;
     book.check(&mut findings);
     providers::check(&mut book, &mut findings);
+    let (paths, stamps) = files.stamped();
+    let sha256 = files.sha256();
     let mut warnings = files.warnings;
-    warnings.extend(book.warnings(&findings, path));
+    warnings.extend(book.warnings(&findings, (path, console)));
     if !findings.faults.is_empty() {
         return Err(refused(findings.faults));
     }
@@ -101,7 +109,7 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
     let credentials = credentials.and_then(|some| some.with_roles(roles.collect(), policies));
     let credentials = credentials.map(|some| some.with_providers(book.providers));
     let credentials = credentials.map(|some| some.with_things(book.aliases, things));
-    let credentials = credentials.map(|some| match digest::of(&files.paths) {
+    let credentials = credentials.map(|some| match sha256 {
         Some(sha256) => some.of_files(sha256),
         None => some,
     });
@@ -114,18 +122,9 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
         credentials: Arc::new(credentials),
         devices: devices.map(Arc::new),
         warnings,
-        files: files.paths,
+        files: paths,
+        stamps,
     })
-}
-
-impl Loaded {
-    /// Takes back the warning of a provider that no role trusts: people use the console with its accounts.
-    pub(crate) fn serves_console(&mut self, issuer: &str) {
-        if let Some(provider) = self.credentials.provider(issuer) {
-            let text = providers::untrusted(provider);
-            self.warnings.retain(|warning| !warning.ends_with(&text));
-        }
-    }
 }
 
 /// The parts of a file that were read so far.
@@ -256,7 +255,7 @@ impl Book {
     }
 
     /// Remarks on what is valid but looks forgotten.
-    fn warnings(&self, findings: &Findings, path: &Path) -> Vec<String> {
+    fn warnings(&self, findings: &Findings, (path, console): (&Path, Option<&str>)) -> Vec<String> {
         let mut warnings = Vec::new();
         let mut warn = |key: &str, text: String| {
             let place = match findings.place_of(key) {
@@ -305,7 +304,7 @@ impl Book {
             let text = format!("no principal, role or thing has the policy {name}");
             warn(&format!("policy.{name}"), text);
         }
-        for (key, text) in providers::remarks(self) {
+        for (key, text) in providers::remarks(self, console) {
             warn(&key, text);
         }
         for (name, policy) in &self.policies {

@@ -3,6 +3,7 @@
 
 pub(crate) mod authorities;
 pub(crate) mod etcd;
+pub(crate) mod stamp;
 pub(crate) mod token;
 
 use std::fs::{self, File};

@@ -32,7 +32,7 @@ pub fn run(flags: &PolicyFlags, out: &mut dyn Write) -> Result<bool, Failure> {
             (shown.0, Some(shown.1))
         }
         None => {
-            let loaded = load_credentials(&flags.credentials, &flags.account_id);
+            let loaded = load_credentials(&flags.credentials, &flags.account_id, None);
             let loaded = loaded.map_err(|error| Failure::Configuration(error.to_string()))?;
             (loaded, None)
         }

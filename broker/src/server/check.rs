@@ -71,9 +71,6 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
             Some(Ok(mut loaded)) => {
                 names_of_devices(&settings, &loaded, &mut draft);
                 provider_of_accounts(&settings, &loaded, &mut draft);
-                if let Some(oidc) = &settings.admin.oidc {
-                    loaded.serves_console(&oidc.provider);
-                }
                 loaded.warnings.extend(ended(&loaded, now));
                 credentials = Some(loaded);
             }
@@ -243,7 +240,8 @@ fn load(settings: &Settings) -> Option<Result<Loaded, ConfigError>> {
     let used = settings.auth == broker_core::settings::Auth::Sigv4;
     let path = settings.credentials.as_ref();
     let path = path.filter(|_| used || !settings.dev)?;
-    Some(load_credentials(path, &settings.account_id))
+    let console = settings.admin.oidc.as_ref().map(|it| &*it.provider);
+    Some(load_credentials(path, &settings.account_id, console))
 }
 
 /// Warnings of keys that no request can use any more.

@@ -1,8 +1,9 @@
 //! The hooks of the configuration: their files, read at start and again when they change, and their courier.
 
 use super::random::seeds;
-use super::reload::{Reloader, Stamp, Subject, stamps};
+use super::reload::{Reloader, Subject, stamps};
 use crate::failure::Failure;
+use crate::files::stamp::Stamp;
 use crate::hooks::keys::{self, HookFault};
 use crate::hooks::{self, Client, Courier, Hooks, Order};
 use crate::side::{Shows, Teller};

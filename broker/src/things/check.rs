@@ -83,7 +83,7 @@ pub(crate) fn shown(
         ))
     };
     handshake(leaf).map_err(|why| refused(&why))?;
-    let loaded = load_credentials(credentials, account)
+    let loaded = load_credentials(credentials, account, None)
         .map_err(|error| Failure::Configuration(error.to_string()))?;
     let devices = loaded.devices.as_ref().ok_or_else(|| {
         let file = credentials.display();

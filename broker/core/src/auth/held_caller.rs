@@ -79,26 +79,6 @@ impl HeldCaller {
         }
     }
 
-    /// Whether its key is still one of these, with the same secret, or what it hangs on is known, and so is its role.
-    #[must_use]
-    pub fn is_in(&self, credentials: &Credentials) -> bool {
-        let has = |principal: &Principal| {
-            let found = credentials.find(&principal.access_key_id);
-            found.is_some_and(|found| found.secret == principal.secret)
-        };
-        let session = match &self.0 {
-            Kept::Principal(principal) => return has(principal),
-            Kept::WithHeaders(both) => return both.0.is_in(credentials),
-            Kept::Session(session) => session,
-        };
-        let has_root = match session.root() {
-            Root::Principal(principal) => has(&principal),
-            Root::SignIn(sign_in) => credentials.knows(&sign_in),
-        };
-        let role = session.role().map(|session| &session.role);
-        has_root && role.is_none_or(|it| credentials.role(&it.account, &it.name).is_some())
-    }
-
     /// The same caller by the credentials in force, as if its request came now; `origin` is that of the request, and
     /// its headers are added here.
     ///

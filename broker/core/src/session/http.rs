@@ -114,8 +114,11 @@ pub(crate) struct Ownerless {
 pub(crate) struct AwaitedWake {
     /// Its channel.
     pub channel: ChannelKey,
-    /// Its caller: without its key the device does not wait.
+    /// Its caller, who is asked again whether it may wait.
     pub caller: Option<HeldCaller>,
+    /// While its caller is to be asked again at the connection's deadline: the milliseconds that the device may wait
+    /// from then on. Else 0.
+    pub left_ms: u32,
     /// The connection ends with the answer.
     pub close: bool,
 }

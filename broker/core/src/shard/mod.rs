@@ -472,7 +472,7 @@ impl Shard {
                 let asks_again = sockets.settings().auth_recheck;
                 if gate.replace_credentials(credentials, asks_again, at.now) {
                     directory.forget_account_rates();
-                    wake::keys_changed(sockets, directory.polls().sessions(), gate, at);
+                    wake::rules_changed(sockets, directory.polls().sessions(), at);
                 }
             }
             Letter::Keyring(keyring) => gate.replace_keyring(keyring),

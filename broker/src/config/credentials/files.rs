@@ -1,24 +1,54 @@
 //! The files of a credentials file: itself, policies, secrets. Bounded, and checked for permissions that are too wide.
+//!
+//! Each is stamped before it is opened, so that no later change of it is missed, and hashed as it is read: by the
+//! SHA-256 of all, nodes see whether theirs are equal.
 
 use super::super::error::{Fault, ValuePlace};
+use crate::files::stamp::{Stamp, stamp};
 use crate::files::{self, Content, ReadError, authorities};
+use aws_lc_rs::digest::{self, Context, Digest, SHA256};
 use broker_core::auth::provider::KeySet;
 use broker_core::limits::KEY_SET_BYTES_MAX;
 use broker_core::settings::value::{self, Checked};
 use codec::aws::policy::{POLICY_BYTES_MAX, Policy, PolicyError, TRUST_BYTES_MAX, Trust};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// The files that were read so far.
 pub(super) struct Files {
     main: PathBuf,
-    known: BTreeSet<PathBuf>,
+    /// Their places in `read`.
+    known: BTreeMap<PathBuf, usize>,
     /// Each once, in the order in which they were read first.
-    pub(super) paths: Vec<PathBuf>,
+    read: Vec<FileRead>,
     /// Secrets that everybody may read.
     pub(super) warnings: Vec<String>,
+}
+
+/// One file.
+struct FileRead {
+    path: PathBuf,
+    /// Of the file as it was just before it was opened.
+    stamp: Stamp,
+    /// Once it was read to its end.
+    sha256: Option<Digest>,
+}
+
+/// A file that is read piece by piece, and hashed on the way.
+pub(super) struct Hashed {
+    file: File,
+    sha256: Context,
+}
+
+impl Read for Hashed {
+    fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.file.read(piece)?;
+        self.sha256.update(piece.get(..bytes).unwrap_or_default());
+        Ok(bytes)
+    }
 }
 
 /// A secret from a file of its own.
@@ -32,10 +62,27 @@ impl Files {
     pub(super) fn of(main: &Path) -> Self {
         Self {
             main: main.into(),
-            known: BTreeSet::new(),
-            paths: Vec::new(),
+            known: BTreeMap::new(),
+            read: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// Each file with its stamp, the credentials file first.
+    pub(super) fn stamped(&self) -> (Vec<PathBuf>, Vec<Stamp>) {
+        let each = self.read.iter();
+        each.map(|file| (file.path.clone(), file.stamp)).unzip()
+    }
+
+    /// The digest of the files in this order: of each its SHA-256, so that no byte moves from one file to the next
+    /// unseen. Their places do not count: nodes may have them in different folders. `None` if one was not read to its
+    /// end.
+    pub(super) fn sha256(&self) -> Option<[u8; 32]> {
+        let mut all = Context::new(&SHA256);
+        for file in &self.read {
+            all.update(file.sha256?.as_ref());
+        }
+        all.finish().as_ref().try_into().ok()
     }
 
     /// The credentials file.
@@ -68,8 +115,7 @@ impl Files {
         parse: impl FnOnce(&str) -> Result<T, Vec<PolicyError>>,
     ) -> Result<T, Vec<String>> {
         let path = self.beside(written).map_err(|rule| vec![rule])?;
-        self.note(&path);
-        let content = read(&path, bytes_max).map_err(|rule| vec![rule])?;
+        let content = self.text(&path, bytes_max).map_err(|rule| vec![rule])?;
         let path = path.display();
         let told = |error: &PolicyError| match error.line() {
             0 => format!("{path}: {error}"),
@@ -89,8 +135,7 @@ impl Files {
     /// The keys of a provider, of a file that is relative to the credentials file.
     pub(super) fn key_set(&mut self, written: &str) -> Checked<KeySet> {
         let path = self.beside(written)?;
-        self.note(&path);
-        let read = read(&path, KEY_SET_BYTES_MAX)?;
+        let read = self.text(&path, KEY_SET_BYTES_MAX)?;
         let keys = KeySet::parse(read.content.as_bytes());
         let keys = keys.map_err(|fault| format!("{}: {fault}", path.display()))?;
         if keys.dropped() > 0 {
@@ -105,8 +150,7 @@ impl Files {
     /// The certificates of authorities, in PEM, of a file that is relative to the credentials file.
     pub(super) fn certificates(&mut self, written: &str) -> Checked<Box<[u8]>> {
         let path = self.beside(written)?;
-        self.note(&path);
-        let read = read(&path, CERTIFICATES_BYTES_MAX)?;
+        let read = self.text(&path, CERTIFICATES_BYTES_MAX)?;
         let pem = read.content.as_bytes();
         authorities::roots(Some(pem)).map_err(|rule| format!("{}: {rule}", path.display()))?;
         Ok(pem.into())
@@ -117,20 +161,27 @@ impl Files {
         let path = self.beside(written)?;
         self.note(&path);
         let read = files::read_regular(&path, bytes_max).map_err(|error| told(&path, error))?;
+        self.hashed(&path, digest::digest(&SHA256, &read.content));
         Ok((read.content.to_vec(), path))
     }
 
-    /// A file that is relative to the credentials file, to be read line by line.
-    pub(super) fn open(&mut self, written: &str) -> Checked<(File, PathBuf)> {
+    /// A file that is relative to the credentials file, to be read line by line; [`Self::closed`] follows.
+    pub(super) fn open(&mut self, written: &str) -> Checked<(Hashed, PathBuf)> {
         let path = self.beside(written)?;
         self.note(&path);
         let file = files::open_regular(&path).map_err(|error| told(&path, error))?;
-        Ok((file, path))
+        let sha256 = Context::new(&SHA256);
+        Ok((Hashed { file, sha256 }, path))
+    }
+
+    /// It was read to its end.
+    pub(super) fn closed(&mut self, path: &Path, file: Hashed) {
+        self.hashed(path, file.sha256.finish());
     }
 
     fn secretive(&mut self, path: PathBuf, bytes_max: usize) -> Checked<Zeroizing<String>> {
-        let is_first = self.note(&path);
-        let read = read(&path, bytes_max)?;
+        let is_first = !self.known.contains_key(&path);
+        let read = self.text(&path, bytes_max)?;
         if is_first && read.is_open_to_others() {
             let warning = "everybody on this machine may read or change it: chmod 600";
             self.warnings.push(format!("{}: {warning}", path.display()));
@@ -144,19 +195,31 @@ impl Files {
         Ok(folder.join(written))
     }
 
-    /// Returns whether it is read for the first time.
-    fn note(&mut self, path: &Path) -> bool {
-        let is_first = self.known.insert(path.into());
-        if is_first {
-            self.paths.push(path.into());
-        }
-        is_first
+    fn text(&mut self, path: &Path, bytes_max: usize) -> Checked<Content<String>> {
+        self.note(path);
+        let read = files::read_regular_text(path, bytes_max).map_err(|error| told(path, error))?;
+        self.hashed(path, digest::digest(&SHA256, read.content.as_bytes()));
+        Ok(read)
     }
-}
 
-/// A text file.
-fn read(path: &Path, bytes_max: usize) -> Checked<Content<String>> {
-    files::read_regular_text(path, bytes_max).map_err(|error| told(path, error))
+    /// A file is about to be opened. What it is now counts, if it is opened again later.
+    fn note(&mut self, path: &Path) {
+        if !self.known.contains_key(path) {
+            self.known.insert(path.into(), self.read.len());
+            self.read.push(FileRead {
+                path: path.into(),
+                stamp: stamp(path),
+                sha256: None,
+            });
+        }
+    }
+
+    fn hashed(&mut self, path: &Path, sha256: Digest) {
+        let place = self.known.get(path).copied();
+        if let Some(file) = place.and_then(|place| self.read.get_mut(place)) {
+            file.sha256.get_or_insert(sha256);
+        }
+    }
 }
 
 fn told(path: &Path, error: ReadError) -> String {

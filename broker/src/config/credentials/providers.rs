@@ -101,14 +101,9 @@ pub(super) fn check(book: &mut Book, findings: &mut Findings) {
     }
 }
 
-/// The remark on a provider that no role trusts.
-pub(super) fn untrusted(provider: &Provider) -> String {
-    let arn = arn_of(provider);
-    format!("no role trusts {arn}, so its tokens let nobody in")
-}
-
-/// Remarks on the roles and policies that name providers: the key of the file, and the text.
-pub(super) fn remarks(book: &Book) -> Vec<(String, String)> {
+/// Remarks on the roles and policies that name providers: the key of the file, and the text. People use the console
+/// with accounts of the provider `console`.
+pub(super) fn remarks(book: &Book, console: Option<&str>) -> Vec<(String, String)> {
     let mut remarks = Vec::new();
     let mut trusted = BTreeSet::new();
     for role in &book.roles {
@@ -128,10 +123,10 @@ pub(super) fn remarks(book: &Book) -> Vec<(String, String)> {
     }
     for provider in &book.providers {
         let arn = arn_of(provider);
-        if !trusted.contains(&*arn) {
+        if !trusted.contains(&*arn) && console != Some(&*provider.issuer) {
             remarks.push((
                 format!("oidc_provider.{}", provider.issuer),
-                untrusted(provider),
+                format!("no role trusts {arn}, so its tokens let nobody in"),
             ));
         }
     }

@@ -27,8 +27,8 @@ pub(super) fn read(
     (known, max): (&Known, usize),
     files: &mut Files,
 ) -> Result<(Registry, Vec<String>), Vec<String>> {
-    let (file, path) = files.open(written).map_err(|rule| vec![rule])?;
-    let path = path.display();
+    let (file, at) = files.open(written).map_err(|rule| vec![rule])?;
+    let path = at.display();
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let mut registry = RegistryBuilder::new(max);
     let (mut line, mut number, mut faults) = (Vec::new(), 0, Vec::new());
@@ -53,6 +53,7 @@ pub(super) fn read(
         }
     }
     if faults.is_empty() {
+        files.closed(&at, reader.into_inner());
         return Ok((registry.finish(), used.into_iter().collect()));
     }
     Err(faults)

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+mod digest;
 mod providers;
 mod roles;
 mod things;
@@ -31,8 +32,13 @@ impl Folder {
 
     /// Loads a text in which `|` is a line break.
     fn load(&self, text: &str) -> Result<Loaded, ConfigError> {
+        self.load_for(None, text)
+    }
+
+    /// The same where the console has accounts of this provider.
+    fn load_for(&self, console: Option<&str>, text: &str) -> Result<Loaded, ConfigError> {
         let path = self.write("c.toml", &text.replace('|', "\n"));
-        load_credentials(&path, "123456789012")
+        load_credentials(&path, "123456789012", console)
     }
 
     /// The error or warning without this folder's name.
@@ -92,6 +98,7 @@ fn a_file_is_read_with_what_it_names() {
         .map(|path| folder.bare(&path.display().to_string()))
         .collect();
     assert_eq!(names, ["c.toml", "devices.json", "web.secret"]);
+    assert_eq!(loaded.stamps.len(), 3);
     let fleet = loaded.credentials.find("AKIDEXAMPLE").unwrap();
     assert_eq!(
         (fleet.name.as_str(), fleet.account.as_str()),
@@ -182,7 +189,9 @@ fn what_looks_forgotten_is_warned_of() {
     );
     let path = folder.write("open.toml", "");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    let warnings = load_credentials(&path, "123456789012").unwrap().warnings;
+    let warnings = load_credentials(&path, "123456789012", None)
+        .unwrap()
+        .warnings;
     let warnings: Vec<_> = warnings
         .iter()
         .map(|warning| folder.bare(warning))
@@ -414,12 +423,12 @@ fn an_invalid_policy_is_reported_once() {
 #[test]
 fn what_is_no_file_of_text_is_refused() {
     let folder = Folder::new();
-    let error = load_credentials(&folder.0, "123456789012")
+    let error = load_credentials(&folder.0, "123456789012", None)
         .unwrap_err()
         .to_string();
     assert!(error.ends_with("allowed a regular file"), "{error}");
     let path = folder.0.join("none.toml");
-    let error = load_credentials(&path, "123456789012")
+    let error = load_credentials(&path, "123456789012", None)
         .unwrap_err()
         .to_string();
     assert!(
@@ -427,7 +436,7 @@ fn what_is_no_file_of_text_is_refused() {
         "{error}"
     );
     fs::write(&path, [0xFF]).unwrap();
-    let error = load_credentials(&path, "123456789012")
+    let error = load_credentials(&path, "123456789012", None)
         .unwrap_err()
         .to_string();
     assert!(

@@ -1,10 +1,11 @@
 //! The certificate of TLS listeners: found and read at start, and read again on a reload; the log reminds of its end.
 
-use super::{Stamp, Subject, stamps};
+use super::{Subject, stamps};
 use crate::certificate::{self, DevCertificate};
 use crate::data_dir::DataDir;
 use crate::edge::Post;
 use crate::failure::Failure;
+use crate::files::stamp::Stamp;
 use crate::server::mailboxes::post_to_all;
 use crate::tls_files::{Expiry, NotAfter, Presented, TlsLoader, Urgency};
 use broker_core::settings::{Scheme, Settings, TlsFiles};

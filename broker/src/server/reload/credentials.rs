@@ -1,10 +1,11 @@
 //! The credentials file, which has the principals that may sign: read at start, and again when it changes.
 
-use super::{Stamp, Subject, stamps};
+use super::Subject;
 use crate::config::{Loaded, load_credentials};
 use crate::devices::Devices;
 use crate::edge::Post;
 use crate::failure::Failure;
+use crate::files::stamp::Stamp;
 use crate::server::mailboxes::post_to_all;
 use crate::side::InForce;
 use broker_core::auth::Credentials;
@@ -72,14 +73,7 @@ impl CredentialsFile {
             of_side: watch::Sender::default(),
             mailboxes: Arc::clone(mailboxes),
         };
-        // Which files there are is known once they were read: then they are stamped, and read once more, so that no
-        // change in between is missed.
-        let mut read = stamps(&file.files);
-        let mut loaded = file.load().map_err(Failure::Configuration)?;
-        if file.files.len() > read.len() {
-            read = stamps(&file.files);
-            loaded = file.load().map_err(Failure::Configuration)?;
-        }
+        let loaded = file.load().map_err(Failure::Configuration)?;
         Self::tell(&loaded);
         file.of_side.send_replace(Arc::clone(&loaded.credentials));
         file.in_force.push(Arc::clone(&loaded.credentials));
@@ -87,7 +81,7 @@ impl CredentialsFile {
             file,
             credentials: loaded.credentials,
             devices: loaded.devices,
-            read,
+            read: loaded.stamps,
         }))
     }
 
@@ -97,11 +91,9 @@ impl CredentialsFile {
     }
 
     fn load(&mut self) -> Result<Loaded, String> {
-        let loaded = load_credentials(&self.path, &self.account_id);
-        let mut loaded = loaded.map_err(|error| error.to_string())?;
-        if let Some(issuer) = &self.console {
-            loaded.serves_console(issuer);
-        }
+        let console = self.console.as_deref();
+        let loaded = load_credentials(&self.path, &self.account_id, console);
+        let loaded = loaded.map_err(|error| error.to_string())?;
         self.files.clone_from(&loaded.files);
         self.devices.clone_from(&loaded.devices);
         Ok(loaded)

@@ -16,9 +16,8 @@ pub(super) mod certificate;
 pub(super) mod credentials;
 pub(super) mod providers;
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use crate::files::stamp::{Stamp, stamp};
+use std::path::PathBuf;
 
 /// Something that is read from files and put in force for what comes after.
 pub(super) trait Subject {
@@ -51,9 +50,6 @@ struct WatchedFiles {
     /// Other than `read`, at the last look.
     changed: Option<Vec<Stamp>>,
 }
-
-/// A file as a look finds it: `None` when there is none.
-pub(super) type Stamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
 impl Reloader {
     /// Watches what was read when its files were as `read` says: take those [`stamps`] before reading.
@@ -129,24 +125,11 @@ pub(super) fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     files.iter().map(|file| stamp(file)).collect()
 }
 
-/// The change time as well as the modification time: permissions that are given later make a file readable.
-fn stamp(file: &Path) -> Stamp {
-    let metadata = fs::metadata(file).ok()?;
-    Some((
-        metadata.dev(),
-        metadata.ino(),
-        metadata.size(),
-        metadata.mtime(),
-        metadata.mtime_nsec(),
-        metadata.ctime(),
-        metadata.ctime_nsec(),
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::cell::RefCell;
+    use std::fs;
     use std::os::unix::fs::symlink;
     use std::rc::Rc;
 

@@ -58,8 +58,9 @@ impl Agreement {
     pub(in crate::side) fn json(&self) -> Option<Value> {
         let differing = self.differing.lock();
         let differ = differing.0.iter().map(|(node, it)| {
-            let seconds = it.since.elapsed().as_secs();
-            value!({ "node": node, "sha256": it.sha256, "seconds": seconds })
+            let elapsed = it.since.elapsed();
+            let (seconds, is_late) = (elapsed.as_secs(), elapsed >= LATE);
+            value!({ "node": node, "sha256": it.sha256, "seconds": seconds, "late": is_late })
         });
         Some(value!({ "sha256": self.own()?, "differ": differ.collect::<Vec<_>>() }))
     }

@@ -5,6 +5,7 @@ use crate::cluster::nodes::Nodes;
 use crate::http::{Answer, Connection, call, request};
 use crate::peer::{Peer, offer, to_master};
 use crate::process::{Broker, arn, fresh_directory, run_to_end, until};
+use crate::signed::reload::write;
 use crate::signed::service::{Service, principal};
 use crate::signed::signer::{Call, Signer};
 use serde_json::json;
@@ -227,6 +228,67 @@ document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsV
     }
     let _ = fs::remove_dir_all(&directory);
 }
+
+/// A device that may not ask any more waits no longer: by the tags of its channel, or by its policy. Others wait on.
+#[test]
+fn a_wait_ends_with_what_let_it_in() {
+    let directory = fresh_directory();
+    let config = directory.join("broker.toml");
+    fs::write(&config, POLLS).expect("a file under target/");
+    let arguments = ["--config", config.to_str().expect("UTF-8")];
+    let file = |policies: &str| {
+        let staying = principal("staying", r#"["all"]"#, "");
+        principal("device", policies, "") + &staying + TAGGED
+    };
+    for shards in [1, 3] {
+        let service = Service::with(&file(r#"["tagged"]"#), &arguments, shards);
+        let (device, staying) = (Signer::new("device"), Signer::new("staying"));
+        let [own, other] = ["cam-1", "cam-2"].map(|name| service.create(&staying, name));
+        let tag = |value: &str| {
+            let tags = json!([{"Key": "home", "Value": value}]);
+            let body = json!({"ResourceARN": own, "Tags": tags});
+            service.call(&staying, "/TagResource", &body).ok();
+        };
+        let wait = |signer: &Signer, arn: &str, count: f64| {
+            let call = Call::new(&service.broker, "GET", "/wake");
+            let mut waits = Connection::open(service.broker.plain);
+            let signed = signer.sign(call.pair("X-Amz-ChannelARN", arn));
+            waits.send(&signed.bytes());
+            until("it waits", || {
+                (waiting(&service.broker) == count).then_some(())
+            });
+            waits
+        };
+        tag("17");
+        let mut stays = wait(&staying, &other, 1.0);
+        let mut waits = wait(&device, &own, 2.0);
+        tag("18");
+        assert_eq!(waits.answer().expect("an answer").status, 204);
+        tag("17");
+        waits = wait(&device, &own, 2.0);
+        write(&service, "credentials.toml", &file(r#"["viewer"]"#));
+        service.broker.signal("HUP");
+        assert_eq!(waits.answer().expect("an answer").status, 204);
+        assert_eq!(waiting(&service.broker), 1.0);
+        let viewer = Call::viewer(&service.broker, &other, "v1");
+        let mut viewer = service.connect(&staying.presign(viewer, 60));
+        viewer.send(&offer("b2ZmZXI="));
+        assert_eq!(stays.answer().expect("an answer").status, 200);
+        drop((waits, stays, viewer));
+        service.end();
+    }
+    let _ = fs::remove_dir_all(&directory);
+}
+
+const TAGGED: &str = r#"
+[policy.all]
+document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}}'
+[policy.viewer]
+document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*"}}'
+[policy.tagged]
+document = '''{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*",
+    "Condition": {"StringEquals": {"aws:ResourceTag/home": "17"}}}}'''
+"#;
 
 /// A device may be connected to any node.
 #[test]

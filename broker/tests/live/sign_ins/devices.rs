@@ -150,10 +150,6 @@ fn each_refused_device_is_named_with_its_certificate_and_what_decided() {
             ("session", session.as_deref()),
             ("principal", case.principal),
         ];
-        let named = named
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
-        let named: Vec<_> = named.collect();
         let seen = Seen {
             check: case.check,
             named: &named,

@@ -244,10 +244,6 @@ fn walk(service: &Service, case: &Case, more: &[(&str, &str)]) {
             Some(if is_read { case.principal } else { case.by }),
         ),
     ];
-    let named = named
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)));
-    let named: Vec<_> = named.collect();
     let seen = Seen {
         check: case.check,
         named: &named,

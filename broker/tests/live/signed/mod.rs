@@ -14,7 +14,7 @@ pub(crate) mod provider;
 pub(crate) mod quotas;
 mod recheck;
 pub(crate) mod refused;
-mod reload;
+pub(crate) mod reload;
 mod roles;
 pub(crate) mod service;
 pub(crate) mod signer;

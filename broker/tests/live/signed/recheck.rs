@@ -1,12 +1,13 @@
 //! Open connections that other credentials, or other tags of their channel, refuse: they are closed.
 
 use crate::peer::Peer;
-use crate::process::until;
+use crate::process::{fresh_directory, until};
 use crate::signed::reload::write;
 use crate::signed::service::{Service, principal, relay};
 use crate::signed::signer::{Call, Signer};
 use crate::signed::sts::{granted, sts};
 use serde_json::{Value, json};
+use std::fs;
 use std::time::{Duration, Instant};
 
 const ALL: &str = r#"
@@ -110,6 +111,34 @@ fn connections_end_with_their_principal() {
         drop(kept);
         service.end();
     }
+}
+
+/// `auth_recheck = false`: a connection that is open stays, and no other comes.
+#[test]
+fn connections_stay_where_nothing_is_asked_again() {
+    let directory = fresh_directory();
+    let config = directory.join("broker.toml");
+    fs::write(&config, "auth_recheck = false\n").expect("a file under target/");
+    let arguments = ["--config", config.to_str().expect("UTF-8")];
+    let service = Service::with(&file(&["staying", "leaving"]), &arguments, 3);
+    let (staying, leaving) = (Signer::new("staying"), Signer::new("leaving"));
+    let arn = service.create(&staying, "cam");
+    let mut master = master(&service, &staying, &arn);
+    let mut stays = viewer(&service, &leaving, &arn, "v1");
+    replace(&service, &file(&["staying"]));
+    until("its key is gone", || {
+        let again = leaving.presign(Call::viewer(&service.broker, &arn, "v2"), 60);
+        (service.send(&again).status == 403).then_some(())
+    });
+    let began = Instant::now();
+    until("the time in which it would end", || {
+        (began.elapsed() > CLOSED_WITHIN).then_some(())
+    });
+    relay(&mut master, &mut stays);
+    assert!(ended(&service) < 0.5);
+    drop((master, stays));
+    service.end();
+    let _ = fs::remove_dir_all(&directory);
 }
 
 #[test]

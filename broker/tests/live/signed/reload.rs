@@ -23,7 +23,7 @@ fn file(names: &[&str]) -> String {
     entries.collect::<String>() + ALL
 }
 
-pub(super) fn write(service: &Service, name: &str, text: &str) {
+pub(crate) fn write(service: &Service, name: &str, text: &str) {
     // As editors and secret stores do it: whole or not at all.
     let (path, beside) = (service.directory.join(name), service.directory.join("new"));
     fs::write(&beside, text).expect("written");

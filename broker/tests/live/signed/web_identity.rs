@@ -257,13 +257,14 @@ fn refuses(service: &Service, (role, token): (&str, &str), wanted: (u16, &str), 
     let principal = format!("{issuer}:alice");
     let arn = format!("arn:aws:iam::123456789012:role/{role}");
     let session = format!("{role}/app");
-    let mut named = vec![("role", &*arn), ("session", &*session)];
-    if !issuer.is_empty() {
-        named.extend([("issuer", issuer), ("subject", "alice")]);
-    }
-    if is_known {
-        named.push(("principal", &principal));
-    }
+    let is_named = !issuer.is_empty();
+    let named = [
+        ("role", Some(&*arn)),
+        ("session", Some(&*session)),
+        ("issuer", is_named.then_some(issuer)),
+        ("subject", is_named.then_some("alice")),
+        ("principal", is_known.then_some(&*principal)),
+    ];
     let check = match told {
         "no such role" => "role_absent",
         _ if wanted.1 == "AccessDenied" => "trust_no_allow",

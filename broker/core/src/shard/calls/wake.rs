@@ -11,14 +11,16 @@ use crate::channel::Channel;
 use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::{Account, ChannelKey, Identity, SessionKey};
-use crate::session::{Admission, Asks, AwaitedWake, HttpStage};
+use crate::limits::RECHECK_CLOSE_MS;
+use crate::session::{Admission, Asks, AwaitedWake, HttpStage, Session};
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::nobody;
 use crate::shard::connect::upgrades::{UpgradeRefusal, action_of, refuse_upgrade};
 use crate::shard::directory::Directory;
-use crate::shard::end::drain;
+use crate::shard::end::recheck::Asked;
+use crate::shard::end::{drain, recheck};
 use crate::shard::gate::Gate;
 use crate::shard::road::parts::Parts;
 use crate::shard::sockets::Sockets;
@@ -100,6 +102,7 @@ pub(in crate::shard) fn begin(
     http.stage = HttpStage::AwaitWake(Box::new(AwaitedWake {
         channel,
         caller: admission.caller.held(),
+        left_ms: 0,
         close,
     }));
     http.deadline = deadline;
@@ -159,31 +162,80 @@ pub(in crate::shard) fn over(
     }
 }
 
-/// There are other credentials: devices whose key is gone wait no more. They are answered in the turns that follow.
-/// `waiting` are the connections of all that wait.
-pub(in crate::shard) fn keys_changed(
+/// There are other credentials, or a channel has other tags: these devices are asked again whether they may wait,
+/// spread over the time for that.
+pub(in crate::shard) fn rules_changed(
     sockets: &mut Sockets,
     waiting: impl Iterator<Item = SessionKey>,
-    gate: &Gate,
     at: Moment,
 ) {
-    let Some(credentials) = gate.credentials() else {
-        return;
-    };
     for key in waiting {
-        let Some(http) = sockets.http(key) else {
+        let asked = sockets.spread_until(at.now.after(RECHECK_CLOSE_MS), at.now);
+        let Some(http) = sockets.http(key).filter(|http| http.deadline > asked) else {
             continue;
         };
-        if let HttpStage::AwaitWake(awaited) = &http.stage
-            && awaited
-                .caller
-                .as_ref()
-                .is_some_and(|it| !it.is_in(credentials))
-        {
-            http.deadline = at.now;
-            sockets.arm(key, at.now);
+        if let HttpStage::AwaitWake(awaited) = &mut http.stage {
+            let left_ms = http.deadline.since(asked) + u64::from(awaited.left_ms);
+            awaited.left_ms = u32::try_from(left_ms).unwrap_or(u32::MAX);
+            http.deadline = asked;
+            sockets.arm(key, asked);
         }
     }
+}
+
+/// The time of a device that waits is over, or it is to be asked again since it has some left.
+pub(in crate::shard) fn due(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    (key, left_ms): (SessionKey, u32),
+    at: Moment,
+) {
+    if left_ms > 0 {
+        todo.push(Todo::AskAgain(key));
+    } else {
+        over(sockets, books, todo, key, at);
+    }
+}
+
+/// Asks whether a device may still wait. If not, it is to be answered that there is nothing: its next request is
+/// refused, and learns why.
+pub(in crate::shard) fn refuses(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    books: &mut Books,
+    (gate, key): (&mut Gate, SessionKey),
+    at: Moment,
+) -> bool {
+    let peer = sockets.session(key).map(Session::peer);
+    let http = sockets.http(key);
+    let (Some(peer), Some(http)) = (peer, http) else {
+        return false;
+    };
+    let HttpStage::AwaitWake(awaited) = &mut http.stage else {
+        return false;
+    };
+    let channel = directory.channel(awaited.channel);
+    let answer = awaited.caller.as_ref().zip(channel);
+    let answer = answer.and_then(|(held, channel)| {
+        let asked = Asked {
+            held,
+            client_id: None,
+            since: at.now,
+            peer,
+        };
+        recheck::judge(&asked, &channel.record, books, gate, at)
+    });
+    match answer {
+        Some(Err(_)) => return true,
+        Some(Ok(caller)) => awaited.caller = Some(caller),
+        None => {}
+    }
+    let ends = http.deadline.after(awaited.left_ms.into());
+    awaited.left_ms = 0;
+    http.deadline = ends;
+    sockets.arm(key, ends);
+    false
 }
 
 /// Why a device waits no more that got no answer of its channel.

@@ -5,6 +5,8 @@ use crate::auth::{Caller, HeldCaller, Origin, PolicyQuestion, RecheckSum, Resour
 use crate::id::SessionKey;
 use crate::journal::Forbidden;
 use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECHECK_CLOSE_MS, RECHECKS_PER_TURN};
+use crate::machine::Peer;
+use crate::record::Record;
 use crate::session::{Held, Refused, Session, WebSocket};
 use crate::shard::books::Books;
 use crate::shard::connect::upgrades::action_of;
@@ -89,20 +91,47 @@ fn ask(
     at: Moment,
 ) -> Option<Result<HeldCaller, Refused>> {
     let web_socket = session.open()?;
-    let (held, mut in_force) = (web_socket.held.caller()?, gate.in_force(at)?);
+    let asked = Asked {
+        held: web_socket.held.caller()?,
+        client_id: web_socket.role.client_id(),
+        since: web_socket.opened(),
+        peer: session.peer(),
+    };
     let record = &directory.channel(web_socket.channel)?.record;
-    let peer = session.peer();
+    judge(&asked, record, books, gate, at)
+}
+
+/// The caller of a request that was allowed and is not over.
+pub(in crate::shard) struct Asked<'a> {
+    pub(in crate::shard) held: &'a HeldCaller,
+    /// Of a viewer; `None` for the master and its device.
+    pub(in crate::shard) client_id: Option<&'a str>,
+    /// When it asked.
+    pub(in crate::shard) since: Now,
+    pub(in crate::shard) peer: Peer,
+}
+
+/// The caller by the credentials in force, or why it may not connect to a channel any more. `None` where no signature
+/// is asked for.
+pub(in crate::shard) fn judge(
+    asked: &Asked<'_>,
+    record: &Record,
+    books: &mut Books,
+    gate: &mut Gate,
+    at: Moment,
+) -> Option<Result<HeldCaller, Refused>> {
+    let (peer, mut in_force) = (asked.peer, gate.in_force(at)?);
     let origin = Origin {
         address: peer.remote.ip().to_canonical(),
         tls: peer.tls,
-        asked_s: at.wall.0.saturating_sub(at.now.since(web_socket.opened())) / 1000,
+        asked_s: at.wall.0.saturating_sub(at.now.since(asked.since)) / 1000,
         headers: None,
     };
-    let caller = match held.again(&mut in_force, origin) {
+    let caller = match asked.held.again(&mut in_force, origin) {
         Ok(caller) => caller,
         Err(gone) => return Some(Err(Refused(gone.to_string().into()))),
     };
-    let client_id = web_socket.role.client_id();
+    let client_id = asked.client_id;
     let question = PolicyQuestion {
         client_id,
         resource_tags: ResourceTags::Known(&record.tags),
@@ -251,9 +280,7 @@ fn mark(sockets: &mut Sockets, gate: &mut Gate, (from, by): (usize, Now), at: Mo
 
 /// Has a connection asked again at some moment until then, as far as possible from those of others.
 fn ends_by(sockets: &mut Sockets, key: SessionKey, by: Now, at: Moment) {
-    let left = u128::from(by.since(at.now));
-    let part = (left * u128::from(sockets.next_in_spread())) >> u32::BITS;
-    let end = at.now.after(u64::try_from(part).unwrap_or_default());
+    let end = sockets.spread_until(by, at.now);
     if let Some(web_socket) = sockets.web_socket(key) {
         web_socket.ask_by(end);
         sockets.arm(key, end);

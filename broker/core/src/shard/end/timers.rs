@@ -95,7 +95,10 @@ fn request_overdue(
             respond::refuse_head(sockets, books, key, &fault, rejected, at)
         }
         HttpStage::AwaitReply(..) => reply_overdue(sockets, books, todo, key),
-        HttpStage::AwaitWake(_) => wake::over(sockets, books, todo, key, at),
+        HttpStage::AwaitWake(awaited) => {
+            let left_ms = awaited.left_ms;
+            wake::due(sockets, books, todo, (key, left_ms), at)
+        }
         HttpStage::AwaitHandover(..) | HttpStage::AwaitTunnel(_) | HttpStage::AwaitAdmin(_) => {
             sockets.abort(books, todo, key, at)
         }

@@ -110,6 +110,13 @@ impl Sockets {
         self.ends.spread = self.ends.spread.wrapping_add(GOLDEN);
         self.ends.spread
     }
+
+    /// A moment until then, as far as possible from those of others.
+    pub(in crate::shard) fn spread_until(&mut self, by: Now, now: Now) -> Now {
+        let left = u128::from(by.since(now));
+        let part = (left * u128::from(self.next_in_spread())) >> u32::BITS;
+        now.after(u64::try_from(part).unwrap_or_default())
+    }
 }
 
 /// 2³² divided by the golden ratio, odd.

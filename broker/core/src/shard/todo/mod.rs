@@ -56,9 +56,9 @@ pub(in crate::shard) enum Todo {
     HungUp(CallRef, Box<Identity>),
     /// An open WebSocket ends for this reason.
     Close(SessionKey, EndReason),
-    /// An open WebSocket whose caller may not connect any more ends, unless it may again.
+    /// An open WebSocket whose caller may not connect any more ends, unless it may again; so does a device's wait.
     AskAgain(SessionKey),
-    /// A channel has other tags: its connections whose policies read them are asked again.
+    /// A channel has other tags: its connections whose policies read them are asked again, and its device that waits.
     TagsChanged(ChannelKey),
     /// The same for each of many connections, calls or channels.
     Each(Box<Each>),

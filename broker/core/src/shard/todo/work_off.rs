@@ -70,7 +70,8 @@ impl Shard {
             Todo::Close(session, reason) => sockets.close(books, todo, session, reason, at),
             Todo::AskAgain(session) => self.ask_again(session, at),
             Todo::TagsChanged(channel) => {
-                recheck::tags_changed(sockets, directory.members(channel), at)
+                recheck::tags_changed(sockets, directory.members(channel), at);
+                wake::rules_changed(sockets, directory.polls().of(channel).into_iter(), at);
             }
             Todo::Each(each) => self.next_of(each, at),
             Todo::Left(left) => self.left(*left, at),
@@ -168,11 +169,13 @@ impl Shard {
         }
     }
 
-    /// An open WebSocket may not be open any more, unless it may again.
+    /// An open WebSocket may not be open any more, or a device not wait, unless it may again.
     fn ask_again(&mut self, session: SessionKey, at: Moment) {
         let (sockets, directory, books, gate, todo) = self.parts();
         if recheck::refuses(sockets, directory, books, (gate, session), at) {
             sockets.close(books, todo, session, EndReason::Forbidden, at);
+        } else if wake::refuses(sockets, directory, books, (gate, session), at) {
+            wake::over(sockets, books, todo, session, at);
         }
     }
 
