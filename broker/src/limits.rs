@@ -114,7 +114,7 @@ pub(super) const LEAVING_MAX: usize = 8;
 /// When there are as many, the address with most makes room for others; one more of its own gets 503.
 pub(crate) const LAN_CONNECTIONS_MAX: usize = 64;
 
-/// Sign-ins with accounts under way, some 700 bytes each. The oldest makes room.
+/// Sign-ins with accounts under way, some 700 bytes each. The oldest of the address with most makes room.
 pub(crate) const CONSOLE_SIGN_INS_MAX: usize = 1024;
 
 /// Sessions of accounts, some 1 KiB each. The oldest makes room.

@@ -63,7 +63,8 @@ impl Device {
 
     fn sign_in(&self, port: u16) -> io::Result<Given> {
         let request = format!(
-            "GET /role-aliases/camera/credentials HTTP/1.1\r\nHost: {DEVICES}\r\nConnection: close\r\n\r\n"
+            "GET /role-aliases/camera/credentials HTTP/1.1\r\nHost: {DEVICES}\r\n\
+             x-amzn-iot-thingname: listed\r\nConnection: close\r\n\r\n"
         );
         let answer = exchange(&self.certified, (DEVICES, port), &request)?;
         expect(&answer, "HTTP/1.1 200 ")?;

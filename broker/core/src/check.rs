@@ -242,7 +242,7 @@ pub enum Check {
     /// Media storage is not offered by this service.
     #[strum(message = "Leave media storage disabled.")]
     MediaStorageAbsent = 51,
-    /// The policy of GetFederationToken cannot be read, or is longer than 2,048 bytes.
+    /// The policy of a session that is asked for cannot be read, or is longer than 2,048 bytes.
     #[strum(
         message = "Read the text of the answer, which names line and column; wildcards and fewer statements make \
                        a policy shorter."

@@ -20,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use broker_core::auth::provider::{AccountFault, KeySource, Unverified, Wanted};
+use broker_core::crowd::Origin;
 use codec::http::{decode, encode, pairs};
 use serde_json::{Value, json as value};
 use std::sync::Arc;
@@ -51,14 +52,19 @@ async fn account(State(accounts): State<Accounts>, headers: HeaderMap) -> Json<V
 }
 
 /// `GET /account/sign-in`: sends the browser to the provider.
-async fn sign_in(State(accounts): State<Accounts>, headers: HeaderMap) -> Result<Response, Notice> {
+async fn sign_in(
+    State(accounts): State<Accounts>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    headers: HeaderMap,
+) -> Result<Response, Notice> {
     let place = Place::of(&headers, &accounts.0.origins).ok_or_else(elsewhere)?;
     let terms = accounts.terms().ok_or_else(off)?;
     let endpoints = accounts.endpoints(&terms)?;
     let sign_in = SignIn::new(&place.origin, &terms.basis).ok_or_else(no_randomness)?;
     let to = address(&endpoints, &place, &terms, &sign_in);
     let mut sign_ins = accounts.0.sign_ins.lock();
-    let state = sign_ins.begin(sign_in, Instant::now());
+    let from = Origin::of(seat.remote().ip());
+    let state = sign_ins.begin(sign_in, from, Instant::now());
     drop(sign_ins);
     let state = state.ok_or_else(no_randomness)?;
     let to = HeaderValue::try_from(format!("{to}&state={}", &*state)).ok();
