@@ -248,6 +248,7 @@ fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
     let (headers, header_bytes) = EdgeSettings::inner_waiting();
     let (handshakes, handshake_bytes) = EdgeSettings::link_handshakes();
     let (aheads, ahead_bytes) = EdgeSettings::ahead();
+    let (kept, kept_bytes) = EdgeSettings::kept();
     let encrypted = usize::from(settings.cluster.link() == Link::Tls);
     let terms = [
         // In buffers that doubled when they grew.
@@ -255,6 +256,7 @@ fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
         ("bytes in tunnels", edge.tunnel_stalled_bytes, 2),
         ("headers of other nodes", headers, header_bytes),
         ("connections without a client", aheads, ahead_bytes),
+        ("connections between calls", kept, kept_bytes),
         (
             "handshakes with other nodes",
             encrypted * handshakes,

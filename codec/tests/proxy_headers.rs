@@ -2,8 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 
 use codec::proxy::{
-    AHEAD_BYTES, CHALLENGE_BYTES, HEADER_BYTES_MAX, Link, LinkKey, ProxyError, ProxyHeader,
-    is_ahead, parse, parse_ahead, write, write_ahead,
+    AHEAD_BYTES, CALL_BYTES_MAX, CHALLENGE_BYTES, CallEntry, HEADER_BYTES_MAX, Introduction, Link,
+    LinkKey, ProxyError, ProxyHeader, introduced, is_ahead, parse, parse_ahead, write, write_ahead,
+    write_call,
 };
 use proptest::prelude::*;
 use std::net::SocketAddr;
@@ -202,6 +203,67 @@ fn a_frame_and_a_header_are_never_taken_for_each_other() {
         Err(ProxyError::NotProxy)
     );
     assert!(is_ahead(&frame[..13]) && !is_ahead(&frame[..12]) && !is_ahead(&header));
+}
+
+/// The header of a call says its number and its length, and nothing of that can be changed.
+#[test]
+fn a_header_of_a_call_is_for_that_call_alone() {
+    let header = header("192.0.2.1:4660", "[2001:db8::2]:2");
+    let (right, call) = (
+        key(),
+        CallEntry {
+            number: 7,
+            length: 99,
+        },
+    );
+    let mut bytes = Vec::new();
+    write_call(&mut bytes, &header, call, &link(&right));
+    let read = |bytes: &[u8]| introduced(bytes, &link(&right));
+    for cut in 0..bytes.len() {
+        assert_eq!(read(&bytes[..cut]), Ok(None), "{cut}");
+    }
+    let introduction = read(&bytes).unwrap().unwrap();
+    assert_eq!(
+        (introduction.call, introduction.length),
+        (Some(call), bytes.len())
+    );
+    let entry = bytes.len() - 35 - 15;
+    assert_eq!(
+        bytes[entry..][..15],
+        [0xe2, 0, 12, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 99]
+    );
+    for bit in 0..bytes.len() * 8 {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        changed.resize(HEADER_BYTES_MAX + 1, 0);
+        assert!(read(&changed).is_err(), "bit {bit}");
+    }
+    // Without the entry it is not signed.
+    let mut plain = [&bytes[..entry], &bytes[entry + 15..]].concat();
+    let length = u16::try_from(plain.len() - 16).unwrap();
+    plain[14..16].copy_from_slice(&length.to_be_bytes());
+    assert_eq!(read(&plain), Err(ProxyError::Forged));
+    let twice = with_entry(&bytes, &bytes[entry..][..15]);
+    assert_eq!(read(&twice), Err(ProxyError::Malformed), "twice");
+}
+
+#[test]
+fn a_call_of_no_bytes_or_too_many_is_refused() {
+    let header = header("192.0.2.1:4660", "198.51.100.2:443");
+    for (length, is_read) in [
+        (0, false),
+        (CALL_BYTES_MAX, true),
+        (CALL_BYTES_MAX + 1, false),
+    ] {
+        let length = u32::try_from(length).unwrap();
+        let (right, call) = (key(), CallEntry { number: 0, length });
+        let mut bytes = Vec::new();
+        write_call(&mut bytes, &header, call, &link(&right));
+        let read = introduced(&bytes, &link(&right));
+        assert_eq!(read.is_ok(), is_read, "{read:?}");
+        let taken = |it: Introduction| it.call.is_some();
+        assert_eq!(read.ok().flatten().is_some_and(taken), is_read);
+    }
 }
 
 fn address() -> impl Strategy<Value = SocketAddr> {

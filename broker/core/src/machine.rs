@@ -15,6 +15,7 @@
 //!    │            ├► Output::Tunnel ────► release ──► the edge connects to the node and copies bytes both ways
 //!    │            │                                     ├ greeted ► tunnel_enters ─► Output::EndTunnel ─► tunnel_left
 //!    │            │                                     │                  └ LoseOwner, LeaveTunnel ┘
+//!    │            │                                     ├ answers ► answered (a call; back here)
 //!    │            │                                     └ fails ─► bounce_tunnel (back here, waits or answers 503)
 //!    │            └► Output::Admin ─────► release ──► the edge copies bytes between it and the side thread
 //!    │                                                  └ no room ──► bounce (back here, answers 503)
@@ -51,6 +52,8 @@ pub struct Tunnelled {
     pub bytes: Vec<u8>,
     /// It may be sent to another node after one that closed the connection without a byte of an answer.
     pub repeats: bool,
+    /// Bytes of the request alone, if it is a call that is answered at once: the rest is the client's next ones.
+    pub call: Option<usize>,
 }
 
 /// Why another node did not answer.
@@ -234,6 +237,25 @@ pub trait Machine {
     ) -> SessionKey {
         let _ = (node, why, unsent);
         self.bounce(parcel, at)
+    }
+
+    /// Takes back a session whose call the other node has answered: that is what its client gets, and the connection
+    /// goes on unless the answer says that it ends. `rest`: what the client sent behind the call.
+    fn answered(
+        &mut self,
+        parcel: Self::Parcel,
+        answer: &[u8],
+        rest: Vec<u8>,
+        at: Moment,
+    ) -> SessionKey {
+        let _ = (answer, rest);
+        self.bounce(parcel, at)
+    }
+
+    /// The bytes of a session that was opened just now are one call that another node passed on. It ends with its
+    /// answer ([`Output::Close`]), which says of the client's connection alone whether that ends as well.
+    fn brings_one_call(&mut self, session: SessionKey) {
+        let _ = session;
     }
 
     /// The other node has greeted: from here on the tunnel to it with this number has places, one for each descriptor.

@@ -10,7 +10,7 @@ use super::answers::{remote, say_and_close, unavailable};
 use super::connections::connection::Connection;
 use super::letters::post::{Handover, Travelling};
 use super::listeners::listener_place;
-use super::nodes::inner::Introduced;
+use super::nodes::inner::{Arrival, Called, Introduced};
 use super::shard::Edge;
 use super::tls::Tls;
 use broker_core::crowd::Origin;
@@ -87,6 +87,64 @@ impl<M: Machine> Edge<M> {
         let origin = Origin::of(from.ip());
         let room = !crowded || self.make_room(origin);
         self.inners.greet(socket, origin, room, &mut self.io);
+    }
+
+    /// Something came on a connection of another node.
+    pub(super) fn arrived(&mut self, arrival: Option<Arrival>) {
+        match arrival {
+            None => {}
+            Some(Arrival::Client(introduced)) => self.open_inner(introduced),
+            Some(Arrival::Call(called)) => self.open_call(called),
+            Some(Arrival::More {
+                session,
+                bytes,
+                whole,
+            }) => self.sessions.call_came(session, bytes, whole, &mut self.io),
+            Some(Arrival::Gone(session)) => self.sessions.lose_call(session, &mut self.io),
+        }
+    }
+
+    /// Another node has passed on a call: it has a session, and the connection stays where it is.
+    fn open_call(&mut self, called: Called) {
+        let Called {
+            place,
+            header,
+            bytes,
+            whole,
+        } = called;
+        let ProxyHeader {
+            source,
+            destination: _,
+            listener,
+            tls,
+        } = header;
+        let at = self.io.turn.at();
+        let full = !self.sessions.machine().has_room();
+        let peer = Peer {
+            remote: source,
+            listener,
+            tls,
+            inner: true,
+        };
+        let room = !full || self.make_room(Origin::of(source.ip()));
+        let session = if room {
+            self.sessions.open(peer, full, at)
+        } else {
+            None
+        };
+        let Some(session) = session else {
+            self.io.counts.accept_errors.limit += 1;
+            let machine = self.sessions.machine_mut();
+            let id = machine.turned_away(source, TurnedAway::NoRoom, at);
+            let mut answer = Vec::new();
+            unavailable(&mut answer, at.wall, &id);
+            return self.inners.answer(place, None, &answer, &mut self.io);
+        };
+        self.io.counts.inner_accepted += 1;
+        self.inners.is_served(place, session);
+        self.sessions
+            .begin_call((session, place), tls, &mut self.io);
+        self.sessions.call_came(session, bytes, whole, &mut self.io);
     }
 
     /// Another node has introduced a client: from here on the connection is that one's.

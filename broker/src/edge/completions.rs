@@ -56,11 +56,8 @@ impl<M: Machine> Edge<M> {
             Some(LinkEnd::Client(place)) => (place, Side::Client),
             Some(LinkEnd::Owner(place)) => (place, Side::Owner),
             Some(LinkEnd::Inner(place)) => {
-                let introduced = self.inners.received(place, received, &mut self.io);
-                if let Some(introduced) = introduced {
-                    self.open_inner(introduced);
-                }
-                return;
+                let arrival = self.inners.received(place, received, &mut self.io);
+                return self.arrived(arrival);
             }
             None => {
                 debug_assert!(false, "a connection outlives what is armed on it");
@@ -78,7 +75,10 @@ impl<M: Machine> Edge<M> {
         let (place, side) = match end {
             LinkEnd::Client(place) => (place, Side::Client),
             LinkEnd::Owner(place) => (place, Side::Owner),
-            LinkEnd::Inner(_) => return debug_assert!(false, "a greeting is sent at once"),
+            LinkEnd::Inner(place) => {
+                let arrival = self.inners.sent(place, flight, result, &mut self.io);
+                return self.arrived(arrival);
+            }
         };
         let event = TunnelEvent::Sent(side, flight, result);
         self.sessions.tunnel(place, event, &mut self.io);
@@ -91,9 +91,8 @@ impl<M: Machine> Edge<M> {
             match next {
                 Shaking::Session(session) => self.sessions.step(session, &mut self.io),
                 Shaking::Link(LinkEnd::Inner(place)) => {
-                    if let Some(introduced) = self.inners.step(place, &mut self.io) {
-                        self.open_inner(introduced);
-                    }
+                    let arrival = self.inners.step(place, &mut self.io);
+                    self.arrived(arrival);
                 }
                 Shaking::Link(LinkEnd::Owner(place) | LinkEnd::Client(place)) => {
                     self.sessions.tunnel(place, TunnelEvent::Step, &mut self.io);

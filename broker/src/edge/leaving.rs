@@ -11,11 +11,27 @@ impl<M: Machine> Edge<M> {
     /// Flushes every connection that this turn has touched, and does what its stage asks for. What that touches is
     /// flushed in the next turn.
     pub(super) fn flush_touched(&mut self) {
+        self.answer_calls();
         let mut touched = self.sessions.connections_mut().take_touched();
         for session in touched.drain(..) {
             self.flush_one(session);
         }
         self.sessions.connections_mut().keep_touched(touched);
+    }
+
+    /// Sends the answers to calls of other nodes that are over, and says of those under way that they are here.
+    pub(super) fn answer_calls(&mut self) {
+        while let Some((session, place, answer)) = self.sessions.next_answer(&mut self.io) {
+            match answer {
+                Some(answer) => self
+                    .inners
+                    .answer(place, Some(session), &answer, &mut self.io),
+                None => self.inners.fail(place, session, &mut self.io),
+            }
+        }
+        for (session, place) in self.sessions.take_whole() {
+            self.inners.say_taken(place, session, &mut self.io);
+        }
     }
 
     fn flush_one(&mut self, session: SessionKey) {
@@ -50,6 +66,13 @@ impl<M: Machine> Edge<M> {
         {
             io.counts.tunnels_opened += 1;
             return self.sessions.begin_ahead(opened, node, departed, io);
+        }
+        if departed.is_call()
+            && self.sessions.tunnel_room(origin, bytes, io)
+            && let Some(taken) = self.sessions.tunnels_mut().take_kept(node, io)
+        {
+            io.counts.tunnels_opened += 1;
+            return self.sessions.begin_kept(taken, node, departed, io);
         }
         let connected = self.connect(node, origin, bytes);
         let (node, io) = (Some(node), &mut self.io);

@@ -196,6 +196,27 @@ pub(super) const INNER_AHEAD_MAX: usize = 512;
 /// Time that such a connection waits for the header of a client, in milliseconds. Then it is closed.
 pub(super) const INNER_AHEAD_MS: u64 = 30_000;
 
+/// Connections of a shard to one node that are kept for calls, those under way included: one call at a time goes over
+/// each. Beyond it a call has a connection of its own, which ends with its answer.
+pub(super) const KEPT_PER_NODE_MAX: usize = 64;
+
+/// The same to all nodes.
+pub(super) const KEPT_PER_SHARD_MAX: usize = 256;
+
+/// Time that such a connection waits for a call, in milliseconds. Then it is closed, before its owner would.
+pub(super) const KEPT_IDLE_MS: u64 = 25_000;
+
+/// Connections of other nodes to a shard that are kept and wait for a call. For one more the oldest is closed; and for
+/// a client, where all places for connections are taken.
+pub(super) const INNER_KEPT_MAX: usize = 512;
+
+/// Time that such a connection waits for a call, in milliseconds. Then it is closed.
+pub(super) const INNER_KEPT_MS: u64 = 30_000;
+
+/// From the beginning of a call on a connection that is kept to the owner's word that it has it, in milliseconds: as
+/// for a greeting. Later: 503.
+pub(super) const KEPT_TAKEN_MS: u64 = TUNNEL_CONNECT_MS;
+
 /// Connections of other nodes to a shard whose header has not come. For one more the oldest is closed.
 pub(super) const INNER_WAITING_MAX: usize = 1024;
 
@@ -218,6 +239,8 @@ const _: () = assert!(BEAT_MS < STALL_MS);
 const _: () = assert!(TUNNEL_BYTES_MIN >= 2 * LAUNCH_BYTES);
 const _: () = assert!(TUNNEL_CONNECT_MS < INNER_HEADER_MS && INNER_PATIENCE_MS < INNER_HEADER_MS);
 const _: () = assert!(AHEAD_PER_NODE_MAX <= AHEAD_PER_SHARD_MAX);
+const _: () = assert!(KEPT_PER_NODE_MAX <= KEPT_PER_SHARD_MAX && KEPT_IDLE_MS < INNER_KEPT_MS);
+const _: () = assert!(KEPT_TAKEN_MS <= OWNER_WAIT_MS);
 const _: () = assert!(AHEAD_IDLE_MS < INNER_AHEAD_MS && INNER_HEADER_MS < AHEAD_IDLE_MS);
 const _: () = assert!(HELD_BYTES > (64 + 17 + 8) * 1024);
 const _: () = assert!(2 * HELD_BYTES <= HELD_BYTES_MIN);

@@ -259,6 +259,7 @@ impl<M: Machine> Edge<M> {
     /// Whether there is work that no completion will announce.
     fn busy(&mut self) -> bool {
         self.sessions.connections().has_work()
+            || self.sessions.has_answers()
             || !self.io.handshakes.is_empty()
             || !self.sessions.mail().own().is_empty()
             || self.io.ring.has_completions()

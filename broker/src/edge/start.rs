@@ -3,8 +3,9 @@
 use super::letters::post::Post;
 use super::limits::{
     self, AHEAD_BYTES, AHEAD_PER_SHARD_MAX, HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, INNER_AHEAD_MAX,
-    INNER_WAITING_MAX, LINK_ENGINE_BYTES, LINK_HELD_BYTES, RECORD_BYTES_MAX, TUNNEL_BYTES_MIN,
-    TUNNEL_REQUEST_BYTES_MAX, TUNNEL_STALLED_BYTES_MAX, TUNNELS_BEGINNING_MAX, receive_buffers,
+    INNER_KEPT_MAX, INNER_WAITING_MAX, KEPT_PER_SHARD_MAX, LINK_ENGINE_BYTES, LINK_HELD_BYTES,
+    RECORD_BYTES_MAX, TUNNEL_BYTES_MIN, TUNNEL_REQUEST_BYTES_MAX, TUNNEL_STALLED_BYTES_MAX,
+    TUNNELS_BEGINNING_MAX, receive_buffers,
 };
 use super::nodes::links::Links;
 use crate::devices::Devices;
@@ -172,6 +173,13 @@ impl EdgeSettings {
     pub fn ahead() -> (usize, usize) {
         let engine = LINK_ENGINE_BYTES + LINK_HELD_BYTES;
         (AHEAD_PER_SHARD_MAX + INNER_AHEAD_MAX, engine + AHEAD_BYTES)
+    }
+
+    /// Connections of one shard with other nodes, both ways, that are kept and wait for a call, and the bytes of each.
+    #[must_use]
+    pub fn kept() -> (usize, usize) {
+        let (_, bytes) = Self::ahead();
+        (KEPT_PER_SHARD_MAX + INNER_KEPT_MAX, bytes)
     }
 
     /// Encrypted connections of one shard with other nodes that begin, and the bytes that each may hold.

@@ -17,6 +17,8 @@ pub mod fuzzing;
 pub use date::{DATE_BYTES, imf_fixdate};
 pub use head::{Body, Head};
 pub use query::{QueryError, decode, encode, pairs};
-pub use response::{CONTINUE, ErrorHead, Meta, preflight, respond, switching_protocols};
+pub use response::{
+    CONTINUE, ErrorHead, Meta, ends_connection, preflight, respond, switching_protocols,
+};
 pub use scanner::{HeadError, HeadLimits, HeadScanner};
 pub use upgrade::{Upgrade, UpgradeError, upgrade};

@@ -32,6 +32,14 @@ pub struct ErrorHead<'a> {
     pub retry_after_s: Option<u32>,
 }
 
+/// Whether the connection ends after this response, which was written here.
+#[must_use]
+pub fn ends_connection(response: &[u8]) -> bool {
+    let mut lines = response.split(|byte| *byte == b'\n');
+    let mut head = lines.by_ref().take_while(|line| *line != b"\r");
+    head.any(|line| line == b"Connection: close\r")
+}
+
 /// Appends a response; an empty `content_type` writes none.
 ///
 /// 426 names the WebSocket version that is supported (RFC 6455 section 4.4).
@@ -255,6 +263,7 @@ mod tests {
         assert!(text.starts_with("beforeHTTP/1.1 426 Upgrade Required\r\n"));
         assert!(
             text.contains("\r\nConnection: close\r\n")
+                && ends_connection(text.as_bytes())
                 && text.contains("\r\nSec-WebSocket-Version: 13\r\n")
         );
         assert!(text.ends_with("\r\nContent-Length: 0\r\n\r\n") && !text.contains("Content-Type"));

@@ -1,8 +1,8 @@
 //! The entry of fuzzers and of the seeded test: whatever the bytes, no panic, and pieces mean the same as the whole.
 
 use super::{
-    CHALLENGE_BYTES, FIXED_BYTES, Link, LinkKey, MAC_BYTES, ProxyError, TYPE_MAC, parse,
-    parse_ahead, write,
+    CHALLENGE_BYTES, FIXED_BYTES, Introduction, Link, LinkKey, MAC_BYTES, ProxyError, TYPE_MAC,
+    introduced, parse_ahead, read_frame, write, write_call, write_frame,
 };
 use std::fmt::Debug;
 
@@ -17,7 +17,8 @@ pub fn fuzz(data: &[u8]) {
         challenge: &[2; CHALLENGE_BYTES],
         node: "n1",
     };
-    let verdict = in_pieces(data, |bytes| parse(bytes, &link));
+    fuzz_frame(data);
+    let verdict = in_pieces(data, |bytes| introduced(bytes, &link));
     assert!(
         !matches!(verdict, Ok(Some(_))),
         "nobody has signed it: {verdict:?}"
@@ -29,20 +30,37 @@ pub fn fuzz(data: &[u8]) {
     );
     let signed = signed(data, &link);
     let read = (
-        in_pieces(&signed, |bytes| parse(bytes, &link)),
+        in_pieces(&signed, |bytes| introduced(bytes, &link)),
         in_pieces(&signed, |bytes| parse_ahead(bytes, &link)),
     );
     assert!(
         !matches!(read, (Ok(Some(_)), Ok(Some(_)))),
         "a frame is read in one way"
     );
-    let (Ok(Some((header, _))), _) = read else {
+    let (Ok(Some(Introduction { header, call, .. })), _) = read else {
         return;
     };
     let mut again = Vec::new();
-    write(&mut again, &header, &link);
-    let read = parse(&again, &link);
-    assert_eq!(read, Ok(Some((header, again.len()))));
+    match call {
+        Some(call) => write_call(&mut again, &header, call, &link),
+        None => write(&mut again, &header, &link),
+    }
+    let length = again.len();
+    let written = Introduction {
+        header,
+        call,
+        length,
+    };
+    assert_eq!(introduced(&again, &link), Ok(Some(written)));
+}
+
+/// Reads `data` as a frame of an owner: what is read is written as it came.
+fn fuzz_frame(data: &[u8]) {
+    if let Ok(Some((frame, length))) = read_frame(data, 0) {
+        let mut again = Vec::new();
+        write_frame(&mut again, 0, frame);
+        assert_eq!(Some(&again[..]), data.get(..length));
+    }
 }
 
 /// A verdict on a header, or on another frame.

@@ -22,19 +22,25 @@
 //!  │ signature  │0x20│  0 │  35  │0xE1: HMAC-SHA256         │
 //!  └────────────┴────┴────┴──────┴──────────────────────────┘
 //! ```
+//! The header of a call may say that the connection is kept behind it; see the page `kept`.
+//!
 //! Source: HAProxy, "The PROXY protocol, versions 1 & 2", section 2.2; 0xE0 to 0xEF are left to applications
 //! (`PP2_TYPE_MIN_CUSTOM`).
 
 pub mod fuzzing;
 mod greeting;
+mod kept;
 mod key;
 mod parse;
 mod write;
 
 pub use greeting::{CHALLENGE_BYTES, GREETING_BYTES, NotGreeting, greeting, read_greeting};
+pub use kept::{
+    CALL_BYTES_MAX, CallEntry, FRAME_BYTES, NotFrame, OwnerFrame, read_frame, write_frame,
+};
 pub use key::LinkKey;
-pub use parse::{ProxyError, is_ahead, parse, parse_ahead};
-pub use write::{write, write_ahead};
+pub use parse::{Introduction, ProxyError, introduced, is_ahead, parse, parse_ahead};
+pub use write::{write, write_ahead, write_call};
 
 use std::net::SocketAddr;
 
@@ -62,7 +68,7 @@ pub struct Link<'a> {
     pub node: &'a str,
 }
 
-/// Longest header that is taken, in bytes: one of ours has at most 93, the rest is room for entries of later versions.
+/// Longest header that is taken, in bytes: one of ours has at most 108, the rest is room for entries of later versions.
 pub const HEADER_BYTES_MAX: usize = 256;
 
 /// The first bytes of every header of version 2.

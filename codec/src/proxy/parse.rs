@@ -1,8 +1,10 @@
 //! Reading a header.
 
+use super::kept::TYPE_CALL;
 use super::{
-    AHEAD_BYTES, ENTRY_BYTES, FIXED_BYTES, HEADER_BYTES_MAX, Link, MAC_BYTES, ProxyHeader,
-    SIGNATURE, TCP4, TCP6, TYPE_LISTENER, TYPE_MAC, VERSION_AND_COMMAND, VERSION_AND_LOCAL, ahead,
+    AHEAD_BYTES, CallEntry, ENTRY_BYTES, FIXED_BYTES, HEADER_BYTES_MAX, Link, MAC_BYTES,
+    ProxyHeader, SIGNATURE, TCP4, TCP6, TYPE_LISTENER, TYPE_MAC, VERSION_AND_COMMAND,
+    VERSION_AND_LOCAL, ahead,
 };
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use strum::IntoStaticStr;
@@ -23,14 +25,34 @@ pub enum ProxyError {
     Forged,
 }
 
+/// A header, and what it introduces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Introduction {
+    /// The client.
+    pub header: ProxyHeader,
+    /// The call on a connection that is kept; `None` for all that the client sends from here on.
+    pub call: Option<CallEntry>,
+    /// Bytes of the header.
+    pub length: usize,
+}
+
 /// The header at the beginning of `bytes` and its length; `None` while it is not whole.
+///
+/// # Errors
+/// As [`introduced`].
+pub fn parse(bytes: &[u8], link: &Link<'_>) -> Result<Option<(ProxyHeader, usize)>, ProxyError> {
+    let introduced = introduced(bytes, link)?;
+    Ok(introduced.map(|it| (it.header, it.length)))
+}
+
+/// The header at the beginning of `bytes` and what it introduces; `None` while it is not whole.
 ///
 /// Entries of other types are skipped, as the specification wants; the HMAC covers them, and must be the last.
 ///
 /// # Errors
 /// The header was not written for this connection. The fault is found at the first wrong byte, at the length or at the
 /// end of the header.
-pub fn parse(bytes: &[u8], link: &Link<'_>) -> Result<Option<(ProxyHeader, usize)>, ProxyError> {
+pub fn introduced(bytes: &[u8], link: &Link<'_>) -> Result<Option<Introduction>, ProxyError> {
     let begun = bytes.len().min(SIGNATURE.len());
     if bytes.get(..begun) != SIGNATURE.get(..begun) {
         return Err(ProxyError::NotProxy);
@@ -65,14 +87,22 @@ pub fn parse(bytes: &[u8], link: &Link<'_>) -> Result<Option<(ProxyHeader, usize
     };
     let rest = header.get(FIXED_BYTES..).unwrap_or_default();
     let (source, destination, entries) = addresses(family, rest).ok_or(ProxyError::Malformed)?;
-    let (listener, tls) = authenticated(header, entries, link)?;
+    let Entries {
+        listener,
+        tls,
+        call,
+    } = authenticated(header, entries, link)?;
     let header = ProxyHeader {
         source,
         destination,
         listener,
         tls,
     };
-    Ok(Some((header, length)))
+    Ok(Some(Introduction {
+        header,
+        call,
+        length,
+    }))
 }
 
 /// Whether `bytes` begin as the frame of a connection that is opened ahead, and not as a client's header.
@@ -130,13 +160,21 @@ fn addresses(family: u8, rest: &[u8]) -> Option<(SocketAddr, SocketAddr, &[u8])>
     ))
 }
 
-/// Listener and TLS, if the last entry is the HMAC of all before it.
+/// The entries of a header that are read.
+struct Entries {
+    listener: u16,
+    tls: bool,
+    call: Option<CallEntry>,
+}
+
+/// Its entries, if the last one is the HMAC of all before it.
 fn authenticated(
     header: &[u8],
     mut entries: &[u8],
     link: &Link<'_>,
-) -> Result<(u16, bool), ProxyError> {
+) -> Result<Entries, ProxyError> {
     let mut found = None;
+    let mut call = None;
     let mut mac = None;
     while !entries.is_empty() {
         if mac.is_some() {
@@ -148,7 +186,10 @@ fn authenticated(
             (TYPE_LISTENER, &[high, low, tls @ (0 | 1)]) if found.is_none() => {
                 found = Some((u16::from_be_bytes([high, low]), tls == 1));
             }
-            (TYPE_LISTENER, _) => return Err(ProxyError::Malformed),
+            (TYPE_CALL, value) if call.is_none() => {
+                call = Some(CallEntry::of_bytes(value).ok_or(ProxyError::Malformed)?);
+            }
+            (TYPE_LISTENER | TYPE_CALL, _) => return Err(ProxyError::Malformed),
             (TYPE_MAC, value) => mac = Some(value),
             (_, _) => {}
         }
@@ -160,7 +201,12 @@ fn authenticated(
     if !link.key.verifies(link, signed, mac) {
         return Err(ProxyError::Forged);
     }
-    found.ok_or(ProxyError::Malformed)
+    let (listener, tls) = found.ok_or(ProxyError::Malformed)?;
+    Ok(Entries {
+        listener,
+        tls,
+        call,
+    })
 }
 
 /// The first entry: its type, its value, and what follows.

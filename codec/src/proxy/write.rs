@@ -1,13 +1,23 @@
 //! Writing a header.
 
+use super::kept::{CALL_ENTRY_BYTES, TYPE_CALL};
 use super::{
-    FIXED_BYTES, Link, MAC_BYTES, MAC_LENGTH, ProxyHeader, SIGNATURE, TCP4, TCP6, TYPE_LISTENER,
-    TYPE_MAC, VERSION_AND_COMMAND, ahead,
+    CallEntry, FIXED_BYTES, Link, MAC_BYTES, MAC_LENGTH, ProxyHeader, SIGNATURE, TCP4, TCP6,
+    TYPE_LISTENER, TYPE_MAC, VERSION_AND_COMMAND, ahead,
 };
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Appends the header, signed for `link`.
 pub fn write(out: &mut Vec<u8>, header: &ProxyHeader, link: &Link<'_>) {
+    write_with(out, header, None, link);
+}
+
+/// Appends the header of a call on a connection that is kept, signed for `link`. Its request follows.
+pub fn write_call(out: &mut Vec<u8>, header: &ProxyHeader, call: CallEntry, link: &Link<'_>) {
+    write_with(out, header, Some(call), link);
+}
+
+fn write_with(out: &mut Vec<u8>, header: &ProxyHeader, call: Option<CallEntry>, link: &Link<'_>) {
     let begin = out.len();
     out.extend_from_slice(&SIGNATURE);
     out.push(VERSION_AND_COMMAND);
@@ -27,9 +37,13 @@ pub fn write(out: &mut Vec<u8>, header: &ProxyHeader, link: &Link<'_>) {
     out.extend_from_slice(&header.destination.port().to_be_bytes());
     let [high, low] = header.listener.to_be_bytes();
     out.extend_from_slice(&[TYPE_LISTENER, 0, 3, high, low, u8::from(header.tls)]);
+    if let Some(call) = call {
+        out.extend_from_slice(&[TYPE_CALL, 0, CALL_ENTRY_BYTES]);
+        out.extend_from_slice(&call.to_bytes());
+    }
     out.extend_from_slice(&[TYPE_MAC, 0, MAC_LENGTH]);
     let rest = out.len() - begin - FIXED_BYTES + MAC_BYTES;
-    let rest = u16::try_from(rest).expect("addresses and two entries");
+    let rest = u16::try_from(rest).expect("addresses and three entries");
     let place = begin + FIXED_BYTES - size_of_val(&rest);
     if let Some(length) = out.get_mut(place..place + size_of_val(&rest)) {
         length.copy_from_slice(&rest.to_be_bytes());

@@ -39,6 +39,8 @@ pub(crate) struct Http {
     pub ended: bool,
     /// The peer's end lies behind what has come, and perhaps behind more: it waits for no WebSocket.
     pub ends_behind: bool,
+    /// It brings one call of another node, and ends with its answer.
+    pub one_call: bool,
 }
 
 /// The event that an HTTP connection waits for.
@@ -85,6 +87,8 @@ pub struct Onward {
     pub caller: Caller,
     /// The request as it came, and what followed it so far.
     pub bytes: Vec<u8>,
+    /// Bytes of the request alone, of a call that its owner answers by itself.
+    pub call: Option<usize>,
     /// Its entry in the count of all.
     pub counted: OnwardCount,
 }
@@ -275,6 +279,7 @@ impl Http {
             queued: false,
             ended: false,
             ends_behind: false,
+            one_call: false,
         }
     }
 

@@ -256,6 +256,23 @@ impl Machine for Shard {
         key
     }
 
+    fn answered(
+        &mut self,
+        parcel: Self::Parcel,
+        answer: &[u8],
+        rest: Vec<u8>,
+        at: Moment,
+    ) -> SessionKey {
+        let (sockets, books) = (&mut self.sockets, &mut self.books);
+        let key = tunnel::answered(sockets, books, &parcel, (answer, rest), at);
+        self.check();
+        key
+    }
+
+    fn brings_one_call(&mut self, session: SessionKey) {
+        self.sockets.bring_one_call(session);
+    }
+
     fn tunnel_enters(&mut self, parcel: &Self::Parcel, to: (u32, NodeId), at: Moment) -> bool {
         let (sockets, _, books, _, todo) = self.parts();
         let enters = tunnel::enters(sockets, books, todo, (parcel, to), at);

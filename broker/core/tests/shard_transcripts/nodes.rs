@@ -135,10 +135,11 @@ fn an_upgrade_goes_to_the_node_of_its_channel_as_it_came() {
         peer,
         bytes: sent,
         repeats,
+        call,
     } = Shard::tunnelled(&mut parcel).expect("to a node");
     assert_eq!(
-        (peer.remote, sent, repeats),
-        (client::peer().remote, bytes, true)
+        (peer.remote, sent, repeats, call),
+        (client::peer().remote, bytes, true, None)
     );
     let snapshot = node.shard.snapshot();
     assert_eq!(snapshot.connections.iter().sum::<u64>(), 0, "it has left");
@@ -165,6 +166,7 @@ fn a_call_goes_on_whole_however_it_comes_with_what_follows_it() {
         let sent = Shard::tunnelled(&mut parcel).expect("to a node");
         assert_eq!(sent.bytes, received, "cut at {cut}");
         assert!(!sent.repeats, "it may have been carried out");
+        assert_eq!(sent.call, Some(whole), "cut at {cut}");
     }
 }
 
@@ -227,6 +229,65 @@ fn a_connection_that_was_passed_on_ends_with_its_answer() {
             inner,
             "{answer}"
         );
+    }
+}
+
+/// A call on a connection between nodes that is kept: its answer says nothing of that connection.
+#[test]
+fn one_call_ends_its_session_and_its_answer_speaks_to_the_client() {
+    for (fields, closes) in [("", false), ("Connection: close\r\n", true)] {
+        let mut node = Node::new();
+        let session = node.open(true);
+        node.shard.brings_one_call(session);
+        let call = String::from_utf8(describe(HERE)).expect("as written");
+        let call = call.replacen("\r\n", &format!("\r\n{fields}"), 1);
+        let mut bytes = [call.as_bytes(), &describe(HERE)].concat();
+        let bytes = &mut bytes[..];
+        node.shard
+            .handle(Input::Received { session, bytes }, node.at);
+        let outputs: Vec<_> = std::iter::from_fn(|| node.shard.poll_output()).collect();
+        let is_closed =
+            |output: &Output<_>| matches!(output, Output::Close(key) if *key == session);
+        assert!(outputs.iter().any(is_closed), "{outputs:?}");
+        let answer = node.answer(session);
+        assert_eq!(
+            answer.contains("\r\nConnection: close\r\n"),
+            closes,
+            "{answer}"
+        );
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    }
+}
+
+#[test]
+fn the_answer_of_another_node_goes_to_its_client_whose_next_request_has_its_turn() {
+    for (fields, goes_on) in [("", true), ("Connection: close\r\n", false)] {
+        let mut node = Node::new();
+        let session = node.open(false);
+        let bytes = [&describe(THERE)[..], &describe(HERE)].concat();
+        assert_eq!(node.receive(session, &bytes), Some(NodeId(1)));
+        let mut parcel = node.shard.release(session);
+        let sent = Shard::tunnelled(&mut parcel).expect("to a node");
+        let rest = sent.bytes[sent.call.expect("a call")..].to_vec();
+        let answer = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\n{{}}");
+        let back = node
+            .shard
+            .answered(parcel, answer.as_bytes(), rest, node.at);
+        assert_eq!(node.answer(back), answer);
+        let bytes = answer.len();
+        let outputs: Vec<_> = std::iter::from_fn(|| node.shard.poll_output()).collect();
+        let is_closed = |output: &Output<_>| matches!(output, Output::Close(key) if *key == back);
+        assert_eq!(!outputs.iter().any(is_closed), goes_on, "{outputs:?}");
+        node.shard.handle(
+            Input::Sent {
+                session: back,
+                bytes,
+            },
+            node.at,
+        );
+        node.shard.handle(Input::Tick, node.at);
+        assert_eq!(node.answer(back).starts_with("HTTP/1.1 "), goes_on);
+        assert_eq!(node.shard.forgotten(node.at.now), 0);
     }
 }
 

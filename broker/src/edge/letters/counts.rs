@@ -77,11 +77,17 @@ pub struct EdgeCounts {
     pub ahead_used: u64,
     /// Gauge: connections of other nodes that wait for a client.
     pub inner_ahead: u64,
+    /// Gauge: connections to other nodes that are kept and wait for a call.
+    pub kept: u64,
+    /// Gauge: those of other nodes.
+    pub inner_kept: u64,
+    /// Calls that found such a connection.
+    pub kept_used: u64,
     /// Bytes of clients passed on to other nodes.
     pub tunnel_bytes_to_owner: u64,
     /// Bytes of other nodes passed on to clients.
     pub tunnel_bytes_to_client: u64,
-    /// Connections that other nodes passed on.
+    /// Connections, and calls on those that are kept, that other nodes passed on.
     pub inner_accepted: u64,
     /// Connections to inner listeners that were closed.
     pub inner_refused: InnerRefusals,

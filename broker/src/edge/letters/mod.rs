@@ -93,6 +93,7 @@ impl<M: Machine> Edge<M> {
     }
 
     fn stop(&mut self) {
+        self.answer_calls();
         self.io.stopping = true;
         self.listeners.stop(&mut self.io.ring);
         let connections = self.sessions.connections_mut();
@@ -100,6 +101,7 @@ impl<M: Machine> Edge<M> {
             connections.cut(session, &mut self.io.counts);
         }
         self.sessions.close_tunnels(&mut self.io);
+        self.sessions.end_calls(&mut self.io);
         self.inners.end_all(&mut self.io);
     }
 }

@@ -7,40 +7,48 @@
 //!                                                                  signed for this connection, too late, too many
 //! ```
 //! A node may connect before it has a client: then a signed frame says so, and the header follows within half a minute.
-//! Until then such a connection has a place among those of nodes, not among those that may be anybody's.
+//! Until then such a connection has a place among those of nodes, not among those that may be anybody's. A call may
+//! come in a frame: then its answer goes back in one, and the connection waits for the next call (`kept`). Connections
+//! are ended in `end`.
 //!
 //! A connection that does not get that far has no session and no answer: nobody but the nodes of the cluster should be
 //! able to reach an inner port. One with a right header counts as its client does: by the client's address, as a guest
 //! until it is admitted, and answered 503 when there is no room.
+
+mod end;
+mod kept;
 
 use super::links::{LinkEnd, Links, Places, link_key};
 use crate::edge::entropy;
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
 use crate::edge::limits::{
-    INNER_AHEAD_MAX, INNER_AHEAD_MS, INNER_HEADER_MS, INNER_PATIENCE_MS, INNER_WAITING_MAX,
-    LINK_HELD_BYTES, OVERDUE_PER_TURN,
+    INNER_AHEAD_MAX, INNER_AHEAD_MS, INNER_HEADER_MS, INNER_WAITING_MAX, LINK_HELD_BYTES,
 };
 use crate::edge::tls::{Read, Tls};
 use broker_core::crowd::Origin;
+use broker_core::id::SessionKey;
 use broker_core::time::Now;
 use codec::proxy::{
-    CHALLENGE_BYTES, Link, ProxyError, ProxyHeader, greeting, is_ahead, parse, parse_ahead,
+    CHALLENGE_BYTES, Introduction, Link, ProxyError, ProxyHeader, greeting, introduced, is_ahead,
+    parse_ahead,
 };
+use kept::Call;
 use ring::{Received, Ring};
 use socket2::SockRef;
 use std::collections::BTreeSet;
-use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-/// The inner connections of one shard whose header has not come.
+/// The inner connections of one shard whose header has not come, and those that are kept.
 pub(in crate::edge) struct Inners {
     all: Places<Inner>,
     /// When each of those ends that nobody has signed anything on, the oldest first.
     due: BTreeSet<(Now, u32)>,
     /// The same of those that a node has opened ahead of a client.
     ahead: BTreeSet<(Now, u32)>,
+    /// The same of those that are kept and wait for a call.
+    resting: BTreeSet<(Now, u32)>,
     links: Option<Arc<Links>>,
 }
 
@@ -56,6 +64,33 @@ pub(in crate::edge) struct Introduced {
     pub(in crate::edge) ended: bool,
 }
 
+/// The part of a connection that the machine is to know.
+pub(in crate::edge) enum Arrival {
+    /// A client, whose connection it is from here on.
+    Client(Introduced),
+    /// A call of a client, on a connection that is kept.
+    Call(Called),
+    /// More bytes of a call's request; `whole`: the last ones.
+    More {
+        session: SessionKey,
+        bytes: Vec<u8>,
+        whole: bool,
+    },
+    /// The connection of a call is gone.
+    Gone(SessionKey),
+}
+
+/// A call on a connection that is kept.
+pub(in crate::edge) struct Called {
+    /// The number of the connection.
+    pub(in crate::edge) place: u32,
+    pub(in crate::edge) header: ProxyHeader,
+    /// Its request so far.
+    pub(in crate::edge) bytes: Vec<u8>,
+    /// That is all of it.
+    pub(in crate::edge) whole: bool,
+}
+
 impl Inners {
     /// None; `links` is there in a cluster.
     pub(in crate::edge) fn new(links: Option<Arc<Links>>) -> Self {
@@ -63,6 +98,7 @@ impl Inners {
             all: Places::default(),
             due: BTreeSet::new(),
             ahead: BTreeSet::new(),
+            resting: BTreeSet::new(),
             links,
         }
     }
@@ -70,21 +106,6 @@ impl Inners {
     /// Whether there is none.
     pub(in crate::edge) fn is_empty(&self) -> bool {
         self.all.len() == 0
-    }
-
-    /// One that has kept its place for too long to be a node, where all places are taken; else one without a client.
-    fn outstayed(&self, now: Now) -> Option<u32> {
-        let late = now.after(INNER_HEADER_MS - INNER_PATIENCE_MS);
-        let silent = self.due.first().filter(|(due, _)| *due <= late);
-        silent
-            .or_else(|| self.ahead.first())
-            .map(|&(_, place)| place)
-    }
-
-    /// When the first of them ends.
-    pub(in crate::edge) fn next_due(&self) -> Option<Now> {
-        let first = self.due.first().into_iter().chain(self.ahead.first());
-        first.map(|&(due, _)| due).min()
     }
 }
 
@@ -96,14 +117,24 @@ struct Inner {
     challenge: [u8; CHALLENGE_BYTES],
     /// The part of the header received so far: less than the longest, since a whole one is taken at once.
     bytes: Vec<u8>,
+    /// A receive is armed.
+    armed: bool,
     /// Its handshake waits for a step; nothing is armed on it meanwhile.
     queued: bool,
+    /// A send of the ring is in flight.
+    sending: bool,
+    /// Bytes that wait behind that send.
+    waiting: Vec<u8>,
     /// It sends no more.
     ended: bool,
     /// It is to be closed.
     over: bool,
     /// A node has opened it ahead of a client.
     ahead: bool,
+    /// The number of its next call.
+    number: u64,
+    /// The call before that, while it has no answer, or bytes of it are to come.
+    call: Option<Call>,
     due: Now,
 }
 
@@ -152,17 +183,24 @@ impl Inners {
             tls,
             challenge,
             bytes: Vec::new(),
+            armed: false,
             queued: false,
+            sending: false,
+            waiting: Vec::new(),
             ended: false,
             over: false,
             ahead: false,
+            number: 0,
+            call: None,
             due,
         };
         self.due.insert((due, place));
-        self.await_header(place, Box::new(inner), &mut io.ring);
+        self.await_more(place, Box::new(inner), &mut io.ring);
     }
 
-    fn await_header(&mut self, place: u32, inner: Box<Inner>, ring: &mut Ring) {
+    /// Has a connection read on. There is always a receive armed on one that has not ended.
+    fn await_more(&mut self, place: u32, mut inner: Box<Inner>, ring: &mut Ring) {
+        inner.armed = true;
         let key = link_key(LinkEnd::Inner(place));
         ring.receive_once(inner.socket.as_fd(), key);
         self.all.put_back(place, inner);
@@ -174,7 +212,7 @@ impl Inners {
         place: u32,
         received: Received,
         io: &mut Io,
-    ) -> Option<Introduced> {
+    ) -> Option<Arrival> {
         let Some(mut inner) = self.all.borrow(place) else {
             debug_assert!(false, "it outlives what is armed on it");
             if let Received::Bytes(lent) = received {
@@ -182,6 +220,7 @@ impl Inners {
             }
             return None;
         };
+        inner.armed = false;
         match received {
             Received::Bytes(lent) if inner.over => io.ring.give_back(lent),
             Received::Bytes(mut lent) => {
@@ -207,19 +246,23 @@ impl Inners {
             }
             Received::NoBuffers if !inner.over => {
                 io.counts.no_buffers += 1;
-                self.await_header(place, inner, &mut io.ring);
+                self.await_more(place, inner, &mut io.ring);
+                return None;
+            }
+            Received::End | Received::Failed(_) if inner.has_call() && !inner.over => {
+                inner.ended = true; // the answer goes out, if it can
+                self.all.put_back(place, inner);
                 return None;
             }
             Received::End | Received::Failed(_) | Received::Cancelled | Received::NoBuffers => {
                 io.counts.inner_refused.incomplete += u64::from(!inner.over && !inner.is_idle());
             }
         }
-        self.drop_inner(place, *inner, io);
-        None
+        self.lose(place, inner, io)
     }
 
     /// Goes on with a handshake whose bytes were put aside.
-    pub(in crate::edge) fn step(&mut self, place: u32, io: &mut Io) -> Option<Introduced> {
+    pub(in crate::edge) fn step(&mut self, place: u32, io: &mut Io) -> Option<Arrival> {
         let Some(mut inner) = self.all.borrow(place) else {
             return None; // it ended, and its place is free
         };
@@ -228,8 +271,7 @@ impl Inners {
             return None;
         }
         let Some(tls) = inner.tls.as_mut().filter(|_| !inner.over) else {
-            self.drop_inner(place, *inner, io);
-            return None;
+            return self.lose(place, inner, io);
         };
         let mut plain = std::mem::take(&mut io.plain);
         let read = tls.read(&mut [], &mut plain, io.turn.at().now);
@@ -244,7 +286,7 @@ impl Inners {
         mut plain: Vec<u8>,
         read: Read,
         io: &mut Io,
-    ) -> Option<Introduced> {
+    ) -> Option<Arrival> {
         inner.bytes.append(&mut plain);
         io.plain = plain;
         let Some(tls) = &mut inner.tls else {
@@ -262,7 +304,9 @@ impl Inners {
         } else if tls.has_out() {
             said = tls.write(&[], &mut io.cipher);
         }
-        if !io.cipher.is_empty() {
+        if inner.sending {
+            inner.waiting.append(&mut io.cipher);
+        } else if !io.cipher.is_empty() {
             say(&inner.socket, &io.cipher);
         }
         let Some(tls) = &inner.tls else {
@@ -281,17 +325,14 @@ impl Inners {
                 return self.read_header(place, inner, io);
             }
         }
-        self.drop_inner(place, *inner, io);
-        None
+        self.lose(place, inner, io)
     }
 
     /// Looks at what has come of the header, and of the frame that may precede it.
-    fn read_header(
-        &mut self,
-        place: u32,
-        mut inner: Box<Inner>,
-        io: &mut Io,
-    ) -> Option<Introduced> {
+    fn read_header(&mut self, place: u32, mut inner: Box<Inner>, io: &mut Io) -> Option<Arrival> {
+        if inner.call.is_some() {
+            return self.take_more(place, inner, io);
+        }
         let read = match self.links.clone() {
             Some(links) => {
                 let challenge = inner.challenge;
@@ -301,7 +342,7 @@ impl Inners {
                     node: &links.own,
                 };
                 match self.read_ahead(place, &mut inner, &link, io) {
-                    Ok(true) => parse(&inner.bytes, &link),
+                    Ok(true) => introduced(&inner.bytes, &link),
                     Ok(false) => Ok(None),
                     Err(error) => Err(error),
                 }
@@ -311,12 +352,17 @@ impl Inners {
         let refused = &mut io.counts.inner_refused;
         match read {
             Ok(None) if !inner.ended => {
-                self.await_header(place, inner, &mut io.ring);
+                self.await_more(place, inner, &mut io.ring);
                 return None;
             }
             Ok(None) if inner.is_idle() => {}
             Ok(None) => refused.incomplete += 1,
-            Ok(Some((header, length))) => {
+            Ok(Some(Introduction {
+                header,
+                call: Some(call),
+                length,
+            })) => return self.begin_call(place, inner, (header, call, length), io),
+            Ok(Some(it)) if inner.number == 0 => {
                 let Inner {
                     socket,
                     tls,
@@ -324,15 +370,16 @@ impl Inners {
                     ended,
                     ..
                 } = self.take_inner(place, *inner, io);
-                bytes.drain(..length);
-                return Some(Introduced {
+                bytes.drain(..it.length);
+                return Some(Arrival::Client(Introduced {
                     socket,
                     tls,
-                    header,
+                    header: it.header,
                     bytes,
                     ended,
-                });
+                }));
             }
+            Ok(Some(_)) => refused.malformed += 1, // only calls come on a connection that is kept
             Err(ProxyError::Forged) => refused.forged += 1,
             Err(
                 ProxyError::NotProxy
@@ -341,8 +388,7 @@ impl Inners {
                 | ProxyError::Malformed,
             ) => refused.malformed += 1,
         }
-        self.drop_inner(place, *inner, io);
-        None
+        self.lose(place, inner, io)
     }
 
     /// Takes the frame of a connection that is opened ahead, once. False while it is not whole.
@@ -353,7 +399,7 @@ impl Inners {
         link: &Link<'_>,
         io: &mut Io,
     ) -> Result<bool, ProxyError> {
-        if inner.ahead || !is_ahead(&inner.bytes) {
+        if inner.ahead || inner.number > 0 || !is_ahead(&inner.bytes) {
             return Ok(true);
         }
         let Some(length) = parse_ahead(&inner.bytes, link)? else {
@@ -373,77 +419,12 @@ impl Inners {
         io.counts.inner_ahead = self.ahead.len() as u64;
         Ok(true)
     }
-
-    fn drop_inner(&mut self, place: u32, inner: Inner, io: &mut Io) {
-        let inner = self.take_inner(place, inner, io);
-        close(inner.socket, io);
-    }
-
-    fn take_inner(&mut self, place: u32, inner: Inner, io: &mut Io) -> Inner {
-        self.forget_due(place, &inner, io);
-        self.all.release(place);
-        inner
-    }
-
-    fn forget_due(&mut self, place: u32, inner: &Inner, io: &mut Io) {
-        self.due.remove(&(inner.due, place));
-        self.ahead.remove(&(inner.due, place));
-        io.counts.inner_ahead = self.ahead.len() as u64;
-    }
-
-    /// Closes a connection whose header is awaited, as soon as the kernel holds nothing of it.
-    fn end_inner(&mut self, place: u32, io: &mut Io) {
-        let Some(mut inner) = self.all.borrow(place) else {
-            return;
-        };
-        if inner.queued {
-            return self.drop_inner(place, *inner, io); // nothing is armed on it
-        }
-        inner.over = true;
-        self.forget_due(place, &inner, io);
-        let _ = SockRef::from(&inner.socket).shutdown(Shutdown::Both);
-        self.all.put_back(place, inner);
-    }
-
-    /// Closes one that makes room for another connection. False when there is none that must.
-    pub(in crate::edge) fn make_room(&mut self, io: &mut Io) -> bool {
-        let Some(place) = self.outstayed(io.turn.at().now) else {
-            return false;
-        };
-        io.counts.inner_refused.limit += 1;
-        self.end_inner(place, io);
-        true
-    }
-
-    /// Closes those whose header is late.
-    pub(in crate::edge) fn end_overdue(&mut self, io: &mut Io) {
-        let now = io.turn.at().now;
-        for _ in 0..OVERDUE_PER_TURN {
-            let is_late = |first: &BTreeSet<(Now, u32)>| {
-                let late = first.first().filter(|(due, _)| *due <= now);
-                late.map(|&(_, place)| place)
-            };
-            let silent = is_late(&self.due);
-            io.counts.inner_refused.incomplete += u64::from(silent.is_some());
-            let Some(place) = silent.or_else(|| is_late(&self.ahead)) else {
-                return;
-            };
-            self.end_inner(place, io);
-        }
-    }
-
-    /// Closes all, since the shard ends.
-    pub(in crate::edge) fn end_all(&mut self, io: &mut Io) {
-        for place in self.all.all() {
-            self.end_inner(place, io);
-        }
-    }
 }
 
 impl Inner {
     /// Whether it waits for a client, and nothing of one has come.
     fn is_idle(&self) -> bool {
-        self.ahead && self.bytes.is_empty()
+        (self.ahead || self.number > 0) && self.bytes.is_empty()
     }
 }
 

@@ -21,36 +21,40 @@
 //! connected to at once, by a pair of sockets, and greets nobody.
 //!
 //! In reading order: this page; `begin` (until the owner has greeted), `admin` (the same where the side thread
-//! answers), `ahead` and `stock` (connections that are opened before they are needed), `copy` (bytes), `closing`
-//! (another node has the channel, or this one ends), `end`.
+//! answers), `ahead` and `stock` (connections that are opened before they are needed), `call`, `kept` and `pool`
+//! (those that are kept for calls), `copy` (bytes), `closing` (another node has the channel, or this one ends), `end`.
 
 mod admin;
 mod ahead;
 mod begin;
+mod call;
 mod closing;
 mod copy;
 mod end;
+mod half;
+mod kept;
+mod pool;
 mod stock;
 
 pub(in crate::edge) use ahead::Opened;
+pub(in crate::edge) use call::{Answered, Taken};
+pub(in crate::edge) use half::Half;
 
 use super::links::{Links, Places, Turns};
 use crate::edge::connections::connection::NEVER;
 use crate::edge::io::Io;
 use crate::edge::start::TakeAdmin;
-use crate::edge::tls::Tls;
 use ahead::Aheads;
 use broker_core::crowd::{Crowd, Origin};
 use broker_core::id::{NodeId, ShardId};
 use broker_core::machine::{Machine, Peer, TunnelFailure, Tunnelled};
 use broker_core::time::Now;
+use call::Kept;
 use codec::ws::Follower;
 use copy::SideOf;
 use ring::Received;
-use socket2::SockRef;
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// The tunnels of one shard.
@@ -108,6 +112,7 @@ impl<M: Machine> Tunnels<M> {
             !empty
                 || (self.of_admin == 0
                     && self.ahead() == 0
+                    && self.aheads.pool.is_empty()
                     && self.due.is_empty()
                     && self.beginning.is_empty()
                     && self.request_bytes == 0
@@ -171,6 +176,10 @@ struct Tunnel<M: Machine> {
     repeats: bool,
     /// The connection was opened before there was a client: the owner may have closed it meanwhile.
     ahead: bool,
+    /// Bytes of the request that are a call.
+    call: Option<usize>,
+    /// The call, on a connection that is kept for more.
+    kept: Option<Box<Kept>>,
     /// The request, as it goes to the owner behind the header. Empty once it is not to be sent again.
     request: Vec<u8>,
     /// The same, when it ends before that.
@@ -234,6 +243,8 @@ pub(in crate::edge) enum TunnelEvent<'a> {
 pub(in crate::edge) struct Settled<M: Machine> {
     /// A client that comes back from it: in a box, since it is rare and long, and every step returns this.
     pub(in crate::edge) returned: Option<Box<Returned<M>>>,
+    /// A client whose call was answered.
+    pub(in crate::edge) answered: Option<Box<Answered<M>>>,
     /// A client whose connection to this node had ended before it was used.
     pub(in crate::edge) again: Option<Box<(NodeId, Departed<M>)>>,
     /// The machine may have made others end.
@@ -244,6 +255,7 @@ impl<M: Machine> Settled<M> {
     fn done() -> Self {
         Self {
             returned: None,
+            answered: None,
             again: None,
             outputs: false,
         }
@@ -328,6 +340,8 @@ impl<M: Machine> Tunnel<M> {
             parcel: Some(parcel),
             repeats: sent.repeats,
             ahead: false,
+            call: sent.call,
+            kept: None,
             request: sent.bytes,
             unsent: Vec::new(),
             client,
@@ -368,6 +382,9 @@ impl<M: Machine> Tunnel<M> {
 
     /// The owner is of no use any more: the client gets 503 if nothing has come of it, else `otherwise`.
     fn owner_fails(&mut self, why: TunnelFailure, otherwise: Ending) {
+        if self.spoil() {
+            return;
+        }
         // A client that has left is answered by nobody.
         let unanswered = self.parcel.is_some() && self.client.ended.is_none();
         self.end(if unanswered {
@@ -375,81 +392,5 @@ impl<M: Machine> Tunnel<M> {
         } else {
             otherwise
         });
-    }
-}
-
-/// One of the two connections.
-pub(in crate::edge) struct Half {
-    socket: OwnedFd,
-    /// The engine of an encrypted side.
-    tls: Option<Box<Tls>>,
-    /// A receive, or the connect, is armed.
-    armed: bool,
-    /// Its handshake waits for a step; it is not read meanwhile.
-    queued: bool,
-    /// The receive is being cancelled.
-    cancelled: bool,
-    /// A send of the ring is in flight, since this moment.
-    sending: Option<Now>,
-    /// Bytes that wait behind that send.
-    waiting: Vec<u8>,
-    /// It sends no more, since this moment.
-    ended: Option<Now>,
-    /// Our end is shut: it gets no more.
-    shut: bool,
-}
-
-impl Half {
-    fn new(socket: OwnedFd, tls: Option<Box<Tls>>) -> Self {
-        Self {
-            socket,
-            tls,
-            armed: false,
-            queued: false,
-            cancelled: false,
-            sending: None,
-            waiting: Vec::new(),
-            ended: None,
-            shut: false,
-        }
-    }
-
-    /// Whether the kernel holds nothing of it.
-    fn at_rest(&self) -> bool {
-        !self.armed && self.sending.is_none()
-    }
-
-    /// Whether all that it was given is with the kernel.
-    fn taken(&self) -> bool {
-        self.sending.is_none() && self.waiting.is_empty()
-    }
-
-    /// Sends `bytes` without waiting, encrypted if they are to be: what the kernel took and what is left; `None` when
-    /// it is broken.
-    fn send<'a>(&mut self, bytes: &'a [u8], cipher: &'a mut Vec<u8>) -> Option<(usize, &'a [u8])> {
-        let bytes = match &mut self.tls {
-            None => bytes,
-            Some(tls) => {
-                cipher.clear();
-                tls.write(bytes, cipher).ok()?;
-                cipher
-            }
-        };
-        if bytes.is_empty() {
-            return Some((0, bytes));
-        }
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        match SockRef::from(&self.socket).send_with_flags(bytes, flags) {
-            Ok(sent) => Some((sent, bytes.get(sent..).unwrap_or_default())),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
-                Some((0, bytes))
-            }
-            Err(_) => None,
-        }
     }
 }

@@ -5,8 +5,9 @@
 //! is ever obeyed in the middle of another one's work.
 //!
 //! In reading order: this page; `intake.rs` (received bytes), `flush.rs` (sent ones), `farewell.rs` (the end of a
-//! connection here), `tunnels.rs` (sessions whose owner is elsewhere).
+//! connection here), `tunnels.rs` (sessions whose owner is elsewhere), `calls.rs` (sessions without a connection).
 
+mod calls;
 mod farewell;
 mod flush;
 mod intake;
@@ -21,6 +22,7 @@ use broker_core::crowd::Origin;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, Output, Peer};
 use broker_core::time::Moment;
+use calls::{Calls, Over};
 
 /// The machine of one shard, and wherever a session of it may be: on a connection, in a tunnel, or on its way to
 /// another shard.
@@ -28,6 +30,7 @@ pub(super) struct Sessions<M: Machine> {
     machine: M,
     connections: Connections,
     tunnels: Tunnels<M>,
+    calls: Calls,
     mail: Mail<M>,
 }
 
@@ -38,6 +41,7 @@ impl<M: Machine> Sessions<M> {
             machine,
             connections: Connections::default(),
             tunnels,
+            calls: Calls::default(),
             mail,
         }
     }
@@ -149,24 +153,23 @@ impl<M: Machine> Sessions<M> {
         match output {
             Output::Send(session) => self.connections.touch(session),
             Output::HandOver(session, to) => {
-                self.connections
-                    .restage(session, Stage::Leaving(Destination::Shard(to)), io)
+                self.restage(session, Stage::Leaving(Destination::Shard(to)), io)
             }
             Output::Tunnel(session, to) => {
-                self.connections
-                    .restage(session, Stage::Leaving(Destination::Node(to)), io)
+                self.restage(session, Stage::Leaving(Destination::Node(to)), io)
             }
             Output::EndTunnel(place) => {
                 self.tunnel(place, TunnelEvent::Displaced, io);
             }
             Output::LoseOwner(place) => self.tunnel(place, TunnelEvent::OwnerLost, io),
             Output::LeaveTunnel(place) => self.tunnel(place, TunnelEvent::Leave, io),
-            Output::Admin(session) => {
-                self.connections
-                    .restage(session, Stage::Leaving(Destination::Admin), io)
+            Output::Admin(session) => self.restage(session, Stage::Leaving(Destination::Admin), io),
+            Output::Close(session) => self.restage(session, Stage::Closing, io),
+            Output::Abort(session) => {
+                if !self.calls.note(session, Over::Failed) {
+                    self.connections.abort(session, &mut io.counts);
+                }
             }
-            Output::Close(session) => self.connections.restage(session, Stage::Closing, io),
-            Output::Abort(session) => self.connections.abort(session, &mut io.counts),
             Output::Reset(session) => {
                 if let Some(connection) = self.connections.get(session) {
                     connection.reset();
@@ -179,6 +182,18 @@ impl<M: Machine> Sessions<M> {
             }
             Output::Post(to, letter) => self.mail.post(to, letter, &mut io.counts),
             Output::Drained => self.mail.report_drained(),
+        }
+    }
+
+    /// A session ends, or leaves. That of a call has nothing but its answer.
+    fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
+        let over = if to == Stage::Closing {
+            Over::Answered
+        } else {
+            Over::Failed
+        };
+        if !self.calls.note(session, over) {
+            self.connections.restage(session, to, io);
         }
     }
 }

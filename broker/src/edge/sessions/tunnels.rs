@@ -5,11 +5,11 @@ use super::flush::Flushed;
 use crate::edge::io::Io;
 use crate::edge::limits::OVERDUE_PER_TURN;
 use crate::edge::nodes::tunnel::{
-    Departed, Ending, Half, Opened, Returned, Room, Settled, TunnelEvent,
+    Answered, Departed, Ending, Half, Opened, Returned, Room, Settled, Taken, TunnelEvent,
 };
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
-use broker_core::machine::{Machine, TunnelFailure};
+use broker_core::machine::{Input, Machine, TunnelFailure};
 
 impl<M: Machine> Sessions<M> {
     /// A connection that leaves, as soon as the kernel holds nothing of it: its socket, its session and what it has
@@ -59,6 +59,19 @@ impl<M: Machine> Sessions<M> {
     ) {
         let machine = &mut self.machine;
         let settled = self.tunnels.open_ahead(opened, node, departed, machine, io);
+        self.settled(settled, io);
+    }
+
+    /// Begins a call on a connection to its owner that is kept.
+    pub(in crate::edge) fn begin_kept(
+        &mut self,
+        taken: Taken,
+        node: NodeId,
+        departed: Departed<M>,
+        io: &mut Io,
+    ) {
+        let machine = &mut self.machine;
+        let settled = self.tunnels.open_kept(taken, node, departed, machine, io);
         self.settled(settled, io);
     }
 
@@ -131,6 +144,9 @@ impl<M: Machine> Sessions<M> {
         if let Some(returned) = settled.returned {
             self.return_client(*returned, io);
         }
+        if let Some(answered) = settled.answered {
+            self.return_answered(*answered, io);
+        }
         if let Some(again) = settled.again {
             let (node, departed) = *again;
             self.begin_again(node, departed, io);
@@ -150,7 +166,6 @@ impl<M: Machine> Sessions<M> {
         } = returned;
         client.discharge(&mut io.counts);
         let at = io.turn.at();
-        let origin = client.remote().map(|remote| Origin::of(remote.ip()));
         let session = match node {
             Some(node) => {
                 io.counts.tunnel_failures[why as usize] += 1;
@@ -158,11 +173,36 @@ impl<M: Machine> Sessions<M> {
             }
             None => self.machine.bounce(parcel, at),
         };
+        self.take_back(session, client, io);
+    }
+
+    /// A client comes back into the table with the answer to its call.
+    fn return_answered(&mut self, answered: Answered<M>, io: &mut Io) {
+        let Answered {
+            mut client,
+            parcel,
+            answer,
+            rest,
+        } = answered;
+        client.discharge(&mut io.counts);
+        let at = io.turn.at();
+        let session = self.machine.answered(parcel, &answer, rest, at);
+        let has_ended = client.has_ended();
+        self.take_back(session, client, io);
+        if has_ended {
+            self.feed(Input::Ended { session }, io);
+        }
+    }
+
+    /// The connection of a client is that of this session from here on.
+    fn take_back(&mut self, session: SessionKey, client: Half, io: &mut Io) {
+        let origin = client.remote().map(|remote| Origin::of(remote.ip()));
         let connection = client.into_connection(session);
         self.connections.insert(session, connection, io);
         if let Some(origin) = origin {
             // It may wait: what it waits for is not admitted yet.
-            self.connections.welcome(session, origin, false, at.now);
+            let now = io.turn.at().now;
+            self.connections.welcome(session, origin, false, now);
             self.connections.note_first_bytes(session);
         }
         self.drain(io);

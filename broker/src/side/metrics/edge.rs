@@ -129,6 +129,19 @@ pub(super) const METRICS: &[Row<View>] = &[
             it.sums(to, "event", counts);
         },
     ),
+    gauge(
+        "heliograph_cluster_links_kept",
+        "Connections between nodes that are kept and wait for a call: to other nodes, and of other nodes",
+        |it, to| {
+            let counts: [Count; 2] = [("out", |it| it.kept), ("in", |it| it.inner_kept)];
+            it.sums(to, "way", counts);
+        },
+    ),
+    counter(
+        "heliograph_cluster_kept_used_total",
+        "Calls that went to other nodes over connections that were kept",
+        |it, to| to.one(it.sum(|edge| edge.kept_used)),
+    ),
     counter(
         "heliograph_cluster_tunnels_failed_total",
         "Requests for other nodes that got 503 since the node did not answer, by reason",
@@ -152,7 +165,7 @@ pub(super) const METRICS: &[Row<View>] = &[
     ),
     counter(
         "heliograph_cluster_inner_accepted_total",
-        "Connections that other nodes passed on",
+        "Connections, and calls on those that are kept, that other nodes passed on",
         |it, to| to.one(it.sum(|edge| edge.inner_accepted)),
     ),
     counter(

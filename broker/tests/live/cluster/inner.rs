@@ -4,25 +4,28 @@ use super::nodes::{Files, NAME, NONE, SECRET, create};
 use crate::http::{Connection, exchange};
 use crate::peer::{master_query, upgrade_head};
 use crate::process::{Broker, until};
-use codec::proxy::{GREETING_BYTES, Link, LinkKey, ProxyHeader, read_greeting, write, write_ahead};
+use codec::proxy::{
+    CallEntry, GREETING_BYTES, Link, LinkKey, ProxyHeader, read_greeting, write, write_ahead,
+    write_call,
+};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-struct World {
+pub(super) struct World {
     node: Broker,
     files: Files,
 }
 
 impl World {
-    fn new(more: &str) -> Self {
+    pub(super) fn new(more: &str) -> Self {
         let files = Files::new();
         files.write_map("map", ["0-4094", "4095"]);
         let node = files.start("n1", 1, more, NONE);
         Self { node, files }
     }
 
-    fn connect(&self) -> Inner {
+    pub(super) fn connect(&self) -> Inner {
         let mut stream = TcpStream::connect(self.files.inner[0]).expect("an inner listener");
         stream
             .set_read_timeout(Some(Duration::from_secs(15)))
@@ -35,7 +38,7 @@ impl World {
         Inner { stream, challenge }
     }
 
-    fn refused(&self, reason: &str) -> f64 {
+    pub(super) fn refused(&self, reason: &str) -> f64 {
         let name = format!("heliograph_cluster_inner_refused_total{{reason=\"{reason}\"}}");
         self.node.scrape().sum(&name)
     }
@@ -60,13 +63,13 @@ impl World {
 }
 
 /// A connection to an inner listener that was greeted.
-struct Inner {
-    stream: TcpStream,
+pub(super) struct Inner {
+    pub(super) stream: TcpStream,
     challenge: [u8; 32],
 }
 
 impl Inner {
-    fn header(&self, header: &ProxyHeader) -> Vec<u8> {
+    pub(super) fn header(&self, header: &ProxyHeader) -> Vec<u8> {
         self.header_of(header, &SECRET, NAME, "n1")
     }
 
@@ -88,8 +91,21 @@ impl Inner {
         bytes
     }
 
+    /// The header of a call on a connection that is kept.
+    pub(super) fn call_header(&self, header: &ProxyHeader, call: CallEntry) -> Vec<u8> {
+        let key = LinkKey::derive(&SECRET, NAME);
+        let link = Link {
+            key: &key,
+            challenge: &self.challenge,
+            node: "n1",
+        };
+        let mut bytes = Vec::new();
+        write_call(&mut bytes, header, call, &link);
+        bytes
+    }
+
     /// The frame of a connection that is opened ahead.
-    fn ahead(&self) -> Vec<u8> {
+    pub(super) fn ahead(&self) -> Vec<u8> {
         let key = LinkKey::derive(&SECRET, NAME);
         let link = Link {
             key: &key,
@@ -101,19 +117,19 @@ impl Inner {
         bytes
     }
 
-    fn say(&mut self, bytes: &[u8]) {
+    pub(super) fn say(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
     /// Reads to the end, however that comes.
-    fn rest(&mut self) -> String {
+    pub(super) fn rest(&mut self) -> String {
         let mut bytes = Vec::new();
         let _ = self.stream.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
-fn client(last: u8) -> ProxyHeader {
+pub(super) fn client(last: u8) -> ProxyHeader {
     ProxyHeader {
         source: SocketAddr::from(([192, 0, 2, last], 4000)),
         destination: SocketAddr::from(([198, 51, 100, 1], 443)),

@@ -2,6 +2,7 @@
 //!
 //! * [`ahead`]: connections between nodes that are opened before they are needed.
 //! * [`crowded`]: a node whose connections are used up by one tenant.
+//! * [`kept`], [`frames`]: calls over connections between nodes that are kept; the test in the place of one node.
 //! * [`meeting`]: what must work, through any node.
 //! * [`owner`]: a node whose owner is the test: what it sends, and what the owner may do to it.
 //! * [`inner`]: a node whose inner port the test connects to: garbage, silence, forged and used headers, bounds.
@@ -12,7 +13,9 @@
 
 mod ahead;
 mod crowded;
+mod frames;
 mod inner;
+mod kept;
 mod meeting;
 pub(crate) mod nodes;
 mod owner;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub(super) const CHALLENGE: [u8; CHALLENGE_BYTES] = [5; CHALLENGE_BYTES];
 
 /// A channel of the other node.
-const FAR: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/far/17";
+pub(super) const FAR: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/far/17";
 
 /// The node `n1`, which thinks that `n2` owns everything, and where `n2` should listen.
 pub(super) struct World {
@@ -40,7 +40,7 @@ impl World {
         TcpListener::bind(self.files.inner[1]).expect("an address of this test alone")
     }
 
-    fn failed(&self, reason: &str) -> f64 {
+    pub(super) fn failed(&self, reason: &str) -> f64 {
         let name = format!("heliograph_cluster_tunnels_failed_total{{reason=\"{reason}\"}}");
         self.node.scrape().sum(&name)
     }

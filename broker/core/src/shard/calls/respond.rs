@@ -182,7 +182,8 @@ pub(in crate::shard) fn respond_as(
         close,
     } = *answer;
     // The client's next request may be for another node: the one that it is connected to finds out.
-    let close = close || sockets.drains() || sockets.is_inner(key);
+    let ends = sockets.drains() || sockets.is_inner(key);
+    let close = close || (ends && !sockets.brings_one_call(key));
     let meta = Meta {
         wall_ms: at.wall.0,
         request_id: id,
@@ -439,7 +440,7 @@ impl Sockets {
         };
         http.await_head(deadline);
         http.answer_due = http.answer_due.min(answer_due);
-        if close {
+        if close || http.one_call {
             self.close_when_sent(key, at);
         }
     }

@@ -27,8 +27,8 @@ use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
 use crate::shard::{Fault, Parcel, ParcelLoad};
 use crate::time::{Moment, Now};
-use codec::control::{Call, ErrorKind};
-use codec::http::HeadScanner;
+use codec::control::{Call, ErrorKind, Operation};
+use codec::http::{HeadScanner, ends_connection};
 
 /// An upgrade for another node; `bytes`: its head and what followed.
 pub(in crate::shard) fn of_upgrade(
@@ -44,6 +44,7 @@ pub(in crate::shard) fn of_upgrade(
         client_id: admission.client_id,
         caller: admission.caller,
         bytes,
+        call: None,
         counted,
     }
 }
@@ -98,6 +99,8 @@ pub(in crate::shard) fn call_is_here(
     if matches!(home, Home::Here(_)) {
         return true;
     }
+    // An offer waits for its master for as long as its caller likes.
+    let is_short = call.operation() != Operation::SendAlexaOfferToMaster;
     let onward = Onward {
         purpose: Purpose::Api(call.operation()),
         identity,
@@ -105,6 +108,7 @@ pub(in crate::shard) fn call_is_here(
         channel: call.channel_name().unwrap_or_default().into(),
         client_id: None,
         caller: caller.clone(),
+        call: is_short.then_some(whole.len()),
         bytes: whole,
         counted: sockets.count_onward(),
     };
@@ -268,19 +272,20 @@ fn announce(
 
 /// The bytes that go to the other node, or to the side thread.
 pub(in crate::shard) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
-    let (bytes, repeats) = match &mut parcel.load {
+    let (bytes, repeats, call) = match &mut parcel.load {
         // A call may have been carried out; an upgrade ends with its connection.
         ParcelLoad::Onward(onward) => {
             let repeats = is_upgrade(onward);
-            (&mut onward.bytes, repeats)
+            (&mut onward.bytes, repeats, onward.call)
         }
-        ParcelLoad::Admin(bytes) => (bytes, false),
+        ParcelLoad::Admin(bytes) => (bytes, false, None),
         ParcelLoad::Upgrade { .. } => return None,
     };
     Some(Tunnelled {
         peer: parcel.peer,
         bytes: std::mem::take(bytes),
         repeats,
+        call,
     })
 }
 
@@ -323,6 +328,25 @@ pub(in crate::shard) fn enters(
         }
     }
     enters
+}
+
+/// The other node has answered a call: its client gets that, and what it sent behind the call has its turn.
+pub(in crate::shard) fn answered(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    parcel: &Parcel,
+    (answer, rest): (&[u8], Vec<u8>),
+    at: Moment,
+) -> SessionKey {
+    let key = sockets.take_session(parcel.peer, at);
+    let close = ends_connection(answer) || sockets.drains();
+    sockets.push_control(books, key, |out| out.extend_from_slice(answer));
+    sockets.next_request(key, close, at);
+    if !close && !rest.is_empty() {
+        ask_again(sockets, key, rest);
+    }
+    sockets.await_rest(key, at);
+    key
 }
 
 /// The other node did not answer, and the log gets a line: the client waits for another one if that got nothing of its
@@ -415,6 +439,11 @@ impl Sockets {
     pub(in crate::shard) fn owners_change(&self) -> bool {
         let map = self.placement().cluster();
         map.is_some_and(|map| !map.is_fixed())
+    }
+
+    /// Whether this connection brings one call, and ends with its answer.
+    pub(in crate::shard) fn brings_one_call(&mut self, key: SessionKey) -> bool {
+        self.http(key).is_some_and(|http| http.one_call)
     }
 
     /// Whether another node passed this connection on.

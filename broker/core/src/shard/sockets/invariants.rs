@@ -323,6 +323,7 @@ mod tests {
             client_id: None,
             caller: Caller::anyone(ACCOUNT),
             bytes: Vec::new(),
+            call: None,
             counted: sockets.count_onward(),
         };
         let ownerless = Ownerless {

@@ -311,6 +311,13 @@ impl Sockets {
         self.admitted.becomes(session, standing);
     }
 
+    /// A session that was opened just now brings one call, and ends with its answer.
+    pub(in crate::shard) fn bring_one_call(&mut self, key: SessionKey) {
+        if let Some(http) = self.http(key) {
+            http.one_call = true;
+        }
+    }
+
     /// The owner of a channel has greeted a tunnel.
     pub(in crate::shard) fn tunnel_leads(&mut self, place: u32, lead: Lead, now: Now) {
         if let Some(map) = self.shards.placement.cluster() {

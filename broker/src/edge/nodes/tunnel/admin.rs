@@ -1,6 +1,7 @@
 //! The beginning of a tunnel to the side thread: one of a pair of sockets takes the owner's place.
 
-use super::{Departed, Half, Settled, Side, Stage, Tunnel, Tunnels};
+use super::half::Half;
+use super::{Departed, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::io::Io;
 use broker_core::machine::Machine;
 use socket2::{Domain, Socket, Type};

@@ -9,8 +9,11 @@
 //! They are opened at the end of a turn, never on the way of a request. The number of each is that of the tunnel that
 //! it becomes, so that what is armed on it stays armed. How many there are is for `stock` to say.
 
+use super::call::Rested;
+use super::half::Half;
+use super::pool::Pool;
 use super::stock::Stock;
-use super::{Departed, Half, Settled, Stage, Tunnel, TunnelEvent, Tunnels};
+use super::{Departed, Settled, Stage, Tunnel, TunnelEvent, Tunnels};
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
 use crate::edge::limits::{AHEAD_IDLE_MS, LINK_HELD_BYTES, TUNNEL_CONNECT_MS};
@@ -27,32 +30,35 @@ use std::collections::BTreeMap;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 
-/// The connections of one shard that are opened ahead.
+/// The connections of one shard that are opened ahead, and those that are kept and wait for a call.
 #[derive(Default)]
 pub(super) struct Aheads {
-    all: BTreeMap<u32, Box<Ahead>>,
+    pub(super) all: BTreeMap<u32, Box<Ahead>>,
     pub(super) stock: Stock,
+    pub(super) pool: Pool,
 }
 
 /// A connection to a node that is of no client.
-struct Ahead {
-    node: NodeId,
-    address: SocketAddr,
-    owner: Half,
-    stage: Opening,
+pub(super) struct Ahead {
+    pub(super) node: NodeId,
+    pub(super) address: SocketAddr,
+    pub(super) owner: Half,
+    pub(super) stage: Opening,
     /// Its entry in [`Tunnels::due`].
-    due: Now,
+    pub(super) due: Now,
     /// It is to be closed, as soon as the kernel holds nothing of it.
-    over: bool,
+    pub(super) over: bool,
 }
 
 /// The stage of one, by the event that it awaits.
-enum Opening {
+pub(super) enum Opening {
     Connecting,
     /// The greeting, of which this much has come; before it the handshake, where links are encrypted.
     Greeting(Vec<u8>),
     /// A client, with whose header this challenge is answered.
     Ready([u8; CHALLENGE_BYTES]),
+    /// A call: the connection is kept.
+    Resting(Rested),
 }
 
 /// One that a tunnel takes: its number, the connection, and the owner's challenge.
@@ -66,9 +72,16 @@ impl Aheads {
 }
 
 impl<M: Machine> Tunnels<M> {
-    /// The number of connections that are opened ahead, those under way included.
+    /// The number of connections that are opened ahead, those under way included, and of those that wait for a call.
     pub(super) fn ahead(&self) -> usize {
         self.aheads.all.len()
+    }
+
+    /// Counts both.
+    pub(super) fn count_aheads(&self, io: &mut Io) {
+        let resting = self.aheads.pool.resting();
+        io.counts.kept = resting as u64;
+        io.counts.ahead = self.ahead().saturating_sub(resting) as u64;
     }
 
     /// Opens those that are missing, unless most places for connections are taken.
@@ -101,7 +114,7 @@ impl<M: Machine> Tunnels<M> {
                 over: false,
             };
             self.aheads.all.insert(place, Box::new(ahead));
-            io.counts.ahead = self.ahead() as u64;
+            self.count_aheads(io);
         }
     }
 
@@ -117,7 +130,7 @@ impl<M: Machine> Tunnels<M> {
             let is_there = links.is_some_and(|links| links.is_at(node, ahead.address));
             if let (Opening::Ready(challenge), true) = (&ahead.stage, is_there) {
                 io.counts.ahead_used += 1;
-                io.counts.ahead = self.ahead() as u64;
+                self.count_aheads(io);
                 return Some((place, ahead.owner, *challenge));
             }
             ahead.over = true;
@@ -184,7 +197,13 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Goes on with one, or ends it.
-    fn settle_ahead(&mut self, place: u32, mut ahead: Box<Ahead>, goes_on: bool, io: &mut Io) {
+    pub(super) fn settle_ahead(
+        &mut self,
+        place: u32,
+        mut ahead: Box<Ahead>,
+        goes_on: bool,
+        io: &mut Io,
+    ) {
         let half = &mut ahead.owner;
         if goes_on && !ahead.over {
             if !half.armed && !half.queued {
@@ -198,12 +217,16 @@ impl<M: Machine> Tunnels<M> {
         if !ahead.over {
             ahead.over = true;
             self.due.remove(&(ahead.due, place));
-            self.aheads.stock.is_gone(ahead.node, place);
-            if matches!(ahead.stage, Opening::Connecting) {
-                self.turns.failed(ahead.node);
-            }
-            if !matches!(ahead.stage, Opening::Ready(_)) {
-                self.distrust(ahead.node, io);
+            match ahead.stage {
+                Opening::Resting(_) => self.aheads.pool.is_gone(ahead.node, place),
+                Opening::Ready(_) => self.aheads.stock.is_gone(ahead.node, place),
+                Opening::Connecting | Opening::Greeting(_) => {
+                    self.aheads.stock.is_gone(ahead.node, place);
+                    if matches!(ahead.stage, Opening::Connecting) {
+                        self.turns.failed(ahead.node);
+                    }
+                    self.distrust(ahead.node, io);
+                }
             }
         }
         let half = &mut ahead.owner;
@@ -217,7 +240,7 @@ impl<M: Machine> Tunnels<M> {
         }
         self.all.release(place);
         ahead.owner.close(io);
-        io.counts.ahead = self.ahead() as u64;
+        self.count_aheads(io);
     }
 
     /// A receive is over.
@@ -323,7 +346,9 @@ impl<M: Machine> Tunnels<M> {
 
     /// A node is not reached: what waits for it is closed.
     pub(super) fn distrust(&mut self, node: NodeId, io: &mut Io) {
-        for place in self.aheads.stock.distrust(node) {
+        let mut places = self.aheads.stock.distrust(node);
+        places.append(&mut self.aheads.pool.distrust(node));
+        for place in places {
             self.end_ahead(place, io);
         }
     }
@@ -331,6 +356,7 @@ impl<M: Machine> Tunnels<M> {
     /// Closes one that makes room for another connection. False when none waits.
     pub(in crate::edge) fn spare_ahead(&mut self, io: &mut Io) -> bool {
         let spare = self.aheads.stock.spare();
+        let spare = spare.or_else(|| self.aheads.pool.spare());
         spare.inspect(|place| self.end_ahead(*place, io)).is_some()
     }
 

@@ -1,7 +1,8 @@
 //! The beginning of a tunnel: the client's connection leaves the table, the owner is connected to and greets.
 
 use super::copy::SideOf;
-use super::{Departed, Ending, Half, Returned, Room, Settled, Side, Stage, Tunnel, Tunnels};
+use super::half::Half;
+use super::{Departed, Ending, Returned, Room, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::answers::remote;
 use crate::edge::connections::connection::{Connection, Stage as ConnectionStage, has_left};
 use crate::edge::handshakes::Shaking;
@@ -12,7 +13,10 @@ use crate::edge::tls::{Read, Tls};
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Machine, TunnelFailure};
-use codec::proxy::{CHALLENGE_BYTES, Link, NotGreeting, ProxyHeader, read_greeting, write};
+use codec::proxy::{
+    CALL_BYTES_MAX, CHALLENGE_BYTES, Link, NotGreeting, ProxyHeader, read_greeting, write,
+    write_call,
+};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -209,6 +213,7 @@ impl<M: Machine> Tunnels<M> {
         if !enters {
             return tunnel.owner_fails(TunnelFailure::NoRoom, Ending::Close);
         }
+        self.frame_call(tunnel, challenge);
         let links = self.links.as_deref();
         let Some((links, name)) = links.and_then(|links| Some((links, links.name(tunnel.node?)?)))
         else {
@@ -229,15 +234,24 @@ impl<M: Machine> Tunnels<M> {
         self.beginning.leave(place);
         let request = &tunnel.request;
         let mut first = Vec::with_capacity(codec::proxy::HEADER_BYTES_MAX + request.len());
-        write(&mut first, &header, &link);
+        match &tunnel.kept {
+            Some(kept) => write_call(&mut first, &header, kept.entry(request.len()), &link),
+            None => write(&mut first, &header, &link),
+        }
         first.extend_from_slice(request);
         io.counts.tunnel_bytes_to_owner += request.len() as u64;
         // Owners that hang leave half of the room to requests for others.
         let is_crowded = self.request_bytes > io.settings.tunnel_request_bytes / 2;
-        if !tunnel.repeats || is_crowded {
+        let kept = tunnel.kept.as_ref();
+        let is_again = tunnel.repeats || kept.is_some_and(|kept| kept.may_be_declined());
+        if !is_again || is_crowded {
             self.take_request(tunnel);
         }
         self.pass(place, tunnel, Side::Owner, &first, io);
+        // The owner has got nothing of a send that fails.
+        if let Some(kept) = tunnel.kept.as_mut().filter(|_| tunnel.ending.is_none()) {
+            kept.is_sent();
+        }
     }
 
     /// The request is not sent again.
@@ -292,6 +306,13 @@ impl<M: Machine> Departed<M> {
         self.sent.repeats
     }
 
+    /// Whether it is a call that may go over a connection that is kept.
+    pub(in crate::edge) fn is_call(&self) -> bool {
+        self.sent
+            .call
+            .is_some_and(|length| length <= CALL_BYTES_MAX)
+    }
+
     /// Bytes of its request.
     pub(in crate::edge) fn bytes(&self) -> usize {
         self.sent.bytes.len()
@@ -325,6 +346,11 @@ impl Half {
         let (before, after) = tls.recharge();
         io.counts.count_held(before, after);
         true
+    }
+
+    /// Whether it sends no more.
+    pub(in crate::edge) fn has_ended(&self) -> bool {
+        self.ended.is_some()
     }
 
     /// The address of the other end.

@@ -58,7 +58,8 @@ impl<M: Machine> Tunnels<M> {
             Received::Failed(_) if side == Side::Owner && tunnel.node.is_none() => {
                 tunnel.side_ended(side, now);
             }
-            Received::Failed(_) if side == Side::Owner => {
+            Received::Failed(error) if side == Side::Owner => {
+                tunnel.was_cut(&error);
                 tunnel.owner_fails(TunnelFailure::Closed, Ending::Reset);
             }
             Received::Failed(_) => tunnel.end(Ending::Reset),
@@ -94,6 +95,11 @@ impl<M: Machine> Tunnels<M> {
             io.ring.give_back(lent);
             return self.greeted(place, tunnel, &bytes, machine, io);
         }
+        if side == Side::Owner && tunnel.kept.is_some() {
+            let bytes = io.ring.bytes(&mut lent).to_vec();
+            io.ring.give_back(lent);
+            return self.take_frames(place, tunnel, &bytes, io);
+        }
         self.count_passed(tunnel, side, lent.len(), io);
         if side == Side::Owner {
             tunnel.frames.follow(io.ring.bytes(&mut lent));
@@ -104,7 +110,13 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Bytes of one side are on their way to the other; those of other nodes are counted.
-    fn count_passed(&mut self, tunnel: &mut Tunnel<M>, from: Side, bytes: usize, io: &mut Io) {
+    pub(super) fn count_passed(
+        &mut self,
+        tunnel: &mut Tunnel<M>,
+        from: Side,
+        bytes: usize,
+        io: &mut Io,
+    ) {
         if !tunnel.request.is_empty() {
             self.take_request(tunnel); // it is answered, or more follows it
         }
@@ -185,6 +197,10 @@ impl<M: Machine> Tunnels<M> {
         if side == Side::Owner && matches!(tunnel.stage, Stage::Greeting(_)) {
             if !plain.is_empty() {
                 self.greeted(place, tunnel, &plain, machine, io);
+            }
+        } else if side == Side::Owner && tunnel.kept.is_some() {
+            if !plain.is_empty() {
+                self.take_frames(place, tunnel, &plain, io);
             }
         } else if !plain.is_empty() {
             self.count_passed(tunnel, side, plain.len(), io);

@@ -4,7 +4,8 @@
 //! both are, the tunnel is over. A reset is passed on as one. The owner's end is also shut where this node ends.
 
 use super::copy::key;
-use super::{Departed, Ending, Half, Passes, Returned, Settled, Side, Stage, Tunnel, Tunnels};
+use super::half::Half;
+use super::{Departed, Ending, Passes, Returned, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::connections::connection::NEVER;
 use crate::edge::io::Io;
 use crate::edge::letters::counts::EdgeCounts;
@@ -36,10 +37,16 @@ impl<M: Machine> Tunnels<M> {
         if tunnel.ending.is_some() {
             return self.wind_up(place, tunnel, machine, io);
         }
+        let (is_call, is_answered) = (tunnel.kept.is_some(), tunnel.is_answered());
+        if is_answered && tunnel.owner.at_rest() {
+            return self.deliver(place, tunnel, machine, io);
+        }
         for side in Side::BOTH {
             let reads = match (&tunnel.stage, side) {
                 (Stage::Connecting, _) | (Stage::Greeting(_), Side::Client) => false,
-                (Stage::Greeting(_), Side::Owner) | (Stage::Open, _) => true,
+                (Stage::Open, Side::Client) => !is_call,
+                (Stage::Open, Side::Owner) => !is_answered,
+                (Stage::Greeting(_), Side::Owner) => true,
             };
             let other_takes = tunnel.half(side.other()).taken();
             let half = tunnel.half(side);
@@ -60,7 +67,7 @@ impl<M: Machine> Tunnels<M> {
 
     /// Shuts the end of each side whose other has ended, once it has all its bytes.
     fn pass_ends_on(&mut self, place: u32, tunnel: &mut Tunnel<M>, io: &mut Io) {
-        if !matches!(tunnel.stage, Stage::Open) {
+        if !matches!(tunnel.stage, Stage::Open) || tunnel.kept.is_some() {
             return;
         }
         for side in Side::BOTH {
@@ -102,7 +109,7 @@ impl<M: Machine> Tunnels<M> {
         }
         // From now on it takes no room of tunnels that begin: a search for room finds each victim once.
         self.beginning.leave(place);
-        let mut unsent = self.take_request(&mut tunnel);
+        let mut unsent = self.take_unsent(place, &mut tunnel);
         tunnel.unsent.append(&mut unsent);
         let connecting = matches!(tunnel.stage, Stage::Connecting);
         for side in Side::BOTH {
@@ -148,6 +155,8 @@ impl<M: Machine> Tunnels<M> {
             node,
             peer,
             ahead,
+            repeats,
+            call,
             parcel,
             client,
             mut owner,
@@ -174,7 +183,8 @@ impl<M: Machine> Tunnels<M> {
                 let sent = Tunnelled {
                     peer,
                     bytes: unsent,
-                    repeats: true,
+                    repeats,
+                    call,
                 };
                 let departed = Departed {
                     client,
@@ -307,7 +317,7 @@ impl<M: Machine> Tunnel<M> {
             return self.began.after(TUNNEL_CONNECT_MS);
         }
         if let Passes::ToClient(since) = self.passes {
-            return since.after(TUNNEL_LEAVE_MS);
+            return since.after(TUNNEL_LEAVE_MS).min(self.taken_due());
         }
         let sending = [self.client.sending, self.owner.sending];
         let stalled = sending.into_iter().flatten().min();
@@ -321,7 +331,7 @@ impl<M: Machine> Tunnel<M> {
             (None, None) if self.repeats => self.began.after(TUNNEL_UPGRADE_MS),
             (None, None) => self.began.after(TUNNEL_ANSWER_MS),
         };
-        stalled.min(silent)
+        stalled.min(silent).min(self.taken_due())
     }
 }
 
