@@ -20,6 +20,7 @@ fn main() {
             check(criterion, name, &policy);
         }
         refuse(criterion);
+        crowd(criterion);
     });
 }
 
@@ -105,7 +106,55 @@ fn refuse(criterion: &mut Timer) {
 
 /// An upgrade with such a token: opened, its policy read, its key derived or found, its signature checked.
 fn check(criterion: &mut Timer, name: &str, policy: &str) {
-    let temporary = temporary(policy);
+    let head = upgrade(&temporary(policy));
+    let bytes = head.len();
+    let limits = HeadLimits::default();
+    let head = Head::parse(head.as_bytes(), &limits).expect("it is a head");
+    let mut authenticator = authenticator();
+    let mut verify = |now_s| authenticator.check(&head, &[], Service::KinesisVideo, now_s);
+    assert!(verify(NOW_S).is_ok_and(|caller| caller.name() == "web-1"));
+    let late = verify(NOW_S + 300).map(|_| ());
+    assert!(late.is_err_and(|unsigned| matches!(unsigned.refusal, Refusal::Expired { .. })));
+    let mut group = group(criterion, "token/check", name, 1, bytes);
+    group.bench_function("heliograph", |bencher| {
+        bencher.iter(|| {
+            authenticator
+                .check(black_box(&head), &[], Service::KinesisVideo, NOW_S)
+                .is_ok()
+        });
+    });
+    group.finish();
+}
+
+/// The same by [`KEYS`] in turn: none is found again before all the others have come.
+fn crowd(criterion: &mut Timer) {
+    let keys = session_keys();
+    let heads = (0..KEYS).map(|number| {
+        let mut nonce = NONCE;
+        let own = number.to_be_bytes().into_iter();
+        nonce.iter_mut().zip(own).for_each(|(to, from)| *to = from);
+        upgrade(&keys.seal(&nonce, &grant(None)).expect("it is sealed"))
+    });
+    let heads: Vec<_> = heads.collect();
+    let limits = HeadLimits::default();
+    let mut authenticator = authenticator();
+    let mut verify = |head: &String| {
+        let head = Head::parse(head.as_bytes(), &limits).expect("it is a head");
+        let caller = authenticator.check(&head, &[], Service::KinesisVideo, NOW_S);
+        caller.is_ok()
+    };
+    assert!(heads.iter().all(&mut verify));
+    let bytes = heads.first().map_or(0, String::len);
+    let mut group = group(criterion, "token/check", "100000-keys", 1, bytes);
+    let mut in_turn = heads.iter().cycle();
+    group.bench_function("heliograph", |bencher| {
+        bencher.iter(|| in_turn.next().is_some_and(&mut verify));
+    });
+    group.finish();
+}
+
+/// The request of a viewer by this key.
+fn upgrade(temporary: &Temporary) -> String {
     let keys = Keys {
         access_key_id: &temporary.access_key_id,
         secret_access_key: temporary.secret_access_key.reveal(),
@@ -119,23 +168,7 @@ fn check(criterion: &mut Timer, name: &str, policy: &str) {
         now_s: NOW_S,
     };
     let target = Signer::new(keys, "us-west-2").presign(&upgrade);
-    let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let limits = HeadLimits::default();
-    let head = Head::parse(head.as_bytes(), &limits).expect("it is a head");
-    let mut authenticator = authenticator();
-    let mut verify = |now_s| authenticator.check(&head, &[], Service::KinesisVideo, now_s);
-    assert!(verify(NOW_S).is_ok_and(|caller| caller.name() == "web-1"));
-    let late = verify(NOW_S + 300).map(|_| ());
-    assert!(late.is_err_and(|unsigned| matches!(unsigned.refusal, Refusal::Expired { .. })));
-    let mut group = group(criterion, "token/check", name, 1, target.len());
-    group.bench_function("heliograph", |bencher| {
-        bencher.iter(|| {
-            authenticator
-                .check(black_box(&head), &[], Service::KinesisVideo, NOW_S)
-                .is_ok()
-        });
-    });
-    group.finish();
+    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
 fn authenticator() -> Authenticator {
@@ -187,6 +220,9 @@ const PARENT: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const NOW_S: u64 = 1_767_323_055;
 const NONCE: [u8; NONCE_BYTES] = [3; NONCE_BYTES];
+
+/// Far more than a shard keeps of.
+const KEYS: u32 = 100_000;
 
 const BROWSER: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
     "Action": ["kinesisvideo:ConnectAsViewer", "kinesisvideo:GetIceServerConfig"],
