@@ -19,7 +19,7 @@ impl<M: Machine> Edge<M> {
         self.sessions.connections_mut().keep_touched(touched);
     }
 
-    /// Sends the answers to calls of other nodes that are over, and says of those under way that they are here.
+    /// Sends the answers to calls of other nodes that are over, and says of those that are late that they are here.
     pub(super) fn answer_calls(&mut self) {
         while let Some((session, place, answer)) = self.sessions.next_answer(&mut self.io) {
             match answer {
@@ -29,7 +29,9 @@ impl<M: Machine> Edge<M> {
                 None => self.inners.fail(place, session, &mut self.io),
             }
         }
-        for (session, place) in self.sessions.take_whole() {
+        let now = self.io.turn.at().now;
+        self.sessions.schedule_calls(now);
+        while let Some((session, place)) = self.sessions.next_slow_call(now) {
             self.inners.say_taken(place, session, &mut self.io);
         }
     }

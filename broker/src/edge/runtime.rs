@@ -278,6 +278,7 @@ impl<M: Machine> Edge<M> {
             self.sessions.machine().deadline(),
             self.sessions.connections().next_overdue(),
             self.sessions.tunnels().next_due(),
+            self.sessions.next_slow_due(),
             self.inners.next_due(),
         ];
         deadlines.into_iter().flatten().min()

@@ -5,7 +5,7 @@
 //! said by the node that read it, never by its text:
 //! ```text
 //!  sender → owner   header (client, number, length); exactly these bytes
-//!  owner → sender   Taken, at once, unless the answer follows at once
+//!  owner → sender   Taken, soon, unless the answer comes before
 //!                   Answer (length); exactly these bytes; then the next call may come
 //!                   or Done: this number was not taken, and the connection ends
 //!

@@ -49,7 +49,7 @@ use std::net::SocketAddr;
 pub struct ProxyHeader {
     /// The client's address.
     pub source: SocketAddr,
-    /// The address that the client connected to.
+    /// The address that the client connected to; that of a call on a connection that is kept is not said.
     pub destination: SocketAddr,
     /// The place of the client's listener in the sender's configured list.
     pub listener: u16,

@@ -2,22 +2,36 @@
 //!
 //! The bytes of a call go to its session as they come. When the machine has the session closed, all that it has to say
 //! is the answer: the end of the turn takes that, for the connection to carry, and lets the machine forget the session.
+//! The sender of a call that is not answered soon ([`KEPT_SLOW_MS`]) gets word that it is here: an answer says so too,
+//! and one that comes from another shard, or from the disk, mostly comes before.
 
 use super::Sessions;
 use crate::edge::io::Io;
+use crate::edge::limits::KEPT_SLOW_MS;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine};
-use std::collections::{BTreeMap, VecDeque};
+use broker_core::time::Now;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The calls of one shard that are under way. As many as there are connections of other nodes at most.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    /// The numbers of their connections.
-    places: BTreeMap<SessionKey, u32>,
+    all: BTreeMap<SessionKey, Call>,
     /// Those that are over, in order.
     over: VecDeque<(SessionKey, Over)>,
     /// Those that have come whole in this turn.
     whole: Vec<SessionKey>,
+    /// When the senders of those that came whole before get word of them.
+    due: BTreeSet<(Now, SessionKey)>,
+}
+
+/// A call that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    /// The number of its connection.
+    place: u32,
+    /// Its entry in [`Calls::due`].
+    due: Option<Now>,
 }
 
 /// The end of a call.
@@ -32,11 +46,46 @@ pub(in crate::edge) enum Over {
 impl Calls {
     /// The machine ends a session, or sends it elsewhere. False when that is no call.
     pub(super) fn note(&mut self, session: SessionKey, over: Over) -> bool {
-        let is_call = !self.places.is_empty() && self.places.contains_key(&session);
+        let is_call = !self.all.is_empty() && self.all.contains_key(&session);
         if is_call {
             self.over.push_back((session, over));
         }
         is_call
+    }
+
+    fn begin(&mut self, session: SessionKey, place: u32) {
+        self.all.insert(session, Call { place, due: None });
+    }
+
+    /// Forgets a call, if it is one that is under way.
+    fn end(&mut self, session: SessionKey) -> bool {
+        let Some(call) = self.all.remove(&session) else {
+            return false;
+        };
+        if let Some(due) = call.due {
+            self.due.remove(&(due, session));
+        }
+        true
+    }
+
+    /// The senders of those that have come whole in this turn, and are under way at its end, get word later.
+    fn schedule(&mut self, now: Now) {
+        let due = now.after(KEPT_SLOW_MS);
+        for session in self.whole.drain(..) {
+            if let Some(call) = self.all.get_mut(&session) {
+                call.due = Some(due);
+                self.due.insert((due, session));
+            }
+        }
+    }
+
+    /// A call whose sender is to get word of it, with the number of its connection.
+    fn next_slow(&mut self, now: Now) -> Option<(SessionKey, u32)> {
+        let &(due, session) = self.due.first().filter(|(due, _)| *due <= now)?;
+        self.due.remove(&(due, session));
+        let call = self.all.get_mut(&session)?;
+        call.due = None;
+        Some((session, call.place))
     }
 }
 
@@ -49,7 +98,7 @@ impl<M: Machine> Sessions<M> {
         tls: bool,
         io: &mut Io,
     ) {
-        self.calls.places.insert(session, place);
+        self.calls.begin(session, place);
         self.machine.brings_one_call(session);
         self.drain(io);
         if tls {
@@ -65,7 +114,7 @@ impl<M: Machine> Sessions<M> {
         whole: bool,
         io: &mut Io,
     ) {
-        if !self.calls.places.contains_key(&session) {
+        if !self.calls.all.contains_key(&session) {
             return; // answered before it was whole
         }
         if whole {
@@ -79,15 +128,15 @@ impl<M: Machine> Sessions<M> {
 
     /// The connection of a call is gone.
     pub(in crate::edge) fn lose_call(&mut self, session: SessionKey, io: &mut Io) {
-        if self.calls.places.remove(&session).is_some() {
+        if self.calls.end(session) {
             self.feed(Input::Gone { session }, io);
         }
     }
 
     /// Ends all, since the shard ends.
     pub(in crate::edge) fn end_calls(&mut self, io: &mut Io) {
-        while let Some((session, _)) = self.calls.places.pop_first() {
-            self.feed(Input::Gone { session }, io);
+        while let Some((&session, _)) = self.calls.all.first_key_value() {
+            self.lose_call(session, io);
         }
     }
 
@@ -102,7 +151,7 @@ impl<M: Machine> Sessions<M> {
         io: &mut Io,
     ) -> Option<(SessionKey, u32, Option<Vec<u8>>)> {
         while let Some((session, over)) = self.calls.over.pop_front() {
-            let Some(place) = self.calls.places.get(&session).copied() else {
+            let Some(&Call { place, .. }) = self.calls.all.get(&session) else {
                 continue; // its connection is gone, or it was said twice
             };
             let answer = (over == Over::Answered).then(|| self.take_answer(session, io));
@@ -126,13 +175,61 @@ impl<M: Machine> Sessions<M> {
         answer
     }
 
-    /// The calls that have come whole in this turn and are not over, with the numbers of their connections.
-    pub(in crate::edge) fn take_whole(&mut self) -> Vec<(SessionKey, u32)> {
-        let whole = std::mem::take(&mut self.calls.whole).into_iter();
-        let place = |session| Some((session, *self.calls.places.get(&session)?));
-        whole.filter_map(place).collect()
+    /// Those that have come whole in this turn and are not over are given their time.
+    pub(in crate::edge) fn schedule_calls(&mut self, now: Now) {
+        self.calls.schedule(now);
+    }
+
+    /// A call that is not over in its time, with the number of its connection.
+    pub(in crate::edge) fn next_slow_call(&mut self, now: Now) -> Option<(SessionKey, u32)> {
+        self.calls.next_slow(now)
+    }
+
+    /// When the first of them is not over in its time.
+    pub(in crate::edge) fn next_slow_due(&self) -> Option<Now> {
+        self.calls.due.first().map(|&(due, _)| due)
     }
 }
 
 /// Times that a session is asked for more of its answer: it has all of it at once.
 const PIECES_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Now = Now(1_000);
+
+    fn keys<const N: usize>() -> [SessionKey; N] {
+        std::array::from_fn(|slot| SessionKey::new(u32::try_from(slot).unwrap(), 1))
+    }
+
+    #[test]
+    fn only_a_call_that_is_not_over_in_its_time_is_slow_and_only_once() {
+        let mut calls = Calls::default();
+        let [at_once, soon, late, partial] = keys();
+        for (session, place) in [at_once, soon, late, partial].into_iter().zip(7..) {
+            calls.begin(session, place);
+        }
+        calls.whole.extend([at_once, soon, late]);
+        assert!(calls.end(at_once));
+        calls.schedule(NOW);
+        assert!(calls.whole.is_empty());
+        assert!(calls.end(soon) && !calls.end(soon));
+        let due = NOW.after(KEPT_SLOW_MS);
+        assert_eq!(calls.next_slow(Now(due.0 - 1)), None);
+        assert_eq!(calls.next_slow(due), Some((late, 9)));
+        assert_eq!(calls.next_slow(due), None);
+        assert!(calls.end(late) && calls.end(partial) && calls.due.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_call_is_not_noted() {
+        let mut calls = Calls::default();
+        let [call, other] = keys();
+        assert!(!calls.note(call, Over::Answered));
+        calls.begin(call, 0);
+        assert!(calls.note(call, Over::Answered) && !calls.note(other, Over::Failed));
+        assert_eq!(calls.over, [(call, Over::Answered)]);
+    }
+}

@@ -10,6 +10,7 @@ use crate::edge::nodes::tunnel::{
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Input, Machine, TunnelFailure};
+use std::net::SocketAddr;
 
 impl<M: Machine> Sessions<M> {
     /// A connection that leaves, as soon as the kernel holds nothing of it: its socket, its session and what it has
@@ -173,13 +174,15 @@ impl<M: Machine> Sessions<M> {
             }
             None => self.machine.bounce(parcel, at),
         };
-        self.take_back(session, client, io);
+        let remote = client.remote();
+        self.take_back(session, (client, remote), io);
     }
 
     /// A client comes back into the table with the answer to its call.
     fn return_answered(&mut self, answered: Answered<M>, io: &mut Io) {
         let Answered {
             mut client,
+            remote,
             parcel,
             answer,
             rest,
@@ -188,15 +191,20 @@ impl<M: Machine> Sessions<M> {
         let at = io.turn.at();
         let session = self.machine.answered(parcel, &answer, rest, at);
         let has_ended = client.has_ended();
-        self.take_back(session, client, io);
+        self.take_back(session, (client, Some(remote)), io);
         if has_ended {
             self.feed(Input::Ended { session }, io);
         }
     }
 
     /// The connection of a client is that of this session from here on.
-    fn take_back(&mut self, session: SessionKey, client: Half, io: &mut Io) {
-        let origin = client.remote().map(|remote| Origin::of(remote.ip()));
+    fn take_back(
+        &mut self,
+        session: SessionKey,
+        (client, remote): (Half, Option<SocketAddr>),
+        io: &mut Io,
+    ) {
+        let origin = remote.map(|remote| Origin::of(remote.ip()));
         let connection = client.into_connection(session);
         self.connections.insert(session, connection, io);
         if let Some(origin) = origin {

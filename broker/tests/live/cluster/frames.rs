@@ -79,6 +79,27 @@ fn a_request_that_says_another_length_is_its_own_trouble() {
     assert_eq!(inner.rest_after_taken(2), "");
 }
 
+/// An answer says that its call was taken. Word of that comes alone where there is no answer soon.
+#[test]
+fn a_call_that_is_not_answered_soon_is_said_to_be_taken() {
+    let world = inner::World::new("");
+    let mut inner = world.connect();
+    for number in 0..3 {
+        inner.say(&call(&inner, number, GET.len(), GET));
+        let head = inner.head();
+        assert_eq!(read_frame(&head, number), Ok(None), "an answer's beginning");
+        let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+        let mut answer = vec![0; length as usize];
+        inner.stream.read_exact(&mut answer).expect("an answer");
+        assert!(answer.starts_with(b"HTTP/1.1 404 "));
+    }
+    let waits =
+        b"POST /describeSignalingChannel HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n{}";
+    inner.say(&call(&inner, 3, waits.len(), waits));
+    let taken = Ok(Some((OwnerFrame::Taken, FRAME_BYTES)));
+    assert_eq!(read_frame(&inner.head(), 3), taken);
+}
+
 /// A connection of the node `n1` that waits for its call `next`; its first was answered to a client.
 fn kept(world: &owner::World, listener: &TcpListener) -> (TcpStream, Connection) {
     let mut client = Connection::open(world.node.plain);
@@ -119,6 +140,24 @@ fn say(stream: &mut TcpStream, number: u64, frame: OwnerFrame<'_>) {
     let mut bytes = Vec::new();
     write_frame(&mut bytes, number, frame);
     stream.write_all(&bytes).expect("sent");
+}
+
+/// Owners that answer soon say nothing before.
+#[test]
+fn an_answer_needs_no_word_before_it() {
+    let world = owner::World::new();
+    let listener = world.owner();
+    let (mut stream, mut client) = kept(&world, &listener);
+    for number in 1..4 {
+        client.send(&describe(owner::FAR));
+        take_call(&mut stream, number);
+        if number == 2 {
+            say(&mut stream, number, OwnerFrame::Taken);
+        }
+        say(&mut stream, number, OwnerFrame::Answer(ANSWER));
+        assert_eq!(client.answer().expect("an answer").text(), "{}");
+    }
+    world.assert_none_failed();
 }
 
 #[test]
@@ -274,6 +313,13 @@ impl inner::Inner {
     /// The answer to the call of this number, which the node may say before to have taken.
     fn frame(&mut self, number: u64) -> String {
         self.answer_to(number).expect("an answer")
+    }
+
+    /// The first bytes of a frame.
+    fn head(&mut self) -> [u8; FRAME_BYTES] {
+        let mut head = [0; FRAME_BYTES];
+        self.stream.read_exact(&mut head).expect("a frame");
+        head
     }
 
     /// Whatever comes behind the word that the call of this number was taken.

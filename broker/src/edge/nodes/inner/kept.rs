@@ -117,7 +117,7 @@ impl Inners {
         }
     }
 
-    /// The owner has a whole call, and has not answered it at once.
+    /// The owner has a whole call, and has not answered it soon.
     pub(in crate::edge) fn say_taken(&mut self, place: u32, session: SessionKey, io: &mut Io) {
         if let Some(mut inner) = self.of_session(place, Some(session)) {
             let number = inner.number - 1;

@@ -19,7 +19,7 @@ use codec::proxy::{
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -226,7 +226,10 @@ impl<M: Machine> Tunnels<M> {
         };
         let header = ProxyHeader {
             source: tunnel.peer.remote,
-            destination: local(&tunnel.client.socket),
+            destination: match &tunnel.kept {
+                Some(_) => any(tunnel.peer.remote), // no owner looks, and asking the kernel is a call for each
+                None => local(&tunnel.client.socket),
+            },
             listener: tunnel.peer.listener,
             tls: tunnel.peer.tls,
         };
@@ -364,6 +367,14 @@ impl Half {
         connection.ended = self.ended.is_some();
         debug_assert!(connection.stage == ConnectionStage::Open);
         connection
+    }
+}
+
+/// No address of the family of this one.
+fn any(of: SocketAddr) -> SocketAddr {
+    match of {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     }
 }
 

@@ -56,6 +56,8 @@ pub(in crate::edge) struct Taken {
 /// A client whose call was answered, for the machine to go on with.
 pub(in crate::edge) struct Answered<M: Machine> {
     pub(in crate::edge) client: Half,
+    /// The client's address.
+    pub(in crate::edge) remote: SocketAddr,
     pub(in crate::edge) parcel: M::Parcel,
     pub(in crate::edge) answer: Vec<u8>,
     /// The client's bytes behind the call.
@@ -96,6 +98,11 @@ impl Kept {
     /// Whether the request is kept until the owner has it, which may have ended the connection.
     pub(super) fn may_be_declined(&self) -> bool {
         self.number > 0
+    }
+
+    /// Takes the bytes of its answer, or those that are no frame.
+    pub(super) fn take_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
     }
 
     /// Reads the frames that are whole. Whether the owner has just taken the call.

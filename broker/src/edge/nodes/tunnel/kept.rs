@@ -12,8 +12,9 @@
 //! is kept after its first call, if the owner answers in a frame; one of the version before answers without, and the
 //! tunnel goes on as for an upgrade.
 //!
-//! Nobody greets a call on a connection that waited, so the owner says at once that it has it
-//! ([`KEPT_TAKEN_MS`](crate::edge::limits::KEPT_TAKEN_MS)): a node that hangs is known as soon as by its greeting.
+//! Nobody greets a call on a connection that waited, so the owner says soon that it has it
+//! ([`KEPT_TAKEN_MS`](crate::edge::limits::KEPT_TAKEN_MS)): a node that hangs is known as soon as by its greeting. An
+//! answer that comes before says so as well: most calls are answered in `Sent`.
 
 use super::ahead::{Ahead, Opening};
 use super::call::{Answered, Kept, Progress, Rested, Taken};
@@ -162,10 +163,7 @@ impl<M: Machine> Tunnels<M> {
 
     /// The owner is of the version before: its bytes are the answer, and more of the client may follow.
     fn unframe(&mut self, place: u32, tunnel: &mut Tunnel<M>, io: &mut Io) {
-        let bytes = tunnel
-            .kept
-            .as_mut()
-            .map(|kept| std::mem::take(&mut kept.bytes));
+        let bytes = tunnel.kept.as_deref_mut().map(Kept::take_bytes);
         let bytes = bytes.unwrap_or_default();
         let _ = self.release_kept(place, tunnel);
         self.count_passed(tunnel, Side::Owner, bytes.len(), io);
@@ -219,10 +217,7 @@ impl<M: Machine> Tunnels<M> {
         machine: &mut M,
         io: &mut Io,
     ) -> Settled<M> {
-        let answer = tunnel
-            .kept
-            .as_mut()
-            .map(|kept| std::mem::take(&mut kept.bytes));
+        let answer = tunnel.kept.as_deref_mut().map(Kept::take_bytes);
         self.count_kept(place, &mut tunnel);
         self.take_request(&mut tunnel);
         let (Some(answer), Some(parcel)) = (answer, tunnel.parcel.take()) else {
@@ -234,6 +229,7 @@ impl<M: Machine> Tunnels<M> {
         machine.tunnel_left(place);
         let Tunnel {
             node,
+            peer,
             kept,
             client,
             owner,
@@ -248,6 +244,7 @@ impl<M: Machine> Tunnels<M> {
         io.counts.tunnels = self.to_nodes();
         let answered = Answered {
             client,
+            remote: peer.remote,
             parcel,
             answer,
             rest,
@@ -298,8 +295,8 @@ impl<M: Machine> Tunnels<M> {
 }
 
 impl<M: Machine> Tunnel<M> {
-    /// The owner's side of the connection has failed. A kernel resets one whose bytes its process has not read, so an
-    /// owner that has not said that it has a call has not begun it then.
+    /// The owner's side of the connection has failed. A kernel resets one whose bytes its process has not read: then
+    /// the owner has not begun the call, unless it has said so.
     pub(super) fn was_cut(&mut self, error: &io::Error) {
         let is_reset = error.raw_os_error() == Some(libc::ECONNRESET);
         if let Some(kept) = self.kept.as_mut().filter(|_| is_reset)
