@@ -21,7 +21,12 @@ impl<M: Machine> Sessions<M> {
         io: &mut Io,
     ) -> Option<Departed<M>> {
         self.watch(session, io);
-        match self.flush(session, io) {
+        let flushed = if self.has_words_of_engine_alone(session) {
+            Flushed::All // a ticket, say: it goes out with the answer
+        } else {
+            self.flush(session, io)
+        };
+        match flushed {
             Flushed::Waiting => return None,
             // A broken one ends at once, like any other.
             Flushed::Broken => {
@@ -32,6 +37,16 @@ impl<M: Machine> Sessions<M> {
         }
         let (connection, unread, parcel) = self.release(session, io)?;
         Departed::new(connection, parcel, unread, io)
+    }
+
+    /// Whether all that is to be sent on a connection comes from its TLS engine, whose handshake is over.
+    fn has_words_of_engine_alone(&self, session: SessionKey) -> bool {
+        let Some(connection) = self.connections.get(session) else {
+            return false;
+        };
+        let is_secured = connection.tls.is_some() && !connection.handshaking();
+        let is_free = !connection.broken && !connection.sending;
+        is_secured && is_free && self.machine.unsent(session).is_empty()
     }
 
     /// Begins a tunnel between a client and its owner, a node or the side thread.

@@ -207,6 +207,7 @@ impl<M: Machine> Tunnels<M> {
             if side == Side::Owner {
                 tunnel.frames.follow(&plain);
             }
+            tunnel.half(side.other()).last = matches!(read, Read::End) && !tunnel.leaves();
             self.pass(place, tunnel, side.other(), &plain, io);
         }
         plain.clear();

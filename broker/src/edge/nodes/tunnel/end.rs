@@ -72,8 +72,14 @@ impl<M: Machine> Tunnels<M> {
         }
         for side in Side::BOTH {
             let ended = tunnel.half(side.other()).ended.is_some() || tunnel.drops(side.other());
+            let client_is_over = tunnel.client.shut && tunnel.client.ended.is_some();
             let half = tunnel.half(side);
             if !ended || half.shut || !half.taken() {
+                continue;
+            }
+            // The close that follows is all that an owner which has ended is to learn.
+            if client_is_over && side == Side::Owner && half.ended.is_some() {
+                half.shut = true;
                 continue;
             }
             if let Some(tls) = &mut half.tls {

@@ -21,6 +21,8 @@ pub(in crate::edge) struct Half {
     pub(super) sending: Option<Now>,
     /// Bytes that wait behind that send.
     pub(super) waiting: Vec<u8>,
+    /// What it is given next is the last: of an encrypted side the alert that says so shares its send.
+    pub(super) last: bool,
     /// It sends no more, since this moment.
     pub(super) ended: Option<Now>,
     /// Our end is shut: it gets no more.
@@ -37,6 +39,7 @@ impl Half {
             cancelled: false,
             sending: None,
             waiting: Vec::new(),
+            last: false,
             ended: None,
             shut: false,
         }
@@ -64,6 +67,10 @@ impl Half {
             Some(tls) => {
                 cipher.clear();
                 tls.write(bytes, cipher).ok()?;
+                if self.last {
+                    tls.notify_close();
+                    tls.write(&[], cipher).ok()?;
+                }
                 cipher
             }
         };
