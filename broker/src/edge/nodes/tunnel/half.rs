@@ -21,7 +21,7 @@ pub(in crate::edge) struct Half {
     pub(super) sending: Option<Now>,
     /// Bytes that wait behind that send.
     pub(super) waiting: Vec<u8>,
-    /// What it is given next is the last: of an encrypted side the alert that says so shares its send.
+    /// The next bytes are its last: of an encrypted side the alert that says so shares their send.
     pub(super) last: bool,
     /// It sends no more, since this moment.
     pub(super) ended: Option<Now>,
