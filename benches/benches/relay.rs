@@ -10,7 +10,7 @@
 //! ```
 //! Servers and driver are release binaries, which are built first; the servers have one core, the driver another.
 //! Rounds go in turn: all servers once, then all of them again. The record says the machine and holds every round's
-//! figure; the table shows the best and the median, and ratios of the best.
+//! figure; the table shows the best and the median, the median of user time, and ratios of the best.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
 use benches::compare::case::Case;
@@ -145,6 +145,10 @@ fn measure(options: &Options) -> io::Result<()> {
                 let figure = report.pointer(case.figure.pointer());
                 if let Some(value) = figure.and_then(serde_json::Value::as_f64) {
                     record.add(&case.name, &server.name, case.figure.unit(), value);
+                    let share = report["user_share"].as_f64();
+                    if let Some(share) = share.filter(|_| case.figure.is_cpu_time()) {
+                        record.add_user(&case.name, &server.name, value * share);
+                    }
                     if let Some(us) = report.pointer(LATENESS).and_then(serde_json::Value::as_f64) {
                         record.add_lateness(&case.name, &server.name, us);
                     }

@@ -61,6 +61,12 @@ impl Figure {
         }
     }
 
+    /// Whether it is CPU time.
+    #[must_use]
+    pub const fn is_cpu_time(self) -> bool {
+        !matches!(self, Self::BytesHeld | Self::MessageP99)
+    }
+
     /// The place of the figure in a report, as a JSON pointer.
     #[must_use]
     pub const fn pointer(self) -> &'static str {

@@ -37,6 +37,10 @@ pub struct Figures {
     /// microseconds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub driver_late_us: Vec<f64>,
+    /// The part of each value that is user time, where it is CPU time. The kernel counts it in ticks of some
+    /// milliseconds, from the first connection to the last: a median of many seconds says something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub user: Vec<f64>,
 }
 
 impl Figures {
@@ -49,11 +53,21 @@ impl Figures {
     /// The one in the middle; of an even number the lower one of the two.
     #[must_use]
     pub fn median(&self) -> f64 {
-        let mut sorted = self.values.clone();
-        sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len().saturating_sub(1) / 2;
-        sorted.get(middle).copied().unwrap_or(f64::INFINITY)
+        median(&self.values)
     }
+
+    /// The median of user time; `None` where it was not measured.
+    #[must_use]
+    pub fn user(&self) -> Option<f64> {
+        (!self.user.is_empty()).then(|| median(&self.user))
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len().saturating_sub(1) / 2;
+    sorted.get(middle).copied().unwrap_or(f64::INFINITY)
 }
 
 impl Record {
@@ -70,7 +84,7 @@ impl Record {
                 server: server.to_owned(),
                 unit: unit.to_owned(),
                 values: vec![value],
-                driver_late_us: Vec::new(),
+                ..Figures::default()
             }),
         }
     }
@@ -80,6 +94,14 @@ impl Record {
         let mut figures = self.figures.iter_mut();
         if let Some(figures) = figures.find(|one| one.case == case && one.server == server) {
             figures.driver_late_us.push(us);
+        }
+    }
+
+    /// Adds the user time in the value that was added last.
+    pub fn add_user(&mut self, case: &str, server: &str, us: f64) {
+        let mut figures = self.figures.iter_mut();
+        if let Some(figures) = figures.find(|one| one.case == case && one.server == server) {
+            figures.user.push(us);
         }
     }
 

@@ -79,12 +79,15 @@ pub fn run(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
+    let begun = ticks(running.pid())?;
     let driver = on_core(terms.cores.map(|(_, core)| core), || command.spawn())?;
     let output = driver.wait_with_output()?;
+    let ended = ticks(running.pid())?;
     if !output.status.success() {
         return Err(about(&String::from_utf8_lossy(&output.stderr)));
     }
-    let report: Value = serde_json::from_slice(&fs::read(report)?)?;
+    let mut report: Value = serde_json::from_slice(&fs::read(report)?)?;
+    report["user_share"] = user_share(begun, ended).into();
     if case.resumes() {
         let count = |name: &str| report["connections"][name].as_f64().unwrap_or_default();
         let (opened, resumed) = (count("opened"), count("resumed"));
@@ -95,6 +98,25 @@ pub fn run(
         }
     }
     Ok(report)
+}
+
+/// User and kernel time of a process, in ticks of the kernel: fields 14 and 15 of `/proc/PID/stat`. The second field, a
+/// name, may hold anything.
+fn ticks(pid: u32) -> io::Result<[u64; 2]> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(')').map(|(_, rest)| rest);
+    let mut fields = fields.unwrap_or_default().split_ascii_whitespace().skip(11);
+    let mut next = || {
+        let field = fields.next().and_then(|field| field.parse().ok());
+        field.ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: {stat}")))
+    };
+    Ok([next()?, next()?])
+}
+
+/// The share of user time; `None` without a tick in between.
+fn user_share(begun: [u64; 2], ended: [u64; 2]) -> Option<f64> {
+    let [user, kernel] = [0, 1].map(|of| ended[of].saturating_sub(begun[of]) as f64);
+    (user + kernel > 0.0).then(|| user / (user + kernel))
 }
 
 /// The share of handshakes that must resume a session where that is the load: the first ones have no ticket, and node

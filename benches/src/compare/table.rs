@@ -26,8 +26,8 @@ impl Display for Table<'_> {
             writeln!(out, "{case}, {unit}")?;
             writeln!(
                 out,
-                "  {:<16} {:>9} {:>9} {:>8} {:>8}",
-                "", "best", "median", "÷ floor", "÷ rival"
+                "  {:<16} {:>9} {:>9} {:>8} {:>8} {:>8}",
+                "", "best", "median", "user", "÷ floor", "÷ rival"
             )?;
             let (floor, rival) = (floor(record, case), rival(record, case));
             for figures in record.of(case) {
@@ -37,9 +37,10 @@ impl Display for Table<'_> {
                 let late = late.map_or_else(String::new, |us| format!("  driver late {us} µs"));
                 writeln!(
                     out,
-                    "  {:<16} {best:>9.2} {:>9.2} {:>8} {:>8}{late}",
+                    "  {:<16} {best:>9.2} {:>9.2} {:>8} {:>8} {:>8}{late}",
                     figures.server,
                     figures.median(),
+                    shown(figures.user()),
                     ratio(best, floor),
                     ratio(best, rival)
                 )?;
@@ -111,8 +112,8 @@ fn ratio(value: f64, by: Option<f64>) -> String {
     shown(quotient(value, by))
 }
 
-fn shown(ratio: Option<f64>) -> String {
-    ratio.map_or_else(|| "–".into(), |ratio| format!("{ratio:.2}"))
+fn shown(figure: Option<f64>) -> String {
+    figure.map_or_else(|| "–".into(), |figure| format!("{figure:.2}"))
 }
 
 /// The prefix of the names of the broker's binaries.
@@ -141,14 +142,20 @@ mod tests {
         let text = Table(&record(4.5, 3.0)).to_string();
         let line = text.lines().nth(2).expect("the broker's");
         let words: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(words, [BROKER, "4.50", "4.50", "1.50", "0.75"], "{text}");
+        assert_eq!(
+            words,
+            [BROKER, "4.50", "4.50", "–", "1.50", "0.75"],
+            "{text}"
+        );
         assert!(text.contains("2.00     1.00"), "{text}");
         assert!(!text.contains("late"), "{text}");
         let mut record = record(4.5, 3.0);
         record.add_lateness("pairs", "axum", 60.0);
         record.add_lateness("pairs", "axum", 90.0);
+        record.add_user("pairs", BROKER, 1.25);
         let text = Table(&record).to_string();
         assert!(text.contains("driver late 90 µs"), "{text}");
+        assert!(text.contains("4.50     1.25     1.50"), "{text}");
     }
 
     #[test]
