@@ -77,14 +77,14 @@ use connect::{handover, turned_away};
 use dev::Scripted;
 use directory::slots::Slots;
 use directory::{Directory, DirectoryStart};
-use end::{drain, timers};
+use end::timers;
 use gate::Gate;
 use nodes::tunnel;
 use operator::trace;
 use road::double::{Double, Production};
 use sockets::Sockets;
 use std::net::SocketAddr;
-use todo::{Todo, TodoList};
+use todo::TodoList;
 
 /// One shard: four parts, each with its own promise. What a step may change is in its signature; only this file
 /// has all of them.
@@ -369,19 +369,7 @@ impl Machine for Shard {
     }
 
     fn refusable(letter: &Letter) -> bool {
-        match letter {
-            Letter::Query(..) => true,
-            Letter::Answer(..)
-            | Letter::CallTaken(..)
-            | Letter::CallAnswer(..)
-            | Letter::CallWithdrawn(_)
-            | Letter::CallOver(_)
-            | Letter::Committed(..)
-            | Letter::Slots
-            | Letter::Credentials(_)
-            | Letter::Keyring(_)
-            | Letter::Drain(_) => false,
-        }
+        letter.is_refusable()
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -460,41 +448,6 @@ impl Shard {
             frames: _,
         } = self;
         (sockets, directory, books, gate, todo)
-    }
-
-    fn take_in(&mut self, letter: Letter, at: Moment) {
-        let (sockets, directory, books, gate, todo) = self.parts();
-        match letter {
-            Letter::Query(caller, query) => todo.push(Todo::Query(caller, query)),
-            Letter::Answer(from, caller, answer) => {
-                sockets.heard_from(from, caller);
-                todo.push(Todo::Answer(caller, answer));
-            }
-            Letter::CallTaken(from, caller) => {
-                sockets.heard_from(from, caller);
-                sockets.offer_taken(from, caller);
-            }
-            Letter::CallAnswer(from, caller, answer) => {
-                sockets.offer_answered(todo, from, caller, answer);
-            }
-            Letter::CallWithdrawn(caller) => directory.withdraw_offer(books, todo, caller),
-            Letter::CallOver(caller) => directory.free_call_place(caller),
-            Letter::Committed(key, result) => directory.committed(books, todo, key, result, at),
-            Letter::Slots => {
-                if let Some(slots) = directory.slots_mut() {
-                    slots.orders_came();
-                }
-            }
-            Letter::Credentials(credentials) => {
-                let asks_again = sockets.settings().auth_recheck;
-                if gate.replace_credentials(credentials, asks_again, at.now) {
-                    directory.forget_account_rates();
-                    wake::rules_changed(sockets, directory.polls().sessions(), at);
-                }
-            }
-            Letter::Keyring(keyring) => gate.replace_keyring(keyring),
-            Letter::Drain(within_ms) => drain::begin_drain(sockets, books, todo, within_ms, at),
-        }
     }
 }
 

@@ -44,6 +44,19 @@ pub enum Letter {
     Drain(u64),
 }
 
+impl Letter {
+    /// Whether a full mailbox may refuse it. All others have places kept for them.
+    #[must_use]
+    pub fn is_refusable(&self) -> bool {
+        match self {
+            Self::Query(..) => true,
+            Self::Answer(..) | Self::CallTaken(..) | Self::CallAnswer(..) => false,
+            Self::CallWithdrawn(_) | Self::CallOver(_) | Self::Committed(..) => false,
+            Self::Slots | Self::Credentials(_) | Self::Keyring(_) | Self::Drain(_) => false,
+        }
+    }
+}
+
 /// A query from one shard to another, and on behalf of which operation.
 #[derive(Debug)]
 pub struct Query {

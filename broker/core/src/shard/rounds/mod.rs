@@ -8,5 +8,6 @@
 mod check;
 mod doubled;
 mod due;
+mod letters;
 mod operators;
 mod received;
