@@ -81,39 +81,37 @@ impl Inner {
         node: &str,
     ) -> Vec<u8> {
         let key = LinkKey::derive(secret, cluster);
-        let link = Link {
-            key: &key,
-            challenge: &self.challenge,
-            node,
-        };
-        let mut bytes = Vec::new();
-        write(&mut bytes, header, &link);
-        bytes
+        self.signed((&key, node), |bytes, link| write(bytes, header, link))
     }
 
     /// The header of a call on a connection that is kept.
     pub(super) fn call_header(&self, header: &ProxyHeader, call: CallEntry) -> Vec<u8> {
         let key = LinkKey::derive(&SECRET, NAME);
-        let link = Link {
-            key: &key,
-            challenge: &self.challenge,
-            node: "n1",
-        };
-        let mut bytes = Vec::new();
-        write_call(&mut bytes, header, call, &link);
-        bytes
+        self.signed((&key, "n1"), |bytes, link| {
+            write_call(bytes, header, call, link)
+        })
     }
 
     /// The frame of a connection that is opened ahead.
     pub(super) fn ahead(&self) -> Vec<u8> {
         let key = LinkKey::derive(&SECRET, NAME);
+        self.signed((&key, "n1"), write_ahead)
+    }
+
+    /// Bytes of a node that answer the challenge of this connection.
+    fn signed(
+        &self,
+        (key, node): (&LinkKey, &str),
+        write: impl FnOnce(&mut Vec<u8>, &Link<'_>),
+    ) -> Vec<u8> {
+        let challenge = &self.challenge;
         let link = Link {
-            key: &key,
-            challenge: &self.challenge,
-            node: "n1",
+            key,
+            challenge,
+            node,
         };
         let mut bytes = Vec::new();
-        write_ahead(&mut bytes, &link);
+        write(&mut bytes, &link);
         bytes
     }
 

@@ -11,6 +11,7 @@ use crate::signed::signer::{Call, Signer};
 use serde_json::json;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// The configuration that has the path.
 pub(crate) const POLLS: &str = "[presence]\nwake_poll = true\n";
@@ -168,62 +169,33 @@ fn its_connection_is_kept_alive() {
 /// A device signs in headers, and needs the right of a master; without its key it waits no longer.
 #[test]
 fn a_device_signs_and_its_wait_ends_with_its_key() {
-    let directory = fresh_directory();
-    let config = directory.join("broker.toml");
-    fs::write(&config, POLLS).expect("a file under target/");
-    let arguments = ["--config", config.to_str().expect("UTF-8")];
+    let (directory, config) = configured();
+    let arguments = ["--config", config.as_str()];
     for shards in [1, 3] {
-        let policies = r#"
-[policy.all]
-document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}}'
-[policy.viewer]
-document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*"}}'
-"#;
         let all = |name| principal(name, r#"["all"]"#, "");
-        let staying = all("staying") + &principal("viewer", r#"["viewer"]"#, "") + policies;
+        let staying = all("staying") + &principal("viewer", r#"["viewer"]"#, "") + POLICIES;
         let service = Service::with(&(all("device") + &staying), &arguments, shards);
         let (device, staying_one) = (Signer::new("device"), Signer::new("staying"));
         let arn = service.create(&device, "cam-1");
-        let ask = |signer: &Signer| {
-            let call = Call::new(&service.broker, "GET", "/wake");
-            let call = call.pair("X-Amz-ChannelARN", &arn);
-            (signer.sign(call.clone()), signer.presign(call, 60))
-        };
-        let (_, presigned) = ask(&device);
+        let call = Call::new(&service.broker, "GET", "/wake").pair("X-Amz-ChannelARN", &arn);
+        let presigned = device.presign(call.clone(), 60);
         let refused = service
             .send(&presigned)
             .refused(400, "InvalidArgumentException");
         assert!(refused.contains("Authorization"), "{refused}");
-        let (signed, _) = ask(&Signer::new("viewer"));
+        let signed = Signer::new("viewer").sign(call.clone());
         service.send(&signed).refused(403, "AccessDeniedException");
-        let unsigned = Call::new(&service.broker, "GET", "/wake").pair("X-Amz-ChannelARN", &arn);
-        let refused = service.send(&unsigned);
+        let refused = service.send(&call);
         refused.refused(403, "MissingAuthenticationTokenException");
 
-        let mut waits = Connection::open(service.broker.plain);
-        waits.send(&ask(&device).0.bytes());
-        until("it waits", || {
-            (waiting(&service.broker) == 1.0).then_some(())
-        });
-        let (path, beside) = (
-            service.directory.join("credentials.toml"),
-            service.directory.join("new"),
-        );
-        fs::write(&beside, &staying).expect("written");
-        fs::rename(beside, path).expect("renamed");
+        let mut waits = signed_wait(&service, &device, &arn, 1.0);
+        write(&service, "credentials.toml", &staying);
         service.broker.signal("HUP");
         assert_eq!(waits.answer().expect("an answer").status, 204);
-        let mut stays = Connection::open(service.broker.plain);
-        stays.send(&ask(&staying_one).0.bytes());
-        until("it waits", || {
-            (waiting(&service.broker) == 1.0).then_some(())
-        });
+        let stays = signed_wait(&service, &staying_one, &arn, 1.0);
         service.broker.signal("HUP");
-        let viewer = Call::viewer(&service.broker, &arn, "v1");
-        let mut viewer = service.connect(&staying_one.presign(viewer, 60));
-        viewer.send(&offer("b2ZmZXI="));
-        assert_eq!(stays.answer().expect("an answer").status, 200);
-        drop((waits, stays, viewer));
+        is_called_by(&service, &staying_one, &arn, stays);
+        drop(waits);
         service.end();
     }
     let _ = fs::remove_dir_all(&directory);
@@ -232,13 +204,11 @@ document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsV
 /// A device that may not ask any more waits no longer: by the tags of its channel, or by its policy. Others wait on.
 #[test]
 fn a_wait_ends_with_what_let_it_in() {
-    let directory = fresh_directory();
-    let config = directory.join("broker.toml");
-    fs::write(&config, POLLS).expect("a file under target/");
-    let arguments = ["--config", config.to_str().expect("UTF-8")];
+    let (directory, config) = configured();
+    let arguments = ["--config", config.as_str()];
     let file = |policies: &str| {
         let staying = principal("staying", r#"["all"]"#, "");
-        principal("device", policies, "") + &staying + TAGGED
+        principal("device", policies, "") + &staying + POLICIES + TAGGED
     };
     for shards in [1, 3] {
         let service = Service::with(&file(r#"["tagged"]"#), &arguments, shards);
@@ -249,42 +219,61 @@ fn a_wait_ends_with_what_let_it_in() {
             let body = json!({"ResourceARN": own, "Tags": tags});
             service.call(&staying, "/TagResource", &body).ok();
         };
-        let wait = |signer: &Signer, arn: &str, count: f64| {
-            let call = Call::new(&service.broker, "GET", "/wake");
-            let mut waits = Connection::open(service.broker.plain);
-            let signed = signer.sign(call.pair("X-Amz-ChannelARN", arn));
-            waits.send(&signed.bytes());
-            until("it waits", || {
-                (waiting(&service.broker) == count).then_some(())
-            });
-            waits
-        };
         tag("17");
-        let mut stays = wait(&staying, &other, 1.0);
-        let mut waits = wait(&device, &own, 2.0);
+        let stays = signed_wait(&service, &staying, &other, 1.0);
+        let mut waits = signed_wait(&service, &device, &own, 2.0);
         tag("18");
         assert_eq!(waits.answer().expect("an answer").status, 204);
         tag("17");
-        waits = wait(&device, &own, 2.0);
+        waits = signed_wait(&service, &device, &own, 2.0);
         write(&service, "credentials.toml", &file(r#"["viewer"]"#));
         service.broker.signal("HUP");
         assert_eq!(waits.answer().expect("an answer").status, 204);
         assert_eq!(waiting(&service.broker), 1.0);
-        let viewer = Call::viewer(&service.broker, &other, "v1");
-        let mut viewer = service.connect(&staying.presign(viewer, 60));
-        viewer.send(&offer("b2ZmZXI="));
-        assert_eq!(stays.answer().expect("an answer").status, 200);
-        drop((waits, stays, viewer));
+        is_called_by(&service, &staying, &other, stays);
+        drop(waits);
         service.end();
     }
     let _ = fs::remove_dir_all(&directory);
 }
 
-const TAGGED: &str = r#"
+/// A directory with a configuration that has the path.
+fn configured() -> (PathBuf, String) {
+    let directory = fresh_directory();
+    let config = directory.join("broker.toml");
+    fs::write(&config, POLLS).expect("a file under target/");
+    let config = config.to_str().expect("UTF-8").to_owned();
+    (directory, config)
+}
+
+/// A device that waits, as one of so many.
+fn signed_wait(service: &Service, signer: &Signer, arn: &str, count: f64) -> Connection {
+    let call = Call::new(&service.broker, "GET", "/wake");
+    let mut waits = Connection::open(service.broker.plain);
+    let signed = signer.sign(call.pair("X-Amz-ChannelARN", arn));
+    waits.send(&signed.bytes());
+    until("it waits", || {
+        (waiting(&service.broker) == count).then_some(())
+    });
+    waits
+}
+
+/// A viewer comes, and the device that waits has its answer.
+fn is_called_by(service: &Service, viewer: &Signer, arn: &str, mut waits: Connection) {
+    let call = Call::viewer(&service.broker, arn, "v1");
+    let mut viewer = service.connect(&viewer.presign(call, 60));
+    viewer.send(&offer("b2ZmZXI="));
+    assert_eq!(waits.answer().expect("an answer").status, 200);
+}
+
+const POLICIES: &str = r#"
 [policy.all]
 document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}}'
 [policy.viewer]
 document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*"}}'
+"#;
+
+const TAGGED: &str = r#"
 [policy.tagged]
 document = '''{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*",
     "Condition": {"StringEquals": {"aws:ResourceTag/home": "17"}}}}'''
