@@ -112,20 +112,10 @@ impl<M: Machine> Edge<M> {
             bytes,
             whole,
         } = called;
-        let ProxyHeader {
-            source,
-            destination: _,
-            listener,
-            tls,
-        } = header;
+        let peer = of_node(&header);
+        let (source, tls) = (peer.remote, peer.tls);
         let at = self.io.turn.at();
         let full = !self.sessions.machine().has_room();
-        let peer = Peer {
-            remote: source,
-            listener,
-            tls,
-            inner: true,
-        };
         let room = !full || self.make_room(Origin::of(source.ip()));
         let session = if room {
             self.sessions.open(peer, full, at)
@@ -156,12 +146,8 @@ impl<M: Machine> Edge<M> {
             bytes,
             ended,
         } = introduced;
-        let ProxyHeader {
-            source,
-            destination: _,
-            listener,
-            tls,
-        } = header;
+        let peer = of_node(&header);
+        let source = peer.remote;
         // An encrypted connection has no answer: the node that passed it on gives one.
         let silent = engine.is_some();
         let origin = Origin::of(source.ip());
@@ -172,12 +158,6 @@ impl<M: Machine> Edge<M> {
         if full && !self.make_room(origin) {
             return self.refuse(socket, source, silent, TurnedAway::NoRoom);
         }
-        let peer = Peer {
-            remote: source,
-            listener,
-            tls,
-            inner: true,
-        };
         let Some(session) = self.sessions.open(peer, full, self.io.turn.at()) else {
             return self.refuse(socket, source, silent, TurnedAway::NoRoom);
         };
@@ -185,7 +165,7 @@ impl<M: Machine> Edge<M> {
         let connection = Connection::new(session, socket, engine);
         self.sessions
             .enter(session, connection, (origin, false), &mut self.io);
-        if tls {
+        if peer.tls {
             let secured = Input::Secured { session };
             self.sessions.feed(secured, &mut self.io); // on the way to the node that passed it on
         }
@@ -290,3 +270,19 @@ impl<M: Machine> Edge<M> {
 
 /// There is no room for another handshake.
 struct Refused;
+
+/// The client of another node, as its header has it.
+fn of_node(header: &ProxyHeader) -> Peer {
+    let &ProxyHeader {
+        source,
+        destination: _,
+        listener,
+        tls,
+    } = header;
+    Peer {
+        remote: source,
+        listener,
+        tls,
+        inner: true,
+    }
+}

@@ -6,7 +6,7 @@
 //!  word 2   who: 48        | length of the message, low 16 bits
 //!  word 3   whom: 48       | high 16 bits
 //! ```
-//! Where nobody is named, `whom` of a message that is too long has the limit, and of a connection that left for one the
+//! If nobody is named, `whom` of a message that is too long has the limit, and of a connection that left for one the
 //! lengths of [`Excess`]. Notes of a name or an address have data in words 0, 2 and 3. They precede the note that they
 //! belong to: a reader that goes backwards meets that one first.
 
