@@ -17,6 +17,7 @@ write() {
 serve() {
   leave
   cat >"$HOME/server"
+  : >"$HOME/server.out"   # the ready line of one that was served before is not this one's
   set -m   # a process group of its own
   bash -e "$HOME/server" >"$HOME/server.out" 2>&1 </dev/null &
   page_server=$!
