@@ -29,7 +29,7 @@ pub struct Config {
     /// Bytes that the database of etcd may have, where its members do not report that.
     pub etcd_quota_bytes: u64,
     /// Life of a registration without a keepalive, in milliseconds: whole seconds, 5 to 60 of them.
-    pub ttl_ms: u64,
+    pub lease_ms: u64,
     /// The epoch of presence of this process: those of its slots are greater.
     pub presence: u64,
     /// The operator accepts etcd as it is, whatever the data directory remembers.

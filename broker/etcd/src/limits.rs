@@ -159,7 +159,8 @@ pub const ASKED_BYTES_MAX: usize = 256;
 pub const PEER_STALL: Duration = Duration::from_secs(5);
 
 /// After this long without the other host's confirmation the system ends a connection; so the next one is tried while
-/// the network is still broken, and messages arrive about a second after it is mended.
+/// the network is still broken, and messages arrive about a second after it is mended. Until then the system repeats
+/// what is lost at equal intervals.
 pub const PEER_UNCONFIRMED: Duration = Duration::from_secs(2);
 
 /// A connection of another node that brings no message for this long is closed. Questions come every second.

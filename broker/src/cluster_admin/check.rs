@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::finding::{Finding, Level, count, error, ok, warning};
 use crate::server::cluster_secret;
 use crate::terminal::{plain, write};
-use broker_etcd::operator::{EtcdMember, MemberStatus, Survey, survey};
+use broker_etcd::operator::{EtcdMember, MemberStatus, Survey, granted, survey};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -38,11 +38,26 @@ pub(super) fn findings(place: &Place) -> Vec<Finding> {
         Err(why) => findings.push(error(format!("etcd: {why}"))),
         Ok(survey) => {
             findings.extend(of_etcd(&survey));
+            findings.push(lease(place));
             findings.extend(nodes::findings(place, &survey));
         }
     }
     findings.extend(names(place));
     findings
+}
+
+/// The lease that etcd grants counts, and it grants longer ones where its elections take long.
+fn lease(place: &Place) -> Finding {
+    let asked_s = place.settings.cluster.lease_ms / 1_000;
+    let seconds = i64::try_from(asked_s).unwrap_or(i64::MAX);
+    match granted(&place.etcd, seconds) {
+        Ok(granted_s) if granted_s == seconds => ok(format!("etcd grants leases of {asked_s} s")),
+        Ok(granted_s) => warning(format!(
+            "etcd grants leases of {granted_s} s, cluster.lease is {asked_s} s: a lost host is noticed later by that. \
+             Start etcd with a shorter --election-timeout"
+        )),
+        Err(why) => warning(format!("etcd grants no lease: {why}")),
+    }
 }
 
 fn of_etcd(survey: &Survey) -> Vec<Finding> {

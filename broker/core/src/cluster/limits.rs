@@ -14,23 +14,14 @@ pub const SLOTS: u16 = 4_096;
 /// Nodes that one cluster may have, over its whole life, in the list of names that a driver keeps.
 pub const NODES_MAX: usize = 256;
 
-/// Life of a registration without a keepalive, unless configured otherwise (5 s to 60 s).
-pub const TTL_MS: u64 = 10_000;
-
 /// From one tick to the next.
 pub const TICK_MS: u64 = 500;
 
 /// From one round of questions, keepalives and progress requests to the next.
 pub const ROUND_MS: u64 = 1_000;
 
-/// By how much an answer loses its value before a registration ends: an owner stops before anybody may take.
-pub const MARGIN_MS: u64 = 2_000;
-
 /// A longer span without a tick means that the process was stopped: nothing from before it counts.
 pub const GAP_MS: u64 = 2_000;
-
-/// Time that a registration must be absent from a current view before its slots may be taken.
-pub const ABSENT_MS: u64 = 2_000;
 
 /// Progress reports of the watch that are further apart than this leave a gap in what the view knows.
 pub const PROGRESS_GAP_MS: u64 = 2_500;
@@ -51,8 +42,7 @@ pub const RESTARTED_MS: u64 = 5_000;
 pub const FALLBACK_MS: u64 = 1_000;
 
 /// The most that chance adds to [`FALLBACK_MS`], so that the others do not all claim at once. Together they are part of
-/// the 15 s after which a lost host's slots are served; 10 s of lease, a report of the watch and 2 s of absence come
-/// before.
+/// the 10 s after which a lost host's slots are served; a lease, a report of the watch and the absence come before.
 pub const FALLBACK_SPREAD_MS: u64 = 500;
 
 /// Time added to both for a slot that nobody ever owned, counted from when the named node last took such a slot: all
@@ -80,6 +70,10 @@ pub const GIVEN_CLOSE_MS: u64 = 500;
 /// The same where the slot was taken from a node that is gone, or hangs: the clients of all its channels come back,
 /// each with up to five TLS handshakes. It is part of the 15 s within which they meet again.
 pub const LOST_CLOSE_MS: u64 = 1_000;
+
+/// A node that comes back while etcd takes no registration says for this long that it serves before it does: each peer
+/// asks it within a round, and takes nothing of it for a lease.
+pub const ANNOUNCED_MS: u64 = 2 * ROUND_MS;
 
 /// Slots in one claim: etcd takes 128 operations a transaction.
 pub const SLOTS_PER_CLAIM: usize = 100;

@@ -66,8 +66,8 @@ pub enum Call {
 /// The reply of etcd to a call. A watch has no reply of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The lease.
-    Granted(LeaseId),
+    /// The lease, and its life without a keepalive in milliseconds: at least what was asked for.
+    Granted(LeaseId, u64),
     /// The lease lives on: its remaining time was more than 0.
     KeptAlive,
     /// There is no such lease.

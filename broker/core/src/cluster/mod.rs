@@ -16,7 +16,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`types`] [`message`] [`limits`] | the words, what goes in and out, bounds |
+//! | [`types`] [`message`] [`limits`] [`spans`] | the words, what goes in and out, bounds, the parts of a lease |
 //! | [`etcd`] | calls of etcd, and what is known of its keys |
 //! | [`node`] | what each input changes; registration, the silence of others, until when this node may admit |
 //! | [`slots`] | the own slots: claimed, loaded, served, given |
@@ -31,6 +31,7 @@ pub mod node;
 pub mod proof;
 pub mod secret;
 pub mod slots;
+pub mod spans;
 pub mod types;
 
 pub use node::{Cluster, Config, Memory};

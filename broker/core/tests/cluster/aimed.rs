@@ -4,11 +4,13 @@ use crate::classes::{SETTLED_AFTER_START_MS, SETTLED_MS};
 use crate::identity::namesakes;
 use crate::net::ETCD;
 use crate::script::{Script, Step, cut_both, cut_off};
+use broker_core::cluster::limits::{ANNOUNCED_MS, ROUND_MS};
+use broker_core::cluster::spans::Spans;
 
 /// The script of an aimed world.
 pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {
     script.delay_max = script.delay_max.min(40);
-    match rng.u32(..21) {
+    match rng.u32(..25) {
         0 => came_back_blind(script, rng),
         1 => lease_ends_behind_a_cut(script, rng),
         2 => late_answers(script, rng),
@@ -29,8 +31,52 @@ pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {
         17 => namesakes::name_of_one_that_lives(script, rng),
         18 => namesakes::name_of_one_that_is_gone(script, rng),
         19 => all_end(script, rng),
+        20 => flapping_links(script, rng),
+        21 => stopped_by_turns(script, rng),
+        22 => lost_packets(script, rng),
+        23 => back_as_etcd_has_room(script, rng),
         _ => another_secret_in_etcd_first(script, rng),
     }
+}
+
+/// The links of a node fail every 2 s, for as long or less. Nothing moves.
+fn flapping_links(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "flapping links";
+    let host = rng.usize(..script.hosts);
+    let lasts = rng.u64(200..=2_000);
+    let mut at = script.begins + rng.u64(..2_000);
+    for _ in 0..rng.u32(5..15) {
+        cut_off(script, host, at, at + lasts);
+        at += lasts + 2_000;
+    }
+    script.moves_max = Some(0);
+    script.heals(at, 6_000);
+}
+
+/// A process stands still for 3 s in every 4. Nothing moves.
+fn stopped_by_turns(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "stopped by turns";
+    let host = rng.usize(..script.hosts);
+    let mut at = script.begins + rng.u64(..2_000);
+    for _ in 0..rng.u32(5..15) {
+        script.steps.push((at, Step::Stop(host)));
+        script.steps.push((at + 3_000, Step::Continue(host)));
+        at += 4_000;
+    }
+    script.moves_max = Some(0);
+    script.heals(at, 6_000);
+}
+
+/// A fifth of all packets is lost, and others take up to 300 ms. Nothing moves.
+fn lost_packets(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "lost packets";
+    script.delay_max = 300;
+    let at = script.begins;
+    let until = at + rng.u64(20_000..60_000);
+    script.steps.push((at, Step::LosePackets(20)));
+    script.steps.push((until, Step::LosePackets(0)));
+    script.moves_max = Some(0);
+    script.heals(until, 6_000);
 }
 
 /// A node is cut off until its slots are taken, and then reaches etcd first, with a watch that shows nothing.
@@ -271,8 +317,24 @@ fn back_while_etcd_is_full(script: &mut Script, rng: &mut fastrand::Rng) {
     script.steps.push((at, Step::Full(true)));
     cut_off(script, host, at, at + lasts);
     script.moves_max = Some(0);
-    script.unserved_max = Some(lasts - ALONE_MS + BACK_MS);
+    // At the earliest: a question is a round old at most.
+    let alone_ms = Spans::of_lease(script.lease_ms).hearing_ms() - ROUND_MS;
+    script.unserved_max = Some(lasts + BACK_MS - alone_ms);
     script.heals(at + lasts + SETTLED_MS, 6_000);
+}
+
+/// The same, and etcd takes claims again about when the node is back.
+fn back_as_etcd_has_room(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "back as etcd has room";
+    let at = script.begins + rng.u64(..2_000);
+    let host = rng.usize(..script.hosts);
+    let until = at + rng.u64(9_000..25_000);
+    script.steps.push((at, Step::Full(true)));
+    cut_off(script, host, at, until);
+    script
+        .steps
+        .push((until + rng.u64(..5_000), Step::Full(false)));
+    script.heals(until + 5_000, SETTLED_MS);
 }
 
 /// etcd comes back from a backup while a node gives a slot away. Only the giver wrote records since the backup, so it
@@ -366,10 +428,6 @@ fn all_end(script: &mut Script, rng: &mut fastrand::Rng) {
     script.settled = script.ends + 1;
 }
 
-/// A node that nobody answers is alone after this long at the earliest: an answer counts for 8 s from its question on,
-/// and a question is a second old at most.
-const ALONE_MS: u64 = 7_000;
-
-/// A node serves this long after a cut that it was alone in: a round of questions, and what etcd answers to a read and
-/// to the attempt to register.
-const BACK_MS: u64 = 3_500;
+/// A node serves this long after a cut that it was alone in: a round of questions, what etcd answers to a read and to
+/// the attempt to register, and the time for which it says to its peers that it serves.
+const BACK_MS: u64 = 3_500 + ANNOUNCED_MS;

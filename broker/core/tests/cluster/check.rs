@@ -19,11 +19,11 @@
 use crate::host::Host;
 use crate::net::{ETCD, Net};
 use crate::script::Script;
-use crate::world::TTL_MS;
 use broker_core::cluster::Cluster;
 use broker_core::cluster::limits::{CALL_MS, TICK_MS};
 use broker_core::cluster::message::{Answer, Call, Ending, Gain, Held, Reason, Taking};
 use broker_core::cluster::node::authority::Standing;
+use broker_core::cluster::spans::Spans;
 use broker_core::cluster::types::{Epoch, Incarnation, Key, NodeId, Owner, ParcelId, Slot, Value};
 use broker_core::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +34,8 @@ const RELEASE_MS: u64 = 2_000;
 pub(crate) struct Check {
     /// The rule that broke, if one did.
     pub(crate) fault: Option<String>,
+    /// Of the lease that etcd grants.
+    pub(crate) spans: Spans,
     pub(crate) met: BTreeMap<&'static str, u64>,
     /// By slot: who owned it last by etcd, and who served it under which epoch.
     slots: Vec<SlotCheck>,
@@ -84,9 +86,10 @@ struct Overlap {
 }
 
 impl Check {
-    pub(crate) fn new(slots: usize, hosts: usize) -> Self {
+    pub(crate) fn new(slots: usize, hosts: usize, spans: Spans) -> Self {
         Self {
             fault: None,
+            spans,
             met: BTreeMap::new(),
             slots: vec![SlotCheck::default(); slots],
             doubled: 0,
@@ -308,7 +311,7 @@ impl Check {
             let word = self.words.get(&(host, slot));
             if let (Some(compare), Some(&(epoch, at))) = (compared, word)
                 && compare.at == epoch
-                && now - at < TTL_MS
+                && now - at < self.spans.lease_ms()
             {
                 self.breaks(format!(
                     "I4 at {now}: host {host} claims {slot:?} at {epoch:?}, served at {at}"

@@ -4,8 +4,15 @@ use crate::aimed;
 use crate::net::ETCD;
 use crate::script::{Script, Step, cut_both, cut_off};
 
+/// The shortest lease that nodes may ask for.
+const LEASE_MS: u64 = 5_000;
+
 /// A node's own start, reading and loading of many slots included.
 const START_MS: u64 = 5_000;
+
+/// The slots of a lost host are served this long after its registration ended: the report of the watch, absence, the
+/// fallback, claims and loads.
+const TAKEN_MS: u64 = 5_000;
 
 /// All slots are served this long after the last fault.
 pub(crate) const SETTLED_MS: u64 = 15_000;
@@ -30,6 +37,12 @@ impl Script {
         let delay_max = *rng.choice([2, 10, 40, 40, 200, 400].iter()).unwrap_or(&10);
         let mut script = Self::of(members, slots, delay_max);
         script.sends_again = rng.bool();
+        script.lease_ms = *rng
+            .choice([5_000, 5_000, 6_000, 10_000].iter())
+            .unwrap_or(&LEASE_MS);
+        script.asked_ms = *rng
+            .choice([LEASE_MS, script.lease_ms].iter())
+            .unwrap_or(&LEASE_MS);
         match rng.u32(..100) {
             0..40 => chaos(&mut script, rng),
             40..58 => nothing_moves(&mut script, rng),
@@ -57,6 +70,8 @@ impl Script {
             members,
             slots,
             delay_max,
+            asked_ms: LEASE_MS,
+            lease_ms: LEASE_MS,
             sends_again: false,
             is_new: false,
             lag: Vec::new(),
@@ -347,7 +362,7 @@ fn host_lost(script: &mut Script, rng: &mut fastrand::Rng) {
     let host = rng.usize(..script.hosts);
     if rng.bool() {
         script.steps.push((at, Step::Lose(host)));
-        script.unserved(SETTLED_MS);
+        script.unserved(script.lease_ms + TAKEN_MS);
         if rng.bool() {
             script
                 .steps

@@ -2,9 +2,8 @@
 
 use crate::check::Check;
 use crate::host::Host;
-use crate::world::TTL_MS;
 use broker_core::cluster::Cluster;
-use broker_core::cluster::limits::{ABSENT_MS, HAS_ETCD_MS, MARGIN_MS};
+use broker_core::cluster::limits::HAS_ETCD_MS;
 use broker_core::cluster::node::authority::Standing;
 use broker_core::cluster::types::NodeId;
 use broker_core::time::Now;
@@ -32,7 +31,7 @@ impl Check {
             return;
         }
         if before <= clock {
-            let is_lately = |asked: Now| clock.since(asked) < TTL_MS - MARGIN_MS;
+            let is_lately = |asked: Now| clock.since(asked) < self.spans.hearing_ms();
             let mut words = self.had_etcd.range((host, 0)..(host + 1, 0));
             let has_etcd = clock.since(self.etcd[host].1) <= HAS_ETCD_MS
                 || words.any(|(_, (asked, had))| had.is_some() && is_lately(*asked));
@@ -44,7 +43,7 @@ impl Check {
     /// I2: whether a host has come back so lately that nothing can have been taken from it since.
     pub(crate) fn has_come_back(&self, host: usize, now: u64) -> bool {
         let (_, back) = self.rights[host];
-        back.is_some_and(|at| now - at < ABSENT_MS)
+        back.is_some_and(|at| now - at < self.spans.absence_ms())
     }
 
     /// I2: a peer says whether it has etcd, in answer to a question of `asked`.
@@ -92,7 +91,7 @@ impl Check {
             }
             let since = clock.since(self.etcd[number].1);
             let taker = self.taker(number, cluster, hosts);
-            if let Some(peer) = taker.filter(|_| since > TTL_MS) {
+            if let Some(peer) = taker.filter(|_| since > self.spans.lease_ms()) {
                 return self.breaks(format!(
                     "I10 at {now}: host {number} denies channels {since} ms after etcd, although {peer:?} may take"
                 ));
@@ -105,7 +104,7 @@ impl Check {
         let can_take = |peer: &&Host| {
             let word = self.had_etcd.get(&(number, peer.node.index()));
             let had_etcd = word.and_then(|(_, at)| *at);
-            let is_written_off = |at: u64| self.etcd[number].0 >= at + TTL_MS - MARGIN_MS;
+            let is_written_off = |at: u64| self.etcd[number].0 >= at + self.spans.hearing_ms();
             cluster.expects(peer.node) && had_etcd.is_some_and(|at| !is_written_off(at))
         };
         let peer = hosts.iter().find(can_take)?;
@@ -121,7 +120,10 @@ impl Check {
             let clock = host.clock(now);
             let since = clock.since(self.contacts[number]);
             let admits = host.runs() && clock < cluster.valid_until();
-            if admits && since > TTL_MS - MARGIN_MS && cluster.standing() != Standing::Exception {
+            if admits
+                && since > self.spans.hearing_ms()
+                && cluster.standing() != Standing::Exception
+            {
                 self.breaks(format!(
                     "I2 at {now}: host {number} admits {since} ms after its last answer"
                 ));

@@ -20,7 +20,7 @@ pub(crate) struct Etcd {
     /// When each lease ends, by its number.
     leases: BTreeMap<u64, u64>,
     next_lease: u64,
-    ttl_ms: u64,
+    lease_ms: u64,
     /// All changes that watches may want, in order.
     pub(crate) history: Vec<Change>,
     compacted: Revision,
@@ -46,7 +46,7 @@ pub(crate) enum Effect {
 }
 
 impl Etcd {
-    pub(crate) fn new(slots: u16, ttl_ms: u64) -> Self {
+    pub(crate) fn new(slots: u16, lease_ms: u64) -> Self {
         Self {
             id: EtcdId(1),
             revision: Revision(1),
@@ -54,7 +54,7 @@ impl Etcd {
             others: BTreeMap::new(),
             leases: BTreeMap::new(),
             next_lease: 1,
-            ttl_ms,
+            lease_ms,
             history: Vec::new(),
             compacted: Revision(0),
             is_full: false,
@@ -75,12 +75,12 @@ impl Etcd {
             Call::Grant => {
                 let lease = self.next_lease;
                 self.next_lease += 1;
-                self.leases.insert(lease, now + self.ttl_ms);
-                Effect::Reply(Reply::Granted(LeaseId(lease)))
+                self.leases.insert(lease, now + self.lease_ms);
+                Effect::Reply(Reply::Granted(LeaseId(lease), self.lease_ms))
             }
             Call::KeepAlive(lease) => Effect::Reply(match self.leases.get_mut(&lease.0) {
                 Some(ends) => {
-                    *ends = now + self.ttl_ms;
+                    *ends = now + self.lease_ms;
                     Reply::KeptAlive
                 }
                 None => Reply::LeaseGone,
@@ -225,7 +225,7 @@ impl Etcd {
     /// All leases begin again, as after a change of the leader.
     pub(crate) fn extend_all(&mut self, now: u64) {
         for ends in self.leases.values_mut() {
-            *ends = now + self.ttl_ms;
+            *ends = now + self.lease_ms;
         }
     }
 

@@ -1,6 +1,7 @@
 //! A host: the process of a node, its data directory, its clock.
 
 use broker_core::cluster::message::Held;
+use broker_core::cluster::spans::Spans;
 use broker_core::cluster::types::{Address, Incarnation, NodeId, Owner, ParcelId, Slot};
 use broker_core::cluster::{Cluster, Config, Memory};
 use broker_core::time::Now;
@@ -103,7 +104,7 @@ impl Host {
         self.cluster.is_some() && self.pause == Pause::None
     }
 
-    pub(crate) fn start(&mut self, ttl_ms: u64, seed: u64, now: u64) {
+    pub(crate) fn start(&mut self, spans: Spans, seed: u64, now: u64) {
         assert!(self.cluster.is_none(), "one process a host");
         self.process += 1;
         self.starts += 1;
@@ -114,7 +115,7 @@ impl Host {
             me: self.owner(),
             address: self.address,
             slots: u16::try_from(self.serving.len()).expect("few slots"),
-            ttl_ms,
+            spans,
             memory: self.memory,
             seed,
         };

@@ -72,7 +72,7 @@ impl World {
             Output::Ask(to, question) => {
                 let input = Input::Question(me, question);
                 let (from, to) = (number, self.homes[to.index()]);
-                let at = self.now + self.net.delay(from, to, &mut self.rng);
+                let at = self.net.arrival(self.now, (from, to), &mut self.rng);
                 self.push(
                     at,
                     What::Asks {
@@ -124,7 +124,7 @@ impl World {
         self.check.calls(number, host.node, &call, self.now);
         host.calls.push(host.clock(self.now));
         let (from, process) = (number, host.process);
-        let at = self.now + self.net.delay(from, ETCD, &mut self.rng);
+        let at = self.net.arrival(self.now, (from, ETCD), &mut self.rng);
         self.push(
             at,
             What::Calls {

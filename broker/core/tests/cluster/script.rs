@@ -15,6 +15,9 @@ pub(crate) struct Script {
     pub(crate) members: usize,
     pub(crate) slots: u16,
     pub(crate) delay_max: u64,
+    /// The lease that nodes ask for, and the one that etcd grants.
+    pub(crate) asked_ms: u64,
+    pub(crate) lease_ms: u64,
     pub(crate) sends_again: bool,
     /// No slot ever had an owner.
     pub(crate) is_new: bool,
@@ -77,6 +80,8 @@ pub(crate) enum Step {
     Compact,
     EndWatches,
     Full(bool),
+    /// This percentage of packets is lost, and sent again.
+    LosePackets(u8),
     BackUp,
     /// etcd is rolled back to the backup, and has this id.
     Restore(u64),
@@ -165,6 +170,7 @@ impl Step {
             }
             Self::Compact => world.etcd.compact(),
             Self::EndWatches => world.end_watches(),
+            Self::LosePackets(percent) => world.net.lost_percent = percent,
             Self::Full(is_full) => world.etcd.is_full = is_full,
             Self::BackUp => world.etcd.back_up(),
             Self::Restore(id) => {

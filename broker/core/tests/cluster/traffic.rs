@@ -129,12 +129,12 @@ impl World {
     }
 
     fn stream(&mut self, host: usize, input: Input) {
-        let delay = self.net.delay(ETCD, host, &mut self.rng);
+        let arrival = self.net.arrival(self.now, (ETCD, host), &mut self.rng);
         let lag = self.script.lag[host];
         let Some(stream) = &mut self.watches[host] else {
             return;
         };
-        stream.arrives = stream.arrives.max(self.now + delay + lag);
+        stream.arrives = stream.arrives.max(arrival + lag);
         let (at, process) = (stream.arrives, stream.process);
         let input = self.script.reads(host, input);
         let from = ETCD;

@@ -8,14 +8,12 @@ use crate::script::{Script, Step};
 use crate::traffic::Stream;
 use broker_core::cluster::limits::TICK_MS;
 use broker_core::cluster::message::{Call, CallId, Held, Input, Reply};
+use broker_core::cluster::spans::Spans;
 use broker_core::cluster::types::{Key, RosterState, Slot, Value};
 use broker_core::time::Now;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt::Write as _;
-
-/// Life of a registration in all worlds, in milliseconds.
-pub(crate) const TTL_MS: u64 = 10_000;
 
 /// From one look at all slots to the next.
 pub(crate) const SAMPLE_MS: u64 = 200;
@@ -165,9 +163,13 @@ impl World {
             homes: (0..script.hosts).collect(),
             hosts,
             net,
-            etcd: Etcd::new(slots, TTL_MS),
+            etcd: Etcd::new(slots, script.lease_ms),
             etcd_state: EtcdState::Up,
-            check: Check::new(usize::from(slots), script.hosts),
+            check: Check::new(
+                usize::from(slots),
+                script.hosts,
+                Spans::of_lease(script.lease_ms),
+            ),
             log: None,
             watches: vec![None; script.hosts],
             published: 0,
@@ -380,7 +382,7 @@ impl World {
         input: Input,
         messages: Vec<u32>,
     ) {
-        let at = self.now + self.net.delay(from, to, &mut self.rng);
+        let at = self.net.arrival(self.now, (from, to), &mut self.rng);
         self.push(
             at,
             What::Arrives {
@@ -449,7 +451,7 @@ impl World {
             return;
         }
         host.is_wanted = true;
-        host.start(TTL_MS, seed, now);
+        host.start(Spans::of_lease(self.script.asked_ms), seed, now);
         let process = host.process;
         let offset = self.rng.u64(..TICK_MS);
         self.push(now + offset, What::Tick(number, process));

@@ -23,7 +23,8 @@ pub(crate) enum Ask {
 /// The answer to a call.
 #[derive(Debug)]
 pub(crate) enum Told {
-    Granted(LeaseId),
+    /// With its life without a keepalive, in seconds.
+    Granted(LeaseId, i64),
     Revoked,
     Read(RangeResponse),
     Outcome(TxnResponse),
@@ -39,7 +40,10 @@ pub(crate) async fn ask(lines: Lines, ask: Ask) -> Result<Told, Failure> {
 
 async fn answer(lines: Lines, ask: Ask) -> Result<Told, Status> {
     Ok(match ask {
-        Ask::Grant(seconds) => Told::Granted(LeaseId(lines.grant(seconds).await?.cast_unsigned())),
+        Ask::Grant(seconds) => {
+            let granted = lines.grant(seconds).await?;
+            Told::Granted(LeaseId(granted.id.cast_unsigned()), granted.ttl)
+        }
         Ask::Revoke(lease) => {
             lines.revoke(lease.0.cast_signed()).await?;
             Told::Revoked

@@ -231,7 +231,10 @@ impl Service<Uri> for Dial {
                 .with_time(HTTP2_PING)
                 .with_interval(HTTP2_PONG)
                 .with_retries(2);
-            SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+            let options = SockRef::from(&stream);
+            options.set_tcp_keepalive(&keepalive)?;
+            // Lost bytes are sent again at equal intervals, while few are under way: a keepalive arrives in time.
+            options.set_tcp_thin_linear_timeouts(true)?;
             let stream: Box<dyn Stream> = match tls {
                 None => Box::new(stream),
                 Some(tls) => {

@@ -26,6 +26,7 @@ use crate::wire::{self, Message};
 use broker_core::cluster;
 use broker_core::cluster::limits::{INNER_VERSION, SLOTS};
 use broker_core::cluster::message::{Call, Ending, Input, Output, Parcel, SlotOrder, Transaction};
+use broker_core::cluster::spans::Spans;
 use broker_core::cluster::types::{Key, NodeId, Owner, Revision, Value};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -82,7 +83,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             me,
             address: names::address(&config.inner.address),
             slots: SLOTS,
-            ttl_ms: config.ttl_ms,
+            spans: Spans::of_lease(config.lease_ms),
             memory: kept.memory(),
             seed,
         };
@@ -99,7 +100,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             translator,
             service: parts.service,
             post: Post::new(parts.peers, events.clone()),
-            control: Control::new(control, config.ttl_ms, &kept),
+            control: Control::new(control, config.lease_ms, &kept),
             records: Records::new(records, me.incarnation),
             capacity: Capacity::new(config.etcd_quota_bytes),
             orders: Orders::default(),

@@ -2,6 +2,7 @@
 //! call connects, asks and ends, within a bounded time.
 
 mod drain;
+mod lease;
 mod look;
 mod member;
 mod rebalance;
@@ -11,6 +12,7 @@ mod survey;
 mod upgrade;
 
 pub use drain::{DrainError, DrainProgress, drain};
+pub use lease::granted;
 pub use member::{EtcdMember, MemberStatus};
 pub(crate) use member::{quota, told};
 pub use rebalance::{Parts, RebalanceError, rebalance};

@@ -290,6 +290,8 @@ pub struct LeaseGrantRequest {
 pub struct LeaseGrantResponse {
     #[prost(int64, tag = "2")]
     pub id: i64,
+    #[prost(int64, tag = "3")]
+    pub ttl: i64,
 }
 #[allow(clippy::all)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -6,9 +6,9 @@ use super::generated::lease_client::LeaseClient;
 use super::generated::maintenance_client::MaintenanceClient;
 use super::generated::watch_client::WatchClient;
 use super::generated::{
-    AuthenticateRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
-    LeaseRevokeRequest, RangeRequest, RangeResponse, StatusRequest, StatusResponse, TxnRequest,
-    TxnResponse, WatchRequest, WatchResponse,
+    AuthenticateRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest,
+    LeaseKeepAliveResponse, LeaseRevokeRequest, RangeRequest, RangeResponse, StatusRequest,
+    StatusResponse, TxnRequest, TxnResponse, WatchRequest, WatchResponse,
 };
 use crate::limits::ANSWER_BYTES_MAX;
 use std::pin::Pin;
@@ -57,10 +57,10 @@ impl Lines {
         Ok(self.kv().txn(request).await?.into_inner())
     }
 
-    /// The id of a lease of this many seconds.
-    pub(crate) async fn grant(&self, ttl: i64) -> Result<i64, Status> {
+    /// A lease of at least this many seconds.
+    pub(crate) async fn grant(&self, ttl: i64) -> Result<LeaseGrantResponse, Status> {
         let granted = self.lease().lease_grant(LeaseGrantRequest { ttl }).await?;
-        Ok(granted.into_inner().id)
+        Ok(granted.into_inner())
     }
 
     /// The end of a lease.

@@ -267,8 +267,10 @@ pub(super) async fn connect(
     let connecting = TcpStream::connect(address);
     let stream = within(PEER_CONNECT, "no connection in time", connecting).await?;
     stream.set_nodelay(true)?;
-    // A host that is gone sends nothing, and what it does not confirm would be repeated ever more seldom.
+    // Lost bytes are sent again at equal intervals while few are under way, and not ever more seldom: on a bad network
+    // an answer comes in time. A host that is gone confirms nothing.
     let options = socket2::SockRef::from(&stream);
+    options.set_tcp_thin_linear_timeouts(true)?;
     options.set_tcp_user_timeout(Some(crate::limits::PEER_UNCONFIRMED))?;
     let greeting = async {
         let name = ServerName::try_from(SERVER).map_err(io::Error::other)?;

@@ -1,9 +1,23 @@
 //! Three members of etcd, of which one freezes. Connections move to the others; slots do not move.
 
 use crate::clusters::{ALL, Two};
-use crate::server::Etcd;
+use crate::server::{self, Etcd};
 use crate::world::{never, wait};
+use broker_etcd::operator;
 use std::time::Duration;
+
+/// Half as long again as an election is the shortest lease, in whole seconds.
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for an election"]
+fn etcd_grants_a_longer_lease_where_elections_take_long() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start_with("http", &["--election-timeout", "5000"]);
+    for (asked, granted) in [(5, 8), (10, 10)] {
+        assert_eq!(operator::granted(&etcd.options(), asked), Ok(granted));
+    }
+}
 
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]

@@ -94,7 +94,7 @@ impl Node {
             proofs: part.secret.proof_keys(&part.name),
             etcd: options(settings)?,
             etcd_quota_bytes: settings.cluster.etcd_quota_bytes as u64,
-            ttl_ms: settings.cluster.lease_ms,
+            lease_ms: settings.cluster.lease_ms,
             presence: epoch,
             accept_etcd: settings.accept_etcd,
         };

@@ -246,7 +246,7 @@ fn configured() -> (PathBuf, String) {
     (directory, config)
 }
 
-/// A device that waits, as one of so many.
+/// A device that waits; `count` wait then.
 fn signed_wait(service: &Service, signer: &Signer, arn: &str, count: f64) -> Connection {
     let call = Call::new(&service.broker, "GET", "/wake");
     let mut waits = Connection::open(service.broker.plain);

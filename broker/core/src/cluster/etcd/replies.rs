@@ -3,6 +3,7 @@
 use super::calls::{Purpose, UnderWay};
 use crate::cluster::message::{CallId, Output, Packed, Reply, WatchId};
 use crate::cluster::node::Cluster;
+use crate::cluster::spans::Spans;
 use crate::cluster::types::{Change, EtcdId, Key, Revision, Snapshot, Value};
 use crate::time::Now;
 
@@ -12,7 +13,8 @@ impl Cluster {
             return;
         };
         match reply {
-            Reply::Granted(lease) => {
+            Reply::Granted(lease, lease_ms) => {
+                self.set_spans(Spans::of_lease(lease_ms));
                 self.registering.granted(lease);
                 self.register(now);
             }

@@ -11,9 +11,13 @@
 //! A stopped process begins again at `Asking`: it waits for one round of questions before it decides.
 //!
 //! A node that was alone, or stopped for as long, may come back while others take its slots. No claim is made against a
-//! registration, so it admits once etcd shows its own, and by answers of peers only if none of them has etcd.
+//! registration, so it admits once etcd shows its own, and by answers of peers only if none of them has etcd. An etcd
+//! that is full takes neither: then the node says to its peers, which all answer, that it serves, before it does.
 
-use crate::cluster::limits::{ALONE_AGAIN_MS, GAP_MS, HAS_ETCD_MS, ROUND_MS, TICK_MS};
+use crate::cluster::limits::{
+    ALONE_AGAIN_MS, ANNOUNCED_MS, GAP_MS, HAS_ETCD_MS, ROUND_MS, TICK_MS,
+};
+use crate::cluster::spans::Spans;
 use crate::time::Now;
 
 /// Whether a node may serve what it owns, and until when. One per process.
@@ -28,10 +32,11 @@ pub struct Authority {
     /// When this node was last alone.
     alone_at: Option<Now>,
     held_until: Option<Now>,
+    /// Since when it says that it serves, to come back without a registration.
+    announced: Option<Now>,
     /// Its last right to admit ended without another one: others may take its slots.
     lapsed: bool,
-    reach_ms: u64,
-    ttl_ms: u64,
+    spans: Spans,
 }
 
 /// The grounds of a decision: what the rest of the node knows.
@@ -41,8 +46,10 @@ pub struct Grounds {
     pub peers: Option<Now>,
     /// Whether this process has etcd, or a peer that answers it.
     pub etcd_is_near: bool,
-    /// Whether etcd has this process's registration, as far as is known, or takes none of anybody.
+    /// Whether etcd has this process's registration, as far as is known.
     pub is_registered: bool,
+    /// Whether etcd takes no registration, and so no claim, since it is full; and every registered node answers.
+    pub is_heard_alone: bool,
     /// Whether any peer may take.
     pub may_be_taken: bool,
 }
@@ -67,7 +74,7 @@ pub enum Standing {
 impl Authority {
     /// Of a process that never registered.
     #[must_use]
-    pub fn new(reach_ms: u64, ttl_ms: u64) -> Self {
+    pub fn new(spans: Spans) -> Self {
         Self {
             standing: Standing::Starting,
             valid_until: Now(0),
@@ -75,10 +82,15 @@ impl Authority {
             gap: None,
             alone_at: None,
             held_until: None,
+            announced: None,
             lapsed: true,
-            reach_ms,
-            ttl_ms,
+            spans,
         }
+    }
+
+    /// etcd granted a lease with these spans.
+    pub fn set_spans(&mut self, spans: Spans) {
+        self.spans = spans;
     }
 
     /// Admissions are valid before this moment.
@@ -121,7 +133,8 @@ impl Authority {
     /// Whether etcd's last answer that shows the slots is older than a lease: slots may have moved since.
     #[must_use]
     pub fn is_outdated(&self, now: Now) -> bool {
-        self.etcd.is_none_or(|asked| now.since(asked) > self.ttl_ms)
+        self.etcd
+            .is_none_or(|asked| now.since(asked) > self.spans.lease_ms())
     }
 
     /// The process registered for the first time, or again.
@@ -146,9 +159,12 @@ impl Authority {
     /// Decides until when the node may admit. True when it has just become alone.
     pub fn decide(&mut self, grounds: &Grounds, now: Now) -> bool {
         let may_be_taken = grounds.may_be_taken;
+        let announces = self.lapsed && grounds.is_heard_alone && !grounds.is_registered;
+        let since = *self.announced.get_or_insert(now);
+        self.announced = announces.then_some(since);
         let until = self
-            .answered(grounds)
-            .map_or(Now(0), |asked| asked.after(self.reach_ms));
+            .answered(grounds, now)
+            .map_or(Now(0), |asked| asked.after(self.spans.hearing_ms()));
         match self.standing {
             Standing::Starting => return false,
             Standing::Held if self.held_until.is_some_and(|held| now < held) => return false,
@@ -178,12 +194,25 @@ impl Authority {
     }
 
     /// When the newest question was sent whose answer lets this node admit.
-    fn answered(&self, grounds: &Grounds) -> Option<Now> {
+    fn answered(&self, grounds: &Grounds, now: Now) -> Option<Now> {
         if !self.lapsed {
             return self.etcd.max(grounds.peers);
         }
         let peers = grounds.peers.filter(|_| !grounds.etcd_is_near);
-        self.etcd.filter(|_| grounds.is_registered).max(peers)
+        let is_known = self
+            .announced
+            .is_some_and(|since| now.since(since) >= ANNOUNCED_MS);
+        let etcd = self.etcd.filter(|_| grounds.is_registered || is_known);
+        etcd.max(peers)
+    }
+
+    /// Whether this node says to others that it serves: it does, or is about to.
+    ///
+    /// One that comes back while etcd takes no registration is protected by its word alone: etcd may take claims again
+    /// at any moment.
+    #[must_use]
+    pub fn says_that_it_serves(&self, now: Now) -> bool {
+        now < self.valid_until || self.announced.is_some()
     }
 
     fn becomes_alone(&mut self, now: Now) -> bool {
@@ -201,7 +230,7 @@ impl Authority {
     fn answered_again(&mut self, until: Now, now: Now) -> bool {
         if self.standing == Standing::Alone && self.held_until.is_some() {
             self.standing = Standing::Held;
-            self.held_until = Some(now.after(self.ttl_ms));
+            self.held_until = Some(now.after(self.spans.lease_ms()));
             return false;
         }
         self.held_until = None;
@@ -222,13 +251,14 @@ mod tests {
             peers,
             etcd_is_near: false,
             is_registered: true,
+            is_heard_alone: false,
             may_be_taken,
         }
     }
 
     /// A node that registered at 0 and was answered then.
     fn answered() -> Authority {
-        let mut authority = Authority::new(8_000, 10_000);
+        let mut authority = Authority::new(Spans::of_lease(10_000));
         authority.registers();
         authority.etcd_answers(Now(0));
         assert!(!authority.decide(&on(None, true), Now(0)));
@@ -238,7 +268,7 @@ mod tests {
 
     #[test]
     fn nothing_is_served_before_the_first_registration() {
-        let mut authority = Authority::new(8_000, 10_000);
+        let mut authority = Authority::new(Spans::of_lease(10_000));
         authority.etcd_answers(Now(5));
         authority.decide(&on(Some(Now(5)), false), Now(6));
         assert_eq!(authority.standing(), Standing::Starting);
@@ -318,6 +348,28 @@ mod tests {
         assert_eq!(authority.valid_until(), Now(17_100), "it goes on as before");
     }
 
+    /// etcd may take claims again at any moment: a node is protected by its word to its peers.
+    #[test]
+    fn where_etcd_takes_no_registration_a_node_says_first_that_it_serves() {
+        let mut authority = answered();
+        assert!(authority.decide(&on(None, true), Now(8_000)));
+        let refused = Grounds {
+            etcd_is_near: true,
+            is_registered: false,
+            is_heard_alone: true,
+            ..on(Some(Now(9_000)), true)
+        };
+        authority.etcd_answers(Now(9_100));
+        authority.decide(&refused, Now(9_100));
+        assert!(authority.says_that_it_serves(Now(9_100)));
+        assert_eq!(authority.valid_until(), Now(0));
+        authority.etcd_answers(Now(11_000));
+        authority.decide(&refused, Now(11_099));
+        assert_eq!(authority.standing(), Standing::Alone);
+        authority.decide(&refused, Now(11_100));
+        assert_eq!(authority.valid_until(), Now(19_000));
+    }
+
     #[test]
     fn a_process_that_was_stopped_for_long_was_alone() {
         for (until, goes_on) in [(7_999, true), (8_000, false)] {
@@ -334,7 +386,7 @@ mod tests {
 
     #[test]
     fn what_etcd_showed_is_outdated_after_a_lease() {
-        let mut authority = Authority::new(8_000, 10_000);
+        let mut authority = Authority::new(Spans::of_lease(10_000));
         assert!(authority.is_outdated(Now(0)));
         authority.etcd_answers(Now(5));
         assert!(!authority.is_outdated(Now(10_005)));

@@ -5,7 +5,7 @@ use super::Cluster;
 use super::authority::{Grounds, Standing};
 use super::registration::Place;
 use crate::cluster::etcd::calls::Purpose;
-use crate::cluster::limits::{ABSENT_MS, GRACE_MS, ROUND_MS};
+use crate::cluster::limits::{GRACE_MS, ROUND_MS};
 use crate::cluster::message::{
     Call, Compare, Ending, Heard, Held, Output, Question, SlotOrder, Transaction,
 };
@@ -83,7 +83,8 @@ impl Cluster {
         let grounds = Grounds {
             peers: self.silence.newest_answered(),
             etcd_is_near: self.silence.peers_have_etcd(now) || self.authority.has_etcd(now),
-            is_registered: self.registering.is_settled(&self.view),
+            is_registered: self.registering.current(&self.view).is_some(),
+            is_heard_alone: self.registering.is_refused() && self.is_heard_by_all(now),
             may_be_taken: self.may_be_taken(),
         };
         if self.authority.decide(&grounds, now) {
@@ -99,12 +100,18 @@ impl Cluster {
         self.finish_drain(now);
     }
 
+    /// Whether every node that is registered beside this one answers it.
+    fn is_heard_by_all(&self, now: Now) -> bool {
+        let mut others = self.view.nodes().filter(|node| *node != self.me.node);
+        others.all(|node| self.view.registration(node).is_none() || self.silence.reaches(node, now))
+    }
+
     fn place(&mut self, now: Now) -> Place {
         let mut others = self.view.nodes().filter(|node| *node != self.me.node);
         let is_answered = others.any(|node| self.silence.reaches(node, now));
-        let ttl_ms = self.times.ttl_ms;
+        let spans = self.times.spans;
         let registering = &mut self.registering;
-        let place = registering.place(&self.view, is_answered, ttl_ms, now);
+        let place = registering.place(&self.view, is_answered, spans, now);
         self.obstacles.awaits_name = place == Place::Occupied;
         place
     }
@@ -262,8 +269,8 @@ impl Cluster {
             return;
         }
         for node in self.view.nodes() {
-            let is_gone = self.silence.is_gone(node, as_of, self.times.ttl_ms)
-                && self.view.absent_ms(node) >= ABSENT_MS
+            let is_gone = self.silence.is_gone(node, as_of)
+                && self.view.absent_ms(node) >= self.times.spans.absence_ms()
                 && (self.silence.ever_answered(node) || self.plan.runs_for(GRACE_MS, as_of));
             self.silence.write_off(node, is_gone);
         }

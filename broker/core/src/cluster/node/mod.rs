@@ -17,13 +17,14 @@ pub mod silence;
 
 use crate::cluster::etcd::calls::{Calls, Purpose};
 use crate::cluster::etcd::view::View;
-use crate::cluster::limits::{GAP_MS, MARGIN_MS, NODES_MAX};
+use crate::cluster::limits::{GAP_MS, NODES_MAX};
 use crate::cluster::message::{Answer, Call, Heard, Held, Input, Output, Question, SlotOrder};
 use crate::cluster::slots::candidates::Candidates;
 use crate::cluster::slots::claims::Claims;
 use crate::cluster::slots::plan::Plan;
 use crate::cluster::slots::transfer::Transfers;
 use crate::cluster::slots::{Slots, Stage};
+use crate::cluster::spans::Spans;
 use crate::cluster::types::{
     Address, EtcdId, Kinship, LeaseId, NodeId, NodeKey, Owner, Revision, RosterState, Slot,
     SlotRecord,
@@ -44,8 +45,8 @@ pub struct Config {
     pub address: Address,
     /// Slots of the cluster: [`crate::cluster::limits::SLOTS`], fewer in tests.
     pub slots: u16,
-    /// Life of a registration without a keepalive, in milliseconds.
-    pub ttl_ms: u64,
+    /// The spans of the lease that etcd is asked for.
+    pub spans: Spans,
     /// The state that the data directory kept; the default when the operator accepts etcd as it is.
     pub memory: Memory,
     /// Decides what chance decides.
@@ -85,7 +86,7 @@ pub struct Cluster {
 /// When a node does what it does by itself.
 #[derive(Debug)]
 pub(super) struct Times {
-    pub(super) ttl_ms: u64,
+    pub(super) spans: Spans,
     pub(super) last_tick: Now,
     pub(super) next_round: Now,
 }
@@ -106,13 +107,12 @@ impl Cluster {
     /// A process that starts at `now` and knows nothing but what its data directory kept.
     #[must_use]
     pub fn new(config: &Config, now: Now) -> Self {
-        let reach_ms = config.ttl_ms.saturating_sub(MARGIN_MS);
-        let memory = config.memory;
+        let (memory, spans) = (config.memory, config.spans);
         Self {
             me: config.me,
             address: config.address,
             times: Times {
-                ttl_ms: config.ttl_ms,
+                spans,
                 last_tick: now,
                 next_round: now,
             },
@@ -123,9 +123,9 @@ impl Cluster {
                 ended: false,
             },
             view: View::new(config.slots, memory.newest, memory.etcd),
-            silence: Silence::new(config.slots, reach_ms),
-            authority: Authority::new(reach_ms, config.ttl_ms),
-            plan: Plan::new(config.me, config.slots, config.ttl_ms, now, config.seed),
+            silence: Silence::new(config.slots, spans),
+            authority: Authority::new(spans),
+            plan: Plan::new(config.me, config.slots, spans, now, config.seed),
             claims: Claims::default(),
             slots: Slots::new(config.slots),
             transfers: Transfers::new(config.me),
@@ -175,6 +175,20 @@ impl Cluster {
     /// numbers none need be given.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         self.view.set_key(node, key);
+    }
+
+    /// etcd granted a lease, whose spans count from now on.
+    pub(super) fn set_spans(&mut self, spans: Spans) {
+        self.times.spans = spans;
+        self.silence.set_spans(spans);
+        self.authority.set_spans(spans);
+        self.plan.set_spans(spans);
+    }
+
+    /// The spans of the lease that etcd granted last, or is to be asked for.
+    #[must_use]
+    pub fn spans(&self) -> Spans {
+        self.times.spans
     }
 
     /// Removes and returns the next output.
@@ -327,7 +341,7 @@ impl Cluster {
         if self.obstacles.stuck {
             return;
         }
-        let serves = if now < self.authority.valid_until() {
+        let serves = if self.authority.says_that_it_serves(now) {
             self.slots.held()
         } else {
             Arc::from([])

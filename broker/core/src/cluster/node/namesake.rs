@@ -51,10 +51,12 @@ impl Namesake {
         self.lives
     }
 
-    /// Whether none has answered for `ttl_ms`, as another node said within that time, if there is any to ask.
-    pub(super) fn is_silent(&self, has_peers: bool, ttl_ms: u64, now: Now) -> bool {
-        let replied = self.replied.is_some_and(|asked| now.since(asked) < ttl_ms);
-        !self.lives && now.since(self.sign) >= ttl_ms && (replied || !has_peers)
+    /// Whether none has answered for `silence_ms`, as another node said within that time, if there is any to ask.
+    pub(super) fn is_silent(&self, has_peers: bool, silence_ms: u64, now: Now) -> bool {
+        let replied = self
+            .replied
+            .is_some_and(|asked| now.since(asked) < silence_ms);
+        !self.lives && now.since(self.sign) >= silence_ms && (replied || !has_peers)
     }
 }
 
@@ -66,7 +68,7 @@ mod tests {
         directory: 1,
         start: 2,
     };
-    const TTL_MS: u64 = 10_000;
+    const LEASE_MS: u64 = 10_000;
 
     fn heard(start: u64, ago_ms: u64) -> Option<Heard> {
         let incarnation = Incarnation { start, ..ME };
@@ -96,18 +98,21 @@ mod tests {
     #[test]
     fn it_is_silent_when_nobody_heard_it_for_a_lease() {
         let mut namesake = Namesake::new(ME, Now(0));
-        assert!(!namesake.is_silent(false, TTL_MS, Now(9_999)));
-        assert!(namesake.is_silent(false, TTL_MS, Now(10_000)));
+        assert!(!namesake.is_silent(false, LEASE_MS, Now(9_999)));
+        assert!(namesake.is_silent(false, LEASE_MS, Now(10_000)));
         assert!(
-            !namesake.is_silent(true, TTL_MS, Now(60_000)),
+            !namesake.is_silent(true, LEASE_MS, Now(60_000)),
             "none said so"
         );
         namesake.found(true, Now(1_000), heard(1, 2_000), Now(3_000));
-        assert!(!namesake.is_silent(true, TTL_MS, Now(10_999)));
-        assert!(!namesake.is_silent(true, TTL_MS, Now(11_000)), "of before");
+        assert!(!namesake.is_silent(true, LEASE_MS, Now(10_999)));
+        assert!(
+            !namesake.is_silent(true, LEASE_MS, Now(11_000)),
+            "of before"
+        );
         namesake.found(true, Now(10_500), heard(1, 11_500), Now(10_600));
-        assert!(namesake.is_silent(true, TTL_MS, Now(11_000)));
+        assert!(namesake.is_silent(true, LEASE_MS, Now(11_000)));
         namesake.found(false, Now(20_400), None, Now(20_400));
-        assert!(!namesake.is_silent(true, TTL_MS, Now(20_500)), "no peer");
+        assert!(!namesake.is_silent(true, LEASE_MS, Now(20_500)), "no peer");
     }
 }

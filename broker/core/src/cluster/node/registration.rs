@@ -5,8 +5,8 @@
 
 use super::namesake::Namesake;
 use crate::cluster::etcd::view::View;
-use crate::cluster::limits::ABSENT_MS;
 use crate::cluster::message::{Compare, Heard, Transaction};
+use crate::cluster::spans::Spans;
 use crate::cluster::types::{
     Address, Key, Kinship, LeaseId, Owner, Registration, Revision, RosterState, Value,
 };
@@ -80,10 +80,10 @@ impl Registering {
         is_new
     }
 
-    /// Whether nothing is left to do for a registration: it is there, or etcd takes none.
+    /// Whether etcd refused the last attempt.
     #[must_use]
-    pub(in crate::cluster) fn is_settled(&self, view: &View) -> bool {
-        self.refused || self.current(view).is_some()
+    pub(in crate::cluster) fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// etcd refused a lease, or the registration.
@@ -133,7 +133,7 @@ impl Registering {
         &mut self,
         view: &View,
         is_answered: bool,
-        ttl_ms: u64,
+        spans: Spans,
         now: Now,
     ) -> Place {
         let is_member = view.roster(self.me.node).is_some();
@@ -145,7 +145,7 @@ impl Registering {
         let Some(other) = other else {
             self.foreign_since = None;
             self.joined |= is_member && view.registered(self.me).is_some();
-            return self.unregistered(view, ttl_ms, now);
+            return self.unregistered(view, spans, now);
         };
         if self.joined {
             if other.kinship == Kinship::Peer {
@@ -158,7 +158,8 @@ impl Registering {
             return Place::Own;
         }
         let since = *self.foreign_since.get_or_insert(now);
-        if self.namesake.lives() || now.since(since) >= 2 * ttl_ms + ABSENT_MS {
+        let patience_ms = 2 * spans.lease_ms() + spans.absence_ms();
+        if self.namesake.lives() || now.since(since) >= patience_ms {
             Place::Taken
         } else {
             Place::Occupied
@@ -166,7 +167,7 @@ impl Registering {
     }
 
     /// Its right to the name while no other process is registered under it.
-    fn unregistered(&self, view: &View, ttl_ms: u64, now: Now) -> Place {
+    fn unregistered(&self, view: &View, spans: Spans, now: Now) -> Place {
         let node = self.me.node;
         let was_here = view.roster(node) == Some(RosterState::Here);
         if self.joined || !was_here || self.is_at_home(view) {
@@ -178,8 +179,9 @@ impl Registering {
         let mut others = view.nodes().filter(|other| *other != node);
         let has_peers = others.any(|other| view.registration(other).is_some());
         // One that lives registers again within this time.
-        let is_absent = view.absent_ms(node) >= ABSENT_MS;
-        if is_absent && self.namesake.is_silent(has_peers, ttl_ms, now) {
+        let is_absent = view.absent_ms(node) >= spans.absence_ms();
+        let silence_ms = spans.lease_ms();
+        if is_absent && self.namesake.is_silent(has_peers, silence_ms, now) {
             Place::Own
         } else {
             Place::Occupied
@@ -243,8 +245,8 @@ mod tests {
     };
 
     const HOME: Address = Address(1);
-    const TTL_MS: u64 = 10_000;
-    const PATIENCE_MS: u64 = 2 * TTL_MS + ABSENT_MS;
+    const SPANS: Spans = Spans::of_lease(10_000);
+    const PATIENCE_MS: u64 = 22_000;
 
     /// Applies what a transaction puts, as of a revision.
     fn made(view: &mut View, transaction: &Transaction, revision: u64) {
@@ -262,7 +264,7 @@ mod tests {
         registering.granted(LeaseId(lease));
         let attempt = registering.attempt(view, false).unwrap();
         made(view, &attempt, lease + 1);
-        assert_eq!(registering.place(view, true, TTL_MS, Now(0)), Place::Own);
+        assert_eq!(registering.place(view, true, SPANS, Now(0)), Place::Own);
         attempt.puts.iter().map(|(key, _)| *key).collect()
     }
 
@@ -299,15 +301,15 @@ mod tests {
             ..Transaction::default()
         };
         made(&mut view, &other(Kinship::Unproven), 8);
-        assert_eq!(registering.place(&view, true, TTL_MS, Now(0)), Place::Own);
+        assert_eq!(registering.place(&view, true, SPANS, Now(0)), Place::Own);
         assert_eq!(
-            registering.place(&view, false, TTL_MS, Now(0)),
+            registering.place(&view, false, SPANS, Now(0)),
             Place::Occupied
         );
         let late = Now(PATIENCE_MS);
-        assert_eq!(registering.place(&view, false, TTL_MS, late), Place::Taken);
+        assert_eq!(registering.place(&view, false, SPANS, late), Place::Taken);
         made(&mut view, &other(Kinship::Peer), 9);
-        assert_eq!(registering.place(&view, true, TTL_MS, Now(0)), Place::Taken);
+        assert_eq!(registering.place(&view, true, SPANS, Now(0)), Place::Taken);
     }
 
     /// A view of another process of this node's name: of this directory, at this address; registered, or once.
@@ -356,7 +358,7 @@ mod tests {
         ] {
             let view = occupied(directory, at, is_registered);
             let mut registering = Registering::new(ME, HOME, Now(0));
-            let place = registering.place(&view, false, TTL_MS, Now(0));
+            let place = registering.place(&view, false, SPANS, Now(0));
             assert_eq!(place, expected, "{directory} at {at:?}, {is_registered}");
             let incarnation = Incarnation {
                 directory: 1,
@@ -368,7 +370,7 @@ mod tests {
                 ago_ms,
             };
             registering.found(true, Now(1), Some(heard), Now(1));
-            let place = registering.place(&view, false, TTL_MS, Now(1));
+            let place = registering.place(&view, false, SPANS, Now(1));
             let ends = expected == Place::Occupied;
             assert_eq!(place == Place::Taken, ends, "{place:?}");
         }
@@ -378,10 +380,10 @@ mod tests {
     fn a_lease_without_an_answer_gives_the_name_to_a_start_elsewhere() {
         let mut view = occupied(1, Address(2), false);
         let mut registering = Registering::new(ME, HOME, Now(0));
-        let mut place = |view: &View, now| registering.place(view, false, TTL_MS, Now(now));
-        assert_eq!(place(&view, TTL_MS), Place::Occupied, "the view is old");
-        view.current_at(Now(ABSENT_MS));
-        assert_eq!(place(&view, TTL_MS - 1), Place::Occupied);
-        assert_eq!(place(&view, TTL_MS), Place::Own);
+        let mut place = |view: &View, now| registering.place(view, false, SPANS, Now(now));
+        assert_eq!(place(&view, 10_000), Place::Occupied, "the view is old");
+        view.current_at(Now(2_000));
+        assert_eq!(place(&view, 9_999), Place::Occupied);
+        assert_eq!(place(&view, 10_000), Place::Own);
     }
 }

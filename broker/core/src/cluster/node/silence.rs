@@ -5,6 +5,7 @@
 
 use crate::cluster::limits::NODES_MAX;
 use crate::cluster::message::{Answer, Held};
+use crate::cluster::spans::Spans;
 use crate::cluster::types::{Epoch, Incarnation, NodeId, Slot};
 use crate::time::Now;
 
@@ -16,7 +17,7 @@ pub struct Silence {
     served: Vec<Option<(Epoch, Now)>>,
     /// Answers to questions of before this moment do not count: the process was stopped.
     gap: Now,
-    reach_ms: u64,
+    spans: Spans,
 }
 
 /// The answers of one peer.
@@ -55,15 +56,20 @@ enum Parting {
 }
 
 impl Silence {
-    /// Nothing is known. An answer counts for `reach_ms` from its question on.
+    /// Nothing is known.
     #[must_use]
-    pub fn new(slots: u16, reach_ms: u64) -> Self {
+    pub fn new(slots: u16, spans: Spans) -> Self {
         Self {
             peers: Vec::new(),
             served: vec![None; usize::from(slots)],
             gap: Now(0),
-            reach_ms,
+            spans,
         }
+    }
+
+    /// etcd granted a lease with these spans.
+    pub fn set_spans(&mut self, spans: Spans) {
+        self.spans = spans;
     }
 
     /// A question is sent to `peer`.
@@ -131,7 +137,7 @@ impl Silence {
     pub fn reaches(&self, peer: NodeId, now: Now) -> bool {
         self.peer(peer)
             .answered
-            .is_some_and(|asked| now.since(asked) < self.reach_ms)
+            .is_some_and(|asked| now.since(asked) < self.spans.hearing_ms())
     }
 
     /// Whether a peer that answers has etcd, by its own word.
@@ -139,7 +145,7 @@ impl Silence {
     pub fn peers_have_etcd(&self, now: Now) -> bool {
         let mut peers = self.peers.iter().filter(|peer| {
             let asked = peer.answered;
-            asked.is_some_and(|asked| now.since(asked) < self.reach_ms)
+            asked.is_some_and(|asked| now.since(asked) < self.spans.hearing_ms())
         });
         peers.any(|peer| peer.word.is_some_and(|word| word.has_etcd))
     }
@@ -147,7 +153,7 @@ impl Silence {
     /// Whether `peer` was asked for as long as an answer counts, without an interruption, and none counts.
     #[must_use]
     pub fn is_unheard(&self, peer: NodeId, now: Now) -> bool {
-        self.asked_for(peer, now, self.reach_ms) && !self.reaches(peer, now)
+        self.asked_for(peer, now, self.spans.hearing_ms()) && !self.reaches(peer, now)
     }
 
     /// When the newest question was sent that any peer answered.
@@ -188,38 +194,33 @@ impl Silence {
         known.word.is_none_or(|word| word.has_etcd)
     }
 
-    /// Whether `owner` was asked for `ttl_ms` and never answered that it serves `slot` at `epoch`.
+    /// Whether `owner` was asked for a lease and never answered that it serves `slot` at `epoch`.
     #[must_use]
-    pub fn is_silent(
-        &self,
-        owner: NodeId,
-        slot: Slot,
-        epoch: Epoch,
-        now: Now,
-        ttl_ms: u64,
-    ) -> bool {
-        self.asked_for(owner, now, ttl_ms) && self.unserved_for(slot, epoch, now, ttl_ms)
+    pub fn is_silent(&self, owner: NodeId, slot: Slot, epoch: Epoch, now: Now) -> bool {
+        let silence_ms = self.spans.lease_ms();
+        self.asked_for(owner, now, silence_ms) && self.unserved_for(slot, epoch, now, silence_ms)
     }
 
-    /// Whether `peer` was asked for `ttl_ms` without an interruption.
+    /// Whether `peer` was asked for this many milliseconds without an interruption.
     #[must_use]
-    pub fn asked_for(&self, peer: NodeId, now: Now, ttl_ms: u64) -> bool {
+    pub fn asked_for(&self, peer: NodeId, now: Now, span_ms: u64) -> bool {
         self.peer(peer)
             .asked_since
-            .is_some_and(|since| now.since(since) >= ttl_ms)
+            .is_some_and(|since| now.since(since) >= span_ms)
     }
 
-    /// Whether `peer`, as of a moment, had been asked for `ttl_ms` and answered none of those questions.
+    /// Whether `peer`, as of a moment, had been asked for a lease and answered none of those questions.
     #[must_use]
-    pub fn is_gone(&self, peer: NodeId, as_of: Now, ttl_ms: u64) -> bool {
+    pub fn is_gone(&self, peer: NodeId, as_of: Now) -> bool {
+        let silence_ms = self.spans.lease_ms();
         let answered = self.peer(peer).answered;
-        self.asked_for(peer, as_of, ttl_ms)
-            && answered.is_none_or(|asked| as_of.since(asked) >= ttl_ms)
+        self.asked_for(peer, as_of, silence_ms)
+            && answered.is_none_or(|asked| as_of.since(asked) >= silence_ms)
     }
 
-    fn unserved_for(&self, slot: Slot, epoch: Epoch, now: Now, ttl_ms: u64) -> bool {
+    fn unserved_for(&self, slot: Slot, epoch: Epoch, now: Now, silence_ms: u64) -> bool {
         match self.served.get(slot.index()).copied().flatten() {
-            Some((of, at)) => of != epoch || now.since(at) >= ttl_ms,
+            Some((of, at)) => of != epoch || now.since(at) >= silence_ms,
             None => true,
         }
     }
@@ -245,6 +246,7 @@ mod tests {
     use crate::cluster::types::Revision;
     use std::sync::Arc;
 
+    const SPANS: Spans = Spans::of_lease(10_000);
     const PEER: NodeId = NodeId(1);
     const ASKER: Incarnation = Incarnation {
         directory: 9,
@@ -273,7 +275,7 @@ mod tests {
 
     #[test]
     fn an_answer_reaches_as_far_as_its_question() {
-        let mut silence = Silence::new(1, 8_000);
+        let mut silence = Silence::new(1, SPANS);
         silence.answers(PEER, &answer(1_000, &[]), Now(5_000));
         assert!(silence.reaches(PEER, Now(8_999)));
         assert!(!silence.reaches(PEER, Now(9_000)));
@@ -283,9 +285,9 @@ mod tests {
 
     #[test]
     fn a_slot_is_silent_when_its_owner_was_asked_for_a_ttl() {
-        let mut silence = Silence::new(1, 8_000);
+        let mut silence = Silence::new(1, SPANS);
         let is_silent =
-            |silence: &Silence, now| silence.is_silent(PEER, Slot(0), HELD.epoch, Now(now), 10_000);
+            |silence: &Silence, now| silence.is_silent(PEER, Slot(0), HELD.epoch, Now(now));
         assert!(!is_silent(&silence, 60_000), "never asked");
         silence.asks(PEER, Now(1_000));
         assert!(!is_silent(&silence, 10_999));
@@ -298,20 +300,17 @@ mod tests {
 
     #[test]
     fn a_peer_is_gone_as_of_a_moment() {
-        let mut silence = Silence::new(1, 8_000);
+        let mut silence = Silence::new(1, SPANS);
         silence.asks(PEER, Now(0));
         silence.answers(PEER, &answer(2_000, &[]), Now(2_100));
-        assert!(!silence.is_gone(PEER, Now(11_900), 10_000));
-        assert!(silence.is_gone(PEER, Now(12_000), 10_000));
-        assert!(
-            !silence.is_gone(NodeId(2), Now(60_000), 10_000),
-            "never asked"
-        );
+        assert!(!silence.is_gone(PEER, Now(11_900)));
+        assert!(silence.is_gone(PEER, Now(12_000)));
+        assert!(!silence.is_gone(NodeId(2), Now(60_000)), "never asked");
     }
 
     #[test]
     fn nothing_from_before_a_gap_counts() {
-        let mut silence = Silence::new(1, 8_000);
+        let mut silence = Silence::new(1, SPANS);
         silence.asks(PEER, Now(0));
         silence.answers(PEER, &answer(0, &[]), Now(10));
         silence.gap(Now(4_000));
@@ -323,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_peer_without_etcd_or_on_its_way_out_cannot_take() {
-        let mut silence = Silence::new(1, 8_000);
+        let mut silence = Silence::new(1, SPANS);
         assert!(silence.may_take(PEER), "it never answered");
         silence.answers(PEER, &answer(0, &[]), Now(1));
         assert!(silence.may_take(PEER));

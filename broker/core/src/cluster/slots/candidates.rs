@@ -63,13 +63,14 @@ impl Candidates {
 mod tests {
     use super::*;
     use crate::cluster::message::Answer;
+    use crate::cluster::spans::Spans;
     use crate::cluster::types::{
         Address, Change, Incarnation, Key, Kinship, LeaseId, Revision, Value,
     };
     use std::sync::Arc;
 
     const ME: NodeId = NodeId(0);
-    const REACH_MS: u64 = 8_000;
+    const SPANS: Spans = Spans::of_lease(10_000);
 
     /// The view of a node that is registered beside these.
     fn view(others: &[Kinship]) -> View {
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn a_node_that_does_not_answer_is_left_out_after_the_reach_of_an_answer() {
         let view = view(&[Kinship::Peer, Kinship::Peer]);
-        let mut silence = Silence::new(1, REACH_MS);
+        let mut silence = Silence::new(1, SPANS);
         assert_eq!(found(&view, &silence, 0), (vec![0, 1, 2], true));
         silence.asks(NodeId(1), Now(0));
         silence.asks(NodeId(2), Now(0));
@@ -141,10 +142,10 @@ mod tests {
     #[test]
     fn a_stranger_is_no_candidate_and_no_peer_that_answers() {
         for kinship in [Kinship::Unproven, Kinship::OtherVersion(9)] {
-            let silence = Silence::new(1, REACH_MS);
+            let silence = Silence::new(1, SPANS);
             assert_eq!(found(&view(&[kinship]), &silence, 0), (vec![0], true));
         }
-        let silence = Silence::new(1, REACH_MS);
+        let silence = Silence::new(1, SPANS);
         assert_eq!(found(&view(&[]), &silence, 0), (vec![0], false));
     }
 }

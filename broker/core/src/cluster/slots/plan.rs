@@ -3,11 +3,11 @@
 use super::candidates::Candidates;
 use crate::cluster::etcd::view::View;
 use crate::cluster::limits::{
-    ABSENT_MS, FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS,
-    RESTARTED_MS,
+    FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS, RESTARTED_MS,
 };
 use crate::cluster::message::{Reason, Taking};
 use crate::cluster::node::silence::Silence;
+use crate::cluster::spans::Spans;
 use crate::cluster::types::{
     Epoch, Incarnation, NodeId, NodeKey, Owner, RosterState, Slot, SlotRecord,
 };
@@ -18,7 +18,7 @@ use crate::time::Now;
 pub struct Plan {
     me: Owner,
     started: Now,
-    ttl_ms: u64,
+    spans: Spans,
     prospects: Vec<Prospect>,
     /// By node: when it was last seen to take a slot that nobody ever owned.
     first_taken: Vec<Option<Now>>,
@@ -55,15 +55,20 @@ enum Turn {
 impl Plan {
     /// A plan of a process that started at `started`; `seed` decides what chance decides.
     #[must_use]
-    pub fn new(me: Owner, slots: u16, ttl_ms: u64, started: Now, seed: u64) -> Self {
+    pub fn new(me: Owner, slots: u16, spans: Spans, started: Now, seed: u64) -> Self {
         Self {
             me,
             started,
-            ttl_ms,
+            spans,
             prospects: vec![Prospect::default(); usize::from(slots)],
             first_taken: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
         }
+    }
+
+    /// etcd granted a lease with these spans.
+    pub fn set_spans(&mut self, spans: Spans) {
+        self.spans = spans;
     }
 
     /// The process was stopped: what was free must be found so again.
@@ -155,10 +160,10 @@ impl Plan {
 
     /// Whether the slots of `owner` could be taken, were they not served: its registration is absent or another's.
     #[must_use]
-    pub fn is_deregistered(owner: Owner, view: &View) -> bool {
+    pub fn is_deregistered(&self, owner: Owner, view: &View) -> bool {
         match view.registration(owner.node) {
             Some(registration) => registration.incarnation != owner.incarnation,
-            None => view.absent_ms(owner.node) >= ABSENT_MS,
+            None => view.absent_ms(owner.node) >= self.spans.absence_ms(),
         }
     }
 
@@ -194,15 +199,15 @@ impl Plan {
         if is_mine && owner.incarnation.directory == self.me.incarnation.directory {
             return Turn::Own;
         }
-        if !Self::is_deregistered(owner, view)
+        if !self.is_deregistered(owner, view)
             || !self.is_out_of_grace(owner.node, view, silence, now)
         {
             return Turn::Protected;
         }
         let silent = if is_mine {
-            now.since(self.started) >= self.ttl_ms
+            now.since(self.started) >= self.spans.lease_ms()
         } else {
-            silence.is_silent(owner.node, slot, record.epoch, now, self.ttl_ms)
+            silence.is_silent(owner.node, slot, record.epoch, now)
         };
         match (silent, !is_mine && followed(owner, view, silence)) {
             (false, _) => Turn::Protected,

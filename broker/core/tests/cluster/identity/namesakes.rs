@@ -3,7 +3,7 @@
 use crate::classes::SETTLED_MS;
 use crate::net::ETCD;
 use crate::script::{Script, Step, cut_both};
-use crate::world::{TTL_MS, What, World};
+use crate::world::{What, World};
 use broker_core::cluster::message::Input;
 use broker_core::cluster::types::{Address, Change, Key, NodeId, Value};
 use broker_core::time::Now;
@@ -13,7 +13,7 @@ impl World {
     pub(crate) fn seek(&mut self, from: usize, of: NodeId, asked: Now) {
         let to = self.homes[of.index()];
         let process = self.hosts[from].process;
-        let at = self.now + self.net.delay(from, to, &mut self.rng);
+        let at = self.net.arrival(self.now, (from, to), &mut self.rng);
         let what = What::Seeks {
             from,
             process,
@@ -100,7 +100,7 @@ pub(crate) fn name_of_one_that_is_gone(script: &mut Script, rng: &mut fastrand::
     let (original, other) = joins_under_a_name(script, rng);
     let at = script.begins + rng.u64(..3_000);
     let starts = at + rng.u64(..5_000);
-    let until = starts + 2 * TTL_MS + rng.u64(5_000..20_000);
+    let until = starts + 2 * script.lease_ms + rng.u64(5_000..20_000);
     for end in (0..script.hosts)
         .filter(|end| *end != original)
         .chain([ETCD])

@@ -24,14 +24,15 @@ use meta::{Meta, MetaError};
 use std::time::Duration;
 use stream::Stream;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 /// The connection, and what runs on it.
 #[derive(Debug)]
 pub(super) struct Control {
     connection: Connection,
     meta: Meta,
-    ttl_seconds: i64,
+    /// The lease that is asked for, in seconds.
+    lease_s: i64,
     lease: Option<Stream<LeaseId>>,
     watch: Option<Stream<WatchId>>,
     /// Single calls without an answer.
@@ -44,11 +45,11 @@ pub(super) struct Control {
 pub(super) struct OtherCluster;
 
 impl Control {
-    pub(super) fn new(connection: Connection, ttl_ms: u64, kept: &Kept) -> Self {
+    pub(super) fn new(connection: Connection, lease_ms: u64, kept: &Kept) -> Self {
         Self {
             connection,
             meta: Meta::new(kept),
-            ttl_seconds: i64::try_from(ttl_ms / 1_000).unwrap_or(i64::MAX),
+            lease_s: i64::try_from(lease_ms / 1_000).unwrap_or(i64::MAX),
             lease: None,
             watch: None,
             under_way: 0,
@@ -124,7 +125,7 @@ impl Control {
                 }
                 return;
             }
-            Call::Grant => Ask::Grant(self.ttl_seconds),
+            Call::Grant => Ask::Grant(self.lease_s),
             Call::Revoke(lease) => Ask::Revoke(lease),
             Call::Read => {
                 let (first, end) = translator.keys.watched();
@@ -231,6 +232,18 @@ impl Control {
         self.watch = Some(Stream::open(watch, follow));
     }
 
+    /// etcd grants a lease. A longer one than it was asked for is no fault, but lost nodes are noticed later.
+    fn granted(&self, lease: LeaseId, granted_s: i64) -> Reply {
+        if granted_s != self.lease_s {
+            let asked_s = self.lease_s;
+            warn!(
+                "etcd grants leases of {granted_s} s, cluster.lease is {asked_s} s: a lost host is noticed by that"
+            );
+        }
+        let seconds = u64::try_from(granted_s).unwrap_or(0);
+        Reply::Granted(lease, seconds.saturating_mul(1_000))
+    }
+
     /// A call was answered, or failed.
     pub(super) fn told(
         &mut self,
@@ -242,7 +255,7 @@ impl Control {
     ) {
         self.under_way -= 1;
         let reply = match told {
-            Ok(calls::Told::Granted(lease)) => Ok(Reply::Granted(lease)),
+            Ok(calls::Told::Granted(lease, granted_s)) => Ok(self.granted(lease, granted_s)),
             Ok(calls::Told::Revoked) => return self.works(generation),
             Ok(calls::Told::Read(read)) => translator
                 .snapshot(read.header.as_ref(), &read.kvs)

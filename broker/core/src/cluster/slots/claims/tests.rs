@@ -1,5 +1,6 @@
 use super::*;
 use crate::cluster::message::{CallId, Input, Output, Reply, WatchId};
+use crate::cluster::spans::Spans;
 use crate::cluster::types::{
     Address, Change, EtcdId, Incarnation, Kinship, LeaseId, Owner, Revision, SlotRecord, Snapshot,
     Value,
@@ -33,7 +34,7 @@ impl Refusing {
             },
             address: Address(1),
             slots: 8,
-            ttl_ms: 10_000,
+            spans: Spans::of_lease(5_000),
             memory: Memory::default(),
             seed: 1,
         };
@@ -74,7 +75,7 @@ impl Refusing {
 
     fn called(&mut self, id: CallId, call: Call) -> Option<Input> {
         let reply = match call {
-            Call::Grant => Reply::Granted(LeaseId(1)),
+            Call::Grant => Reply::Granted(LeaseId(1), 10_000),
             Call::KeepAlive(_) | Call::Revoke(_) => Reply::KeptAlive,
             Call::Read => Reply::Snapshot(self.snapshot()),
             Call::Watch { watch, .. } => {
@@ -135,6 +136,17 @@ impl Refusing {
             entries: self.keys.clone(),
         }
     }
+}
+
+/// It asks for less.
+#[test]
+fn the_lease_that_etcd_grants_counts() {
+    let mut node = Refusing::new(false);
+    assert_eq!(node.cluster.spans().lease_ms(), 5_000);
+    node.runs_until(2 * TICK_MS);
+    assert_eq!(node.cluster.spans(), Spans::of_lease(10_000));
+    let reach = node.cluster.valid_until().since(Now(node.now));
+    assert!((7_000..=8_000).contains(&reach), "{reach}");
 }
 
 #[test]
