@@ -42,7 +42,7 @@ pub const RESTARTED_MS: u64 = 5_000;
 pub const FALLBACK_MS: u64 = 1_000;
 
 /// The most that chance adds to [`FALLBACK_MS`], so that the others do not all claim at once. Together they are part of
-/// the 10 s after which a lost host's slots are served; a lease, a report of the watch and the absence come before.
+/// the 15 s after which a lost host's slots are served; a lease, a report of the watch and the absence come before.
 pub const FALLBACK_SPREAD_MS: u64 = 500;
 
 /// Time added to both for a slot that nobody ever owned, counted from when the named node last took such a slot: all
