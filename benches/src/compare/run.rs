@@ -4,6 +4,7 @@ use super::calls;
 use super::case::Case;
 use super::server::{Programs, Server, on_core};
 use crate::relay::{KEY_ID, SECRET};
+use loadgen::edge::Process;
 use serde_json::Value;
 use std::fmt::Display;
 use std::path::Path;
@@ -79,10 +80,11 @@ pub fn run(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let begun = ticks(running.pid())?;
+    let process = Process::find(running.pid())?;
+    let begun = process.ticks()?;
     let driver = on_core(terms.cores.map(|(_, core)| core), || command.spawn())?;
     let output = driver.wait_with_output()?;
-    let ended = ticks(running.pid())?;
+    let ended = process.ticks()?;
     if !output.status.success() {
         return Err(about(&String::from_utf8_lossy(&output.stderr)));
     }
@@ -98,19 +100,6 @@ pub fn run(
         }
     }
     Ok(report)
-}
-
-/// User and kernel time of a process, in ticks of the kernel: fields 14 and 15 of `/proc/PID/stat`. The second field, a
-/// name, may hold anything.
-fn ticks(pid: u32) -> io::Result<[u64; 2]> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields = stat.rsplit_once(')').map(|(_, rest)| rest);
-    let mut fields = fields.unwrap_or_default().split_ascii_whitespace().skip(11);
-    let mut next = || {
-        let field = fields.next().and_then(|field| field.parse().ok());
-        field.ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: {stat}")))
-    };
-    Ok([next()?, next()?])
 }
 
 /// The share of user time; `None` without a tick in between.

@@ -231,7 +231,9 @@ impl Server {
 impl Broker {
     /// The command that starts it.
     fn command(&self, core: Option<usize>, case: &Case, directory: &Path) -> io::Result<Command> {
-        let mut command = Command::new(&self.binary);
+        let mut command = Command::new(self.binary.canonicalize()?);
+        // An older build takes ":memory:" for a name.
+        command.current_dir(directory);
         command.args(["serve", "--admin", "off"]);
         command.arg("--shards").arg(self.shards.to_string());
         // All of them where this process starts them.

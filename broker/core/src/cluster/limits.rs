@@ -42,7 +42,7 @@ pub const RESTARTED_MS: u64 = 5_000;
 pub const FALLBACK_MS: u64 = 1_000;
 
 /// The most that chance adds to [`FALLBACK_MS`], so that the others do not all claim at once. Together they are part of
-/// the 15 s after which a lost host's slots are served; a lease, a report of the watch and the absence come before.
+/// the 10 s after which a lost host's slots are served; a lease, a report of the watch and the absence come before.
 pub const FALLBACK_SPREAD_MS: u64 = 500;
 
 /// Time added to both for a slot that nobody ever owned, counted from when the named node last took such a slot: all
@@ -68,7 +68,7 @@ pub const SHUN_MS: u64 = 30_000;
 pub const GIVEN_CLOSE_MS: u64 = 500;
 
 /// The same where the slot was taken from a node that is gone, or hangs: the clients of all its channels come back,
-/// each with up to five TLS handshakes. It is part of the 15 s within which they meet again.
+/// each with up to five TLS handshakes. It is part of the 10 s within which they meet again.
 pub const LOST_CLOSE_MS: u64 = 1_000;
 
 /// A node that comes back while etcd takes no registration says for this long that it serves before it does: each peer

@@ -6,8 +6,8 @@
 //!           ├──────────── silence = lease: nobody may take before ───────────┼──────────┤
 //!  keepalive├──────────── lease: etcd keeps the registration ────────────────┼──────────┤ absence ├─ may be taken
 //! ```
-//! An owner that nobody answers stops by its own clock before others may take. The margin between the two is the same
-//! for every lease: a member of etcd that is cut off with a node reports progress to it for some 2.5 s more.
+//! An owner that nobody answers stops by its own clock before others may take: a fifth of a lease before they may claim
+//! at the earliest, and another fifth for the absence.
 
 /// The spans of one node. Copies of it are replaced together when etcd grants another lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,18 +31,20 @@ impl Spans {
     /// The value of an answer, from the moment its question was sent.
     #[must_use]
     pub const fn hearing_ms(self) -> u64 {
-        self.lease_ms.saturating_sub(PART_MS)
+        self.lease_ms - self.part_ms()
     }
 
     /// Time that a registration must be absent from a current view before the slots of its node may be taken.
     #[must_use]
     pub const fn absence_ms(self) -> u64 {
-        PART_MS
+        self.part_ms()
+    }
+
+    /// By how much an answer loses its value before a registration ends, and time that a registration must be absent.
+    const fn part_ms(self) -> u64 {
+        self.lease_ms / 5
     }
 }
-
-/// By how much an answer loses its value before a registration ends, and time that a registration must be absent.
-const PART_MS: u64 = 2_000;
 
 #[cfg(test)]
 mod tests {
@@ -51,10 +53,10 @@ mod tests {
     #[test]
     fn an_owner_stops_before_others_may_take() {
         for (lease_ms, hearing_ms, absence_ms) in [
-            (5_000, 3_000, 2_000),
-            (6_000, 4_000, 2_000),
+            (5_000, 4_000, 1_000),
+            (6_000, 4_800, 1_200),
             (10_000, 8_000, 2_000),
-            (60_000, 58_000, 2_000),
+            (60_000, 48_000, 12_000),
         ] {
             let spans = Spans::of_lease(lease_ms);
             assert_eq!(spans.hearing_ms(), hearing_ms);

@@ -183,7 +183,7 @@ pub enum Link {
 const ETCD_QUOTA_BYTES: usize = 2 << 30;
 
 /// The default of `cluster.lease`, of which the longest detection of a lost host follows.
-const LEASE_MS: u64 = 10_000;
+const LEASE_MS: u64 = 5_000;
 
 #[cfg(test)]
 mod tests {

@@ -416,7 +416,7 @@ pub const KEYS: &[Key] = &[
             Kind::Number(field!(cluster.etcd_quota_bytes), 16 * MIB..=1024 * GIB))
         .default("2147483648")
         .doc("etcd's --quota-backend-bytes, for members that do not report it. From 80 % on new channels get 503"),
-    Key::new("cluster.lease", Kind::Duration(field!(cluster.lease_ms), 5_000..=60_000)).default("10s")
+    Key::new("cluster.lease", Kind::Duration(field!(cluster.lease_ms), 5_000..=60_000)).default("5s")
         .doc("whole seconds: how long this node stays registered in etcd without a sign of life"),
 ];
 

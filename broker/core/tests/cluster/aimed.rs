@@ -4,13 +4,13 @@ use crate::classes::{SETTLED_AFTER_START_MS, SETTLED_MS};
 use crate::identity::namesakes;
 use crate::net::ETCD;
 use crate::script::{Script, Step, cut_both, cut_off};
-use broker_core::cluster::limits::{ANNOUNCED_MS, ROUND_MS};
+use broker_core::cluster::limits::{ANNOUNCED_MS, ROUND_MS, TICK_MS};
 use broker_core::cluster::spans::Spans;
 
 /// The script of an aimed world.
 pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {
     script.delay_max = script.delay_max.min(40);
-    match rng.u32(..25) {
+    match rng.u32(..26) {
         0 => came_back_blind(script, rng),
         1 => lease_ends_behind_a_cut(script, rng),
         2 => late_answers(script, rng),
@@ -35,6 +35,7 @@ pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {
         21 => stopped_by_turns(script, rng),
         22 => lost_packets(script, rng),
         23 => back_as_etcd_has_room(script, rng),
+        24 => lost_with_its_member(script, rng),
         _ => another_secret_in_etcd_first(script, rng),
     }
 }
@@ -77,6 +78,20 @@ fn lost_packets(script: &mut Script, rng: &mut fastrand::Rng) {
     script.steps.push((until, Step::LosePackets(0)));
     script.moves_max = Some(0);
     script.heals(until, 6_000);
+}
+
+/// A host is cut off together with a member of etcd, which goes on to report progress to it.
+fn lost_with_its_member(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "lost with its member";
+    let at = script.begins + rng.u64(..2_000);
+    let host = rng.usize(..script.hosts);
+    let until = at + rng.u64(5_000..20_000);
+    script.steps.push((at, Step::LoseMember(host)));
+    for other in (0..script.hosts).filter(|other| *other != host) {
+        cut_both(&mut script.steps, host, other, at, until);
+    }
+    script.steps.push((until, Step::See(host)));
+    script.heals(until, SETTLED_MS);
 }
 
 /// A node is cut off until its slots are taken, and then reaches etcd first, with a watch that shows nothing.
@@ -429,5 +444,5 @@ fn all_end(script: &mut Script, rng: &mut fastrand::Rng) {
 }
 
 /// A node serves this long after a cut that it was alone in: a round of questions, what etcd answers to a read and to
-/// the attempt to register, and the time for which it says to its peers that it serves.
-const BACK_MS: u64 = 3_500 + ANNOUNCED_MS;
+/// the attempt to register, the time for which it says to its peers that it serves, and a tick.
+const BACK_MS: u64 = 3_500 + ANNOUNCED_MS + TICK_MS;

@@ -47,16 +47,18 @@ pub(crate) struct Check {
     active: Vec<u8>,
     /// Parcels whose messages are with their giver again.
     void: BTreeSet<ParcelId>,
-    /// By host and peer: the question that the peer answered last, and when it said that it had etcd, unless it has
-    /// left since.
-    pub(crate) had_etcd: BTreeMap<(usize, usize), (Now, Option<u64>)>,
-    /// By host: when etcd last showed it the slots, and when it had asked for that, by its own clock.
-    pub(crate) etcd: Vec<(u64, Now)>,
+    /// By host and peer: when the question was sent that the peer answered last, and whether it said that it had etcd
+    /// and has not left since.
+    pub(crate) had_etcd: BTreeMap<(usize, usize), (Now, bool)>,
+    /// By host: when it sent the newest question to which etcd showed it the slots, by its own clock.
+    pub(crate) etcd: Vec<Now>,
     /// By host: until when it had a right to admit, by its own clock, and since when it has one again that must not
     /// overlap with another's.
     pub(crate) rights: Vec<(Now, Option<u64>)>,
     /// By host: when it sent the newest question that was answered, by its own clock.
     pub(crate) contacts: Vec<Now>,
+    /// When etcd last ended a lease that was kept, or took claims again after it was full.
+    pub(crate) ended_early: Option<u64>,
     /// By node: the processes that registered, in order.
     pub(crate) registered: BTreeMap<NodeId, Vec<Incarnation>>,
     pub(crate) lost: u64,
@@ -98,9 +100,10 @@ impl Check {
             active: Vec::new(),
             void: BTreeSet::new(),
             had_etcd: BTreeMap::new(),
-            etcd: vec![(0, Now(0)); hosts],
+            etcd: vec![Now(0); hosts],
             rights: vec![(Now(0), None); hosts],
             contacts: vec![Now(0); hosts],
+            ended_early: None,
             registered: BTreeMap::new(),
             lost: 0,
             moves: 0,
@@ -233,7 +236,7 @@ impl Check {
             *self.met.entry("overlap by the exception").or_default() += 1;
             return;
         }
-        if self.has_come_back(older, now) {
+        if self.has_come_back(older, host, now) {
             self.breaks(format!(
                 "I2 at {now}: host {older} came back to slot {slot}, which is taken from it"
             ));
@@ -256,6 +259,7 @@ impl Check {
         let answers = numbered
             .any(|(number, other)| knows(other) && reaches(number) && cluster.asks(other.node));
         let reads = etcd && reaches(ETCD) && !host.is_blind && !cluster.memory().other_history;
+        let is_alone = !answers && !reads && self.is_alone(older, host, now);
         let known = self
             .overlaps
             .iter_mut()
@@ -276,6 +280,11 @@ impl Check {
         place.seen = true;
         place.peers = answers.then(|| place.peers.unwrap_or(now));
         place.etcd = reads.then(|| place.etcd.unwrap_or(now));
+        if is_alone {
+            self.breaks(format!(
+                "I2 at {now}: host {older}, which nobody reaches, admits to slot {slot}, newer elsewhere"
+            ));
+        }
     }
 
     /// An owner says to a node what it serves.
@@ -409,7 +418,7 @@ impl Check {
     /// A process begins: what was said to the one before is forgotten.
     pub(crate) fn started(&mut self, host: usize) {
         self.contacts[host] = Now(0);
-        self.etcd[host] = (0, Now(0));
+        self.etcd[host] = Now(0);
         self.rights[host] = (Now(0), None);
         self.had_etcd.retain(|(of, _), _| *of != host);
         self.words.retain(|(to, _), _| *to != host);

@@ -16,9 +16,9 @@ impl Check {
     }
 
     /// I2: etcd shows the slots to a host, which asked for that at `asked`.
-    pub(crate) fn etcd_shows(&mut self, host: usize, asked: Now, now: u64) {
+    pub(crate) fn etcd_shows(&mut self, host: usize, asked: Now) {
         let known = &mut self.etcd[host];
-        *known = (now, asked.max(known.1));
+        *known = (*known).max(asked);
     }
 
     /// I2: a host has handled an input, by its clock at `clock`; `until`: up to when it may admit since.
@@ -33,32 +33,48 @@ impl Check {
         if before <= clock {
             let is_lately = |asked: Now| clock.since(asked) < self.spans.hearing_ms();
             let mut words = self.had_etcd.range((host, 0)..(host + 1, 0));
-            let has_etcd = clock.since(self.etcd[host].1) <= HAS_ETCD_MS
-                || words.any(|(_, (asked, had))| had.is_some() && is_lately(*asked));
+            let has_etcd = clock.since(self.etcd[host]) <= HAS_ETCD_MS
+                || words.any(|(_, (asked, had))| *had && is_lately(*asked));
             self.rights[host].1 = has_etcd.then_some(now);
         }
         self.rights[host].0 = until;
     }
 
     /// I2: whether a host has come back so lately that nothing can have been taken from it since.
-    pub(crate) fn has_come_back(&self, host: usize, now: u64) -> bool {
-        let (_, back) = self.rights[host];
-        back.is_some_and(|at| now - at < self.spans.absence_ms())
+    pub(crate) fn has_come_back(&self, number: usize, host: &Host, now: u64) -> bool {
+        let (_, back) = self.rights[number];
+        back.is_some_and(|at| now - at < self.spans.absence_ms()) && !self.is_thawed(host, now)
+    }
+
+    /// I2: whether a host has only what etcd answered to go on by. Nobody has its slots before it stops, unless etcd
+    /// has ended its lease meanwhile although it was kept, or was full, or the host's clock stood still.
+    pub(crate) fn is_alone(&self, number: usize, host: &Host, now: u64) -> bool {
+        let clock = host.clock(now);
+        let mut words = self.had_etcd.range((number, 0)..(number + 1, 0));
+        let is_lately = |asked: Now| clock.since(asked) < self.spans.hearing_ms();
+        let is_early = |at: u64| now - at <= self.spans.lease_ms();
+        let is_answered = words.any(|(_, (asked, _))| is_lately(*asked));
+        !is_answered && !self.is_thawed(host, now) && !self.ended_early.is_some_and(is_early)
+    }
+
+    /// A host whose clock stood still may go on by what it was answered before.
+    fn is_thawed(&self, host: &Host, now: u64) -> bool {
+        host.thawed
+            .is_some_and(|at| now - at < self.spans.hearing_ms())
     }
 
     /// I2: a peer says whether it has etcd, in answer to a question of `asked`.
-    pub(crate) fn says(&mut self, host: usize, answer: (NodeId, Now), has_etcd: bool, now: u64) {
-        let (peer, asked) = answer;
+    pub(crate) fn says(&mut self, host: usize, peer: NodeId, asked: Now, has_etcd: bool) {
         let known = self.had_etcd.entry((host, peer.index())).or_default();
         if asked >= known.0 {
-            *known = (asked, has_etcd.then_some(now));
+            *known = (asked, has_etcd);
         }
     }
 
     /// I2: a peer leaves, or nothing listens on its host.
     pub(crate) fn leaves(&mut self, host: usize, peer: NodeId) {
         if let Some(known) = self.had_etcd.get_mut(&(host, peer.index())) {
-            known.1 = None;
+            known.1 = false;
         }
     }
 
@@ -89,7 +105,7 @@ impl Check {
             if clock >= cluster.valid_until() || !cluster.knows_absence(clock) {
                 continue;
             }
-            let since = clock.since(self.etcd[number].1);
+            let since = clock.since(self.etcd[number]);
             let taker = self.taker(number, cluster, hosts);
             if let Some(peer) = taker.filter(|_| since > self.spans.lease_ms()) {
                 return self.breaks(format!(
@@ -103,9 +119,10 @@ impl Check {
     fn taker(&self, number: usize, cluster: &Cluster, hosts: &[Host]) -> Option<NodeId> {
         let can_take = |peer: &&Host| {
             let word = self.had_etcd.get(&(number, peer.node.index()));
-            let had_etcd = word.and_then(|(_, at)| *at);
-            let is_written_off = |at: u64| self.etcd[number].0 >= at + self.spans.hearing_ms();
-            cluster.expects(peer.node) && had_etcd.is_some_and(|at| !is_written_off(at))
+            let had_etcd = word.filter(|(_, had)| *had).map(|(asked, _)| *asked);
+            let shown = self.etcd[number];
+            let is_written_off = |asked: Now| shown.since(asked) >= self.spans.hearing_ms();
+            cluster.expects(peer.node) && had_etcd.is_some_and(|asked| !is_written_off(asked))
         };
         let peer = hosts.iter().find(can_take)?;
         Some(peer.node)

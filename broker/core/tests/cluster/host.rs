@@ -24,6 +24,8 @@ pub(crate) struct Host {
     pub(crate) cannot_load: bool,
     /// The watch shows nothing of what happened since, though its progress goes on for a moment.
     pub(crate) is_blind: bool,
+    /// Its member of etcd is cut off from the others: it reports progress, and answers nothing else.
+    pub(crate) member_is_alone: bool,
     /// Progress is reported to its watch before the changes that it stands for.
     pub(crate) is_overtaken: bool,
     /// The address at which the process listens.
@@ -34,6 +36,8 @@ pub(crate) struct Host {
     /// By how much the node's clock is behind the world's.
     behind: u64,
     pub(crate) started: u64,
+    /// When it last went on after its clock stood still: it knows nothing of the time between.
+    pub(crate) thawed: Option<u64>,
     /// When each call of this process was sent, by its clock.
     pub(crate) calls: Vec<Now>,
     /// Pending messages by slot.
@@ -70,6 +74,7 @@ impl Host {
             is_stuck: false,
             cannot_load: false,
             is_blind: false,
+            member_is_alone: false,
             is_overtaken: false,
             address: Address(number as u64),
             directory,
@@ -77,6 +82,7 @@ impl Host {
             memory: Memory::default(),
             behind: 0,
             started: 0,
+            thawed: None,
             calls: Vec::new(),
             pending: BTreeMap::new(),
             packed: BTreeMap::new(),
@@ -166,12 +172,14 @@ impl Host {
     /// The watch shows everything again, in its order.
     pub(crate) fn sees(&mut self) {
         self.is_blind = false;
+        self.member_is_alone = false;
         self.is_overtaken = false;
     }
 
     pub(crate) fn thaw(&mut self, now: u64) {
         if let Pause::Frozen { since } = self.pause {
             self.behind += now - since;
+            self.thawed = Some(now);
         }
         self.pause = Pause::None;
     }

@@ -15,8 +15,7 @@ impl World {
             Input::Answer(_, answer) if answer.asker != self.hosts[to].owner().incarnation => {}
             Input::Answer(from, answer) => {
                 self.check.contact(to, answer.asked);
-                let said = (*from, answer.asked);
-                self.check.says(to, said, answer.has_etcd, self.now);
+                self.check.says(to, *from, answer.asked, answer.has_etcd);
             }
             Input::Goodbye(from, _) | Input::Refused(from) => {
                 self.check.leaves(to, *from);
@@ -33,7 +32,7 @@ impl World {
                 let calls = &self.hosts[to].calls;
                 if let Some(&sent) = usize::try_from(id.0).ok().and_then(|id| calls.get(id)) {
                     self.check.contact(to, sent);
-                    self.check.etcd_shows(to, sent, self.now);
+                    self.check.etcd_shows(to, sent);
                 }
             }
             _ => {}

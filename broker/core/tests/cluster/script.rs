@@ -64,6 +64,8 @@ pub(crate) enum Step {
     Blind(usize),
     /// Blind, and progress is reported all the same: that of etcd before 3.4.25 and 3.5.8 overtakes changes.
     Overtake(usize),
+    /// Its member of etcd is cut off from the others: blind, and nothing but progress is answered.
+    LoseMember(usize),
     See(usize),
     /// The watch lags by this many milliseconds.
     Lag(usize, u64),
@@ -143,6 +145,10 @@ impl Step {
                 world.hosts[host].is_blind = true;
                 world.hosts[host].is_overtaken = true;
             }
+            Self::LoseMember(host) => {
+                world.hosts[host].is_blind = true;
+                world.hosts[host].member_is_alone = true;
+            }
             Self::See(host) => {
                 world.hosts[host].sees();
                 world.deliver(host);
@@ -161,17 +167,20 @@ impl Step {
             Self::EtcdUp { revokes } => etcd_up(world, revokes),
             Self::RevokeAll => {
                 world.etcd.revoke_all();
+                world.check.ended_early = Some(world.now);
                 world.publish();
             }
             Self::Revoke(host) => {
                 let node = world.hosts[host].node;
                 world.etcd.revoke(node);
+                world.check.ended_early = Some(world.now);
                 world.publish();
             }
             Self::Compact => world.etcd.compact(),
             Self::EndWatches => world.end_watches(),
             Self::LosePackets(percent) => world.net.lost_percent = percent,
-            Self::Full(is_full) => world.etcd.is_full = is_full,
+            Self::Full(true) => world.etcd.is_full = true,
+            Self::Full(false) => has_room(world),
             Self::BackUp => world.etcd.back_up(),
             Self::Restore(id) => {
                 let now = world.now;
@@ -220,6 +229,13 @@ fn pause(world: &mut World, host: usize, pause: Pause) {
     }
 }
 
+fn has_room(world: &mut World) {
+    if world.etcd.is_full {
+        world.check.ended_early = Some(world.now);
+    }
+    world.etcd.is_full = false;
+}
+
 fn etcd_up(world: &mut World, revokes: bool) {
     if world.etcd_state == EtcdState::Up {
         return;
@@ -228,6 +244,7 @@ fn etcd_up(world: &mut World, revokes: bool) {
     world.etcd_state = EtcdState::Up;
     if revokes {
         world.etcd.revoke_all();
+        world.check.ended_early = Some(world.now);
     } else {
         let now = world.now;
         world.etcd.extend_all(now);
@@ -256,7 +273,7 @@ fn heal(world: &mut World) {
             world.start(number);
         }
     }
-    world.etcd.is_full = false;
+    has_room(world);
     etcd_up(world, false);
     for host in 0..world.hosts.len() {
         world.deliver(host);

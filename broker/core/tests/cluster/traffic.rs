@@ -19,6 +19,9 @@ pub(crate) struct Stream {
 
 impl World {
     pub(crate) fn called(&mut self, from: usize, process: u32, id: CallId, call: Call) {
+        if self.hosts[from].member_is_alone && !matches!(call, Call::Progress(_)) {
+            return;
+        }
         let written = self.written(from, process, &call);
         let call = self.script.proves(from, call);
         let effect = self.etcd.call(call, self.now);

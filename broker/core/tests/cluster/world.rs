@@ -370,6 +370,7 @@ impl World {
         }
         let whole = self.etcd_state == EtcdState::Up
             && self.net.passes(host, ETCD)
+            && !self.hosts[host].member_is_alone
             && !self.hosts[host].cannot_load;
         self.input(host, Input::Loaded { held, whole });
     }

@@ -132,7 +132,7 @@ fn nodes_have_equal_parts_after_a_rebalance() {
     for line in [
         "clocks of 3 nodes agree",
         "each of 3 nodes reaches every other one",
-        "etcd grants leases of 10 s",
+        "etcd grants leases of 5 s",
     ] {
         assert!(said.out.contains(&format!("ok       {line}\n")), "{said:?}");
     }

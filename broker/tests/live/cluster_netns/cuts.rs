@@ -181,8 +181,8 @@ fn cut_off(network: &Network, host: usize, directions: Directions, is_cut: bool)
     }
 }
 
-/// The target is 15 s: a lease, 2 s without a registration, the wait of those that hashing does not name.
-const TAKEN_WITHIN: Duration = Duration::from_secs(20);
+/// The target is 10 s: a lease, 1 s without a registration, the wait of those that hashing does not name.
+const TAKEN_WITHIN: Duration = Duration::from_secs(15);
 
 /// A request waits 3 s for a way to the owner; the rest is for a busy machine.
 const WAITS: Duration = Duration::from_millis(3_500);

@@ -72,6 +72,6 @@ fn after_a_power_cut_every_node_has_its_own_channels() {
     journal.assert_sound();
 }
 
-/// The target is 20 s: up to 10 s of a lease, whose time begins again with etcd's next leader, an election, 2 s without
+/// The target is 15 s: up to 5 s of a lease, whose time begins again with etcd's next leader, an election, 1 s without
 /// the registration, a second until that is known, 1.5 s for those that hashing does not name.
-const ELSEWHERE_WITHIN: Duration = Duration::from_secs(25);
+const ELSEWHERE_WITHIN: Duration = Duration::from_secs(20);

@@ -175,8 +175,8 @@ impl Drop for Load {
     }
 }
 
-/// The target is 15 s; the rest is for a busy machine, on which another node drains meanwhile.
-const ELSEWHERE_WITHIN: Duration = Duration::from_secs(25);
+/// The target is 10 s; the rest is for a busy machine, on which another node drains meanwhile.
+const ELSEWHERE_WITHIN: Duration = Duration::from_secs(20);
 
 /// Seconds that the load lasts, within which all meet again: [`ELSEWHERE_WITHIN`], and two waits of up to ten seconds
 /// each that a peer makes after nodes that are gone have refused it.

@@ -227,9 +227,9 @@ const MANY_CHANNELS: usize = 15;
 /// Longer than two thirds of the slots take, eight at a time.
 const REBALANCED_WITHIN: Duration = Duration::from_secs(30);
 
-/// The target is 15 s until they meet again: 10 s of a lease, 2 s of absence, 1.5 s for those that hashing does not
+/// The target is 10 s until they meet again: 5 s of a lease, 1 s of absence, 1.5 s for those that hashing does not
 /// name, and a second over which they are closed. The rest is for a busy machine.
-const LOST_WITHIN: Duration = Duration::from_secs(19);
+const LOST_WITHIN: Duration = Duration::from_secs(14);
 
 /// A drain gives eight slots at a time.
 const DRAINED_WITHIN: Duration = Duration::from_secs(30);

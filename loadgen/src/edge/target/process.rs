@@ -15,7 +15,7 @@ impl Process {
     ///
     /// # Errors
     /// There is none, or it must not be looked at.
-    pub(in crate::edge) fn find(pid: u32) -> io::Result<Self> {
+    pub fn find(pid: u32) -> io::Result<Self> {
         let process = Self { pid };
         process.cpu_ns()?;
         Ok(process)
@@ -49,9 +49,19 @@ impl Process {
                 .and_then(|number| number.parse::<u64>().ok())
                 .unwrap_or_default();
         }
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
         let tick_ns = 1_000_000_000 / clock_ticks_per_second();
-        Ok(sum.max(ticks(&stat).unwrap_or_default() * tick_ns))
+        let ticks: u64 = self.ticks()?.iter().sum();
+        Ok(sum.max(ticks * tick_ns))
+    }
+
+    /// User and kernel time of all its threads, in ticks of the kernel, of which there are 100 a second.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn ticks(self) -> io::Result<[u64; 2]> {
+        let path = format!("/proc/{}/stat", self.pid);
+        let stat = fs::read_to_string(&path)?;
+        ticks(&stat).ok_or_else(|| io::Error::other(format!("{path} without times: {stat}")))
     }
 
     /// Memory that it has in use, in bytes: resident pages, shared ones included.
@@ -73,11 +83,11 @@ impl Process {
 }
 
 /// User and kernel time in `/proc/PID/stat`, its fields 14 and 15. The second one, a name, may hold anything.
-fn ticks(stat: &str) -> Option<u64> {
+fn ticks(stat: &str) -> Option<[u64; 2]> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace().skip(11);
     let mut next = || fields.next()?.parse::<u64>().ok();
-    Some(next()? + next()?)
+    Some([next()?, next()?])
 }
 
 #[cfg(test)]
@@ -119,7 +129,7 @@ mod tests {
     #[test]
     fn a_name_does_not_shift_the_fields() {
         let stat = "7 (a) 1 (b) R 1 2 3 4 5 6 7 8 9 10 30 12 13 14";
-        assert_eq!(ticks(stat), Some(42));
+        assert_eq!(ticks(stat), Some([30, 12]));
         assert_eq!(ticks("7 (a) R 1"), None);
     }
 

@@ -15,10 +15,14 @@ impl Cluster {
         match reply {
             Reply::Granted(lease, lease_ms) => {
                 self.set_spans(Spans::of_lease(lease_ms));
-                self.registering.granted(lease);
+                self.registering.granted(lease, call.sent);
                 self.register(now);
             }
-            Reply::KeptAlive => {}
+            Reply::KeptAlive => {
+                if let Purpose::KeepAlive(lease) = call.purpose {
+                    self.registering.kept_alive(lease, call.sent);
+                }
+            }
             Reply::LeaseGone => {
                 if let Purpose::KeepAlive(lease) = call.purpose {
                     self.registering.lease_gone(lease);

@@ -10,6 +10,9 @@
 //! ```
 //! A stopped process begins again at `Asking`: it waits for one round of questions before it decides.
 //!
+//! etcd's answers count from the older of two moments: the question to which it showed the slots, and the keepalive
+//! that began the lease again. A claim waits for the lease, so an owner has stopped by then.
+//!
 //! A node that was alone, or stopped for as long, may come back while others take its slots. No claim is made against a
 //! registration, so it admits once etcd shows its own, and by answers of peers only if none of them has etcd. An etcd
 //! that is full takes neither: then the node says to its peers, which all answer, that it serves, before it does.
@@ -27,6 +30,8 @@ pub struct Authority {
     valid_until: Now,
     /// When the newest question was sent to which etcd showed the slots.
     etcd: Option<Now>,
+    /// The same, as far as nobody could take a slot: etcd kept the registration, or took no claims.
+    protected: Option<Now>,
     /// The end of the last gap in the ticks.
     gap: Option<Now>,
     /// When this node was last alone.
@@ -46,10 +51,12 @@ pub struct Grounds {
     pub peers: Option<Now>,
     /// Whether this process has etcd, or a peer that answers it.
     pub etcd_is_near: bool,
-    /// Whether etcd has this process's registration, as far as is known.
-    pub is_registered: bool,
-    /// Whether etcd takes no registration, and so no claim, since it is full; and every registered node answers.
-    pub is_heard_alone: bool,
+    /// Since when the lease of this process's registration runs, by the last keepalive that was answered.
+    pub lease: Option<Now>,
+    /// Whether etcd takes no registration, and so no claim, since it is full.
+    pub is_full: bool,
+    /// Whether every node that is registered beside this one answers it.
+    pub has_all_peers: bool,
     /// Whether any peer may take.
     pub may_be_taken: bool,
 }
@@ -79,6 +86,7 @@ impl Authority {
             standing: Standing::Starting,
             valid_until: Now(0),
             etcd: None,
+            protected: None,
             gap: None,
             alone_at: None,
             held_until: None,
@@ -115,6 +123,7 @@ impl Authority {
     /// etcd has another history: whatever it answered does not count.
     pub fn lose_etcd(&mut self) {
         self.etcd = None;
+        self.protected = None;
     }
 
     /// When the newest question was sent to which etcd showed the slots.
@@ -146,7 +155,7 @@ impl Authority {
 
     /// The process was stopped until `now`.
     pub fn gap(&mut self, now: Now) {
-        self.etcd = None;
+        self.lose_etcd();
         self.gap = Some(now);
         self.lapsed |= self.valid_until <= now;
         self.valid_until = Now(0);
@@ -159,11 +168,10 @@ impl Authority {
     /// Decides until when the node may admit. True when it has just become alone.
     pub fn decide(&mut self, grounds: &Grounds, now: Now) -> bool {
         let may_be_taken = grounds.may_be_taken;
-        let announces = self.lapsed && grounds.is_heard_alone && !grounds.is_registered;
-        let since = *self.announced.get_or_insert(now);
-        self.announced = announces.then_some(since);
+        self.announce(grounds, now);
+        self.protect(grounds, now);
         let until = self
-            .answered(grounds, now)
+            .answered(grounds)
             .map_or(Now(0), |asked| asked.after(self.spans.hearing_ms()));
         match self.standing {
             Standing::Starting => return false,
@@ -193,17 +201,29 @@ impl Authority {
         false
     }
 
+    fn announce(&mut self, grounds: &Grounds, now: Now) {
+        let is_refused = grounds.is_full && grounds.lease.is_none();
+        let is_held = self.held_until.is_some_and(|held| now < held);
+        let announces = self.lapsed && is_refused && grounds.has_all_peers && !is_held;
+        let since = *self.announced.get_or_insert(now);
+        self.announced = announces.then_some(since);
+    }
+
+    /// etcd's answers count while nobody can take a slot: from a keepalive on a claim waits for the lease. Where etcd
+    /// is full none is made, except as soon as it has room: a node that comes back has said first that it serves.
+    fn protect(&mut self, grounds: &Grounds, now: Now) {
+        let asked = match (grounds.lease, self.announced) {
+            (Some(lease), _) => self.etcd.min(Some(lease)),
+            (None, Some(since)) => self.etcd.filter(|_| now.since(since) >= ANNOUNCED_MS),
+            (None, None) => self.etcd.filter(|_| grounds.is_full && !self.lapsed),
+        };
+        self.protected = self.protected.max(asked);
+    }
+
     /// When the newest question was sent whose answer lets this node admit.
-    fn answered(&self, grounds: &Grounds, now: Now) -> Option<Now> {
-        if !self.lapsed {
-            return self.etcd.max(grounds.peers);
-        }
-        let peers = grounds.peers.filter(|_| !grounds.etcd_is_near);
-        let is_known = self
-            .announced
-            .is_some_and(|since| now.since(since) >= ANNOUNCED_MS);
-        let etcd = self.etcd.filter(|_| grounds.is_registered || is_known);
-        etcd.max(peers)
+    fn answered(&self, grounds: &Grounds) -> Option<Now> {
+        let counts = !self.lapsed || !grounds.etcd_is_near;
+        self.protected.max(grounds.peers.filter(|_| counts))
     }
 
     /// Whether this node says to others that it serves: it does, or is about to.
@@ -250,8 +270,9 @@ mod tests {
         Grounds {
             peers,
             etcd_is_near: false,
-            is_registered: true,
-            is_heard_alone: false,
+            lease: Some(Now(u64::MAX)),
+            is_full: false,
+            has_all_peers: false,
             may_be_taken,
         }
     }
@@ -284,6 +305,25 @@ mod tests {
         assert!(authority.decide(&on(Some(Now(3_000)), true), Now(11_000)));
         assert_eq!(authority.standing(), Standing::Alone);
         assert_eq!(authority.valid_until(), Now(0));
+    }
+
+    /// A registration that is gone protects nothing: etcd's answers count up to the last keepalive.
+    #[test]
+    fn an_answer_of_etcd_counts_from_the_last_keepalive_on() {
+        let mut authority = answered();
+        let with = |lease, is_full| Grounds {
+            lease,
+            is_full,
+            ..on(None, true)
+        };
+        authority.etcd_answers(Now(3_000));
+        authority.decide(&with(Some(Now(2_000)), false), Now(3_000));
+        assert_eq!(authority.valid_until(), Now(10_000));
+        authority.etcd_answers(Now(5_000));
+        authority.decide(&with(None, false), Now(5_000));
+        assert_eq!(authority.valid_until(), Now(10_000), "unregistered");
+        authority.decide(&with(None, true), Now(5_000));
+        assert_eq!(authority.valid_until(), Now(13_000), "nobody can claim");
     }
 
     #[test]
@@ -331,7 +371,7 @@ mod tests {
         assert!(authority.decide(&on(None, true), Now(8_000)));
         let taken = Grounds {
             etcd_is_near: true,
-            is_registered: false,
+            lease: None,
             ..on(Some(Now(9_000)), true)
         };
         authority.decide(&taken, Now(9_100));
@@ -339,13 +379,13 @@ mod tests {
         authority.decide(&taken, Now(9_200));
         assert_eq!(authority.standing(), Standing::Alone);
         let registered = Grounds {
-            is_registered: true,
+            lease: Some(Now(9_050)),
             ..taken
         };
         authority.decide(&registered, Now(9_300));
-        assert_eq!(authority.valid_until(), Now(17_100));
+        assert_eq!(authority.valid_until(), Now(17_050));
         authority.decide(&taken, Now(9_400));
-        assert_eq!(authority.valid_until(), Now(17_100), "it goes on as before");
+        assert_eq!(authority.valid_until(), Now(17_050), "it goes on as before");
     }
 
     /// etcd may take claims again at any moment: a node is protected by its word to its peers.
@@ -355,8 +395,9 @@ mod tests {
         assert!(authority.decide(&on(None, true), Now(8_000)));
         let refused = Grounds {
             etcd_is_near: true,
-            is_registered: false,
-            is_heard_alone: true,
+            lease: None,
+            is_full: true,
+            has_all_peers: true,
             ..on(Some(Now(9_000)), true)
         };
         authority.etcd_answers(Now(9_100));

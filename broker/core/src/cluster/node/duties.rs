@@ -83,8 +83,9 @@ impl Cluster {
         let grounds = Grounds {
             peers: self.silence.newest_answered(),
             etcd_is_near: self.silence.peers_have_etcd(now) || self.authority.has_etcd(now),
-            is_registered: self.registering.current(&self.view).is_some(),
-            is_heard_alone: self.registering.is_refused() && self.is_heard_by_all(now),
+            lease: self.registering.kept_since(&self.view),
+            is_full: self.registering.is_refused() && !self.obstacles.stuck,
+            has_all_peers: self.has_all_peers(now),
             may_be_taken: self.may_be_taken(),
         };
         if self.authority.decide(&grounds, now) {
@@ -101,7 +102,7 @@ impl Cluster {
     }
 
     /// Whether every node that is registered beside this one answers it.
-    fn is_heard_by_all(&self, now: Now) -> bool {
+    fn has_all_peers(&self, now: Now) -> bool {
         let mut others = self.view.nodes().filter(|node| *node != self.me.node);
         others.all(|node| self.view.registration(node).is_none() || self.silence.reaches(node, now))
     }

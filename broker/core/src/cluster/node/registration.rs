@@ -20,6 +20,8 @@ pub(in crate::cluster) struct Registering {
     namesake: Namesake,
     /// A lease for the next attempt.
     granted: Option<LeaseId>,
+    /// A lease, and when the newest keepalive was sent that etcd answered, or the call that granted it.
+    kept: Option<(LeaseId, Now)>,
     /// A lease that no longer exists, whatever the view shows.
     gone: Option<LeaseId>,
     /// etcd refused an attempt since it was last read: as full as it is, it takes no claims either.
@@ -54,6 +56,7 @@ impl Registering {
             address,
             namesake: Namesake::new(me.incarnation, now),
             granted: None,
+            kept: None,
             gone: None,
             refused: false,
             joined: false,
@@ -96,9 +99,23 @@ impl Registering {
         self.refused = false;
     }
 
-    /// A lease was granted.
-    pub(in crate::cluster) fn granted(&mut self, lease: LeaseId) {
+    /// A lease was granted, in answer to a call of `asked`.
+    pub(in crate::cluster) fn granted(&mut self, lease: LeaseId, asked: Now) {
         self.granted = Some(lease);
+        self.kept = Some((lease, asked));
+    }
+
+    /// etcd keeps a lease, in answer to a keepalive of `asked`.
+    pub(in crate::cluster) fn kept_alive(&mut self, lease: LeaseId, asked: Now) {
+        self.kept = Some((lease, asked));
+    }
+
+    /// Since when the lease of this process's registration runs, as far as etcd has answered; none without one.
+    #[must_use]
+    pub(in crate::cluster) fn kept_since(&self, view: &View) -> Option<Now> {
+        let current = self.current(view)?;
+        let (lease, asked) = self.kept?;
+        (lease == current.lease).then_some(asked)
     }
 
     /// A lease that can be used for the next attempt.
@@ -261,7 +278,7 @@ mod tests {
 
     /// The keys that a registration under this lease puts.
     fn put_by(registering: &mut Registering, view: &mut View, lease: u64) -> Vec<Key> {
-        registering.granted(LeaseId(lease));
+        registering.granted(LeaseId(lease), Now(0));
         let attempt = registering.attempt(view, false).unwrap();
         made(view, &attempt, lease + 1);
         assert_eq!(registering.place(view, true, SPANS, Now(0)), Place::Own);
@@ -276,7 +293,7 @@ mod tests {
         for lease in 1..4 {
             assert_eq!(put_by(&mut registering, &mut view, lease), both);
         }
-        registering.granted(LeaseId(9));
+        registering.granted(LeaseId(9), Now(0));
         let attempt = registering.attempt(&view, true).unwrap();
         assert_eq!(attempt.puts.len(), 1, "a node that drains stays away");
     }

@@ -140,14 +140,13 @@ impl Silence {
             .is_some_and(|asked| now.since(asked) < self.spans.hearing_ms())
     }
 
-    /// Whether a peer that answers has etcd, by its own word.
+    /// Whether a peer has etcd by its own word of lately, also where this process was stopped since.
     #[must_use]
     pub fn peers_have_etcd(&self, now: Now) -> bool {
-        let mut peers = self.peers.iter().filter(|peer| {
-            let asked = peer.answered;
-            asked.is_some_and(|asked| now.since(asked) < self.spans.hearing_ms())
-        });
-        peers.any(|peer| peer.word.is_some_and(|word| word.has_etcd))
+        self.peers.iter().any(|peer| {
+            let is_of_lately = now.since(peer.word_asked) < self.spans.hearing_ms();
+            is_of_lately && peer.word.is_some_and(|word| word.has_etcd)
+        })
     }
 
     /// Whether `peer` was asked for as long as an answer counts, without an interruption, and none counts.
