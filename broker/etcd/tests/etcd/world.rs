@@ -187,7 +187,7 @@ impl Node {
             proofs: self.secret().proof_keys("test"),
             etcd: self.options.clone(),
             etcd_quota_bytes: 2 << 30,
-            lease_ms: 10_000,
+            lease_ms: 5_000,
             presence: 0,
             accept_etcd,
         }
