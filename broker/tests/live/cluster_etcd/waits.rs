@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 #[test]
 #[ignore = "needs etcd"]
 fn requests_wait_three_seconds_for_their_owner() {
-    let Some(mut nodes) = start(&[], "") else {
+    // Requests wait twice for an owner that is gone, before others have its slots.
+    let Some(mut nodes) = start(&[], "lease = '10s'\n") else {
         return;
     };
     let owner = nodes.largest();
