@@ -5,6 +5,7 @@
 //! | I1 | one process serves a slot under one epoch |
 //! | I2 | two nodes admit to a slot only while no node that knows better answers the older owner, and 2 s more |
 //! |    | a node admits only within the reach of a question that was answered; both except by the exception |
+//! |    | nobody has a slot of a node that only etcd answers (`contact`) |
 //! |    | a node whose right had ended comes back to no slot that is taken from it (`contact`) |
 //! | I3 | all slots are served within a span of the end of all faults |
 //! | I4 | no claim while the owner says to the claimer that it serves |
@@ -57,8 +58,9 @@ pub(crate) struct Check {
     pub(crate) rights: Vec<(Now, Option<u64>)>,
     /// By host: when it sent the newest question that was answered, by its own clock.
     pub(crate) contacts: Vec<Now>,
-    /// When etcd last ended a lease that was kept, or took claims again after it was full.
-    pub(crate) ended_early: Option<u64>,
+    /// When etcd last did what no owner can foresee: ended a lease that was kept, or took claims again after it was
+    /// full.
+    pub(crate) unforeseen: Option<u64>,
     /// By node: the processes that registered, in order.
     pub(crate) registered: BTreeMap<NodeId, Vec<Incarnation>>,
     pub(crate) lost: u64,
@@ -103,7 +105,7 @@ impl Check {
             etcd: vec![Now(0); hosts],
             rights: vec![(Now(0), None); hosts],
             contacts: vec![Now(0); hosts],
-            ended_early: None,
+            unforeseen: None,
             registered: BTreeMap::new(),
             lost: 0,
             moves: 0,

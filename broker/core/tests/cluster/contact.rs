@@ -31,10 +31,8 @@ impl Check {
             return;
         }
         if before <= clock {
-            let is_lately = |asked: Now| clock.since(asked) < self.spans.hearing_ms();
-            let mut words = self.had_etcd.range((host, 0)..(host + 1, 0));
             let has_etcd = clock.since(self.etcd[host]) <= HAS_ETCD_MS
-                || words.any(|(_, (asked, had))| *had && is_lately(*asked));
+                || self.lately(host, clock).any(|had_etcd| had_etcd);
             self.rights[host].1 = has_etcd.then_some(now);
         }
         self.rights[host].0 = until;
@@ -49,12 +47,18 @@ impl Check {
     /// I2: whether a host has only what etcd answered to go on by. Nobody has its slots before it stops, unless etcd
     /// has ended its lease meanwhile although it was kept, or was full, or the host's clock stood still.
     pub(crate) fn is_alone(&self, number: usize, host: &Host, now: u64) -> bool {
-        let clock = host.clock(now);
-        let mut words = self.had_etcd.range((number, 0)..(number + 1, 0));
-        let is_lately = |asked: Now| clock.since(asked) < self.spans.hearing_ms();
-        let is_early = |at: u64| now - at <= self.spans.lease_ms();
-        let is_answered = words.any(|(_, (asked, _))| is_lately(*asked));
-        !is_answered && !self.is_thawed(host, now) && !self.ended_early.is_some_and(is_early)
+        let is_answered = self.lately(number, host.clock(now)).next().is_some();
+        let is_of_lately = |at: u64| now - at <= self.spans.lease_ms();
+        !is_answered && !self.is_thawed(host, now) && !self.unforeseen.is_some_and(is_of_lately)
+    }
+
+    /// Of each peer whose answer still counts for a host: whether it had etcd.
+    fn lately(&self, number: usize, clock: Now) -> impl Iterator<Item = bool> {
+        let words = self.had_etcd.range((number, 0)..(number + 1, 0));
+        let hearing_ms = self.spans.hearing_ms();
+        words
+            .filter(move |(_, (asked, _))| clock.since(*asked) < hearing_ms)
+            .map(|(_, (_, had_etcd))| *had_etcd)
     }
 
     /// A host whose clock stood still may go on by what it was answered before.

@@ -167,13 +167,13 @@ impl Step {
             Self::EtcdUp { revokes } => etcd_up(world, revokes),
             Self::RevokeAll => {
                 world.etcd.revoke_all();
-                world.check.ended_early = Some(world.now);
+                world.check.unforeseen = Some(world.now);
                 world.publish();
             }
             Self::Revoke(host) => {
                 let node = world.hosts[host].node;
                 world.etcd.revoke(node);
-                world.check.ended_early = Some(world.now);
+                world.check.unforeseen = Some(world.now);
                 world.publish();
             }
             Self::Compact => world.etcd.compact(),
@@ -229,9 +229,10 @@ fn pause(world: &mut World, host: usize, pause: Pause) {
     }
 }
 
+/// etcd takes changes again, if it took none.
 fn has_room(world: &mut World) {
     if world.etcd.is_full {
-        world.check.ended_early = Some(world.now);
+        world.check.unforeseen = Some(world.now);
     }
     world.etcd.is_full = false;
 }
@@ -244,7 +245,7 @@ fn etcd_up(world: &mut World, revokes: bool) {
     world.etcd_state = EtcdState::Up;
     if revokes {
         world.etcd.revoke_all();
-        world.check.ended_early = Some(world.now);
+        world.check.unforeseen = Some(world.now);
     } else {
         let now = world.now;
         world.etcd.extend_all(now);

@@ -54,7 +54,9 @@ impl Process {
         Ok(sum.max(ticks * tick_ns))
     }
 
-    /// User and kernel time of all its threads, in ticks of the kernel, of which there are 100 a second.
+    /// User and kernel time of all its threads, also of those that have ended, in ticks of the kernel.
+    ///
+    /// Source: `/proc/PID/stat`, fields 14 and 15 (proc_pid_stat).
     ///
     /// # Errors
     /// The process is gone.
