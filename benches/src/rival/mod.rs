@@ -34,7 +34,7 @@ pub trait Decode {
     fn decode(&mut self, see: impl FnMut(&[u8]));
 }
 
-/// Whole text frames out.
+/// Text frames out, each of them whole.
 pub trait Encode {
     /// The library's name in groups.
     const LIBRARY: &'static str;

@@ -2,7 +2,8 @@
 
 const WITHIN_MS = 3000; // an address takes some milliseconds; with loopback alone Chromium gathers without an end
 
-// Reports a connection that gathers no candidate, and takes the report back if one comes after all.
+// Reports a connection that gathers no candidate, and takes the report back if one comes after all, or the other side
+// finds this one by itself.
 export function watchGathering(connection, note, show) {
     let [found, reported] = [false, false];
     const check = () => {
@@ -14,12 +15,12 @@ export function watchGathering(connection, note, show) {
             show({ hasNetwork: false });
         }
     };
-    connection.addEventListener('icecandidate', ({ candidate }) => {
-        if (candidate?.candidate) {
-            found = true;
-            show({ hasNetwork: true });
-        }
-    });
+    const works = () => {
+        found = true;
+        show({ hasNetwork: true });
+    };
+    connection.addEventListener('icecandidate', ({ candidate }) => candidate?.candidate && works());
+    connection.addEventListener('connectionstatechange', () => connection.connectionState === 'connected' && works());
     connection.addEventListener('icegatheringstatechange', () => {
         if (connection.iceGatheringState === 'gathering') {
             setTimeout(check, WITHIN_MS);

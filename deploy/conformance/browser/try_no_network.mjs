@@ -38,6 +38,7 @@ test('a machine without a network', { timeout: 120_000 }, async ({ signal }) => 
             await page.click('#viewer .run');
             await seesBars(page);
             await page.waitForSelector('#no-network', { state: 'hidden' });
+            assert.deepEqual(await page.evaluate(connectsWithoutAnAddress), [false, true]);
             await narrow(page);
             await page.finish();
         }, { loopback: false });
@@ -46,6 +47,18 @@ test('a machine without a network', { timeout: 120_000 }, async ({ signal }) => 
         await rm(directory, { recursive: true, force: true });
     }
 });
+
+// In the page: what is shown of a connection that finds no address of this machine, and that the other side reaches all the same.
+async function connectsWithoutAnAddress() {
+    const { watchGathering } = await import('/assets/try/network.js');
+    const connection = Object.assign(new EventTarget(), { iceGatheringState: 'complete', connectionState: 'connecting', getConfiguration: () => ({}) });
+    const shown = [];
+    watchGathering(connection, () => ({ fail: () => undefined }), ({ hasNetwork }) => shown.push(hasNetwork));
+    connection.dispatchEvent(new Event('icegatheringstatechange'));
+    connection.connectionState = 'connected';
+    connection.dispatchEvent(new Event('connectionstatechange'));
+    return shown;
+}
 
 // In the page: whether a new connection finds an address of this machine.
 async function findsAddress() {
