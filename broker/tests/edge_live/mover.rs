@@ -1,7 +1,7 @@
 //! A machine that sends its connections on at any moment, also in the middle of a stream: what the broker never does,
 //! and the edge bears all the same. Bytes come back as they came.
 
-use crate::support::{Bench, pause};
+use crate::support::{Bench, Wire, pause};
 use broker::edge::EdgeSettings;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Intake, Machine, Output, Peer};
@@ -100,16 +100,27 @@ fn a_move_that_cannot_happen_ends_the_connection() {
     let bench = Bench::of(2, settings, (64, 16), Mover::new);
     for (round, tls) in [false, true].into_iter().enumerate() {
         let mut wire = bench.wire(tls);
-        // Until the server's socket is full: this end does not read.
-        while bench.counts().queued_sends <= round as u64 {
-            wire.write_all(&[7; 1 << 18]).unwrap();
-        }
+        fill(&bench, &mut *wire);
         bench.server.post(|| Move);
         until_true("the end", || bench.counts().overdue == round as u64 + 1);
         assert_eq!(bench.counts().handovers, 0);
     }
     bench.wait_until_empty();
     bench.server.stop().unwrap();
+}
+
+/// Sends until nothing comes back while a piece goes in: this end does not read, and both sockets are full.
+fn fill(bench: &Bench<Mover>, wire: &mut dyn Wire) {
+    let piece = [7; 1 << 18];
+    loop {
+        let before = bench.counts();
+        wire.write_all(&piece).unwrap();
+        let received = before.received_bytes + piece.len() as u64;
+        until_true("a piece", || bench.counts().received_bytes >= received);
+        if bench.counts().sent_bytes == before.sent_bytes {
+            return;
+        }
+    }
 }
 
 /// Every session moves to the other shard.

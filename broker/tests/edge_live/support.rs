@@ -137,6 +137,8 @@ impl<M: Machine + 'static> Bench<M> {
             sum.handovers += edge.handovers;
             sum.adopted += edge.adopted;
             sum.mailbox_refused += edge.mailbox_refused;
+            sum.received_bytes += edge.received_bytes;
+            sum.sent_bytes += edge.sent_bytes;
             sum.receives += edge.receives;
             sum.sends += edge.sends;
             sum.queued_sends += edge.queued_sends;

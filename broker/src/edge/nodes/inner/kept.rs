@@ -77,18 +77,23 @@ impl Inners {
         mut inner: Box<Inner>,
         io: &mut Io,
     ) -> Option<Arrival> {
-        let bytes = std::mem::take(&mut inner.bytes);
+        let mut bytes = std::mem::take(&mut inner.bytes);
         let Some(call) = &mut inner.call else {
             return self.lose(place, inner, io);
         };
-        let Some(missing) = call.missing.checked_sub(bytes.len()) else {
+        let next = bytes.split_off(call.missing.min(bytes.len()));
+        if !call.answered && !next.is_empty() {
             io.counts.inner_refused.malformed += 1;
             return self.lose(place, inner, io);
-        };
-        call.missing = missing;
-        let (session, whole) = (call.session, missing == 0);
+        }
+        call.missing -= bytes.len();
+        let (session, whole) = (call.session, call.missing == 0);
         if call.answered && whole {
-            self.rest(place, inner, io);
+            inner.bytes = next; // a call that was answered early may end together with the next one's beginning
+            if self.rest(place, &mut inner, io) {
+                return self.read_header(place, inner, io);
+            }
+            self.drop_inner(place, inner, io);
             return None;
         }
         if inner.ended {
@@ -147,11 +152,11 @@ impl Inners {
             return self.drop_inner(place, inner, io);
         };
         (call.session, call.answered) = (None, true);
-        if call.missing == 0 {
-            self.rest(place, inner, io);
-        } else {
-            self.all.put_back(place, inner);
+        if call.missing == 0 && !self.rest(place, &mut inner, io) {
+            return self.drop_inner(place, inner, io);
         }
+        debug_assert!(inner.armed, "it has not ended");
+        self.all.put_back(place, inner);
     }
 
     /// The call of a session comes to nothing: so does its connection.
@@ -172,11 +177,11 @@ impl Inners {
         None
     }
 
-    /// A call is over: the next one is awaited, if one may come.
-    fn rest(&mut self, place: u32, mut inner: Box<Inner>, io: &mut Io) {
+    /// A call is over: the next one is awaited. False if none may come.
+    fn rest(&mut self, place: u32, inner: &mut Inner, io: &mut Io) -> bool {
         inner.call = None;
         if inner.ended {
-            return self.drop_inner(place, inner, io);
+            return false;
         }
         if self.resting.len() >= INNER_KEPT_MAX
             && let Some(&(_, oldest)) = self.resting.first()
@@ -187,11 +192,7 @@ impl Inners {
         inner.due = io.turn.at().now.after(INNER_KEPT_MS);
         self.resting.insert((inner.due, place));
         self.count(io);
-        if inner.armed {
-            self.all.put_back(place, inner);
-        } else {
-            self.await_more(place, inner, &mut io.ring);
-        }
+        true
     }
 
     /// A send of the ring is over.

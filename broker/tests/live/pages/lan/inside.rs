@@ -195,18 +195,22 @@ fn connections_for_pages_have_a_bound() {
     let paired = ask(&broker, lan, &format!("POST {path}"), &origin, "");
     let cookie = paired.header("set-cookie").expect("a cookie");
     let session = cookie.split(';').next().expect("name and value");
-    // Each waits for a body that does not come.
+    // Each waits for a body that does not come; "100 Continue" says that it has its place.
     let waits = format!(
-        "POST /try/session HTTP/1.1\r\nHost: {lan}\r\n{origin}Cookie: {session}\r\nContent-Length: 9\r\n\r\n"
+        "POST /try/session HTTP/1.1\r\nHost: {lan}\r\n{origin}Cookie: {session}\r\nContent-Length: 9\r\n\
+         Expect: 100-continue\r\n\r\n"
     );
     let hold = || {
-        let mut stream = phone(&broker, lan);
-        stream.write_all(waits.as_bytes()).expect("sent");
-        stream
+        until("a place", || {
+            let mut stream = phone(&broker, lan);
+            let mut answer = [0; 12];
+            stream.write_all(waits.as_bytes()).expect("sent");
+            stream.read_exact(&mut answer).expect("an answer");
+            (answer == *b"HTTP/1.1 100").then_some(stream)
+        })
     };
     let mut held: Vec<_> = (0..CONNECTIONS).map(|_| hold()).collect();
     let visit = || ask(&broker, lan, "GET /pair/CODE", "", "");
-    until("a refusal", || (visit().status == 503).then_some(()));
     visit().refused(503, "ServiceUnavailable");
     // Calls and the admin listener have room of their own.
     let call = ask(&broker, lan, "POST /listSignalingChannels", "", "{}");
@@ -215,7 +219,7 @@ fn connections_for_pages_have_a_bound() {
     held.pop();
     until("room again", || (visit().status == 410).then_some(()));
     held.push(hold());
-    until("a refusal again", || (visit().status == 503).then_some(()));
+    visit().refused(503, "ServiceUnavailable");
     // Another device is not kept out by the one that holds all places.
     let other = Address::new("192.168.78.2");
     let source = other.0.parse().expect("an address");
