@@ -12,7 +12,7 @@ use codec::proxy::{
     write_frame,
 };
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 /// The header of a call of this length, and bytes behind it.
@@ -84,6 +84,20 @@ fn a_request_that_says_another_length_is_its_own_trouble() {
     inner.say(&call(&inner, 4, shorter.len(), shorter));
     inner.say(&call(&inner, 5, GET.len(), GET));
     assert_eq!(inner.rest_after_taken(4), "");
+}
+
+/// Bytes of a request are not awaited behind its answer from a sender that has ended.
+#[test]
+fn a_call_that_its_sender_has_not_sent_whole_ends_with_its_answer() {
+    let world = inner::World::new("[timeouts]\nbody = \"2s\"");
+    let mut inner = world.connect();
+    let part =
+        b"POST /describeSignalingChannel HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n{}";
+    inner.say(&call(&inner, 0, part.len() + 18, part));
+    until("a session", || (world.accepted() == 1.0).then_some(()));
+    inner.stream.shutdown(Shutdown::Write).expect("shut");
+    assert!(inner.frame(0).starts_with("HTTP/1.1 408 "));
+    assert_eq!(inner.stream.read(&mut [0]).ok(), Some(0), "closed");
 }
 
 /// An answer says that its call was taken. Word of that comes alone where there is no answer soon.

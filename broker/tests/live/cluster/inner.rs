@@ -43,6 +43,11 @@ impl World {
         self.node.scrape().sum(&name)
     }
 
+    pub(super) fn accepted(&self) -> f64 {
+        let name = "heliograph_cluster_inner_accepted_total";
+        self.node.scrape().sum(name)
+    }
+
     /// A valid header still leads to an answer.
     fn assert_serves(&self) {
         let mut inner = self.connect();

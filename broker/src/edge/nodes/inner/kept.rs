@@ -88,13 +88,10 @@ impl Inners {
         }
         call.missing -= bytes.len();
         let (session, whole) = (call.session, call.missing == 0);
-        if call.answered && whole {
+        if call.answered && whole && !inner.ended {
             inner.bytes = next; // a call that was answered early may end together with the next one's beginning
-            if self.rest(place, &mut inner, io) {
-                return self.read_header(place, inner, io);
-            }
-            self.drop_inner(place, inner, io);
-            return None;
+            self.rest(place, &mut inner, io);
+            return self.read_header(place, inner, io);
         }
         if inner.ended {
             if session.is_none() {
@@ -152,10 +149,13 @@ impl Inners {
             return self.drop_inner(place, inner, io);
         };
         (call.session, call.answered) = (None, true);
-        if call.missing == 0 && !self.rest(place, &mut inner, io) {
-            return self.drop_inner(place, inner, io);
+        let whole = call.missing == 0;
+        if inner.ended {
+            return self.drop_inner(place, inner, io); // what is missing does not come any more
         }
-        debug_assert!(inner.armed, "it has not ended");
+        if whole {
+            self.rest(place, &mut inner, io);
+        }
         self.all.put_back(place, inner);
     }
 
@@ -177,12 +177,9 @@ impl Inners {
         None
     }
 
-    /// A call is over: the next one is awaited. False if none may come.
-    fn rest(&mut self, place: u32, inner: &mut Inner, io: &mut Io) -> bool {
+    /// A call is over: the next one may come.
+    fn rest(&mut self, place: u32, inner: &mut Inner, io: &mut Io) {
         inner.call = None;
-        if inner.ended {
-            return false;
-        }
         if self.resting.len() >= INNER_KEPT_MAX
             && let Some(&(_, oldest)) = self.resting.first()
         {
@@ -192,7 +189,6 @@ impl Inners {
         inner.due = io.turn.at().now.after(INNER_KEPT_MS);
         self.resting.insert((inner.due, place));
         self.count(io);
-        true
     }
 
     /// A send of the ring is over.
