@@ -15,6 +15,17 @@ pub const HTTP2_PING: Duration = Duration::from_secs(6);
 /// The answer to an HTTP/2 ping comes within this time.
 pub const HTTP2_PONG: Duration = Duration::from_secs(2);
 
+/// After this long without a byte the system asks whether the other end of a connection is there. Over that for records
+/// nothing need be asked for hours, and then those of a host's slots, which is lost together with a member: so it is
+/// given up, after [`PROBES`], before the shortest lease ends.
+pub const PROBE: Duration = Duration::from_secs(2);
+
+/// From one such question to the next, while none is answered.
+pub const PROBE_AGAIN: Duration = Duration::from_secs(1);
+
+/// Such questions without an answer, until the connection ends.
+pub const PROBES: u32 = 3;
+
 /// After this long without an answer to a keepalive or to a question for progress another member is asked. Together
 /// with [`CONNECT`] well below a registration's life.
 pub const SILENT: Duration = Duration::from_secs(2);

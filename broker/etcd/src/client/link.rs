@@ -4,7 +4,9 @@
 
 use crate::client::failure::{Failure, Spent, chain};
 use crate::config::Options;
-use crate::limits::{CONNECT, HTTP2_PING, HTTP2_PONG, RETRY, RETRY_MAX};
+use crate::limits::{
+    CONNECT, HTTP2_PING, HTTP2_PONG, PROBE, PROBE_AGAIN, PROBES, RETRY, RETRY_MAX,
+};
 use crate::rpc::Lines;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -228,9 +230,9 @@ impl Service<Uri> for Dial {
             stream.set_nodelay(true)?;
             // Of a connection without a call under way the system finds out that its other end is gone.
             let keepalive = TcpKeepalive::new()
-                .with_time(HTTP2_PING)
-                .with_interval(HTTP2_PONG)
-                .with_retries(2);
+                .with_time(PROBE)
+                .with_interval(PROBE_AGAIN)
+                .with_retries(PROBES);
             let options = SockRef::from(&stream);
             options.set_tcp_keepalive(&keepalive)?;
             // Lost bytes are sent again at equal intervals, while few are under way: a keepalive arrives in time.
