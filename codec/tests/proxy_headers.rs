@@ -2,9 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 
 use codec::proxy::{
-    AHEAD_BYTES, CALL_BYTES_MAX, CHALLENGE_BYTES, CallEntry, HEADER_BYTES_MAX, Introduction, Link,
-    LinkKey, ProxyError, ProxyHeader, introduced, is_ahead, parse, parse_ahead, write, write_ahead,
-    write_call,
+    AHEAD_BYTES, CALL_BYTES_MAX, CHALLENGE_BYTES, CallEntry, Entry, HEADER_BYTES_MAX, Introduction,
+    Link, LinkKey, ProxyError, ProxyHeader, introduced, is_ahead, parse, parse_ahead, write,
+    write_ahead, write_call, write_upgrade,
 };
 use proptest::prelude::*;
 use std::net::SocketAddr;
@@ -224,8 +224,8 @@ fn a_header_of_a_call_is_for_that_call_alone() {
     }
     let introduction = read(&bytes).unwrap().unwrap();
     assert_eq!(
-        (introduction.call, introduction.length),
-        (Some(call), bytes.len())
+        (introduction.entry, introduction.length),
+        (Some(Entry::Call(call)), bytes.len())
     );
     let entry = bytes.len() - 35 - 15;
     assert_eq!(
@@ -247,6 +247,37 @@ fn a_header_of_a_call_is_for_that_call_alone() {
     assert_eq!(read(&twice), Err(ProxyError::Malformed), "twice");
 }
 
+/// The header of an upgrade says its number, and a connection is for a call or an upgrade, never both.
+#[test]
+fn a_header_of_an_upgrade_says_its_number() {
+    let header = header("192.0.2.1:4660", "198.51.100.2:443");
+    let right = key();
+    let mut bytes = Vec::new();
+    write_upgrade(&mut bytes, &header, 7, &link(&right));
+    let read = |bytes: &[u8]| introduced(bytes, &link(&right));
+    for cut in 0..bytes.len() {
+        assert_eq!(read(&bytes[..cut]), Ok(None), "{cut}");
+    }
+    let introduction = read(&bytes).unwrap().unwrap();
+    assert_eq!(
+        (introduction.entry, introduction.length),
+        (Some(Entry::Upgrade(7)), bytes.len())
+    );
+    let entry = bytes.len() - 35 - 11;
+    assert_eq!(bytes[entry..][..11], [0xe3, 0, 8, 0, 0, 0, 0, 0, 0, 0, 7]);
+    for bit in 0..bytes.len() * 8 {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        changed.resize(HEADER_BYTES_MAX + 1, 0);
+        assert!(read(&changed).is_err(), "bit {bit}");
+    }
+    let call = [0xe2, 0, 12, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 99];
+    for more in [&bytes[entry..][..11], &call, &[0xe3, 0, 1, 7]] {
+        let both = with_entry(&bytes, more);
+        assert_eq!(read(&both), Err(ProxyError::Malformed), "{more:x?}");
+    }
+}
+
 #[test]
 fn a_call_of_no_bytes_or_too_many_is_refused() {
     let header = header("192.0.2.1:4660", "198.51.100.2:443");
@@ -261,7 +292,7 @@ fn a_call_of_no_bytes_or_too_many_is_refused() {
         write_call(&mut bytes, &header, call, &link(&right));
         let read = introduced(&bytes, &link(&right));
         assert_eq!(read.is_ok(), is_read, "{read:?}");
-        let taken = |it: Introduction| it.call.is_some();
+        let taken = |it: Introduction| it.entry.is_some();
         assert_eq!(read.ok().flatten().is_some_and(taken), is_read);
     }
 }

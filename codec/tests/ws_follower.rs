@@ -1,7 +1,10 @@
 //! The follower of a server's frames: it knows at every byte, however the stream is cut, where a frame may follow.
 
 use codec::ws::fuzzing::{Owned, model};
-use codec::ws::{Follower, FrameRules, Header, Opcode, Place, Side, close_frame, frame, header};
+use codec::ws::{
+    Follower, FrameRules, Header, Opcode, Place, Side, close_frame, close_frame_masked, frame,
+    frame_masked, header,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -88,6 +91,37 @@ fn every_form_of_length_at_every_split() {
     close_frame(&mut stream, 1001, "Going away");
     stream.extend_from_slice(b"\x81\x01x");
     holds(&stream);
+}
+
+/// Bytes behind a close frame are none of the stream's, wherever that is cut, and of either side.
+#[test]
+fn what_is_behind_the_close_frame_is_counted_out() {
+    let key = [1, 2, 3, 4];
+    let mut server = HEAD.to_vec();
+    frame(&mut server, Opcode::Text, b"answer");
+    close_frame(&mut server, 1000, "bye");
+    let mut client = Vec::new();
+    frame_masked(&mut client, Opcode::Text, &[b'x'; 300], key);
+    close_frame_masked(&mut client, 1000, "bye", key);
+    for (stream, begun) in [
+        (server, Follower::new as fn() -> Follower),
+        (client, Follower::of_client),
+    ] {
+        let more = [&stream[..], b"\x88\x00behind"].concat();
+        for cut in 0..=more.len() {
+            let (one, other) = more.split_at(cut);
+            let mut follower = begun();
+            let counted = follower.follow(one) + follower.follow(other);
+            assert_eq!((counted, follower.place()), (stream.len(), Place::Closed));
+            assert_eq!(follower.follow(b"\x81\x01x"), 0);
+        }
+    }
+    let mut unknown = Follower::of_client();
+    assert_eq!(unknown.follow(b"\x81\x01x, which is not masked"), 27);
+    assert_eq!(
+        (unknown.follow(b"more"), unknown.place()),
+        (4, Place::Unknown)
+    );
 }
 
 #[test]

@@ -145,6 +145,7 @@ impl<M: Machine> Edge<M> {
             header,
             bytes,
             ended,
+            lease,
         } = introduced;
         let peer = of_node(&header);
         let source = peer.remote;
@@ -165,6 +166,9 @@ impl<M: Machine> Edge<M> {
         let connection = Connection::new(session, socket, engine);
         self.sessions
             .enter(session, connection, (origin, false), &mut self.io);
+        if let Some(lease) = lease {
+            self.sessions.connections_mut().lend(session, lease);
+        }
         if peer.tls {
             let secured = Input::Secured { session };
             self.sessions.feed(secured, &mut self.io); // on the way to the node that passed it on

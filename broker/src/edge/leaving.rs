@@ -2,6 +2,7 @@
 
 use super::connections::connection::{Destination, Stage};
 use super::nodes::tunnel::Half;
+use super::sessions::Returning;
 use super::shard::Edge;
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
@@ -49,7 +50,11 @@ impl<M: Machine> Edge<M> {
             Stage::Leaving(Destination::Shard(to)) => self.sessions.leave(session, to, io),
             Stage::Leaving(Destination::Node(to)) => self.pass_on(session, to),
             Stage::Leaving(Destination::Admin) => self.pass_to_admin(session),
-            Stage::Closing => self.sessions.close(session, io),
+            Stage::Closing => match self.sessions.give_back(session, io) {
+                Returning::No => self.sessions.close(session, io),
+                Returning::Waiting => {}
+                Returning::Now(connection, lease) => self.inners.take_back(*connection, &lease, io),
+            },
             Stage::Lingering => self.sessions.watch(session, io),
             Stage::Shut => self.sessions.close_descriptor(session, io),
         }
@@ -64,10 +69,10 @@ impl<M: Machine> Edge<M> {
         let io = &mut self.io;
         if departed.repeats()
             && self.sessions.tunnel_room(origin, bytes, io)
-            && let Some(opened) = self.sessions.tunnels_mut().take_ahead(node, io)
+            && let Some(taken) = self.sessions.tunnels_mut().take_ahead(node, io)
         {
             io.counts.tunnels_opened += 1;
-            return self.sessions.begin_ahead(opened, node, departed, io);
+            return self.sessions.begin_ahead(taken, node, departed, io);
         }
         if departed.is_call()
             && self.sessions.tunnel_room(origin, bytes, io)

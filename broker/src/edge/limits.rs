@@ -177,7 +177,11 @@ pub(super) const TUNNEL_BYTES_MIN: usize = 512 << 10;
 /// answered by that node in a quarter of a second; more upgrades at once connect by themselves.
 pub(super) const AHEAD_PER_NODE_MAX: usize = 32;
 
-/// The same to all nodes. Beyond it none is opened.
+/// Connections of a shard to one node that came back from a WebSocket which both sides have closed, and wait for the
+/// next client. Beyond it they are closed.
+pub(super) const RETURNED_PER_NODE_MAX: usize = 64;
+
+/// Both to all nodes. Beyond it none is opened, and one that comes back is closed.
 pub(super) const AHEAD_PER_SHARD_MAX: usize = 256;
 
 /// Such connections begun in one turn, so that a turn's clients wait for few handshakes that are not theirs.
@@ -186,7 +190,8 @@ pub(super) const AHEAD_PER_TURN: usize = 2;
 /// Bytes of such a connection at either end, without its engine.
 pub(super) const AHEAD_BYTES: usize = 512;
 
-/// Time that such a connection waits for a client, in milliseconds. Then it is closed, before its owner would.
+/// Time that a connection of either kind waits for a client, in milliseconds. Then it is closed, before its owner
+/// would.
 pub(super) const AHEAD_IDLE_MS: u64 = 25_000;
 
 /// Connections of other nodes to a shard that were opened ahead and wait for a client. For one more the oldest is
@@ -243,7 +248,7 @@ const _: () = assert!(ENCRYPT_BYTES <= LAUNCH_BYTES);
 const _: () = assert!(BEAT_MS < STALL_MS);
 const _: () = assert!(TUNNEL_BYTES_MIN >= 2 * LAUNCH_BYTES);
 const _: () = assert!(TUNNEL_CONNECT_MS < INNER_HEADER_MS && INNER_PATIENCE_MS < INNER_HEADER_MS);
-const _: () = assert!(AHEAD_PER_NODE_MAX <= AHEAD_PER_SHARD_MAX);
+const _: () = assert!(AHEAD_PER_NODE_MAX + RETURNED_PER_NODE_MAX <= AHEAD_PER_SHARD_MAX);
 const _: () = assert!(KEPT_PER_NODE_MAX <= KEPT_PER_SHARD_MAX && KEPT_IDLE_MS < INNER_KEPT_MS);
 const _: () = assert!(100 * KEPT_SLOW_MS <= KEPT_TAKEN_MS && KEPT_TAKEN_MS <= OWNER_WAIT_MS);
 const _: () = assert!(AHEAD_IDLE_MS < INNER_AHEAD_MS && INNER_HEADER_MS < AHEAD_IDLE_MS);

@@ -1,8 +1,8 @@
 //! The entry of fuzzers and of the seeded test: whatever the bytes, no panic, and pieces mean the same as the whole.
 
 use super::{
-    CHALLENGE_BYTES, FIXED_BYTES, Introduction, Link, LinkKey, MAC_BYTES, ProxyError, TYPE_MAC,
-    introduced, parse_ahead, read_frame, write, write_call, write_frame,
+    CHALLENGE_BYTES, Entry, FIXED_BYTES, Introduction, Link, LinkKey, MAC_BYTES, ProxyError,
+    TYPE_MAC, introduced, parse_ahead, read_frame, write, write_call, write_frame, write_upgrade,
 };
 use std::fmt::Debug;
 
@@ -37,18 +37,19 @@ pub fn fuzz(data: &[u8]) {
         !matches!(read, (Ok(Some(_)), Ok(Some(_)))),
         "a frame is read in one way"
     );
-    let (Ok(Some(Introduction { header, call, .. })), _) = read else {
+    let (Ok(Some(Introduction { header, entry, .. })), _) = read else {
         return;
     };
     let mut again = Vec::new();
-    match call {
-        Some(call) => write_call(&mut again, &header, call, &link),
+    match entry {
+        Some(Entry::Call(call)) => write_call(&mut again, &header, call, &link),
+        Some(Entry::Upgrade(number)) => write_upgrade(&mut again, &header, number, &link),
         None => write(&mut again, &header, &link),
     }
     let length = again.len();
     let written = Introduction {
         header,
-        call,
+        entry,
         length,
     };
     assert_eq!(introduced(&again, &link), Ok(Some(written)));

@@ -1,4 +1,5 @@
-//! Calls on a connection between nodes that is kept: each is one frame, and so is its answer.
+//! Connections between nodes that are kept: for calls, each of which is one frame, as is its answer, and behind
+//! WebSockets that end by their close frames.
 //!
 //! The header of a call has one entry more, which its HMAC covers: the number of the call on this connection, from 0,
 //! and the bytes of its request, which follow the header. So a header is good for one call, and the end of a request is
@@ -14,8 +15,18 @@
 //!  │ kind │ 0 0 0 │  length  │    number     │ an answer's bytes          │
 //!  └──────┴───────┴──────────┴───────────────┴────────────────────────────┘
 //! ```
-//! An owner of the version before skips the entry, as it does all that it does not know, and answers with the answer
-//! alone and its end. No kind is a letter, so that the first byte tells the two apart.
+//! An owner that does not know the entry skips it, and answers with the answer alone and its end. No kind is a letter,
+//! so that the first byte tells the two apart.
+//!
+//! The header of an upgrade may have an entry with such a number as well. From then on the connection is the client's,
+//! until both sides have closed the WebSocket: the close frame is the last of the client's bytes that the sender passes
+//! on, and a frame stands behind the owner's:
+//! ```text
+//!  sender → owner   header (client, number); the client's bytes, up to the end of its close frame
+//!  owner → sender   the answer, frames, its close frame; Free: it has read the client's, and the next header may come
+//!                   or Done, in place of an answer: this number was not taken, and the connection ends
+//! ```
+//! Without `Free` the connection ends with the WebSocket, as it does where the owner does not know the entry.
 
 use super::FIXED_BYTES;
 
@@ -28,6 +39,15 @@ pub struct CallEntry {
     pub length: u32,
 }
 
+/// The entry of a header that says more than whose connection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A call, on a connection that is kept.
+    Call(CallEntry),
+    /// An upgrade of this number, on a connection that is kept behind its WebSocket.
+    Upgrade(u64),
+}
+
 /// A frame of the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnerFrame<'a> {
@@ -35,11 +55,13 @@ pub enum OwnerFrame<'a> {
     Taken,
     /// The answer, as it goes to the client.
     Answer(&'a [u8]),
-    /// The owner ends the connection, and has not taken the call of this number.
+    /// The owner ends the connection, and has not taken the call or upgrade of this number.
     Done,
+    /// The WebSocket is over, and all of its client's bytes were read: the next header may come.
+    Free,
 }
 
-/// The owner's bytes are no frame of this call.
+/// The owner's bytes are no frame of this number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotFrame;
 
@@ -50,15 +72,19 @@ pub const CALL_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of a frame of the owner, without those of an answer.
 pub const FRAME_BYTES: usize = 16;
 
-/// Type of the entry.
+/// Type of the entry of a call.
 pub(super) const TYPE_CALL: u8 = 0xe2;
 
 /// Bytes of its value.
 pub(super) const CALL_ENTRY_BYTES: u8 = 12;
 
+/// Type of the entry of an upgrade: eight bytes, its number.
+pub(super) const TYPE_UPGRADE: u8 = 0xe3;
+
 const TAKEN: u8 = 1;
 const ANSWER: u8 = 2;
 const DONE: u8 = 3;
+const FREE: u8 = 4;
 
 impl CallEntry {
     /// The value of the entry.
@@ -83,7 +109,7 @@ impl CallEntry {
     }
 }
 
-/// Appends a frame about the call of this number.
+/// Appends a frame about the call or upgrade of this number.
 ///
 /// # Panics
 /// When an answer is longer than [`CALL_BYTES_MAX`].
@@ -92,6 +118,7 @@ pub fn write_frame(out: &mut Vec<u8>, number: u64, frame: OwnerFrame<'_>) {
         OwnerFrame::Taken => (TAKEN, &[]),
         OwnerFrame::Answer(answer) => (ANSWER, answer),
         OwnerFrame::Done => (DONE, &[]),
+        OwnerFrame::Free => (FREE, &[]),
     };
     assert!(answer.len() <= CALL_BYTES_MAX, "the caller looks");
     let length = u32::try_from(answer.len()).unwrap_or_default();
@@ -102,7 +129,8 @@ pub fn write_frame(out: &mut Vec<u8>, number: u64, frame: OwnerFrame<'_>) {
     out.extend_from_slice(answer);
 }
 
-/// The frame about the call of this number at the beginning of `bytes`, and its length; `None` while it is not whole.
+/// The frame about the call or upgrade of this number at the beginning of `bytes`, and its length; `None` while it is
+/// not whole.
 ///
 /// # Errors
 /// The bytes are another thing, known by the first wrong byte, or a frame of another call or length.
@@ -111,7 +139,7 @@ pub fn read_frame(bytes: &[u8], number: u64) -> Result<Option<(OwnerFrame<'_>, u
         return Ok(None);
     };
     let begins = bytes.iter().skip(1).take(3).all(|byte| *byte == 0);
-    if ![TAKEN, ANSWER, DONE].contains(&kind) || !begins {
+    if ![TAKEN, ANSWER, DONE, FREE].contains(&kind) || !begins {
         return Err(NotFrame);
     }
     let Some((fixed, rest)) = bytes.split_first_chunk::<FRAME_BYTES>() else {
@@ -129,6 +157,7 @@ pub fn read_frame(bytes: &[u8], number: u64) -> Result<Option<(OwnerFrame<'_>, u
     let frame = match kind {
         TAKEN => OwnerFrame::Taken,
         DONE => OwnerFrame::Done,
+        FREE => OwnerFrame::Free,
         _ => match rest.get(..length) {
             Some(answer) => OwnerFrame::Answer(answer),
             None => return Ok(None),
@@ -152,7 +181,12 @@ mod tests {
     #[test]
     fn frames_are_read_at_every_cut_and_what_follows_is_left() {
         let answer = OwnerFrame::Answer(b"HTTP/1.1 200 OK\r\n\r\n");
-        for frame in [OwnerFrame::Taken, answer, OwnerFrame::Done] {
+        for frame in [
+            OwnerFrame::Taken,
+            answer,
+            OwnerFrame::Done,
+            OwnerFrame::Free,
+        ] {
             let bytes = written(7, frame);
             for cut in 0..bytes.len() {
                 assert_eq!(read_frame(&bytes[..cut], 7), Ok(None), "{cut}");
@@ -175,6 +209,7 @@ mod tests {
             OwnerFrame::Taken,
             OwnerFrame::Answer(b"x"),
             OwnerFrame::Done,
+            OwnerFrame::Free,
         ] {
             let bytes = written(7, frame);
             assert_eq!(read_frame(&bytes, 8), Err(NotFrame), "another number");
@@ -182,11 +217,12 @@ mod tests {
         for (kind, length) in [
             (TAKEN, 1),
             (DONE, 1),
+            (FREE, 1),
             (ANSWER, 0),
             (ANSWER, CALL_BYTES_MAX + 1),
             (ANSWER, u32::MAX as usize),
             (0, 0),
-            (4, 0),
+            (5, 0),
         ] {
             let mut bytes = written(7, OwnerFrame::Taken);
             bytes[0] = kind;

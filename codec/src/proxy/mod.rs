@@ -22,7 +22,7 @@
 //!  │ signature  │0x20│  0 │  35  │0xE1: HMAC-SHA256         │
 //!  └────────────┴────┴────┴──────┴──────────────────────────┘
 //! ```
-//! The header of a call may say that the connection is kept behind it; see the page `kept`.
+//! The header of a call or an upgrade may say that the connection is kept behind it; see the page `kept`.
 //!
 //! Source: HAProxy, "The PROXY protocol, versions 1 & 2", section 2.2; 0xE0 to 0xEF are left to applications
 //! (`PP2_TYPE_MIN_CUSTOM`).
@@ -36,11 +36,11 @@ mod write;
 
 pub use greeting::{CHALLENGE_BYTES, GREETING_BYTES, NotGreeting, greeting, read_greeting};
 pub use kept::{
-    CALL_BYTES_MAX, CallEntry, FRAME_BYTES, NotFrame, OwnerFrame, read_frame, write_frame,
+    CALL_BYTES_MAX, CallEntry, Entry, FRAME_BYTES, NotFrame, OwnerFrame, read_frame, write_frame,
 };
 pub use key::LinkKey;
 pub use parse::{Introduction, ProxyError, introduced, is_ahead, parse, parse_ahead};
-pub use write::{write, write_ahead, write_call};
+pub use write::{write, write_ahead, write_call, write_upgrade};
 
 use std::net::SocketAddr;
 

@@ -1,8 +1,8 @@
 //! Reading a header.
 
-use super::kept::TYPE_CALL;
+use super::kept::{TYPE_CALL, TYPE_UPGRADE};
 use super::{
-    AHEAD_BYTES, CallEntry, ENTRY_BYTES, FIXED_BYTES, HEADER_BYTES_MAX, Link, MAC_BYTES,
+    AHEAD_BYTES, CallEntry, ENTRY_BYTES, Entry, FIXED_BYTES, HEADER_BYTES_MAX, Link, MAC_BYTES,
     ProxyHeader, SIGNATURE, TCP4, TCP6, TYPE_LISTENER, TYPE_MAC, VERSION_AND_COMMAND,
     VERSION_AND_LOCAL, ahead,
 };
@@ -30,8 +30,8 @@ pub enum ProxyError {
 pub struct Introduction {
     /// The client.
     pub header: ProxyHeader,
-    /// The call on a connection that is kept; `None` for all that the client sends from here on.
-    pub call: Option<CallEntry>,
+    /// The call or upgrade on a connection that is kept; `None` for all that the client sends from here on.
+    pub entry: Option<Entry>,
     /// Bytes of the header.
     pub length: usize,
 }
@@ -90,7 +90,7 @@ pub fn introduced(bytes: &[u8], link: &Link<'_>) -> Result<Option<Introduction>,
     let Entries {
         listener,
         tls,
-        call,
+        entry,
     } = authenticated(header, entries, link)?;
     let header = ProxyHeader {
         source,
@@ -100,7 +100,7 @@ pub fn introduced(bytes: &[u8], link: &Link<'_>) -> Result<Option<Introduction>,
     };
     Ok(Some(Introduction {
         header,
-        call,
+        entry,
         length,
     }))
 }
@@ -164,7 +164,7 @@ fn addresses(family: u8, rest: &[u8]) -> Option<(SocketAddr, SocketAddr, &[u8])>
 struct Entries {
     listener: u16,
     tls: bool,
-    call: Option<CallEntry>,
+    entry: Option<Entry>,
 }
 
 /// Its entries, if the last one is the HMAC of all before it.
@@ -174,22 +174,27 @@ fn authenticated(
     link: &Link<'_>,
 ) -> Result<Entries, ProxyError> {
     let mut found = None;
-    let mut call = None;
+    let mut entry = None;
     let mut mac = None;
     while !entries.is_empty() {
         if mac.is_some() {
             return Err(ProxyError::Malformed); // nothing follows what covers all
         }
-        let (kind, value, rest) = entry(entries).ok_or(ProxyError::Malformed)?;
+        let (kind, value, rest) = first(entries).ok_or(ProxyError::Malformed)?;
         entries = rest;
         match (kind, value) {
             (TYPE_LISTENER, &[high, low, tls @ (0 | 1)]) if found.is_none() => {
                 found = Some((u16::from_be_bytes([high, low]), tls == 1));
             }
-            (TYPE_CALL, value) if call.is_none() => {
-                call = Some(CallEntry::of_bytes(value).ok_or(ProxyError::Malformed)?);
+            (TYPE_CALL, value) if entry.is_none() => {
+                let call = CallEntry::of_bytes(value).ok_or(ProxyError::Malformed)?;
+                entry = Some(Entry::Call(call));
             }
-            (TYPE_LISTENER | TYPE_CALL, _) => return Err(ProxyError::Malformed),
+            (TYPE_UPGRADE, value) if entry.is_none() => {
+                let number = value.try_into().map_err(|_| ProxyError::Malformed)?;
+                entry = Some(Entry::Upgrade(u64::from_be_bytes(number)));
+            }
+            (TYPE_LISTENER | TYPE_CALL | TYPE_UPGRADE, _) => return Err(ProxyError::Malformed),
             (TYPE_MAC, value) => mac = Some(value),
             (_, _) => {}
         }
@@ -205,12 +210,12 @@ fn authenticated(
     Ok(Entries {
         listener,
         tls,
-        call,
+        entry,
     })
 }
 
 /// The first entry: its type, its value, and what follows.
-fn entry(entries: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+fn first(entries: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[kind, high, low], rest) = entries.split_first_chunk::<ENTRY_BYTES>()?;
     let length = usize::from(u16::from_be_bytes([high, low]));
     let (value, rest) = rest.split_at_checked(length)?;

@@ -1,8 +1,8 @@
 //! Writing a header.
 
-use super::kept::{CALL_ENTRY_BYTES, TYPE_CALL};
+use super::kept::{CALL_ENTRY_BYTES, TYPE_CALL, TYPE_UPGRADE};
 use super::{
-    CallEntry, FIXED_BYTES, Link, MAC_BYTES, MAC_LENGTH, ProxyHeader, SIGNATURE, TCP4, TCP6,
+    CallEntry, Entry, FIXED_BYTES, Link, MAC_BYTES, MAC_LENGTH, ProxyHeader, SIGNATURE, TCP4, TCP6,
     TYPE_LISTENER, TYPE_MAC, VERSION_AND_COMMAND, ahead,
 };
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -14,10 +14,16 @@ pub fn write(out: &mut Vec<u8>, header: &ProxyHeader, link: &Link<'_>) {
 
 /// Appends the header of a call on a connection that is kept, signed for `link`. Its request follows.
 pub fn write_call(out: &mut Vec<u8>, header: &ProxyHeader, call: CallEntry, link: &Link<'_>) {
-    write_with(out, header, Some(call), link);
+    write_with(out, header, Some(Entry::Call(call)), link);
 }
 
-fn write_with(out: &mut Vec<u8>, header: &ProxyHeader, call: Option<CallEntry>, link: &Link<'_>) {
+/// Appends the header of an upgrade of this number on a connection that is kept behind it, signed for `link`. The
+/// client's bytes follow, up to the end of its close frame.
+pub fn write_upgrade(out: &mut Vec<u8>, header: &ProxyHeader, number: u64, link: &Link<'_>) {
+    write_with(out, header, Some(Entry::Upgrade(number)), link);
+}
+
+fn write_with(out: &mut Vec<u8>, header: &ProxyHeader, entry: Option<Entry>, link: &Link<'_>) {
     let begin = out.len();
     out.extend_from_slice(&SIGNATURE);
     out.push(VERSION_AND_COMMAND);
@@ -37,9 +43,16 @@ fn write_with(out: &mut Vec<u8>, header: &ProxyHeader, call: Option<CallEntry>, 
     out.extend_from_slice(&header.destination.port().to_be_bytes());
     let [high, low] = header.listener.to_be_bytes();
     out.extend_from_slice(&[TYPE_LISTENER, 0, 3, high, low, u8::from(header.tls)]);
-    if let Some(call) = call {
-        out.extend_from_slice(&[TYPE_CALL, 0, CALL_ENTRY_BYTES]);
-        out.extend_from_slice(&call.to_bytes());
+    match entry {
+        None => {}
+        Some(Entry::Call(call)) => {
+            out.extend_from_slice(&[TYPE_CALL, 0, CALL_ENTRY_BYTES]);
+            out.extend_from_slice(&call.to_bytes());
+        }
+        Some(Entry::Upgrade(number)) => {
+            out.extend_from_slice(&[TYPE_UPGRADE, 0, 8]);
+            out.extend_from_slice(&number.to_be_bytes());
+        }
     }
     out.extend_from_slice(&[TYPE_MAC, 0, MAC_LENGTH]);
     let rest = out.len() - begin - FIXED_BYTES + MAC_BYTES;

@@ -1,11 +1,12 @@
-//! The frames of a server's answer as a node sees them that passes its bytes on: where one ends and the next begins.
+//! The frames of one side of a WebSocket as a node sees them that passes its bytes on: where one ends and the next
+//! begins.
 //!
 //! ```text
 //!  HTTP/1.1 101 … CR LF CR LF │ header payload │ header payload │ …
 //!  └───────── head ─────────┘ └─ between ──────┴─ between ──────┘
 //! ```
-//! Only headers are looked at, 2 to 10 bytes of each frame; a payload is a number of bytes to be skipped. An answer
-//! that is no WebSocket, or breaks a rule, has no such places from there on.
+//! Only headers are looked at, 2 to 14 bytes of each frame; a payload is a number of bytes to be skipped. An answer
+//! that is no WebSocket, or a side that breaks a rule, has no such places from there on.
 
 use super::header::{HEADER_BYTES_MAX, Header, Opcode, Side};
 
@@ -23,10 +24,13 @@ pub enum Place {
     Unknown,
 }
 
-/// Follows the bytes of one server's answer to an upgrade. One per tunnelled WebSocket; it holds no payload.
+/// Follows the bytes of one side of a WebSocket: a server's from its answer to the upgrade on, or a client's behind the
+/// upgrade. It holds no payload.
 #[derive(Clone, Debug)]
 pub struct Follower {
     stage: Stage,
+    /// The receiver of the frames.
+    to: Side,
 }
 
 /// The part of the stream that the next byte belongs to.
@@ -45,31 +49,43 @@ enum Stage {
 }
 
 impl Follower {
-    /// A follower of a stream that has not begun.
+    /// A follower of a server's answer that has not begun.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             stage: Stage::Status(0),
+            to: Side::Client,
         }
     }
 
-    /// The next bytes of the stream.
+    /// A follower of a client's frames, before the first of them.
+    #[must_use]
+    pub const fn of_client() -> Self {
+        Self {
+            stage: FRAME,
+            to: Side::Server,
+        }
+    }
+
+    /// Follows the next bytes of the stream. Returns the number of those that belong to it: all, unless the close frame
+    /// ended before them or among them.
     #[inline]
-    pub fn follow(&mut self, mut bytes: &[u8]) {
+    pub fn follow(&mut self, all: &[u8]) -> usize {
+        let mut bytes = all;
         while !bytes.is_empty() {
             bytes = match &mut self.stage {
                 Stage::Payload(missing, opcode) => {
                     let there = bytes.len() as u64;
                     if there < *missing {
                         *missing -= there;
-                        return;
+                        return all.len();
                     }
                     let (_, rest) =
                         bytes.split_at(usize::try_from(*missing).unwrap_or(bytes.len()));
                     self.stage = after(*opcode);
                     rest
                 }
-                Stage::Header(_, 0) => match Header::parse(bytes, Side::Client) {
+                Stage::Header(_, 0) => match Header::parse(bytes, self.to) {
                     Ok(Some(header)) => {
                         self.stage = behind(&header);
                         bytes.get(header.header_bytes..).unwrap_or_default()
@@ -78,9 +94,11 @@ impl Follower {
                 },
                 Stage::Header(..) => self.byte_of_header(bytes),
                 Stage::Status(_) | Stage::Head(_) => self.byte_of_head(bytes),
-                Stage::Over(_) => return,
+                Stage::Over(Place::Closed) => return all.len() - bytes.len(),
+                Stage::Over(_) => return all.len(),
             };
         }
+        all.len()
     }
 
     /// The place of the last byte.
@@ -107,7 +125,7 @@ impl Follower {
             *length += 1;
         }
         let begun = header.get(..usize::from(*length)).unwrap_or_default();
-        match Header::parse(begun, Side::Client) {
+        match Header::parse(begun, self.to) {
             Ok(None) => {}
             Ok(Some(header)) => self.stage = behind(&header),
             Err(_) => self.stage = Stage::Over(Place::Unknown),

@@ -8,7 +8,7 @@
 //!   checked in place and lent from there: no copy, no allocation. Only what a read cut off, and fragments, are kept.
 //! * [`frame`], [`frame_masked`] and [`close_frame`] append to the caller's buffer; [`header`] announces a payload that
 //!   the caller writes in place.
-//! * [`Follower`] sees where the frames of a server end, for a node that passes them on and may close between two.
+//! * [`Follower`] sees where the frames of one side end, for a node that passes them on and may close between two.
 //! * [`accept_key`], [`valid_key`] and [`request`] are the opening handshake's own fields.
 //! * [`FrameError`] names each way to break the protocol, with its close code.
 //!

@@ -168,12 +168,12 @@ impl Connection {
         self.stage == Stage::Open
     }
 
-    /// Whether it goes on only when nothing is armed on it.
+    /// Whether it may go on only when nothing is armed on it.
     #[inline]
     pub(in crate::edge) fn awaits_rest(&self) -> bool {
         match self.stage {
-            Stage::Leaving(_) | Stage::Shut => true,
-            Stage::Open | Stage::Closing | Stage::Lingering => false,
+            Stage::Leaving(_) | Stage::Closing | Stage::Shut => true,
+            Stage::Open | Stage::Lingering => false,
         }
     }
 

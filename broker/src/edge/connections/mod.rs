@@ -14,6 +14,7 @@ mod table;
 use super::io::Io;
 use super::letters::counts::EdgeCounts;
 use super::limits::LEAVING_BYTES;
+use super::nodes::lease::Lease;
 use super::tls::Held;
 use broker_core::crowd::Crowd;
 use broker_core::id::SessionKey;
@@ -33,6 +34,8 @@ pub(super) struct Connections {
     /// Bytes as they came from the sockets of connections that were already leaving: they travel with them.
     /// Nearly always empty.
     unread: BTreeMap<SessionKey, Vec<u8>>,
+    /// Those of other nodes that come back when their WebSocket is over.
+    leases: BTreeMap<SessionKey, Box<Lease>>,
     deadlines: Deadlines,
     /// Connections that the machine has not let in, by address.
     guests: Crowd<SessionKey>,
@@ -85,6 +88,7 @@ impl Connections {
         }
         self.settle_guest(session);
         self.unread.remove(&session);
+        self.leases.remove(&session);
         let mut connection = self.table.remove(session)?;
         debug_assert!(
             connection.at_rest(),
@@ -102,6 +106,7 @@ impl Connections {
                 || (self.guests.is_empty()
                     && self.shaking.is_empty()
                     && self.unread.is_empty()
+                    && self.leases.is_empty()
                     && self.deadlines.next().is_none()),
             "of who is gone nothing is kept"
         );
@@ -179,6 +184,21 @@ impl Connections {
         let unread = self.unread.entry(session).or_default();
         unread.extend_from_slice(bytes);
         unread.len() <= LEAVING_BYTES
+    }
+
+    /// A connection between nodes comes back when its WebSocket is over.
+    pub(super) fn lend(&mut self, session: SessionKey, lease: Box<Lease>) {
+        self.leases.insert(session, lease);
+    }
+
+    /// Its state then, if it does.
+    pub(super) fn lease(&mut self, session: SessionKey) -> Option<&mut Lease> {
+        self.leases.get_mut(&session).map(|lease| &mut **lease)
+    }
+
+    /// Takes its state then.
+    pub(super) fn take_lease(&mut self, session: SessionKey) -> Option<Box<Lease>> {
+        self.leases.remove(&session)
     }
 
     /// Takes what was put aside.

@@ -75,6 +75,8 @@ pub struct EdgeCounts {
     pub ahead_opened: u64,
     /// Those that a client took.
     pub ahead_used: u64,
+    /// Connections that came back from a tunnel, to wait for the next client.
+    pub ahead_returned: u64,
     /// Gauge: connections of other nodes that wait for a client.
     pub inner_ahead: u64,
     /// Gauge: connections to other nodes that are kept and wait for a call.

@@ -3,6 +3,7 @@
 use super::counts::EdgeCounts;
 use crate::devices::Devices;
 use crate::edge::clock::Shift;
+use crate::edge::nodes::lease::Lease;
 use broker_core::id::ShardId;
 use broker_core::machine::Machine;
 use broker_core::time::Moment;
@@ -51,6 +52,8 @@ pub struct Travelling {
     pub(in crate::edge) tls: Option<Box<crate::edge::tls::Tls>>,
     /// Received bytes that no machine has seen yet, as they came from the socket.
     pub(in crate::edge) unread: Vec<u8>,
+    /// It goes back to another node when its WebSocket is over.
+    pub(in crate::edge) lease: Option<Box<Lease>>,
 }
 
 /// A shard's answer to [`Post::Scrape`].

@@ -8,8 +8,8 @@
 //! ```
 //! A node may connect before it has a client: then a signed frame says so, and the header follows within half a minute.
 //! Until then such a connection has a place among those of nodes, not among those that may be anybody's. A call may
-//! come in a frame: then its answer goes back in one, and the connection waits for the next call (`kept`). Connections
-//! are ended in `end`.
+//! come in a frame: then its answer goes back in one, and the connection waits for the next header (`kept`). So does
+//! that of a WebSocket which both sides have closed (`returned`). Connections are ended in `end`.
 //!
 //! A connection that does not get that far has no session and no answer: nobody but the nodes of the cluster should be
 //! able to reach an inner port. One with a right header counts as its client does: by the client's address, as a guest
@@ -17,7 +17,9 @@
 
 mod end;
 mod kept;
+mod returned;
 
+use super::lease::Lease;
 use super::links::{LinkEnd, Links, Places, link_key};
 use crate::edge::entropy;
 use crate::edge::handshakes::Shaking;
@@ -30,8 +32,8 @@ use broker_core::crowd::Origin;
 use broker_core::id::SessionKey;
 use broker_core::time::Now;
 use codec::proxy::{
-    CHALLENGE_BYTES, Introduction, Link, ProxyError, ProxyHeader, greeting, introduced, is_ahead,
-    parse_ahead,
+    CHALLENGE_BYTES, Entry, Introduction, Link, ProxyError, ProxyHeader, greeting, introduced,
+    is_ahead, parse_ahead,
 };
 use kept::Call;
 use ring::{Received, Ring};
@@ -45,9 +47,9 @@ pub(in crate::edge) struct Inners {
     all: Places<Inner>,
     /// When each of those ends that nobody has signed anything on, the oldest first.
     due: BTreeSet<(Now, u32)>,
-    /// The same of those that a node has opened ahead of a client.
+    /// The same of those that wait for a client: a node has opened them ahead of it, or they came back.
     ahead: BTreeSet<(Now, u32)>,
-    /// The same of those that are kept and wait for a call.
+    /// The same of those that are kept and wait for their next header.
     resting: BTreeSet<(Now, u32)>,
     links: Option<Arc<Links>>,
 }
@@ -62,6 +64,8 @@ pub(in crate::edge) struct Introduced {
     pub(in crate::edge) bytes: Vec<u8>,
     /// It sends no more.
     pub(in crate::edge) ended: bool,
+    /// The connection comes back when the WebSocket is over.
+    pub(in crate::edge) lease: Option<Box<Lease>>,
 }
 
 /// The part of a connection that the machine is to know.
@@ -129,9 +133,9 @@ struct Inner {
     ended: bool,
     /// It is to be closed.
     over: bool,
-    /// A node has opened it ahead of a client.
+    /// It waits for a client: a node has opened it ahead of that, or it came back.
     ahead: bool,
-    /// The number of its next call.
+    /// The number of its next call or upgrade.
     number: u64,
     /// The call before that, while it has no answer, or bytes of it are to come.
     call: Option<Call>,
@@ -359,27 +363,13 @@ impl Inners {
             Ok(None) => refused.incomplete += 1,
             Ok(Some(Introduction {
                 header,
-                call: Some(call),
+                entry: Some(Entry::Call(call)),
                 length,
             })) => return self.begin_call(place, inner, (header, call, length), io),
-            Ok(Some(it)) if inner.number == 0 => {
-                let Inner {
-                    socket,
-                    tls,
-                    mut bytes,
-                    ended,
-                    ..
-                } = self.take_inner(place, *inner, io);
-                bytes.drain(..it.length);
-                return Some(Arrival::Client(Introduced {
-                    socket,
-                    tls,
-                    header: it.header,
-                    bytes,
-                    ended,
-                }));
+            Ok(Some(it)) if inner.takes(it.entry) => {
+                return self.introduce(place, inner, it, io).map(Arrival::Client);
             }
-            Ok(Some(_)) => refused.malformed += 1, // only calls come on a connection that is kept
+            Ok(Some(_)) => refused.malformed += 1, // of another number, or none on a connection that is kept
             Err(ProxyError::Forged) => refused.forged += 1,
             Err(
                 ProxyError::NotProxy
@@ -408,6 +398,12 @@ impl Inners {
         inner.bytes.drain(..length);
         inner.ahead = true;
         self.due.remove(&(inner.due, place));
+        self.waits_for_client(place, inner, io);
+        Ok(true)
+    }
+
+    /// A connection of a node waits for a client.
+    fn waits_for_client(&mut self, place: u32, inner: &mut Inner, io: &mut Io) {
         if self.ahead.len() >= INNER_AHEAD_MAX
             && let Some(&(_, oldest)) = self.ahead.first()
         {
@@ -416,8 +412,7 @@ impl Inners {
         }
         inner.due = io.turn.at().now.after(INNER_AHEAD_MS);
         self.ahead.insert((inner.due, place));
-        io.counts.inner_ahead = self.ahead.len() as u64;
-        Ok(true)
+        self.count(io);
     }
 }
 

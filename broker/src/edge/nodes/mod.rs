@@ -2,5 +2,6 @@
 //! passes on to this one, and those that this node passes on.
 
 pub(super) mod inner;
+pub(super) mod lease;
 pub(super) mod links;
 pub(super) mod tunnel;

@@ -21,8 +21,9 @@
 //! connected to at once, by a pair of sockets, and greets nobody.
 //!
 //! In reading order: this page; `begin` (until the owner has greeted), `admin` (the same where the side thread
-//! answers), `ahead` and `stock` (connections that are opened before they are needed), `call`, `kept` and `pool`
-//! (those that are kept for calls), `copy` (bytes), `closing` (another node has the channel, or this one ends), `end`.
+//! answers), `ahead` and `stock` (connections that are opened before they are needed), `upgrade` (those that come
+//! back), `call`, `kept` and `pool` (those that are kept for calls), `copy` (bytes), `closing` (another node has the
+//! channel, or this one ends), `end`.
 
 mod admin;
 mod ahead;
@@ -35,8 +36,8 @@ mod half;
 mod kept;
 mod pool;
 mod stock;
+mod upgrade;
 
-pub(in crate::edge) use ahead::Opened;
 pub(in crate::edge) use call::{Answered, Taken};
 pub(in crate::edge) use half::Half;
 
@@ -56,6 +57,7 @@ use ring::Received;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+use upgrade::Upgrade;
 
 /// The tunnels of one shard.
 pub(in crate::edge) struct Tunnels<M: Machine> {
@@ -174,12 +176,14 @@ struct Tunnel<M: Machine> {
     parcel: Option<M::Parcel>,
     /// The request may be sent to another owner while this one has not answered.
     repeats: bool,
-    /// The connection was opened before there was a client: the owner may have closed it meanwhile.
+    /// The connection was there before the client: the owner may have closed it meanwhile.
     ahead: bool,
     /// Bytes of the request that are a call.
     call: Option<usize>,
     /// The call, on a connection that is kept for more.
     kept: Option<Box<Kept>>,
+    /// The upgrade, on a connection that may come back.
+    upgrade: Option<Box<Upgrade>>,
     /// The request, as it goes to the owner behind the header. Empty once it is not to be sent again.
     request: Vec<u8>,
     /// The same, when it ends before that.
@@ -342,6 +346,7 @@ impl<M: Machine> Tunnel<M> {
             ahead: false,
             call: sent.call,
             kept: None,
+            upgrade: None,
             request: sent.bytes,
             unsent: Vec::new(),
             client,

@@ -26,6 +26,11 @@ impl<M: Machine> Sessions<M> {
             // A broken one goes all the same: the other shard reads its end.
             Flushed::All | Flushed::Broken => {}
         }
+        let connection = self.connections.get(session);
+        if !connection.is_some_and(Connection::at_rest) {
+            return;
+        }
+        let lease = self.connections.take_lease(session);
         let Some((connection, unread, parcel)) = self.release(session, io) else {
             return;
         };
@@ -33,6 +38,7 @@ impl<M: Machine> Sessions<M> {
             socket: connection.socket,
             tls: connection.tls,
             unread,
+            lease,
         };
         let handover = Handover { parcel, connection };
         if let Some(back) = self.mail.hand_over(to, handover, &mut io.counts) {
@@ -68,9 +74,13 @@ impl<M: Machine> Sessions<M> {
             socket,
             tls,
             unread,
+            lease,
         } = connection;
         self.connections
             .insert(session, Connection::new(session, socket, tls), io);
+        if let Some(lease) = lease {
+            self.connections.lend(session, lease);
+        }
         self.drain(io);
         self.connections.note_refused(session, io.turn.at().now);
         self.resume(session, unread, io);

@@ -125,7 +125,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Gives bytes to the ring, which waits for room; `plain` of the machine's bytes are in them.
-    fn launch(
+    pub(super) fn launch(
         &mut self,
         session: SessionKey,
         flight: Vec<u8>,
@@ -207,7 +207,11 @@ fn send(connection: &Connection, bytes: &[u8]) -> Option<usize> {
     // The end of the stream follows at once, and shares a packet with what is held back here. Not where the peer's has
     // come: then the descriptor may be closed without another word, and what is held back is dropped if that resets.
     let hold = connection.stage == Stage::Closing && !connection.ended;
-    let more = if hold { libc::MSG_MORE } else { 0 };
+    send_at_once(connection, bytes, if hold { libc::MSG_MORE } else { 0 })
+}
+
+/// As [`send`], with `more` flags.
+pub(super) fn send_at_once(connection: &Connection, bytes: &[u8], more: i32) -> Option<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | more;
     match SockRef::from(&connection.socket).send_with_flags(bytes, flags) {
         Ok(sent) => Some(sent),

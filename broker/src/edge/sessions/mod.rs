@@ -5,12 +5,14 @@
 //! is ever obeyed in the middle of another one's work.
 //!
 //! In reading order: this page; `intake.rs` (received bytes), `flush.rs` (sent ones), `farewell.rs` (the end of a
-//! connection here), `tunnels.rs` (sessions whose owner is elsewhere), `calls.rs` (sessions without a connection).
+//! connection here), `returning.rs` (connections between nodes that outlive their session), `tunnels.rs` (sessions
+//! whose owner is elsewhere), `calls.rs` (sessions without a connection).
 
 mod calls;
 mod farewell;
 mod flush;
 mod intake;
+mod returning;
 mod tunnels;
 
 use super::connections::Connections;
@@ -23,6 +25,7 @@ use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, Output, Peer};
 use broker_core::time::Moment;
 use calls::{Calls, Over};
+pub(super) use returning::Returning;
 
 /// The machine of one shard, and wherever a session of it may be: on a connection, in a tunnel, or on its way to
 /// another shard.

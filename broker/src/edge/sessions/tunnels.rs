@@ -5,7 +5,7 @@ use super::flush::Flushed;
 use crate::edge::io::Io;
 use crate::edge::limits::OVERDUE_PER_TURN;
 use crate::edge::nodes::tunnel::{
-    Answered, Departed, Ending, Half, Opened, Returned, Room, Settled, Taken, TunnelEvent,
+    Answered, Departed, Ending, Half, Returned, Room, Settled, Taken, TunnelEvent,
 };
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
@@ -65,16 +65,16 @@ impl<M: Machine> Sessions<M> {
         self.settled(settled, io);
     }
 
-    /// Begins a tunnel on a connection to its owner that was opened ahead.
+    /// Begins a tunnel on a connection to its owner that waited for it.
     pub(in crate::edge) fn begin_ahead(
         &mut self,
-        opened: Opened,
+        taken: Taken,
         node: NodeId,
         departed: Departed<M>,
         io: &mut Io,
     ) {
         let machine = &mut self.machine;
-        let settled = self.tunnels.open_ahead(opened, node, departed, machine, io);
+        let settled = self.tunnels.open_ahead(taken, node, departed, machine, io);
         self.settled(settled, io);
     }
 

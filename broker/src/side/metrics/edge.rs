@@ -120,11 +120,12 @@ pub(super) const METRICS: &[Row<View>] = &[
     ),
     counter(
         "heliograph_cluster_ahead_total",
-        "Connections to other nodes that were opened ahead of clients, and those of them that a client took",
+        "Connections to other nodes that were opened ahead of clients, that came back, and that a client took",
         |it, to| {
-            let counts: [Count; 2] = [
+            let counts: [Count; 3] = [
                 ("opened", |it| it.ahead_opened),
                 ("used", |it| it.ahead_used),
+                ("returned", |it| it.ahead_returned),
             ];
             it.sums(to, "event", counts);
         },

@@ -1,7 +1,7 @@
-//! Connections between nodes that are opened before there is a client for them.
+//! Connections between nodes that are there before their client: opened ahead, or come back from one that has closed.
 
 use super::meeting::{assert_quiet, exchange};
-use super::nodes::{NAME, Nodes, SECRET};
+use super::nodes::{Files, NAME, Nodes, SECRET};
 use super::owner::{CHALLENGE, World, accept, client, link, read_until, take_header};
 use crate::peer::Peer;
 use crate::process::{Broker, until};
@@ -73,6 +73,36 @@ fn of_connections_to_a_node_that_is_killed_none_is_kept() {
     until("their end", || {
         (waiting(&nodes.n1, "out") == 0.0).then_some(())
     });
+}
+
+/// Clients come and go through two nodes; few connections serve them all.
+#[test]
+fn clients_that_come_and_go_share_few_connections() {
+    let quotas = ["[quotas]\noff = true"; 2];
+    for files in [Files::new(), Files::encrypted()] {
+        let nodes = Nodes::of(files, 2, quotas);
+        let [_, others] = nodes.channels();
+        let mut master = Peer::master(&nodes.n1, &others);
+        for _ in 0..60 {
+            Peer::viewer(&nodes.n1, &others, "v1").close();
+        }
+        let mut viewer = Peer::viewer(&nodes.n1, &others, "v1");
+        exchange(&mut master, &mut viewer);
+        viewer.close();
+        master.close();
+        assert_quiet(&nodes);
+        until("all that came back", || {
+            (count(&nodes.n1, "returned") == 62.0).then_some(())
+        });
+        let opened = count(&nodes.n1, "opened");
+        assert!(count(&nodes.n1, "used") >= 50.0, "{opened} opened");
+        assert!(opened <= 10.0, "{opened}");
+        let refused = "heliograph_cluster_inner_refused_total";
+        assert_eq!(nodes.n2.scrape().sum(refused), 0.0);
+        until("as many at the owner", || {
+            (waiting(&nodes.n1, "out") == waiting(&nodes.n2, "in")).then_some(())
+        });
+    }
 }
 
 /// A connection that was opened ahead, which the node has signed: accepted once four upgrades were answered.

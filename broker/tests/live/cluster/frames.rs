@@ -8,8 +8,8 @@ use super::owner::{self, link, read_until};
 use crate::http::Connection;
 use crate::process::until;
 use codec::proxy::{
-    CallEntry, FRAME_BYTES, Introduction, LinkKey, OwnerFrame, greeting, introduced, read_frame,
-    write_frame,
+    CallEntry, Entry, FRAME_BYTES, Introduction, LinkKey, OwnerFrame, greeting, introduced,
+    read_frame, write_frame,
 };
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -151,7 +151,8 @@ fn take_call(stream: &mut TcpStream, number: u64) {
     };
     let asked = describe(owner::FAR);
     let length = u32::try_from(asked.len()).expect("small");
-    assert_eq!(introduction.call, Some(CallEntry { number, length }));
+    let call = CallEntry { number, length };
+    assert_eq!(introduction.entry, Some(Entry::Call(call)));
     let mut rest = bytes.split_off(introduction.length);
     read_until(stream, &mut rest, asked.len());
     assert_eq!(rest, asked, "its bytes, and none of another");
@@ -332,7 +333,7 @@ fn an_owner_that_knows_no_frames_is_understood() {
 
 impl inner::Inner {
     /// The answer to the call of this number, which the node may say before to have taken.
-    fn frame(&mut self, number: u64) -> String {
+    pub(super) fn frame(&mut self, number: u64) -> String {
         self.answer_to(number).expect("an answer")
     }
 

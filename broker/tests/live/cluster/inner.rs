@@ -6,14 +6,14 @@ use crate::peer::{master_query, upgrade_head};
 use crate::process::{Broker, until};
 use codec::proxy::{
     CallEntry, GREETING_BYTES, Link, LinkKey, ProxyHeader, read_greeting, write, write_ahead,
-    write_call,
+    write_call, write_upgrade,
 };
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 pub(super) struct World {
-    node: Broker,
+    pub(super) node: Broker,
     files: Files,
 }
 
@@ -94,6 +94,14 @@ impl Inner {
         let key = LinkKey::derive(&SECRET, NAME);
         self.signed((&key, "n1"), |bytes, link| {
             write_call(bytes, header, call, link)
+        })
+    }
+
+    /// The header of an upgrade of this number.
+    pub(super) fn upgrade_header(&self, header: &ProxyHeader, number: u64) -> Vec<u8> {
+        let key = LinkKey::derive(&SECRET, NAME);
+        self.signed((&key, "n1"), |bytes, link| {
+            write_upgrade(bytes, header, number, link)
         })
     }
 

@@ -6,6 +6,7 @@
 //! * [`meeting`]: what must work, through any node.
 //! * [`owner`]: a node whose owner is the test: what it sends, and what the owner may do to it.
 //! * [`inner`]: a node whose inner port the test connects to: garbage, silence, forged and used headers, bounds.
+//! * [`returned`]: connections between nodes that outlive a WebSocket; the test in the place of one node.
 //! * [`secured`]: the same with TLS between the nodes.
 //! * [`shared`]: what follows from the secret on each node, and names of nodes.
 //! * [`stopped`]: one that is stopped and goes on, and what it held.
@@ -19,6 +20,7 @@ mod kept;
 mod meeting;
 pub(crate) mod nodes;
 mod owner;
+mod returned;
 mod secured;
 mod shared;
 mod stopped;

@@ -52,7 +52,8 @@ impl Nodes {
         Self::of(Files::encrypted(), shards, ["", ""])
     }
 
-    fn of(files: Files, shards: u16, more: [&str; 2]) -> Self {
+    /// Both, of these files.
+    pub(super) fn of(files: Files, shards: u16, more: [&str; 2]) -> Self {
         let [n1, n2] = more;
         Self {
             n1: files.start("n1", shards, n1, NONE),

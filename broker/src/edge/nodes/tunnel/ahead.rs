@@ -9,10 +9,11 @@
 //! They are opened at the end of a turn, never on the way of a request. The number of each is that of the tunnel that
 //! it becomes, so that what is armed on it stays armed. How many there are is for `stock` to say.
 
-use super::call::Rested;
+use super::call::{Rested, Taken};
 use super::half::Half;
 use super::pool::Pool;
 use super::stock::Stock;
+use super::upgrade::Upgrade;
 use super::{Departed, Settled, Stage, Tunnel, TunnelEvent, Tunnels};
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
@@ -23,7 +24,7 @@ use broker_core::crowd::Origin;
 use broker_core::id::NodeId;
 use broker_core::machine::Machine;
 use broker_core::time::Now;
-use codec::proxy::{CHALLENGE_BYTES, Link, read_greeting, write_ahead};
+use codec::proxy::{Link, read_greeting, write_ahead};
 use ring::Received;
 use socket2::SockRef;
 use std::collections::BTreeMap;
@@ -55,14 +56,11 @@ pub(super) enum Opening {
     Connecting,
     /// The greeting, of which this much has come; before it the handshake, where links are encrypted.
     Greeting(Vec<u8>),
-    /// A client, with whose header this challenge is answered.
-    Ready([u8; CHALLENGE_BYTES]),
+    /// A client, with whose header the challenge is answered.
+    Ready(Rested),
     /// A call: the connection is kept.
     Resting(Rested),
 }
-
-/// One that a tunnel takes: its number, the connection, and the owner's challenge.
-pub(in crate::edge) type Opened = (u32, Half, [u8; CHALLENGE_BYTES]);
 
 impl Aheads {
     /// Whether one of them has this number.
@@ -119,7 +117,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// One that waits for a client of a node. Those to an address that the node had before are closed.
-    pub(in crate::edge) fn take_ahead(&mut self, node: NodeId, io: &mut Io) -> Option<Opened> {
+    pub(in crate::edge) fn take_ahead(&mut self, node: NodeId, io: &mut Io) -> Option<Taken> {
         while let Some(place) = self.aheads.stock.take(node) {
             let Some(mut ahead) = self.aheads.all.remove(&place) else {
                 debug_assert!(false, "what is ready is there");
@@ -128,10 +126,16 @@ impl<M: Machine> Tunnels<M> {
             self.due.remove(&(ahead.due, place));
             let links = self.links.as_ref();
             let is_there = links.is_some_and(|links| links.is_at(node, ahead.address));
-            if let (Opening::Ready(challenge), true) = (&ahead.stage, is_there) {
+            if let (&Opening::Ready(rested), true) = (&ahead.stage, is_there) {
                 io.counts.ahead_used += 1;
                 self.count_aheads(io);
-                return Some((place, ahead.owner, *challenge));
+                let Ahead { owner, address, .. } = *ahead;
+                return Some(Taken {
+                    place,
+                    owner,
+                    address,
+                    rested,
+                });
             }
             ahead.over = true;
             self.settle_ahead(place, ahead, false, io);
@@ -142,12 +146,18 @@ impl<M: Machine> Tunnels<M> {
     /// Begins a tunnel on a connection that was opened ahead.
     pub(in crate::edge) fn open_ahead(
         &mut self,
-        (place, mut owner, challenge): Opened,
+        taken: Taken,
         node: NodeId,
         departed: Departed<M>,
         machine: &mut M,
         io: &mut Io,
     ) -> Settled<M> {
+        let Taken {
+            place,
+            mut owner,
+            address,
+            rested: Rested { challenge, next },
+        } = taken;
         if let Some(tls) = &mut owner.tls {
             tls.comes_from(Origin::of(departed.remote().ip()));
         }
@@ -155,6 +165,7 @@ impl<M: Machine> Tunnels<M> {
         let now = io.turn.at().now;
         let mut tunnel = Box::new(Tunnel::new(Some(node), owner, departed, stage, now));
         tunnel.ahead = true;
+        tunnel.upgrade = Some(Box::new(Upgrade::new(challenge, next, Some(address))));
         self.request_bytes += tunnel.request.len();
         self.introduce(place, &mut tunnel, &challenge, machine, io);
         Settled {
@@ -336,7 +347,7 @@ impl<M: Machine> Tunnels<M> {
         if !ahead.say(&frame, io) {
             return false;
         }
-        ahead.stage = Opening::Ready(challenge);
+        ahead.stage = Opening::Ready(Rested { challenge, next: 0 });
         self.due.remove(&(ahead.due, place));
         ahead.due = io.turn.at().now.after(AHEAD_IDLE_MS);
         self.due.insert((ahead.due, place));

@@ -2,6 +2,7 @@
 
 use super::copy::SideOf;
 use super::half::Half;
+use super::upgrade::Upgrade;
 use super::{Departed, Ending, Returned, Room, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::answers::remote;
 use crate::edge::connections::connection::{Connection, Stage as ConnectionStage, has_left};
@@ -15,7 +16,7 @@ use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Machine, TunnelFailure};
 use codec::proxy::{
     CALL_BYTES_MAX, CHALLENGE_BYTES, Link, NotGreeting, ProxyHeader, read_greeting, write,
-    write_call,
+    write_call, write_upgrade,
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
@@ -214,6 +215,11 @@ impl<M: Machine> Tunnels<M> {
             return tunnel.owner_fails(TunnelFailure::NoRoom, Ending::Close);
         }
         self.frame_call(tunnel, challenge);
+        if tunnel.repeats && tunnel.kept.is_none() {
+            let fresh = || Box::new(Upgrade::new(*challenge, 0, None));
+            let upgrade = tunnel.upgrade.get_or_insert_with(fresh);
+            upgrade.follows(&tunnel.request);
+        }
         let links = self.links.as_deref();
         let Some((links, name)) = links.and_then(|links| Some((links, links.name(tunnel.node?)?)))
         else {
@@ -237,9 +243,10 @@ impl<M: Machine> Tunnels<M> {
         self.beginning.leave(place);
         let request = &tunnel.request;
         let mut first = Vec::with_capacity(codec::proxy::HEADER_BYTES_MAX + request.len());
-        match &tunnel.kept {
-            Some(kept) => write_call(&mut first, &header, kept.entry(request.len()), &link),
-            None => write(&mut first, &header, &link),
+        match (&tunnel.kept, &tunnel.upgrade) {
+            (Some(kept), _) => write_call(&mut first, &header, kept.entry(request.len()), &link),
+            (None, Some(it)) => write_upgrade(&mut first, &header, it.number, &link),
+            (None, None) => write(&mut first, &header, &link),
         }
         first.extend_from_slice(request);
         io.counts.tunnel_bytes_to_owner += request.len() as u64;

@@ -37,15 +37,15 @@ pub(super) enum Progress {
     Answered,
 }
 
-/// One that waits for a call.
+/// One that waits for a call or an upgrade.
 #[derive(Clone, Copy)]
 pub(super) struct Rested {
     pub(super) challenge: [u8; CHALLENGE_BYTES],
-    /// The number of its next call.
+    /// The number of that.
     pub(super) next: u64,
 }
 
-/// One that a call takes: its number, the connection, where that goes, and what it knows.
+/// One that a call or an upgrade takes: its number, the connection, where that goes, and what it knows.
 pub(in crate::edge) struct Taken {
     pub(super) place: u32,
     pub(super) owner: Half,
@@ -125,9 +125,10 @@ impl Kept {
                     self.progress = Progress::Declined;
                     break;
                 }
-                (OwnerFrame::Taken | OwnerFrame::Answer(_) | OwnerFrame::Done, _) => {
-                    return Err(NotFrame);
-                }
+                (
+                    OwnerFrame::Taken | OwnerFrame::Answer(_) | OwnerFrame::Done | OwnerFrame::Free,
+                    _,
+                ) => return Err(NotFrame),
             }
         }
         Ok(before == Progress::Sent && self.progress == Progress::Taken)

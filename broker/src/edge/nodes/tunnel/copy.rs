@@ -100,11 +100,20 @@ impl<M: Machine> Tunnels<M> {
             io.ring.give_back(lent);
             return self.take_frames(place, tunnel, &bytes, io);
         }
-        self.count_passed(tunnel, side, lent.len(), io);
-        if side == Side::Owner {
-            tunnel.frames.follow(io.ring.bytes(&mut lent));
+        let bytes = io.ring.bytes(&mut lent);
+        if side == Side::Owner && tunnel.is_declined(bytes) {
+            io.ring.give_back(lent);
+            return tunnel.owner_fails(TunnelFailure::Closed, Ending::Close);
         }
-        let rest = write(tunnel, side.other(), Piece::Lent(&mut lent), io);
+        let length = tunnel.follow(side, bytes);
+        if side == Side::Owner {
+            tunnel.look_behind(io.turn.at().now);
+        }
+        if length == 0 {
+            return io.ring.give_back(lent);
+        }
+        self.count_passed(tunnel, side, length, io);
+        let rest = write(tunnel, side.other(), Piece::Lent(&mut lent, length), io);
         io.ring.give_back(lent);
         self.launch_rest(place, tunnel, side.other(), rest, io);
     }
@@ -122,7 +131,9 @@ impl<M: Machine> Tunnels<M> {
         }
         if from == Side::Owner {
             let was_answered = tunnel.parcel.take().is_none();
-            if let Some(node) = tunnel.node.filter(|_| !was_answered && tunnel.repeats) {
+            // One on a connection that came back needs none that is opened ahead.
+            let needs_one = tunnel.upgrade.as_ref().is_some_and(|it| it.number == 0);
+            if let Some(node) = tunnel.node.filter(|_| !was_answered && needs_one) {
                 self.aheads.stock.answered(node, io.turn.at().now);
             }
             if let Passes::ToClient(since) = &mut tunnel.passes {
@@ -202,13 +213,11 @@ impl<M: Machine> Tunnels<M> {
             if !plain.is_empty() {
                 self.take_frames(place, tunnel, &plain, io);
             }
+        } else if side == Side::Owner && tunnel.is_declined(&plain) {
+            tunnel.owner_fails(TunnelFailure::Closed, Ending::Close);
         } else if !plain.is_empty() {
-            self.count_passed(tunnel, side, plain.len(), io);
-            if side == Side::Owner {
-                tunnel.frames.follow(&plain);
-            }
-            tunnel.half(side.other()).last = matches!(read, Read::End) && !tunnel.leaves();
-            self.pass(place, tunnel, side.other(), &plain, io);
+            let last = matches!(read, Read::End) && !tunnel.leaves();
+            self.pass_plain(SideOf { place, side }, tunnel, (&plain, last), io);
         }
         plain.clear();
         io.plain = plain;
@@ -223,6 +232,27 @@ impl<M: Machine> Tunnels<M> {
         if after.secured > before.secured && io.counts.partial_record_bytes > most {
             tunnel.end(Ending::Close); // who adds to what is too much already
         }
+    }
+
+    /// Passes bytes of one side on, the `last` ones perhaps.
+    fn pass_plain(
+        &mut self,
+        SideOf { place, side }: SideOf,
+        tunnel: &mut Tunnel<M>,
+        (bytes, mut last): (&[u8], bool),
+        io: &mut Io,
+    ) {
+        let length = tunnel.follow(side, bytes);
+        if side == Side::Owner {
+            tunnel.look_behind(io.turn.at().now);
+            last |= tunnel.passes == Passes::Nothing;
+        }
+        let Some(bytes) = bytes.get(..length).filter(|bytes| !bytes.is_empty()) else {
+            return;
+        };
+        self.count_passed(tunnel, side, length, io);
+        tunnel.half(side.other()).last = last && !tunnel.awaits_free();
+        self.pass(place, tunnel, side.other(), bytes, io);
     }
 
     /// Sends bytes to one side, behind what waits for it.
@@ -341,7 +371,7 @@ fn write<M: Machine>(
 ) -> Option<Vec<u8>> {
     let half = tunnel.half(to);
     let bytes = match piece {
-        Piece::Lent(lent) => &*io.ring.bytes(lent),
+        Piece::Lent(lent, length) => (io.ring.bytes(lent).get(..length)).unwrap_or_default(),
         Piece::Own(bytes) => bytes,
     };
     if half.shut {
@@ -376,8 +406,8 @@ fn side_broke<M: Machine>(tunnel: &mut Tunnel<M>, side: Side) {
 
 /// Bytes to be sent.
 enum Piece<'a> {
-    /// As they were received.
-    Lent(&'a mut Lent),
+    /// As they were received, as many as are to go.
+    Lent(&'a mut Lent, usize),
     Own(&'a [u8]),
 }
 

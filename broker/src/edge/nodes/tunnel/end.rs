@@ -72,9 +72,10 @@ impl<M: Machine> Tunnels<M> {
         }
         for side in Side::BOTH {
             let ended = tunnel.half(side.other()).ended.is_some() || tunnel.drops(side.other());
+            let waits = side == Side::Owner && tunnel.awaits_free();
             let client_is_over = tunnel.client.shut && tunnel.client.ended.is_some();
             let half = tunnel.half(side);
-            if !ended || half.shut || !half.taken() {
+            if !ended || half.shut || waits || !half.taken() {
                 continue;
             }
             // The close that follows is all that an owner which has ended is to learn.
@@ -145,7 +146,7 @@ impl<M: Machine> Tunnels<M> {
     fn finish(
         &mut self,
         place: u32,
-        tunnel: Tunnel<M>,
+        mut tunnel: Tunnel<M>,
         ending: Ending,
         machine: &mut M,
         io: &mut Io,
@@ -153,10 +154,9 @@ impl<M: Machine> Tunnels<M> {
         self.due.remove(&(tunnel.due, place));
         self.stalled_bytes -= tunnel.stalled;
         self.stalled.remove(&place);
-        self.all.release(place);
         machine.tunnel_left(place);
         self.of_admin -= usize::from(tunnel.node.is_none());
-        io.counts.tunnels = self.to_nodes();
+        let free = tunnel.take_free(ending);
         let Tunnel {
             node,
             peer,
@@ -165,14 +165,19 @@ impl<M: Machine> Tunnels<M> {
             call,
             parcel,
             client,
-            mut owner,
+            owner,
             unsent,
             ..
         } = tunnel;
-        owner.discharge(&mut io.counts);
-        stop(&owner, ending);
-        drop(owner);
-        io.descriptors.closed();
+        match (free, node) {
+            (Some(upgrade), Some(node)) => self.await_next(place, (node, owner), *upgrade, io),
+            (_, _) => {
+                self.all.release(place);
+                stop(&owner, ending);
+                owner.close(io);
+            }
+        }
+        io.counts.tunnels = self.to_nodes();
         if let (Ending::Bounce(why), Some(node)) = (ending, node)
             && matches!(
                 why,

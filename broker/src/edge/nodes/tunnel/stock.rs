@@ -1,14 +1,18 @@
-//! Which connections are opened ahead: how many for each node, and which of them wait. No socket.
+//! Which connections wait for upgrades, opened ahead or come back: how many for each node, and which is next. No
+//! socket.
 //!
-//! A node has as many as upgrades were answered by it in a quarter of a second, so one to which nothing goes has none.
-//! They are taken the newest first: those that nobody needs any more come to their end
+//! For a node as many wait as upgrades were answered by it in a quarter of a second on connections that had none
+//! before: so for one to which nothing goes none is opened, and neither for one whose connections come back. Those are
+//! taken first, and of each kind the newest: what nobody needs any more comes to its end
 //! ([`AHEAD_IDLE_MS`](crate::edge::limits::AHEAD_IDLE_MS)) without being replaced.
 
-use crate::edge::limits::{AHEAD_PER_NODE_MAX, AHEAD_PER_SHARD_MAX, AHEAD_PER_TURN};
+use crate::edge::limits::{
+    AHEAD_PER_NODE_MAX, AHEAD_PER_SHARD_MAX, AHEAD_PER_TURN, RETURNED_PER_NODE_MAX,
+};
 use broker_core::id::NodeId;
 use broker_core::time::Now;
 
-/// The connections of one shard that are opened ahead, by their numbers.
+/// The connections of one shard that wait for upgrades, by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct Stock {
     nodes: Vec<Node>,
@@ -21,8 +25,10 @@ pub(super) struct Stock {
 /// Those to one node.
 #[derive(Debug, Default)]
 struct Node {
-    /// Those that wait for a client, the newest last.
+    /// Those that were opened ahead and wait for a client, the newest last.
     ready: Vec<u32>,
+    /// Those that came back, the newest last.
+    returned: Vec<u32>,
     /// Those that the node has not greeted.
     opening: usize,
     /// Upgrades that it answered since `since`, and in the span before.
@@ -54,8 +60,7 @@ impl Stock {
         self.short = false;
         for (number, node) in (0..).zip(&mut self.nodes) {
             let wanted = node.wanted(now);
-            let has = node.ready.len() + node.opening;
-            let lacks = wanted.saturating_sub(has);
+            let lacks = wanted.saturating_sub(node.len());
             let free = most - missing.len();
             self.short |= lacks > free;
             missing.extend(std::iter::repeat_n(NodeId(number), lacks.min(free)));
@@ -76,9 +81,24 @@ impl Stock {
         node.ready.push(place);
     }
 
+    /// One that comes back waits for its next client. False where there is no room.
+    pub(super) fn returns(&mut self, node: NodeId, place: u32) -> bool {
+        let Some(its) = self.nodes.get_mut(node.index()) else {
+            return false; // it never answered
+        };
+        let has_room = its.returned.len() < RETURNED_PER_NODE_MAX;
+        let has_room = has_room && self.len < AHEAD_PER_SHARD_MAX;
+        if has_room {
+            self.len += 1;
+            its.returned.push(place);
+        }
+        has_room
+    }
+
     /// One for a client.
     pub(super) fn take(&mut self, node: NodeId) -> Option<u32> {
-        let place = self.nodes.get_mut(node.index())?.ready.pop()?;
+        let node = self.nodes.get_mut(node.index())?;
+        let place = node.returned.pop().or_else(|| node.ready.pop())?;
         self.len -= 1;
         self.short = true;
         Some(place)
@@ -88,9 +108,10 @@ impl Stock {
     pub(super) fn is_gone(&mut self, node: NodeId, place: u32) {
         self.len -= 1;
         let node = self.node(node);
-        let before = node.ready.len();
+        let before = node.len();
         node.ready.retain(|ready| *ready != place);
-        if node.ready.len() == before {
+        node.returned.retain(|returned| *returned != place);
+        if node.len() == before {
             node.opening -= 1;
         }
     }
@@ -101,13 +122,19 @@ impl Stock {
             return Vec::new();
         };
         node.answered = [0; 2];
-        node.ready.clone()
+        [&node.ready[..], &node.returned].concat()
     }
 
     /// One that makes room for another connection.
     pub(super) fn spare(&self) -> Option<u32> {
         let mut nodes = self.nodes.iter();
-        nodes.find_map(|node| node.ready.first().copied())
+        let first = |node: &Node| {
+            node.ready
+                .first()
+                .or_else(|| node.returned.first())
+                .copied()
+        };
+        nodes.find_map(first)
     }
 
     fn node(&mut self, node: NodeId) -> &mut Node {
@@ -117,6 +144,11 @@ impl Stock {
 }
 
 impl Node {
+    /// All of them.
+    fn len(&self) -> usize {
+        self.ready.len() + self.returned.len() + self.opening
+    }
+
     /// The connections that it is to have.
     fn wanted(&mut self, now: Now) -> usize {
         self.roll(now);
@@ -198,6 +230,37 @@ mod tests {
         assert_eq!(stock.missing(Now(8_100)), []);
         assert_eq!((stock.take(NODE), stock.len), (None, 0));
         assert_eq!(stock.take(NodeId(7)), None, "a node that nothing went to");
+    }
+
+    #[test]
+    fn what_comes_back_is_taken_first_and_spares_an_opening() {
+        let mut stock = Stock::default();
+        assert!(!stock.returns(NODE, 90), "a node that never answered");
+        answered(&mut stock, 16, Now(5_000));
+        assert_eq!(fill(&mut stock, Now(5_000)), 4);
+        assert!(stock.returns(NODE, 90) && stock.returns(NODE, 91));
+        assert_eq!((stock.take(NODE), stock.take(NODE)), (Some(91), Some(90)));
+        assert_eq!((stock.take(NODE), stock.len), (Some(3), 3));
+        // In place of that one none is opened.
+        assert!(stock.returns(NODE, 92));
+        assert_eq!(stock.missing(Now(5_001)), []);
+        stock.is_gone(NODE, 92);
+        answered(&mut stock, 1, Now(5_002));
+        assert_eq!(stock.missing(Now(5_002)), [NODE]);
+    }
+
+    #[test]
+    fn what_comes_back_has_a_bound_for_a_node_and_for_all() {
+        let mut stock = Stock::default();
+        for node in 0..8 {
+            stock.answered(NodeId(node), Now(0));
+        }
+        let mut returns = |node| (0..200).filter(|place| stock.returns(node, *place)).count();
+        assert_eq!(returns(NODE), RETURNED_PER_NODE_MAX);
+        let all: usize = (2..8).map(|node| returns(NodeId(node))).sum();
+        assert_eq!(all + RETURNED_PER_NODE_MAX, AHEAD_PER_SHARD_MAX);
+        assert_eq!(stock.distrust(NODE).len(), RETURNED_PER_NODE_MAX);
+        assert!(stock.spare().is_some());
     }
 
     #[test]
