@@ -6,6 +6,7 @@
 //! * [`meeting`]: what must work, through any node.
 //! * [`owner`]: a node whose owner is the test: what it sends, and what the owner may do to it.
 //! * [`inner`]: a node whose inner port the test connects to: garbage, silence, forged and used headers, bounds.
+//! * [`records`]: TLS records of an owner that come in pieces.
 //! * [`returned`]: connections between nodes that outlive a WebSocket; the test in the place of one node.
 //! * [`secured`]: the same with TLS between the nodes.
 //! * [`shared`]: what follows from the secret on each node, and names of nodes.
@@ -20,6 +21,7 @@ mod kept;
 mod meeting;
 pub(crate) mod nodes;
 mod owner;
+mod records;
 mod returned;
 mod secured;
 mod shared;

@@ -35,6 +35,8 @@ pub(super) struct Upgrade {
     address: Option<SocketAddr>,
     /// The client's frames, as far as the owner was given them; `None` where they are not followed.
     client: Option<Follower>,
+    /// The client goes on behind its close frame.
+    goes_on: bool,
     /// The owner's bytes behind its close frame: one frame at most, and a byte that is too many.
     behind: Vec<u8>,
     /// The connection waits for its next client when this one has ended.
@@ -52,6 +54,7 @@ impl Upgrade {
             number,
             address,
             client: None,
+            goes_on: false,
             behind: Vec::new(),
             free: false,
         }
@@ -68,7 +71,7 @@ impl Upgrade {
     /// Whether the owner has all that its client will send.
     fn has_all(&self) -> bool {
         let client = self.client.as_ref();
-        client.is_some_and(|client| client.place() == Place::Closed)
+        !self.goes_on && client.is_some_and(|client| client.place() == Place::Closed)
     }
 }
 
@@ -93,9 +96,7 @@ impl<M: Machine> Tunnel<M> {
                     return bytes.len();
                 };
                 let its = client.follow(bytes);
-                if its < bytes.len() {
-                    upgrade.client = None; // it goes on behind its close frame
-                }
+                upgrade.goes_on |= its < bytes.len();
                 its
             }
             (Side::Client, None) => bytes.len(),
@@ -104,11 +105,10 @@ impl<M: Machine> Tunnel<M> {
 
     /// Whether the owner says in place of an answer that it has not taken the upgrade, which a connection waited for.
     pub(super) fn is_declined(&self, bytes: &[u8]) -> bool {
-        let upgrade = self.upgrade.as_ref();
-        self.parcel.is_some()
-            && upgrade.is_some_and(|it| {
-                it.number > 0 && !matches!(read_frame(bytes, it.number), Err(NotFrame))
-            })
+        let waited = self.upgrade.as_ref().filter(|it| it.number > 0);
+        // Bytes that a TLS record is made of may be none of the owner's yet.
+        let is_first = self.parcel.is_some() && !bytes.is_empty();
+        is_first && waited.is_some_and(|it| read_frame(bytes, it.number) != Err(NotFrame))
     }
 
     /// Whether the end of the client is not to be passed on, since its close frame was, and the owner is to answer it.
