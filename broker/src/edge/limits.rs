@@ -194,8 +194,8 @@ pub(super) const AHEAD_BYTES: usize = 512;
 /// would.
 pub(super) const AHEAD_IDLE_MS: u64 = 25_000;
 
-/// Connections of other nodes to a shard that were opened ahead and wait for a client. For one more the oldest is
-/// closed; and for a client, where all places for connections are taken.
+/// Connections of other nodes to a shard that were opened ahead, or came back, and wait for a client. For one more the
+/// oldest is closed; and for a client, where all places for connections are taken.
 pub(super) const INNER_AHEAD_MAX: usize = 512;
 
 /// Time that such a connection waits for the header of a client, in milliseconds. Then it is closed.
