@@ -67,19 +67,12 @@ impl<M: Machine> Edge<M> {
         };
         let (origin, bytes) = (Origin::of(departed.remote().ip()), departed.bytes());
         let io = &mut self.io;
-        if departed.repeats()
+        if (departed.repeats() || departed.is_call())
             && self.sessions.tunnel_room(origin, bytes, io)
-            && let Some(taken) = self.sessions.tunnels_mut().take_ahead(node, io)
+            && let Some(taken) = (self.sessions.tunnels_mut()).take_waiting(node, &departed, io)
         {
             io.counts.tunnels_opened += 1;
-            return self.sessions.begin_ahead(taken, node, departed, io);
-        }
-        if departed.is_call()
-            && self.sessions.tunnel_room(origin, bytes, io)
-            && let Some(taken) = self.sessions.tunnels_mut().take_kept(node, io)
-        {
-            io.counts.tunnels_opened += 1;
-            return self.sessions.begin_kept(taken, node, departed, io);
+            return self.sessions.begin_waiting(taken, node, departed, io);
         }
         let connected = self.connect(node, origin, bytes);
         let (node, io) = (Some(node), &mut self.io);

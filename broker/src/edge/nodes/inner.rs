@@ -21,6 +21,7 @@ mod returned;
 
 use super::lease::Lease;
 use super::links::{LinkEnd, Links, Places, link_key};
+use crate::edge::connections::connection::NEVER;
 use crate::edge::entropy;
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
@@ -181,25 +182,10 @@ impl Inners {
         if tls.is_none() {
             say(&socket, &greeting(&challenge));
         }
-        let due = io.turn.at().now.after(INNER_HEADER_MS);
-        let inner = Inner {
-            socket,
-            tls,
-            challenge,
-            bytes: Vec::new(),
-            armed: false,
-            queued: false,
-            sending: false,
-            waiting: Vec::new(),
-            ended: false,
-            over: false,
-            ahead: false,
-            number: 0,
-            call: None,
-            due,
-        };
-        self.due.insert((due, place));
-        self.await_more(place, Box::new(inner), &mut io.ring);
+        let mut inner = Box::new(Inner::new(socket, tls, challenge));
+        inner.due = io.turn.at().now.after(INNER_HEADER_MS);
+        self.due.insert((inner.due, place));
+        self.await_more(place, inner, &mut io.ring);
     }
 
     /// Has a connection read on. There is always a receive armed on one that has not ended.
@@ -417,6 +403,26 @@ impl Inners {
 }
 
 impl Inner {
+    /// One on which nothing has come, without an end of its time yet.
+    fn new(socket: OwnedFd, tls: Option<Box<Tls>>, challenge: [u8; CHALLENGE_BYTES]) -> Self {
+        Self {
+            socket,
+            tls,
+            challenge,
+            bytes: Vec::new(),
+            armed: false,
+            queued: false,
+            sending: false,
+            waiting: Vec::new(),
+            ended: false,
+            over: false,
+            ahead: false,
+            number: 0,
+            call: None,
+            due: NEVER,
+        }
+    }
+
     /// Whether it waits for a client, and nothing of one has come.
     fn is_idle(&self) -> bool {
         (self.ahead || self.number > 0) && self.bytes.is_empty()

@@ -65,8 +65,8 @@ impl<M: Machine> Sessions<M> {
         self.settled(settled, io);
     }
 
-    /// Begins a tunnel on a connection to its owner that waited for it.
-    pub(in crate::edge) fn begin_ahead(
+    /// Begins a tunnel on a connection to its owner that waited for one.
+    pub(in crate::edge) fn begin_waiting(
         &mut self,
         taken: Taken,
         node: NodeId,
@@ -74,20 +74,8 @@ impl<M: Machine> Sessions<M> {
         io: &mut Io,
     ) {
         let machine = &mut self.machine;
-        let settled = self.tunnels.open_ahead(taken, node, departed, machine, io);
-        self.settled(settled, io);
-    }
-
-    /// Begins a call on a connection to its owner that is kept.
-    pub(in crate::edge) fn begin_kept(
-        &mut self,
-        taken: Taken,
-        node: NodeId,
-        departed: Departed<M>,
-        io: &mut Io,
-    ) {
-        let machine = &mut self.machine;
-        let settled = self.tunnels.open_kept(taken, node, departed, machine, io);
+        let tunnels = &mut self.tunnels;
+        let settled = tunnels.open_waiting(taken, node, departed, machine, io);
         self.settled(settled, io);
     }
 

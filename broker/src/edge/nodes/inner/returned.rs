@@ -14,7 +14,6 @@ use crate::edge::connections::connection::{Connection, has_left};
 use crate::edge::io::Io;
 use crate::edge::nodes::lease::Lease;
 use broker_core::crowd::Origin;
-use broker_core::time::Now;
 use codec::proxy::{Entry, Introduction};
 
 impl Inners {
@@ -45,20 +44,19 @@ impl Inners {
             ..
         } = self.take_inner(place, *inner, io);
         bytes.drain(..length);
-        let lease = || {
-            Box::new(Lease {
-                challenge,
-                number,
-                said: false,
-            })
-        };
         Some(Introduced {
             socket,
             tls,
             header,
             bytes,
             ended,
-            lease: entry.map(|_| lease()),
+            lease: entry.map(|_| {
+                Box::new(Lease {
+                    challenge,
+                    number,
+                    said: false,
+                })
+            }),
         })
     }
 
@@ -79,22 +77,8 @@ impl Inners {
         if let (Some(tls), Some(remote)) = (&mut tls, remote(&socket)) {
             tls.comes_from(Origin::of(remote.ip()));
         }
-        let mut inner = Box::new(Inner {
-            socket,
-            tls,
-            challenge: lease.challenge,
-            bytes: Vec::new(),
-            armed: false,
-            queued: false,
-            sending: false,
-            waiting: Vec::new(),
-            ended: false,
-            over: false,
-            ahead: true,
-            number,
-            call: None,
-            due: Now(0),
-        });
+        let mut inner = Box::new(Inner::new(socket, tls, lease.challenge));
+        (inner.ahead, inner.number) = (true, number);
         self.waits_for_client(place, &mut inner, io);
         self.await_more(place, inner, &mut io.ring);
     }

@@ -9,7 +9,7 @@
 //! They are opened at the end of a turn, never on the way of a request. The number of each is that of the tunnel that
 //! it becomes, so that what is armed on it stays armed. How many there are is for `stock` to say.
 
-use super::call::{Rested, Taken};
+use super::call::{Kept, Rested, Taken};
 use super::half::Half;
 use super::pool::Pool;
 use super::stock::Stock;
@@ -17,7 +17,7 @@ use super::upgrade::Upgrade;
 use super::{Departed, Settled, Stage, Tunnel, TunnelEvent, Tunnels};
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
-use crate::edge::limits::{AHEAD_IDLE_MS, LINK_HELD_BYTES, TUNNEL_CONNECT_MS};
+use crate::edge::limits::{AHEAD_IDLE_MS, KEPT_IDLE_MS, LINK_HELD_BYTES, TUNNEL_CONNECT_MS};
 use crate::edge::nodes::links::{LinkEnd, link_key};
 use crate::edge::tls::{Held, Read};
 use broker_core::crowd::Origin;
@@ -117,7 +117,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// One that waits for a client of a node. Those to an address that the node had before are closed.
-    pub(in crate::edge) fn take_ahead(&mut self, node: NodeId, io: &mut Io) -> Option<Taken> {
+    pub(super) fn take_ahead(&mut self, node: NodeId, io: &mut Io) -> Option<Taken> {
         while let Some(place) = self.aheads.stock.take(node) {
             let Some(mut ahead) = self.aheads.all.remove(&place) else {
                 debug_assert!(false, "what is ready is there");
@@ -143,8 +143,22 @@ impl<M: Machine> Tunnels<M> {
         None
     }
 
-    /// Begins a tunnel on a connection that was opened ahead.
-    pub(in crate::edge) fn open_ahead(
+    /// A connection to a node that waits for an upgrade, or for a call.
+    pub(in crate::edge) fn take_waiting(
+        &mut self,
+        node: NodeId,
+        departed: &Departed<M>,
+        io: &mut Io,
+    ) -> Option<Taken> {
+        if departed.repeats() {
+            self.take_ahead(node, io)
+        } else {
+            self.take_kept(node, io)
+        }
+    }
+
+    /// Begins a tunnel for an upgrade, or for a call, on a connection that waited for one.
+    pub(in crate::edge) fn open_waiting(
         &mut self,
         taken: Taken,
         node: NodeId,
@@ -161,17 +175,51 @@ impl<M: Machine> Tunnels<M> {
         if let Some(tls) = &mut owner.tls {
             tls.comes_from(Origin::of(departed.remote().ip()));
         }
-        let stage = Stage::Greeting(Vec::new());
-        let now = io.turn.at().now;
+        let (stage, now) = (Stage::Greeting(Vec::new()), io.turn.at().now);
         let mut tunnel = Box::new(Tunnel::new(Some(node), owner, departed, stage, now));
-        tunnel.ahead = true;
-        tunnel.upgrade = Some(Box::new(Upgrade::new(challenge, next, Some(address))));
+        let address = Some(address);
+        if tunnel.repeats {
+            tunnel.ahead = true;
+            tunnel.upgrade = Some(Box::new(Upgrade::new(challenge, next, address)));
+        } else {
+            tunnel.kept = Some(Box::new(Kept::new(challenge, next, address)));
+        }
         self.request_bytes += tunnel.request.len();
         self.introduce(place, &mut tunnel, &challenge, machine, io);
         Settled {
             outputs: true,
             ..self.settle(place, tunnel, machine, io)
         }
+    }
+
+    /// Has a connection that its client has left wait for the next one.
+    pub(super) fn wait(
+        &mut self,
+        place: u32,
+        (node, address): (NodeId, SocketAddr),
+        mut owner: Half,
+        stage: Opening,
+        io: &mut Io,
+    ) {
+        if let Some(tls) = &mut owner.tls {
+            tls.comes_from(Origin::of(address.ip()));
+        }
+        let idle = match stage {
+            Opening::Resting(_) => KEPT_IDLE_MS,
+            Opening::Connecting | Opening::Greeting(_) | Opening::Ready(_) => AHEAD_IDLE_MS,
+        };
+        let due = io.turn.at().now.after(idle);
+        let ahead = Ahead {
+            node,
+            address,
+            owner,
+            stage,
+            due,
+            over: false,
+        };
+        self.due.insert((due, place));
+        self.settle_ahead(place, Box::new(ahead), true, io);
+        self.count_aheads(io);
     }
 
     /// Something happens to one of them.

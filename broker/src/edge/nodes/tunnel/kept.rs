@@ -16,15 +16,14 @@
 //! ([`KEPT_TAKEN_MS`](crate::edge::limits::KEPT_TAKEN_MS)): a node that hangs is known as soon as by its greeting. An
 //! answer that comes before says so as well: most calls are answered in `Sent`.
 
-use super::ahead::{Ahead, Opening};
+use super::ahead::Opening;
 use super::call::{Answered, Kept, Progress, Rested, Taken};
 use super::end::stop;
 use super::half::Half;
-use super::{Departed, Ending, Settled, Side, Stage, Tunnel, Tunnels};
+use super::{Ending, Settled, Side, Tunnel, Tunnels};
 use crate::edge::connections::connection::{NEVER, has_left};
 use crate::edge::io::Io;
-use crate::edge::limits::{KEPT_IDLE_MS, KEPT_TAKEN_MS};
-use broker_core::crowd::Origin;
+use crate::edge::limits::KEPT_TAKEN_MS;
 use broker_core::id::NodeId;
 use broker_core::machine::{Machine, TunnelFailure};
 use broker_core::time::Now;
@@ -34,7 +33,7 @@ use std::io;
 impl<M: Machine> Tunnels<M> {
     /// A connection to a node that waits for a call. Those that have ended, or go to an address that the node had
     /// before, are closed.
-    pub(in crate::edge) fn take_kept(&mut self, node: NodeId, io: &mut Io) -> Option<Taken> {
+    pub(super) fn take_kept(&mut self, node: NodeId, io: &mut Io) -> Option<Taken> {
         while let Some(place) = self.aheads.pool.take(node) {
             let Some(mut resting) = self.aheads.all.remove(&place) else {
                 debug_assert!(false, "one that waits is there");
@@ -62,36 +61,6 @@ impl<M: Machine> Tunnels<M> {
             self.settle_ahead(place, resting, false, io);
         }
         None
-    }
-
-    /// Begins a call on a connection that is kept.
-    pub(in crate::edge) fn open_kept(
-        &mut self,
-        taken: Taken,
-        node: NodeId,
-        departed: Departed<M>,
-        machine: &mut M,
-        io: &mut Io,
-    ) -> Settled<M> {
-        let Taken {
-            place,
-            mut owner,
-            address,
-            rested: Rested { challenge, next },
-        } = taken;
-        if let Some(tls) = &mut owner.tls {
-            tls.comes_from(Origin::of(departed.remote().ip()));
-        }
-        let (stage, now) = (Stage::Greeting(Vec::new()), io.turn.at().now);
-        let mut tunnel = Box::new(Tunnel::new(Some(node), owner, departed, stage, now));
-        let address = Some(address);
-        tunnel.kept = Some(Box::new(Kept::new(challenge, next, address)));
-        self.request_bytes += tunnel.request.len();
-        self.introduce(place, &mut tunnel, &challenge, machine, io);
-        Settled {
-            outputs: true,
-            ..self.settle(place, tunnel, machine, io)
-        }
     }
 
     /// Sees whether what goes to an owner is a call, over a connection that is kept from here on or was before. What
@@ -260,13 +229,12 @@ impl<M: Machine> Tunnels<M> {
     fn rest(
         &mut self,
         place: u32,
-        (node, mut owner): (NodeId, Half),
+        (node, owner): (NodeId, Half),
         kept: Kept,
         io: &mut Io,
     ) -> Vec<u8> {
         let address = kept.address.or_else(|| owner.remote());
         let is_of_use = !kept.spoiled && owner.taken() && owner.ended.is_none() && !io.stopping;
-        let due = io.turn.at().now.after(KEPT_IDLE_MS);
         let (Some(address), true, Some(next)) = (address, is_of_use, kept.number.checked_add(1))
         else {
             self.aheads.pool.ends(node);
@@ -274,22 +242,10 @@ impl<M: Machine> Tunnels<M> {
             owner.close(io);
             return kept.rest;
         };
-        if let Some(tls) = &mut owner.tls {
-            tls.comes_from(Origin::of(address.ip()));
-        }
         let challenge = kept.challenge;
-        let resting = Ahead {
-            node,
-            address,
-            owner,
-            stage: Opening::Resting(Rested { challenge, next }),
-            due,
-            over: false,
-        };
-        self.due.insert((due, place));
+        let stage = Opening::Resting(Rested { challenge, next });
         self.aheads.pool.rests(node, place);
-        self.settle_ahead(place, Box::new(resting), true, io);
-        self.count_aheads(io);
+        self.wait(place, (node, address), owner, stage, io);
         kept.rest
     }
 }

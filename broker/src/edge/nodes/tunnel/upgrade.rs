@@ -11,13 +11,11 @@
 //! does not, where either side says more, or where the end comes in another way, the connection ends with the tunnel.
 //! An owner that does not know `Free` never says it.
 
-use super::ahead::{Ahead, Opening};
+use super::ahead::Opening;
 use super::call::Rested;
 use super::half::Half;
 use super::{Ending, Passes, Side, Tunnel, Tunnels};
 use crate::edge::io::Io;
-use crate::edge::limits::AHEAD_IDLE_MS;
-use broker_core::crowd::Origin;
 use broker_core::id::NodeId;
 use broker_core::machine::Machine;
 use broker_core::time::Now;
@@ -140,19 +138,10 @@ impl<M: Machine> Tunnel<M> {
         self.owner.ended.get_or_insert(now);
     }
 
-    /// Whether its connection to the owner waits for the next client when it has ended.
-    fn is_free(&self, ending: Ending) -> bool {
-        let upgrade = self.upgrade.as_ref();
-        upgrade.is_some_and(|upgrade| upgrade.free) && !matches!(ending, Ending::Bounce(_))
-    }
-
     /// Takes the connection out of a tunnel that has ended, if it waits for the next client.
     pub(super) fn take_free(&mut self, ending: Ending) -> Option<Box<Upgrade>> {
-        if self.is_free(ending) {
-            self.upgrade.take()
-        } else {
-            None
-        }
+        let is_over = !matches!(ending, Ending::Bounce(_));
+        self.upgrade.take_if(|upgrade| is_over && upgrade.free)
     }
 }
 
@@ -174,23 +163,10 @@ impl<M: Machine> Tunnels<M> {
             return owner.close(io);
         };
         owner.discharge(&mut io.counts);
-        let mut half = Half::new(owner.socket, owner.tls);
-        if let Some(tls) = &mut half.tls {
-            tls.comes_from(Origin::of(address.ip()));
-        }
-        let due = io.turn.at().now.after(AHEAD_IDLE_MS);
+        let half = Half::new(owner.socket, owner.tls);
         let challenge = upgrade.challenge;
-        let ahead = Ahead {
-            node,
-            address,
-            owner: half,
-            stage: Opening::Ready(Rested { challenge, next }),
-            due,
-            over: false,
-        };
-        self.due.insert((due, place));
+        let stage = Opening::Ready(Rested { challenge, next });
         io.counts.ahead_returned += 1;
-        self.settle_ahead(place, Box::new(ahead), true, io);
-        self.count_aheads(io);
+        self.wait(place, (node, address), half, stage, io);
     }
 }
