@@ -5,7 +5,7 @@
 #   deploy/release.sh binary deb   only these, in this order
 #   deploy/release.sh --twice      all in two directories of different names, and compares every byte
 #
-#   tools    what builds packages, at pinned versions, in target/release-tools: the first time some five minutes
+#   tools    what builds packages, at pinned versions, in target/release-tools: the first time some three minutes
 #   binary   both programs for Linux on x86_64 with glibc 2.28 or newer, stripped; what is debug information lies apart.
 #            Man pages, completions and licences of all dependencies
 #   deb      heliograph_VERSION_amd64.deb

@@ -35,16 +35,16 @@ main() {
   step 60 "format" cargo fmt --all --check
   step 60 "mutants apply" deploy/ci/mutants.sh --check
   step 900 "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
-  step 1800 "tests" cargo test --no-fail-fast --workspace --locked --lib --bins --examples --tests -- --show-output
+  step 1800 "tests" env RUST_TEST_THREADS="$at_once" cargo test --no-fail-fast --workspace --locked --lib --bins --examples --tests -- --show-output
   step 300 "supply chain" cargo test --workspace --locked --test supply -- --include-ignored --nocapture
   sed -n 's/^supply: /    /p' "$logs/supply-chain.log"
   # By name: other ignored tests are started by tests of their own, under limits that they set.
   step 900 "tests with real clients" cargo test --workspace --locked --test live -- --ignored clients:: client_coturn:: hooks::bridge:: hooks::wakes:: \
     signed::web_identity::
-  # One after the other: each is a browser, which wants the machine for itself.
-  step 600 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads 1
+  # Each is a browser, which wants a core for itself.
+  step 600 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads $((at_once / 2))
   # Each waits for leases to end, and is idle meanwhile.
-  step 900 "tests with etcd" cargo test --workspace --locked --test etcd -- --ignored --show-output --test-threads 4
+  step 900 "tests with etcd" cargo test --workspace --locked --test etcd -- --ignored --show-output --test-threads $((at_once * 3 / 2))
   step 900 "tests of clusters" cargo test --workspace --locked --test live -- --ignored --show-output cluster_etcd:: --test-threads 2
   # The same, on hosts of their own: their network is root's.
   step 900 "tests of clusters on hosts that fail" cargo test --workspace --locked --test live -- --include-ignored --show-output cluster_netns:: --test-threads 3
@@ -65,13 +65,18 @@ main() {
   counts
 }
 
-# Sets the factor of the limits, and takes up a run on the same files that ran out of time.
+# Sets the factor of the limits and the number of tests at a time, and takes up a run on the same files that ran out of
+# time.
 begin() {
   local tenths
   [[ "${CHECK_SLOW:-1}" =~ ^[1-9][0-9]?$ ]] || { echo "CHECK_SLOW=$CHECK_SLOW: allowed 1 to 99"; exit 1; }
   tenths="$(slowness)"
   slow=$(((tenths + 9) / 10))
   [ "$slow" -ge "${CHECK_SLOW:-1}" ] || slow="${CHECK_SLOW:-1}"
+  # Most tests wait for their brokers: one on each of two cores leaves them idle for two thirds of the time.
+  at_once="$(nproc)"
+  [ "$slow" -gt 1 ] || [ "$at_once" -ge 4 ] || at_once=4
+  at_once=$((at_once < 2 ? 2 : at_once > 8 ? 8 : at_once))
   [ "$slow" -eq 1 ] || echo "this machine needs $(times "$tenths") the time of two quiet cores: limits of steps are multiplied by $slow"
   files="$(state)"
   if [ "$(head -n 1 "$unfinished" 2>/dev/null)" = "$files" ]; then

@@ -51,24 +51,26 @@ impl Programs {
     /// # Errors
     /// cargo fails; it has said why.
     pub fn build(target: &Path, is_release: bool) -> io::Result<Self> {
-        let build = |args: &[&str]| {
+        let cargo = |command: &str, args: &[&str]| {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let status = Command::new(cargo)
-                .args(["build", "--locked", "--quiet"])
+                .args([command, "--locked", "--quiet"])
                 .args(args)
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
                 .status()?;
-            let failed = || io::Error::other(format!("cargo build {}", args.join(" ")));
+            let failed = || io::Error::other(format!("cargo {command} {}", args.join(" ")));
             status.success().then_some(()).ok_or_else(failed)
         };
         if is_release {
             // One at a time, as a user builds them: together they would share features that neither has alone.
             for (package, binary) in BINARIES {
-                build(&["--release", "-p", package, "--bin", binary])?;
+                cargo("build", &["--release", "-p", package, "--bin", binary])?;
             }
         } else {
-            let binaries = BINARIES.map(|(_, binary)| ["--bin", binary]);
-            build(&[&["--workspace"], &*binaries.concat()].concat())?;
+            // A test of each package, with which its programs are built: a build by themselves would have other features,
+            // and nothing in common with what tests have built.
+            let tests = ["--test", "cli", "--test", "run", "--bench", "relay"];
+            cargo("test", &[&["--workspace", "--no-run"], &tests[..]].concat())?;
         }
         let folder = target.join(if is_release { "release" } else { "debug" });
         Ok(Self {
