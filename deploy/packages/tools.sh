@@ -15,7 +15,7 @@ if [ "$(cat "$TOOLS/python/installed" 2>/dev/null)" != "$wanted" ]; then
   printf '%s\n' "$wanted" >"$TOOLS/python/installed"
 fi
 if [ "$(cat "$TOOLS/installed" 2>/dev/null)" != "${crates[*]} --debug" ]; then
-  # They run for seconds: quick to build matters, not how fast they are, but for the packer that is in C.
+  # They run for seconds: the time to build them matters, not how fast they are, except the packer, which is in C.
   CFLAGS=-O2 CARGO_PROFILE_DEV_DEBUG=0 \
     cargo install --debug --quiet --locked --root "$TOOLS" --target-dir "$TOOLS/build" "${crates[@]}"
   rm -rf "$TOOLS/build"

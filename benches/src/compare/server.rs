@@ -67,8 +67,8 @@ impl Programs {
                 cargo("build", &["--release", "-p", package, "--bin", binary])?;
             }
         } else {
-            // A test of each package, with which its programs are built: a build by themselves would have other features,
-            // and nothing in common with what tests have built.
+            // A test of each package, with which its programs are built: a build by itself would have other features,
+            // and share nothing with what tests have built.
             let tests = ["--test", "cli", "--test", "run", "--bench", "relay"];
             cargo("test", &[&["--workspace", "--no-run"], &tests[..]].concat())?;
         }

@@ -11,12 +11,12 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 /// Connections of `node` that wait for a client: to other nodes (`out`), or of other nodes (`in`).
-fn waiting(node: &Broker, way: &str) -> f64 {
+pub(super) fn waiting(node: &Broker, way: &str) -> f64 {
     let name = format!("heliograph_cluster_links_ahead{{way=\"{way}\"}}");
     node.scrape().sum(&name)
 }
 
-fn count(node: &Broker, event: &str) -> f64 {
+pub(super) fn count(node: &Broker, event: &str) -> f64 {
     let name = format!("heliograph_cluster_ahead_total{{event=\"{event}\"}}");
     node.scrape().sum(&name)
 }

@@ -1,23 +1,19 @@
 //! Connections between nodes that outlive a WebSocket which both sides have closed: the next client's upgrade goes over
 //! the same one. The test is in the place of one node.
 
+use super::ahead::count;
 use super::inner::{self, client as header};
 use super::meeting::assert_gone;
 use super::nodes::{NAME, SECRET, create};
 use super::owner::{self, client, link, read_until};
 use crate::http::Connection;
 use crate::peer::{master_query, upgrade_head};
-use crate::process::{Broker, until};
+use crate::process::until;
 use codec::proxy::{Entry, Introduction, LinkKey, OwnerFrame, greeting, introduced, write_frame};
 use codec::ws::{Opcode, close_frame, close_frame_masked, frame_masked};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
-
-fn count(node: &Broker, event: &str) -> f64 {
-    let name = format!("heliograph_cluster_ahead_total{{event=\"{event}\"}}");
-    node.scrape().sum(&name)
-}
 
 /// The close frame of a client.
 fn close() -> Vec<u8> {
