@@ -15,13 +15,13 @@ rm -rf "$STAGE"
 mkdir -p "$STAGE/debug"
 # Each by itself, as from source: together they would share features that neither has alone. Side by side, since most of
 # the time is one thread that optimises one program. Without protoc, which a build must not need.
-program() {
+build() {
   CARGO_INCREMENTAL=0 PROTOC=/nonexistent cargo auditable zigbuild --release --locked --target "$target.$glibc" \
     --package "$1" --target-dir "$built/packaged-$1"
 }
-program broker &
+build broker &
 broker=$!
-program loadgen &
+build loadgen &
 loadgen=$!
 code=0
 wait "$broker" || code=$?
