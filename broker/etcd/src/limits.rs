@@ -43,8 +43,14 @@ pub const RETRY_MAX: Duration = Duration::from_secs(1);
 /// the usual size half of that, of the largest tags far less than this.
 pub const ANSWER_BYTES_MAX: usize = 128 << 20;
 
-/// Rows of one page when the records of a slot are loaded. At the largest tags they are 80 MiB, usually 500 KiB.
+/// Rows of one page of an export. At the largest tags they are 80 MiB, usually 500 KiB.
 pub const PAGE_ROWS: i64 = 1_000;
+
+/// Rows of one page when the records of a slot are loaded, of which there are [`LOADS_MAX`] at a time: a million
+/// channels are some 244 to a slot.
+///
+/// [`LOADS_MAX`]: broker_core::cluster::limits::LOADS_MAX
+pub const LOAD_ROWS: i64 = 250;
 
 /// Changes of records that wait for a batch, of all shards together. Full means that a change is refused; its owner
 /// answers that the service is busy. At the largest tags they hold 80 MiB, usually 400 KiB.

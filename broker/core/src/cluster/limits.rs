@@ -85,8 +85,9 @@ pub const CLAIM_PAUSE_MS: u64 = 50;
 /// Longest pause between claims that fail for no reason that the view shows: a fifteenth of what a recovery may take.
 pub const CLAIM_PAUSE_MAX_MS: u64 = 1_000;
 
-/// Slots whose records are read at a time.
-pub const LOADS_MAX: usize = 8;
+/// Slots whose records are read at a time: a third of the slots is read in 43 rounds, 0.9 s with an etcd that is 20 ms
+/// away.
+pub const LOADS_MAX: usize = 32;
 
 /// Slots that one node transfers at a time.
 pub const TRANSFERS_MAX: usize = 8;

@@ -1,7 +1,7 @@
 //! The records of one slot, a page at a time, all of one revision.
 
 use crate::client::failure::Failure;
-use crate::limits::{CALL, PAGE_ROWS};
+use crate::limits::{CALL, LOAD_ROWS};
 use crate::rpc::{KeyValue, Lines, RangeRequest};
 use crate::schema::translate::header_of;
 use broker_core::cluster::types::Revision;
@@ -27,7 +27,7 @@ pub(crate) async fn load(lines: Lines, (first, end): (String, String), report: i
     let mut revision = None;
     loop {
         let read = RangeRequest {
-            limit: PAGE_ROWS,
+            limit: LOAD_ROWS,
             revision: revision.map_or(0, |Revision(number)| number.cast_signed()),
             ..RangeRequest::range((next, end.as_str()))
         };
