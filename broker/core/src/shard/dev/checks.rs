@@ -154,13 +154,15 @@ pub(in crate::shard) fn on_message(
     if let Some(last_frame) = sender.map(WebSocket::last_frame) {
         on_silence(sockets, directory, passing.channel, last_frame, at);
     }
-    let (Some(parity), Some(channel)) = (
-        sockets.dev_mut().parity.as_deref_mut(),
-        directory.channel(passing.channel),
-    ) else {
+    let Some(parity) = sockets.dev_mut().parity.as_deref_mut() else {
         return;
     };
-    let (name, action) = (channel.record.arn.name(), passing.launch.action);
+    // Looked up for a finding only.
+    let name = || {
+        let channel = directory.channel(passing.channel);
+        channel.map_or("", |channel| channel.record.arn.name())
+    };
+    let action = passing.launch.action;
     let payload = passing.delivery.payload;
     let most = parity.strict.limits.payload_bytes;
     if payload.len() > most {
@@ -171,11 +173,11 @@ pub(in crate::shard) fn on_message(
                 action.as_str()
             )
         };
-        parity.note("payload_over_10240", name, at, says);
+        parity.note("payload_over_10240", name(), at, says);
     }
     if action == Action::SdpOffer && passing.delivery.sender.is_none() {
         let says = "an SDP_OFFER of a master; the cloud service takes offers of viewers only";
-        parity.note("master_offer", name, at, || says.into());
+        parity.note("master_offer", name(), at, || says.into());
     }
     let rate = match action {
         Action::SdpOffer | Action::SdpAnswer => parity.strict.quotas.sdp,
@@ -200,8 +202,8 @@ pub(in crate::shard) fn on_message(
                 "{action} of one connection faster than {rate} a second: the cloud service refuses it"
             )
         };
-        parity.note(rate_rule(action), name, at, says);
-        parity.begin_flood(passing.channel, name, action);
+        parity.note(rate_rule(action), name(), at, says);
+        parity.begin_flood(passing.channel, name(), action);
     }
     if let (Some(own), Some(web_socket)) = (own, sockets.web_socket(passing.from)) {
         web_socket.rates = own;

@@ -85,6 +85,11 @@ impl Held {
         self.take((at, serial))
     }
 
+    /// Whether nothing is held back.
+    pub(super) fn is_empty(&self) -> bool {
+        self.later.is_empty() && self.mutes.is_empty()
+    }
+
     /// The message that waits for the next one to this connection.
     pub(super) fn take_behind(&mut self, session: SessionKey) -> Option<HeldMessage> {
         self.take_message(|message| message.behind == Some(session))

@@ -41,6 +41,13 @@ pub(in crate::shard) fn on_message(
     let Some(faults) = sockets.dev().faults.as_deref() else {
         return false;
     };
+    if faults.is_idle() {
+        if sockets.dev().copies.is_some() {
+            let name = name_of(directory, passing.channel);
+            passing.copy(sockets, name, Fate::of(route), at);
+        }
+        return false;
+    }
     let name = name_of(directory, passing.channel);
     if let Some(rule) = rule_of(faults, name, passing, false, at.now)
         && let FaultAct::Message(act) = &rule.act

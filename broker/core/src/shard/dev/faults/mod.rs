@@ -53,6 +53,11 @@ impl Faults {
         }
     }
 
+    /// Whether no rule was made, and nothing is held back: no message needs to be looked at.
+    fn is_idle(&self) -> bool {
+        self.rules.is_empty() && self.held.is_empty()
+    }
+
     /// The first rule of a kind that is to act on this.
     fn pick(
         &self,
