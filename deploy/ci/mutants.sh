@@ -9,7 +9,7 @@
 # attacked; taken back. Prints the seed or the test that caught each mutant.
 # Exit code 1 if one is not caught, does not apply, or does not build; or if a world fails without any.
 # --check only looks whether all patches apply, which takes a second.
-# SIM_SEEDS: how many worlds at most for each (400), CLUSTER_SEEDS: the same for clusters (40000). MUTANTS_TARGET: where to build
+# SIM_SEEDS: how many worlds at most for each (1000), CLUSTER_SEEDS: the same for clusters (40000). MUTANTS_TARGET: where to build
 # (target/mutants/build), not the target directory of the repository itself: cargo tells the crates of a copy from those of the
 # original by nothing.
 set -euo pipefail
@@ -19,7 +19,7 @@ exec </dev/null
 readonly folders=("$PWD"/broker/core/tests/{sim,cluster}/mutants "$PWD/broker/tests/live/attacks/mutants")
 readonly tree="$PWD/target/mutants/tree"
 readonly log="$PWD/target/mutants/log"
-export SIM_SEEDS="${SIM_SEEDS:-400}" CLUSTER_SEEDS="${CLUSTER_SEEDS:-40000}" RUST_BACKTRACE=0 CARGO_TERM_COLOR=never
+export SIM_SEEDS="${SIM_SEEDS:-1000}" CLUSTER_SEEDS="${CLUSTER_SEEDS:-40000}" RUST_BACKTRACE=0 CARGO_TERM_COLOR=never
 export CARGO_TARGET_DIR="${MUTANTS_TARGET:-$PWD/target/mutants/build}"
 # A patch is applied to the copy as if there were no repository around it.
 export GIT_CEILING_DIRECTORIES="$PWD/target/mutants"
