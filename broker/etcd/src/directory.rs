@@ -16,6 +16,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use store::Lock;
 
 const LOCK: &str = "cluster.lock";
 const STATE: &str = "cluster.json";
@@ -116,7 +117,7 @@ impl Kept {
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Directory {
@@ -124,18 +125,10 @@ impl Directory {
     /// number of the start is raised by beyond one.
     pub(crate) fn open(path: &Path, drawn: [u32; 2]) -> Result<(Self, Kept), DirectoryError> {
         let system = |name: &str, error| DirectoryError::System(path.join(name), error);
-        let lock = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join(LOCK))
-            .map_err(|error| system(LOCK, error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DirectoryError::Locked(path.join(LOCK))),
-            Err(TryLockError::Error(error)) => return Err(system(LOCK, error)),
-        }
+        let lock = Lock::take(&path.join(LOCK)).map_err(|error| match error {
+            TryLockError::WouldBlock => DirectoryError::Locked(path.join(LOCK)),
+            TryLockError::Error(error) => system(LOCK, error),
+        })?;
         let mut kept = read(&path.join(STATE))?.unwrap_or(Kept {
             format: FORMAT,
             directory: drawn[0],

@@ -15,15 +15,16 @@ use crate::failure::Failure;
 use rustix::process::geteuid;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use store::Lock;
 
 /// A locked data directory. The lock ends with the process, whatever ends it.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
     /// It ends with the process.
     ends: bool,
 }
@@ -95,14 +96,7 @@ impl DataDir {
     }
 
     fn lock(path: &Path, ends: bool) -> Result<Self, Failure> {
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(PRIVATE_FILE)
-            .open(path.join("lock"))
-            .map_err(|error| unusable(path, &error))?;
-        try_lock(&lock, path)?;
+        let lock = Lock::take(&path.join("lock")).map_err(|error| not_locked(path, error))?;
         Ok(Self {
             path: path.into(),
             _lock: lock,
@@ -184,20 +178,22 @@ pub(crate) fn may_be_opened(path: &Path) -> Result<(), Failure> {
     }
     check_owner(path)?;
     match File::open(path.join("lock")) {
-        Ok(lock) => try_lock(&lock, path),
+        Ok(file) => Lock::of(file)
+            .map(drop)
+            .map_err(|error| not_locked(path, error)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(unusable(path, &error)),
     }
 }
 
-fn try_lock(lock: &File, path: &Path) -> Result<(), Failure> {
-    lock.try_lock().map_err(|error| match error {
+fn not_locked(path: &Path, error: TryLockError) -> Failure {
+    match error {
         TryLockError::WouldBlock => Failure::Fatal(format!(
             "the data directory {} is in use by another process: stop that one, or give this one another --data-dir",
             path.display()
         )),
         TryLockError::Error(error) => unusable(path, &error),
-    })
+    }
 }
 
 /// Takes rights from others that they should not have: one line in the log, if there were any.
@@ -305,7 +301,7 @@ fn is_left(path: &Path) -> bool {
     match is_file {
         Err(error) => is_dir && error.kind() == io::ErrorKind::NotFound && is_old(path),
         Ok(is_file) => {
-            is_dir && is_file && File::open(&lock).is_ok_and(|lock| lock.try_lock().is_ok())
+            is_dir && is_file && File::open(&lock).is_ok_and(|file| Lock::of(file).is_ok())
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::limits::{
     BATCH_BYTES_MAX, BATCH_CHANGES_MAX, KEY_BYTES_MAX, PROBE_BYTES, PROBE_PAUSE, QUEUE_CHANGES_MAX,
     VALUE_BYTES_MAX,
 };
+use crate::lock::Lock;
 use crate::map::{Parts, ROWS, database};
 use crate::snapshot::{Gate, Snapshot, SnapshotError};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
@@ -238,7 +239,7 @@ struct CommitThread<T, F, R> {
     disk: Arc<Disk>,
     probe: PathBuf,
     /// Dropped last, when the engine has released the file.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {

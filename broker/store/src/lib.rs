@@ -8,7 +8,8 @@
 //!   commit counts;
 //! * [`Store`]: opening, checking and reading;
 //! * [`Committer`]: the queue in front of the thread, and the thread;
-//! * [`Snapshot`], [`create`]: one moment read while changes go on, and a new store of it.
+//! * [`Snapshot`], [`create`]: one moment read while changes go on, and a new store of it;
+//! * [`Lock`]: one process at a time.
 //!
 //! # Theory of operation
 //!
@@ -37,11 +38,13 @@ mod disk;
 mod error;
 mod head;
 pub mod limits;
+mod lock;
 mod map;
 mod overlay;
 mod snapshot;
 
 pub use commit::{Change, Committer, Done, Writer};
 pub use error::{CommitError, Health, OpenError, Refused, TogetherError};
+pub use lock::Lock;
 pub use map::{Fill, Store, create};
 pub use snapshot::{Snapshot, SnapshotError};

@@ -5,6 +5,7 @@ use crate::disk::{Disk, Live};
 use crate::error::OpenError;
 use crate::head::Head;
 use crate::limits::CACHE_BYTES;
+use crate::lock::Lock;
 use crate::snapshot::{Snapshot, SnapshotError};
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend,
@@ -28,7 +29,7 @@ pub struct Store {
     completed: Option<(Head, usize)>,
     pub(crate) disk: Arc<Disk>,
     file: PathBuf,
-    lock: File,
+    lock: Lock,
 }
 
 impl Store {
@@ -159,8 +160,7 @@ impl Store {
 pub(crate) struct Parts {
     pub(crate) database: Database,
     pub(crate) disk: Arc<Disk>,
-    /// The file that holds the lock.
-    pub(crate) lock: File,
+    pub(crate) lock: Lock,
     /// A file whose writing shows whether there is room.
     pub(crate) probe: PathBuf,
 }
@@ -284,19 +284,11 @@ fn of_system(error: redb::Error) -> io::Error {
     io::Error::other(error)
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| io_error(path, error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { file: path.into() }),
-        Err(TryLockError::Error(error)) => Err(io_error(path, error)),
-    }
+fn lock(path: &Path) -> Result<Lock, OpenError> {
+    Lock::take(path).map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::InUse { file: path.into() },
+        TryLockError::Error(error) => io_error(path, error),
+    })
 }
 
 /// Tells whether an error of the engine was caused by the system or by the bytes in the file.
