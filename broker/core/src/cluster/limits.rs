@@ -72,8 +72,12 @@ pub const GIVEN_CLOSE_MS: u64 = 500;
 pub const LOST_CLOSE_MS: u64 = 1_000;
 
 /// A node that comes back while etcd takes no registration says for this long that it serves before it does: each peer
-/// asks it within a round, and takes nothing of it for a lease.
-pub const ANNOUNCED_MS: u64 = 2 * ROUND_MS;
+/// asks it within a round, and takes nothing of it for a lease. Claims that were on their way have ended by then, and
+/// what they took is in an answer of the round that follows.
+pub const ANNOUNCED_MS: u64 = CALL_MS + 2 * ROUND_MS;
+
+/// Meanwhile each peer answers, none later than this: one lost question is no interruption.
+pub const ANNOUNCED_GAP_MS: u64 = 3 * ROUND_MS;
 
 /// Slots in one claim: etcd takes 128 operations a transaction.
 pub const SLOTS_PER_CLAIM: usize = 100;

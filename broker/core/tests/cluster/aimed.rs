@@ -338,7 +338,7 @@ fn back_while_etcd_is_full(script: &mut Script, rng: &mut fastrand::Rng) {
     script.heals(at + lasts + SETTLED_MS, 6_000);
 }
 
-/// The same, and etcd takes claims again about when the node is back.
+/// The same, and etcd takes claims again about when the node is back, which may be cut off again in between.
 fn back_as_etcd_has_room(script: &mut Script, rng: &mut fastrand::Rng) {
     script.class = "back as etcd has room";
     let at = script.begins + rng.u64(..2_000);
@@ -346,10 +346,15 @@ fn back_as_etcd_has_room(script: &mut Script, rng: &mut fastrand::Rng) {
     let until = at + rng.u64(9_000..25_000);
     script.steps.push((at, Step::Full(true)));
     cut_off(script, host, at, until);
-    script
-        .steps
-        .push((until + rng.u64(..5_000), Step::Full(false)));
-    script.heals(until + 5_000, SETTLED_MS);
+    let mut room = until + rng.u64(..5_000);
+    if rng.bool() {
+        let again = until + rng.u64(500..5_000);
+        let lasts = rng.u64(100..2_000);
+        cut_off(script, host, again, again + lasts);
+        room = again + rng.u64(..lasts);
+    }
+    script.steps.push((room, Step::Full(false)));
+    script.heals(until + 7_000, SETTLED_MS);
 }
 
 /// etcd comes back from a backup while a node gives a slot away. Only the giver wrote records since the backup, so it

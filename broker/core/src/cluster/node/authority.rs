@@ -169,7 +169,7 @@ impl Authority {
     pub fn decide(&mut self, grounds: &Grounds, now: Now) -> bool {
         let may_be_taken = grounds.may_be_taken;
         self.announce(grounds, now);
-        self.protect(grounds, now);
+        self.protect(grounds);
         let until = self
             .answered(grounds)
             .map_or(Now(0), |asked| asked.after(self.spans.hearing_ms()));
@@ -210,11 +210,12 @@ impl Authority {
     }
 
     /// etcd's answers count while nobody can take a slot: from a keepalive on a claim waits for the lease. Where etcd
-    /// is full none is made, except as soon as it has room: a node that comes back has said first that it serves.
-    fn protect(&mut self, grounds: &Grounds, now: Now) {
+    /// is full none is made, except as soon as it has room: a node that comes back has said first that it serves, and
+    /// etcd has shown the slots since.
+    fn protect(&mut self, grounds: &Grounds) {
         let asked = match (grounds.lease, self.announced) {
             (Some(lease), _) => self.etcd.min(Some(lease)),
-            (None, Some(since)) => self.etcd.filter(|_| now.since(since) >= ANNOUNCED_MS),
+            (None, Some(since)) => self.etcd.filter(|it| it.since(since) >= ANNOUNCED_MS),
             (None, None) => self.etcd.filter(|_| grounds.is_full && !self.lapsed),
         };
         self.protected = self.protected.max(asked);
@@ -404,11 +405,12 @@ mod tests {
         authority.decide(&refused, Now(9_100));
         assert!(authority.says_that_it_serves(Now(9_100)));
         assert_eq!(authority.valid_until(), Now(0));
-        authority.etcd_answers(Now(11_000));
-        authority.decide(&refused, Now(11_099));
-        assert_eq!(authority.standing(), Standing::Alone);
-        authority.decide(&refused, Now(11_100));
-        assert_eq!(authority.valid_until(), Now(19_000));
+        authority.etcd_answers(Now(14_099));
+        authority.decide(&refused, Now(15_000));
+        assert_eq!(authority.standing(), Standing::Alone, "asked too early");
+        authority.etcd_answers(Now(14_100));
+        authority.decide(&refused, Now(15_000));
+        assert_eq!(authority.valid_until(), Now(22_100));
     }
 
     #[test]

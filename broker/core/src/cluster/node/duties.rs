@@ -5,7 +5,7 @@ use super::Cluster;
 use super::authority::{Grounds, Standing};
 use super::registration::Place;
 use crate::cluster::etcd::calls::Purpose;
-use crate::cluster::limits::{GRACE_MS, ROUND_MS};
+use crate::cluster::limits::{ANNOUNCED_GAP_MS, GRACE_MS, ROUND_MS};
 use crate::cluster::message::{
     Call, Compare, Ending, Heard, Held, Output, Question, SlotOrder, Transaction,
 };
@@ -101,10 +101,13 @@ impl Cluster {
         self.finish_drain(now);
     }
 
-    /// Whether every node that is registered beside this one answers it.
+    /// Whether every node that is registered beside this one answers it, without an interruption.
     fn has_all_peers(&self, now: Now) -> bool {
         let mut others = self.view.nodes().filter(|node| *node != self.me.node);
-        others.all(|node| self.view.registration(node).is_none() || self.silence.reaches(node, now))
+        others.all(|node| {
+            let answers = self.silence.answered_within(node, ANNOUNCED_GAP_MS, now);
+            self.view.registration(node).is_none() || answers
+        })
     }
 
     fn place(&mut self, now: Now) -> Place {

@@ -135,9 +135,14 @@ impl Silence {
     /// Whether `peer` answered a question sent within the reach.
     #[must_use]
     pub fn reaches(&self, peer: NodeId, now: Now) -> bool {
-        self.peer(peer)
-            .answered
-            .is_some_and(|asked| now.since(asked) < self.spans.hearing_ms())
+        self.answered_within(peer, self.spans.hearing_ms(), now)
+    }
+
+    /// Whether `peer` answered a question that was sent less than this long ago.
+    #[must_use]
+    pub fn answered_within(&self, peer: NodeId, span_ms: u64, now: Now) -> bool {
+        let answered = self.peer(peer).answered;
+        answered.is_some_and(|asked| now.since(asked) < span_ms)
     }
 
     /// Whether a peer has etcd by its own word of lately, also where this process was stopped since.
