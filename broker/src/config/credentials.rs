@@ -333,7 +333,8 @@ impl Book {
         principals.chain(roles).collect()
     }
 
-    /// A remark on a policy whose rights hang on tags of channels that principals or roles without it may set.
+    /// A remark on a policy whose rights hang on tags of channels that others may set: principals or roles without it,
+    /// of the account of one that has it.
     fn tagged_by_others(&self, name: &str, policy: &Policy) -> Option<String> {
         let may_tag = |policy: &Arc<Policy>| {
             let mut allowed = policy.allowed_somewhere();
@@ -344,16 +345,23 @@ impl Book {
         }
         let principals = self.principals.iter().map(|(_, written)| {
             let principal = &written.principal;
-            (&principal.name, &written.policies, &principal.policies)
+            (
+                &principal.account,
+                &principal.name,
+                &written.policies,
+                &principal.policies,
+            )
         });
         let roles = self.roles.iter().map(|written| {
             let role = &written.role;
-            (&role.name, &written.policies, &role.policies)
+            (&role.account, &role.name, &written.policies, &role.policies)
         });
-        let mut owners = principals.chain(roles);
-        let (other, ..) = owners.find(|(_, names, policies)| {
-            let has_it = names.iter().any(|own| own == name);
-            !has_it && policies.iter().any(may_tag)
+        let (having, others): (Vec<_>, Vec<_>) = principals
+            .chain(roles)
+            .partition(|(_, _, names, _)| names.iter().any(|own| own == name));
+        let (_, other, ..) = others.iter().find(|(account, _, _, policies)| {
+            let shares_account = having.iter().any(|(own, ..)| own == account);
+            shares_account && policies.iter().any(may_tag)
         })?;
         Some(format!(
             "its rights hang on tags of channels (aws:ResourceTag), which {other} may set"

@@ -214,8 +214,13 @@ impl Context for Asked<'_> {
 }
 
 /// The value of a tag. Source: IAM User Guide, "AWS global condition context keys": keys of tags are compared without
-/// regard to case.
+/// regard to case. A channel may have several that differ in nothing else: then none of them opens anything, and each
+/// may deny, or a caller that adds a second one would choose which counts.
 fn tag<'t>(tags: &'t [Tag], key: &str) -> Value<'t> {
-    let tag = tags.iter().find(|tag| tag.key.eq_ignore_ascii_case(key));
-    tag.map_or(Value::Absent, |tag| Value::Text(&tag.value))
+    let mut found = tags.iter().filter(|tag| tag.key.eq_ignore_ascii_case(key));
+    match (found.next(), found.next()) {
+        (None, _) => Value::Absent,
+        (Some(tag), None) => Value::Text(&tag.value),
+        (Some(_), Some(_)) => Value::Lost,
+    }
 }

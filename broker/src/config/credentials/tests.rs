@@ -209,10 +209,11 @@ fn what_looks_forgotten_is_warned_of() {
 fn what_a_policy_may_not_say_to_its_author_is_warned_of() {
     let folder = Folder::new();
     let other = ONE.replace("'a'", "'b'").replace("'A'", "'B'") + "|policies = ['all']";
+    let elsewhere = other.replace("'b'", "'c'").replace("'B'", "'C'") + "|account = '222222222222'";
     let loaded = folder.load(&format!(
-        "{ONE}|policies = ['p', 'all']|{other}|[policy.all]|document = '{{\"Statement\":{{\"Effect\":\"Allow\",\
-         \"Action\":\"*\",\"Resource\":\"*\"}}}}'|[policy.p]|document = '{{\"Statement\":{{\"Effect\":\"Allow\",\
-         \"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{{\"StringEquals\":{{\"aws:ResourceTag/a\":\"b\",\
+        "{ONE}|policies = ['p', 'all']|{elsewhere}|{other}|[policy.all]|document = '{{\"Statement\":{{\"Effect\":\
+         \"Allow\",\"Action\":\"*\",\"Resource\":\"*\"}}}}'|[policy.p]|document = '{{\"Statement\":{{\"Effect\":\
+         \"Allow\",\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{{\"StringEquals\":{{\"aws:ResourceTag/a\":\"b\",\
          \"aws:UserAgent\":\"c\"}},\"Bool\":{{\"aws:ViaAWSService\":false}}}}}}}}'"
     ));
     let warnings = loaded.unwrap().warnings;
@@ -223,9 +224,9 @@ fn what_a_policy_may_not_say_to_its_author_is_warned_of() {
     assert_eq!(
         warnings,
         [
-            "c.toml:13:1: policy p: aws:UserAgent is what the client says",
-            "c.toml:13:1: policy p: aws:ViaAWSService has no value here",
-            "c.toml:13:1: policy p: its rights hang on tags of channels (aws:ResourceTag), which b may set",
+            "c.toml:19:1: policy p: aws:UserAgent is what the client says",
+            "c.toml:19:1: policy p: aws:ViaAWSService has no value here",
+            "c.toml:19:1: policy p: its rights hang on tags of channels (aws:ResourceTag), which b may set",
         ]
     );
 }

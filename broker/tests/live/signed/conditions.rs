@@ -25,6 +25,10 @@ document = '''{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ListSign
     "ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/her?"}, "StringEquals": {"aws:PrincipalType": "User"},
     "StringLike": {"aws:userid": "AIDA????????????????", "aws:UserAgent": "app/*"},
     "Null": {"aws:TokenIssueTime": true, "aws:Referer": true}}}}'''
+[policy.unlocked]
+document = '''{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"},
+    {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"aws:RequestTag/lock": "on"}}},
+    {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"aws:ResourceTag/lock": "on"}}}]}'''
 [policy.elsewhere]
 document = '''{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*",
     "Condition": {"NotIpAddress": {"aws:SourceIp": ["127.0.0.0/8", "::1"]}}}}'''
@@ -35,6 +39,7 @@ fn service(shards: u16) -> Service {
         ("17", "household"),
         ("camera17", "own"),
         ("here", "here"),
+        ("guest", "unlocked"),
         ("there", "elsewhere"),
     ];
     let principals = names.map(|(name, policy)| principal(name, &format!("[\"{policy}\"]"), ""));
@@ -120,13 +125,44 @@ fn tags_open_channels_to_a_household() {
         }
         // A caller that gives the channel away has it no longer.
         let tags = json!({"ResourceARN": own, "Tags": [{"Key": "household", "Value": "18"}]});
-        let untag = json!({"ResourceARN": own, "TagKeyList": ["Household"]});
         service.call(&person, "/TagResource", &tags).ok();
-        service.call(&person, "/UntagResource", &untag).ok();
         assert_eq!(service.call(&person, "/TagResource", &tags).status, 401);
         assert_eq!(connect(&service, &person, &own, None), 403);
         service.end();
     }
+}
+
+#[test]
+fn a_tag_in_two_spellings_opens_nothing_and_denies() {
+    let service = service(1);
+    let [admin, person, guest] = ["admin", "17", "guest"].map(Signer::new);
+    for (name, tags) in [
+        ("one", [("household", "17"), ("Household", "18")]),
+        ("two", [("Household", "18"), ("household", "17")]),
+    ] {
+        create(&service, &admin, name, &tags).expect("admins may");
+        let body = json!({"ChannelName": name});
+        let answer = service.call(&person, "/describeSignalingChannel", &body);
+        assert_eq!(answer.status, 401, "{name}");
+    }
+    let locks = [("LOCK", "off"), ("lock", "on")];
+    assert_eq!(create(&service, &guest, "locked", &locks), Err(401));
+    let arn = create(&service, &guest, "free", &[]).expect("guests may");
+    let tag = |signer: &Signer, tags: &[(&str, &str)]| {
+        let tag = |(key, value): &(&str, &str)| json!({"Key": key, "Value": value});
+        let tags: Vec<Value> = tags.iter().map(tag).collect();
+        let body = json!({"ResourceARN": arn, "Tags": tags});
+        service.call(signer, "/TagResource", &body).status
+    };
+    assert_eq!(tag(&guest, &locks), 401);
+    assert_eq!(tag(&guest, &locks[..1]), 200);
+    assert_eq!(connect(&service, &guest, &arn, None), 101);
+    assert_eq!(tag(&admin, &locks[1..]), 200);
+    assert_eq!(connect(&service, &guest, &arn, None), 403);
+    let body = json!({"ChannelARN": arn});
+    let answer = service.call(&guest, "/deleteSignalingChannel", &body);
+    assert_eq!(answer.status, 401);
+    service.end();
 }
 
 #[test]

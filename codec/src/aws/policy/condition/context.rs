@@ -28,8 +28,8 @@ pub enum Value<'a> {
     Absent,
     /// It is not known here: the decision is [`super::Decision::Open`] where it depends on it.
     Unknown,
-    /// The request had values or none, which nobody can tell any more: a statement that depends on it allows nothing,
-    /// and denies what it would deny by some value.
+    /// Nobody can tell which value counts, if any: a statement that depends on it allows nothing, and denies what it
+    /// would deny by some value.
     Lost,
     /// A text. One of more than [`VALUE_BYTES_MAX`] bytes is as absent.
     Text(&'a str),
