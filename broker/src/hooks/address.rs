@@ -42,12 +42,18 @@ pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
 }
 
 /// The address for a channel. Names of channels have no character that would have to be escaped, which is held here.
+/// `.` and `..` as a segment of a path (RFC 3986 section 3.3) would lead elsewhere, escaped or not: none is made.
 pub(super) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if !name.bytes().all(plain) {
         return None;
     }
-    url.replace(CHANNEL, name).parse().ok()
+    let leads_elsewhere = |uri: &Uri| {
+        let path = uri.path().to_ascii_lowercase().replace("%2f", "/");
+        matches!(name, "." | "..") && path.split('/').any(|segment| segment == name)
+    };
+    let uri = url.replace(CHANNEL, name).parse().ok();
+    uri.filter(|uri| !leads_elsewhere(uri))
 }
 
 /// As much of a URL as may be shown: what is behind the host may be a secret.
@@ -115,7 +121,18 @@ mod tests {
             uri.unwrap().to_string(),
             "https://example.com/wake%2Fcam-1.a_b?q=cam-1.a_b"
         );
-        assert!(of_channel("https://example.com/{channel}", "../x?y").is_none());
+        for (url, name, is_made) in [
+            ("https://example.com/{channel}/ring", "../x?y", false),
+            ("https://example.com/{channel}/ring", ".", false),
+            ("https://example.com/{channel}/ring", "..", false),
+            ("https://example.com/{channel}", "..", false),
+            ("https://example.com/wake%2F{channel}", "..", false),
+            ("https://example.com/{channel}", "...", true),
+            ("https://example.com/of-{channel}", "..", true),
+            ("https://example.com/?of={channel}", "..", true),
+        ] {
+            assert_eq!(of_channel(url, name).is_some(), is_made, "{url} {name}");
+        }
     }
 
     #[test]
