@@ -71,6 +71,8 @@ pub(crate) struct AdminListener {
     token: Option<Zeroizing<String>>,
     /// The file from which the token was read.
     pub(crate) token_file: Option<PathBuf>,
+    /// Time in which nothing may come.
+    silence: Duration,
 }
 
 impl AdminListener {
@@ -91,6 +93,7 @@ impl AdminListener {
                 host,
                 token: None,
                 token_file: None,
+                silence: SILENCE_MAX,
             });
         };
         let token = token(&path)
@@ -99,7 +102,14 @@ impl AdminListener {
             host,
             token: Some(Zeroizing::new(token)),
             token_file: Some(path),
+            silence: SILENCE_MAX,
         })
+    }
+
+    /// The same, for questions that a broker answers at once.
+    pub(crate) fn at_once(self) -> Self {
+        let silence = SILENCE_AT_ONCE;
+        Self { silence, ..self }
     }
 
     /// The JSON document at `target`, or why there is none.
@@ -131,9 +141,13 @@ impl AdminListener {
     fn answered(&self, answer: io::Result<Answer>) -> Result<Result<Value, Refusal>, Failure> {
         let host = &self.host;
         let answer = answer.map_err(|error| {
+            let advice = if error.kind() == io::ErrorKind::TimedOut {
+                "its log may say why"
+            } else {
+                "is it running? If its admin listener is elsewhere, name it by --admin URL"
+            };
             Failure::Fatal(format!(
-                "the broker at http://{host} does not answer: {error}: is it running? If its admin listener is \
-                 elsewhere, name it by --admin URL"
+                "the broker at http://{host} does not answer: {error}: {advice}"
             ))
         })?;
         if answer.status != "200" {
@@ -174,7 +188,7 @@ impl AdminListener {
     /// Asks for `target`.
     ///
     /// # Errors
-    /// There is no connection, or no answer.
+    /// There is no connection, or no answer; [`io::ErrorKind::TimedOut`] for one that is awaited in vain.
     pub(crate) fn ask(&self, method: &str, target: &str) -> io::Result<Answer> {
         self.send(method, target, "")
     }
@@ -182,6 +196,8 @@ impl AdminListener {
     fn send(&self, method: &str, target: &str, json: &str) -> io::Result<Answer> {
         let host = &self.host;
         let stream = connect(host)?;
+        stream.set_read_timeout(Some(self.silence))?;
+        stream.set_write_timeout(Some(self.silence))?;
         let peer = stream.peer_addr()?;
         // Version 1.0: the body is what follows, up to the end of the connection.
         let mut request = format!(
@@ -198,7 +214,7 @@ impl AdminListener {
         (&stream).write_all(request.as_bytes())?;
         (&stream).write_all(json.as_bytes())?;
         let mut body = BufReader::with_capacity(64 * 1024, stream);
-        let head = head(&mut body)?;
+        let head = head(&mut body).map_err(|error| self.hangs(error))?;
         let status = head.first().and_then(|line| line.split(' ').nth(1));
         Ok(Answer {
             status: status.unwrap_or("no status").to_owned(),
@@ -206,6 +222,19 @@ impl AdminListener {
             body,
             peer,
         })
+    }
+
+    /// An error of a read; where nothing came in time, in words.
+    fn hangs(&self, error: io::Error) -> io::Error {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return error;
+        }
+        let silence = self.silence.as_secs();
+        let text = format!(
+            "a process accepts connections there, and says nothing for {silence} s: it hangs, or its machine is \
+             overloaded"
+        );
+        io::Error::new(io::ErrorKind::TimedOut, text)
     }
 }
 
@@ -268,11 +297,7 @@ fn connect(host: &str) -> io::Result<TcpStream> {
     let mut last = io::ErrorKind::NotFound.into();
     for addr in with_port.to_socket_addrs()? {
         match TcpStream::connect_timeout(&addr, CONNECT_MAX) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(SILENCE_MAX))?;
-                stream.set_write_timeout(Some(SILENCE_MAX))?;
-                return Ok(stream);
-            }
+            Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
@@ -302,6 +327,8 @@ const DEFAULT_HOST: &str = "127.0.0.1:8090";
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Time in which nothing may come, at most: a commit under way, a busy machine.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// The same for what is answered from memory.
+const SILENCE_AT_ONCE: Duration = Duration::from_secs(5);
 /// Longest head of an answer, in bytes: the broker's has some 200.
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
 /// Longest document: 5,000 events at some 200 bytes and their viewers, or 1,000 refusals with the longest names.

@@ -19,6 +19,8 @@ use broker::version;
 use broker::why;
 use clap::Parser;
 use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
+use std::fmt::Display;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            say(&failure);
             ExitCode::from(failure.code())
         }
     }
@@ -73,6 +75,11 @@ fn serve(flags: &ServeFlags) -> Result<(), Failure> {
     let ended = server::run(settings, &log);
     log.flush(FLUSH_MAX);
     ended
+}
+
+/// A line on stderr. One that nobody reads is no failure: the exit code has been decided.
+fn say(line: &impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A start that is refused; who only lacks credentials may want none yet.
@@ -97,7 +104,7 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
     };
     let checked = checked(&flags).map_err(|error| Failure::Configuration(error.to_string()))?;
     for warning in &checked.warnings {
-        eprintln!("{warning}");
+        say(warning);
     }
     let principals = checked.credentials.as_ref().map(|it| &*it.credentials);
     let mut summary = config::summary(&checked.settings, principals);

@@ -263,9 +263,10 @@ pub enum Check {
                        yours."
     )]
     RequestsFull = 55,
-    /// The registry did not take the change: its disk is full or failing.
+    /// The registry did not take the change: its disk is full or failing; of a cluster: etcd does not take it.
     #[strum(
-        message = "Read the log's `the registry takes no changes`; free the disk; look at `/ready`."
+        message = "Read the log's `the registry takes no changes`; free the disk; look at `/ready`. In a cluster run \
+                       `heliograph cluster check`."
     )]
     StoreFailed = 56,
     /// The log has no place for the audit line of a change, so the change is not made.

@@ -161,6 +161,7 @@ pub struct ChannelsFlags {
 #[derive(Clone, Debug, Subcommand)]
 pub enum ChannelsCommand {
     /// Put channels into the data directory with their ARNs, TTL and tags; all files are checked before it is written
+    #[command(mut_arg("admin", |it| it.help(IMPORTS_INTO)))]
     Import {
         /// Files of JSON of list- and describe-signaling-channel, and {"ChannelARN": ARN, "Tags": {KEY: VALUE}}
         #[arg(value_name = "FILE", required = true)]
@@ -288,7 +289,7 @@ pub struct WhyFlags {
         conflicts_with_all = ["channel", "client", "key", "remote", "check", "text", "since"]
     )]
     pub id: Option<String>,
-    /// Requests that named this channel, by its name or ARN [default: any]
+    /// Requests that named this channel, by its name or ARN; API calls with a wrong signature name none [default: any]
     #[arg(long, value_name = "NAME")]
     pub channel: Option<String>,
     /// Requests of this client id [default: any]
@@ -384,6 +385,10 @@ pub struct ServeFlags {
     #[command(flatten)]
     pub keys: KeyFlags,
 }
+
+/// The help of `--admin` where a data directory is written without it.
+const IMPORTS_INTO: &str =
+    "The admin listener of a broker that runs: http://HOST:PORT [default: none, into --data-dir]";
 
 fn admin_url(text: &str) -> Result<String, String> {
     value::endpoint(text, ["http", "http"])

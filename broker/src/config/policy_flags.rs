@@ -35,7 +35,7 @@ pub struct PolicyTestFlags {
     #[arg(long, value_name = "ACTION", value_parser = action)]
     pub action: Action,
     /// The ARN that it is done to: of a channel, with /* in place of its time to create it; * to list channels
-    #[arg(long, value_name = "ARN")]
+    #[arg(long, value_name = "ARN", value_parser = arn)]
     pub resource: String,
     /// The client id of a viewer [default: none]
     #[arg(long, value_name = "ID")]
@@ -79,6 +79,20 @@ fn action(text: &str) -> Result<Action, String> {
         let names: Vec<_> = Action::ALL.iter().map(|action| action.name()).collect();
         format!("allowed {}", names.join(", "))
     })
+}
+
+fn arn(text: &str) -> Result<String, String> {
+    if text == "*"
+        || text
+            .strip_prefix("arn:")
+            .is_some_and(|rest| rest.split(':').count() >= 5)
+    {
+        return Ok(text.to_owned());
+    }
+    Err(
+        "allowed * and an ARN, such as arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/*"
+            .into(),
+    )
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -2,7 +2,7 @@
 
 use super::line::Line;
 use crate::config::ConfigError;
-use crate::data_dir;
+use crate::data_dir::{self, session_key};
 use crate::finding::counted;
 use crate::server::Checked;
 use crate::tls_files::TlsLoader;
@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
+use store::Store;
 
 /// The faults for which a start would be refused.
 pub(super) fn faults(error: &ConfigError) -> Vec<Line> {
@@ -61,10 +62,11 @@ fn of_certificate(settings: &Settings, warnings: &[String]) -> Vec<Line> {
     let now = SystemTime::now();
     match TlsLoader::new(files).and_then(|mut loader| loader.load(now)) {
         Err(why) => lines.push(Line::error(check, why)),
-        Ok(presented) => lines.push(match presented.expiry.notice(now) {
-            Some((_, notice)) => Line::warning(check, notice),
-            None => Line::ok(check, presented.expiry.text()),
-        }),
+        Ok(presented) => match presented.expiry.notice(now) {
+            Some((_, notice)) if warnings.iter().any(|it| it.contains(&*notice)) => {}
+            Some((_, notice)) => lines.push(Line::warning(check, notice)),
+            None => lines.push(Line::ok(check, presented.expiry.text())),
+        },
     }
     lines
 }
@@ -121,6 +123,27 @@ pub(super) fn of_lock(data_dir: &Path) -> Line {
         "data_dir",
         data_dir::may_be_opened(data_dir).map(|()| free()),
     )
+}
+
+/// Whether a start could read the channels and the key of temporary credentials, where a directory has them.
+pub(super) fn of_contents(data_dir: &Path) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if data_dir.join("store.redb").exists() {
+        lines.push(match Store::open(data_dir) {
+            Ok(store) => Line::ok("store", format!("{} is sound", store.file().display())),
+            Err(error) => Line::error("store", error.to_string()),
+        });
+    }
+    let key = data_dir.join(session_key::NAME);
+    if key.exists()
+        && let Err(error) = session_key::text(data_dir)
+    {
+        lines.push(Line::error(
+            "data_dir",
+            format!("{}: {error}", key.display()),
+        ));
+    }
+    lines
 }
 
 /// The directory, or the nearest one above it that exists.

@@ -19,7 +19,7 @@ use crate::terminal::{json, write};
 use broker_core::settings::Settings;
 use line::{Line, word};
 use serde_json::json;
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::SystemTime;
 
 /// Looks at everything, and prints a line each; with `--ready` only asks the broker that runs.
@@ -29,7 +29,7 @@ use std::time::SystemTime;
 /// that was asked is not ready.
 pub fn run(flags: &DoctorFlags, out: &mut dyn Write) -> Result<(), Failure> {
     if flags.ready {
-        return running::ready(&AdminListener::of(&flags.asked)?, out);
+        return running::ready(&AdminListener::of(&flags.asked)?.at_once(), out);
     }
     let lines = lines(flags);
     let text = if flags.json {
@@ -80,15 +80,26 @@ fn lines(flags: &DoctorFlags) -> Vec<Line> {
 
 /// The broker that runs with this configuration; else whether one could.
 fn of_broker(flags: &DoctorFlags, settings: &Settings) -> Vec<Line> {
-    let asked = AdminListener::of(&flags.asked).ok();
-    if let Some(status) = asked.as_ref().and_then(running::status) {
-        return running::of_running(asked.as_ref(), &status, settings);
+    let is_asked = settings.admin.listen.is_some() || flags.asked.admin.is_some();
+    let asked = is_asked.then(|| AdminListener::of(&flags.asked).map(AdminListener::at_once));
+    match asked.map(|asked| asked.map(|asked| (running::status(&asked), asked))) {
+        Some(Err(failure)) => return vec![Line::error("broker", failure.to_string())],
+        Some(Ok((Ok(status), asked))) => return running::of_running(&asked, &status, settings),
+        Some(Ok((Err(error), asked))) if error.kind() == io::ErrorKind::TimedOut => {
+            let text = format!("http://{}: {error}", asked.host);
+            return vec![Line::error("broker", text)];
+        }
+        Some(Ok((Err(_), _))) | None => {}
     }
     let mut lines = vec![
         Line::ok("broker", "none answers with this configuration"),
         machine::shards(settings),
         files::of_lock(&settings.data_dir),
     ];
+    let is_free = lines.iter().all(|line| line.finding.level != Level::Error);
+    if is_free {
+        lines.extend(files::of_contents(&settings.data_dir));
+    }
     lines.extend(running::of_ports(settings));
     lines
 }

@@ -7,16 +7,20 @@ use crate::server::preflight;
 use crate::terminal::{plain, write};
 use broker_core::settings::Settings;
 use serde_json::Value;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 /// The status of a broker that answers, such as `ok` or `draining`.
-pub(super) fn status(listener: &AdminListener) -> Option<String> {
-    let answer = listener.ask("GET", "/ready").ok()?;
-    let text = answer.text(STATUS_BYTES_MAX).ok()?;
-    let document: Value = serde_json::from_str(&text).ok()?;
-    document["status"].as_str().map(plain)
+///
+/// # Errors
+/// [`io::ErrorKind::TimedOut`] where a process does not answer; any other where none is that could.
+pub(super) fn status(listener: &AdminListener) -> io::Result<String> {
+    let answer = listener.ask("GET", "/ready")?;
+    let text = answer.text(STATUS_BYTES_MAX)?;
+    let document: Value = serde_json::from_str(&text)?;
+    let status = document["status"].as_str().map(plain);
+    status.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Asks whether a broker is ready.
@@ -26,11 +30,14 @@ pub(super) fn status(listener: &AdminListener) -> Option<String> {
 pub(super) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(), Failure> {
     let host = &listener.host;
     match status(listener) {
-        Some(status) if status == READY => write(out, "ready\n"),
-        Some(status) => Err(Failure::Fatal(format!(
+        Ok(status) if status == READY => write(out, "ready\n"),
+        Ok(status) => Err(Failure::Fatal(format!(
             "the broker at http://{host} is not ready: {status}"
         ))),
-        None => Err(Failure::Fatal(format!(
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Failure::Fatal(format!(
+            "the broker at http://{host} does not answer: {error}"
+        ))),
+        Err(_) => Err(Failure::Fatal(format!(
             "no broker answers at http://{host}: is it running? If its admin listener is elsewhere, name it by --admin \
              URL"
         ))),
@@ -38,13 +45,9 @@ pub(super) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(),
 }
 
 /// A broker that runs: whether it is ready, its version, and whether its listeners accept.
-pub(super) fn of_running(
-    listener: Option<&AdminListener>,
-    status: &str,
-    settings: &Settings,
-) -> Vec<Line> {
-    let version = listener.and_then(version);
-    let version = version.map_or_else(
+pub(super) fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Vec<Line> {
+    let host = &listener.host;
+    let version = version(listener).map_or_else(
         || "of a version that is shown with its token alone".to_owned(),
         |version| format!("version {version}"),
     );
@@ -53,7 +56,7 @@ pub(super) fn of_running(
         _ => Line::error(
             "broker",
             format!(
-                "one runs, {version}, and is not ready: {status}: `curl -i http://ADMIN/ready`, and its log"
+                "one runs, {version}, and is not ready: {status}: `curl -i http://{host}/ready`, and its log"
             ),
         ),
     }];

@@ -255,6 +255,29 @@ fn the_page_shows_a_command_that_answers_so() {
 }
 
 #[test]
+fn a_resource_is_an_arn_or_all() {
+    for (resource, is_right) in [
+        ("*", true),
+        (
+            "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/*",
+            true,
+        ),
+        ("cam-1", false),
+        ("channel/cam-1", false),
+        ("arn:aws", false),
+    ] {
+        let line =
+            "heliograph policy test --credentials a --as b --action ConnectAsMaster --resource";
+        let line = line.split(' ').chain([resource]);
+        assert_eq!(
+            Arguments::try_parse_from(line).is_ok(),
+            is_right,
+            "{resource}"
+        );
+    }
+}
+
+#[test]
 fn a_question_that_cannot_be_meant_is_refused() {
     let case = Case::new("refused");
     for (question, fault) in [

@@ -29,8 +29,9 @@ pub fn run(flags: &WhyFlags) -> Result<String, Failure> {
         let elsewhere = flags.channel.as_deref().map_or_else(String::new, |channel| {
             let channel = terminal::plain(channel);
             format!(
-                "`heliograph trace {channel}` says what happened in its sessions; a TLS handshake that failed names no \
-                 channel (`heliograph why --check tls_distrusted`); "
+                "an API call with a wrong signature names no channel, but its key and address (--key, --remote), and a \
+                 TLS handshake that failed its address alone (--check tls_distrusted); `heliograph trace {channel}` \
+                 says what happened in its sessions; "
             )
         });
         return Err(Failure::Fatal(format!(

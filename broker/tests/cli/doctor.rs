@@ -151,6 +151,53 @@ fn a_data_directory_in_use_is_named() {
 }
 
 #[test]
+fn a_store_and_a_key_that_are_damaged_are_named() {
+    let directory = directory();
+    fs::create_dir(directory.path("heliograph-data")).unwrap();
+    directory.file("heliograph-data/store.redb", "no store");
+    directory.file("heliograph-data/session.key", "no key");
+    let exit = doctor(&directory, PORTS);
+    is(&exit, "store", "fail", &["store.redb", "damaged"]);
+    let key = found(&exit, "data_dir").pop().unwrap();
+    assert!(
+        key.0 == "fail" && key.1.contains("session.key: it is damaged"),
+        "{key:?}"
+    );
+}
+
+#[test]
+fn a_broker_that_says_nothing_is_no_free_port() {
+    let directory = directory();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = silent.local_addr().unwrap();
+    let text = PORTS.replace("'off'", &format!("'{addr}'"));
+    let exit = doctor(&directory, &text);
+    is(&exit, "broker", "fail", &["says nothing for 5 s: it hangs"]);
+    assert_eq!(found(&exit, "ports"), []);
+    let admin = format!("http://{addr}");
+    let ready = looked(&directory, &["doctor", "--admin", &admin, "--ready"]);
+    assert_eq!(ready.code, Some(1), "{ready:?}");
+    assert!(
+        ready.stderr.contains("says nothing for 5 s: it hangs"),
+        "{ready:?}"
+    );
+    let token = [
+        "doctor",
+        "--config",
+        "broker.toml",
+        "--json",
+        "--token-file",
+        "absent",
+    ];
+    is(
+        &looked(&directory, &token),
+        "broker",
+        "fail",
+        &["--token-file absent"],
+    );
+}
+
+#[test]
 fn more_shards_than_cpus_are_a_warning() {
     let directory = directory();
     let allowed = std::thread::available_parallelism().unwrap().get();
