@@ -16,6 +16,7 @@
 //! | I9 | a node of another secret owns nothing, and ends where it starts beside others (`identity`) |
 //! | I10 | a node denies a channel only if etcd showed it the slots within a lease, or no peer may take (`contact`) |
 //! | I11 | of the processes of a name none registers again after another one did (`identity`) |
+//! | I12 | after etcd refused a transfer no slot is offered for a while (`outputs`) |
 
 use crate::host::Host;
 use crate::net::{ETCD, Net};

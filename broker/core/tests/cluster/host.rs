@@ -1,11 +1,11 @@
 //! A host: the process of a node, its data directory, its clock.
 
-use broker_core::cluster::message::Held;
+use broker_core::cluster::message::{Call, CallId, Held};
 use broker_core::cluster::spans::Spans;
-use broker_core::cluster::types::{Address, Incarnation, NodeId, Owner, ParcelId, Slot};
+use broker_core::cluster::types::{Address, Incarnation, NodeId, Owner, ParcelId, Slot, Value};
 use broker_core::cluster::{Cluster, Config, Memory};
 use broker_core::time::Now;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A host that runs a node's process, or does not.
 pub(crate) struct Host {
@@ -40,6 +40,9 @@ pub(crate) struct Host {
     pub(crate) thawed: Option<u64>,
     /// When each call of this process was sent, by its clock.
     pub(crate) calls: Vec<Now>,
+    /// Those that give a slot to another node, and when etcd refused one of them last, by its clock.
+    pub(crate) transfers: BTreeSet<CallId>,
+    pub(crate) refused: Option<Now>,
     /// Pending messages by slot.
     pub(crate) pending: BTreeMap<Slot, Vec<u32>>,
     /// Own messages that are packed.
@@ -84,6 +87,8 @@ impl Host {
             started: 0,
             thawed: None,
             calls: Vec::new(),
+            transfers: BTreeSet::new(),
+            refused: None,
             pending: BTreeMap::new(),
             packed: BTreeMap::new(),
             kept: BTreeMap::new(),
@@ -128,6 +133,21 @@ impl Host {
         self.cluster = Some(Cluster::new(&config, self.clock(now)));
     }
 
+    /// Whether a call gives a slot to another node.
+    pub(crate) fn gives(&self, call: &Call) -> bool {
+        let Call::Transaction(transaction) = call else {
+            return false;
+        };
+        let mut owners = transaction
+            .puts
+            .iter()
+            .filter_map(|(_, value)| match value {
+                Value::Slot { owner, .. } => *owner,
+                Value::Registration { .. } | Value::Roster(..) | Value::Record => None,
+            });
+        owners.any(|owner| owner.node != self.node)
+    }
+
     /// The process is no more. What it had in memory is lost: the numbers of those messages.
     pub(crate) fn end(&mut self) -> Vec<u32> {
         if let Some(cluster) = self.cluster.take() {
@@ -137,6 +157,8 @@ impl Host {
         self.pause = Pause::None;
         self.serving.fill(None);
         self.calls.clear();
+        self.transfers.clear();
+        self.refused = None;
         self.packed.clear();
         self.kept.clear();
         let pending = std::mem::take(&mut self.pending);

@@ -2,6 +2,7 @@
 
 use crate::net::ETCD;
 use crate::world::{What, World};
+use broker_core::cluster::limits::PARCEL_WAIT_MS;
 use broker_core::cluster::message::{
     Call, CallId, Cause, Held, Input, Output, Packed, Parcel, ParcelSent, Reply, SlotOrder,
 };
@@ -46,6 +47,12 @@ impl World {
         let Some(cluster) = &mut host.cluster else {
             return;
         };
+        if let Input::Reply(id, Reply::Refused) = &input
+            && host.transfers.remove(id)
+        {
+            host.refused = Some(clock);
+            self.check.met("transfer refused");
+        }
         cluster.handle(input, clock);
         let until = cluster.valid_until();
         self.check.admits_until(number, until, clock, self.now);
@@ -122,6 +129,9 @@ impl World {
         let host = &mut self.hosts[number];
         self.check.calls(number, host.node, &call, self.now);
         host.calls.push(host.clock(self.now));
+        if host.gives(&call) {
+            host.transfers.insert(id);
+        }
         let (from, process) = (number, host.process);
         let at = self.net.arrival(self.now, (from, ETCD), &mut self.rng);
         self.push(
@@ -138,6 +148,16 @@ impl World {
     fn send_parcel(&mut self, number: usize, to: NodeId, parcel: Parcel) {
         let host = &mut self.hosts[number];
         let me = host.node;
+        let rests = host.refused.map(|at| host.clock(self.now).since(at));
+        if let Some(ms) = rests.filter(|ms| *ms < PARCEL_WAIT_MS)
+            && parcel.sent == ParcelSent::Ahead
+        {
+            let slot = parcel.slot;
+            self.check.breaks(format!(
+                "I12 at {}: host {number} offers {slot:?} {ms} ms after etcd refused a transfer",
+                self.now
+            ));
+        }
         let packed = match parcel.sent {
             ParcelSent::Ahead => host.packed.get(&parcel.id).cloned(),
             // The outputs that follow a lost slot are sent once.
