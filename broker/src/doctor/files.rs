@@ -128,9 +128,10 @@ pub(super) fn of_lock(data_dir: &Path) -> Line {
 /// Whether a start could read the channels and the key of temporary credentials, where a directory has them.
 pub(super) fn of_contents(data_dir: &Path) -> Vec<Line> {
     let mut lines = Vec::new();
-    if data_dir.join("store.redb").exists() {
-        lines.push(match Store::open(data_dir) {
-            Ok(store) => Line::ok("store", format!("{} is sound", store.file().display())),
+    let file = data_dir.join("store.redb");
+    if file.exists() {
+        lines.push(match Store::verify(data_dir) {
+            Ok(()) => Line::ok("store", format!("{} is sound", file.display())),
             Err(error) => Line::error("store", error.to_string()),
         });
     }

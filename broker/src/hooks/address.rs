@@ -48,12 +48,12 @@ pub(super) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     if !name.bytes().all(plain) {
         return None;
     }
-    let leads_elsewhere = |uri: &Uri| {
+    let uri: Uri = url.replace(CHANNEL, name).parse().ok()?;
+    let leads_elsewhere = matches!(name, "." | "..") && {
         let path = uri.path().to_ascii_lowercase().replace("%2f", "/");
-        matches!(name, "." | "..") && path.split('/').any(|segment| segment == name)
+        path.split('/').any(|segment| segment == name)
     };
-    let uri = url.replace(CHANNEL, name).parse().ok();
-    uri.filter(|uri| !leads_elsewhere(uri))
+    (!leads_elsewhere).then_some(uri)
 }
 
 /// As much of a URL as may be shown: what is behind the host may be a secret.

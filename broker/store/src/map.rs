@@ -63,6 +63,17 @@ impl Store {
         })
     }
 
+    /// Verifies the store in a directory as [`Self::open`] does, without its lock: of one that no process has open.
+    /// Nothing is made or written.
+    ///
+    /// # Errors
+    /// [`OpenError`]; there is no store, for one.
+    pub fn verify(dir: &Path) -> Result<(), OpenError> {
+        let file = dir.join(FILE_NAME);
+        let opened = File::open(&file).map_err(|error| io_error(&file, error))?;
+        check(&file, &Arc::new(Disk::new(opened))).map(drop)
+    }
+
     /// The file that holds the map.
     #[must_use]
     pub fn file(&self) -> &Path {

@@ -158,6 +158,8 @@ fn a_store_and_a_key_that_are_damaged_are_named() {
     directory.file("heliograph-data/session.key", "no key");
     let exit = doctor(&directory, PORTS);
     is(&exit, "store", "fail", &["store.redb", "damaged"]);
+    let left = fs::read_dir(directory.path("heliograph-data")).unwrap();
+    assert_eq!(left.count(), 2, "it makes no file");
     let key = found(&exit, "data_dir").pop().unwrap();
     assert!(
         key.0 == "fail" && key.1.contains("session.key: it is damaged"),

@@ -83,7 +83,7 @@ impl HeldCaller {
     /// its headers are added here.
     ///
     /// # Errors
-    /// What it hung on is gone.
+    /// Its key, role or sign-in is gone.
     pub fn again(&self, now: &mut InForce<'_>, origin: Origin) -> Result<Caller, Gone> {
         match &self.0 {
             Kept::Principal(principal) => {

@@ -57,9 +57,7 @@ fn create(
     name: &str,
     tags: &[(&str, &str)],
 ) -> Result<String, u16> {
-    let tag = |(key, value): &(&str, &str)| json!({"Key": key, "Value": value});
-    let tags: Vec<Value> = tags.iter().map(tag).collect();
-    let body = json!({"ChannelName": name, "Tags": tags});
+    let body = json!({"ChannelName": name, "Tags": list(tags)});
     let answer = service.call(signer, "/createSignalingChannel", &body);
     if answer.status != 200 {
         return Err(answer.status);
@@ -68,6 +66,12 @@ fn create(
         .as_str()
         .expect("an ARN")
         .to_owned())
+}
+
+/// Tags as calls have them.
+fn list(tags: &[(&str, &str)]) -> Vec<Value> {
+    let tag = |(key, value): &(&str, &str)| json!({"Key": key, "Value": value});
+    tags.iter().map(tag).collect()
 }
 
 fn connect(service: &Service, signer: &Signer, arn: &str, client_id: Option<&str>) -> u16 {
@@ -125,7 +129,10 @@ fn tags_open_channels_to_a_household() {
         }
         // A caller that gives the channel away has it no longer.
         let tags = json!({"ResourceARN": own, "Tags": [{"Key": "household", "Value": "18"}]});
+        let untag = json!({"ResourceARN": own, "TagKeyList": ["Household"]});
         service.call(&person, "/TagResource", &tags).ok();
+        assert_eq!(service.call(&person, "/UntagResource", &untag).status, 401);
+        service.call(&admin, "/UntagResource", &untag).ok();
         assert_eq!(service.call(&person, "/TagResource", &tags).status, 401);
         assert_eq!(connect(&service, &person, &own, None), 403);
         service.end();
@@ -149,9 +156,7 @@ fn a_tag_in_two_spellings_opens_nothing_and_denies() {
     assert_eq!(create(&service, &guest, "locked", &locks), Err(401));
     let arn = create(&service, &guest, "free", &[]).expect("guests may");
     let tag = |signer: &Signer, tags: &[(&str, &str)]| {
-        let tag = |(key, value): &(&str, &str)| json!({"Key": key, "Value": value});
-        let tags: Vec<Value> = tags.iter().map(tag).collect();
-        let body = json!({"ResourceARN": arn, "Tags": tags});
+        let body = json!({"ResourceARN": arn, "Tags": list(tags)});
         service.call(signer, "/TagResource", &body).status
     };
     assert_eq!(tag(&guest, &locks), 401);
