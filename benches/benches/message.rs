@@ -61,7 +61,7 @@ fn time<P: Parse>(group: &mut Group<'_>, case: &Case, text: &[u8]) {
 
 fn is(request: &Request<'_>, case: &Case) -> bool {
     request.action == case.action
-        && request.payload == case.payload
+        && request.payload == case.payload.as_bytes()
         && request.recipient.is_some_and(|id| id.as_str() == VIEWER)
         && request.correlation_id.is_none()
 }

@@ -100,7 +100,7 @@ impl Case {
     pub fn delivery(&self) -> Delivery<'_> {
         Delivery {
             action: self.action,
-            payload: &self.payload,
+            payload: self.payload.as_bytes(),
             sender: Some(VIEWER),
         }
     }

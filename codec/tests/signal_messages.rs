@@ -1,5 +1,6 @@
 //! Messages of clients and their verdicts: recorded frames, then every rule and every fault.
 
+use codec::base64;
 use codec::signal::{Action, FaultKind, MessageRules, Parser, Role};
 use serde_json::Value;
 
@@ -36,7 +37,7 @@ fn recorded_frames_mean_what_their_clients_meant() {
                 .replace('-', "+")
                 .replace('_', "/");
             assert_eq!(request.action.as_str(), action);
-            assert_eq!(request.payload, payload);
+            assert_eq!(request.payload, payload.as_bytes());
             assert_eq!(
                 request.recipient.map(|id| id.as_str()),
                 recipient.filter(|_| master)
@@ -61,7 +62,7 @@ fn verdict(text: &str, role: Role, rules: &MessageRules) -> String {
             format!(
                 "{} {} to {recipient} id {correlation_id}",
                 request.action.as_str(),
-                request.payload
+                base64::text(request.payload)
             )
         }
         Err(fault) => format!(
@@ -415,7 +416,7 @@ fn one_parser_reads_one_message_after_the_other() {
             .unwrap();
         assert_eq!(
             (request.action, request.payload),
-            (Action::IceCandidate, &*payload)
+            (Action::IceCandidate, payload.as_bytes())
         );
         assert!(
             parser

@@ -64,7 +64,7 @@ pub fn judge_from<'t>(role: Role, text: &'t Text<'_>) -> Option<Request<'t>> {
     };
     Some(Request {
         action,
-        payload,
+        payload: payload.as_bytes(),
         recipient,
         correlation_id,
     })

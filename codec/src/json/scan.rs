@@ -10,8 +10,7 @@
 //! backslash byte is never a part of a longer character.
 
 use super::members::{Member, MemberName, Members, Span};
-use super::skip::{blank, has_control, plain, string, value};
-use crate::aws::is_word_byte;
+use super::skip::{blank, has_control, plain, short, string, value};
 use crate::base64;
 use memchr::memchr;
 
@@ -64,7 +63,7 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<Span>> {
                         }
                     },
                     MemberName::Action | MemberName::Recipient | MemberName::Correlation => {
-                        word(rest).or_else(|| plain(rest))?
+                        short(rest)?
                     }
                 };
                 let end = start + value.len();
@@ -83,19 +82,31 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<Span>> {
 /// A member's name behind its opening quote: which one it is, and what follows its closing quote.
 #[inline]
 fn name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
-    let (key, tail): (MemberName, &[u8]) = match rest.split_first()? {
-        (b'a' | b'A', _) => (MemberName::Action, b"ction\""),
-        (b'm' | b'M', _) => (MemberName::Payload, b"essagePayload\""),
-        (b'r' | b'R', _) => (MemberName::Recipient, b"ecipientClientId\""),
-        (b'c' | b'C', _) => (MemberName::Correlation, b"orrelationId\""),
+    let (first, rest_of_name) = rest.split_first()?;
+    // Each arm compares with a text of known length, which takes no call.
+    let found = match first {
+        b'a' | b'A' => (MemberName::Action, rest_of_name.strip_prefix(b"ction\"")),
+        b'm' | b'M' => (
+            MemberName::Payload,
+            rest_of_name.strip_prefix(b"essagePayload\""),
+        ),
+        b'r' | b'R' => (
+            MemberName::Recipient,
+            rest_of_name.strip_prefix(b"ecipientClientId\""),
+        ),
+        b'c' | b'C' => (
+            MemberName::Correlation,
+            rest_of_name.strip_prefix(b"orrelationId\""),
+        ),
         _ => return unknown_name(rest),
     };
-    match rest.get(1..).and_then(|rest| rest.strip_prefix(tail)) {
-        Some(after) => Some((Some(key), after)),
-        None => unknown_name(rest),
+    match found {
+        (key, Some(after)) => Some((Some(key), after)),
+        (_, None) => unknown_name(rest),
     }
 }
 
+#[cold]
 fn unknown_name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     let (name, after) = plain(rest)?;
     Some((MemberName::of(name), after))
@@ -111,14 +122,6 @@ fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [
     }
     members.payload_proven = proven;
     Some((value, after))
-}
-
-/// A string of `[a-zA-Z0-9_.-]` behind its opening quote: what actions and ids are, nearly always, and short.
-#[inline]
-fn word(rest: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = rest.iter().position(|&byte| !is_word_byte(byte))?;
-    let (value, after) = rest.split_at_checked(end)?;
-    Some((value, after.strip_prefix(b"\"")?))
 }
 
 /// A string whose only escapes are `\/`, without control characters, behind its opening quote.

@@ -98,6 +98,38 @@ fn scalar(rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// As [`plain`], quicker for the few bytes of an action or an id: eight at a time.
+#[inline]
+pub(super) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (words, tail) = rest.as_chunks::<8>();
+    let ends = words
+        .iter()
+        .map(|word| first_end(u64::from_le_bytes(*word)));
+    let place = match ends.enumerate().find(|(_, end)| *end < 8) {
+        Some((words, end)) => words * 8 + end,
+        None => {
+            let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+            words.len() * 8 + tail.iter().position(ends)?
+        }
+    };
+    let (value, after) = rest.split_at_checked(place)?;
+    Some((value, after.strip_prefix(b"\"")?))
+}
+
+/// The place of the first of eight bytes that a string does not have in it: a quote, a backslash, a control character;
+/// 8 if there is none.
+#[inline]
+fn first_end(word: u64) -> usize {
+    // The high bit of each byte that is meant, and perhaps of some above the first.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let is = |byte: u8| zeros(word ^ (ONES * u64::from(byte)));
+    let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+    (is(b'"') | is(b'\\') | controls).trailing_zeros() as usize / 8
+}
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGHS: u64 = ONES << 7;
+
 /// A string without escapes and control characters behind its opening quote.
 #[inline]
 pub(super) fn plain(rest: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -116,6 +148,12 @@ pub(super) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Skips the white space of RFC 8259 section 2; returns the text behind it.
 #[inline]
 pub(super) fn blank(mut text: &[u8]) -> &[u8] {
+    // Nearly always there is none.
+    if let [first, ..] = text
+        && *first > b' '
+    {
+        return text;
+    }
     while let [b' ' | b'\t' | b'\n' | b'\r', after @ ..] = text {
         text = after;
     }
@@ -187,6 +225,27 @@ mod tests {
             "[[[[[1]]]]]",
         ] {
             assert_eq!(value(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_short_string_ends_where_a_plain_one_does() {
+        for length in 0..20 {
+            for byte in 0..=255 {
+                for place in 0..length {
+                    let mut text = vec![b'a'; length];
+                    text[place] = byte;
+                    // Above the first end, whatever a byte there may look like.
+                    text.extend_from_slice(b"\"\x01\"}");
+                    assert_eq!(short(&text), plain(&text), "{byte} at {place} of {length}");
+                    let open = &text[..length];
+                    assert_eq!(
+                        short(open),
+                        plain(open),
+                        "{byte} at {place} of {length}, open"
+                    );
+                }
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ pub struct Delivery<'a> {
     /// The action.
     pub action: Action,
     /// Base64 text, as [`super::Request::payload`] has it: nothing in it needs an escape.
-    pub payload: &'a str,
+    pub payload: &'a [u8],
     /// The viewer's client id towards a master; `None` towards viewers.
     pub sender: Option<&'a str>,
 }
@@ -32,7 +32,7 @@ impl Delivery<'_> {
         out.reserve(ws::HEADER_BYTES_MAX + text_bytes);
         ws::header(out, Opcode::Text, true, text_bytes);
         out.extend_from_slice(BEFORE_PAYLOAD);
-        out.extend_from_slice(self.payload.as_bytes());
+        out.extend_from_slice(self.payload);
         out.extend_from_slice(BEFORE_TYPE);
         out.extend_from_slice(self.action.as_str().as_bytes());
         if let Some(sender) = self.sender {
@@ -44,9 +44,8 @@ impl Delivery<'_> {
 
     /// The payload in a frame that [`Delivery::write`] made; empty for any other.
     #[must_use]
-    pub fn payload_of(frame: &[u8]) -> &str {
-        let payload = frame.get(Self::payload_range(frame)).unwrap_or_default();
-        std::str::from_utf8(payload).unwrap_or_default()
+    pub fn payload_of(frame: &[u8]) -> &[u8] {
+        frame.get(Self::payload_range(frame)).unwrap_or_default()
     }
 
     /// The place of that payload, in bytes from the frame's begin.
@@ -113,7 +112,7 @@ mod tests {
         ] {
             let delivery = Delivery {
                 action,
-                payload: "eyJ0",
+                payload: b"eyJ0",
                 sender,
             };
             let (mut out, mut expected) = (b"before".to_vec(), b"before".to_vec());
@@ -121,10 +120,10 @@ mod tests {
             ws::frame(&mut expected, Opcode::Text, text.as_bytes());
             assert_eq!(out, expected);
             assert_eq!(out.len(), 6 + delivery.frame_bytes());
-            assert_eq!(Delivery::payload_of(&out[6..]), "eyJ0");
+            assert_eq!(Delivery::payload_of(&out[6..]), b"eyJ0");
         }
         for other in [&b""[..], b"{\"messagePayload\":\"eyJ0", GO_AWAY] {
-            assert_eq!(Delivery::payload_of(other), "");
+            assert_eq!(Delivery::payload_of(other), b"");
         }
     }
 
@@ -136,13 +135,13 @@ mod tests {
             let payload = "A".repeat(bytes);
             let delivery = Delivery {
                 action: Action::IceCandidate,
-                payload: &payload,
+                payload: payload.as_bytes(),
                 sender: Some("v"),
             };
             let mut out = Vec::new();
             delivery.write(&mut out);
             assert_eq!(out.len(), delivery.frame_bytes());
-            assert_eq!(Delivery::payload_of(&out), payload);
+            assert_eq!(Delivery::payload_of(&out), payload.as_bytes());
         }
     }
 

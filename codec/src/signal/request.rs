@@ -96,8 +96,10 @@ impl MessageRules {
 pub struct Request<'a> {
     /// The action.
     pub action: Action,
-    /// Base64 text of the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes; never decoded.
-    pub payload: &'a str,
+    /// Base64 text of the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes; never decoded. As bytes: to
+    /// prove once more that they are a `str` would cost as much as to check their alphabet
+    /// ([`base64::text`](crate::base64::text) does where that is no matter).
+    pub payload: &'a [u8],
     /// The recipient that a master names; `None` for viewers, whatever they wrote.
     pub recipient: Option<ClientId<'a>>,
     /// The id that the sender wants in responses to faults.
@@ -209,8 +211,8 @@ pub(super) fn judge<'a>(
     rules: &MessageRules,
 ) -> Result<Request<'a>, Fault<'a>> {
     let payload = check_payload(members, text, rules);
-    let text = Text::new(text);
-    let correlation_id = match correlation(members, &text) {
+    let text = &*text;
+    let correlation_id = match correlation(members, text) {
         Ok(id) => id,
         Err(kind) => {
             return Err(Fault {
@@ -229,13 +231,13 @@ pub(super) fn judge<'a>(
         return Err(fault(FaultKind::Malformed));
     }
     let action = match members.action {
-        Member::Text(span) => Action::parse(span.of(text.bytes)),
+        Member::Text(span) => Action::parse(span.of(text)),
         Member::Absent | Member::Other => None,
     };
     let Some(action) = action else {
         return Err(fault(FaultKind::UnsupportedAction));
     };
-    let Some(payload) = payload.and_then(|span| text.get(span)) else {
+    let Some(payload) = payload.map(|span| span.of(text)) else {
         return Err(fault(payload_fault(members, rules)));
     };
     if role == Role::Master && action == Action::SdpOffer && !rules.master_offers {
@@ -243,7 +245,7 @@ pub(super) fn judge<'a>(
     }
     let recipient = match (role, members.recipient) {
         (Role::Master, Member::Text(span)) => {
-            let id = text.get(span).and_then(|id| ClientId::parse(id).ok());
+            let id = str_of(text, span).and_then(|id| ClientId::parse(id).ok());
             Some(id.ok_or_else(|| fault(FaultKind::Recipient))?)
         }
         (Role::Master, Member::Absent | Member::Other) => return Err(fault(FaultKind::Recipient)),
@@ -260,14 +262,14 @@ pub(super) fn judge<'a>(
 /// The correlation id: absent, null and empty are none. One that cannot be echoed is a fault without an answer.
 fn correlation<'a>(
     members: &Members,
-    text: &Text<'a>,
+    text: &'a [u8],
 ) -> Result<Option<CorrelationId<'a>>, FaultKind> {
     match members.correlation {
         _ if members.correlation_twice => Err(FaultKind::Malformed),
         Member::Absent => Ok(None),
         Member::Text(span) if span.is_empty() => Ok(None),
         Member::Text(span) => {
-            let id = text.get(span).and_then(|id| CorrelationId::parse(id).ok());
+            let id = str_of(text, span).and_then(|id| CorrelationId::parse(id).ok());
             id.map(Some).ok_or(FaultKind::Malformed)
         }
         Member::Other => Err(FaultKind::Malformed),
@@ -306,25 +308,8 @@ fn payload_fault(members: &Members, rules: &MessageRules) -> FaultKind {
     }
 }
 
-/// A message's text while its parts are looked at. One check of the whole is quicker than one for each part, but
-/// fails where simd-json undid escapes and left halves of characters behind the shortened strings.
-struct Text<'a> {
-    bytes: &'a [u8],
-    whole: Option<&'a str>,
-}
-
-impl<'a> Text<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            whole: simdutf8::basic::from_utf8(bytes).ok(),
-        }
-    }
-
-    fn get(&self, span: Span) -> Option<&'a str> {
-        match self.whole {
-            Some(text) => text.get(span.start..span.end),
-            None => std::str::from_utf8(self.bytes.get(span.start..span.end)?).ok(),
-        }
-    }
+/// A part that may be an id. Short, and checked alone: simd-json leaves halves of characters behind strings whose
+/// escapes it undid.
+fn str_of(text: &[u8], span: Span) -> Option<&str> {
+    std::str::from_utf8(span.of(text)).ok()
 }

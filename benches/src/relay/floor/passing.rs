@@ -315,7 +315,7 @@ mod tests {
         let mut out = Vec::new();
         let delivery = Delivery {
             action: Action::IceCandidate,
-            payload,
+            payload: payload.as_bytes(),
             sender,
         };
         delivery.write(&mut out);

@@ -130,6 +130,7 @@ impl Outbox {
     }
 
     /// The bytes that wait, without those in flight.
+    #[inline]
     #[must_use]
     pub(crate) fn unsent(&self) -> &[u8] {
         self.0

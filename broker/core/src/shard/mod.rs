@@ -332,17 +332,20 @@ impl Machine for Shard {
         let slots = self.directory.slots();
         let slots = slots.and_then(|slots| slots.next_due(self.sockets.places()));
         let tunnels = self.sockets.next_closed_tunnel();
-        let others = drain
-            .into_iter()
-            .chain(waiting)
-            .chain(faults)
-            .chain(slots)
-            .chain(tunnels)
-            .chain(self.books.next_due())
-            .chain(self.gate.next_walk())
-            .chain(self.directory.news().next_due())
-            .chain(self.directory.viewer_news().next_due());
-        self.sockets.next_deadline().into_iter().chain(others).min()
+        // Compared as numbers: this is asked in every turn.
+        let never = Now(u64::MAX);
+        let mut due = self.sockets.next_deadline().unwrap_or(never);
+        let mut also = |other: Option<Now>| due = due.min(other.unwrap_or(never));
+        also(drain);
+        also(waiting);
+        also(faults);
+        also(slots);
+        also(tunnels);
+        also(self.books.next_due());
+        also(self.gate.next_walk());
+        also(self.directory.news().next_due());
+        also(self.directory.viewer_news().next_due());
+        Some(due).filter(|due| *due != never)
     }
 
     fn leap(&mut self, until: Now) {
@@ -358,6 +361,7 @@ impl Machine for Shard {
         self.sockets.intake_of(session)
     }
 
+    #[inline]
     fn unsent(&self, session: SessionKey) -> &[u8] {
         let session = self.sockets.session(session);
         session.map(Session::unsent).unwrap_or_default()

@@ -11,6 +11,7 @@ use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 use codec::aws::ChannelArn;
+use codec::base64;
 use codec::signal::{Action, Delivery, Request};
 
 /// A copy except its channel's name.
@@ -18,7 +19,7 @@ struct CopySource<'a> {
     towards: Option<Towards>,
     viewer: &'a str,
     action: Option<Action>,
-    payload: &'a str,
+    payload: &'a [u8],
     fate: Fate,
 }
 
@@ -30,7 +31,7 @@ impl CopySource<'_> {
             towards: self.towards,
             viewer: self.viewer.into(),
             action: self.action,
-            payload: self.payload.into(),
+            payload: base64::text(self.payload).into(),
             fate: self.fate,
         }
     }
@@ -105,7 +106,7 @@ pub(in crate::shard) fn copy_refused(
         towards: None,
         viewer: web_socket.role.client_id().unwrap_or_default(),
         action: request.map(|request| request.action),
-        payload: request.map_or("", |request| request.payload),
+        payload: request.map_or(&[], |request| request.payload),
         fate: request.map_or(Fate::Refused, |_| Fate::Throttled),
     };
     let copy = Own::Copy(web_socket.channel, source.of_channel("", at));
@@ -156,7 +157,7 @@ impl OfferCopy {
             towards: Some(Towards::Master),
             viewer: &self.sender,
             action: Some(Action::SdpOffer),
-            payload: &self.payload,
+            payload: self.payload.as_bytes(),
             fate: match live.and_then(|live| live.members.to_master()) {
                 Some(_) => Fate::Delivered,
                 None => Fate::Kept,

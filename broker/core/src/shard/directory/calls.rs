@@ -41,7 +41,7 @@ impl Directory {
         let mut frame = Vec::new();
         Delivery {
             action: Action::SdpOffer,
-            payload,
+            payload: payload.as_bytes(),
             sender: Some(sender),
         }
         .write(&mut frame);

@@ -20,6 +20,7 @@ use crate::shard::sockets::Sockets;
 use crate::shard::sockets::outboxes::NoRoom;
 use crate::shard::todo::{Declined, Todo, TodoList};
 use crate::time::Moment;
+use codec::base64;
 use codec::signal::{Action, Delivery, Request, StatusFault};
 
 /// Why a message that was understood is not passed on.
@@ -364,7 +365,7 @@ pub(in crate::shard) fn answer_call(
         });
     }
     let (channel, sender) = (passing.channel, passing.recipient);
-    if directory.end_call(books, todo, channel, sender, Some(payload)) {
+    if directory.end_call(books, todo, channel, sender, Some(base64::text(payload))) {
         passing.end(books, Outcome::Delivered);
         passing.note(books, Passage::AnsweredCall, at);
     } else {

@@ -69,7 +69,14 @@ impl Shard {
     }
 
     /// Does what a step left, and what that leaves.
+    #[inline]
     pub(in crate::shard) fn settle(&mut self, at: Moment) {
+        if !self.todo.is_empty() {
+            self.settle_all(at);
+        }
+    }
+
+    fn settle_all(&mut self, at: Moment) {
         while let Some(left) = self.todo.pop() {
             let others = self.todo.len();
             if let Some(left) = self.double.delivery(self.road_parts(), left, at) {

@@ -15,7 +15,11 @@ use crate::time::Moment;
 const DUE_PER_TICK: usize = 512;
 
 impl Shard {
+    #[inline]
     pub(in crate::shard) fn look_at_drain(&mut self, at: Moment) {
+        if !self.sockets.drains() {
+            return;
+        }
         let waits = self.directory.has_changes() || !self.directory.polls().is_empty();
         let quiet = self.books.is_quiet() && !waits;
         self.sockets.look_at_drain(quiet, at.now);

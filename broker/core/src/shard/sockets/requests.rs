@@ -72,6 +72,12 @@ impl Sockets {
     pub(in crate::shard) fn next_going_on(&mut self) -> Option<SessionKey> {
         self.requests.turns.answered.pop_front()
     }
+
+    /// Whether there is such a connection.
+    #[inline]
+    pub(in crate::shard) fn has_going_on(&self) -> bool {
+        !self.requests.turns.answered.is_empty()
+    }
 }
 
 /// Requests that wait for a node that has their channel.

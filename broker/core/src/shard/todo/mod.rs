@@ -184,7 +184,7 @@ pub(in crate::shard) struct Deferred {
     /// See [`Launch`].
     pub(in crate::shard) launch: Launch,
     /// Its payload, base64.
-    pub(in crate::shard) payload: Box<str>,
+    pub(in crate::shard) payload: Box<[u8]>,
     /// The viewer that it is for; empty for the master.
     pub(in crate::shard) recipient: Box<str>,
     /// The sender's name for it.
@@ -249,6 +249,12 @@ impl TodoList {
     #[inline]
     pub(in crate::shard) fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// Whether there is nothing to be done before the next input: no answer is to be taken either.
+    #[inline]
+    fn is_done(&self) -> bool {
+        self.steps.is_empty() && self.answers.is_empty()
     }
 
     /// The number of things to be done.

@@ -122,6 +122,12 @@ impl Polls {
         self.changed.pop_first()
     }
 
+    /// Whether there is such a channel.
+    #[inline]
+    pub(in crate::shard) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// Checks what holds between two inputs.
     ///
     /// # Panics

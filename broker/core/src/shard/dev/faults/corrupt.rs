@@ -75,7 +75,7 @@ mod tests {
             let mut out = Vec::new();
             Delivery {
                 action: Action::SdpOffer,
-                payload,
+                payload: payload.as_bytes(),
                 sender: Some("phone-1"),
             }
             .write(&mut out);

@@ -16,7 +16,7 @@ pub(in crate::shard) struct HeldMessage {
     /// The viewer that sent it; `None` for the master.
     pub(super) viewer: Option<Box<str>>,
     pub(super) launch: Launch,
-    pub(super) payload: Box<str>,
+    pub(super) payload: Box<[u8]>,
     pub(super) recipient: Box<str>,
     /// It is delivered after the next message for this connection, if that is earlier.
     pub(super) behind: Option<SessionKey>,
@@ -182,7 +182,7 @@ mod tests {
                 counted: true,
                 accepted_us: None,
             },
-            payload: "A".repeat(bytes).into(),
+            payload: vec![b'A'; bytes].into(),
             recipient: "v1".into(),
             behind,
         }
