@@ -1,6 +1,7 @@
 //! Channels with as many and as long tags as a request may have, made by one tenant until it is refused.
 
 use super::resident_bytes;
+use crate::http::Answer;
 use crate::process::fresh_directory;
 use crate::signed::service::{Service, credentials};
 use crate::signed::signer::Signer;
@@ -23,7 +24,9 @@ fn records_of_a_tenant_end_where_the_next_one_still_has_room() {
     let (tenant, neighbour) = (Signer::new("admin"), Signer::new("neighbour"));
     service.create(&neighbour, "own");
     let before = resident_bytes(&service.broker);
-    let made = fill(&service, &tenant);
+    let (made, refused) = fill(&service, &tenant, "c");
+    let told = refused.refused(400, "AccountChannelLimitExceededException");
+    assert!(told.contains(&ACCOUNT.to_string()), "{told}");
     assert_within(&service, ACCOUNT);
     let growth = resident_bytes(&service.broker).saturating_sub(before);
     assert!(growth <= ACCOUNT + SLACK, "{} MiB more", growth >> 20);
@@ -56,22 +59,8 @@ fn records_of_all_end_with_503_and_are_served_after_a_restart_with_less() {
     configure(2 << 20);
     let tenant = Signer::new("admin");
     let service = Service::in_directory(&directory, &credentials(), 2);
-    let mut made = Vec::new();
-    let refused = (0..CHANNELS).find_map(|number| {
-        let answer = create(&service, &tenant, &format!("c-{number}"));
-        if answer.status == 200 {
-            let arn = answer.ok()["ChannelARN"]
-                .as_str()
-                .expect("an ARN")
-                .to_owned();
-            made.push(arn);
-            return None;
-        }
-        Some(answer)
-    });
-    let told = refused
-        .expect("a refusal")
-        .refused(503, "ServiceUnavailable");
+    let (mut made, refused) = fill(&service, &tenant, "c");
+    let told = refused.refused(503, "ServiceUnavailable");
     assert!(told.contains("record_bytes_total"), "{told}");
     assert_within(&service, 2 << 20);
     let held = service.broker.scrape().sum("heliograph_record_bytes");
@@ -85,8 +74,10 @@ fn records_of_all_end_with_503_and_are_served_after_a_restart_with_less() {
     service
         .call(&tenant, "/describeSignalingChannel", &describe)
         .ok();
-    let answer = create(&service, &tenant, "one-more");
-    answer.refused(503, "ServiceUnavailable");
+    // The shard that was full is it still; the other one may have room for some.
+    let (more, refused) = fill(&service, &tenant, "more");
+    refused.refused(503, "ServiceUnavailable");
+    made.extend(more);
     for arn in &made {
         let delete = json!({"ChannelARN": arn});
         service
@@ -107,15 +98,13 @@ fn bounded(account: u64) -> Service {
     Service::in_directory(&directory, &credentials(), 2)
 }
 
-/// Makes channels until one is refused; the ARNs of those that were made.
-fn fill(service: &Service, signer: &Signer) -> Vec<String> {
+/// Makes channels until one is refused: the ARNs of those that were made, and the refusal.
+fn fill(service: &Service, signer: &Signer, name: &str) -> (Vec<String>, Answer) {
     let mut made = Vec::new();
     for number in 0..CHANNELS {
-        let answer = create(service, signer, &format!("c-{number}"));
+        let answer = create(service, signer, &format!("{name}-{number}"));
         if answer.status != 200 {
-            let told = answer.refused(400, "AccountChannelLimitExceededException");
-            assert!(told.contains(&ACCOUNT.to_string()), "{told}");
-            return made;
+            return (made, answer);
         }
         made.push(
             answer.ok()["ChannelARN"]
@@ -127,7 +116,7 @@ fn fill(service: &Service, signer: &Signer) -> Vec<String> {
     panic!("{CHANNELS} channels were made");
 }
 
-fn create(service: &Service, signer: &Signer, name: &str) -> crate::http::Answer {
+fn create(service: &Service, signer: &Signer, name: &str) -> Answer {
     let body = json!({"ChannelName": name, "Tags": tags()});
     service.call(signer, "/createSignalingChannel", &body)
 }
