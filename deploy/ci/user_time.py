@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -27,6 +28,14 @@ off = true
 listen = "127.0.0.1:0"
 """
 LOAD = "run --create-channels --mode relay --channels 100 --payload 200 --cores 1".split()
+
+
+def server(text):
+    """The name and the binary of a server, of an argument."""
+    name, given, broker = text.partition("=")
+    if not given or not shutil.which(broker):
+        raise argparse.ArgumentTypeError(f"{text}: must be NAME=BROKER, and BROKER a program")
+    return name, broker
 
 
 def start(broker, folder):
@@ -86,9 +95,12 @@ def main():
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--window", type=int, default=4)
     parser.add_argument("--loadgen", default="target/release/loadgen")
-    parser.add_argument("servers", nargs="+", metavar="NAME=BROKER")
+    parser.add_argument("servers", nargs="+", metavar="NAME=BROKER", type=server)
     options = parser.parse_args()
-    servers = dict(server.split("=", 1) for server in options.servers)
+    for program in ("perf", options.loadgen):
+        if not shutil.which(program):
+            parser.error(f"{program}: must be a program that is there")
+    servers = dict(options.servers)
     rounds = [{name: measure(broker, options) for name, broker in servers.items()} for _ in range(options.rounds)]
     first = next(iter(servers))
     for name in servers:

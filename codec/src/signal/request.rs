@@ -96,9 +96,9 @@ impl MessageRules {
 pub struct Request<'a> {
     /// The action.
     pub action: Action,
-    /// Base64 text of the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes; never decoded. As bytes: to
-    /// prove once more that they are a `str` would cost as much as to check their alphabet
-    /// ([`base64::text`](crate::base64::text) does where that is no matter).
+    /// Base64 text of the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes; never decoded. Bytes, since
+    /// a check that they are a `str` would cost as much as that of their alphabet:
+    /// [`base64::text`](crate::base64::text) makes it where a text is needed.
     pub payload: &'a [u8],
     /// The recipient that a master names; `None` for viewers, whatever they wrote.
     pub recipient: Option<ClientId<'a>>,

@@ -332,10 +332,9 @@ impl Machine for Shard {
         let slots = self.directory.slots();
         let slots = slots.and_then(|slots| slots.next_due(self.sockets.places()));
         let tunnels = self.sockets.next_closed_tunnel();
-        // Compared as numbers: this is asked in every turn.
-        let never = Now(u64::MAX);
-        let mut due = self.sockets.next_deadline().unwrap_or(never);
-        let mut also = |other: Option<Now>| due = due.min(other.unwrap_or(never));
+        // Compared as moments, not as options: this is asked in every turn.
+        let mut due = self.sockets.next_deadline().unwrap_or(NEVER);
+        let mut also = |other: Option<Now>| due = due.min(other.unwrap_or(NEVER));
         also(drain);
         also(waiting);
         also(faults);
@@ -345,7 +344,7 @@ impl Machine for Shard {
         also(self.gate.next_walk());
         also(self.directory.news().next_due());
         also(self.directory.viewer_news().next_due());
-        Some(due).filter(|due| *due != never)
+        Some(due).filter(|due| *due != NEVER)
     }
 
     fn leap(&mut self, until: Now) {
