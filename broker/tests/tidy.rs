@@ -3,26 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-#[path = "tidy/circles.rs"]
 mod circles;
-#[path = "tidy/citations.rs"]
 mod citations;
-#[path = "tidy/comments.rs"]
-mod comments;
-#[path = "tidy/documents.rs"]
 mod documents;
-#[path = "tidy/figures.rs"]
-mod figures;
-#[path = "tidy/imports.rs"]
 mod imports;
-#[path = "tidy/pages.rs"]
+mod lines;
 mod pages;
-#[path = "tidy/sections.rs"]
 mod sections;
-#[path = "tidy/tokens.rs"]
 mod tokens;
-#[path = "tidy/words.rs"]
-mod words;
 
 /// Modules of `broker-core`: each may use its own and those named here.
 const CORE: &[(&str, &[&str])] = &[

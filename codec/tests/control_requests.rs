@@ -1,15 +1,12 @@
 //! Request bodies: what real clients send is understood, and every bound holds on both of its sides.
 
-#[path = "support/repeated.rs"]
-mod repeated;
-
+use crate::repeated::repeated;
 use codec::aws::ChannelArn;
 use codec::control::{
     ApiError, BodyRules, Call, ErrorKind, Operation, Protocol, Selector, StreamSelector,
     page_token, parse,
 };
 use codec::signal::Role;
-use repeated::repeated;
 
 const ARN: &str = "arn:aws:kinesisvideo:us-east-1:123456789012:channel/demo/1700000000123";
 
@@ -272,7 +269,7 @@ fn changes_are_read_whole() {
     }
     let untag = expand(r#"{@RESOURCE,"TagKeyList":["b","a","b"]}"#);
     match call(Operation::UntagResource, &untag) {
-        Ok(Call::Untag(untag)) => assert_eq!(untag.keys, ["b".into(), "a".into(), "b".into()]),
+        Ok(Call::Untag(untag)) => assert_eq!(untag.keys, ["b", "a", "b"].map(Box::<str>::from)),
         other => panic!("{other:?}"),
     }
 }

@@ -1,11 +1,8 @@
 //! STS requests: what botocore sends is understood, every bound holds on both of its sides, and what could change the
 //! rights of credentials is never ignored.
 
-#[path = "support/repeated.rs"]
-mod repeated;
-
+use crate::repeated::repeated;
 use codec::sts::{Error, FormRules, Request, is_form, parse};
-use repeated::repeated;
 
 const FED: &str = "Action=GetFederationToken&Version=2011-06-15";
 
@@ -82,7 +79,7 @@ fn a_role_is_requested_with_all_members() {
         .map(|tag| (&*tag.key, &*tag.value))
         .collect();
     assert_eq!(tags, [("a", "1 1"), ("b", "2")]);
-    assert_eq!(request.transitive_tag_keys, ["b".into()]);
+    assert_eq!(request.transitive_tag_keys, ["b"].map(Box::<str>::from));
     assert_eq!(
         (request.duration_s, request.external_id.as_deref()),
         (Some(900), Some("x/1"))

@@ -4,14 +4,12 @@
     reason = "a test that unwraps nothing fails, as it should"
 )]
 
-mod support;
-
+use crate::support::{Fault, RULES, Relay, accepted};
 use codec::ws::{Item, Receiver, Side};
 use loadgen::measure::Tally;
 use loadgen::peer::Name;
 use loadgen::schedule::Share;
 use loadgen::visit::{Crew, Desk, Heard, Party, Peer, Stage, Terms};
-use support::{Fault, RULES, Relay, accepted};
 
 const TERMS: Terms = Terms {
     run: 7,
@@ -82,7 +80,7 @@ impl Channel {
         relay: &mut Relay,
         from: usize,
         sent: &mut [u8],
-    ) -> Vec<support::Delivery> {
+    ) -> Vec<crate::support::Delivery> {
         let place = u32::try_from(from).unwrap();
         let mut deliveries = Vec::new();
         let mut rest = sent;

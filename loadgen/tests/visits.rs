@@ -4,13 +4,11 @@
     reason = "a test that unwraps nothing fails, as it should"
 )]
 
-mod support;
-
+use crate::support::{Fault, RULES, Relay, accepted};
 use codec::ws::{Item, Receiver, Side};
 use loadgen::measure::Tally;
 use loadgen::schedule::Share;
 use loadgen::visit::{CANDIDATES_MAX, Crew, Desk, Heard, Party, Stage, Terms, Verdict, Viewer};
-use support::{Fault, RULES, Relay, accepted};
 
 const TERMS: Terms = Terms {
     run: 7,

@@ -4,7 +4,7 @@
 //! With several shards every second connection goes over to the next shard when its head is complete, so that handover
 //! is exercised by every test.
 
-use crate::session::{Phase, Session, Step};
+use super::session::{Phase, Session, Step};
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Intake, Machine, Output, Peer};
 use broker_core::time::{Moment, Now};

@@ -1,6 +1,6 @@
 //! `heliograph channels`: documents of the AWS CLI into a data directory, and back.
 
-use crate::support::{broker, directory};
+use crate::cli::support::{broker, directory};
 use serde_json::{Deserializer, Value, json};
 use std::fs;
 use testkit::{Directory, Exit, run};

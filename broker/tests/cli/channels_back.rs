@@ -1,7 +1,7 @@
 //! The way of any channels in and out again.
 
-use crate::channels::{Place, arn};
-use crate::support::broker;
+use crate::cli::channels::{Place, arn};
+use crate::cli::support::broker;
 use broker_core::settings::Key;
 use proptest::prelude::*;
 use serde_json::{Deserializer, Value, json};

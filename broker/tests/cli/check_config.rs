@@ -1,6 +1,6 @@
 //! `check-config`: its summary, or the errors of a file.
 
-use crate::support::{broker, directory};
+use crate::cli::support::{broker, directory};
 use std::fs;
 use testkit::run;
 

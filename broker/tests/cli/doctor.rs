@@ -1,6 +1,6 @@
 //! `doctor`: each failure is provoked.
 
-use crate::support::{broker, directory, serve};
+use crate::cli::support::{broker, directory, serve};
 use serde_json::Value;
 use std::fs::{self, File, Permissions};
 use std::net::TcpListener;

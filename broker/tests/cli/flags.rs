@@ -1,6 +1,6 @@
 //! Flags and subcommands: help, what is allowed, `presign`.
 
-use crate::support::{broker, directory};
+use crate::cli::support::{broker, directory};
 use testkit::run;
 
 #[test]

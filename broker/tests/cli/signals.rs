@@ -1,6 +1,6 @@
 //! A server from its ready line to its end: drains, a second signal, a hangup.
 
-use crate::support::{directory, serve};
+use crate::cli::support::{directory, serve};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,6 +1,6 @@
 //! Checks of a start: the admin port, the data directory, limits of the process.
 
-use crate::support::{broker, directory};
+use crate::cli::support::{broker, directory};
 use std::net::TcpListener;
 use std::process::Command;
 use testkit::{Exit, run};

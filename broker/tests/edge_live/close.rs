@@ -1,8 +1,8 @@
 //! The ends of connections, and those of shards.
 
-use crate::machine::Letter;
-use crate::segments::segments_received;
-use crate::support::{Bench, HEAD, close, echo, frame, read_head};
+use crate::edge_live::machine::Letter;
+use crate::edge_live::segments::segments_received;
+use crate::edge_live::support::{Bench, HEAD, close, echo, frame, read_head};
 use broker::edge::ShardEvent;
 use socket2::SockRef;
 use std::cell::Cell;

@@ -1,6 +1,6 @@
 //! Descriptors of connections: each is closed, and there are answers and a recovery when there are too many.
 
-use crate::support::{Bench, HEAD, close, connect, echo, open_files, pause, read_head};
+use crate::edge_live::support::{Bench, HEAD, close, connect, echo, open_files, pause, read_head};
 use broker::edge::EdgeSettings;
 use socket2::{Domain, Socket, Type};
 use std::fs::File;
@@ -65,7 +65,7 @@ fn a_machine_without_handshake_room_closes() {
 
 #[test]
 fn descriptors_are_flat_after_many_connections() {
-    alone("", "descriptors::flat");
+    alone("", "edge_live::descriptors::flat");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn flat() {
 
 #[test]
 fn out_of_descriptors_accepting_pauses_and_recovers() {
-    alone("ulimit -n 64;", "descriptors::starved");
+    alone("ulimit -n 64;", "edge_live::descriptors::starved");
 }
 
 /// Runs an ignored test in a process of its own, after this of a shell.

@@ -1,6 +1,6 @@
 //! Bytes that go in come out, in any shape and at any pace.
 
-use crate::support::{Bench, HEAD, close, echo, frame, read_head};
+use crate::edge_live::support::{Bench, HEAD, close, echo, frame, read_head};
 use broker::edge::{EdgeCounts, EdgeSettings};
 use std::io::{Read, Write};
 use testkit::until_true;
@@ -255,7 +255,7 @@ fn who_does_not_read_is_not_read_from_and_loses_nothing() {
     for tls in [false, true] {
         let socket = bench.websocket(tls);
         let mut reader = socket.get_ref().tcp().try_clone().unwrap();
-        drop(reader.set_read_timeout(Some(crate::support::PATIENCE)));
+        drop(reader.set_read_timeout(Some(crate::edge_live::support::PATIENCE)));
         if tls {
             // One TLS stream cannot be read and written by two threads: write until it would block, then read.
             stall_then_drain(socket, &bench);
@@ -286,7 +286,7 @@ fn who_does_not_read_is_not_read_from_and_loses_nothing() {
 }
 
 fn stall_then_drain(
-    mut socket: tungstenite::WebSocket<Box<dyn crate::support::Wire>>,
+    mut socket: tungstenite::WebSocket<Box<dyn crate::edge_live::support::Wire>>,
     bench: &Bench,
 ) {
     let message = Message::Binary(Bytes::from(vec![9; 100_000]));

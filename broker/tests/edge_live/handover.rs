@@ -1,6 +1,6 @@
 //! Connections that move to another shard lose nothing on the way.
 
-use crate::support::{Bench, HEAD, close, echo, frame, read_head};
+use crate::edge_live::support::{Bench, HEAD, close, echo, frame, read_head};
 use broker::edge::EdgeSettings;
 use std::io::{Read, Write};
 use tungstenite::Message;

@@ -1,7 +1,7 @@
 //! A machine that sends its connections on at any moment, also in the middle of a stream: what the broker never does,
 //! and the edge bears all the same. Bytes come back as they came.
 
-use crate::support::{Bench, Wire, pause};
+use crate::edge_live::support::{Bench, Wire, pause};
 use broker::edge::EdgeSettings;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Intake, Machine, Output, Peer};

@@ -1,6 +1,6 @@
 //! TLS: handshakes of every outcome.
 
-use crate::support::{Bench, HEAD, close, connect, echo, frame, read_head, upgrade};
+use crate::edge_live::support::{Bench, HEAD, close, connect, echo, frame, read_head, upgrade};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use rustls::{ClientConfig, ConnectionTrafficSecrets, version};
 use std::io::{Read, Write};

@@ -1,6 +1,8 @@
 //! The share that one address may use up, and who makes room for others.
 
-use crate::support::{Bench, HEAD, close, connect, connect_from, echo, frame, read_head};
+use crate::edge_live::support::{
+    Bench, HEAD, close, connect, connect_from, echo, frame, read_head,
+};
 use broker::edge::EdgeSettings;
 use broker_core::crowd::GRACE_MS;
 use std::io::{Read, Write};

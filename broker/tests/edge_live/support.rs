@@ -1,8 +1,8 @@
 //! Servers and clients for the tests.
 
-use crate::certificate;
-use crate::machine::{Counts, Echo};
-use crate::server::{Listen, Server};
+use crate::edge_live::certificate;
+use crate::edge_live::machine::{Counts, Echo};
+use crate::edge_live::server::{Listen, Server};
 use broker::edge::{EdgeCounts, EdgeSettings, Scraped};
 use broker_core::id::ShardId;
 use broker_core::machine::Machine;

@@ -2,7 +2,7 @@
 //!
 //! In reading order:
 //! * [`process`] starts `heliograph serve` on free ports of loopback and ends it; [`http`] and [`peer`] talk to it.
-//! * [`service`]: what must work, each on one, two and four shards.
+//! * [`service`]: what must work.
 //! * [`bad`]: bad input, each beside a healthy pair on the same shard that goes on relaying.
 //! * [`attacks`]: floods, hoarders and slow peers beside healthy clients, with memory, descriptors and counts before
 //!   and after; for whom the admin listener has answers, and who else may read what a broker keeps.
@@ -16,7 +16,8 @@
 //! * [`durable`]: what outlives the process, whatever ends it; a registry that is damaged, foreign or in use; a disk
 //!   without room, slow or failing; copies of a registry.
 //! * [`lifecycle`]: starts, ends, notifications to a service manager, and resources of an idle process.
-//! * [`cluster`]: several nodes as one service; `cluster_etcd`: those whose channels move; `cluster_netns`: on hosts
+//! * [`cluster`]: several nodes as one service; `cluster_etcd`: those whose channels move;
+//!   [`cluster_commands`]: what operators ask of etcd; `cluster_netns`: on hosts
 //!   whose network and etcd fail.
 //! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK, the helpers for tests of `deploy/testing`, and the
 //!   blocks of the pages, run as a reader would; [`client_browser`]: the same SDK in pages of Chromium;
@@ -24,17 +25,19 @@
 //!
 //! Every broker is its own process with its own data directory, so no test sees another's channels.
 
-/// Makes a test per shard count out of each `fn scenario(broker: &Broker)` named; after each the books must balance.
+/// Makes tests out of each `fn scenario(broker: &Broker)` named: one on two shards, and two that are ignored on one shard
+/// and on four, for `deploy/ci/check.sh --all`; after each the counters must balance.
 macro_rules! on_shards {
     ($($scenario:ident),+ $(,)?) => {
-        on_shards!(one_shard 1 $($scenario)+);
-        on_shards!(two_shards 2 $($scenario)+);
-        on_shards!(four_shards 4 $($scenario)+);
+        on_shards!(two_shards 2 #[cfg(test)] $($scenario)+);
+        on_shards!(one_shard 1 #[ignore = "the long check all-shard-counts runs it"] $($scenario)+);
+        on_shards!(four_shards 4 #[ignore = "the long check all-shard-counts runs it"] $($scenario)+);
     };
-    ($count:ident $shards:literal $($scenario:ident)+) => {
+    ($count:ident $shards:literal #[$when:meta] $($scenario:ident)+) => {
         mod $count {
             $(
                 #[test]
+                #[$when]
                 fn $scenario() {
                     let broker = crate::process::Broker::dev($shards);
                     super::$scenario(&broker);
@@ -52,6 +55,7 @@ mod client_browser;
 mod client_coturn;
 mod clients;
 mod cluster;
+mod cluster_commands;
 mod cluster_etcd;
 mod cluster_netns;
 mod deploy;

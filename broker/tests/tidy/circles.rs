@@ -1,7 +1,7 @@
 //! Files that cannot be read one at a time, and folders that cannot be overlooked: each has a bound, in every crate.
 
-use crate::imports::Crate;
-use crate::pages::root;
+use super::imports::Crate;
+use super::pages::root;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -138,31 +138,6 @@ fn members() -> Vec<String> {
     let has_sources = |name: &String| Path::new(&root()).join(name).join("src/lib.rs").exists();
     assert!(names.iter().all(has_sources), "a crate without src/lib.rs");
     names
-}
-
-/// The files of the largest circle in a module of a crate.
-pub(crate) fn largest_circle(member: &str, module: &str) -> String {
-    let circles = read(member).circles();
-    let inside = circles
-        .iter()
-        .filter(|circle| common(circle).split("::").next() == Some(module));
-    inside.map(Vec::len).max().unwrap_or(1).to_string()
-}
-
-/// The parts of `broker/src` that are in a loop.
-pub(crate) fn loops_of_parts() -> String {
-    let loops = read("broker").circles_of_parts();
-    loops.iter().map(Vec::len).sum::<usize>().to_string()
-}
-
-/// The folder of sources with the most files.
-pub(crate) fn largest_folder() -> String {
-    let most = folders(sources())
-        .into_iter()
-        .max_by_key(|(_, files, _)| *files);
-    most.map_or_else(String::new, |(folder, files, _)| {
-        format!("{files} ({folder})")
-    })
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Citations lead somewhere: pages that comments name, links between pages, rules of `codec/PROTOCOL.md` and the tests
 //! that prove them.
 
-use crate::pages::{Page, pages};
+use super::pages::{Page, pages};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -102,7 +102,7 @@ fn every_page_that_is_named_exists() {
 #[test]
 fn every_link_leads_to_a_file() {
     let pages = pages();
-    let root = crate::pages::root();
+    let root = super::pages::root();
     let mut faults = Vec::new();
     for page in pages.iter().filter(|page| page.is_markdown()) {
         for (number, line) in page.lines() {
@@ -152,7 +152,7 @@ fn test_exists(pages: &[Page], test: &str) -> bool {
 
 /// Whether a page of this name exists, seen from the root, from the page that names it, or in some folder.
 fn found(pages: &[Page], from: &Page, name: &str) -> bool {
-    let root = crate::pages::root();
+    let root = super::pages::root();
     let beside = root.join(&from.path).with_file_name(name);
     let ending = format!("/{name}");
     beside.exists()

@@ -1,6 +1,6 @@
-//! The map, the decisions and the changelog: each has a bound and a form, and what holds a decision exists.
+//! The map and the changelog have a bound, decisions are in the index, and what holds a decision exists.
 
-use crate::pages::{Page, pages, root};
+use super::pages::{Page, pages, root};
 use std::fs;
 
 const MAP: &str = "broker/ARCHITECTURE.md";
@@ -12,17 +12,6 @@ const INDEX: &str = "broker/decisions/README.md";
 const MAP_LINES_MAX: usize = 200;
 /// Lines of one version of the changelog.
 const VERSION_LINES_MAX: usize = 60;
-const DECISION_LINES_MIN: usize = 15;
-const DECISION_LINES_MAX: usize = 40;
-
-/// The parts of a decision, in their order.
-const PARTS: [&str; 5] = [
-    "Status: ",
-    "**Context.** ",
-    "**Decision.** ",
-    "**Cost.** ",
-    "**Held by**",
-];
 
 #[test]
 fn the_map_is_read_as_a_whole() {
@@ -53,36 +42,16 @@ fn a_version_of_the_changelog_has_a_bound() {
 }
 
 #[test]
-fn decisions_have_one_form_and_are_in_the_index() {
+fn decisions_are_in_the_index() {
     let pages = pages();
     let index = &page(&pages, INDEX).text;
-    let mut faults = Vec::new();
-    let mut number = 0;
     for decision in decisions(&pages) {
-        number += 1;
         let name = decision.path.trim_start_matches(DECISIONS);
-        let lines = decision.lines().count();
-        if !name.starts_with(&format!("{number:04}-")) {
-            faults.push(format!("{name}: its number is {number:04}"));
-        }
-        if !decision.text.starts_with(&format!("# {number}. ")) {
-            faults.push(format!("{name}: its title begins with \"# {number}. \""));
-        }
-        if !(DECISION_LINES_MIN..=DECISION_LINES_MAX).contains(&lines) {
-            faults.push(format!(
-                "{name}: {lines} lines, {DECISION_LINES_MIN} to {DECISION_LINES_MAX} are allowed"
-            ));
-        }
-        let places = PARTS.map(|part| decision.text.find(&format!("\n{part}")));
-        if places.contains(&None) || !places.is_sorted() {
-            faults.push(format!("{name}: has not the parts {PARTS:?} in this order"));
-        }
-        if !index.contains(&format!("]({name})")) {
-            faults.push(format!("{name}: is not in {INDEX}"));
-        }
+        assert!(
+            index.contains(&format!("]({name})")),
+            "{name}: is not in {INDEX}"
+        );
     }
-    assert!(number > 0, "no decisions in {DECISIONS}");
-    assert!(faults.is_empty(), "decisions:\n{}", faults.join("\n"));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! declares (`mod x;`) or re-exports of its own folder it does not import. Left out are tests (`#[cfg(test)]`),
 //! comments, the paths of visibility (`pub(in …)`), and what a macro makes.
 
-use crate::tokens::{end_of, is_name, without_tests, words};
+use super::tokens::{end_of, is_name, without_tests, words};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The files of a crate, by their modules: the root is `crate`, the module of `src/shard/relay.rs` is `shard::relay`.

@@ -1,6 +1,6 @@
 //! Sections that texts name exist: anchors of links and runbooks, and headings in quotes behind the name of a page.
 
-use crate::pages::{Page, pages};
+use super::pages::{Page, pages};
 use std::fmt;
 
 #[test]

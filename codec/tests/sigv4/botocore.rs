@@ -1,6 +1,6 @@
 //! Random requests signed by botocore, the signer of the AWS CLI and of boto3.
 
-use crate::support::{Shard, Signer};
+use super::support::{Shard, Signer};
 use codec::aws::sigv4::{Form, Service, Stamp};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

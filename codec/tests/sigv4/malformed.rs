@@ -1,7 +1,7 @@
 //! Malformed and absurd requests.
 
-use crate::rules::verify;
-use crate::support::{Call, Shard, Signer};
+use super::rules::verify;
+use super::support::{Call, Shard, Signer};
 use codec::aws::sigv4::{Malformed, Refusal};
 use codec::http::{Head, HeadLimits};
 

@@ -1,6 +1,6 @@
 //! After warm-up a verification allocates nothing.
 
-use crate::support::{Call, Shard, Signer};
+use super::support::{Call, Shard, Signer};
 use codec::aws::sigv4::RequestRules;
 use codec::http::{Head, HeadLimits};
 

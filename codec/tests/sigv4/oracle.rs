@@ -1,6 +1,6 @@
 //! Random requests signed by aws-sigv4 verify in every spelling that means the same, and no change of meaning passes.
 
-use crate::support::{Call, NOON, Shard, Signer};
+use super::support::{Call, NOON, Shard, Signer};
 use codec::aws::sigv4::{Form, Service};
 use codec::http::encode;
 use proptest::collection::{btree_map, vec};

@@ -1,7 +1,7 @@
 //! The verifier's decisions beside the signature itself: which form counts, clocks, tokens, unknown keys, and the
 //! order of refusals. Everything is signed by aws-sigv4.
 
-use crate::support::{Call, NOON, SECRET, Shard, Signer};
+use super::support::{Call, NOON, SECRET, Shard, Signer};
 use codec::aws::sigv4::{
     AccessKey, Form, Malformed, Refusal, RequestRules, Scope, Service, Window,
 };

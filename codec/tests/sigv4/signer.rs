@@ -1,8 +1,8 @@
 //! The signer's output: for the recorded requests the signatures of other signers, and for any request a signature that
 //! the verifier accepts.
 
-use crate::support::{ID, REGION, SECRET, Shard, Signer as Clock};
-use crate::vectors::{accepted, document, key_of, limits, parameter, request, text};
+use super::support::{ID, REGION, SECRET, Shard, Signer as Clock};
+use super::vectors::{accepted, document, key_of, limits, parameter, request, text};
 use codec::aws::sigv4::signer::{Call, JSON, Keys, Signer, Upgrade};
 use codec::aws::sigv4::{Form, Service, Stamp};
 use codec::http::{Head, decode};

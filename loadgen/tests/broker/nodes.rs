@@ -1,6 +1,6 @@
 //! Two nodes with a fixed map, one of which is killed while parties are connected.
 
-use crate::process::{Broker, SECRET, directory};
+use crate::broker::process::{Broker, SECRET, directory};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,7 @@
 //! The closed loop: relay, idle and connect.
 
-use crate::program::run;
-use crate::service::service;
+use crate::run::program::run;
+use crate::run::service::service;
 use crate::support::Fault;
 
 #[test]

@@ -1,7 +1,7 @@
 //! API calls before each connection: where they lead.
 
-use crate::program::run;
-use crate::service::reception;
+use crate::run::program::run;
+use crate::run::service::reception;
 
 /// Calls and connections go where the service says, under the name that it says; nothing but the first call goes to the
 /// target.

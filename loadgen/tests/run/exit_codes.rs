@@ -1,7 +1,7 @@
 //! The exit codes of the program, and the texts that go with them.
 
-use crate::program::{Live, loadgen, run, tempfile};
-use crate::service::service;
+use crate::run::program::{Live, loadgen, run, tempfile};
+use crate::run::service::service;
 use crate::support::Fault;
 use std::net::TcpListener;
 use std::process::Command;

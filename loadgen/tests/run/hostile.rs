@@ -1,7 +1,7 @@
 //! Services that mean harm: what they send is counted, and takes no memory.
 
-use crate::program::run;
-use crate::service::read_head;
+use crate::run::program::run;
+use crate::run::service::read_head;
 use crate::support::accepted;
 use codec::ws::{self, Opcode};
 use std::io::Write;

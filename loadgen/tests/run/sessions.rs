@@ -1,7 +1,7 @@
 //! The open loop: sessions and storms.
 
-use crate::program::{Live, run};
-use crate::service::{serve_on, serve_with_stall, service};
+use crate::run::program::{Live, run};
+use crate::run::service::{serve_on, serve_with_stall, service};
 use crate::support::Fault;
 use std::net::TcpListener;
 use std::time::Duration;

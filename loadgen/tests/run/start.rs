@@ -1,7 +1,7 @@
 //! When a load begins: processes in step, and a moment.
 
-use crate::program::loadgen;
-use crate::service::{Reception, reception, serve_from};
+use crate::run::program::loadgen;
+use crate::run::service::{Reception, reception, serve_from};
 use crate::support::Fault;
 use std::net::TcpListener;
 use std::sync::Arc;

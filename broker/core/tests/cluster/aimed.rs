@@ -1,9 +1,9 @@
 //! Worlds aimed at one rule each, which worlds of chance meet too rarely.
 
-use crate::classes::{SETTLED_AFTER_START_MS, SETTLED_MS};
-use crate::identity::namesakes;
-use crate::net::ETCD;
-use crate::script::{Script, Step, cut_both, cut_off};
+use crate::cluster::classes::{SETTLED_AFTER_START_MS, SETTLED_MS};
+use crate::cluster::identity::namesakes;
+use crate::cluster::net::ETCD;
+use crate::cluster::script::{Script, Step, cut_both, cut_off};
 use broker_core::cluster::limits::{ANNOUNCED_MS, ROUND_MS, TICK_MS};
 use broker_core::cluster::spans::Spans;
 

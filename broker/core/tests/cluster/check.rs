@@ -18,9 +18,9 @@
 //! | I11 | of the processes of a name none registers again after another one did (`identity`) |
 //! | I12 | after etcd refused a transfer no slot is offered for a while (`outputs`) |
 
-use crate::host::Host;
-use crate::net::{ETCD, Net};
-use crate::script::Script;
+use crate::cluster::host::Host;
+use crate::cluster::net::{ETCD, Net};
+use crate::cluster::script::Script;
 use broker_core::cluster::Cluster;
 use broker_core::cluster::limits::{CALL_MS, TICK_MS};
 use broker_core::cluster::message::{Answer, Call, Ending, Gain, Held, Reason, Taking};

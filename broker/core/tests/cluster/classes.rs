@@ -1,8 +1,8 @@
 //! The classes of worlds: what is meant to happen, and what must not.
 
-use crate::aimed;
-use crate::net::ETCD;
-use crate::script::{Script, Step, cut_both, cut_off};
+use crate::cluster::aimed;
+use crate::cluster::net::ETCD;
+use crate::cluster::script::{Script, Step, cut_both, cut_off};
 
 /// The shortest lease that nodes may ask for.
 const LEASE_MS: u64 = 5_000;

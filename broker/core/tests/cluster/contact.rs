@@ -1,7 +1,7 @@
 //! I2, the part of one node alone: whether what it was answered lets it admit. I10: whether it lets it deny a channel.
 
-use crate::check::Check;
-use crate::host::Host;
+use crate::cluster::check::Check;
+use crate::cluster::host::Host;
 use broker_core::cluster::Cluster;
 use broker_core::cluster::limits::HAS_ETCD_MS;
 use broker_core::cluster::node::authority::Standing;

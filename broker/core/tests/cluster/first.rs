@@ -1,8 +1,8 @@
 //! The first claims of a cluster that nobody used: each slot goes to the node that hashing names, also where claims are
 //! slow or a node starts later than the others.
 
-use crate::script::{Script, Step};
-use crate::world::World;
+use crate::cluster::script::{Script, Step};
+use crate::cluster::world::World;
 use broker_core::cluster::slots::plan::named;
 use broker_core::cluster::types::{NodeId, NodeKey, Slot};
 

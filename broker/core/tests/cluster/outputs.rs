@@ -1,7 +1,7 @@
 //! Outputs of a node, and the movements of its pending messages.
 
-use crate::net::ETCD;
-use crate::world::{What, World};
+use crate::cluster::net::ETCD;
+use crate::cluster::world::{What, World};
 use broker_core::cluster::limits::PARCEL_WAIT_MS;
 use broker_core::cluster::message::{
     Call, CallId, Cause, Held, Input, Output, Packed, Parcel, ParcelSent, Reply, SlotOrder,

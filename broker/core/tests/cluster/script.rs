@@ -1,8 +1,8 @@
 //! The script of a world: its class, its faults and when they end, and the events that must not happen meanwhile.
 
-use crate::host::Pause;
-use crate::net::ETCD;
-use crate::world::{EtcdState, World};
+use crate::cluster::host::Pause;
+use crate::cluster::net::ETCD;
+use crate::cluster::world::{EtcdState, World};
 use broker_core::cluster::message::Input;
 use broker_core::cluster::types::EtcdId;
 

@@ -1,8 +1,8 @@
 //! Between nodes and etcd: calls, replies, and the streams of watches, which keep their order.
 
-use crate::etcd::Effect;
-use crate::net::ETCD;
-use crate::world::{EtcdState, What, World};
+use crate::cluster::etcd::Effect;
+use crate::cluster::net::ETCD;
+use crate::cluster::world::{EtcdState, What, World};
 use broker_core::cluster::message::{Call, CallId, Input, Reply, WatchId};
 use broker_core::cluster::types::{Change, Key, Owner, Revision, Slot, Value};
 

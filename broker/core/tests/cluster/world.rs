@@ -1,11 +1,11 @@
 //! One world: hosts, the network, etcd, and what happens to them, from one seed.
 
-use crate::check::Check;
-use crate::etcd::Etcd;
-use crate::host::{Host, Pause};
-use crate::net::{ETCD, End, Net};
-use crate::script::{Script, Step};
-use crate::traffic::Stream;
+use crate::cluster::check::Check;
+use crate::cluster::etcd::Etcd;
+use crate::cluster::host::{Host, Pause};
+use crate::cluster::net::{ETCD, End, Net};
+use crate::cluster::script::{Script, Step};
+use crate::cluster::traffic::Stream;
 use broker_core::cluster::limits::TICK_MS;
 use broker_core::cluster::message::{Call, CallId, Held, Input, Reply};
 use broker_core::cluster::spans::Spans;

@@ -1,7 +1,7 @@
 //! Pages of the admin listener on a TLS listener, under `--lan`: which connections leave for the side thread.
 
-use crate::client::peer;
-use crate::words::post;
+use crate::shard_transcripts::client::peer;
+use crate::shard_transcripts::words::post;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, Output, Peer};
 use broker_core::placement::Placement;

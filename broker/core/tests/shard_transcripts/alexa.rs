@@ -1,6 +1,6 @@
 //! SendAlexaOfferToMaster: codec/PROTOCOL.md, ALEXA.
 
-use crate::script::{SEEDS, Script};
+use crate::shard_transcripts::script::{SEEDS, Script};
 use broker_core::event::{Kind, Outcome};
 use broker_core::id::{Identity, ShardId};
 use broker_core::placement::Placement;

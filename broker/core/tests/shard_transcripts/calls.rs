@@ -1,6 +1,6 @@
 //! API calls on a connection: codec/PROTOCOL.md, HTTP and CHAN.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 
 const CREATED: &str =
     r#"200 {"ChannelARN":"arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/1767323075123"}"#;

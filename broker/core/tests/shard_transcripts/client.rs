@@ -1,7 +1,7 @@
 //! A client of a transcript: what the server sent it, and how far it has read.
 
-use crate::wire::{self, Item};
-use crate::words::words;
+use crate::shard_transcripts::words::words;
+use crate::sim::wire::{self, Item};
 use broker_core::id::SessionKey;
 use broker_core::machine::Peer;
 

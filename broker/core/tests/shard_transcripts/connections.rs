@@ -1,6 +1,6 @@
 //! Upgrades and their refusals: codec/PROTOCOL.md, CON.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 
 const ARN: &str =
     "arn%3Aaws%3Akinesisvideo%3Aus-west-2%3A123456789012%3Achannel%2Fcam%2F1700000000000";

@@ -1,6 +1,6 @@
 //! The end of the process: codec/PROTOCOL.md, LIFE-4.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 
 #[test]
 fn all_get_go_away_then_close_and_messages_pass_meanwhile() {

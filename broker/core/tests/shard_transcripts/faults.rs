@@ -1,6 +1,6 @@
 //! Bad messages and bad frames: codec/PROTOCOL.md, MSG and STAT; RFC 6455.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 use broker_core::event::{Kind, Outcome};
 use broker_core::settings::Rate;
 

@@ -1,6 +1,6 @@
 //! Messages kept for absent peers: codec/PROTOCOL.md, KEEP.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 use broker_core::event::{Kind, Outcome};
 use codec::signal::Action;
 

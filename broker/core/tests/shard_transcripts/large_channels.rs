@@ -1,8 +1,8 @@
 //! The end of many connections at once: a bounded number of them is closed in one turn.
 
-use crate::client::peer;
-use crate::slots::{Node, held, parcel, record};
-use crate::words::{CHANNEL, FIRST_MOMENT, arn, spoken, upgrade};
+use crate::shard_transcripts::client::peer;
+use crate::shard_transcripts::slots::{Node, held, parcel, record};
+use crate::shard_transcripts::words::{CHANNEL, FIRST_MOMENT, arn, spoken, upgrade};
 use broker_core::cluster::message::{Cause, SlotOrder};
 use broker_core::id::{Identity, SessionKey, ShardId};
 use broker_core::limits::CLOSES_PER_TURN;

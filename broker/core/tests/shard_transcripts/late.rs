@@ -1,6 +1,6 @@
 //! Messages that were held back on their way: codec/PROTOCOL.md, TAKE-5.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 use broker_core::event::{Kind, Outcome};
 use codec::signal::Action;
 

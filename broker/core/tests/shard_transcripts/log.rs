@@ -1,6 +1,6 @@
 //! The log's entries about connections.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 use broker_core::auth::SessionKeys;
 use broker_core::check::Check;
 use broker_core::journal::{Entry, Refused};

@@ -1,7 +1,7 @@
 //! A shard of a node in a cluster: what it passes on to other nodes, what it answers itself, and what it refuses.
 
-use crate::client::{self, peer};
-use crate::words::{self, arn, post};
+use crate::shard_transcripts::client::{self, peer};
+use crate::shard_transcripts::words::{self, arn, post};
 use broker_core::check::Check;
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::id::{Identity, NodeId, SessionKey, ShardId};

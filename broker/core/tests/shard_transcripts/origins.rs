@@ -1,6 +1,6 @@
 //! Pages of foreign origins, where nobody is asked for a signature.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 
 const UPGRADE: &str = "GET /?X-Amz-ChannelARN=arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/1700000000000 \
                        HTTP/1.1\\r\\n\

@@ -1,7 +1,7 @@
 //! Changes of channels: when they are seen, in which order they are made, and that a store which fails changes nothing.
 //! codec/PROTOCOL.md, CHAN and MEDIA.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 use broker_core::journal::Entry;
 
 const CREATED: &str =

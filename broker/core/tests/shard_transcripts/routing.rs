@@ -1,6 +1,6 @@
 //! The recipients of messages: codec/PROTOCOL.md, ROUTE.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 
 #[test]
 fn viewers_reach_the_master_and_the_master_each_viewer() {

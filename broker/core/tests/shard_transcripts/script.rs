@@ -21,10 +21,10 @@
 
 mod clients;
 
-use crate::client::Client;
-use crate::notes::Notes;
-use crate::store::{Changes, SlowStore};
-use crate::words::{CHANNEL, FIRST_MOMENT, arn, millis, spoken};
+use crate::shard_transcripts::client::Client;
+use crate::shard_transcripts::notes::Notes;
+use crate::shard_transcripts::store::{Changes, SlowStore};
+use crate::shard_transcripts::words::{CHANNEL, FIRST_MOMENT, arn, millis, spoken};
 use broker_core::id::{Identity, ShardId};
 use broker_core::journal::Entry;
 use broker_core::limits::RECONNECTS_PER_STEP;

@@ -1,7 +1,7 @@
 //! The sum of the bytes of records, while slots come and go and records change.
 
-use crate::slots::{ACCOUNT, CHANNEL, Node, REGION, parcel, serve};
-use crate::store::{Changes, SlowStore};
+use crate::shard_transcripts::slots::{ACCOUNT, CHANNEL, Node, REGION, parcel, serve};
+use crate::shard_transcripts::store::{Changes, SlowStore};
 use broker_core::cluster::message::{Cause, Held, SlotOrder};
 use broker_core::cluster::types::Revision;
 use broker_core::id::{Identity, NodeId};

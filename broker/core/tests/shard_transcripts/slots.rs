@@ -1,7 +1,7 @@
 //! A shard whose slots come and go: who is admitted, who waits, and what becomes of kept messages.
 
-use crate::client::peer;
-use crate::words::{post, upgrade};
+use crate::shard_transcripts::client::peer;
+use crate::shard_transcripts::words::{post, upgrade};
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::cluster::message::{Cause, Held, Packed, SlotOrder};
 use broker_core::cluster::types::{Incarnation, ParcelId, Revision};

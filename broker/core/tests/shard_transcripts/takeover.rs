@@ -1,6 +1,6 @@
 //! The newest wins: codec/PROTOCOL.md, TAKE.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 
 #[test]
 fn the_newest_master_gets_everything_and_the_older_one_may_still_speak() {

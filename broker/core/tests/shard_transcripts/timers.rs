@@ -1,6 +1,6 @@
 //! Events that come by the clock: codec/PROTOCOL.md, LIFE.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 use broker_core::journal::Entry;
 use broker_core::settings::GoAway;
 

@@ -1,6 +1,6 @@
 //! The recorder's notes of a channel when an operator asks.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 
 use broker_core::id::{Identity, SessionKey};
 use broker_core::limits::INSPECTED_NOTES_PER_STEP;

@@ -1,7 +1,7 @@
 //! Messages that are not accepted: their reasons in the counters, in the trace and in the log.
 
-use crate::script::Script;
-use crate::trace::trace;
+use crate::shard_transcripts::script::Script;
+use crate::shard_transcripts::trace::trace;
 use broker_core::event::Outcome;
 use broker_core::journal::{Entry, Unaccepted, UnacceptedMessage};
 use broker_core::limits::UNACCEPTED_LOGGED_PER_ACCOUNT;

@@ -1,6 +1,6 @@
 //! Waiting SendAlexaOfferToMaster calls take nothing that other calls need, and share what they take.
 
-use crate::script::Script;
+use crate::shard_transcripts::script::Script;
 use broker_core::event::{Kind, Outcome};
 use codec::signal::Action;
 

@@ -1,7 +1,7 @@
 //! Devices that wait until somebody waits for them.
 
-use crate::script::Script;
-use crate::words::arn;
+use crate::shard_transcripts::script::Script;
+use crate::shard_transcripts::words::arn;
 use broker_core::check::Check;
 use broker_core::event::Requested;
 

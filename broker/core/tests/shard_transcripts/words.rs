@@ -1,6 +1,6 @@
 //! Requests, frames and responses of clients, in the words of a transcript.
 
-use crate::wire::Item;
+use crate::sim::wire::Item;
 use broker_core::time::Moment;
 use codec::signal::{Action, client::Outgoing};
 use codec::ws::{self, Opcode};

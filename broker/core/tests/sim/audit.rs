@@ -1,10 +1,10 @@
 //! Rules that must hold of logs, stores and counters after every step.
 
-use crate::letters::Change;
-use crate::model::changes::Life;
-use crate::model::{Channel, ConnId};
-use crate::store::Verdict;
-use crate::world::World;
+use crate::sim::letters::Change;
+use crate::sim::model::changes::Life;
+use crate::sim::model::{Channel, ConnId};
+use crate::sim::store::Verdict;
+use crate::sim::world::World;
 use broker_core::event::{CONNECTION_ROLES, Outcome};
 use broker_core::journal::{Entry, Unaccepted};
 use broker_core::machine::Machine;

@@ -1,7 +1,7 @@
 //! Bounds that no step may exceed, and the state at the end.
 
-use crate::letters::{Post, Tag};
-use crate::world::World;
+use crate::sim::letters::{Post, Tag};
+use crate::sim::world::World;
 use broker_core::event::CONNECTION_ROLES;
 use broker_core::machine::Machine;
 

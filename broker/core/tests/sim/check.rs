@@ -1,10 +1,10 @@
 //! Rules that must hold after every step: the machine did what the model says, nothing else, and the books agree.
 
-use crate::letters::{Post, Tag};
-use crate::model::{Body, ConnId, Expect, Question};
-use crate::socket::Stage;
-use crate::wire::{Item, Response};
-use crate::world::World;
+use crate::sim::letters::{Post, Tag};
+use crate::sim::model::{Body, ConnId, Expect, Question};
+use crate::sim::socket::Stage;
+use crate::sim::wire::{Item, Response};
+use crate::sim::world::World;
 use broker_core::id::{CallRef, SessionKey, ShardId};
 use broker_core::limits::ANSWER_BYTES_MAX;
 use broker_core::machine::{Machine, Output};
@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 impl World {
     /// Before an input: the model sees how full the outboxes are, and forgets what the last input led to.
     pub(crate) fn before(&mut self, shard: usize) {
-        self.model.out = crate::model::Predicted::default();
+        self.model.out = crate::sim::model::Predicted::default();
         let mut all = 0;
         for &conn in self.keys[shard].values() {
             let (bytes, messages) = self.sockets[conn].waits;
@@ -137,7 +137,7 @@ impl World {
         from: usize,
         to: ShardId,
         letter: Letter,
-    ) -> Option<(Letter, crate::model::Caller, usize)> {
+    ) -> Option<(Letter, crate::sim::model::Caller, usize)> {
         let reference = |caller: &CallRef| (caller.shard.0, caller.session.pack(), caller.serial);
         let out = &mut self.model.out;
         let tag = match &letter {
@@ -220,7 +220,7 @@ impl World {
 
     fn ended_as_predicted(&mut self, conn: ConnId, aborted: bool, clock: bool) {
         let out = &mut self.model.out;
-        let list = |out: &mut crate::model::Predicted| {
+        let list = |out: &mut crate::sim::model::Predicted| {
             let list = if aborted {
                 &mut out.aborts
             } else {

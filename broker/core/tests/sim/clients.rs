@@ -1,10 +1,10 @@
 //! Input of clients: upgrades, messages of all kinds, calls, violations.
 
-use crate::faults::Action;
-use crate::model::ConnId;
-use crate::socket::Role;
-use crate::words::{Call, Offer, Piece, Shape, Text};
-use crate::world::World;
+use crate::sim::faults::Action;
+use crate::sim::model::ConnId;
+use crate::sim::socket::Role;
+use crate::sim::words::{Call, Offer, Piece, Shape, Text};
+use crate::sim::world::World;
 use broker_core::settings::TELLS_VIEWERS;
 use codec::signal;
 

@@ -1,10 +1,10 @@
 //! The life of connections: they come, write, end, and go to their channel's home.
 
-use crate::letters::Post;
-use crate::model::ConnId;
-use crate::socket::{Role, Socket, Stage};
-use crate::words::Piece;
-use crate::world::World;
+use crate::sim::letters::Post;
+use crate::sim::model::ConnId;
+use crate::sim::socket::{Role, Socket, Stage};
+use crate::sim::words::Piece;
+use crate::sim::world::World;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Intake, Machine, Peer};
 use broker_core::shard::Parcel;
@@ -170,7 +170,7 @@ impl World {
         if !self.shards[shard].has_room() {
             self.hit("fault: no room for an adopted connection");
             self.sockets[conn].stage = Stage::Over;
-            self.model.conns[conn].stage = crate::model::Stage::Gone;
+            self.model.conns[conn].stage = crate::sim::model::Stage::Gone;
             return;
         }
         if self.sockets[conn].reset {

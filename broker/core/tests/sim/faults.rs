@@ -1,7 +1,7 @@
 //! The kind of world that a seed makes: its size, its limits, the weights of its actions (some never happen), and its
 //! faults.
 
-use crate::store::{Kind, Verdicts};
+use crate::sim::store::{Kind, Verdicts};
 use broker_core::settings::{GoAway, Hook, Profile, Quotas, Rate, Settings};
 
 /// A world's kind.

@@ -1,10 +1,10 @@
 //! Questions of an operator between two turns; the answers are compared with the model.
 
-use crate::clients::account_of;
-use crate::faults::Action;
-use crate::model::changes::Life;
-use crate::model::{Channel, ConnId, Stage};
-use crate::world::World;
+use crate::sim::clients::account_of;
+use crate::sim::faults::Action;
+use crate::sim::model::changes::Life;
+use crate::sim::model::{Channel, ConnId, Stage};
+use crate::sim::world::World;
 use broker_core::id::Identity;
 use broker_core::machine::Machine;
 use broker_core::shard::Towards;

@@ -1,7 +1,7 @@
 //! The clients' own knowledge: messages that they sent, to whom, and those that came. Shares nothing with the model.
 
-use crate::model::ConnId;
-use crate::socket::Role;
+use crate::sim::model::ConnId;
+use crate::sim::socket::Role;
 use std::collections::BTreeMap;
 
 /// The clients' own knowledge: messages that they sent, to whom, and those that came. Independent of the model.

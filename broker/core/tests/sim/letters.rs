@@ -1,8 +1,8 @@
 //! The mailboxes of shards: their entries, and how these are taken out.
 
-use crate::model::{Caller, ConnId, Question, Refusal, Told};
-use crate::store::trouble;
-use crate::world::World;
+use crate::sim::model::{Caller, ConnId, Question, Refusal, Told};
+use crate::sim::store::trouble;
+use crate::sim::world::World;
 use broker_core::check::Check;
 use broker_core::id::{CallRef, ChannelKey, ShardId};
 use broker_core::machine::Input;

@@ -1,7 +1,7 @@
 //! Those who watch channels: what they know in the end is what is so, also when they often have no room.
 
-use crate::model::Model;
-use crate::world::World;
+use crate::sim::model::Model;
+use crate::sim::world::World;
 use broker_core::presence::{Audience, Told};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The part of a stream that a client has yet to read, looked at again and again.
 
-use crate::wire::{self, Item, Placed};
+use crate::sim::wire::{self, Item, Placed};
 use std::rc::Rc;
 
 /// A stream as far as it was looked at the last time. What is looked at again is compared, and only what has changed is

@@ -1,9 +1,9 @@
 //! The flight recorder's notes of a channel, read in steps between inputs and at the end of the world: exactly the
 //! events that the model saw happen there, as far as the ring still holds them.
 
-use crate::model::changes::Life;
-use crate::model::trail::{Recorded, What};
-use crate::world::World;
+use crate::sim::model::changes::Life;
+use crate::sim::model::trail::{Recorded, What};
+use crate::sim::world::World;
 use ahash::RandomState;
 use broker_core::id::Identity;
 use broker_core::shard::{
@@ -180,7 +180,7 @@ impl World {
             self.model.met("trace of a channel that is not here");
             return None;
         };
-        let same = |one: &&crate::model::Channel| one.name == name && one.home == shard;
+        let same = |one: &&crate::sim::model::Channel| one.name == name && one.home == shard;
         if self.model.channels.iter().filter(same).count() > 1 {
             self.model
                 .met("trace of a channel whose name another one had");

@@ -1,11 +1,11 @@
 //! The script of a client's test: faults, clocks that are moved, and a clean state. With a generator of its own, so
 //! that worlds without it are the same as if there were none.
 
-use crate::faults::Plan;
-use crate::model::scripted::{About, Rule};
-use crate::model::timers::GRAIN_MS;
-use crate::presence::Watcher;
-use crate::world::World;
+use crate::sim::faults::Plan;
+use crate::sim::model::scripted::{About, Rule};
+use crate::sim::model::timers::GRAIN_MS;
+use crate::sim::presence::Watcher;
+use crate::sim::world::World;
 use broker_core::machine::Machine;
 use broker_core::settings::Settings;
 use broker_core::shard::{

@@ -1,10 +1,10 @@
 //! A connection as the edge and the network have it, with its client's side, and how bytes leave on it.
 
-use crate::model::ConnId;
-use crate::reader::Reader;
-use crate::wire::{Item, Placed};
-use crate::words::Piece;
-use crate::world::World;
+use crate::sim::model::ConnId;
+use crate::sim::reader::Reader;
+use crate::sim::wire::{Item, Placed};
+use crate::sim::words::Piece;
+use crate::sim::world::World;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine};
 use std::cell::{Cell, RefCell};

@@ -1,12 +1,12 @@
 //! The passing of time, and the end of a world: by a drain, and by everybody's going.
 
-use crate::faults::Action;
-use crate::letters::{Post, Tag};
-use crate::model::timers::GRAIN_MS;
-use crate::model::{Conn, ConnId};
-use crate::socket::{Socket, Stage};
-use crate::words::Piece;
-use crate::world::World;
+use crate::sim::faults::Action;
+use crate::sim::letters::{Post, Tag};
+use crate::sim::model::timers::GRAIN_MS;
+use crate::sim::model::{Conn, ConnId};
+use crate::sim::socket::{Socket, Stage};
+use crate::sim::words::Piece;
+use crate::sim::world::World;
 use broker_core::machine::{Input, Machine};
 use broker_core::shard::Letter;
 use broker_core::time::Now;
@@ -56,7 +56,7 @@ impl World {
     }
 
     fn awaits_replies(&self) -> bool {
-        let waits = |conn: &Conn| matches!(conn.stage, crate::model::Stage::AwaitReply(_));
+        let waits = |conn: &Conn| matches!(conn.stage, crate::sim::model::Stage::AwaitReply(_));
         self.model.conns.iter().any(waits)
     }
 

@@ -1,9 +1,9 @@
 //! PRESENCE: viewers that ask for it, and whose channel's owner wants it, know in the end whether a master is there;
 //! nobody else gets it.
 
-use crate::model::{Conn, ConnId, Stage};
-use crate::wire::State;
-use crate::world::World;
+use crate::sim::model::{Conn, ConnId, Stage};
+use crate::sim::wire::State;
+use crate::sim::world::World;
 use broker_core::settings::TELLS_VIEWERS;
 use std::collections::BTreeMap;
 
@@ -181,7 +181,7 @@ impl World {
     }
 }
 
-fn open(conn: &Conn) -> Option<&crate::model::Ws> {
+fn open(conn: &Conn) -> Option<&crate::sim::model::Ws> {
     let is_open = conn.live && matches!(conn.stage, Stage::Open);
     conn.ws.as_ref().filter(|_| is_open)
 }

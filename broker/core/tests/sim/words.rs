@@ -1,7 +1,7 @@
 //! The words of clients: requests and frames, each with its meaning. The bytes are the codec's client side or made by
 //! hand.
 
-use crate::viewers::asks;
+use crate::sim::viewers::asks;
 use codec::control::Operation;
 use codec::signal::Action;
 use codec::ws::{self, Opcode};

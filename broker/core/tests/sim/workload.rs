@@ -1,10 +1,10 @@
 //! Actions of clients, the network and time: one after the other, drawn by the world's weights.
 
-use crate::faults::Action;
-use crate::model::ConnId;
-use crate::socket::{Role, Socket, Stage};
-use crate::words::{Call, Piece};
-use crate::world::World;
+use crate::sim::faults::Action;
+use crate::sim::model::ConnId;
+use crate::sim::socket::{Role, Socket, Stage};
+use crate::sim::words::{Call, Piece};
+use crate::sim::world::World;
 use broker_core::machine::Machine;
 
 impl World {

@@ -3,18 +3,18 @@
 //!
 //! Each operation drives the model first, then the machine, then has everything compared (`check`).
 
-use crate::clients::account_of;
-use crate::faults::Plan;
-use crate::ledger::Ledger;
-use crate::letters::{Change, Post};
-use crate::model::{Caller, ConnId, Model};
-use crate::notes::Notes;
-use crate::presence::Watcher;
-use crate::recorder::Traces;
-use crate::scripts::Script;
-use crate::socket::Socket;
-use crate::store::{Given, SimStore};
-use crate::viewers::Known;
+use crate::sim::clients::account_of;
+use crate::sim::faults::Plan;
+use crate::sim::ledger::Ledger;
+use crate::sim::letters::{Change, Post};
+use crate::sim::model::{Caller, ConnId, Model};
+use crate::sim::notes::Notes;
+use crate::sim::presence::Watcher;
+use crate::sim::recorder::Traces;
+use crate::sim::scripts::Script;
+use crate::sim::socket::Socket;
+use crate::sim::store::{Given, SimStore};
+use crate::sim::viewers::Known;
 use broker_core::auth::SessionKeys;
 use broker_core::id::{Identity, SessionKey, ShardId};
 use broker_core::journal::Entry;
@@ -139,7 +139,7 @@ impl World {
             ticks_due: Vec::new(),
             input: false,
             traces: Traces::new(seed, (0..count).map(seeds)),
-            traced: crate::setting("SIM_TRACE").is_some(),
+            traced: crate::sim::setting("SIM_TRACE").is_some(),
         }
     }
 

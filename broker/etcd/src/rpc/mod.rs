@@ -1,6 +1,6 @@
 //! etcd's gRPC interface: its messages, and the calls over one connection.
 //!
-//! `generated.rs` is what `tonic-prost-build` makes of `proto/rpc.proto`; `tests/generated.rs` compares the two, and is
+//! `generated.rs` is what `tonic-prost-build` makes of `proto/rpc.proto`; the test of `broker/etcd/generator` compares the two, and is
 //! all that needs `protoc`.
 
 #[rustfmt::skip]

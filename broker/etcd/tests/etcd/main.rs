@@ -3,6 +3,7 @@
 //! | module | what it shows |
 //! |---|---|
 //! | `claims` | slots are claimed, given, and claimed again by the same node |
+//! | `fuzz` | messages between nodes that nobody wrote: without etcd |
 //! | `faults` | what moves slots, and what must not |
 //! | `records` `contract` | the registry: what every store holds to, and what is etcd's own |
 //! | `history` | another etcd, another cluster: nothing is claimed, nothing is written |
@@ -23,6 +24,7 @@ mod clusters;
 #[path = "../../../tests/contract/store.rs"]
 mod contract;
 mod faults;
+mod fuzz;
 mod history;
 mod identity;
 mod input;

@@ -5,7 +5,7 @@ mod credentials;
 mod files;
 mod keys;
 
-use crate::support::{broker, directory};
+use crate::cli::support::{broker, directory};
 use broker::config::Cpus;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use std::fs;

@@ -14,13 +14,15 @@ use std::path::{Path, PathBuf};
 /// broker must have kept every secret to itself, and the books must balance.
 macro_rules! on_signed_shards {
     ($($scenario:ident),+ $(,)?) => {
-        on_signed_shards!(one_shard 1 $($scenario)+);
-        on_signed_shards!(three_shards 3 $($scenario)+);
+        on_signed_shards!(two_shards 2 #[cfg(test)] $($scenario)+);
+        on_signed_shards!(one_shard 1 #[ignore = "the long check all-shard-counts runs it"] $($scenario)+);
+        on_signed_shards!(four_shards 4 #[ignore = "the long check all-shard-counts runs it"] $($scenario)+);
     };
-    ($count:ident $shards:literal $($scenario:ident)+) => {
+    ($count:ident $shards:literal #[$when:meta] $($scenario:ident)+) => {
         mod $count {
             $(
                 #[test]
+                #[$when]
                 fn $scenario() {
                     let service = crate::signed::service::Service::start($shards);
                     super::$scenario(&service);

@@ -1,9 +1,9 @@
 //! Several processes of one name: what reaches which of them, and which of them may register.
 
-use crate::classes::SETTLED_MS;
-use crate::net::ETCD;
-use crate::script::{Script, Step, cut_both};
-use crate::world::{What, World};
+use crate::cluster::classes::SETTLED_MS;
+use crate::cluster::net::ETCD;
+use crate::cluster::script::{Script, Step, cut_both};
+use crate::cluster::world::{What, World};
 use broker_core::cluster::message::Input;
 use broker_core::cluster::types::{Address, Change, Key, NodeId, Value};
 use broker_core::time::Now;

@@ -3,10 +3,10 @@
 //! The model of etcd keeps a registration as the nodes of the first secret read it; that of any other secret is there
 //! with the number of its secret in place of an inner version.
 
-use crate::check::Check;
-use crate::host::Host;
-use crate::net::{ETCD, End};
-use crate::script::Script;
+use crate::cluster::check::Check;
+use crate::cluster::host::Host;
+use crate::cluster::net::{ETCD, End};
+use crate::cluster::script::Script;
 use broker_core::cluster::message::{Call, Input, Reply};
 use broker_core::cluster::types::{Change, Kinship, Owner, Slot, Value};
 

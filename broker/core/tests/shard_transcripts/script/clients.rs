@@ -1,8 +1,8 @@
 //! Actions of the clients of a script, and the items that reach them.
 
 use super::Script;
-use crate::client::{Client, peer};
-use crate::words::{CHANNEL, arn, upgrade};
+use crate::shard_transcripts::client::{Client, peer};
+use crate::shard_transcripts::words::{CHANNEL, arn, upgrade};
 use broker_core::id::SessionKey;
 use broker_core::leap::Leap;
 use broker_core::machine::{Input, Machine, Output};

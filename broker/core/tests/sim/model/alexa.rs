@@ -2,7 +2,7 @@
 
 use super::messages::Arriving;
 use super::{Caller, Channel, ConnId, LIMITED, Model, Refusal, Stage, Told, UNAVAILABLE, Waiting};
-use crate::words::Offer;
+use crate::sim::words::Offer;
 use broker_core::check::Check;
 use broker_core::event::{Kind, Outcome};
 use broker_core::journal::Unaccepted;

@@ -2,7 +2,7 @@
 
 use super::connections::name_of;
 use super::{Body, Named, Refusal, Told};
-use crate::words::{Call, Offer};
+use crate::sim::words::{Call, Offer};
 use broker_core::check::Check;
 
 /// The subject of a call in its audit line; `None` for calls that change nothing.

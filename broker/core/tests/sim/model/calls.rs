@@ -7,7 +7,7 @@ use super::{
     CALLERS, Caller, Channel, ConnId, LIMITED, Model, NOT_FOUND, Named, PredictedResponse, Purpose,
     Question, Record, Refusal, Reply, Stage, Told, UNAVAILABLE,
 };
-use crate::words::{Call, Offer};
+use crate::sim::words::{Call, Offer};
 use broker_core::check::Check;
 use broker_core::event::Outcome;
 use broker_core::journal::EndReason;

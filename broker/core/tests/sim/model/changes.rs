@@ -2,8 +2,8 @@
 //! CHAN and MEDIA.
 
 use super::{Caller, Channel, LIMITED, Model, Refusal, Told, UNAVAILABLE};
-use crate::store::{Given, Verdict, trouble};
-use crate::words::Call;
+use crate::sim::store::{Given, Verdict, trouble};
+use crate::sim::words::Call;
 use broker_core::check::Check;
 use broker_core::registry::StoreError;
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! The model of one connection.
 
 use super::{ConnId, Expect, quotas};
-use crate::words::{Call, Piece};
+use crate::sim::words::{Call, Piece};
 use broker_core::id::SessionKey;
 use broker_core::journal::EndReason;
 use codec::control::Operation;

@@ -1,7 +1,7 @@
 //! Connections: what they are fed and answered, how they move, and how they end. See codec/PROTOCOL.md, CON to LIFE.
 
 use super::{Body, Conn, ConnId, Expect, Model, PredictedResponse, Purpose, Refusal, Stage};
-use crate::words::Piece;
+use crate::sim::words::Piece;
 use broker_core::check::Check;
 use broker_core::event::{ConnectionRole, UpgradeOutcome};
 use broker_core::id::SessionKey;

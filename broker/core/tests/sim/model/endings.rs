@@ -15,7 +15,7 @@ impl Model {
         }
         self.because(id, reason);
         self.leave(id);
-        let bytes = crate::wire::frame_bytes(2 + text.len());
+        let bytes = crate::sim::wire::frame_bytes(2 + text.len());
         self.expect(id, Expect::Close(code, text.to_owned()), bytes);
         self.conns[id].stage = Stage::AwaitEcho(self.now, false);
     }

@@ -1,7 +1,7 @@
 //! The frames of one read: messages, pings, ends, and those without effect.
 
 use super::{ConnId, Expect, Model, Stage};
-use crate::words::Piece;
+use crate::sim::words::Piece;
 use broker_core::journal::EndReason;
 use broker_core::limits::CONTROL_BYTES_MAX;
 use codec::ws::{Excess, FrameError};
@@ -23,7 +23,7 @@ impl Model {
                 Piece::Ping(payload) => {
                     pings += 1;
                     if pings <= 16 && self.conns[id].control < CONTROL_BYTES_MAX {
-                        let bytes = crate::wire::frame_bytes(payload.len());
+                        let bytes = crate::sim::wire::frame_bytes(payload.len());
                         self.expect(id, Expect::Pong(payload), bytes);
                     } else {
                         self.met("ping not answered");

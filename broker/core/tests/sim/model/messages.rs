@@ -3,7 +3,7 @@
 use super::keeping::Full;
 use super::unaccepted::Why;
 use super::{ConnId, Expect, Message, Model, Queued, Stage};
-use crate::words::{Shape, Text};
+use crate::sim::words::{Shape, Text};
 use broker_core::event::{Kind, Outcome};
 use broker_core::journal::Unaccepted;
 use broker_core::limits::CONTROL_BYTES_MAX;
@@ -428,7 +428,7 @@ impl Model {
         let text = format!(
             r#"{{"messageType":"STATUS_RESPONSE","statusResponse":{{"correlationId":"{correlation}","errorType":"{error}","statusCode":"{code}","description":"{description}"}}}}"#
         );
-        let bytes = crate::wire::frame_bytes(text.len());
+        let bytes = crate::sim::wire::frame_bytes(text.len());
         self.expect(id, Expect::Status(text), bytes);
     }
 }

@@ -31,8 +31,8 @@ pub(crate) mod trail;
 pub(crate) mod unaccepted;
 pub(crate) mod withheld;
 
-use crate::store::Verdicts;
-use crate::words::Call;
+use crate::sim::store::Verdicts;
+use crate::sim::words::Call;
 use books::Purpose;
 use broker_core::check::Check;
 use broker_core::event::{Counters, Kind, Outcome};

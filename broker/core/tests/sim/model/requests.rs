@@ -3,8 +3,8 @@
 use super::connections::name_of;
 use super::scripted::NEVER;
 use super::{ConnId, Model, Named, PredictedResponse, Purpose, Refusal, Stage, UNAVAILABLE};
-use crate::model::Body;
-use crate::words::Piece;
+use crate::sim::model::Body;
+use crate::sim::words::Piece;
 use broker_core::check::Check;
 use broker_core::event::UpgradeOutcome;
 use broker_core::limits::{

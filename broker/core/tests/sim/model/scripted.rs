@@ -4,7 +4,7 @@
 use super::connections::name_of;
 use super::withheld::Later;
 use super::{ConnId, Expect, Model, Named, PredictedResponse, Purpose, Refusal, Stage};
-use crate::words::Call;
+use crate::sim::words::Call;
 use broker_core::check::Check;
 use broker_core::event::UpgradeOutcome;
 use broker_core::journal::EndReason;

@@ -150,6 +150,6 @@ pub(crate) struct Message {
 impl Message {
     /// The bytes of its frame.
     pub(crate) fn bytes(&self) -> usize {
-        crate::wire::frame_bytes(self.text.len())
+        crate::sim::wire::frame_bytes(self.text.len())
     }
 }

@@ -8,7 +8,7 @@ use super::{
     Caller, ConnId, DrainModel, Expect, Model, Named, Purpose, Refusal, Stage, Told, UNAVAILABLE,
     Ws,
 };
-use crate::wire::{Item, Response};
+use crate::sim::wire::{Item, Response};
 use broker_core::check::Check;
 use broker_core::journal::EndReason;
 

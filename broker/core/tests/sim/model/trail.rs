@@ -171,7 +171,7 @@ impl Model {
             action: Some(action),
             to_master: ws.viewer.is_some(),
             passage,
-            bytes: crate::wire::frame_bytes(delivered.len()),
+            bytes: crate::sim::wire::frame_bytes(delivered.len()),
             most: 0,
             from: Some(id),
             to: None,

@@ -57,7 +57,7 @@ impl Model {
         let ws = self.conns[id].ws.as_ref().expect("it was open");
         let delivered = delivery(action, payload, ws.viewer.as_deref());
         let why = Why {
-            bytes: crate::wire::frame_bytes(delivered.len()),
+            bytes: crate::sim::wire::frame_bytes(delivered.len()),
             ..Why::plain(reason)
         };
         let named = ws.viewer.is_none().then(|| recipient.to_owned());

@@ -1,5 +1,5 @@
-//! `src/rpc/generated.rs` is what the generator makes of `proto/rpc.proto`. After a change of the latter, or of the
-//! generator's version: `RENEW=1 cargo test -p broker-etcd --test generated`, then look at the difference.
+//! `broker/etcd/src/rpc/generated.rs` is what the generator makes of `proto/rpc.proto`. After a change of the latter, or of
+//! the generator's version: `RENEW=1 cargo test -p etcd-generator`, then look at the difference.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn the_generated_code_is_that_of_the_proto_file() {
     if Command::new(protoc).arg("--version").output().is_err() {
         return eprintln!("skipped: no protoc, of the package protobuf-compiler");
     }
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("generated");
     fs::create_dir_all(&made).expect("a directory under target/");
     tonic_prost_build::configure()
@@ -31,6 +31,6 @@ fn the_generated_code_is_that_of_the_proto_file() {
     let kept = fs::read_to_string(kept).expect("the file");
     assert!(
         kept == made,
-        "not what is in the repository: RENEW=1 cargo test -p broker-etcd --test generated"
+        "not what is in the repository: RENEW=1 cargo test -p etcd-generator"
     );
 }

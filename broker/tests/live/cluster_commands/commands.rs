@@ -1,7 +1,7 @@
 //! The commands `status`, `check` and `remove`, on given contents of etcd.
 
-use crate::server::{self, Etcd};
-use crate::support::{Place, registration};
+use crate::cluster_commands::support::{Place, registration};
+use crate::cluster_etcd::server::{self, Etcd};
 use std::time::Duration;
 use testkit::until_within;
 

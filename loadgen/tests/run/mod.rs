@@ -12,5 +12,3 @@ mod program;
 mod service;
 mod sessions;
 mod start;
-#[path = "../support/mod.rs"]
-mod support;

@@ -1,6 +1,6 @@
 //! A configuration, and the commands that read it.
 
-use crate::server::{Etcd, Scratch};
+use crate::cluster_etcd::server::{Etcd, Scratch};
 use broker_core::cluster::proof::Registrant;
 use broker_core::cluster::secret::ClusterSecret;
 use broker_core::cluster::types::Incarnation;

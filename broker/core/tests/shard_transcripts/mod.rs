@@ -34,10 +34,4 @@ mod trace;
 mod unaccepted;
 mod waiting;
 mod wake;
-#[expect(
-    dead_code,
-    reason = "shared with the simulation, which needs all of it"
-)]
-#[path = "../sim/wire.rs"]
-mod wire;
 mod words;

@@ -1,7 +1,7 @@
 //! From the data directory of a single node into etcd, and back into one that a single node is started from.
 
-use crate::server::{self, Etcd};
-use crate::support::{PROGRAM, Place};
+use crate::cluster_commands::support::{PROGRAM, Place};
+use crate::cluster_etcd::server::{self, Etcd};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};

@@ -5,9 +5,9 @@
 //!  workload ──► world ──► model (predicts) ──► Shard (does) ──► check (compares)
 //!  scripts  ───┘          what tests of clients do under `--dev`: faults, clocks, resets
 //! ```
-//! A failure prints its seed; `SEED=… cargo test --workspace --test sim` replays it exactly. `SIM_SEEDS=n` sets how
-//! many worlds run, and `SIM_FIRST=n` the seed of the first, so that a long run can be cut into parts; with
-//! `--nocapture` a line shows now and then how far it has come, and a table at the end which faults and rules it met.
+//! A failure prints its seed; `SEED=… cargo test --test behaviour sim::` replays it exactly. `SIM_SEEDS=n` sets how many
+//! worlds run, and `SIM_FIRST=n` the seed of the first, so that a long run can be cut into parts; with `--nocapture` a
+//! line shows now and then how far it has come, and a table at the end which faults and rules it met.
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "what is not expected here is passed over or fails the test"
@@ -33,7 +33,7 @@ mod socket;
 mod store;
 mod time;
 mod viewers;
-mod wire;
+pub(crate) mod wire;
 mod words;
 mod workload;
 mod world;
@@ -120,7 +120,7 @@ fn say_given_up(seed: u64, step: u64) {
 
 fn report(seed: u64, world: &World) {
     eprintln!("seed {seed}, step {}: {:?}", world.step, world.plan);
-    eprintln!("replay: SEED={seed} cargo test --workspace --test sim");
+    eprintln!("replay: SEED={seed} cargo test --test behaviour sim::");
 }
 
 /// Reads a variable of the environment, which configures a run: `SEED`, `SIM_SEEDS`, `SIM_TRACE`.

@@ -6,7 +6,7 @@
 //!               │
 //!               └──► etcd, net (models)
 //! ```
-//! A failure prints its seed; `SEED=… cargo test --workspace --test cluster_sim` replays it exactly, with
+//! A failure prints its seed; `SEED=… cargo test --test behaviour cluster::` replays it exactly, with
 //! `SIM_TRACE=1` it prints every event. `CLUSTER_SEEDS=n` sets how many worlds run, and `SIM_FIRST=n` the seed of the
 //! first; with `--nocapture` a table at the end says what they met. `SIM_GO_ON=1` counts broken worlds and goes on.
 //! `SIM_SKIP="chaos,drains"` runs no world of these classes.
@@ -87,7 +87,7 @@ fn worlds() {
         world.run();
         if let Some(fault) = &world.check.fault {
             eprintln!("seed {seed}, class {}: {fault}", world.script.class);
-            eprintln!("replay: SEED={seed} cargo test --workspace --test cluster_sim");
+            eprintln!("replay: SEED={seed} cargo test --test behaviour cluster::");
             broken += 1;
             assert!(
                 goes_on,

@@ -1,8 +1,8 @@
 //! `heliograph cluster dns`: records, and a balancer, by which names lead to nodes.
 
-use crate::commands::cluster;
-use crate::server::{self, Etcd};
-use crate::support::Place;
+use crate::cluster_commands::commands::cluster;
+use crate::cluster_commands::support::Place;
+use crate::cluster_etcd::server::{self, Etcd};
 
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]

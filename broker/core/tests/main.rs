@@ -1,0 +1,8 @@
+//! Whole shards and clusters without input or output, in one program, which builds and links once.
+//!
+//! * [`shard_transcripts`]: the protocol's rules as transcripts.
+//! * [`sim`]: seeded worlds of shards; [`cluster`]: seeded worlds of nodes around a model of etcd.
+
+mod cluster;
+mod shard_transcripts;
+mod sim;

@@ -1,0 +1,11 @@
+//! The load generator from outside, in one program, which builds and links once.
+//!
+//! * [`run`]: the program against services of the tests, good and bad; [`broker`]: against brokers.
+//! * [`checker`]: what counts as lost, repeated or altered; [`visits`]: sessions; [`report`]: reports.
+
+mod broker;
+mod checker;
+mod report;
+mod run;
+mod support;
+mod visits;
