@@ -16,6 +16,6 @@ case "$*" in
 esac
 # As check.sh builds, so that what it builds is used again.
 export CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
-# One of loadgen's tests, so that its program is built like those of check.sh.
-cargo test --locked --workspace --no-run --test live --test checker
-cargo test --locked --workspace --test live -- --include-ignored --nocapture --test-threads 1 clients::blocks::
+# All tests, so that both programs are built like those of check.sh.
+cargo test --locked --no-run
+cargo test --locked --test live -- --include-ignored --nocapture --test-threads 1 clients::blocks::

@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# The one command: what CI runs and what a developer runs. Installs what the tests need, then passes them.
+# The gate: what CI runs and what a developer runs. Installs what the tests need, then passes them.
 #
-# Wants Debian 12, Rust by rustup, and the registries of Debian, crates, PyPI and npm; root only if a Debian package is
-# missing. Leaves nothing outside target/ and the package caches; a second run installs nothing.
+#   deploy/ci/check.sh              the gate
+#   deploy/ci/check.sh --all        the gate and the long checks; writes the stamps of these
+#   deploy/ci/check.sh --step NAME  one step of either; writes its stamp if it is a long check
+#   deploy/ci/check.sh --list       all steps with the seconds of their last runs
+#
+# Requires Debian 12, Rust by rustup, and the registries of Debian, crates, PyPI and npm; root only if a Debian package is
+# missing. Leaves nothing outside target/ and the package caches, except the stamps; a second run installs nothing.
 # Each step prints its time; the first that fails ends the run with its output and exit code 1. The last line sums up
-# what every test runner counted, and what tests said that they skipped.
+# what every test runner counted, what tests reported as skipped, and the long checks that were not run.
 #
 # Each step has a limit in seconds, for a machine with two quiet cores. A fixed piece of work is timed first, and on a
 # slower or busier machine all limits are multiplied; CHECK_SLOW=3 multiplies them by three at least. What was built and
@@ -16,69 +21,170 @@ exec </dev/null
 readonly target="${CARGO_TARGET_DIR:-$PWD/target}"
 readonly clients="$PWD/target/clients"   # broker/tests/live/clients/mod.rs looks here
 readonly logs="$target/ci"
-readonly unfinished="$logs/unfinished"   # a name of the files that are tested, then the steps that have passed
+readonly unfinished="$logs/unfinished"   # an identifier of the tested files, then the steps that have passed
+readonly times="$logs/times"             # a step, a tab, the seconds of its last run
 # Registries have bad moments: each installer tries a download again by itself. What fails otherwise would fail again.
 export CARGO_NET_RETRY=5 PIP_RETRIES=5 npm_config_fetch_retries=3 npm_config_fetch_retry_mintimeout=2000
-readonly apt=(apt-get --quiet -o Acquire::Retries=5)
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
 export HELIOGRAPH_CLIENTS="$clients"
 [ -n "$(command -v cargo)" ] || PATH="$HOME/.cargo/bin:$PATH"
+. deploy/ci/install.sh
+. deploy/ci/stamps.sh
+
+# Ignored tests that the gate runs, beside all that are not ignored, by parts of their names. The long check beside each step
+# runs the rest.
+readonly gate_clients=(
+  ::signed wrong_and_temporary_keys faults_of_ clients::moto pytest_plugin node_helper cluster_of_javascript clients::hosts
+  clients::things clients::blocks::readme client_coturn::credentials hooks::bridge hooks::wakes web_identity
+)
+readonly gate_browsers=(client_browser::console_of_a_healthy_broker client_browser::try_page_in_one_browser)
+readonly gate_etcd=(
+  claims::one_node claims::three_nodes_share claims::a_node_that_joins history::an_etcd_that_was_emptied
+  identity::a_node_with_another_secret faults::the_slots_of_a_lost_host_are_served_elsewhere_within records::changes_of_a_name
+)
+readonly gate_clusters=(
+  cluster_etcd::front::a_drain cluster_etcd::moves::the_channels_of_a_node_that_is_killed cluster_etcd::trouble::without_etcd
+  cluster_etcd::meeting::who_is_connected cluster_commands::commands
+)
+readonly gate_hosts=(
+  cluster_netns::hosts::channels_of_a_host cluster_netns::cuts::a_node_that_nobody_answers
+  cluster_netns::silent::clients_of_a_node_that_hangs
+)
+readonly service="codec/src broker/core/src broker/ring/src broker/mailbox/src broker/src Cargo.lock"   # inputs of long checks
+readonly cluster="$service broker/etcd/src broker/etcd/tests broker/link/src"
+
+# gate LIMIT NAME COMMAND…           a step of the gate; `beside` starts it, and `together` awaits those
+# long LIMIT NAME INPUTS COMMAND…    a long check; its stamp holds while these paths are as they were: see stamps.sh
+steps() {
+  gate 600 debian-packages debian_packages
+  gate 300 python-clients python_clients
+  gate 300 node-clients node_clients
+  gate 600 crates cargo fetch --locked
+  gate 60 format cargo fmt --all --check
+  gate 60 stamps stamps
+  gate 60 rules rules
+  gate 600 lints cargo clippy --workspace --all-targets --locked -- -D warnings
+  gate 900 build cargo test --locked --no-run
+  gate 600 tests cargo test --locked --no-fail-fast -- --show-output
+  gate 120 supply-chain cargo test --locked --test checks -- --include-ignored --nocapture supply::
+  gate 120 signature-of-botocore cargo test --locked --test wire -- --ignored
+  gate 600 clients ignored live 6 "${gate_clients[@]}"
+  gate 300 browsers ignored live 2 "${gate_browsers[@]}"
+  beside 600 etcd ignored etcd 6 "${gate_etcd[@]}"
+  beside 600 clusters ignored live 3 "${gate_clusters[@]}"
+  beside 600 hosts ignored live 3 "${gate_hosts[@]}"
+  beside 600 short-fuzz fuzz "${FUZZ_RUNS:-200000}"
+  beside 600 short-simulation simulation "${SIM_SEEDS:-1000}" "${CLUSTER_SEEDS:-2000}"
+  together
+
+  long 300 wake-protocol "exact broker/mailbox" model
+  long 120 generated-code "broker/etcd/proto broker/etcd/src/rpc broker/etcd/generator" cargo test --locked -p etcd-generator
+  long 900 all-shard-counts "$service broker/tests/live" ignored live 8 ::one_shard:: ::four_shards::
+  long 900 all-clients "$service broker/tests/live/clients deploy/conformance deploy/testing" \
+    ignored live 6 clients:: client_coturn:: "${gate_clients[@]/#/--skip=}" --skip clients::blocks
+  long 900 all-pages "README.md deploy/*.md deploy/testing deploy/broker.toml broker/src/config broker/tests/live/clients/blocks*" ignored live 2 clients::blocks --skip readme
+  long 900 all-browsers "$service broker/console broker/tests/live/client_browser.rs deploy/conformance/browser" \
+    ignored live 2 client_browser:: "${gate_browsers[@]/#/--skip=}"
+  long 900 all-etcd "$cluster" ignored etcd 6 "${gate_etcd[@]/#/--skip=}"
+  long 900 all-clusters "$cluster broker/tests/live/cluster_etcd" \
+    ignored live 2 cluster_etcd:: cluster_commands:: "${gate_clusters[@]/#/--skip=}"
+  long 900 all-hosts "$cluster broker/tests/live/cluster_netns" ignored live 3 cluster_netns:: "${gate_hosts[@]/#/--skip=}"
+  long 900 long-fuzz "codec broker/etcd/src" fuzz 2000000
+  long 900 long-simulation "codec/src broker/core" simulation 3000 10000
+  long 1200 benches "$service benches" cargo test --locked -p benches --lib --benches
+  long 3600 packages "exact deploy/packages deploy/release.sh Cargo.toml Cargo.lock broker/build.rs" packages
+}
+
+# Ignored tests of a program by parts of their names, so many at a time.
+ignored() {
+  local program="$1" at_once="$2"
+  shift 2
+  cargo test --locked --test "$program" -- --ignored --show-output --test-threads "$at_once" "$@"
+}
+
+rules() {
+  python3 deploy/ci/rules.py --selftest
+  python3 deploy/ci/rules.py --check
+}
+
+# Every interleaving of posting and falling asleep; the bound keeps loom's search within a minute.
+model() {
+  LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}" RUSTFLAGS="--cfg model" \
+    cargo test -p mailbox --locked --lib --target-dir "$target/model"
+}
+
+fuzz() {
+  FUZZ_RUNS="$1" nice -n 19 cargo test --locked --test wire --test etcd fuzz::
+}
+
+simulation() {
+  SIM_SEEDS="$1" CLUSTER_SEEDS="$2" nice -n 19 cargo test --locked --test behaviour worlds
+}
+
+# Optimised, each program by itself, as a user builds them. An image has files of root.
+packages() {
+  local image=image
+  [ "$(id -u)" -eq 0 ] || image=
+  # shellcheck disable=SC2086
+  deploy/release.sh tools binary deb wheel npm $image sums
+  cargo test --locked -p documents
+  cargo test --locked --test checks -- --ignored --show-output --test-threads 1 packages::
+}
+
+# Whether the long checks are recent enough for these files; and whether that would be noticed.
+stamps() {
+  deploy/ci/stamps_test.sh
+  git rev-parse HEAD >/dev/null 2>&1 || { echo "skipped: stamps of long checks, without a repository"; return; }
+  mode=judge
+  steps
+  [ "$judged" -eq 0 ] || exit 1
+}
+
+mode=gate   # gate, all, list, one (--step), judge (stamps), ages (the last lines)
+only=""     # the step that --step names
+judged=0 old_checks=0
+ran=() waiting=()
 
 main() {
+  case "$*" in
+    "") ;;
+    --all) mode=all ;;
+    --list) mode=list ;;
+    "--step "?*) mode=one only="$2" ;;
+    *) echo "error: $*: expected nothing, --all, --list, or --step NAME"; exit 2 ;;
+  esac
   mkdir -p "$logs" "$clients"
+  if [ "$mode" = list ]; then
+    printf '%-24s%-6s%8s\n' step in seconds
+    steps
+    return
+  fi
   begin
-  step 600 "install: Debian packages" debian_packages
-  step 300 "install: Python clients" python_clients
-  step 300 "install: node clients" node_clients
-  step 600 "install: crates" cargo fetch --locked
-  # The whole workspace in each step that builds, so that dependencies have the same features and are built once.
-  step 60 "format" cargo fmt --all --check
-  step 60 "mutants apply" deploy/ci/mutants.sh --check
-  step 900 "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
-  step 1800 "tests" env RUST_TEST_THREADS="$at_once" cargo test --no-fail-fast --workspace --locked --lib --bins --examples --tests -- --show-output
-  step 300 "supply chain" cargo test --workspace --locked --test supply -- --include-ignored --nocapture
-  sed -n 's/^supply: /    /p' "$logs/supply-chain.log"
-  # By name: other ignored tests are started by tests of their own, under limits that they set.
-  step 900 "tests with real clients" cargo test --workspace --locked --test live -- --ignored clients:: client_coturn:: hooks::bridge:: hooks::wakes:: \
-    signed::web_identity::
-  # Each is a browser, which wants a core for itself.
-  step 600 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads $((at_once / 2))
-  # Each waits for leases to end, and is idle meanwhile.
-  step 900 "tests with etcd" cargo test --workspace --locked --test etcd -- --ignored --show-output --test-threads $((at_once * 3 / 2))
-  step 900 "tests of clusters" cargo test --workspace --locked --test live -- --ignored --show-output cluster_etcd:: --test-threads 2
-  # The same, on hosts of their own: their network is root's.
-  step 900 "tests of clusters on hosts that fail" cargo test --workspace --locked --test live -- --include-ignored --show-output cluster_netns:: --test-threads 3
-  step 300 "signatures of a real client" cargo test --workspace --locked --test sigv4 -- --ignored
-  step 300 "documentation tests" cargo test --workspace --locked --doc
-  step 300 "model of the wake protocol" model
-  step 300 "fuzz, short" env FUZZ_RUNS="${FUZZ_RUNS:-2000000}" cargo test --workspace --locked --test fuzz
-  step 300 "simulation, short" env SIM_SEEDS="${SIM_SEEDS:-3000}" cargo test --workspace --locked --test sim
-  step 300 "simulation of clusters, short" env CLUSTER_SEEDS="${CLUSTER_SEEDS:-5000}" cargo test --workspace --locked --test cluster_sim
-  step 600 "benches, each once" cargo test --workspace --locked --bench '*'
-  # Optimised, each program by itself, as a user builds them.
-  step 900 "packages: tools" deploy/release.sh tools
-  step 1800 "packages: programs" deploy/release.sh binary
-  step 600 "packages: files" packages
-  step 600 "tests of packages" cargo test --workspace --locked --test packages -- --ignored --show-output --test-threads 1
-  rm -f "$unfinished"
+  steps
+  if [ "$mode" = one ] && [ "${#ran[@]}" -eq 0 ]; then
+    echo "error: no step \"$only\"; expected one of:"
+    mode=list
+    steps
+    exit 2
+  fi
+  [ "$mode" = one ] || rm -f "$unfinished"
   echo "all steps: ${SECONDS} s"
+  if [ "$mode" = gate ] && git rev-parse HEAD >/dev/null 2>&1; then
+    mode=ages
+    steps
+  fi
   counts
 }
 
-# Sets the factor of the limits and the number of tests at a time, and takes up a run on the same files that ran out of
-# time.
+# Sets the factor of the limits, and takes up a run on the same files that ran out of time.
 begin() {
   local tenths
-  [[ "${CHECK_SLOW:-1}" =~ ^[1-9][0-9]?$ ]] || { echo "CHECK_SLOW=$CHECK_SLOW: allowed 1 to 99"; exit 1; }
+  [[ "${CHECK_SLOW:-1}" =~ ^[1-9][0-9]?$ ]] || { echo "CHECK_SLOW=$CHECK_SLOW: expected 1 to 99"; exit 1; }
   tenths="$(slowness)"
   slow=$(((tenths + 9) / 10))
   [ "$slow" -ge "${CHECK_SLOW:-1}" ] || slow="${CHECK_SLOW:-1}"
-  # Most tests wait for their brokers: one on each of two cores leaves these idle for two thirds of the time. That is so
-  # on machines that are three times as slow.
-  at_once="$(nproc)"
-  [ "$slow" -gt 3 ] || [ "$at_once" -ge 4 ] || at_once=4
-  at_once=$((at_once < 2 ? 2 : at_once > 8 ? 8 : at_once))
-  [ "$slow" -eq 1 ] || echo "this machine needs $(times "$tenths") the time of two quiet cores: limits of steps are multiplied by $slow"
+  echo "this machine takes $(tenfold "$tenths") times as long as two quiet cores: limits of steps are multiplied by $slow"
+  [ "$mode" != one ] || return 0
   files="$(state)"
   if [ "$(head -n 1 "$unfinished" 2>/dev/null)" = "$files" ]; then
     echo "going on where the run before ran out of time"
@@ -100,46 +206,131 @@ slowness() {
   echo $((ended - started > quiet ? (ended - started) * 10 / quiet : 10))
 }
 
-times() {
-  echo "$(($1 / 10)).$(($1 % 10)) times"
+tenfold() {
+  echo "$(($1 / 10)).$(($1 % 10))"
 }
 
-# A name for the files that are tested: the commit and what differs from it, else one that no other run has.
+# An identifier of the tested files: the commit and what differs from it, else one that no other run has.
 state() {
   if git rev-parse HEAD >/dev/null 2>&1; then
-    { git rev-parse HEAD; git diff HEAD; git ls-files -z --others --exclude-standard | xargs -0 -r sha256sum; } | sha256sum
+    { echo "$mode"; git rev-parse HEAD; git diff HEAD -- ':!deploy/ci/long.tsv'; git ls-files -z --others --exclude-standard | xargs -0 -r sha256sum; } | sha256sum
   else
     echo "$$ $EPOCHREALTIME"
   fi
 }
 
-# Runs a command within this many seconds, its output in a log that is shown if it fails.
-step() {
-  local seconds=$(($1 * slow)) name="$2" log started="$SECONDS" code=0
-  log="$logs/$(printf '%s' "$name" | tr -c 'a-zA-Z0-9\n' '-').log"
-  shift 2
-  if tail -n +2 "$unfinished" | grep -qxF "$name"; then
-    echo "ok: $name, in the run before"
-    return
-  fi
-  bounded "$seconds" "$@" >"$log" 2>&1 || code=$?
-  if [ "$code" -eq 0 ]; then
-    printf '%s\n' "$name" >>"$unfinished"
-    echo "ok: $name, $((SECONDS - started)) s"
-    return
-  fi
-  failures "$log"
-  echo "FAILED: $name (exit $code) after $((SECONDS - started)) s"
-  # 137: it went on after the signal that says so, and was killed.
-  case "$code" in
-    124 | 137) ran_out "$seconds" ;;
-    *) rm -f "$unfinished" ;;
+gate() {
+  case "$mode" in
+    list) row "$2" gate "$(last_time "$2")" ;;
+    one) [ "$2" != "$only" ] || run "$@" ;;
+    gate | all) run "$@" ;;
   esac
-  exit 1
 }
 
-# A log without the output of tests that passed, which may be long and look like failures. Last the names of failed tests
-# and their panics again, between which and the end are the logs of their brokers.
+beside() {
+  case "$mode" in
+    gate | all) passed_before "$2" || start "$@" ;;
+    *) gate "$@" ;;
+  esac
+}
+
+together() {
+  local name code=0
+  for name in "${waiting[@]}"; do
+    wait "${pids[$name]}" || true
+    finish "$name" || code=1
+  done
+  waiting=()
+  [ "$code" -eq 0 ] || exit 1
+}
+
+long() {
+  local limit="$1" name="$2" inputs="$3"
+  shift 3
+  case "$mode" in
+    list) row "$name" all "$(awk -F '\t' -v name="$name" '$1 == name { print $4 }' "$stamps" 2>/dev/null)" ;;
+    judge) judge_stamp "$name" "$inputs" || { judged=1; echo "  run it: deploy/ci/check.sh --step $name"; } ;;
+    ages) echo "skipped: $(judge_stamp "$name" "$inputs")"; old_checks=$((old_checks + 1)) ;;
+    one) [ "$name" != "$only" ] || stamped "$limit" "$name" "$inputs" "$@" ;;
+    all) stamped "$limit" "$name" "$inputs" "$@" ;;
+  esac
+}
+
+# Runs a long check and writes its stamp.
+stamped() {
+  local limit="$1" name="$2" inputs=() count
+  read -ra inputs <<<"${3#exact }"
+  shift 3
+  run "$limit" "$name" "$@"
+  read -ra count < <(count_logs "$logs/$name.log")
+  [ "${count[1]}" -gt 0 ] || return 0
+  write_stamp "$name" "$(last_time "$name")" "${count[1]}" "${count[3]}" "${inputs[@]}"
+}
+
+run() {
+  passed_before "$2" && return
+  start "$@"
+  wait "${pids[$2]}" || true
+  waiting=()
+  finish "$2" || exit 1
+}
+
+passed_before() {
+  [ "$mode" != one ] && tail -n +2 "$unfinished" | grep -qxF "$1" || return 1
+  ran+=("$1")
+  echo "ok: $1, in the run before"
+}
+
+declare -A pids limits
+
+# Starts a step, whose output goes into a log.
+start() {
+  local name="$2"
+  limits[$name]=$(($1 * slow))
+  shift 2
+  (
+    started="$SECONDS" code=0
+    bounded "${limits[$name]}" "$@" >"$logs/$name.log" 2>&1 || code=$?
+    echo "$code $((SECONDS - started))" >"$logs/$name.end"
+  ) &
+  pids[$name]=$!
+  waiting+=("$name")
+  ran+=("$name")
+}
+
+# Reports a step that has ended; exit code 1 if it failed.
+finish() {
+  local name="$1" code seconds
+  read -r code seconds <"$logs/$name.end"
+  rm "$logs/$name.end"
+  if [ "$code" -eq 0 ]; then
+    [ "$mode" = one ] || printf '%s\n' "$name" >>"$unfinished"
+    { grep -v "^$name"$'\t' "$times" 2>/dev/null || true; printf '%s\t%s\n' "$name" "$seconds"; } >"$times.new"
+    mv "$times.new" "$times"
+    echo "ok: $name, $seconds s"
+    sed -n 's/^supply: /    /p' "$logs/$name.log"
+    return
+  fi
+  failures "$logs/$name.log"
+  echo "FAILED: $name (exit $code) after $seconds s; alone: deploy/ci/check.sh --step $name"
+  # 137: it went on after the signal that says so, and was killed.
+  case "$code" in
+    124 | 137) ran_out "${limits[$name]}" ;;
+    *) [ "$mode" = one ] || rm -f "$unfinished" ;;
+  esac
+  return 1
+}
+
+row() {
+  printf '%-24s%-6s%8s\n' "$1" "$2" "${3:--}"
+}
+
+last_time() {
+  awk -F '\t' -v name="$1" '$1 == name { print $2 }' "$times" 2>/dev/null || true
+}
+
+# A log without the output of tests that passed, which may be long and look like failures. Last the panics of failed tests
+# again, between which and the end are the logs of their brokers, and how to run each such test alone.
 failures() {
   local text
   text="$(awk '
@@ -149,8 +340,16 @@ failures() {
     !passed
   ' "$1")"
   printf '%s\nall of it: %s\n' "$text" "${1#"$PWD"/}"
-  grep -E '^test .* (FAILED|has been running for over 60 seconds)$' "$1" || true
+  grep -E '^test .* has been running for over 60 seconds$' "$1" || true
   grep -A 4 -E "^thread '.*panicked at " <<<"$text" | grep -v '^note: ' || true
+  awk '
+    /^ *Running (unittests )?[^ ]+ \(/ {
+      program = $NF; gsub(/^\(.*\/|-[0-9a-f]+\)$/, "", program)
+      kind = "--test " program
+      if ($2 == "unittests") { gsub(/_/, "-", program); kind = "-p " program " --lib" }
+    }
+    /^test .* \.\.\. FAILED$/ { print "failed: " $2 "; alone: cargo test --locked " kind " -- --include-ignored --exact " $2 }
+  ' "$1"
 }
 
 # What to do about a step that was not done in time.
@@ -159,7 +358,7 @@ ran_out() {
   tenths="$(slowness)"
   echo "not done within $1 s, the limit of this step times $slow."
   if [ "$tenths" -gt 13 ]; then
-    echo "The machine is busy or slow: it needs $(times "$tenths") the time of two quiet cores."
+    echo "The machine is busy or slow: it takes $(tenfold "$tenths") times as long as two quiet cores."
   else
     echo "The machine is quick enough at this moment: it was busy before, or the step hangs; its output is above."
   fi
@@ -177,121 +376,24 @@ bounded() {
   fi
 }
 
-debian_packages() {
-  local missing=() package
-  bash deploy/packages/debian.sh
-  for package in git build-essential; do   # glommio builds its liburing with make and a C compiler, aws-lc with the compiler
-    dpkg-query --show --showformat='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing+=("$package")
-  done
-  python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
-  node_is_recent || missing+=(nodejs)
-  [ -n "$(command -v npm)" ] || missing+=(npm)
-  [ -n "$(command -v turnserver)" ] || missing+=(coturn)
-  [ -n "$(command -v chromium)" ] || missing+=(chromium)
-  [ -n "$(command -v promtool)" ] || missing+=(prometheus)   # it checks metrics, rules and alerts
-  [ -n "$(command -v strace)" ] || missing+=(strace)   # a slow disk in the live tests
-  [ -n "$(type -P kill)" ] || missing+=(procps)        # a shell has a kill of its own, a test has not
-  [ -n "$(command -v curl)" ] || missing+=(curl)         # blocks of the pages
-  [ -n "$(command -v openssl)" ] || missing+=(openssl)   # and a certificate in them
-  [ -n "$(command -v etcd)" ] || missing+=(etcd-server)
-  [ -n "$(command -v etcdctl)" ] || missing+=(etcd-client)
-  [ -n "$(command -v faketime)" ] || missing+=(faketime)   # a node's wall clock
-  [ -n "$(command -v haproxy)" ] || missing+=(haproxy)   # a balancer before the nodes
-  { [ -x /usr/sbin/mosquitto ] && [ -n "$(command -v mosquitto_sub)" ]; } || missing+=(mosquitto mosquitto-clients)   # calls of cameras by MQTT
-  [ -n "$(command -v ip)" ] || missing+=(iproute2)   # networks of tests
-  [ -n "$(command -v certutil)" ] || missing+=(libnss3-tools)   # a certificate in a browser
-  [ -n "$(command -v gnutls-cli)" ] || missing+=(gnutls-bin)   # a device with a certificate
-  [ -e /usr/include/mbedtls/ssl.h ] || missing+=(libmbedtls-dev)   # another one, which is compiled
-  [ -n "$(command -v protoc)" ] || missing+=(protobuf-compiler)   # a test compares generated code
-  [ "${#missing[@]}" -gt 0 ] || return 0
-  echo "missing: ${missing[*]}"
-  if [ "$(id -u)" -ne 0 ]; then
-    echo "install them as root: apt-get install ${missing[*]}"
-    return 1
-  fi
-  export DEBIAN_FRONTEND=noninteractive
-  "${apt[@]}" update
-  without_services "${apt[@]}" install --yes --no-install-recommends "${missing[@]}"
-  node_is_recent || { echo "node 18 or newer is needed, $(node --version) is here"; return 1; }
-}
-
-# Runs an installation whose packages start no service, neither at once nor at the next boot: coturn would be an open door on
-# a developer's machine, tests start etcd and mosquitto themselves, and of prometheus only promtool is wanted. /usr/share/doc/init-system-helpers/README.policy-rc.d.gz says what the file means.
-without_services() {
-  local policy=/usr/sbin/policy-rc.d code=0 service
-  if [ ! -e "$policy" ]; then
-    trap "rm -f $policy" EXIT
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod 755 "$policy"
-  fi
-  "$@" || code=$?
-  for service in coturn prometheus etcd haproxy mosquitto; do
-    case " $* " in *" $service "* | *" $service-server "*) systemctl disable "$service" 2>/dev/null || true ;; esac
-  done
-  return "$code"
-}
-
-# Debian 12 has node 18: the pinned clients are the newest that run on it.
-node_is_recent() {
-  node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 18 ? 0 : 1)' 2>/dev/null
-}
-
-python_clients() {
-  local wanted
-  wanted="$(python3 --version; cat deploy/conformance/python/requirements.txt)"
-  [ "$(cat "$clients/python/installed" 2>/dev/null)" != "$wanted" ] || return 0
-  rm -rf "$clients/python"
-  python3 -m venv "$clients/python"
-  # The file has everything, so nothing is looked for: awsiot-credentialhelper asks for an urllib3 that is older than botocore's.
-  "$clients/python/bin/pip" install --disable-pip-version-check --no-deps -r deploy/conformance/python/requirements.txt
-  printf '%s\n' "$wanted" >"$clients/python/installed"
-}
-
-node_clients() {
-  node_packages js --omit=optional
-  node_packages browser   # esbuild's program is an optional package, one for each processor
-}
-
-# Installs the pinned packages of one folder of deploy/conformance.
-node_packages() {
-  local folder="$1" wanted
-  shift
-  local -a files
-  files=("deploy/conformance/$folder/package.json" "deploy/conformance/$folder/package-lock.json")
-  [ ! -e "deploy/conformance/$folder/.npmrc" ] || files+=("deploy/conformance/$folder/.npmrc")
-  wanted="$(node --version; cat "${files[@]}")"
-  [ "$(cat "$clients/$folder/installed" 2>/dev/null)" != "$wanted" ] || return 0
-  rm -rf "${clients:?}/$folder"
-  mkdir -p "$clients/$folder"
-  cp "${files[@]}" "$clients/$folder/"
-  (cd "$clients/$folder" && npm ci "$@" --ignore-scripts --no-audit --no-fund)
-  printf '%s\n' "$wanted" >"$clients/$folder/installed"
-}
-
-# An image has files of root.
-packages() {
-  local image=image
-  [ "$(id -u)" -eq 0 ] || image=
-  # shellcheck disable=SC2086
-  deploy/release.sh deb wheel npm $image sums
-}
-
-# Every interleaving of posting and falling asleep; the bound keeps loom's search within a minute.
-model() {
-  LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}" RUSTFLAGS="--cfg model" \
-    cargo test -p mailbox --locked --lib --target-dir "$target/model"
-}
-
+# The last line, over the steps of this run and the long checks that it left out.
 counts() {
-  cat "$logs"/*.log | awk '
+  local files=("${ran[@]/#/$logs/}") count
+  read -ra count < <(count_logs "${files[@]/%/.log}")
+  echo "${count[1]} passed, ${count[2]} failed, $((count[3] + old_checks)) skipped"
+}
+
+# Prints `tests`, how many passed, failed, and were skipped.
+count_logs() {
+  cat "$@" | awk '
     /^test result:/ { for (i = 1; i < NF; i++) { if ($(i + 1) == "passed;") passed += $i; if ($(i + 1) == "failed;") failed += $i } }
     /^skipped: / { skipped++ }
-    END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }'
+    END { printf "tests %d %d %d\n", passed, failed, skipped }'
 }
 
 if [ -n "${HELIOGRAPH_STEP:-}" ]; then
   unset HELIOGRAPH_STEP
   "$@"
 else
-  main
+  main "$@"
 fi

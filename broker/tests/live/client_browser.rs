@@ -62,7 +62,7 @@ fn a_certificate_that_is_never_asked_for() {
 /// The operator's pages.
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
-fn console() {
+fn console_of_a_healthy_broker() {
     let broker = Broker::dev(2);
     let mut command = node("console.mjs");
     command.env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin));
@@ -119,7 +119,7 @@ fn try_page_on_a_phone() {
 /// The page to try the service, as a visitor uses it.
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
-fn try_page() {
+fn try_page_in_one_browser() {
     run(node("try.mjs"), &Broker::dev(2));
 }
 

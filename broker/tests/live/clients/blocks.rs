@@ -97,13 +97,37 @@ fn a_block_that_nobody_runs_is_found() {
     );
 }
 
-/// Blocks that need no right and no network, as an ordinary user; of root's this drops to one.
+const README: &str = "README.md";
+
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs, and loadgen beside the broker"]
-fn as_a_user() {
+fn readme_as_a_user() {
+    as_a_user(|page| page == README);
+}
+
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs, and root"]
+fn readme_as_root() {
+    as_root(|page| page == README);
+}
+
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs, and loadgen beside the broker"]
+fn other_pages_as_a_user() {
+    as_a_user(|page| page != README);
+}
+
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs, and root"]
+fn other_pages_as_root() {
+    as_root(|page| page != README);
+}
+
+/// Blocks that need no right and no network, as an ordinary user; of root's this drops to one.
+fn as_a_user(is_wanted: impl Fn(&str) -> bool) {
     let all = all_blocks();
     thread::scope(|scope| {
-        for page in pages() {
+        for page in pages().into_iter().filter(|page| is_wanted(page)) {
             let blocks: Vec<&Block> = all.iter().filter(|block| block.page == page).collect();
             let running = scope.spawn(move || run(&page, &blocks, Pass::User));
             // In one network they take turns: they have the same ports.
@@ -116,16 +140,14 @@ fn as_a_user() {
 
 /// Pages up to their last block for root, as root in a throwaway system: those that install nothing, behind an
 /// installation.
-#[test]
-#[ignore = "needs the clients that deploy/ci/check.sh installs, and root"]
-fn as_root() {
+fn as_root(is_wanted: impl Fn(&str) -> bool) {
     if !is_root() {
         eprintln!("skipped: only root can have a throwaway system");
         return;
     }
     let all = all_blocks();
     let is_privileged = |block: &&Block| matches!(block.kind, Kind::Root | Kind::Service);
-    for page in pages() {
+    for page in pages().into_iter().filter(|page| is_wanted(page)) {
         let mut blocks: Vec<&Block> = all.iter().filter(|block| block.page == page).collect();
         while blocks.pop_if(|last| !is_privileged(last)).is_some() {}
         if !blocks.iter().any(|block| block.kind == Kind::Root) {
