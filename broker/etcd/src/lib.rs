@@ -76,4 +76,5 @@ pub use peers::{InProcess, Mail, Mailbox, Network, Peers};
 pub use service::{News, Service};
 pub use store::EtcdStore;
 pub use tcp::{PeerCounts, PeerListener, TcpPeers};
+#[cfg(feature = "fuzzing")]
 pub use wire::fuzzing;

@@ -6,6 +6,7 @@
 //! Nodes have numbers in a process and names everywhere else, so a message has its own list of names. What does not fit
 //! is refused as a whole; a message is never read in part.
 
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 
 use crate::limits::MESSAGE_BYTES_MAX;

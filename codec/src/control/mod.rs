@@ -19,6 +19,7 @@
 
 pub mod call;
 pub mod error;
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod operation;
 

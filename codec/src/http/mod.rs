@@ -11,6 +11,7 @@ mod response;
 mod scanner;
 mod upgrade;
 
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 

@@ -27,6 +27,7 @@
 //! Source: HAProxy, "The PROXY protocol, versions 1 & 2", section 2.2; 0xE0 to 0xEF are left to applications
 //! (`PP2_TYPE_MIN_CUSTOM`).
 
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod greeting;
 mod kept;

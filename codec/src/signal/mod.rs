@@ -18,6 +18,7 @@ mod presence;
 mod request;
 mod status;
 
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 

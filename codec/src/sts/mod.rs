@@ -23,6 +23,7 @@ mod request;
 mod response;
 mod xml;
 
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 

@@ -18,6 +18,7 @@ pub mod close;
 mod encoder;
 mod error;
 mod follower;
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod header;

@@ -24,6 +24,7 @@ mod action;
 mod condition;
 mod effect;
 mod error;
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod limits;

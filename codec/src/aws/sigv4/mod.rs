@@ -37,6 +37,7 @@ mod signing_keys;
 mod stamp;
 mod verify;
 
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod signer;
