@@ -13,16 +13,25 @@ fn main() {
     );
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=Cargo.toml");
+    println!("cargo:rerun-if-env-changed={COMMIT}");
     // Tests are built again and again, for commits that change nothing they are built from.
-    if variable("PROFILE") == "release" {
-        commit();
+    if variable("PROFILE") == "release" && checked_out() {
+        return;
+    }
+    let id = variable(COMMIT);
+    assert!(
+        id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{COMMIT}={id}: expected the hexadecimal id of a commit"
+    );
+    if !id.is_empty() {
+        set("COMMIT", &id);
     }
 }
 
-/// The commit that is checked out, and whether files differ from it. Without git or its folder the commit is unknown.
-fn commit() {
+/// Sets the commit that is checked out, and whether files differ from it. False without git or its folder.
+fn checked_out() -> bool {
     let Some(folder) = output("git", &["rev-parse", "--absolute-git-dir"]) else {
-        return;
+        return false;
     };
     // The log of HEAD has a line for each commit and checkout. What is watched and absent would be built at every call.
     for file in ["HEAD", "logs/HEAD"].map(|name| format!("{folder}/{name}")) {
@@ -38,11 +47,13 @@ fn commit() {
         println!("cargo:rerun-if-changed={folder}");
     }
     println!("cargo:rerun-if-changed=../Cargo.lock");
-    if let Some(id) = output("git", &["rev-parse", "HEAD"]) {
-        set("COMMIT", &id);
-        let changed = output("git", &["status", "--porcelain", "--untracked-files=no"]);
-        set("DIRTY", if changed.is_some() { "true" } else { "false" });
-    }
+    let Some(id) = output("git", &["rev-parse", "HEAD"]) else {
+        return false;
+    };
+    set("COMMIT", &id);
+    let changed = output("git", &["status", "--porcelain", "--untracked-files=no"]);
+    set("DIRTY", if changed.is_some() { "true" } else { "false" });
+    true
 }
 
 fn set(name: &str, value: &str) {
@@ -56,3 +67,6 @@ fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let text = text.trim();
     (output.status.success() && !text.is_empty()).then(|| text.to_owned())
 }
+
+/// The variable that names the commit where git cannot: in an archive of the sources, or a container's build.
+const COMMIT: &str = "HELIOGRAPH_COMMIT";

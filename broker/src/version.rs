@@ -4,7 +4,7 @@ use crate::config::VersionFlags;
 use serde_json::json;
 
 /// One line for people, or an object: `version`, `commit`, `dirty` (whether the tree had other changes), `target`,
-/// `profile`, `rustc`. Commit and tree are null in a debug build, and in one outside of a git checkout.
+/// `profile`, `rustc`. The commit is null where the build knew none, the tree also where `HELIOGRAPH_COMMIT` named it.
 #[must_use]
 pub fn text(flags: &VersionFlags) -> String {
     let is_dirty = DIRTY.map(|dirty| dirty == "true");
@@ -28,9 +28,18 @@ pub fn text(flags: &VersionFlags) -> String {
     format!("heliograph {VERSION} ({commit}{PROFILE} build for {TARGET}, {RUSTC})\n")
 }
 
+/// The commit for a label of a metric and for `/overview`, which have a text where there is none.
+pub(crate) const COMMIT_LABEL: &str = match COMMIT {
+    Some(id) => id,
+    None => "unknown",
+};
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const TARGET: &str = env!("HELIOGRAPH_BUILD_TARGET");
 const PROFILE: &str = env!("HELIOGRAPH_BUILD_PROFILE");
 const RUSTC: &str = env!("HELIOGRAPH_BUILD_RUSTC");
+
+/// Commit that the binary is built from: in a release build the one that is checked out, else the build's variable
+/// `HELIOGRAPH_COMMIT`; `None` without either.
 const COMMIT: Option<&str> = option_env!("HELIOGRAPH_BUILD_COMMIT");
 const DIRTY: Option<&str> = option_env!("HELIOGRAPH_BUILD_DIRTY");

@@ -1,6 +1,7 @@
 //! The packages that `deploy/release.sh` builds, used as its users do: each test runs a script of `deploy/packages` on
 //! the files of `dist/`, which must be there. And rules of release.sh and the pages that hold without them.
 
+use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,22 @@ fn man_pages_have_no_warnings() {
             page.display()
         );
     }
+}
+
+#[test]
+#[ignore = "wants target/stage: deploy/ci/check.sh runs it"]
+fn the_program_names_the_commit_that_is_checked_out() {
+    let mut git = Command::new("git");
+    let head = git.args(["rev-parse", "HEAD"]).current_dir(root()).output();
+    let Some(head) = head.ok().filter(|head| head.status.success()) else {
+        return eprintln!("skipped: no git, or no checkout of it");
+    };
+    let mut program = Command::new(root().join("target/stage/heliograph"));
+    let output = program.args(["version", "--json"]).output();
+    let output = output.expect("the program of deploy/release.sh");
+    let version: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    let head = String::from_utf8_lossy(&head.stdout);
+    assert_eq!(version["commit"], head.trim(), "{version}");
 }
 
 #[test]

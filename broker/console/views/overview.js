@@ -84,7 +84,7 @@ export function overview(root) {
       drawTroubled(state.troubled ?? []);
       if (state.node !== null) {
         const { version, commit, profile, region, accountId, startedAt } = state.node;
-        put(node, `Heliograph ${version}${commit === 'unknown' ? '' : ` (${commit})`}, profile ${profile}, ${region}, account `
+        put(node, `Heliograph ${version}${commit === 'unknown' ? '' : ` (${commit.slice(0, 12)})`}, profile ${profile}, ${region}, account `
           + `${accountId}, up for ${span((now.t - startedAt) / 1000)}`);
       }
     },

@@ -128,7 +128,7 @@ fn node(settings: &Settings) -> Value {
     let profile: &str = settings.profile.into();
     value!({
         "version": env!("CARGO_PKG_VERSION"),
-        "commit": crate::side::metrics::COMMIT,
+        "commit": crate::version::COMMIT_LABEL,
         "profile": profile,
         "dev": settings.dev,
         "try": settings.has_try_page(),

@@ -20,7 +20,6 @@ use broker_core::shard::Snapshot;
 use exposition::{Exposition, Format};
 use view::View;
 
-pub(super) use process::COMMIT;
 pub use process::{BUDGETS, ProcessState};
 
 /// The state of the whole process at one scrape.

@@ -8,6 +8,7 @@ use crate::providers::ProvidersReport;
 use crate::side::cluster::{ClusterView, MESSAGES};
 use crate::side::process::{cpu_time, open_files_max};
 use crate::side::status::Status;
+use crate::version::COMMIT_LABEL;
 use strum::VariantArray;
 
 /// The figures of the process as a whole, for a report.
@@ -173,7 +174,7 @@ pub(super) const METRICS: &[Row<ProcessState>] = &[
             let profile = it.profile;
             let labels = [
                 ("version", version),
-                ("commit", COMMIT),
+                ("commit", COMMIT_LABEL),
                 ("profile", profile),
             ];
             to.labelled(labels, 1);
@@ -201,12 +202,6 @@ pub(super) const METRICS: &[Row<ProcessState>] = &[
         |_, to| to.one(open_files_max()),
     ),
 ];
-
-/// The commit that was built, if the build was given it.
-pub(in crate::side) const COMMIT: &str = match option_env!("HELIOGRAPH_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
 
 /// From `/proc`, 0 without it.
 fn resident_bytes() -> u64 {

@@ -2,7 +2,7 @@
 
 use crate::http::{Connection, exchange, get};
 use crate::peer::{Peer, offer, to_master, viewer_query};
-use crate::process::{Broker, arn, fresh_directory, until};
+use crate::process::{Broker, arn, command, fresh_directory, until};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -250,6 +250,26 @@ fn what_cannot_be_watched_is_refused_with_a_reason() {
     );
     let known = Watcher::open(broker.admin, "channel:a1").status();
     assert_eq!(known, 200, "it is watched already");
+}
+
+/// Three places name the build: `version --json`, with null where it knew no commit, and two with a text for that.
+#[test]
+fn the_commit_of_the_build_is_the_same_everywhere() {
+    let exit = testkit::run(command().args(["version", "--json"]));
+    let version: Value = serde_json::from_str(&exit.stdout).expect("one JSON document");
+    let commit = match &version["commit"] {
+        Value::Null => "unknown",
+        id => id.as_str().expect("a text"),
+    };
+    let broker = Broker::dev(1);
+    let node = get(broker.admin, "/overview").json()["node"].take();
+    assert_eq!(
+        (&node["version"], &node["commit"]),
+        (&version["version"], &commit.into())
+    );
+    let label = format!("commit=\"{commit}\"");
+    let info = broker.scrape().sum_with("heliograph_build_info", &label);
+    assert!((info - 1.0).abs() < f64::EPSILON, "{info}");
 }
 
 /// Watchers learn that the process drains, and keep their stream to the end.
