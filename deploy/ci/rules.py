@@ -1,6 +1,6 @@
 """Lists what must have a test, with the tests whose source names it: rules of the wire, metrics, admin routes, configuration
 keys, exit codes, attacks. A line is `kind TAB item TAB gate|all|none TAB places`. Reads sources only.
-A test is in the gate unless it is ignored; an ignored one is if a filter of `readonly gate_filters=(…)` in
+A test is in the gate unless it is ignored; an ignored one is if a filter of `readonly gate_NAME=(…)` in
 deploy/ci/check.sh is part of its path, as libtest takes filters. An item that only other tests name is "all". Outside tests
 a name counts as the best test of its file, else of the nearest folder with tests; a script, as the best that quotes its name.
 
@@ -50,8 +50,8 @@ class Tests:
     """The tests of a checkout. Levels are "gate" and "all", of which the first is greater."""
 
     def __init__(self, files):
-        filters = re.search(r"^readonly gate_filters=\((.*?)\)", files["deploy/ci/check.sh"], re.M | re.S)
-        self.filters = re.sub(r"#.*|[\"']", "", filters[1]).split() if filters else []
+        filters = re.findall(r"^readonly gate_\w+=\((.*?)\)", files["deploy/ci/check.sh"], re.M | re.S)
+        self.filters = re.sub(r"#.*|[\"']", "", "\n".join(filters)).split()
         self.makers = {name: body for text in files.values() for name, body in MACRO.findall(text) if "#[test]" in body}
         # Modules of a binary for several; a file or folder of tests that is none is a binary.
         shared = {f"{os.path.dirname(path)}/{name}" for path, text in files.items() if re.search(r"/tests/\w+\.rs$", path)
