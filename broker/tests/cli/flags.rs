@@ -80,6 +80,8 @@ fn an_invalid_flag_is_refused_with_what_is_allowed() {
             ["--admin", "8090"],
             "allowed ADDR:PORT, such as 127.0.0.1:8090, or off",
         ),
+        (["--listen", "http://0.0.0.0:0"], "loopback"),
+        (["--listen", "http://[::]:0"], "loopback"),
         (["--profile", "lax"], "allowed \"default\", \"strict\""),
         (["--auth", "basic"], "allowed \"sigv4\", \"none\""),
         (["--account-id", "1"], "allowed 12 digits"),

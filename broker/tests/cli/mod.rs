@@ -1,6 +1,5 @@
-//! The command line from outside: exit codes, what is written to which stream, signals. Why a start is refused is
-//! tested in `live/lifecycle/start.rs` as well; here are the cases that need files or a process with little memory or
-//! few files.
+//! The command line from outside: exit codes, what is written to which stream, signals. Each refused configuration is
+//! one case of the [`corpus`].
 
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 

@@ -1,5 +1,5 @@
-//! `broker/etcd/src/rpc/generated.rs` is what the generator makes of `proto/rpc.proto`. After a change of the latter, or of
-//! the generator's version: `RENEW=1 cargo test -p etcd-generator`, then look at the difference.
+//! `broker/etcd/src/rpc/generated.rs` is what the generator makes of `proto/rpc.proto`. After a change of the latter,
+//! or of the generator's version: `RENEW=1 cargo test -p etcd-generator`, then look at the difference.
 
 use std::fs;
 use std::path::Path;

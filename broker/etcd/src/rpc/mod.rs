@@ -1,7 +1,7 @@
 //! etcd's gRPC interface: its messages, and the calls over one connection.
 //!
-//! `generated.rs` is what `tonic-prost-build` makes of `proto/rpc.proto`; the test of `broker/etcd/generator` compares the two, and is
-//! all that needs `protoc`.
+//! `generated.rs` is what `tonic-prost-build` makes of `proto/rpc.proto`; the test of `broker/etcd/generator` compares
+//! the two, and is all that needs `protoc`.
 
 #[rustfmt::skip]
 #[expect(

@@ -1,4 +1,5 @@
-//! Starts that are refused: the exit code, and a text that says what to do.
+//! Starts that meet another process, and the page that a start opens. Refused configurations are the corpus of
+//! `tests/cli`.
 
 use crate::process::{Broker, SERVE_IN, binary, command, fresh_directory, run_to_end, until};
 use std::fs;
@@ -46,68 +47,6 @@ fn a_port_of_another_broker_is_refused() {
     let broker = Broker::dev(2);
     let text = refused(&["--dev", "--listen", &format!("http://{}", broker.plain)]);
     assert!(text.contains(&broker.plain.to_string()), "{text}");
-}
-
-#[test]
-fn a_missing_certificate_is_refused() {
-    let text = refused(&["--auth", "none", "--listen", "https://127.0.0.1:0"]);
-    assert!(text.contains("tls-cert"), "{text}");
-    let text = refused(&[
-        "--auth",
-        "none",
-        "--listen",
-        "https://127.0.0.1:0",
-        "--tls-cert",
-        "absent.pem",
-        "--tls-key",
-        "absent.key",
-    ]);
-    assert!(text.contains("absent.pem"), "{text}");
-}
-
-#[test]
-fn listening_off_loopback_without_authentication_is_refused() {
-    for arguments in [
-        ["--dev", "--listen", "http://0.0.0.0:0"],
-        ["--dev", "--listen", "http://[::]:0"],
-    ] {
-        let text = refused(&arguments);
-        assert!(text.contains("loopback"), "{text}");
-    }
-    let text = refused(&["--auth", "none", "--listen", "http://0.0.0.0:0"]);
-    assert!(text.contains("loopback"), "{text}");
-}
-
-#[test]
-fn starting_without_credentials_is_refused() {
-    let text = refused(&["--listen", "http://127.0.0.1:0"]);
-    assert!(
-        text.contains("--auth none") || text.contains("--dev") || text.contains("credentials"),
-        "{text}"
-    );
-    refused(&["--auth", "sigv4", "--listen", "http://127.0.0.1:0"]);
-}
-
-#[test]
-fn wrong_flags_are_refused() {
-    for arguments in [
-        &["--dev", "--nonsense"][..],
-        &["--dev", "--shards", "0"],
-        &["--dev", "--shards", "many"],
-        &["--dev", "--listen", "127.0.0.1:0"],
-        &["--dev", "--listen", "ftp://127.0.0.1:0"],
-        &["--dev", "--listen", "http://127.0.0.1:99999"],
-    ] {
-        refused(arguments);
-    }
-}
-
-#[test]
-fn the_version_is_printed() {
-    let output = command().arg("--version").output().expect("it runs");
-    assert!(output.status.success());
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains(env!("CARGO_PKG_VERSION")), "{text}");
 }
 
 /// Two brokers of one data directory would share a certificate, and later a registry.
