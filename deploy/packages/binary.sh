@@ -40,8 +40,7 @@ for program in heliograph heliograph-loadgen; do
   (cd "$STAGE/debug" && objcopy --add-gnu-debuglink="$program.debug" "$STAGE/$program")
 done
 unset RUSTFLAGS CFLAGS
-# Built as with all tests, which have done so already where deploy/ci/check.sh calls this. The compiler of C libraries asks
-# for the time, and would build them again.
-env -u SOURCE_DATE_EPOCH cargo test --quiet --workspace --locked --no-run --test documents
+# The compiler of C libraries asks for the time, and would build them again.
+env -u SOURCE_DATE_EPOCH cargo build --quiet --locked -p documents
 "$built/debug/documents" "$STAGE"
 bash deploy/packages/archive.sh "$DIST/heliograph-$VERSION-linux-x86_64-debug.tar.gz" "$STAGE/debug"

@@ -1,5 +1,4 @@
-//! Files that the program `documents` writes. Cargo builds it with all tests because of these, for
-//! deploy/packages/binary.sh.
+//! Files that the program `documents` writes.
 
 use clap::{Command, CommandFactory};
 use std::fs;
