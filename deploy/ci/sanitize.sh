@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The crates with unsafe code, broker/ring and broker/mailbox, under the address sanitizer: their tests, with a nightly toolchain.
 #
-# Not a part of check.sh, which needs nothing but the toolchain of rust-toolchain.toml. Miri would see more, but it runs neither
-# io_uring nor its shared memory; mailbox's protocol is searched by loom in check.sh.
+# Not a step of check.sh, which needs nothing but the toolchain of rust-toolchain.toml. Miri would see more, but it runs neither
+# io_uring nor its shared memory; mailbox's protocol is searched by loom in check.sh --step wake-protocol.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
