@@ -471,6 +471,11 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:8:9: cluster.lease = 20s: allowed with etcd only",
     ),
     (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+         map_file = 'm'|etcd_quota_bytes = 16777216",
+        "f.toml:8:20: cluster.etcd_quota_bytes = 16777216: allowed with etcd only",
+    ),
+    (
         "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '0.0.0.0:1'|\
          etcd = ['http://a:1']",
         "f.toml:6:10: cluster.listen = 0.0.0.0:1: allowed the address at which other nodes reach this one, which they \

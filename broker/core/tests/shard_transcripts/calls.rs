@@ -87,6 +87,13 @@ fn a_connection_is_kept_for_seventy_five_seconds_and_a_head_for_ten() {
          a3 connects                              |
          time 11s                                 | a3 < end",
     );
+    let mut script = Script::with(1, true, |settings| settings.timeouts.keep_alive_ms = 20_000);
+    script.play(
+        "a connects                               |
+         a > describe cam                         | a < 404 ResourceNotFoundException
+         time 19s                                 |
+         time 2s                                  | a < end",
+    );
 }
 
 #[test]

@@ -283,6 +283,17 @@ fn a_frame_must_end_in_ten_seconds() {
 }
 
 #[test]
+fn who_does_not_answer_a_close_frame_is_cut_off() {
+    let mut script = Script::with(1, true, |settings| settings.timeouts.close_ms = 1_000);
+    script.play(
+        "v1 connects                              | v1 < 101
+         v1 > unmasked                            | v1 < close 1002 a client's frame must be masked
+         time 900ms                               |
+         time 200ms                               | v1 < end",
+    );
+}
+
+#[test]
 fn a_connection_has_one_timer_however_often_its_deadline_moves() {
     let mut script = Script::with(1, true, |settings| settings.timeouts.ping_ms = 0);
     script.play("m connects | m < 101");

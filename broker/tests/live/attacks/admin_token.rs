@@ -11,7 +11,7 @@ const TOKEN: &str = "a-token-of-32-characters-or-more";
 const BEARER: &str = "Authorization: Bearer a-token-of-32-characters-or-more\r\n";
 
 /// Pages that show something of the service, or do something.
-const GUARDED: [&str; 15] = [
+const GUARDED: [&str; 19] = [
     "GET /metrics",
     "GET /config",
     "GET /channels",
@@ -20,11 +20,15 @@ const GUARDED: [&str; 15] = [
     "GET /overview",
     "GET /cluster",
     "GET /refusals",
+    "GET /presence",
+    "GET /hooks",
     "GET /try/settings",
     "GET /dev/environment",
     "GET /nothing",
     "POST /channels/cam/disconnect",
     "POST /ice/reconnect",
+    "POST /import",
+    "POST /cluster/rebalance",
     "POST /backup",
     "POST /try/session",
 ];
@@ -111,6 +115,8 @@ fn a_configured_token_is_asked_for_on_loopback_too() {
     for line in GUARDED.iter().filter(|line| **line != "POST /backup") {
         assert_ne!(ask(to, line, BEARER).status, 401, "{line}");
     }
+    let import = ask(to, "POST /import", BEARER);
+    assert!(import.text().contains("holds no document"), "{import:?}");
     assert_eq!(get_with(to, "/config", BEARER).status, 200);
     // A stream is refused before it begins.
     assert_eq!(get(to, "/events?topics=log").status, 401);

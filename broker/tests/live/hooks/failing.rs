@@ -4,7 +4,7 @@ use super::receiver::{Event, Receiver, ok, respond};
 use super::{BOTH, broker, broker_of};
 use crate::http::get;
 use crate::peer::{Peer, offer, to_master};
-use crate::process::{Broker, arn, until};
+use crate::process::{Broker, arn, until, until_within};
 use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
@@ -17,6 +17,10 @@ fn fails_twice(nth: usize, _: &Event, to: &mut TcpStream) {
         "200 OK"
     };
     respond(to, status, "");
+}
+
+fn fails(_: usize, _: &Event, to: &mut TcpStream) {
+    respond(to, "500 Internal Server Error", "");
 }
 
 fn redirects(_: usize, event: &Event, to: &mut TcpStream) {
@@ -52,6 +56,20 @@ fn reaches(broker: &Broker, hook: &str, what: &str, least: f64) {
     until(what, || (result(broker, hook, what) >= least).then_some(()));
 }
 
+/// Channels of which something waits for a hook, and for how many seconds the oldest of it has waited.
+fn waiting(broker: &Broker, hook: &str) -> [f64; 2] {
+    let scrape = broker.scrape();
+    let label = format!("hook=\"{hook}\"");
+    ["heliograph_hook_waiting", "heliograph_hook_oldest_seconds"]
+        .map(|name| scrape.sum_with(name, &label))
+}
+
+fn nothing_waits(broker: &Broker, hook: &str) {
+    until("nothing to wait", || {
+        (waiting(broker, hook) == [0.0, 0.0]).then_some(())
+    });
+}
+
 #[test]
 fn a_delivery_that_failed_is_repeated_under_its_name() {
     let receiver = Receiver::start(fails_twice);
@@ -62,6 +80,25 @@ fn a_delivery_that_failed_is_repeated_under_its_name() {
     receiver.next("node.started");
     reaches(&broker, "home", "delivered", 1.0);
     assert!(result(&broker, "home", "retried") >= 2.0);
+    nothing_waits(&broker, "home");
+}
+
+#[test]
+fn a_delivery_that_fails_for_longer_than_it_is_retried_is_given_up() {
+    let receiver = Receiver::start(fails);
+    let broker = broker(&receiver, &format!("{BOTH}\nretry_for = \"1s\""), 1);
+    // By default it is retried for a minute.
+    until_within(Duration::from_secs(20), "the end of retries", || {
+        (result(&broker, "home", "gave_up") >= 1.0).then_some(())
+    });
+    nothing_waits(&broker, "home");
+    let mut retried = result(&broker, "home", "retried");
+    let first = receiver.next("node.started");
+    while retried > 0.5 {
+        assert_eq!(receiver.next("node.started").id, first.id);
+        retried -= 1.0;
+    }
+    assert!(receiver.all().is_empty(), "a request after the last");
 }
 
 /// One receiver that hangs, resets, redirects or floods does not keep another waiting, nor a message.
@@ -95,6 +132,9 @@ fn a_bad_receiver_delays_its_own_events_alone() {
     reaches(&broker, "resets", "retried", 2.0);
     reaches(&broker, "hangs", "retried", 2.0);
     reaches(&broker, "floods", "delivered", 2.0);
+    let [channels, seconds] = waiting(&broker, "hangs");
+    assert!(channels > 0.0 && seconds > 0.0, "{channels}, {seconds} s");
+    nothing_waits(&broker, "good");
     let page = get(broker.admin, "/hooks").json();
     let state = |name: &str| {
         let hooks = page["hooks"].as_array().expect("a list").iter();

@@ -77,6 +77,10 @@ fn faults_have_their_places() {
     ] {
         assert!(text.contains(fault), "{fault}: {text}");
     }
+    let plain = format!("{BOTH}\nallow_plain = true");
+    configuration(&directory, &[("home", "http://192.0.2.1/", &plain)]);
+    let (code, text) = run_to_end(&["check-config", "--dev", path]);
+    assert_eq!(code, Some(0), "{text}");
     let file = configuration(&directory, &[("home", "http://127.0.0.1:1/", BOTH)]);
     let secret = file.with_file_name("hook.secret");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("our file");

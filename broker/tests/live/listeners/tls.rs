@@ -15,7 +15,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 #[test]
 fn sessions_are_resumed_on_any_shard_under_both_versions() {
@@ -176,6 +176,22 @@ fn handshakes_under_way_are_bounded_per_address() {
         .map(|_| ask(&broker, &identity.client(BOTH, None)))
         .collect();
     assert!(many.iter().all(Result::is_ok), "done is not under way");
+}
+
+#[test]
+fn a_handshake_that_does_not_begin_ends_at_its_deadline() {
+    let identity = Identity::new("localhost");
+    let broker = identity.serve(1, "[timeouts]\ntls = \"1s\"\n");
+    let started = Instant::now();
+    let ended = tcp(broker.tls).read(&mut [0; 16]);
+    let took = started.elapsed();
+    assert!(matches!(ended, Ok(0)), "{ended:?}");
+    assert!(
+        (Duration::from_millis(900)..Duration::from_secs(8)).contains(&took),
+        "{took:?}"
+    );
+    let overdue = "heliograph_tls_handshakes_total{outcome=\"timeout\"}";
+    assert_eq!(broker.scrape().sum(overdue), 1.0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The conservation law at every scrape while messages are under way: what was received has ended, is kept or waits.
 
 use crate::peer::{HealthyPair, Peer, candidate, offer};
-use crate::process::{Broker, arn};
+use crate::process::{Broker, Scrape, arn, until};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -54,7 +54,9 @@ fn every_scrape_balances_under_load(broker: &Broker) {
         waiting.unwrap_or_else(|cause| panic::resume_unwind(cause))
     });
     assert!(waiting > 0, "some scrape saw a message that was kept");
+    viewers_are_counted_at_their_end(broker);
     let last = broker.scrape();
+    bytes_and_calls_are_counted(&last);
     let delivered = last.sum("heliograph_delivery_seconds_count");
     let answers = last.sum("heliograph_session_setup_seconds_count");
     assert!(delivered >= PAIRS as f64 * 4.0, "{delivered} measured");
@@ -69,6 +71,51 @@ fn every_scrape_balances_under_load(broker: &Broker) {
     assert!(
         (answers - PAIRS as f64).abs() < 0.5,
         "{answers} viewers were answered"
+    );
+}
+
+/// Each pair's viewer was answered, and the one without a master was not.
+fn viewers_are_counted_at_their_end(broker: &Broker) {
+    let wanted = [
+        ("answered", PAIRS),
+        ("unanswered", 1),
+        ("no_offer", 0),
+        ("cut_short", 0),
+    ];
+    let counted = || {
+        let scrape = broker.scrape();
+        let of = |outcome: &str| {
+            let label = format!("outcome=\"{outcome}\"");
+            scrape.sum_with("heliograph_viewer_sessions_total", &label)
+        };
+        let each = wanted.map(|(outcome, count)| (of(outcome), count as f64));
+        (each, scrape.sum("heliograph_viewer_sessions_total"))
+    };
+    until("the end of all viewers", || {
+        (counted().1 > PAIRS as f64 + 0.5).then_some(())
+    });
+    let (each, _) = counted();
+    assert!(each.iter().all(|(is, should)| is == should), "{each:?}");
+}
+
+/// Each connection that was accepted has sent something and got something; of what was sent, payloads are a part.
+fn bytes_and_calls_are_counted(scrape: &Scrape) {
+    let [accepted, receives, sends, bytes] = [
+        "heliograph_accepted_total",
+        "heliograph_receives_total",
+        "heliograph_sends_total",
+        "heliograph_sent_bytes_total",
+    ]
+    .map(|name| scrape.sum(name));
+    assert!(
+        receives >= accepted && sends >= accepted,
+        "{receives} receives, {sends} sends of {accepted} connections"
+    );
+    let delivered = scrape.sum("heliograph_delivery_seconds_count");
+    let payloads = delivered * "healthy00000001=".len() as f64;
+    assert!(
+        bytes >= payloads,
+        "{bytes} sent, of which {payloads} are payloads"
     );
 }
 

@@ -1,6 +1,6 @@
 //! `/try` without a browser: when it is there, what it says, and the sessions that it gives where requests are signed.
 
-use crate::http::{Answer, exchange, get};
+use crate::http::{Answer, admin, exchange, get};
 use crate::peer::Peer;
 use crate::process::{Broker, fresh_directory};
 use crate::signed::service::{Service, credentials, on_signed_shards, principal, relay};
@@ -356,14 +356,16 @@ fn under_dev_the_page_is_there() {
     );
     let sessions = b"POST /try/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}";
     assert_eq!(exchange(broker.admin, sessions).status, 409);
+    assert_eq!(admin(broker.admin, "POST", "/try/wake/", "{}").status, 204);
 }
 
 #[test]
 fn in_production_the_page_is_off() {
     let broker = Broker::strict_channels(1);
     assert!(!broker.ready.contains("try="), "{}", broker.ready);
-    for path in ["/try", "/try/settings"] {
-        let answer = get(broker.admin, path);
+    let wake = admin(broker.admin, "POST", "/try/wake/", "{}");
+    let pages = ["/try", "/try/settings"].map(|path| get(broker.admin, path));
+    for answer in pages.into_iter().chain([wake]) {
         assert!(
             answer.status == 404 && answer.text().contains("--dev"),
             "{answer:?}"

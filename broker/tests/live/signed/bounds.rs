@@ -171,9 +171,20 @@ fn heads_have_bounds(service: &Service) {
     for nth in 0..50 {
         signed = signed.header(&format!("X-A{nth}"), &"v ".repeat(100));
     }
-    service
-        .send(&signer.sign(signed.header("X-Empty", "")))
-        .refused(400, "SerializationException");
+    let signed = signer.sign(signed.header("X-Empty", ""));
+    let hashed = || {
+        service
+            .broker
+            .scrape()
+            .sum("heliograph_signature_bytes_total")
+    };
+    let before = hashed();
+    service.send(&signed).refused(400, "SerializationException");
+    let (hashed, length) = (hashed() - before, signed.bytes().len() as f64);
+    assert!(
+        (0.9 * length..1.5 * length).contains(&hashed),
+        "{hashed} bytes hashed of a head of {length}, once"
+    );
     let names = "x;".repeat(7_000);
     let long = url
         .clone()

@@ -287,7 +287,7 @@ fn after_a_race_no_channel_is_made() {
 fn accounts_are_limited_in_what_they_ask_for() {
     for shards in [1, 3] {
         let service = strict(
-            "[quotas]\naccount_create = { rate = 1, burst = 3 }\n",
+            "[quotas]\naccount_create = { rate = 1, burst = 3 }\naccount_federation = { rate = 1, burst = 2 }\n",
             shards,
         );
         let create = |signer: &Signer, nth: u32| {
@@ -305,6 +305,15 @@ fn accounts_are_limited_in_what_they_ask_for() {
             answer.status == 200
         });
         create(&Signer::new("neighbour"), 0).ok();
+        let form = [("Action", "GetFederationToken"), ("Name", "web-1")];
+        let signer = admin.of_service("sts");
+        until_refused(1.0, 2, || {
+            let call = signer.sign(Call::sts(&service.broker, &form));
+            let answer = service.send(&call);
+            let throttled = answer.text().contains("<Code>Throttling</Code>");
+            assert_eq!(throttled, answer.status != 200, "{}", answer.text());
+            !throttled
+        });
         service.end();
     }
 }

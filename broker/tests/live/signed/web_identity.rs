@@ -158,6 +158,7 @@ fn code(answer: &Answer) -> (u16, String) {
 
 #[test]
 fn a_user_of_a_provider_watches_their_own_channel_alone() {
+    let started_s = now_s();
     let (provider, key) = (Provider::start(), TokenKey::new("one"));
     provider.publish_keys(&[&key]);
     let service = Service::with(&file(&provider, "private = true"), &[], 2);
@@ -191,6 +192,11 @@ fn a_user_of_a_provider_watches_their_own_channel_alone() {
     let ok = "heliograph_signins_total{kind=\"web\",outcome=\"ok\"}";
     assert!(metrics.sum(ok) >= 2.0);
     assert!((metrics.sum("heliograph_oidc_provider_up") - 1.0).abs() < 0.1);
+    let fetched_s = metrics.sum("heliograph_oidc_provider_fetched_seconds");
+    assert!(
+        (started_s as f64..=now_s() as f64).contains(&fetched_s),
+        "{fetched_s}"
+    );
     service.end();
 }
 
