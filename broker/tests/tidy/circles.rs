@@ -20,7 +20,7 @@ const CIRCLES: &[(&str, usize)] = &[
 ];
 /// Larger folders: at most this many files until it is divided.
 const FOLDERS: &[(&str, usize)] = &[
-    // Scripts, mutants and documents name these tests by their modules.
+    // Scripts and documents name these tests by their modules.
     ("broker/tests/live/attacks", 33),
 ];
 /// The largest program of tests, whose folders are held to the same bound.

@@ -344,3 +344,32 @@ fn transitive_within(keys: Vec<String>, tags: &[Tag]) -> Result<Vec<Box<str>>, E
     });
     keys.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{AssumeRole, RoleArn, SessionClaims};
+
+    #[test]
+    fn a_role_has_its_arn_and_the_parts_of_it() {
+        let text = "arn:aws:iam::123456789012:role/camera";
+        let role = RoleArn::parse(text).unwrap();
+        let parts = (role.as_str(), role.account(), role.name());
+        assert_eq!(parts, (text, "123456789012", "camera"));
+    }
+
+    #[test]
+    fn a_session_takes_what_its_token_claims() {
+        let role = RoleArn::parse("arn:aws:iam::123456789012:role/camera").unwrap();
+        let asked = AssumeRole::new(role, "session");
+        let tags = vec![("home".to_owned(), "7".to_owned())];
+        let claims = SessionClaims::checked(tags, vec!["home".to_owned()], Some("mary")).unwrap();
+        let expected = AssumeRole {
+            tags: claims.tags.clone(),
+            transitive_tag_keys: vec!["home".into()],
+            source_identity: Some("mary".into()),
+            ..asked.clone()
+        };
+        assert_eq!(expected.tags.len(), 1);
+        assert_eq!(asked.with_claims(claims), expected);
+    }
+}

@@ -93,3 +93,21 @@ impl FrameError {
         Self::MessageTooBig(Excess::new(bytes, most as u64))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Excess;
+
+    #[test]
+    fn an_excess_has_both_lengths_as_far_as_they_fit() {
+        let greatest = Excess::GREATEST;
+        for (bytes, most, shown) in [
+            (65_537, 65_536, (65_537, 65_536)),
+            (greatest.into(), 0x0001_0203, (greatest, 0x0001_0203)),
+            (u64::MAX, u64::from(greatest) + 1, (greatest, greatest)),
+        ] {
+            let excess = Excess::new(bytes, most);
+            assert_eq!((excess.bytes(), excess.most()), shown);
+        }
+    }
+}

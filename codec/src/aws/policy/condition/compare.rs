@@ -268,6 +268,22 @@ mod tests {
     }
 
     #[test]
+    fn a_wildcard_for_one_character_takes_all_its_bytes() {
+        for (pattern, text, wanted) in [
+            ("?", "\u{e9}", true),
+            ("??", "\u{e9}", false),
+            ("*c?", "abc\u{e9}", true),
+            ("*b?d", "ab\u{e9}b\u{e9}d", true),
+            ("*b?d", "ab\u{e9}b\u{e9}", false),
+            ("*\u{e9}?", "\u{e9}\u{e9}\u{e9}", true),
+        ] {
+            let (pattern, text_bytes) = (pattern.as_bytes(), text.as_bytes());
+            let matches = by_characters::<b'*', b'?'>(pattern, text_bytes, &mut 0, 100);
+            assert_eq!(matches, wanted, "{text}");
+        }
+    }
+
+    #[test]
     fn bytes_are_compared_with_base64() {
         for (text, base64, wanted) in [
             ("abc", "YWJj", true),
