@@ -189,14 +189,14 @@ fn decide(criterion: &mut Timer, case: &Case) {
         context: &Usual,
     };
     assert_eq!(
-        policy.decide(&request, &mut 0),
+        policy.decide(&request, &mut 0, &mut None),
         case.decision,
         "{}",
         case.name
     );
     let mut group = group(criterion, "policy/decide", case.name, 1, channel.len());
     group.bench_function("heliograph", |bencher| {
-        bencher.iter(|| policy.decide(black_box(&request), &mut 0));
+        bencher.iter(|| policy.decide(black_box(&request), &mut 0, &mut None));
     });
     group.finish();
 }

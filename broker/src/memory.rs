@@ -1,6 +1,6 @@
 //! The most memory that the process may hold at its limits: one term for everything that a peer can make grow.
 //!
-//! A new queue, buffer or table adds its term here; the sum at default limits stays within [`MOST`] on any number of
+//! A new queue, buffer or table adds its term here; the sum at default limits stays within 1 GiB on any number of
 //! shards. The records of channels are a sum of their own ([`records`]): they are what the service is there to keep,
 //! and an operator sets their bound by what is to be kept. Not in either: the buckets of rates of channels
 //! that were called within the last seconds (2 KiB each at most), what the allocator keeps aside, the binary and the
@@ -28,10 +28,6 @@ use broker_core::registry::ENCODED_BYTES_MAX;
 use broker_core::settings::{Auth, Link, Settings};
 use broker_core::shard::Shard;
 use std::fmt;
-
-/// The most bytes of a process of 1 to 16 shards at default limits, connections aside. Each further shard adds a MiB,
-/// for the list that it may have under way.
-pub const MOST: usize = 1 << 30;
 
 /// The most bytes of one idle connection: session, socket, timer, and the engine of an encrypted one.
 pub const CONNECTION_BYTES: usize = 16 << 10;

@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn a_row_that_is_no_record_is_refused_by_its_key() {
         let dir = Dir::new("refused");
-        let writer = store::Store::open(&dir.0).unwrap().start(|_| {}).unwrap();
+        let store = store::Store::open(&dir.0).unwrap();
+        let writer = store.start(|_| {}, || {}).unwrap();
         let (key, value) = ("eu-1:1:channel/x".into(), Some([9, 9].into()));
         let change = store::Change {
             ticket: (),
@@ -178,11 +179,11 @@ mod tests {
             let give = |record: Record| found.push(record.arn.identity().to_owned());
             let store = open(&self.dir.0, give).unwrap();
             let (tell, results) = mpsc::channel();
-            let writer = store.start(move |done: store::Done<Ticket>| {
+            let on_done = move |done: store::Done<Ticket>| {
                 let result = done.result.map_err(|error| not_kept(&error));
                 let _ = tell.send((done.ticket, result));
-            });
-            let writer = writer.unwrap();
+            };
+            let writer = store.start(on_done, || {}).unwrap();
             let shards = [2, 5].map(ShardId);
             let shards = shards.map(|shard| (shard, DurableStore::new(shard, writer.committer())));
             self.writer = Some(writer);

@@ -1,9 +1,9 @@
 //! Checks of `deploy/`, as far as they need neither systemd nor a container runtime: flags and keys that exist,
 //! settings that go together, texts that parse.
 
-use broker::config::{Arguments, Command, Cpus, check_text};
+use broker::config::{Arguments, Command, Cpus, ServeFlags, load_text};
 use broker_core::check::Check;
-use broker_core::settings::{Settings, Timeouts};
+use broker_core::settings::Settings;
 use clap::Parser;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -236,7 +236,8 @@ fn the_compose_files_configuration_is_one() {
         allowed: vec![0],
         count: 1,
     };
-    let settings = check_text(Path::new("deploy/compose.toml"), &text, &machine);
+    let file = Path::new("deploy/compose.toml");
+    let settings = load_text(file, &text, &ServeFlags::default(), &machine);
     std::fs::remove_file(&secret).expect("removed");
     let settings = settings.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(
@@ -338,7 +339,7 @@ fn command_line<'a>(words: impl Iterator<Item = &'a str>) -> Arguments {
 }
 
 fn drain_seconds() -> u64 {
-    Timeouts::of(Settings::default().profile).drain_ms / 1000
+    Settings::default().timeouts.drain_ms / 1000
 }
 
 /// The values of a key of the unit, in order.

@@ -3,8 +3,8 @@
 
 use codec::proxy::{
     AHEAD_BYTES, CALL_BYTES_MAX, CHALLENGE_BYTES, CallEntry, Entry, HEADER_BYTES_MAX, Introduction,
-    Link, LinkKey, ProxyError, ProxyHeader, introduced, is_ahead, parse, parse_ahead, write,
-    write_ahead, write_call, write_upgrade,
+    Link, LinkKey, ProxyError, ProxyHeader, introduced, is_ahead, parse_ahead, write, write_ahead,
+    write_call, write_upgrade,
 };
 use proptest::prelude::*;
 use std::net::SocketAddr;
@@ -39,7 +39,8 @@ fn written(header: &ProxyHeader) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyError> {
-    parse(bytes, &link(&key()))
+    let read = introduced(bytes, &link(&key()))?;
+    Ok(read.map(|it| (it.header, it.length)))
 }
 
 /// The header with `entry` before its HMAC, which stays as it is.
@@ -107,7 +108,11 @@ fn a_header_is_for_one_connection_to_one_node_of_one_cluster() {
         LinkKey::derive(&[7; 32], "test"),
     );
     for wrong in [replayed, elsewhere, link(&secret), link(&cluster)] {
-        assert_eq!(parse(&bytes, &wrong), Err(ProxyError::Forged), "{wrong:?}");
+        assert_eq!(
+            introduced(&bytes, &wrong),
+            Err(ProxyError::Forged),
+            "{wrong:?}"
+        );
     }
 }
 
@@ -322,7 +327,7 @@ proptest! {
         write(&mut bytes, &header, &link);
         let bytes = &bytes[before.len()..];
         prop_assert!(bytes.len() <= HEADER_BYTES_MAX);
-        let (read, length) = parse(bytes, &link).unwrap().unwrap();
+        let Introduction { header: read, length, .. } = introduced(bytes, &link).unwrap().unwrap();
         prop_assert_eq!(length, bytes.len());
         prop_assert_eq!((read.listener, read.tls), (listener, tls));
         prop_assert_eq!(read.source.ip().to_canonical(), source.ip().to_canonical());

@@ -258,13 +258,14 @@ long() {
 
 # Runs a long check and writes its stamp.
 stamped() {
-  local limit="$1" name="$2" inputs=() count
+  local limit="$1" name="$2" inputs=() hash="" count
   read -ra inputs <<<"${3#exact }"
   shift 3
+  ! git rev-parse HEAD >/dev/null 2>&1 || hash="$(inputs_hash "${inputs[@]}")"
   run "$limit" "$name" "$@"
   read -ra count < <(count_logs "$logs/$name.log")
-  [ "${count[1]}" -gt 0 ] || return 0
-  write_stamp "$name" "$(last_time "$name")" "${count[1]}" "${count[3]}" "${inputs[@]}"
+  [ -n "$hash" ] && [ "${count[1]}" -gt 0 ] || return 0
+  write_stamp "$name" "$hash" "$(last_time "$name")" "${count[1]}" "${count[3]}" "${inputs[@]}"
 }
 
 run() {

@@ -13,19 +13,20 @@ inputs_hash() {
   git ls-files --stage -- "$@" | sha256sum | cut -c 1-16
 }
 
-# Writes the stamp of a step: NAME SECONDS PASSED SKIPPED PATH…; not of files that are not committed.
+# Writes the stamp of a step: NAME HASH SECONDS PASSED SKIPPED PATH…, with the hash of the inputs before the run; not of files
+# that are not committed, or that changed meanwhile.
 write_stamp() {
-  local name="$1" row
-  row="$2"$'\t'"$3"$'\t'"$4"
-  shift 4
-  if [ -n "$(git status --porcelain -- "$@" 2>&1)" ]; then
+  local name="$1" hash="$2" row
+  row="$3"$'\t'"$4"$'\t'"$5"
+  shift 5
+  if [ -n "$(git status --porcelain -- "$@" 2>&1)" ] || [ "$hash" != "$(inputs_hash "$@")" ]; then
     echo "no stamp: $name ran on changes that are not committed"
     return
   fi
   {
     grep '^#' "$stamps" 2>/dev/null || true
     { grep -v '^#' "$stamps" 2>/dev/null || true; } | awk -F '\t' -v name="$name" '$1 != name'
-    printf '%s\t%s\t%s\t%s\n' "$name" "$(inputs_hash "$@")" "$(git log --max-count=1 --format=%ct)" "$row"
+    printf '%s\t%s\t%s\t%s\n' "$name" "$hash" "$(git log --max-count=1 --format=%ct)" "$row"
   } >"$stamps.new"
   { grep '^#' "$stamps.new" || true; grep -v '^#' "$stamps.new" | sort; } >"$stamps"
   rm "$stamps.new"

@@ -26,7 +26,7 @@ expect() {   # CODE TEXT INPUTS
 
 commit 01 one
 expect 1 "no stamp" input
-write_stamp step 5 3 0 input
+write_stamp step "$(inputs_hash input)" 5 3 0 input
 expect 0 "inputs unchanged" input
 commit 28 one
 expect 0 "inputs unchanged" input
@@ -41,12 +41,13 @@ git reset --quiet --hard HEAD~1
 for _ in $(seq 150); do commit 07 more; done
 expect 1 "151 commits" input
 git reset --quiet --hard HEAD~150
-write_stamp step 5 3 1 input
+write_stamp step "$(inputs_hash input)" 5 3 1 input
 expect 1 "skipped 1" input
-write_stamp step 5 0 0 input
+write_stamp step "$(inputs_hash input)" 5 0 0 input
 expect 1 "passed 0 tests" input
+[[ "$(write_stamp step other 5 3 0 input)" == *"not committed"* ]] || { echo "files that changed meanwhile were stamped"; exit 1; }
 printf 'four\n' >input
-[[ "$(write_stamp step 5 3 0 input)" == *"not committed"* ]] || { echo "files that are not committed were stamped"; exit 1; }
+[[ "$(write_stamp step "$(inputs_hash input)" 5 3 0 input)" == *"not committed"* ]] || { echo "files that are not committed were stamped"; exit 1; }
 printf 'step\tdeadbeef\n' >"$stamps"
 expect 1 "no stamp" input
-echo "stamps: 12 cases"
+echo "stamps: 13 cases"

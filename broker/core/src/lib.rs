@@ -21,6 +21,7 @@
 //! | [`crowd`] | connections by address, and who makes room |
 //! | [`cluster`] | which node owns which channels |
 //! | [`shard`] | one core's sessions and channels: the road of a message |
+//! | `testing` | what tests and benches begin with; behind a feature |
 
 #![forbid(unsafe_code)]
 
@@ -46,6 +47,8 @@ pub mod registry;
 mod session;
 pub mod settings;
 pub mod shard;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod wheel;
 pub mod wire;

@@ -19,14 +19,6 @@ struct Flags {
 }
 
 impl Readiness {
-    /// That of a process that serves.
-    #[must_use]
-    pub fn ready() -> Self {
-        let readiness = Self::default();
-        readiness.set_serves(true);
-        readiness
-    }
-
     /// Whether clients are welcome.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -82,6 +82,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// Whether it calls for this owner at `at` or just after, or earlier.
+    #[cfg(feature = "testing")]
     pub fn calls_by(&self, owner: &TimerId, at: Now) -> bool {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
         let place = owner.place();

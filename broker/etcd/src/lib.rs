@@ -16,7 +16,7 @@
 //!
 //! * [`Config`], [`Options`], `limits`: what a node is given, and bounds;
 //! * `schema`, `names`: the keys and values in etcd, and from there to the types of the core and back;
-//! * `wire`, `parts`, [`Peers`], [`TcpPeers`], [`InProcess`]: messages between nodes;
+//! * `wire`, `parts`, [`Peers`], [`TcpPeers`]: messages between nodes;
 //! * `rpc`, `client`: connections to etcd, what is asked over them, and what a failure means;
 //! * `writer`: changes of records in batches, each made once whatever is lost;
 //! * `directory`: what a node remembers from one start to the next;
@@ -72,7 +72,7 @@ pub use driver::{
 };
 pub use exchange::{ExchangeError, Existing, export, import};
 pub use names::Name;
-pub use peers::{InProcess, Mail, Mailbox, Network, Peers};
+pub use peers::{Mail, Mailbox, Peers};
 pub use service::{News, Service};
 pub use store::EtcdStore;
 pub use tcp::{PeerCounts, PeerListener, TcpPeers};

@@ -1,12 +1,11 @@
-//! Messages between nodes: what carries them, and a carrier within one process.
+//! Messages between nodes, and what carries them.
 
 use crate::limits::{MAIL_BYTES_MAX, MAIL_MAX};
 use crate::names::Name;
-use std::collections::{HashMap, HashSet};
 use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Carries messages to other nodes. Whatever it cannot deliver is lost: the rules expect that.
@@ -94,65 +93,4 @@ impl Inbox {
     pub(crate) async fn recv(&mut self) -> Option<Mail> {
         self.0.recv().await.map(|(mail, _)| mail)
     }
-}
-
-/// Nodes of one process that reach each other without a network: for tests. Links can be cut, in one direction too.
-#[derive(Clone, Debug, Default)]
-pub struct Network(Arc<Mutex<Links>>);
-
-#[derive(Debug, Default)]
-struct Links {
-    nodes: HashMap<Name, Mailbox>,
-    cut: HashSet<(Name, Name)>,
-}
-
-impl Network {
-    /// The way of one node into the network.
-    #[must_use]
-    pub fn of(&self, node: Name) -> InProcess {
-        InProcess {
-            node,
-            network: self.clone(),
-        }
-    }
-
-    /// A node's mail arrives here from now on.
-    pub fn open(&self, node: Name, mailbox: Mailbox) {
-        self.with(|links| links.nodes.insert(node, mailbox));
-    }
-
-    /// Nothing arrives from `from` at `to`, until [`Self::mend`].
-    pub fn cut(&self, from: Name, to: Name) {
-        self.with(|links| links.cut.insert((from, to)));
-    }
-
-    /// Everything arrives.
-    pub fn mend(&self) {
-        self.with(|links| links.cut.clear());
-    }
-
-    fn with<R>(&self, act: impl FnOnce(&mut Links) -> R) -> R {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// One node's way into a [`Network`].
-#[derive(Clone, Debug)]
-pub struct InProcess {
-    node: Name,
-    network: Network,
-}
-
-impl Peers for InProcess {
-    fn send(&mut self, to: &Name, _at: &[SocketAddr], message: Vec<u8>) {
-        let link = (self.node.clone(), to.clone());
-        self.network.with(|links| {
-            if let Some(mailbox) = links.nodes.get(to).filter(|_| !links.cut.contains(&link)) {
-                mailbox.put(Mail::Message(self.node.clone(), message));
-            }
-        });
-    }
-
-    /// One process has a name here, so nobody has to ask.
-    fn ask(&mut self, _: &Name, _: &[SocketAddr], _: Vec<u8>) {}
 }

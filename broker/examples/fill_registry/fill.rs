@@ -1,7 +1,7 @@
 //! Channel records written through the store, as a broker writes them. Beside the example, a test of a large registry
 //! uses this.
 
-use broker::registry::{self, DurableStore};
+use broker::registry::{self, DurableStore, Ticket};
 use broker_core::id::{ChannelKey, ShardId};
 use broker_core::record::{Record, Version};
 use broker_core::registry::{Change, Store};
@@ -15,9 +15,9 @@ use std::sync::mpsc::{Receiver, channel};
 pub(crate) fn fill(dir: &Path, channels: usize, tags: usize) {
     let (tell, told) = channel();
     let store = registry::open(dir, |_| {}).expect("a directory that exists");
-    let writer = store
-        .start(move |done| tell.send(done.result).expect("somebody listens"))
-        .expect("a thread");
+    let on_done =
+        move |done: store::Done<Ticket>| tell.send(done.result).expect("somebody listens");
+    let writer = store.start(on_done, || {}).expect("a thread");
     let mut end = DurableStore::new(ShardId(0), writer.committer());
     let mut random = fastrand::Rng::with_seed(1);
     let mut under_way = 0;

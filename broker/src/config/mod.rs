@@ -98,14 +98,6 @@ pub(crate) fn draft_of(file: &Path, table: &str) -> Draft {
     draft
 }
 
-/// The settings of a file's content alone. The files that it names are not looked at.
-///
-/// # Errors
-/// Every fault of the text.
-pub fn check_text(path: &Path, text: &str, machine: &Cpus) -> Result<Settings, ConfigError> {
-    load_text(path, text, &ServeFlags::default(), machine)
-}
-
 /// The settings of a file's content, overridden by the flags. The files that it names are not looked at.
 ///
 /// # Errors

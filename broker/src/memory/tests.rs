@@ -2,6 +2,10 @@ use super::*;
 use broker_core::limits::SHARDS_MAX;
 use broker_core::settings::Profile;
 
+/// The most bytes of a process of 1 to 16 shards at default limits, connections aside. Each further shard adds a MiB,
+/// for the list that it may have under way.
+const MOST: usize = 1 << 30;
+
 #[test]
 fn the_sum_is_a_gibibyte_whatever_the_number_of_shards() {
     for profile in [Profile::Default, Profile::Strict] {

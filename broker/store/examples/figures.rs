@@ -75,11 +75,11 @@ fn load(store: &Store, expected: u64) {
 
 fn start(store: Store) -> (Writer<u64>, Receiver<u64>) {
     let (tell, done) = channel();
-    let writer = store.start(move |answer: store::Done<u64>| {
+    let on_done = move |answer: store::Done<u64>| {
         answer.result.unwrap();
         tell.send(answer.ticket).unwrap();
-    });
-    (writer.unwrap(), done)
+    };
+    (store.start(on_done, || {}).unwrap(), done)
 }
 
 fn submit_scattered(committer: &Committer<u64>, done: &Receiver<u64>, count: u64, rows: u64) {

@@ -121,24 +121,12 @@ impl Store {
     }
 
     /// Opens the file for writing and starts the thread that commits. `on_done` is called there, once for each change
-    /// taken, in the order of submission; it must not block.
+    /// taken, in the order of submission; it must not block. `on_room` is called on the same thread each time that there
+    /// is room again on a disk that was full. No change has to be asked for to find that out.
     ///
     /// # Errors
     /// [`OpenError`], also when the system gives no thread.
-    pub fn start<T, F>(self, on_done: F) -> Result<Writer<T>, OpenError>
-    where
-        T: Send + 'static,
-        F: FnMut(Done<T>) + Send + 'static,
-    {
-        self.start_telling(on_done, || {})
-    }
-
-    /// The same; `on_room` is called as well, on the same thread, each time that there is room again on a disk that
-    /// was full. No change has to be asked for to find that out.
-    ///
-    /// # Errors
-    /// As [`Store::start`].
-    pub fn start_telling<T, F, R>(self, on_done: F, on_room: R) -> Result<Writer<T>, OpenError>
+    pub fn start<T, F, R>(self, on_done: F, on_room: R) -> Result<Writer<T>, OpenError>
     where
         T: Send + 'static,
         F: FnMut(Done<T>) + Send + 'static,

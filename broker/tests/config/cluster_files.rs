@@ -4,7 +4,7 @@
 use super::machine;
 use broker::config::{Arguments, Command, ServeFlags, load_text};
 use broker::memory;
-use broker_core::settings::{Link, Settings, Timeouts};
+use broker_core::settings::{Link, Settings};
 use clap::Parser;
 use std::path::Path;
 use std::process;
@@ -181,7 +181,7 @@ fn load_with(flags: &ServeFlags, config: &str) -> Settings {
 
 fn drain_seconds() -> i64 {
     let settings = Settings::default();
-    seconds(&(Timeouts::of(settings.profile).drain_ms / 1000).to_string())
+    seconds(&(Settings::new(settings.profile, false).timeouts.drain_ms / 1000).to_string())
 }
 
 fn seconds(number: &str) -> i64 {

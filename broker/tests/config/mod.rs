@@ -5,10 +5,8 @@ mod faults;
 mod help;
 mod sample;
 
-use broker::config::{Arguments, Command, Cpus, ServeFlags, check_text, load_text, summary};
-use broker_core::settings::{
-    Auth, GoAway, IceCredential, Limits, Profile, Quotas, Rate, Settings, Timeouts,
-};
+use broker::config::{Arguments, Command, ConfigError, Cpus, ServeFlags, load_text, summary};
+use broker_core::settings::{Auth, GoAway, IceCredential, Limits, Profile, Quotas, Rate, Settings};
 use clap::Parser;
 use std::path::Path;
 
@@ -37,10 +35,10 @@ fn credentials_are_needed_unless_auth_is_none() {
         ("auth = 'sigv4'", "f.toml:1:8: auth = sigv4"),
         ("", "auth = sigv4 (default)"),
     ] {
-        let error = check_text(Path::new("f.toml"), text, &machine()).unwrap_err();
+        let error = without_flags(text).unwrap_err();
         assert_eq!(error.to_string(), format!("{place}: {rule}"));
     }
-    check_text(Path::new("f.toml"), "auth = 'none'", &machine()).unwrap();
+    without_flags("auth = 'none'").unwrap();
 }
 
 #[test]
@@ -62,7 +60,10 @@ fn strict_and_dev_change_defaults_and_what_is_written_wins() {
     let written = check("profile = 'strict'|[signaling]|go_away = 'never'").unwrap();
     assert_eq!(written.signaling.go_away, GoAway::Never);
     assert_eq!(check("").unwrap().signaling.go_away, GoAway::Auto);
-    assert_eq!(strict.timeouts, Timeouts::of(Profile::Strict));
+    assert_eq!(
+        strict.timeouts,
+        Settings::new(Profile::Strict, false).timeouts
+    );
 
     let dev = |text: &str, profile: &[&str]| {
         let flags = flags(&[&["--dev"], profile].concat());
@@ -160,7 +161,7 @@ fn quotas_and_ice_servers_are_read() {
     let expected = Quotas {
         sdp: Rate { rate: 7, burst: 35 },
         ice: Rate { rate: 20, burst: 3 },
-        ..Quotas::of(Profile::Default, false)
+        ..Settings::default().quotas
     };
     assert_eq!(settings.quotas, expected);
     assert_eq!(settings.ice[0].credential, IceCredential::None);
@@ -174,8 +175,14 @@ fn quotas_and_ice_servers_are_read() {
     );
 }
 
+/// The settings of a file's text, without a flag.
+fn without_flags(text: &str) -> Result<Settings, ConfigError> {
+    let flags = ServeFlags::default();
+    load_text(Path::new("f.toml"), text, &flags, &machine())
+}
+
 /// The settings of a file that lacks no credentials.
-fn check(text: &str) -> Result<Settings, broker::config::ConfigError> {
+fn check(text: &str) -> Result<Settings, ConfigError> {
     let flags = flags(&["--credentials", "keys.toml"]);
     let text = text.replace('|', "\n");
     load_text(Path::new("f.toml"), &text, &flags, &machine())

@@ -35,7 +35,7 @@ mod write;
 pub use call::{Call, parse};
 pub use channels::channel_info::{ChannelInfo, ChannelStatus};
 pub use channels::create_signaling_channel::{CreateSignalingChannel, create};
-pub use channels::delete_signaling_channel::{DeleteSignalingChannel, delete};
+pub use channels::delete_signaling_channel::DeleteSignalingChannel;
 pub use channels::describe_signaling_channel::{DescribeSignalingChannel, Selector, describe};
 pub use channels::get_signaling_channel_endpoint::{
     GetSignalingChannelEndpoint, Protocol, endpoint,
@@ -43,7 +43,7 @@ pub use channels::get_signaling_channel_endpoint::{
 pub use channels::list_signaling_channels::{
     LIST_ENTRIES_MAX, ListSignalingChannels, list, page_token,
 };
-pub use channels::update_signaling_channel::{UpdateSignalingChannel, update};
+pub use channels::update_signaling_channel::UpdateSignalingChannel;
 pub use constraint::{BodyRules, message_ttl_seconds};
 pub use error::{ApiError, ErrorKind, Family, error_body};
 pub use media_storage::describe_mapped_resource_configuration::{
@@ -54,7 +54,7 @@ pub use media_storage::describe_media_storage_configuration::{
 };
 pub use media_storage::join_storage_session::{JoinStorageSession, JoinStorageSessionAsViewer};
 pub use media_storage::update_media_storage_configuration::{
-    MEDIA_STORAGE_REFUSED, UpdateMediaStorageConfiguration, update_media_storage,
+    MEDIA_STORAGE_REFUSED, UpdateMediaStorageConfiguration,
 };
 pub use operation::Operation;
 pub use owned::{OwnedClientId, OwnedName};
@@ -62,5 +62,5 @@ pub use signaling::get_ice_server_config::{GetIceServerConfig, IceServer, ice};
 pub use signaling::send_alexa_offer_to_master::{SendAlexaOfferToMaster, alexa};
 pub use tags::list_tags_for_resource::{ListTagsForResource, list_tags};
 pub use tags::tag::{TAGS_MAX, Tag, checked_tags};
-pub use tags::tag_resource::{TagResource, tag};
-pub use tags::untag_resource::{UntagResource, untag};
+pub use tags::tag_resource::TagResource;
+pub use tags::untag_resource::UntagResource;

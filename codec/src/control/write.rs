@@ -10,11 +10,6 @@ pub(super) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
     out.extend_from_slice(b"\":");
 }
 
-/// Appends a response without members.
-pub(super) fn nothing(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{}");
-}
-
 /// Appends a whole number.
 pub(super) fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(number.to_string().as_bytes());

@@ -12,17 +12,6 @@ pub enum QueryError {
     Utf8,
 }
 
-impl QueryError {
-    /// The text for the peer: plain ASCII without quotes.
-    #[must_use]
-    pub const fn message(self) -> &'static str {
-        match self {
-            Self::Percent => "The query string has a malformed percent-encoding.",
-            Self::Utf8 => "The query string is not UTF-8.",
-        }
-    }
-}
-
 /// The pairs of a query, undecoded: a name without `=` has an empty value, empty pairs are left out.
 pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let parts = query.split('&').filter(|part| !part.is_empty());

@@ -40,7 +40,7 @@ pub use kept::{
     CALL_BYTES_MAX, CallEntry, Entry, FRAME_BYTES, NotFrame, OwnerFrame, read_frame, write_frame,
 };
 pub use key::LinkKey;
-pub use parse::{Introduction, ProxyError, introduced, is_ahead, parse, parse_ahead};
+pub use parse::{Introduction, ProxyError, introduced, is_ahead, parse_ahead};
 pub use write::{write, write_ahead, write_call, write_upgrade};
 
 use std::net::SocketAddr;

@@ -36,15 +36,6 @@ pub struct Introduction {
     pub length: usize,
 }
 
-/// The header at the beginning of `bytes` and its length; `None` while it is not whole.
-///
-/// # Errors
-/// As [`introduced`].
-pub fn parse(bytes: &[u8], link: &Link<'_>) -> Result<Option<(ProxyHeader, usize)>, ProxyError> {
-    let introduced = introduced(bytes, link)?;
-    Ok(introduced.map(|it| (it.header, it.length)))
-}
-
 /// The header at the beginning of `bytes` and what it introduces; `None` while it is not whole.
 ///
 /// Entries of other types are skipped, as the specification wants; the HMAC covers them, and must be the last.

@@ -35,9 +35,6 @@ pub use response::{
     session_token, web_identity,
 };
 
-/// The path of every request.
-pub const PATH: &str = "/";
-
 /// The media type of every answer.
 pub const CONTENT_TYPE: &str = "text/xml";
 

@@ -53,18 +53,6 @@ impl Request {
             Self::GetCallerIdentity => GET_CALLER_IDENTITY,
         }
     }
-
-    /// The request's action in policies.
-    #[must_use]
-    pub const fn action(&self) -> &'static str {
-        match self {
-            Self::GetFederationToken { .. } => "sts:GetFederationToken",
-            Self::GetSessionToken { .. } => "sts:GetSessionToken",
-            Self::AssumeRole(_) => "sts:AssumeRole",
-            Self::AssumeRoleWithWebIdentity(_) => "sts:AssumeRoleWithWebIdentity",
-            Self::GetCallerIdentity => "sts:GetCallerIdentity",
-        }
-    }
 }
 
 /// Whether a `Content-Type` is that of a form. What follows the media type (a `charset`) is of no interest: forms are

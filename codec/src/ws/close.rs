@@ -18,8 +18,6 @@ pub const INVALID_PAYLOAD: u16 = 1007;
 pub const POLICY: u16 = 1008;
 /// A message too big to process.
 pub const TOO_BIG: u16 = 1009;
-/// An unexpected condition at the server.
-pub const INTERNAL: u16 = 1011;
 
 /// Longest reason in bytes: what a control frame holds, less the code.
 pub const REASON_BYTES_MAX: usize = super::CONTROL_BYTES_MAX - 2;
@@ -160,11 +158,10 @@ mod tests {
             INVALID_PAYLOAD,
             POLICY,
             TOO_BIG,
-            INTERNAL,
         ];
         for code in ours
             .into_iter()
-            .chain([1010, 1012, 1013, 1014, 3000, 3999, 4000, 4999])
+            .chain([1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999])
         {
             assert!(valid_code(code), "{code}");
             assert_eq!(

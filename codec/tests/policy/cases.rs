@@ -31,7 +31,7 @@ fn the_condition_that_fails_is_named_by_its_key() {
             client_id: None,
             context: &asked,
         };
-        let _ = policy.decide_with_ground(&asked, &mut 0, &mut ground);
+        let _ = policy.decide(&asked, &mut 0, &mut ground);
         assert_eq!(policy.failed_key(ground.unwrap()).as_deref(), Some(key));
     }
 }
@@ -453,7 +453,7 @@ fn decisions_allocate_nothing() {
         context: &context,
     };
     let counted = allocation_counter::measure(|| {
-        assert_eq!(policy.decide(&asked, &mut 0), Decision::NoMatch);
+        assert_eq!(policy.decide(&asked, &mut 0, &mut None), Decision::NoMatch);
     });
     assert_eq!(counted.count_total, 0);
 }

@@ -54,7 +54,7 @@ impl Request {
             client_id: self.client_id.as_deref(),
             context: self,
         };
-        policy.decide(&request, steps)
+        policy.decide(&request, steps, &mut None)
     }
 }
 

@@ -1,6 +1,10 @@
 //! A relay of one channel that does its work well except one fault, of which it makes one in this many messages. It
 //! shares no code with the broker: JSON by serde_json, routing in ten lines.
 
+#![expect(clippy::unwrap_used, reason = "support code of tests")]
+
+pub(crate) mod tally;
+
 use codec::ws::{self, FrameRules, Opcode};
 use serde_json::{Value, json};
 

@@ -138,12 +138,6 @@ impl Authenticator {
         std::mem::replace(&mut self.credentials, credentials)
     }
 
-    /// Goes on with other session keys.
-    pub fn replace_session_keys(&mut self, session_keys: Arc<SessionKeys>) {
-        self.keys.clear();
-        self.session_keys = session_keys;
-    }
-
     /// Whether tokens that these keys sealed are opened here.
     #[must_use]
     pub fn opens_with(&self, session_keys: &Arc<SessionKeys>) -> bool {
@@ -343,7 +337,7 @@ fn find(
         return Ok(Signer::Principal(Arc::clone(principal)));
     }
     let token = token.ok_or(Check::UnknownKey)?;
-    let opened = session_keys.open_any(access_key_id, token);
+    let opened = session_keys.open(access_key_id, token);
     let opened = match opened.ok_or(Check::TokenUnsealed)? {
         Opened::Federated(opened) => opened,
         Opened::Session(opened) => return find_session(credentials, session_keys, *opened),

@@ -38,8 +38,8 @@ pub use principal::{Principal, Secret};
 pub use question::{Assumed, Origin, OriginHeaders, PolicyQuestion, RequestTags, ResourceTags};
 pub use role::Role;
 pub use session_keys::{
-    Grant, NONCE_BYTES, OpenedToken, RoleGrant, RootGrant, SealError, SessionGrant, SessionKeys,
-    SessionTag, TOKEN_BYTES_MAX, Temporary,
+    Grant, NONCE_BYTES, Opened, OpenedToken, RoleGrant, RootGrant, SealError, SessionGrant,
+    SessionKeys, SessionTag, TOKEN_BYTES_MAX, Temporary,
 };
 pub use things::{
     Identified, Registry, RegistryBuilder, RegistryError, RoleAlias, SignIns, ThingAuthority,

@@ -96,7 +96,7 @@ pub(super) fn decide_all(
     let mut joined = Decision::NoMatch;
     for (place, policy) in policies.iter().enumerate() {
         let mut own = None;
-        let decision = policy.decide_with_ground(request, steps, &mut own);
+        let decision = policy.decide(request, steps, &mut own);
         let own = own.map(|own| (place, own));
         if decision == Decision::Deny && joined != Decision::Deny {
             *ground = own;

@@ -74,7 +74,7 @@ pub enum SealError {
 
 /// A token of a session that was opened. Its signature and its end are still to be checked.
 #[derive(Clone, Debug)]
-pub(crate) struct OpenedSession {
+pub struct OpenedSession {
     pub(crate) grant: ReadGrant,
     /// The fingerprint of the secret of the principal that began it, if one did.
     pub(super) issuer: Issuer,
@@ -83,7 +83,8 @@ pub(crate) struct OpenedSession {
 }
 
 /// A token that was opened. Its signature and its end are still to be checked.
-pub(super) enum Opened {
+#[derive(Debug)]
+pub enum Opened {
     /// Of a federated user.
     Federated(OpenedToken),
     /// Of a session.
@@ -128,18 +129,10 @@ impl SessionKeys {
         Ok(temporary)
     }
 
-    /// The grant of a federated user's token that came with an access key id; `None` when it is none of ours, or
-    /// another key's. Takes a few microseconds, and next to nothing for what cannot be a token.
+    /// The grant of a token that came with an access key id; `None` when it is none of ours, or another key's. Takes a
+    /// few microseconds, and next to nothing for what cannot be a token.
     #[must_use]
-    pub fn open(&self, access_key_id: &str, token: &[u8]) -> Option<OpenedToken> {
-        match self.open_any(access_key_id, token)? {
-            Opened::Federated(opened) => Some(opened),
-            Opened::Session(_) => None,
-        }
-    }
-
-    /// The same of any kind.
-    pub(super) fn open_any(&self, access_key_id: &str, token: &[u8]) -> Option<Opened> {
+    pub fn open(&self, access_key_id: &str, token: &[u8]) -> Option<Opened> {
         let is_id = access_key_id.len() == ACCESS_KEY_ID_BYTES && access_key_id.starts_with(PREFIX);
         if !is_id || token.len() > TOKEN_BYTES_MAX {
             return None;

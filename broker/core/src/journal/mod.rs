@@ -48,14 +48,6 @@ pub trait Journal: Send {
     }
 }
 
-/// A journal that keeps nothing: for tests, simulations and benches.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Silence;
-
-impl Journal for Silence {
-    fn note(&mut self, _entry: Entry) {}
-}
-
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {

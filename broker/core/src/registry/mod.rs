@@ -1,10 +1,10 @@
 //! The registry: channel records that outlive the process.
 //!
-//! A record lives in its home shard's memory; a [`Store`] makes changes durable: the broker's on a disk,
-//! [`MemoryStore`] not at all. `encoding` says how a record is written as bytes. Absent: sessions and messages.
+//! A record lives in its home shard's memory; a [`Store`] makes changes durable. `encoding` says how a
+//! record is written as bytes. Absent: sessions and messages.
 
 mod encoding;
 mod store;
 
-pub use self::store::{Change, MemoryStore, Store, StoreError, Submitted, Ticket};
+pub use self::store::{Change, Store, StoreError, Submitted, Ticket};
 pub use encoding::{ENCODED_BYTES_MAX, RecordError, decode, encode, key};

@@ -1,4 +1,4 @@
-//! The store of the registry: a small trait, and an implementation that stores nothing.
+//! The store of the registry, a small trait.
 
 use crate::id::{ChannelKey, ShardId};
 use crate::record::Record;
@@ -60,14 +60,4 @@ pub trait Store: Send {
     /// # Errors
     /// When the change cannot be kept; it is not made.
     fn submit(&mut self, of: ChannelKey, change: Change<'_>) -> Result<Submitted, StoreError>;
-}
-
-/// A store without memory of its own: channels live as long as the process.
-#[derive(Debug, Default)]
-pub struct MemoryStore;
-
-impl Store for MemoryStore {
-    fn submit(&mut self, _of: ChannelKey, _change: Change<'_>) -> Result<Submitted, StoreError> {
-        Ok(Submitted::Kept)
-    }
 }

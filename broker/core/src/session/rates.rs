@@ -35,11 +35,11 @@ impl MessageRates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Profile;
+    use crate::settings::{Profile, Settings};
 
     #[test]
     fn each_action_has_its_own_bucket() {
-        let quotas = Quotas::of(Profile::Default, false);
+        let quotas = Settings::default().quotas;
         let mut rates = MessageRates::default();
         let mut taken = |action| {
             (0..1000)
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn without_quotas_nothing_is_counted() {
-        let quotas = Quotas::of(Profile::Default, true);
+        let quotas = Settings::new(Profile::Default, true).quotas;
         let mut rates = MessageRates::default();
         assert!((0..1000).all(|_| rates.take(Action::SdpOffer, &quotas, Now(9))));
         assert!(rates.0.is_none());

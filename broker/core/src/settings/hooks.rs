@@ -39,27 +39,6 @@ pub struct Hook {
 }
 
 impl Hook {
-    /// A hook that gets the states of all channels, and has no secret: what tests begin with.
-    #[must_use]
-    pub fn bare(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            url: "http://127.0.0.1".into(),
-            wakes: false,
-            presence: true,
-            channels: None,
-            tag: None,
-            secret_file: PathBuf::new(),
-            client: None,
-            ca: None,
-            timeout_ms: 0,
-            retry_ms: 0,
-            include_remote: false,
-            include_client_id: false,
-            allow_plain: false,
-        }
-    }
-
     /// Whether it watches a channel of this name with these tags.
     #[must_use]
     pub fn watches(&self, name: &str, tags: &Tags) -> bool {

@@ -1,11 +1,10 @@
 //! Rates of clients, channels and accounts.
 
-use super::{Profile, Settings};
 use crate::quota::Rate;
 use codec::control::Operation;
 
 /// Rates that clients may use up. Source: KVS WebRTC service quotas; the burst is five seconds of the rate.
-/// `default()` is all zeros: the defaults of the configuration are [`Quotas::of`].
+/// `default()` is all zeros: the defaults of the configuration are those of [`Settings::new`](super::Settings::new).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quotas {
     /// No rate is limited.
@@ -45,12 +44,6 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// The defaults of `profile`; `--dev` turns all rates off unless the profile is strict.
-    #[must_use]
-    pub fn of(profile: Profile, dev: bool) -> Self {
-        Settings::new(profile, dev).quotas
-    }
-
     /// The rate of an operation per account; `None` where there is none.
     pub(crate) fn account_rate(&self, operation: Operation) -> Option<Rate> {
         let rate = match operation {

@@ -1,9 +1,7 @@
 //! Spans of time.
 
-use super::{Profile, Settings};
-
 /// Spans of time in milliseconds. 0 means "off" where a field says so. `default()` is all zeros: the defaults of
-/// the configuration are [`Timeouts::of`].
+/// the configuration are those of [`Settings::new`](super::Settings::new).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
     /// From the accepted connection (TLS: from the end of its handshake) to the whole request head.
@@ -36,12 +34,4 @@ pub struct Timeouts {
     pub alexa_wait_max_ms: u64,
     /// The most by which a signer's clock may be off.
     pub clock_tolerance_ms: u64,
-}
-
-impl Timeouts {
-    /// The defaults of `profile`.
-    #[must_use]
-    pub fn of(profile: Profile) -> Self {
-        Settings::new(profile, false).timeouts
-    }
 }

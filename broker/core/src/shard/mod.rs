@@ -77,7 +77,6 @@ use connect::{handover, turned_away};
 use dev::Scripted;
 use directory::slots::Slots;
 use directory::{Directory, DirectoryStart};
-use end::timers;
 use gate::Gate;
 use nodes::tunnel;
 use operator::trace;
@@ -182,7 +181,8 @@ impl Shard {
         (double, Self::frames_with::<D>)
     }
 
-    /// The bytes that wait for a connection, also those that are withheld from it: for tests.
+    /// The bytes that wait for a connection, also those that are withheld from it.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn queued(&self, session: SessionKey) -> &[u8] {
         let session = self.sockets.session(session);
@@ -191,9 +191,18 @@ impl Shard {
 
     /// Sessions and channels that nobody would look at again although something of them is due at some time: none,
     /// ever.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn forgotten(&mut self, now: Now) -> usize {
-        timers::forgotten(&self.sockets, &mut self.directory, now)
+        let sockets = &self.sockets;
+        let keys = (0..sockets.places()).filter_map(|place| sockets.session_at(place));
+        let mut forgotten = keys
+            .filter(|key| sockets.forgets_session(*key, now))
+            .count();
+        self.directory.each_timer(now, |timer, next| {
+            forgotten += usize::from(sockets.forgets_channel(timer, next));
+        });
+        forgotten
     }
 }
 

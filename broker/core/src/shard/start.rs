@@ -2,13 +2,12 @@
 
 use crate::auth::{Authenticator, Nonces, SessionKeys};
 use crate::id::ShardId;
-use crate::journal::{Journal, Silence};
-use crate::limits::{waiting_calls_per_shard, wake_polls_per_shard};
+use crate::journal::Journal;
 use crate::placement::Placement;
-use crate::presence::{Audience, Nobody};
+use crate::presence::Audience;
 use crate::readiness::Readiness;
 use crate::record::Records;
-use crate::registry::{MemoryStore, Store};
+use crate::registry::Store;
 use crate::settings::Settings;
 use crate::shard::dev::StartDev;
 use crate::shard::directory::slots::SlotOrders;
@@ -39,8 +38,12 @@ pub struct Start {
     pub connections: usize,
     /// Alexa calls that may wait on its channels: [`waiting_calls_per_shard`] in a server, fewer in a test of what
     /// happens then.
+    ///
+    /// [`waiting_calls_per_shard`]: crate::limits::waiting_calls_per_shard
     pub waiting_calls: usize,
     /// Devices that may wait on its channels: [`wake_polls_per_shard`] in a server.
+    ///
+    /// [`wake_polls_per_shard`]: crate::limits::wake_polls_per_shard
     pub wake_polls: usize,
     /// The parts that it has under `--dev` only.
     pub dev: StartDev,
@@ -63,49 +66,4 @@ pub struct StartKeys {
     pub session_keys: Arc<SessionKeys>,
     /// Their nonces.
     pub nonces: Nonces,
-}
-
-impl Start {
-    /// A shard that checks no signature, keeps nothing and notes nothing: what tests and benches begin with.
-    #[must_use]
-    pub fn bare(
-        settings: Arc<Settings>,
-        id: ShardId,
-        placement: Placement,
-        seeds: [u64; 4],
-    ) -> Self {
-        let waiting_calls = waiting_calls_per_shard(usize::from(placement.shards()));
-        let wake_polls = wake_polls_per_shard(usize::from(placement.shards()));
-        Self {
-            connections: settings.connections_per_shard(),
-            settings,
-            id,
-            placement,
-            seeds,
-            records: Records::default(),
-            newest: Wall::default(),
-            store: Box::new(MemoryStore),
-            journal: Box::new(Silence),
-            keys: StartKeys::bare(id, Arc::new(SessionKeys::new(&[0; 32], None))),
-            waiting_calls,
-            wake_polls,
-            dev: StartDev::default(),
-            slot_orders: None,
-            readiness: Readiness::ready(),
-            audience: Box::new(Nobody),
-            epoch: 1,
-        }
-    }
-}
-
-impl StartKeys {
-    /// Those of a shard that checks no signature, with nonces for tests.
-    #[must_use]
-    pub fn bare(id: ShardId, session_keys: Arc<SessionKeys>) -> Self {
-        Self {
-            authenticator: None,
-            session_keys,
-            nonces: Nonces::new(&[0; 32], id.0),
-        }
-    }
 }

@@ -9,11 +9,12 @@ use broker_core::id::{CallRef, Identity, NodeId, SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, Output};
 use broker_core::placement::Placement;
 use broker_core::record::{Record, Version};
-use broker_core::registry::{MemoryStore, Store};
+use broker_core::registry::Store;
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::{
     Answer, Letter, NodesAnswer, PageQuestion, Shard, ShardOrder, SlotOrders, Start,
 };
+use broker_core::testing::MemoryStore;
 use broker_core::time::{Moment, Now, Wall};
 use codec::aws::ChannelArn;
 use std::collections::{BTreeMap, VecDeque};

@@ -7,11 +7,8 @@ use crate::names::Name;
 use crate::store::{EtcdStore, Submission};
 use broker_core::cluster::message::Parcel;
 use broker_core::id::ShardId;
-use broker_core::time::Now;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
@@ -71,7 +68,6 @@ pub(super) enum Command {
 pub struct Handle {
     commands: Option<mpsc::Sender<Command>>,
     changes: mpsc::Sender<Submission>,
-    valid_until: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -79,13 +75,11 @@ impl Handle {
     pub(super) fn new(
         commands: mpsc::Sender<Command>,
         changes: mpsc::Sender<Submission>,
-        valid_until: Arc<AtomicU64>,
         thread: JoinHandle<()>,
     ) -> Self {
         Self {
             commands: Some(commands),
             changes,
-            valid_until,
             thread: Some(thread),
         }
     }
@@ -94,11 +88,6 @@ impl Handle {
     /// since too many commands wait, or the node has ended.
     pub fn drain(&self) -> bool {
         self.send(Command::Drain)
-    }
-
-    /// Gives what is above an equal part of the slots to other nodes. False as with [`Self::drain`].
-    pub fn rebalance(&self) -> bool {
-        self.send(Command::Rebalance)
     }
 
     /// Whether a shard hangs: then the node neither renews its registration nor answers. False as with
@@ -125,30 +114,10 @@ impl Handle {
         InquirySender(self.commands.as_ref().map(mpsc::Sender::downgrade))
     }
 
-    /// The state of the node; nothing when it has ended. Waits for the node's thread, at most [`INSPECT`]: not for a
-    /// shard's.
-    #[must_use]
-    pub fn inspect(&self) -> Option<Inspection> {
-        self.inspector().inspect()
-    }
-
     /// Inspects the node from another thread.
     #[must_use]
     pub fn inspector(&self) -> Inspector {
         Inspector(self.commands.as_ref().map(mpsc::Sender::downgrade))
-    }
-
-    /// Admissions to slots that are served are valid before this moment of the clock that goes on while the machine
-    /// sleeps.
-    #[must_use]
-    pub fn valid_until(&self) -> Now {
-        Now(self.valid_until.load(Ordering::Acquire))
-    }
-
-    /// Whether the node has ended.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     fn send(&self, command: Command) -> bool {
@@ -162,14 +131,15 @@ impl Handle {
 pub struct Inspector(Option<mpsc::WeakSender<Command>>);
 
 impl Inspector {
-    /// See [`Handle::rebalance`].
+    /// Gives what is above an equal part of the slots to other nodes. False as with [`Handle::drain`].
     #[must_use]
     pub fn rebalance(&self) -> bool {
         let commands = self.0.as_ref().and_then(mpsc::WeakSender::upgrade);
         commands.is_some_and(|commands| commands.try_send(Command::Rebalance).is_ok())
     }
 
-    /// See [`Handle::inspect`].
+    /// The state of the node; nothing when it has ended. Waits for the node's thread, at most [`INSPECT`]: not for a
+    /// shard's.
     #[must_use]
     pub fn inspect(&self) -> Option<Inspection> {
         let (reply, answer) = sync_channel(1);

@@ -13,12 +13,10 @@ use broker_core::cluster::types::{NodeId, Owner, Slot, SlotRecord};
 use broker_core::time::Now;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::warn;
 
 /// The news so far. Each method passes on what has changed since its last call.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Known {
     has_slot_key: bool,
     reached: BTreeMap<NodeId, Reached>,
@@ -26,8 +24,6 @@ pub(super) struct Known {
     /// The count of changes of slots that `owners` is of.
     changes: u64,
     valid_until: Now,
-    /// The same, for [`crate::Handle::valid_until`].
-    published: Arc<AtomicU64>,
     knows_absence: bool,
     registered: u16,
 }
@@ -36,19 +32,6 @@ pub(super) struct Known {
 type Reached = (Box<[SocketAddr]>, Box<[u16]>);
 
 impl Known {
-    pub(super) fn new(published: Arc<AtomicU64>) -> Self {
-        Self {
-            has_slot_key: false,
-            reached: BTreeMap::new(),
-            owners: Vec::new(),
-            changes: 0,
-            valid_until: Now(0),
-            published,
-            knows_absence: false,
-            registered: 0,
-        }
-    }
-
     /// The key of the hash that finds a channel's slot, once it is known.
     pub(super) fn slot_key(&mut self, key: Option<[u8; 16]>, service: &mut impl Service) {
         if let Some(key) = key.filter(|_| !self.has_slot_key) {
@@ -116,7 +99,6 @@ impl Known {
         let valid_until = cluster.valid_until();
         if self.valid_until != valid_until {
             self.valid_until = valid_until;
-            self.published.store(valid_until.0, Ordering::Release);
             service.learn(News::ValidUntil(valid_until));
         }
     }

@@ -30,7 +30,6 @@ use broker_core::cluster::spans::Spans;
 use broker_core::cluster::types::{Key, NodeId, Owner, Revision, Value};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use tracing::warn;
 
 /// The components of a node.
@@ -42,8 +41,6 @@ pub(super) struct Parts<S, P> {
     pub(super) directory: Directory,
     pub(super) kept: Kept,
     pub(super) seed: u64,
-    /// The time for [`crate::Handle::valid_until`].
-    pub(super) published: Arc<AtomicU64>,
 }
 
 /// The node.
@@ -105,7 +102,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             capacity: Capacity::new(config.etcd_quota_bytes),
             orders: Orders::default(),
             keeping: Keeping::new(parts.directory, kept, events.clone()),
-            known: Known::new(parts.published),
+            known: Known::default(),
             journal: Journal::default(),
         }
     }

@@ -12,8 +12,6 @@ use crate::schema::translate::Translator;
 use crate::service::Service;
 use crate::store::{self, Submission};
 use crate::system::random;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread::Builder;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -50,8 +48,6 @@ impl Driver {
         let seed = u64::from_le_bytes(random().ok_or(StartError::Random)?);
         let (commands, inbox) = mpsc::channel(MAIL_MAX);
         let (changes, submitted) = store::queue();
-        let valid_until = Arc::new(AtomicU64::new(0));
-        let published = Arc::clone(&valid_until);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -69,7 +65,6 @@ impl Driver {
                     directory,
                     kept,
                     seed,
-                    published,
                 };
                 let (events, happened) = Events::channel();
                 let node = Node::new(parts, &events);
@@ -81,7 +76,7 @@ impl Driver {
         };
         let thread = Builder::new().name("cluster".into()).spawn(body);
         let thread = thread.map_err(StartError::System)?;
-        Ok(Handle::new(commands, changes, valid_until, thread))
+        Ok(Handle::new(commands, changes, thread))
     }
 }
 

@@ -106,7 +106,7 @@ fn share_and_drain(make: fn() -> World) {
     };
     assert!(n1.handle().drain());
     let took = wait("the drain is over", Duration::from_secs(60), || {
-        n1.handle().has_ended()
+        n1.has_ended()
     });
     eprintln!("drain of {} slots: {took:?}", mine.len());
     world.all_served(Duration::from_secs(10));
@@ -152,7 +152,7 @@ fn thirty_mebibytes_of_pending_messages_go_along_with_their_slot() {
     };
     assert!(n1.handle().drain());
     wait("the drain is over", Duration::from_secs(60), || {
-        n1.handle().has_ended()
+        n1.has_ended()
     });
     world.all_served(Duration::from_secs(10));
     let book = world.book();
@@ -184,7 +184,7 @@ fn a_node_that_joins_gets_nothing_until_the_slots_are_rebalanced() {
     // Longer than any rule waits before it takes something.
     never("it took slots", Duration::from_secs(15), || n2.serves() > 0);
     assert_eq!(n1.epochs(), before);
-    assert!(n1.handle().rebalance());
+    assert!(n1.handle().inspector().rebalance());
     wait("half of the slots", Duration::from_secs(60), || {
         n2.serves() == ALL / 2
     });

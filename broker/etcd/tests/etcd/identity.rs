@@ -20,7 +20,7 @@ fn a_node_with_another_secret_ends_and_names_the_nodes_that_it_found() {
     world.all_served(FIRST);
     let second = world.node_of_secret("n2", etcd.options(), &"0e".repeat(32));
     wait("the second one ends", Duration::from_secs(10), || {
-        second.handle().has_ended()
+        second.has_ended()
     });
     let book = world.book();
     assert_eq!(book.endings, [(second.process(), Ending::Unproven)]);

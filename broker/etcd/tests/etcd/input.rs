@@ -22,7 +22,7 @@ fn a_second_machine_of_the_same_name_ends_and_the_first_goes_on() {
     let other = World::default();
     let second = other.node("n1", &etcd);
     wait("the second one ends", Duration::from_secs(40), || {
-        second.handle().has_ended()
+        second.has_ended()
     });
     let endings = other.book().endings.clone();
     assert_eq!(endings, [(second.process(), Ending::NameTaken)]);

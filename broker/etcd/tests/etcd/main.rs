@@ -12,6 +12,7 @@
 //! | `members` | three members of etcd, of which one freezes |
 //! | `secured` | etcd behind TLS, and with users |
 //! | `namesakes` | several machines under one name |
+//! | `network` | messages between the nodes of a process, without sockets |
 //! | `proxy` | a connection to etcd that can be held up |
 //! | `server` | the program `etcd` |
 //! | `world` | the nodes of a test, and what they serve |
@@ -30,6 +31,7 @@ mod identity;
 mod input;
 mod members;
 mod namesakes;
+mod network;
 mod proxy;
 mod records;
 mod secured;

@@ -17,14 +17,14 @@ fn a_copy_of_the_data_directory_of_a_node_that_runs_ends_and_names_it() {
     };
     let copy = two.world.namesake(&two.n1, two.etcd.options(), true);
     wait("the copy ends", Duration::from_secs(15), || {
-        copy.handle().has_ended()
+        copy.has_ended()
     });
     let book = two.world.book();
     assert_eq!(book.endings, [(copy.process(), Ending::NameTaken)]);
     assert_eq!(book.ended_for, ["n1 at 10.0.0.1:7443"]);
     drop(book);
     never("a slot moves", Duration::from_secs(3), || {
-        two.moved(&two.n2) > 0 || two.n1.handle().has_ended()
+        two.moved(&two.n2) > 0 || two.n1.has_ended()
     });
     two.unmoved();
 }
@@ -38,18 +38,18 @@ fn second_machines_of_a_name_end_though_etcd_stands_still_for_longer_than_a_leas
     };
     let before = two.world.namesake(&two.n1, two.etcd.options(), false);
     wait("it knows etcd", Duration::from_secs(5), || {
-        before.handle().has_ended() || before.inspect().has_etcd
+        before.has_ended() || before.inspect().has_etcd
     });
     two.etcd.freeze();
     two.until_without_etcd();
     let meanwhile = two.world.namesake(&two.n1, two.etcd.options(), true);
     never("the node ends", Duration::from_secs(12), || {
-        two.n1.handle().has_ended()
+        two.n1.has_ended()
     });
     two.etcd.thaw();
     let seconds = [&before, &meanwhile];
     wait("the second ones end", Duration::from_secs(30), || {
-        seconds.iter().all(|second| second.handle().has_ended())
+        seconds.iter().all(|second| second.has_ended())
     });
     let book = two.world.book();
     assert_eq!(book.endings.len(), 2, "{:?}", book.endings);
@@ -92,7 +92,7 @@ fn a_copy_takes_over_from_a_node_that_nobody_hears_and_the_node_ends() {
     assert!(roster().contains(ELSEWHERE), "{}", roster());
     proxy.release();
     wait("the older one ends", Duration::from_secs(15), || {
-        node.handle().has_ended()
+        node.has_ended()
     });
     let book = world.book();
     assert_eq!(book.endings, [(node.process(), Ending::NameTaken)]);

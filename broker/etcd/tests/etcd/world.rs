@@ -1,5 +1,6 @@
 //! The nodes of a test, and what they serve. Holds after each order: one node per slot and epoch.
 
+use crate::network::Network;
 use crate::server::{Etcd, Scratch};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::message::{Ending, Held, Packed, Parcel, SlotOrder};
@@ -8,8 +9,7 @@ use broker_core::cluster::types::{Epoch, ParcelId, Slot};
 use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
 use broker_etcd::{
-    Config, Driver, Handle, InnerAddress, Inspection, Name, Network, News, Options, Service,
-    TcpPeers,
+    Config, Driver, Handle, InnerAddress, Inspection, Name, News, Options, Service, TcpPeers,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -62,7 +62,7 @@ impl Book {
 /// A network of nodes, and the book of what they do.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct World {
-    pub(crate) network: Network,
+    network: Network,
     /// Messages go over TCP on loopback, not through `network`.
     is_over_tcp: bool,
     book: Arc<Mutex<Book>>,
@@ -221,10 +221,7 @@ impl Node {
             config.peers = peers.address().to_string().into();
             Driver::start(config, shards, move |mailbox| peers.start(mailbox))
         } else {
-            Driver::start(config, shards, move |mailbox| {
-                network.open(name.clone(), mailbox);
-                network.of(name)
-            })
+            Driver::start(config, shards, move |mailbox| network.join(name, mailbox))
         };
         let handle = handle.unwrap();
         parcels.set(handle.parcels()).unwrap();
@@ -242,7 +239,14 @@ impl Node {
     }
 
     pub(crate) fn inspect(&self) -> Inspection {
-        self.handle().inspect().expect("it runs")
+        self.handle().inspector().inspect().expect("it runs")
+    }
+
+    /// Whether its last process has ended by itself.
+    pub(crate) fn has_ended(&self) -> bool {
+        let process = self.process();
+        let book = self.world.book();
+        book.endings.iter().any(|(of, _)| *of == process)
     }
 
     /// The number of slots that it serves.

@@ -56,7 +56,7 @@ impl Registry {
         let store = store.map_err(|error| Failure::Fatal(error.to_string()))?;
         let (mailboxes, status, room) = (Arc::clone(mailboxes), status.clone(), status.clone());
         let writer = store
-            .start_telling(
+            .start(
                 move |done| tell(&mailboxes, &status, done),
                 move || tell_health(&room, &Ok(())),
             )

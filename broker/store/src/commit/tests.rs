@@ -90,12 +90,12 @@ fn every_change_of_a_failed_batch_is_reported() {
     let (hold, held) = mpsc::channel::<()>();
     let store = Store::open(&dir).unwrap();
     let disk = Arc::clone(&store.disk);
-    let writer = store.start(move |done: Done<()>| {
+    let on_done = move |done: Done<()>| {
         tell.send(done.result.map_err(|error| error.health))
             .unwrap();
         let _ = held.recv();
-    });
-    let writer = writer.unwrap();
+    };
+    let writer = store.start(on_done, || {}).unwrap();
     let committer = writer.committer();
     committer.submit(change("kept", b"1")).unwrap();
     assert_eq!(told.recv().unwrap(), Ok(()));
@@ -176,7 +176,7 @@ impl Running {
         let store = Store::open(dir).unwrap();
         let disk = Arc::clone(&store.disk);
         let (tell, told) = mpsc::channel();
-        let writer = store.start(move |done| drop(tell.send(done.result)));
+        let writer = store.start(move |done| drop(tell.send(done.result)), || {});
         Self {
             writer: writer.unwrap(),
             told,

@@ -22,11 +22,10 @@ fn a_power_cut_at_any_moment_leaves_a_whole_state() {
     let disk = Arc::clone(&store.disk);
     let (log, calls) = crossbeam_channel::unbounded();
     let (tell, told) = mpsc::channel();
-    let writer = store
-        .start(move |done: Done<()>| {
-            let _ = tell.send(done.result.is_ok());
-        })
-        .unwrap();
+    let on_done = move |done: Done<()>| {
+        let _ = tell.send(done.result.is_ok());
+    };
+    let writer = store.start(on_done, || {}).unwrap();
     let mut random = fastrand::Rng::with_seed(2);
     let mut expected = Rows::new();
     let mut commit = |expected: &mut Rows| {

@@ -63,13 +63,12 @@ fn a_change_refused_by_a_full_queue_is_not_reported_later() {
     let dir = Dir::new();
     let (hold, held) = std::sync::mpsc::channel::<()>();
     let (tell, told) = std::sync::mpsc::channel();
-    let writer = Store::open(dir.path())
-        .unwrap()
-        .start(move |done: store::Done<usize>| {
-            let _ = held.recv();
-            tell.send(done.ticket).unwrap();
-        });
-    let writer = writer.unwrap();
+    let on_done = move |done: store::Done<usize>| {
+        let _ = held.recv();
+        tell.send(done.ticket).unwrap();
+    };
+    let store = Store::open(dir.path()).unwrap();
+    let writer = store.start(on_done, || {}).unwrap();
     let committer = writer.committer();
     let mut taken = 0;
     let refused = loop {
@@ -188,11 +187,11 @@ fn commits_until_killed() {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{what} {number}").unwrap();
     };
-    let writer = store.start(move |done: store::Done<u64>| {
+    let on_done = move |done: store::Done<u64>| {
         done.result.unwrap();
         say("confirmed", done.ticket);
-    });
-    let writer = writer.unwrap();
+    };
+    let writer = store.start(on_done, || {}).unwrap();
     let committer = writer.committer();
     let mut random = fastrand::Rng::new();
     for number in start.parse::<u64>().unwrap().. {

@@ -54,11 +54,10 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(store: Store) -> Self {
         let (tell, done) = channel();
-        let writer = store
-            .start(move |answer: store::Done<u64>| {
-                let _ = tell.send((answer.ticket, answer.result));
-            })
-            .unwrap();
+        let on_done = move |answer: store::Done<u64>| {
+            let _ = tell.send((answer.ticket, answer.result));
+        };
+        let writer = store.start(on_done, || {}).unwrap();
         let committer = writer.committer();
         Self {
             writer,

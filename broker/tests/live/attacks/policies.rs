@@ -55,7 +55,10 @@ fn refused_calls_take_few_steps_of_matching() {
             context: &(),
         };
         let decided = Policy::parse_session(&policy).expect("a policy");
-        assert_eq!(decided.decide(&request, &mut once), Decision::NoMatch);
+        assert_eq!(
+            decided.decide(&request, &mut once, &mut None),
+            Decision::NoMatch
+        );
         // Decided once; that of its parent takes no step.
         assert_eq!(costs.steps, u64::from(CALLS) * once, "{pattern}");
         let words = SESSION_POLICY_BYTES_MAX.div_ceil(64);

@@ -6,7 +6,7 @@ use super::nodes::{Files, NAME, NONE, SECRET};
 use crate::http::Connection;
 use crate::peer::{tcp_from, viewer_query};
 use crate::process::{Broker, until};
-use codec::proxy::{CHALLENGE_BYTES, Link, LinkKey, ProxyHeader, greeting, parse};
+use codec::proxy::{CHALLENGE_BYTES, Link, LinkKey, ProxyHeader, greeting, introduced};
 use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -95,8 +95,8 @@ pub(super) fn take_header(mut stream: TcpStream) -> Option<(TcpStream, ProxyHead
     let key = LinkKey::derive(&SECRET, NAME);
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
-        if let Some((header, length)) = parse(&bytes, &link(&key)).expect("a header") {
-            return Some((stream, header, bytes.split_off(length)));
+        if let Some(read) = introduced(&bytes, &link(&key)).expect("a header") {
+            return Some((stream, read.header, bytes.split_off(read.length)));
         }
         let read = stream.read(&mut buffer).ok().filter(|read| *read > 0)?;
         bytes.extend_from_slice(&buffer[..read]);

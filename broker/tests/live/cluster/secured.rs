@@ -7,8 +7,8 @@ use crate::peer::{Peer, upgrade_head, viewer_query};
 use crate::process::{Broker, until};
 use broker_core::cluster::secret::ClusterSecret;
 use codec::proxy::{
-    CHALLENGE_BYTES, GREETING_BYTES, Link, LinkKey, ProxyHeader, greeting, parse, read_greeting,
-    write,
+    CHALLENGE_BYTES, GREETING_BYTES, Link, LinkKey, ProxyHeader, greeting, introduced,
+    read_greeting, write,
 };
 use link::{Keys, Purpose};
 use rustls::pki_types::ServerName;
@@ -118,8 +118,8 @@ impl Owner {
         };
         let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
-            if let Some((header, length)) = parse(&bytes, &signed).expect("a header") {
-                return (header, bytes.split_off(length));
+            if let Some(read) = introduced(&bytes, &signed).expect("a header") {
+                return (read.header, bytes.split_off(read.length));
             }
             let read = link.read(&mut buffer).expect("more");
             assert_ne!(read, 0, "the end before a header");

@@ -138,7 +138,7 @@ fn a_store_or_a_record_of_a_later_version_is_refused() {
 
     fs::write(home.store(), sound).expect("a file");
     let writer = store::Store::open(&home.data()).expect("a store");
-    let writer = writer.start(|_| {}).expect("a thread");
+    let writer = writer.start(|_| {}, || {}).expect("a thread");
     let change = store::Change {
         ticket: (),
         key: "us-west-2:123456789012:channel/later".into(),

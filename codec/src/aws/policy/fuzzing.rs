@@ -17,7 +17,7 @@ pub fn fuzz(data: &[u8]) {
                 client_id,
                 context: &(),
             };
-            let _ = policy.decide(&request, &mut 0);
+            let _ = policy.decide(&request, &mut 0, &mut None);
         }
     }
 }

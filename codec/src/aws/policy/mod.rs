@@ -190,15 +190,11 @@ impl Policy {
     ///
     /// Conditions and variables have a bound of their own, which grows with the document: a request whose values take
     /// more work is denied. No usual document comes near it.
-    #[must_use]
-    pub fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
-        self.decide_with_ground(request, steps, &mut None)
-    }
-
-    /// The same, with the statement that denies the request; or with the first one that would allow it, except for a
+    ///
+    /// Sets `ground` to the statement that denies the request; or to the first one that would allow it, except for a
     /// condition.
     #[must_use]
-    pub fn decide_with_ground(
+    pub fn decide(
         &self,
         request: &Request<'_>,
         steps: &mut u64,

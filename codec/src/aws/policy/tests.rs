@@ -9,7 +9,9 @@ fn ask(policy: &str, action: Action, resource: &str, client_id: Option<&str>) ->
         client_id,
         context: &(),
     };
-    Policy::parse(policy).unwrap().decide(&request, &mut 0)
+    Policy::parse(policy)
+        .unwrap()
+        .decide(&request, &mut 0, &mut None)
 }
 
 /// A document of one statement with these members.
@@ -54,8 +56,8 @@ fn a_refusal_names_its_statement_and_the_condition_that_failed() {
             context: &(),
         };
         let mut ground = None;
-        let decision = policy.decide_with_ground(&request, &mut 0, &mut ground);
-        assert_eq!(decision, policy.decide(&request, &mut 0));
+        let decision = policy.decide(&request, &mut 0, &mut ground);
+        assert_eq!(decision, policy.decide(&request, &mut 0, &mut None));
         let named = |ground: Ground| (ground.statement, policy.failed_key(ground));
         (decision, ground.map(named))
     };

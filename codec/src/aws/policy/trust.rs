@@ -125,7 +125,7 @@ impl Trust {
                 continue;
             }
             let mut own = None;
-            let ruled = clause.rule.decide_with_ground(request, steps, &mut own);
+            let ruled = clause.rule.decide(request, steps, &mut own);
             let own = own.map(|ground| TrustGround {
                 statement: number,
                 ground,

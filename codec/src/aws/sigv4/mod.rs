@@ -47,7 +47,7 @@ pub use key::SigningKey;
 pub use refusal::{Malformed, Reason, Refusal, Scope, Window};
 pub use signing_keys::SigningKeys;
 pub use stamp::Stamp;
-pub use verify::{AccessKey, Claim, Form, RequestRules, Signed, Verified, Verifier};
+pub use verify::{AccessKey, Claim, Form, RequestRules, Verified, Verifier};
 
 /// The default tolerance for a client's clock, in seconds.
 ///

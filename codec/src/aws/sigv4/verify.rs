@@ -77,7 +77,7 @@ pub struct Claim<'a> {
 
 /// The place of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signed {
+enum Signed {
     /// In the `Authorization` header.
     Header,
     /// In the query, for this many seconds.
@@ -238,12 +238,6 @@ impl<'a> Claim<'a> {
     #[must_use]
     pub const fn session_token(&self) -> Option<&'a [u8]> {
         self.token
-    }
-
-    /// The place of the signature.
-    #[must_use]
-    pub const fn carrier(&self) -> Signed {
-        self.carrier
     }
 
     /// Checks the signature over the whole body with the key of [`Self::access_key_id`], `None` if it is unknown.

@@ -4,7 +4,6 @@ use crate::aws::ChannelArn;
 use crate::control::constraint::{BodyRules, channel_arn, version};
 use crate::control::error::ApiError;
 use crate::control::member::Object;
-use crate::control::write;
 
 /// Deletes a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +26,4 @@ impl DeleteSignalingChannel {
         let version = current.map(version).transpose()?;
         Ok(Self { arn, version })
     }
-}
-
-/// Appends the response, which says nothing.
-pub fn delete(out: &mut Vec<u8>) {
-    write::nothing(out);
 }

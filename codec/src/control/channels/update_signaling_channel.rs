@@ -4,7 +4,6 @@ use crate::aws::ChannelArn;
 use crate::control::constraint::{BodyRules, channel_arn, required, ttl_seconds, version};
 use crate::control::error::ApiError;
 use crate::control::member::Object;
-use crate::control::write;
 
 /// Changes how long a channel keeps undelivered messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +44,4 @@ impl UpdateSignalingChannel {
             ttl_seconds,
         })
     }
-}
-
-/// Appends the response, which says nothing.
-pub fn update(out: &mut Vec<u8>) {
-    write::nothing(out);
 }

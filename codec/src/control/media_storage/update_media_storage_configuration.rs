@@ -4,7 +4,6 @@ use crate::aws::ChannelArn;
 use crate::control::constraint::{BodyRules, channel_arn, required, stream_arn};
 use crate::control::error::ApiError;
 use crate::control::member::{Member, Object};
-use crate::control::write;
 
 /// Why media storage cannot be switched on, and why no storage session can be joined: an `InvalidArgumentException`,
 /// after the caller's permission and the channel were found good.
@@ -39,11 +38,6 @@ impl UpdateMediaStorageConfiguration {
         }
         Ok(Self { arn, enabled })
     }
-}
-
-/// Appends the response, which says nothing.
-pub fn update_media_storage(out: &mut Vec<u8>) {
-    write::nothing(out);
 }
 
 /// `StreamARN` and `Status` with their JSON types known.

@@ -5,7 +5,6 @@ use crate::control::constraint::{BodyRules, arn, required};
 use crate::control::error::ApiError;
 use crate::control::member::Object;
 use crate::control::tags::tag::{self, Tag};
-use crate::control::write;
 
 /// Puts tags on a channel; a key that it has already gets the new value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +32,4 @@ impl TagResource {
         let tags = tag::check(&tags)?;
         Ok(Self { arn, tags })
     }
-}
-
-/// Appends the response, which says nothing.
-pub fn tag(out: &mut Vec<u8>) {
-    write::nothing(out);
 }

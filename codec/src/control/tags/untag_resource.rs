@@ -5,7 +5,6 @@ use crate::control::constraint::{BodyRules, arn, required};
 use crate::control::error::ApiError;
 use crate::control::member::Object;
 use crate::control::tags::tag::{self, TAGS_MAX};
-use crate::control::write;
 
 /// Takes tags off a channel; keys that it does not have are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +36,4 @@ impl UntagResource {
             keys: keys.collect::<Result<_, _>>()?,
         })
     }
-}
-
-/// Appends the response, which says nothing.
-pub fn untag(out: &mut Vec<u8>) {
-    write::nothing(out);
 }

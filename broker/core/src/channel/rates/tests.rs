@@ -1,5 +1,5 @@
 use super::*;
-use crate::settings::Profile;
+use crate::settings::{Profile, Settings};
 
 const ICE: Metered = Metered::Call(Operation::GetIceServerConfig);
 
@@ -9,7 +9,7 @@ fn caller(number: u64) -> Option<CallerId> {
 
 /// Takes a hundred times; counts those that found a token.
 fn taken(rates: &mut Rates, what: Metered, caller: Option<CallerId>, now: u64) -> usize {
-    let quotas = Quotas::of(Profile::Default, false);
+    let quotas = Settings::default().quotas;
     (0..100)
         .filter(|_| rates.take(what, caller, &quotas, Now(now)))
         .count()
@@ -24,7 +24,7 @@ fn each_thing_has_its_own_bucket() {
     assert_eq!(taken(rates, describe, None, 5), 25);
     let list = Metered::Call(Operation::ListSignalingChannels);
     assert_eq!(taken(rates, list, None, 5), 100);
-    let quotas = Quotas::of(Profile::Default, false);
+    let quotas = Settings::default().quotas;
     assert!(!rates.has(Metered::ConnectAsMaster, None, &quotas, Now(5)));
 }
 
@@ -43,7 +43,7 @@ fn a_caller_has_half_and_the_master_all_of_its_own() {
 
 #[test]
 fn who_is_least_in_debt_is_forgotten_for_the_next_caller() {
-    let mut quotas = Quotas::of(Profile::Default, false);
+    let mut quotas = Settings::default().quotas;
     quotas.ice_server_config.burst = 1000;
     let mut rates = Rates::default();
     let mut take = |number, now| rates.take(ICE, caller(number), &quotas, Now(now));
@@ -60,7 +60,7 @@ fn who_is_least_in_debt_is_forgotten_for_the_next_caller() {
 
 #[test]
 fn full_buckets_are_forgotten() {
-    let quotas = Quotas::of(Profile::Default, false);
+    let quotas = Settings::default().quotas;
     let mut rates = Rates::default();
     let describe = Metered::Call(Operation::DescribeSignalingChannel);
     assert!(rates.take(Metered::ConnectAsMaster, None, &quotas, Now(0)));
@@ -75,7 +75,7 @@ fn full_buckets_are_forgotten() {
 
 #[test]
 fn quotas_that_are_off_limit_nothing() {
-    let quotas = Quotas::of(Profile::Default, true);
+    let quotas = Settings::new(Profile::Default, true).quotas;
     let mut rates = Rates::default();
     let what = Metered::ConnectAsViewer;
     assert!((0..1000).all(|_| rates.take(what, caller(1), &quotas, Now(0))));
@@ -102,7 +102,7 @@ fn callers_get_their_parts_and_what_one_leaves_is_the_others() {
     let mut refusals = [0; 3];
     for seed in 0..300 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut quotas = Quotas::of(Profile::Default, false);
+        let mut quotas = Settings::default().quotas;
         let rate = Rate {
             rate: random.u32(1..20),
             burst: random.u32(1..40),
@@ -138,7 +138,7 @@ fn callers_get_their_parts_and_what_one_leaves_is_the_others() {
 fn one_caller_alone_never_uses_up_what_another_may_take() {
     for seed in 0..100 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut quotas = Quotas::of(Profile::Default, false);
+        let mut quotas = Settings::default().quotas;
         quotas.connect_viewer = Rate {
             rate: random.u32(1..20),
             burst: random.u32(2..40),

@@ -185,12 +185,6 @@ impl Cluster {
         self.plan.set_spans(spans);
     }
 
-    /// The spans of the lease that etcd granted last, or is to be asked for.
-    #[must_use]
-    pub fn spans(&self) -> Spans {
-        self.times.spans
-    }
-
     /// Removes and returns the next output.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -319,6 +313,7 @@ impl Cluster {
     }
 
     /// Whether this node asks `node`: it is here, registered, or owns a slot, as far as is known.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn asks(&self, node: NodeId) -> bool {
         let owns = |record: &SlotRecord| record.owner.is_some_and(|owner| owner.node == node);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::settings::Profile;
+use crate::settings::Settings;
 
 fn master() -> WebSocket {
     let terms = Terms {
@@ -15,7 +15,7 @@ fn master() -> WebSocket {
 fn a_silent_client_is_pinged_then_cut_at_the_idle_limit() {
     let timeouts = Timeouts {
         pong_ms: 0,
-        ..Timeouts::of(Profile::Default)
+        ..Settings::default().timeouts
     };
     let mut session = master();
     assert_eq!(session.due(&timeouts, Now(0)), Due::At(Now(60_000)));
@@ -33,7 +33,7 @@ fn a_silent_client_is_pinged_then_cut_at_the_idle_limit() {
 
 #[test]
 fn a_ping_that_no_frame_follows_ends_the_connection() {
-    let timeouts = Timeouts::of(Profile::Default);
+    let timeouts = Settings::default().timeouts;
     let mut session = master();
     session.pinged(Now(60_030));
     assert_eq!(session.due(&timeouts, Now(60_031)), Due::At(Now(91_000)));
@@ -53,7 +53,7 @@ fn a_ping_that_no_frame_follows_ends_the_connection() {
 
 #[test]
 fn a_message_s_time_begins_with_its_first_byte() {
-    let timeouts = Timeouts::of(Profile::Default);
+    let timeouts = Settings::default().timeouts;
     let mut session = master();
     for at in [70_003, 71_000, 74_500] {
         assert!(session.heard(true, Now(at)));
@@ -77,7 +77,7 @@ fn a_message_s_time_begins_with_its_first_byte() {
 
 #[test]
 fn silence_is_measured_in_whole_seconds() {
-    let timeouts = Timeouts::of(Profile::Default);
+    let timeouts = Settings::default().timeouts;
     for (heard, pinged) in [(0, 60_000), (1, 61_000), (999, 61_000), (1_000, 61_000)] {
         let mut session = master();
         session.heard(false, Now(heard));
@@ -91,7 +91,7 @@ fn a_connection_without_notices_is_closed_at_once_when_it_is_recalled() {
     let timeouts = Timeouts {
         idle_ms: u64::MAX,
         ping_ms: 0,
-        ..Timeouts::of(Profile::Default)
+        ..Settings::default().timeouts
     };
     let mut session = master();
     session.notices = false;
@@ -109,7 +109,7 @@ fn an_hour_ends_with_a_minute_of_notice() {
     let timeouts = Timeouts {
         ping_ms: 0,
         idle_ms: u64::MAX,
-        ..Timeouts::of(Profile::Default)
+        ..Settings::default().timeouts
     };
     let mut session = master();
     assert_eq!(
@@ -131,7 +131,7 @@ fn a_superseded_connection_gets_neither_ping_nor_go_away() {
     session.superseded = true;
     let timeouts = Timeouts {
         idle_ms: u64::MAX,
-        ..Timeouts::of(Profile::Default)
+        ..Settings::default().timeouts
     };
     assert_eq!(
         session.due(&timeouts, Now(3_550_000)),
@@ -141,7 +141,7 @@ fn a_superseded_connection_gets_neither_ping_nor_go_away() {
 
 #[test]
 fn a_message_must_end_within_ten_seconds_of_its_first_byte() {
-    let timeouts = Timeouts::of(Profile::Default);
+    let timeouts = Settings::default().timeouts;
     let mut session = master();
     session.heard(true, Now(100));
     session.heard(true, Now(9_000));

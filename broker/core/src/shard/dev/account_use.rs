@@ -57,12 +57,12 @@ impl AccountUse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Profile;
+    use crate::settings::{Profile, Settings};
 
     #[test]
     fn shards_take_from_the_same_buckets() {
         let used = AccountUse::new("us-west-2", "123456789012");
-        let quotas = Quotas::of(Profile::Strict, false);
+        let quotas = Settings::new(Profile::Strict, false).quotas;
         let rate = quotas.account_list;
         let mut taken = 0;
         // The second shard's clock is behind.

@@ -166,9 +166,9 @@ mod tests {
     use super::*;
     use crate::id::ShardId;
     use crate::placement::Placement;
-    use crate::registry::MemoryStore;
     use crate::settings::Settings;
     use crate::shard::directory::DirectoryStart;
+    use crate::testing::MemoryStore;
     use crate::time::Wall;
     use ahash::RandomState;
     use std::sync::Arc;

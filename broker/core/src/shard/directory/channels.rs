@@ -124,6 +124,7 @@ impl Directory {
     }
 
     /// The same of every channel.
+    #[cfg(feature = "testing")]
     pub(in crate::shard) fn each_timer(
         &mut self,
         now: Now,

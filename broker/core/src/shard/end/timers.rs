@@ -17,7 +17,7 @@ use crate::shard::directory::Directory;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Each, Todo, TodoList};
-use crate::time::{Moment, Now};
+use crate::time::Moment;
 use codec::control::ErrorKind;
 use codec::ws::{self, Opcode};
 
@@ -49,18 +49,6 @@ pub(in crate::shard) fn session_due(
             sockets.abort(books, todo, key, at)
         }
     }
-}
-
-/// Sessions and channels that nobody would look at again although something of them is due at some time: none, ever.
-pub(in crate::shard) fn forgotten(sockets: &Sockets, directory: &mut Directory, now: Now) -> usize {
-    let mut forgotten = 0;
-    for key in (0..sockets.places()).filter_map(|place| sockets.session_at(place)) {
-        forgotten += usize::from(sockets.forgets_session(key, now));
-    }
-    directory.each_timer(now, |timer, next| {
-        forgotten += usize::from(sockets.forgets_channel(timer, next));
-    });
-    forgotten
 }
 
 /// A head or body did not come in time: 408 if any of it came, else the connection just ends.

@@ -1,7 +1,7 @@
 //! Deadlines of sessions and channels in the wheel of their shard.
 
 use crate::id::{ChannelKey, SessionKey, TimerId};
-use crate::session::{NEVER, Sending, Wait};
+use crate::session::{NEVER, Wait};
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::timer::{Owner, Timer};
 use crate::time::Now;
@@ -58,6 +58,7 @@ impl Sockets {
     }
 
     /// Whether something of a session is due at some time, and the wheel does not call for it by then.
+    #[cfg(feature = "testing")]
     pub(in crate::shard) fn forgets_session(&self, key: SessionKey, now: Now) -> bool {
         let Some(session) = self.sessions.get(key) else {
             return false;
@@ -65,7 +66,7 @@ impl Sockets {
         match session.waits(&self.settings.timeouts, now) {
             // Announced bytes are sent within the turn, or armed then.
             Wait::Until(next) => {
-                session.sending != Sending::Announced
+                session.sending != crate::session::Sending::Announced
                     && !session.stands_still()
                     && !self.wheel.calls_by(&session.timer, next)
             }
@@ -74,6 +75,7 @@ impl Sockets {
     }
 
     /// The same of a channel.
+    #[cfg(feature = "testing")]
     pub(in crate::shard) fn forgets_channel(&self, timer: &TimerId, next: Option<Now>) -> bool {
         let calls = |next| self.wheel.calls_by(timer, next);
         !next.is_none_or(calls)

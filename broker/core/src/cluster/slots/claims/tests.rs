@@ -142,9 +142,9 @@ impl Refusing {
 #[test]
 fn the_lease_that_etcd_grants_counts() {
     let mut node = Refusing::new(false);
-    assert_eq!(node.cluster.spans().lease_ms(), 5_000);
+    assert_eq!(node.cluster.times.spans.lease_ms(), 5_000);
     node.runs_until(2 * TICK_MS);
-    assert_eq!(node.cluster.spans(), Spans::of_lease(10_000));
+    assert_eq!(node.cluster.times.spans, Spans::of_lease(10_000));
     let reach = node.cluster.valid_until().since(Now(node.now));
     assert!((7_000..=8_000).contains(&reach), "{reach}");
 }

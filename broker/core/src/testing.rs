@@ -1,0 +1,112 @@
+//! What tests and benches begin with: a shard that checks no signature, keeps nothing and notes nothing. Behind the
+//! feature `testing`, which no product has.
+
+use crate::auth::{Nonces, SessionKeys};
+use crate::id::{ChannelKey, ShardId};
+use crate::journal::{Entry, Journal};
+use crate::limits::{waiting_calls_per_shard, wake_polls_per_shard};
+use crate::placement::Placement;
+use crate::presence::Nobody;
+use crate::readiness::Readiness;
+use crate::record::Records;
+use crate::registry::{Change, Store, StoreError, Submitted};
+use crate::settings::{Hook, Settings};
+use crate::shard::{Start, StartKeys};
+use crate::time::Wall;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+impl Start {
+    /// A shard that checks no signature, keeps nothing and notes nothing.
+    #[must_use]
+    pub fn bare(
+        settings: Arc<Settings>,
+        id: ShardId,
+        placement: Placement,
+        seeds: [u64; 4],
+    ) -> Self {
+        let shards = usize::from(placement.shards());
+        Self {
+            connections: settings.connections_per_shard(),
+            settings,
+            id,
+            placement,
+            seeds,
+            records: Records::default(),
+            newest: Wall::default(),
+            store: Box::new(MemoryStore),
+            journal: Box::new(Silence),
+            keys: StartKeys::bare(id, Arc::new(SessionKeys::new(&[0; 32], None))),
+            waiting_calls: waiting_calls_per_shard(shards),
+            wake_polls: wake_polls_per_shard(shards),
+            dev: Default::default(),
+            slot_orders: None,
+            readiness: Readiness::ready(),
+            audience: Box::new(Nobody),
+            epoch: 1,
+        }
+    }
+}
+
+impl StartKeys {
+    /// The keys of a shard that checks no signature, with nonces that are no secret.
+    #[must_use]
+    pub fn bare(id: ShardId, session_keys: Arc<SessionKeys>) -> Self {
+        Self {
+            authenticator: None,
+            session_keys,
+            nonces: Nonces::new(&[0; 32], id.0),
+        }
+    }
+}
+
+impl Readiness {
+    /// The readiness of a process that serves.
+    #[must_use]
+    pub fn ready() -> Self {
+        let readiness = Self::default();
+        readiness.set_serves(true);
+        readiness
+    }
+}
+
+impl Hook {
+    /// A hook that gets the states of all channels, and has no secret.
+    #[must_use]
+    pub fn bare(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            url: "http://127.0.0.1".into(),
+            wakes: false,
+            presence: true,
+            channels: None,
+            tag: None,
+            secret_file: PathBuf::new(),
+            client: None,
+            ca: None,
+            timeout_ms: 0,
+            retry_ms: 0,
+            include_remote: false,
+            include_client_id: false,
+            allow_plain: false,
+        }
+    }
+}
+
+/// A store without memory of its own: channels live as long as the process.
+#[derive(Debug, Default)]
+pub struct MemoryStore;
+
+impl Store for MemoryStore {
+    fn submit(&mut self, _of: ChannelKey, _change: Change<'_>) -> Result<Submitted, StoreError> {
+        Ok(Submitted::Kept)
+    }
+}
+
+/// A journal that keeps nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silence;
+
+impl Journal for Silence {
+    fn note(&mut self, _entry: Entry) {}
+}
