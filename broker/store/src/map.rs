@@ -121,8 +121,8 @@ impl Store {
     }
 
     /// Opens the file for writing and starts the thread that commits. `on_done` is called there, once for each change
-    /// taken, in the order of submission; it must not block. `on_room` is called on the same thread each time that there
-    /// is room again on a disk that was full. No change has to be asked for to find that out.
+    /// taken, in the order of submission; it must not block. `on_room` is called on the same thread each time that
+    /// there is room again on a disk that was full. No change has to be asked for to find that out.
     ///
     /// # Errors
     /// [`OpenError`], also when the system gives no thread.

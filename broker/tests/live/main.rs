@@ -25,8 +25,8 @@
 //!
 //! Every broker is its own process with its own data directory, so no test sees another's channels.
 
-/// Makes tests out of each `fn scenario(broker: &Broker)` named: one on two shards, and two that are ignored on one shard
-/// and on four, for `deploy/ci/check.sh --all`; after each the counters must balance.
+/// Makes tests out of each `fn scenario(broker: &Broker)` named: one on two shards, and two that are ignored on one
+/// shard and on four, for `deploy/ci/check.sh --all`; after each the counters must balance.
 macro_rules! on_shards {
     ($($scenario:ident),+ $(,)?) => {
         on_shards!(two_shards 2 #[cfg(test)] $($scenario)+);

@@ -9,7 +9,7 @@ use std::path::Path;
 /// Files that may import each other in a circle: two that are one thought, or three.
 const CIRCLE_MAX: usize = 3;
 /// Files of sources that a folder may hold, those of its sub-folders not counted.
-const FOLDER_MAX: usize = 15;
+const FOLDER_MAX: usize = 30;
 
 /// Larger circles, by the module that all their files are in: at most this many files until it is taken apart.
 const CIRCLES: &[(&str, usize)] = &[

@@ -6,8 +6,8 @@
 //!  scripts  ───┘          what tests of clients do under `--dev`: faults, clocks, resets
 //! ```
 //! A failure prints its seed; `SEED=… cargo test --test behaviour sim::` replays it exactly. `SIM_SEEDS=n` sets how
-//! many worlds run, and `SIM_FIRST=n` the seed of the first, so that a long run can be cut into parts; with `--nocapture` a
-//! line shows now and then how far it has come, and a table at the end which faults and rules it met.
+//! many worlds run, and `SIM_FIRST=n` the seed of the first, so that a long run can be cut into parts; with
+//! `--nocapture` a line shows now and then how far it has come, and a table at the end which faults and rules it met.
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "what is not expected here is passed over or fails the test"
