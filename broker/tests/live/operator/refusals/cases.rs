@@ -3,7 +3,7 @@
 use super::clients::Clients;
 use crate::http::{Answer, Connection, admin, create, get, request};
 use crate::peer::Peer;
-use crate::process::{Broker, arn, until};
+use crate::process::{Broker, arn, until, until_true};
 use crate::signed::service::{Service, credentials, ended, principal, temporary};
 use crate::signed::signer::{Call, Signer};
 use crate::signed::sts::{element, federate};
@@ -360,17 +360,24 @@ pub(super) fn crowded_broker() -> Broker {
 
 /// Unfinished requests of one address, which pays first, until one of them is refused.
 pub(super) fn full(clients: &Clients<'_>) {
+    const BODY: usize = 60_000;
     let unfinished = {
         let head = "POST /describeSignalingChannel HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65000\r\n\r\n";
-        [head.as_bytes(), &[b' '; 60_000]].concat()
+        [head.as_bytes(), &[b' '; BODY]].concat()
     };
     let mut held: Vec<Connection> = Vec::new();
     let refused = "heliograph_refusals_total{check=\"requests_full\"}";
+    // One after the other, so that exactly one of them is refused.
     while clients.broker.scrape().sum(refused) < 0.5 {
         assert!(held.len() < 200, "nobody is refused");
         let mut connection = clients.open();
         connection.send(&unfinished);
         held.push(connection);
+        until_true("what becomes of it", || {
+            let scrape = clients.broker.scrape();
+            let taken = scrape.sum("heliograph_request_bytes");
+            taken >= (BODY * held.len()) as f64 || scrape.sum(refused) > 0.5
+        });
     }
     let streams = held.into_iter().map(|connection| connection.into_parts().0);
     let streams: Vec<TcpStream> = streams.collect();
