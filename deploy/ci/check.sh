@@ -50,8 +50,8 @@ readonly gate_hosts=(
   cluster_netns::hosts::channels_of_a_host cluster_netns::cuts::a_node_that_nobody_answers
   cluster_netns::silent::clients_of_a_node_that_hangs
 )
-readonly service="codec/src broker/core/src broker/ring/src broker/mailbox/src broker/src Cargo.lock"   # inputs of long checks
-readonly cluster="$service broker/etcd/src broker/etcd/tests broker/link/src"
+readonly service_files="codec/src broker/core/src broker/ring/src broker/mailbox/src broker/src Cargo.lock"   # inputs of long checks
+readonly cluster_files="$service_files broker/etcd/src broker/etcd/tests broker/link/src"
 
 # gate LIMIT NAME COMMAND…           a step of the gate; `beside` starts it, and `together` awaits those
 # long LIMIT NAME INPUTS COMMAND…    a long check; its stamp holds while these paths are as they were: see stamps.sh
@@ -79,19 +79,19 @@ steps() {
 
   long 300 wake-protocol "exact broker/mailbox" model
   long 120 generated-code "broker/etcd/proto broker/etcd/src/rpc broker/etcd/generator" cargo test --locked -p etcd-generator
-  long 900 all-shard-counts "$service broker/tests/live" ignored live 8 ::one_shard:: ::four_shards::
-  long 900 all-clients "$service broker/tests/live/clients deploy/conformance deploy/testing" \
+  long 900 all-shard-counts "$service_files broker/tests/live" ignored live 8 ::one_shard:: ::four_shards::
+  long 900 all-clients "$service_files broker/tests/live/clients deploy/conformance deploy/testing" \
     ignored live 6 clients:: client_coturn:: "${gate_clients[@]/#/--skip=}" --skip clients::blocks
   long 900 all-pages "README.md deploy/*.md deploy/testing deploy/broker.toml broker/src/config broker/tests/live/clients/blocks*" ignored live 2 clients::blocks --skip readme
-  long 900 all-browsers "$service broker/console broker/tests/live/client_browser.rs deploy/conformance/browser" \
+  long 900 all-browsers "$service_files broker/console broker/tests/live/client_browser.rs deploy/conformance/browser" \
     ignored live 2 client_browser:: "${gate_browsers[@]/#/--skip=}"
-  long 900 all-etcd "$cluster" ignored etcd 6 "${gate_etcd[@]/#/--skip=}"
-  long 900 all-clusters "$cluster broker/tests/live/cluster_etcd" \
+  long 900 all-etcd "$cluster_files" ignored etcd 6 "${gate_etcd[@]/#/--skip=}"
+  long 900 all-clusters "$cluster_files broker/tests/live/cluster_etcd" \
     ignored live 2 cluster_etcd:: cluster_commands:: "${gate_clusters[@]/#/--skip=}"
-  long 900 all-hosts "$cluster broker/tests/live/cluster_netns" ignored live 3 cluster_netns:: "${gate_hosts[@]/#/--skip=}"
+  long 900 all-hosts "$cluster_files broker/tests/live/cluster_netns" ignored live 3 cluster_netns:: "${gate_hosts[@]/#/--skip=}"
   long 900 long-fuzz "codec broker/etcd/src" fuzz 2000000
   long 900 long-simulation "codec/src broker/core" simulation 3000 10000
-  long 1200 benches "$service benches" cargo test --locked -p benches --lib --benches
+  long 1200 benches "$service_files benches" cargo test --locked -p benches --lib --benches
   long 3600 packages "exact deploy/packages deploy/release.sh Cargo.toml Cargo.lock broker/build.rs" packages
 }
 
