@@ -1,7 +1,7 @@
 // A provider of npm's oidc-provider, over TLS. It prints its issuer; for each line on stdin it prints one: `token` has it
 // issue an access token as a JWT to its own client, `rotate` signs with another key from there on.
 
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, webcrypto } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import https from 'node:https';
@@ -12,8 +12,11 @@ import { createInterface } from 'node:readline';
 console.info = () => {};
 console.warn = () => {};
 
+// Debian's node 18 has neither of these, and no `require` of a package that has modules alone.
+globalThis.crypto ??= webcrypto;
+URL.parse ??= (text, base) => (URL.canParse(text, base) ? new URL(text, base) : null);
 const require = createRequire(path.join(process.env.HELIOGRAPH_CLIENTS, 'js', 'package.json'));
-const { Provider } = require('oidc-provider');
+const { Provider } = await import(require.resolve('oidc-provider'));
 
 const cert = readFileSync(process.env.CERT);
 const audience = 'urn:home-app';
