@@ -2,9 +2,11 @@
 //!
 //! * [`run`]: the program against services of the tests, good and bad; [`broker`]: against brokers.
 //! * [`checker`]: what counts as lost, repeated or altered; [`visits`]: sessions; [`report`]: reports.
+//! * [`golden`]: the help.
 
 mod broker;
 mod checker;
+mod golden;
 mod report;
 mod run;
 mod support;

@@ -1,6 +1,6 @@
-//! Support of tests that start the binary `heliograph`: its command, its ready line and log, its metrics, its end; and
-//! waiting with a bound. For `[dev-dependencies]` only. It needs nothing but the standard library, so it changes no
-//! features of what the workspace builds.
+//! Support of tests that start the binary `heliograph`: its command, its ready line and log, its metrics, its end;
+//! texts that users see, compared with files; and waiting with a bound. For `[dev-dependencies]` only. It needs nothing
+//! but the standard library, so it changes no features of what the workspace builds.
 //!
 //! ```no_run
 //! use testkit::{Program, Running, until_true};
@@ -18,11 +18,13 @@
 //! ```
 //! Everything here panics where the system refuses something or a time is over, as a test does.
 
+mod golden;
 mod program;
 mod running;
 mod scrape;
 mod wait;
 
+pub use golden::{assert_golden, help};
 pub use program::{Directory, Exit, Program, run};
 pub use running::{Running, page};
 pub use scrape::Scrape;

@@ -19,6 +19,7 @@
 //! * [`cluster`]: several nodes as one service; `cluster_etcd`: those whose channels move;
 //!   [`cluster_commands`]: what operators ask of etcd; `cluster_netns`: on hosts
 //!   whose network and etcd fail.
+//! * [`golden`]: texts and names that users and scripts see, against files.
 //! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK, the helpers for tests of `deploy/testing`, and the
 //!   blocks of the pages, run as a reader would; [`client_browser`]: the same SDK in pages of Chromium;
 //!   [`client_coturn`]: a TURN server. Ignored unless `deploy/ci/check.sh` installed them.
@@ -61,6 +62,7 @@ mod cluster_netns;
 mod deploy;
 mod dev;
 mod durable;
+mod golden;
 mod hooks;
 mod http;
 mod lifecycle;

@@ -18,8 +18,8 @@ pub(super) const TOKEN: &str = "a-token-of-32-characters-or-more";
 const SECRET: &str = "the-secret-of-the-console-client";
 
 /// A broker, the provider of its accounts, and the configuration file.
-pub(super) struct Console {
-    pub(super) service: Service,
+pub(crate) struct Console {
+    pub(crate) service: Service,
     pub(super) provider: Provider,
     key: TokenKey,
     config: PathBuf,
@@ -27,7 +27,7 @@ pub(super) struct Console {
 
 impl Console {
     /// `changes` are those of the provider's discovery document.
-    pub(super) fn start(changes: &Value) -> Self {
+    pub(crate) fn start(changes: &Value) -> Self {
         let (provider, key) = (Provider::start(), TokenKey::new("one"));
         provider.publish_places(changes);
         provider.publish_keys(&[&key]);
@@ -86,7 +86,7 @@ impl Console {
     }
 
     /// A browser that has signed in.
-    pub(super) fn signed_in(&self) -> Browser<'_> {
+    pub(crate) fn signed_in(&self) -> Browser<'_> {
         let browser = Browser::of(self);
         let begun = browser.begin();
         self.vouches(&begun["nonce"], &json!({}));
@@ -107,7 +107,7 @@ impl Console {
     }
 
     /// Asserts that nothing secret was revealed.
-    pub(super) fn end(self) {
+    pub(crate) fn end(self) {
         let directory = self.config.parent().expect("a directory").to_owned();
         self.service.end();
         let _ = fs::remove_dir_all(directory);
@@ -167,7 +167,7 @@ fn entry(provider: &Provider) -> String {
 }
 
 /// A browser at one address, without a user.
-pub(super) struct Browser<'c> {
+pub(crate) struct Browser<'c> {
     console: &'c Console,
     pub(super) host: String,
     cookies: RefCell<BTreeMap<String, String>>,
@@ -270,7 +270,7 @@ impl<'c> Browser<'c> {
     }
 
     /// The page that says who is signed in.
-    pub(super) fn account(&self) -> Value {
+    pub(crate) fn account(&self) -> Value {
         self.get("/account").json()
     }
 

@@ -4,7 +4,7 @@
 //! * [`chromium`]: the same in a real one. Ignored unless its packages are installed.
 //! * [`sign_in`]: what an account may do; [`refused`]: whom and what is not let in; [`ended`]: ends of sessions.
 
-mod browser;
+pub(crate) mod browser;
 pub(crate) mod chromium;
 mod ended;
 mod refused;

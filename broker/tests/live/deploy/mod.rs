@@ -9,5 +9,5 @@ mod confined;
 mod dashboards;
 mod health;
 pub(crate) mod log_schema;
-mod promql;
+pub(crate) mod promql;
 mod promtool;

@@ -23,7 +23,7 @@ fn without_capture_a_request_says_why_there_are_no_messages() {
 }
 
 /// The description of an offer: one section of video, H264, recvonly.
-const OFFER: &str = concat!(
+pub(crate) const OFFER: &str = concat!(
     "eyJ0eXBlIjoib2ZmZXIiLCJzZHAiOiJ2PTBcclxubT12aWRlbyA5IFVEUC9UTFMvUlRQL1NBVlBGIDk2",
     "XHJcbmE9cnRwbWFwOjk2IEgyNjQvOTAwMDBcclxuYT1yZWN2b25seVxyXG4ifQ==",
 );

@@ -8,6 +8,6 @@
 mod clock;
 mod environment;
 mod faults;
-mod messages;
+pub(crate) mod messages;
 mod parity;
 mod reset;

@@ -1,0 +1,109 @@
+//! Texts that users and scripts see, compared with files of the repository.
+
+use crate::program::run;
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Environment variable that has the files written anew instead of compared, whatever its value.
+const RENEW: &str = "RENEW";
+
+/// Asserts that a text is that of the file of this name in a folder.
+///
+/// # Panics
+/// When it is another one: the message shows the lines that differ, and how to write the file anew.
+pub fn assert_golden(folder: &str, name: &str, text: &str) {
+    let path = Path::new(folder).join(name);
+    if env::var_os(RENEW).is_some() {
+        fs::create_dir_all(folder).expect("a folder of the repository");
+        fs::write(&path, text).expect("a file of the repository");
+    }
+    if let Some(differs) = difference(&path, text) {
+        panic!(
+            "{name} is not what this build shows (-: in {folder}, +: shown):\n{differs}\nIf the change is intended, \
+             write it anew and look at the difference: deploy/ci/golden.sh"
+        );
+    }
+}
+
+/// The lines in which a text differs from a file, each with the line before and behind it. A file that is absent is
+/// empty.
+fn difference(path: &Path, text: &str) -> Option<String> {
+    if fs::read_to_string(path).is_ok_and(|kept| kept == text) {
+        return None;
+    }
+    let mut diff = Command::new("diff")
+        .args(["-N", "-U1", "--label", "kept", "--label", "shown"])
+        .arg(path)
+        .arg("-")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("diff, of the package diffutils");
+    // It prints nothing before it has read both whole.
+    let mut stdin = diff.stdin.take().expect("stdin is piped");
+    stdin.write_all(text.as_bytes()).expect("it reads");
+    drop(stdin);
+    let printed = diff.wait_with_output().expect("it ends").stdout;
+    Some(String::from_utf8_lossy(&printed).into_owned())
+}
+
+/// The help of a program and of all of its subcommands, each behind the command that prints it.
+///
+/// # Panics
+/// When a command does not print its help.
+pub fn help(name: &str, program: impl Fn() -> Command) -> String {
+    let mut all = String::new();
+    let mut open = vec![String::new()];
+    while let Some(words) = open.pop() {
+        let command = format!("{name}{words} --help");
+        let exit = run(program().args(words.split_whitespace()).arg("--help"));
+        assert_eq!((exit.code, &*exit.stderr), (Some(0), ""), "{command}");
+        all += &format!("$ {command}\n{}\n", exit.stdout);
+        let below = subcommands(&exit.stdout);
+        open.extend(below.iter().rev().map(|below| format!("{words} {below}")));
+    }
+    all
+}
+
+/// The names of the commands that a help lists, in its order.
+fn subcommands(help: &str) -> Vec<&str> {
+    let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let list = list.take_while(|line| !line.is_empty());
+    // The explanation of a command may go on below it, further to the right.
+    let names = list.filter_map(|line| line.strip_prefix("  "));
+    let names = names.filter_map(|line| line.split(' ').next());
+    names
+        .filter(|name| !name.is_empty() && *name != "help")
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{difference, subcommands};
+    use std::{env, fs, process};
+
+    #[test]
+    fn lines_that_differ_are_shown() {
+        let folder = env::temp_dir().join(format!("heliograph-golden-{}", process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (kept, absent) = (folder.join("kept.txt"), folder.join("absent.txt"));
+        fs::write(&kept, "one\ntwo\nthree\n").unwrap();
+        assert_eq!(difference(&kept, "one\ntwo\nthree\n"), None);
+        let differs = difference(&kept, "one\n2\nthree\n").unwrap();
+        assert!(differs.contains("\n one\n-two\n+2\n three\n"), "{differs}");
+        assert!(difference(&kept, "one\ntwo\nthree").is_some());
+        let differs = difference(&absent, "one\n").unwrap();
+        assert!(differs.contains("\n+one\n"), "{differs}");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn commands_of_a_help_are_found() {
+        let help = "Usage: a <COMMAND>\n\nCommands:\n  run   Runs,\n        and ends\n  help  Print this\n\nOptions:\n";
+        assert_eq!(subcommands(help), ["run"]);
+        assert_eq!(subcommands("Usage: a\n"), [""; 0]);
+    }
+}
